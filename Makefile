@@ -1,0 +1,56 @@
+# `make help` lists the targets. `demo` and `test` set up everything that they need by themselves.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv/bin
+# A value as one word of the shell, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
+
+.PHONY: help
+help: ## This list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup setup-run
+setup: ## Everything that demo, test and check need (they call it themselves)
+	@deployments/setup.sh test
+setup-run:
+	@deployments/setup.sh run
+
+.PHONY: demo
+demo: setup-run ## Transcode a clip and serve it with a player; SOURCE=file-or-URL, DURATION=seconds until it ends
+	@$(VENV)/streamwave demo $(if $(SOURCE),--source $(call quoted,$(SOURCE))) $(if $(DURATION),--duration $(call quoted,$(DURATION)))
+
+.PHONY: test
+test: setup ## All tests; ARGS="tests/unit -k name" chooses
+	@$(VENV)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: setup ## Lint, format, types, import directions, generated files in step
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	deployments/proto.sh --check
+	$(VENV)/python -m pytest -q tests/unit/test_architecture.py
+
+.PHONY: format
+format: setup ## Put the code into the form that check asks for
+	$(VENV)/ruff check --fix .
+	$(VENV)/ruff format .
+
+.PHONY: bench
+bench: setup ## Benchmarks: CPU time against one plain FFmpeg
+	@$(VENV)/python -m benchmarks $(ARGS)
+
+.PHONY: proto docs
+proto: setup ## Generate streamwave/v1 from proto/
+	deployments/proto.sh
+docs: setup ## Write docs/settings.md and .env.example from the settings
+	$(VENV)/python -m streamwave.settings
+
+.PHONY: constraints
+constraints: setup ## Pin the newest versions that fit pyproject.toml
+	$(VENV)/uv pip compile --upgrade --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header -q pyproject.toml -o constraints.txt
+
+.PHONY: clean
+clean: ## Remove what setup and runs have made, except recordings in out/ and state in var/
+	rm -rf .venv node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache var/setup*
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

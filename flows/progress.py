@@ -1,0 +1,68 @@
+"""Progress of a file's run: to whoever called the flow in this process, and as artifacts in Prefect's UI."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from uuid import UUID
+
+from prefect.artifacts import create_link_artifact, create_progress_artifact, update_progress_artifact
+
+from streamwave.layout import MANIFEST, MASTER
+from streamwave.session import FileSession
+
+#: Called with (published ms, expected ms or None, chunks) after every chunk; set by the command line.
+listener: ContextVar[Callable[[int, int | None, int], None] | None] = ContextVar("listener", default=None)
+
+#: Prefect's UI is told at most this often: each time is a request to its server.
+ARTIFACT_INTERVAL_S = 2.0
+
+log = logging.getLogger("streamwave.progress")
+
+
+class Progress:
+    """Reports how much of a file is published. Prefect's server being away costs the report, never the run."""
+
+    def __init__(self, session: FileSession) -> None:
+        self._session = session
+        self._listener = listener.get()
+        self._chunks = 0
+        self._artifact: UUID | None = None
+        self._told_at = time.monotonic()
+
+    def update(self) -> None:
+        """One more chunk is stored."""
+        self._chunks += 1
+        published_ms, expected_ms = self._session.published_ms(), self._session.source.duration_ms
+        if self._listener is not None:
+            self._listener(published_ms, expected_ms, self._chunks)
+        if expected_ms and time.monotonic() - self._told_at >= ARTIFACT_INTERVAL_S:
+            self._tell(min(99.0, 100 * published_ms / expected_ms))
+
+    def finish(self, output: str) -> None:
+        """All is published; leave a link to it."""
+        if self._listener is not None:
+            self._listener(self._session.published_ms(), self._session.published_ms(), self._chunks)
+        self._tell(100.0)
+        root = output.rstrip("/")
+        try:
+            create_link_artifact(
+                link=f"{root}/{MANIFEST}",
+                link_text=f"{root}/{MANIFEST}",
+                description=f"DASH manifest; the HLS playlist beside it is {MASTER}",
+            )
+        except Exception as error:
+            log.warning("the link artifact was not stored: %s", error)
+
+    def _tell(self, percent: float) -> None:
+        self._told_at = time.monotonic()
+        try:
+            if self._artifact is None:
+                made = create_progress_artifact(progress=percent, description="published, in percent of the source")
+                self._artifact = made if isinstance(made, UUID) else None
+            else:
+                update_progress_artifact(self._artifact, progress=percent)
+        except Exception as error:
+            log.warning("the progress artifact was not stored: %s", error)

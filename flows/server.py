@@ -1,0 +1,102 @@
+"""Prefect's own server, run by us: for the time of one command, or as a part of a whole installation."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from streamwave.errors import StreamWaveError
+from streamwave.ffmpeg.process import kill, spawn
+
+#: Settings of the server for many short task runs (see docs/decisions/0003-prefect-settings.md).
+SERVER_ENV: Mapping[str, str] = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P1D",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+}
+
+#: Settings of every process that runs our flows.
+CLIENT_ENV: Mapping[str, str] = {
+    "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
+    "PREFECT_TASKS_DEFAULT_PERSIST_RESULT": "false",
+    "PREFECT_EVENTS_WORKER_MAX_QUEUE_SIZE": "50000",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+
+#: The first start migrates the database, which takes a slow machine most of a minute.
+START_LIMIT_S = 120
+
+
+@contextmanager
+def prefect_server(home: Path, *, port: int | None = None, ui: bool = False, host: str = "127.0.0.1") -> Iterator[str]:
+    """Run a Prefect server whose database is in ``home``; yields its API's URL and ends it afterwards.
+
+    Raises:
+        StreamWaveError: it did not become healthy; the message names its log.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    port = port or free_port()
+    environment = {
+        **os.environ,
+        **SERVER_ENV,
+        "PREFECT_HOME": str(home),
+        "PREFECT_UI_ENABLED": "1" if ui else "0",
+        "PREFECT_SERVER_API_HOST": host,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
+    }
+    environment.pop("PREFECT_API_URL", None)
+    log_path = home / "server.log"
+    with log_path.open("ab") as log:
+        process = spawn(
+            [
+                sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
+                "--host", host, "--port", str(port), "--log-level", "error", "--lifespan", "on",
+            ],
+            stdout=log, stderr=log, env=environment,
+        )  # fmt: skip
+    try:
+        url = f"http://127.0.0.1:{port}/api"
+        wait_healthy(url, process, log_path)
+        yield url
+    finally:
+        kill(process, grace_s=5)
+
+
+def wait_healthy(url: str, process: subprocess.Popen[bytes], log_path: Path) -> None:
+    """Wait until the API answers.
+
+    Raises:
+        StreamWaveError: the process ended or the time is over.
+    """
+    end = time.monotonic() + START_LIMIT_S
+    with httpx.Client(timeout=2, trust_env=False) as client:
+        while True:
+            try:
+                if client.get(f"{url}/health").status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            if process.poll() is not None or time.monotonic() > end:
+                raise StreamWaveError(f"Prefect's server did not start; its log {log_path} says why")
+            time.sleep(0.1)
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

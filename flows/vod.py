@@ -1,0 +1,43 @@
+"""vod: the flow for sources that end. One run makes one adaptive stream of one file."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.pipeline import ChunkPipeline
+from flows.progress import Progress
+from streamwave.ffmpeg.process import launcher
+from streamwave.job import publication
+from streamwave.session import file_session
+from streamwave.settings import Settings
+
+
+@flow(name="vod", flow_run_name="vod {source}", persist_result=False)
+def vod(source: str, output: str | None = None, ladder: str | None = None, overwrite: bool = False) -> None:
+    """Transcode a file or URL into an adaptive stream (CMAF segments, DASH manifest, HLS playlists).
+
+    Args:
+        source: A file's path or a URL (rtmp, srt, http, https) of a source that ends.
+        output: Folder or fsspec address of the result; the setting OUTPUT_DIR without it.
+        ladder: Names of renditions to make ("1080p,720p"), or a ladder of your own; all that fit without it.
+        overwrite: Replace a broadcast that the output already holds.
+    """
+    settings = Settings.load()
+    processes = launcher(settings.ffmpeg_slot_count)
+    processes.reopen()
+    target = output or settings.output_url
+    with file_session(source, settings, output=target, ladder=ladder, overwrite=overwrite) as session:
+        progress = Progress(session)
+        pipeline = ChunkPipeline(session.job, settings.max_chunks_in_flight, progress.update)
+        try:
+            for record in session.follower.chunks():
+                if record.number >= session.first_chunk:
+                    pipeline.submit(record)
+            pipeline.drain()
+            session.check_complete()
+            publication(session.job).finish()
+        except BaseException:
+            # Tasks may still be running in their threads: end their processes before the files below them go away.
+            processes.close()
+            raise
+        progress.finish(target)

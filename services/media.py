@@ -1,0 +1,331 @@
+"""The media server: nginx with a configuration of ours, as a child process that never outlives us.
+
+It serves ``/`` the player page, ``/vendor/`` the players out of node_modules, ``/media/`` what is published, ``/time``
+the UTC time; and, if asked to, takes RTMP publishers. The configuration lies in deployments/nginx/.
+
+``python -m services.media --root out --port 8080`` runs it alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import grp
+import http.client
+import os
+import pwd
+import resource
+import shutil
+import signal
+import string
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from streamwave.errors import OutputError, SettingsError, StreamWaveError
+
+PROJECT = Path(__file__).resolve().parent.parent
+TEMPLATES = PROJECT / "deployments" / "nginx"
+
+#: nginx reserves one descriptor for the client and one for the file that it gets.
+_MAX_OPEN_FILES = 8192
+
+
+class _ConfigTemplate(string.Template):
+    """``@{name}``, because ``$name`` belongs to nginx. A name without a value is a KeyError, never an empty string."""
+
+    delimiter = "@"
+
+
+@dataclass(frozen=True)
+class RtmpSettings:
+    """Where publishers arrive, and the hooks (``POST {hooks_url}/start-stream`` and so on) that decide about them.
+
+    ``play_from`` are the addresses (or networks) that may pull: the segmenter's. ``netcall_timeout_s`` is how long a
+    hook may take; ``drop_idle_publisher_s`` how long a publisher may send nothing before it is disconnected.
+    """
+
+    port: int = 1936
+    host: str = "0.0.0.0"
+    application: str = "live"
+    hooks_url: str = "http://127.0.0.1:8081"
+    play_from: tuple[str, ...] = ("127.0.0.1",)
+    netcall_timeout_s: int = 10
+    drop_idle_publisher_s: int = 10
+    update_interval_s: int = 5
+    module: Path = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
+
+
+def _quoted(value: str | os.PathLike[str], suffix: str = "", prefix: str = "") -> str:
+    """``value`` as one word of nginx's configuration, with ``prefix`` and ``suffix``, which may hold variables.
+
+    nginx has no way to write a dollar sign, hence SettingsError for it and for control characters.
+    """
+    text = os.fspath(value)
+    if "$" in text or not text.isprintable():
+        raise SettingsError(f"nginx cannot be given {text!r}: use a name without '$' and control characters")
+    return f'"{prefix}' + text.replace("\\", "\\\\").replace('"', '\\"') + f'{suffix}"'
+
+
+def _address(host: str, port: int) -> str:
+    """``host:port`` as nginx's ``listen`` takes it; an IPv6 address in brackets."""
+    if not 0 < port < 65536:
+        raise SettingsError(f"{port} is not a port: use a number from 1 to 65535")
+    return _quoted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+
+def _render(name: str, values: Mapping[str, str]) -> str:
+    return _ConfigTemplate((TEMPLATES / name).read_text(encoding="utf-8")).substitute(values)
+
+
+def render_rtmp(rtmp: RtmpSettings) -> str:
+    """The ``rtmp`` block of nginx's configuration."""
+    rules = [f"            allow play {_quoted(address)};" for address in rtmp.play_from]
+    return _render(
+        "rtmp.conf.template",
+        {
+            "listen": _address(rtmp.host, rtmp.port),
+            "application": _quoted(rtmp.application),
+            # nginx-rtmp takes the address as one word and resolves the host once, at start.
+            "hooks": rtmp.hooks_url.rstrip("/"),
+            "netcall_timeout": f"{rtmp.netcall_timeout_s}s",
+            "drop_idle_publisher": f"{rtmp.drop_idle_publisher_s}s",
+            "update_interval": f"{rtmp.update_interval_s}s",
+            "play_rules": "\n".join([*rules, "            deny play all;"]),
+        },
+    )
+
+
+def render_config(
+    root: Path, web: Path, vendor: Path, host: str = "0.0.0.0", port: int = 8080, rtmp: RtmpSettings | None = None
+) -> str:
+    """nginx's configuration as text. ``root``, ``web`` and ``vendor`` are absolute; SettingsError if they can't be."""
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    open_files = _MAX_OPEN_FILES if hard_limit == resource.RLIM_INFINITY else min(_MAX_OPEN_FILES, hard_limit)
+    user = ""
+    if os.geteuid() == 0:
+        # Started by root, nginx would serve as "nobody", who may not read what we write.
+        user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};"
+    return _render(
+        "nginx.conf.template",
+        {
+            "modules": f"load_module {_quoted(rtmp.module)};" if rtmp else "",
+            "user": user,
+            "open_files": str(open_files),
+            "connections": str(open_files // 2),
+            "listen": _address(host, port),
+            # Links on the way to these directories are the operator's; links inside them are not followed.
+            "from_media": _quoted(root, prefix="from="),
+            "from_vendor": _quoted(vendor, prefix="from="),
+            "from_web": _quoted(web, prefix="from="),
+            "media_slash": _quoted(root, "/"),
+            "media_manifest": _quoted(root, "/$manifest"),
+            "vendor_package": _quoted(vendor, "/$package"),
+            "web": _quoted(web),
+            "rtmp": render_rtmp(rtmp) if rtmp else "",
+        },
+    )
+
+
+class MediaServer:
+    """nginx serving ``root`` and ``web`` on ``port``; a context manager, or ``start()`` and ``stop()``.
+
+    ``runtime_dir`` holds configuration, pid, log and temporary files; by default a temporary one that ``stop`` removes.
+    nginx is told to end when the thread that called ``start`` ends, so call it from one that lives as long as the
+    server shall. ``start`` raises SettingsError for what the user can change (nginx not installed, port taken or not
+    permitted), OutputError if the runtime directory cannot be written, StreamWaveError if nginx does not come up.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        web: Path | None = None,
+        port: int = 8080,
+        rtmp: RtmpSettings | None = None,
+        runtime_dir: Path | None = None,
+        *,
+        host: str = "0.0.0.0",
+        vendor: Path | None = None,
+        start_timeout_s: float = 10,
+    ) -> None:
+        self.root = root.resolve()
+        self.web = (web or PROJECT / "web").resolve()
+        self.vendor = (vendor or PROJECT / "node_modules").resolve()
+        self.host, self.port, self.rtmp = host, port, rtmp
+        self._start_timeout_s = start_timeout_s
+        self._runtime_dir = runtime_dir
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the server as this machine reaches it, without a trailing slash."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of nginx's master, or None while it does not run."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def __enter__(self) -> MediaServer:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start nginx and return when it answers."""
+        if self.pid is not None:
+            return
+        binary = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin")
+        if binary is None:
+            raise SettingsError("nginx is not installed: apt install nginx-light libnginx-mod-rtmp")
+        if self.rtmp and not self.rtmp.module.is_file():
+            raise SettingsError(f"nginx lacks its RTMP module {self.rtmp.module}: apt install libnginx-mod-rtmp")
+        # Before any directory is made: this refuses settings that cannot work.
+        config = render_config(self.root, self.web, self.vendor, self.host, self.port, self.rtmp)
+        if self._runtime_dir is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="streamwave-media-")
+        runtime = Path(self._temporary.name) if self._temporary else (self._runtime_dir or Path()).resolve()
+        try:
+            (runtime / "temp").mkdir(parents=True, exist_ok=True)
+            (runtime / "nginx.pid").unlink(missing_ok=True)
+            (runtime / "nginx.conf").write_text(config, encoding="utf-8")
+            log = (runtime / "error.log").open("wb")
+        except OSError as error:
+            self._remove_temporary()
+            raise OutputError(
+                f"cannot write to {runtime}: {error.strerror}; choose another runtime directory"
+            ) from None
+        with log:
+            self._process = subprocess.Popen(
+                # SIGTERM and not SIGKILL: killed, the master would leave its worker behind, and that keeps the port.
+                ["setpriv", "--pdeathsig", "TERM", "--"]
+                + [binary, "-p", f"{runtime}/", "-c", "nginx.conf", "-e", "stderr"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C in a terminal goes to us alone, who then stop it in order.
+                start_new_session=True,
+                env={**os.environ, "TZ": "UTC"},
+            )
+        try:
+            self._wait_until_ready(runtime)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_ready(self, runtime: Path) -> None:
+        deadline = time.monotonic() + self._start_timeout_s
+        while True:
+            assert self._process is not None
+            ended = self._process.poll() is not None
+            log = (runtime / "error.log").read_text(encoding="utf-8", errors="replace")
+            # A port that is taken is fatal, but nginx goes on trying for seconds.
+            fatal = [line for line in log.splitlines() if "[emerg]" in line]
+            if fatal:
+                raise self._explain(fatal[0])
+            if ended:
+                last = (log.strip().splitlines() or ["no message"])[-1]
+                raise StreamWaveError(f"nginx ended at once: {last}")
+            # The file appears when the sockets are bound: what answers after that is not somebody else's server.
+            if (runtime / "nginx.pid").exists() and self._answers():
+                return
+            if time.monotonic() > deadline:
+                raise StreamWaveError(f"nginx did not answer on {self.url} within {self._start_timeout_s:g} s")
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        host = self.url.removeprefix("http://").rpartition(":")[0].strip("[]")
+        connection = http.client.HTTPConnection(host, self.port, timeout=1)
+        try:
+            connection.request("GET", "/time")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _explain(self, line: str) -> StreamWaveError:
+        message = line.partition("[emerg]")[2].partition(": ")[2] or line
+        if "bind()" not in message:
+            return StreamWaveError(f"nginx refuses its configuration: {message}")
+        where = message.removeprefix("bind() to ").partition(" failed")[0]
+        if "Address already in use" in message:
+            return SettingsError(f"{where} is taken by another program: stop that one or choose another port")
+        if "Permission denied" in message:
+            return SettingsError(f"{where} is reserved for root: choose a port from 1024 on")
+        return SettingsError(f"cannot listen on {where}: {message.partition('failed ')[2]}; choose another address")
+
+    def stop(self) -> None:
+        """End nginx: first letting transfers finish, then at once, then by force. Harmless when it does not run."""
+        process, self._process = self._process, None
+        try:
+            if process is not None:
+                for sign, patience_s in ((signal.SIGQUIT, 2.0), (signal.SIGTERM, 2.0)):
+                    if process.poll() is None:
+                        process.send_signal(sign)
+                        with contextlib.suppress(subprocess.TimeoutExpired):
+                            process.wait(patience_s)
+                # Its workers share its group and must not survive it, whatever it died of.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        finally:
+            self._remove_temporary()
+
+    def wait(self) -> int:
+        """Block until nginx ends by itself; its exit status."""
+        assert self._process is not None
+        return self._process.wait()
+
+    def _remove_temporary(self) -> None:
+        temporary, self._temporary = self._temporary, None
+        if temporary is not None:
+            temporary.cleanup()
+
+
+@contextlib.contextmanager
+def _ending_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set."""
+    asked = threading.Event()
+    before = {sign: signal.signal(sign, lambda *_: asked.set()) for sign in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve a directory until Ctrl-C. Exit status 0, or the error's with one line that explains it."""
+    parser = argparse.ArgumentParser(prog="python -m services.media", description="Serve the player and the output.")
+    parser.add_argument("--root", type=Path, default=Path("out"), help="what /media/ shows (default: out)")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: 8080)")
+    parser.add_argument("--rtmp-port", type=int, help="also take RTMP publishers on this port")
+    options = parser.parse_args(arguments)
+    rtmp = RtmpSettings(port=options.rtmp_port, host=options.host) if options.rtmp_port else None
+    server = MediaServer(options.root, port=options.port, rtmp=rtmp, host=options.host)
+    try:
+        with _ending_on_signals() as asked, server:
+            print(f"watch on {server.url}/ (serving {server.root}); Ctrl-C ends it", flush=True)
+            while not asked.wait(1):
+                if server.pid is None:
+                    raise StreamWaveError("nginx has ended unexpectedly: see its messages and start it again")
+    except StreamWaveError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

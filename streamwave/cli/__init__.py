@@ -1,0 +1,139 @@
+"""The command line. Each command says in one line what went wrong; tracebacks are for ``--debug`` only.
+
+This module ties the parts together, so it alone may import flows and services, and only inside the commands.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from streamwave import __version__
+from streamwave.errors import StreamWaveError
+from streamwave.settings import Settings
+
+app = typer.Typer(
+    name="streamwave",
+    help="Turns live streams and files into adaptive streams (CMAF with DASH and HLS) that every player plays.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"streamwave {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show Prefect's log and tracebacks.")] = False,
+) -> None:
+    if debug:
+        os.environ["STREAMWAVE_LOG_LEVEL"] = "debug"
+
+
+@app.command()
+def transcode(
+    source: Annotated[str, typer.Argument(help="A video file, or a URL (http, https, rtmp, srt) of one that ends.")],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Folder, or address such as s3://bucket/prefix. Default: OUTPUT_DIR.")
+    ] = None,
+    ladder: Annotated[
+        str | None, typer.Option(help="Renditions to make, for example 1080p,720p; or a ladder file. Default: all that fit.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the output already holds.")] = False,
+) -> None:
+    """Make an adaptive stream of SOURCE: every chunk in every resolution, as tasks of a Prefect run.
+
+    Needs no server: Prefect's own runs for as long as the command does, or the one that PREFECT_API_URL names.
+
+    Example: [bold]streamwave transcode talk.mp4 --output out/talk --ladder 720p,360p[/bold]
+    """
+    from streamwave.cli.transcode import run_transcode
+
+    run_transcode(source, output, ladder, overwrite, out)
+
+
+@app.command()
+def probe(
+    source: Annotated[str, typer.Argument(help="A video file or URL.")],
+    ladder: Annotated[str | None, typer.Option(help="A ladder to plan with, as in transcode.")] = None,
+) -> None:
+    """Show what SOURCE holds and which renditions would be made of it."""
+    from streamwave.cli.probe import run_probe
+
+    run_probe(source, ladder, out)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: FFmpeg, encoders, nginx-rtmp, ports, disk, Prefect. Exit code 1 if something must be mended."""
+    from streamwave.doctor import render, run_checks
+
+    checks = run_checks(Settings.load())
+    out.print(render(checks))
+    if any(check.status == "fail" for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    source: Annotated[str | None, typer.Option(help="A file to show; without it a clip is generated.")] = None,
+    duration: Annotated[int | None, typer.Option(min=1, help="Seconds to serve the result; without it until Ctrl-C.")] = None,
+) -> None:
+    """Transcode a clip, serve the result with a player page and print its address."""
+    from streamwave.cli.demo import run_demo
+
+    run_demo(source, duration, out)
+
+
+def main() -> None:
+    """Entry point: runs a command and turns errors into one line and an exit code."""
+    # A termination request takes the same way out as Ctrl-C, so that everything is cleaned up.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = app(standalone_mode=False)
+    except StreamWaveError as error:
+        if os.environ.get("STREAMWAVE_LOG_LEVEL", "").lower() == "debug":
+            err.print_exception()
+        for line in str(error).splitlines() or [type(error).__name__]:
+            err.print(f"[red]error:[/red] {_plain(line)}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("stopped")
+        sys.exit(130)
+    except typer.Abort:
+        sys.exit(130)
+    except Exception as error:
+        if _is_usage(error):
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _is_usage(error: Exception) -> bool:
+    # typer brings its own click or uses the installed one; both have exceptions with these two attributes.
+    return hasattr(error, "show") and hasattr(error, "exit_code")
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+

@@ -1,0 +1,116 @@
+"""``streamwave transcode``: run the vod flow here, with a progress bar."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from streamwave import ladder as ladders
+from streamwave.errors import StreamWaveError
+from streamwave.ffmpeg.locate import locate
+from streamwave.ffmpeg.probe import probe
+from streamwave.layout import MANIFEST, MASTER
+from streamwave.settings import Settings
+from streamwave.source import resolve_source
+from streamwave.storage.store import open_store
+
+
+@contextmanager
+def prefect_for(settings: Settings) -> Iterator[None]:
+    """Have the environment name a Prefect server: the configured one, or one of our own for as long as this lasts.
+
+    Must be entered before anything imports prefect, which reads the environment only then.
+    """
+    from flows.server import CLIENT_ENV, prefect_server
+
+    for name, value in CLIENT_ENV.items():
+        os.environ.setdefault(name, value)
+    # Prefect logs the traceback of every failure; the command line says it in one line.
+    os.environ["PREFECT_LOGGING_LEVEL"] = "DEBUG" if settings.log_level == "debug" else "CRITICAL"
+    # The run's log goes no further than this process: its server ends with it.
+    if not settings.prefect_api_url:
+        os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
+    os.environ["PREFECT_HOME"] = str(settings.prefect_home)
+    if settings.prefect_api_url:
+        os.environ["PREFECT_API_URL"] = settings.prefect_api_url
+        yield
+        return
+    with prefect_server(settings.prefect_home) as url:
+        os.environ["PREFECT_API_URL"] = url
+        try:
+            yield
+        finally:
+            del os.environ["PREFECT_API_URL"]
+
+
+def run_transcode(source: str, output: str | None, ladder: str | None, overwrite: bool, console: Console) -> str:
+    """Transcode with everything that is needed around it; returns the output's root.
+
+    Raises:
+        StreamWaveError: what the user can mend, in one sentence.
+    """
+    settings = Settings.load()
+    target = output or settings.output_url
+    # What is wrong with the request is said at once, before a server is started for it.
+    url = resolve_source(source)
+    locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
+    renditions = ladders.plan(probe(url), ladders.choose(settings.ladder, ladder))
+    open_store(target).check()
+    started = time.monotonic()
+    with _bar(console) as bar:
+        task = bar.add_task("starting Prefect", total=None, speed="", chunks="", left="")
+        with prefect_for(settings):
+            from flows.progress import listener
+            from flows.vod import vod
+
+            begun = time.monotonic()
+
+            def show(done_ms: int, expected_ms: int | None, chunks: int) -> None:
+                spent = max(time.monotonic() - begun, 0.001)
+                speed = done_ms / 1000 / spent
+                left = ""
+                if expected_ms and speed > 0:
+                    left = f"{max(0, expected_ms - done_ms) / 1000 / speed:.0f} s left"
+                bar.update(
+                    task, total=expected_ms, completed=done_ms, description="transcoding",
+                    speed=f"{speed:.1f}x", chunks=f"{chunks} chunks", left=left,
+                )  # fmt: skip
+
+            bar.update(task, description="transcoding")
+            token = listener.set(show)
+            try:
+                vod(source=source, output=target, ladder=ladder, overwrite=overwrite)
+            except StreamWaveError:
+                raise
+            except Exception as error:
+                raise StreamWaveError(f"the run failed: {_first_line(error)}; --debug shows more") from error
+            finally:
+                listener.reset(token)
+    root = target.rstrip("/")
+    names = ", ".join(r.name for r in renditions)
+    console.print(f"written to [bold]{root}[/bold] in {time.monotonic() - started:.1f} s: {names}")
+    console.print(f"  DASH  {root}/{MANIFEST}\n  HLS   {root}/{MASTER}")
+    console.print(f"watch it with [bold]ffplay {root}/{MASTER}[/bold], or serve the folder: [bold]python -m services.media[/bold]")
+    return target
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[chunks]}"),
+        TextColumn("{task.fields[speed]}"),
+        TextColumn("{task.fields[left]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=not console.is_terminal,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

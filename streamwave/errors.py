@@ -1,0 +1,76 @@
+"""The errors of StreamWave.
+
+::
+
+    StreamWaveError              exit code 1
+    ├── UsageError               the caller asked for something impossible     exit code 2, HTTP 400, INVALID_ARGUMENT
+    │   ├── SourceError          the source cannot be read or holds no media
+    │   ├── LadderError          unknown or impossible rendition
+    │   └── SettingsError        a setting has an impossible value
+    ├── OutputError              the store refuses or is full                  FAILED_PRECONDITION
+    │   └── FencedError          another run publishes this session
+    ├── SpoolError               the journal or a chunk is damaged or missing
+    ├── MediaError               a produced file breaks an invariant (frames, boundaries, boxes)
+    └── FFmpegError              an FFmpeg process failed, hung or was killed
+
+Every message is one sentence that names the cause and says what to do. Every error pickles, because task runs carry
+them between processes: all state travels in ``args``.
+"""
+
+from __future__ import annotations
+
+
+class StreamWaveError(Exception):
+    """Base of all errors that StreamWave raises on purpose; ``str(error)`` is one line for a person."""
+
+    exit_code = 1
+
+
+class UsageError(StreamWaveError):
+    """The request itself cannot be met."""
+
+    exit_code = 2
+
+
+class SourceError(UsageError):
+    """The source is missing, unreadable or has neither video nor audio."""
+
+
+class LadderError(UsageError):
+    """A rendition is unknown, or the ladder is empty or contradicts itself."""
+
+
+class SettingsError(UsageError):
+    """A setting has a value that cannot work."""
+
+
+class OutputError(StreamWaveError):
+    """The output cannot be written: missing, read-only, full, or holding something else."""
+
+
+class FencedError(OutputError):
+    """Another run has taken over the publishing of this session."""
+
+
+class SpoolError(StreamWaveError):
+    """The journal or a chunk file is missing or damaged."""
+
+
+class MediaError(StreamWaveError):
+    """Produced media breaks an invariant: frame count, boundary, box structure or an init segment that changed."""
+
+
+class FFmpegError(StreamWaveError):
+    """An FFmpeg process failed.
+
+    ``command`` is the argv, ``returncode`` negative for a signal, ``stderr_tail`` its last lines.
+    """
+
+    def __init__(self, what: str, command: tuple[str, ...] = (), returncode: int | None = None, stderr_tail: str = ""):
+        super().__init__(what, command, returncode, stderr_tail)
+        self.what, self.command, self.returncode, self.stderr_tail = what, command, returncode, stderr_tail
+
+    def __str__(self) -> str:
+        last = self.stderr_tail.strip().splitlines()[-1:] or [""]
+        status = "" if self.returncode is None else f" (exit status {self.returncode})"
+        return f"{self.what}{status}" + (f": {last[0]}" if last[0] else "")

@@ -1,0 +1,98 @@
+"""FFmpeg command lines as pure functions: a chunk and renditions in, argv out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import ffmpeg
+
+from streamwave.model import Chunk, Rendition
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What decides the bytes of a rendition besides the pictures: all machines of a stream must agree on it."""
+
+    preset: str = "superfast"
+    crf: int = 23
+    threads: int = 2
+
+
+def transcode_argv(
+    ffmpeg_path: str, chunk: Chunk, outputs: Mapping[str, Path], renditions: Mapping[str, Rendition], encoder: EncoderSettings
+) -> list[str]:
+    """One FFmpeg process that decodes ``chunk`` once and writes every rendition named in ``outputs``.
+
+    Each output has exactly ``chunk.frame_count`` pictures, starts at time 0 in the timescale of the chunk's grid, and
+    begins a fragment with an IDR picture at every segment of the chunk.
+    """
+    assert chunk.video_path is not None
+    rate = chunk.rate
+    source = ffmpeg.input(
+        str(chunk.video_path),
+        format="matroska",
+        protocol_whitelist="file",
+        threads=encoder.threads,
+    )
+    pictures = (
+        source.video
+        # From milliseconds to the number of the picture on the grid: the time base becomes one frame, rounded to nearest.
+        .filter("settb", f"{rate.denominator}/{rate.numerator}")
+        .filter("setpts", f"PTS-{chunk.first_frame}")
+        # Fill holes by repeating, drop what falls on a taken place; the chunk begins at its first place.
+        .filter("fps", fps=f"{rate.numerator}/{rate.denominator}", start_time=0)
+        # The filter above can't know where the next chunk begins: repeat the last picture up to there, and not beyond.
+        .filter("tpad", stop=-1, stop_mode="clone")
+        .filter("trim", end_frame=chunk.frame_count)
+    )
+    copies = pictures.filter_multi_output("split", len(outputs))
+    made = [
+        ffmpeg.output(
+            _scaled(copies[index], renditions[name]), str(path), **_encode_options(chunk, renditions[name], encoder)
+        )
+        for index, (name, path) in enumerate(outputs.items())
+    ]
+    whole = ffmpeg.merge_outputs(*made).global_args(
+        "-hide_banner", "-nostdin", "-loglevel", "error", "-y",
+        "-copyts",  # times in the chunk's file are the session's: keep them
+    )  # fmt: skip
+    return [str(part) for part in whole.compile(cmd=ffmpeg_path)]
+
+
+def _scaled(pictures: ffmpeg.Stream, rendition: Rendition) -> ffmpeg.Stream:
+    return (
+        pictures.filter("scale", rendition.width, rendition.height, flags="bicubic")
+        .filter("setsar", 1)
+        .filter("format", "yuv420p")
+    )
+
+
+def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings) -> dict[str, object]:
+    edges, frame = [], 0
+    for length in chunk.segments:
+        edges.append(frame)
+        frame += length
+    return {
+        "c:v": "libx264",
+        "preset": encoder.preset,
+        "profile:v": "high",
+        "crf": encoder.crf,
+        "maxrate": rendition.max_bps,
+        "bufsize": 2 * rendition.max_bps,  # two seconds: a segment's worth, as players' buffers expect
+        "threads": encoder.threads,
+        # IDR pictures where segments begin and nowhere else; no picture refers across one.
+        "force_key_frames": "expr:" + "+".join(f"eq(n,{edge})" for edge in edges),
+        "forced-idr": 1,
+        "g": chunk.frame_count + 1,
+        "sc_threshold": 0,
+        "flags": "+cgop+bitexact",
+        "fps_mode": "passthrough",  # the filters above have the last word on which pictures there are
+        "video_track_timescale": chunk.grid.timescale,
+        "f": "mp4",
+        # One fragment per IDR, no index boxes, and no encoder names that differ between machines.
+        "movflags": "+cmaf+frag_keyframe+frag_discont+skip_sidx+skip_trailer",
+        "fflags": "+bitexact",
+        "map_metadata": -1,
+    }

@@ -1,0 +1,107 @@
+"""Which FFmpeg is used: the one of FFMPEG_PATH, else the system's, else the one that imageio-ffmpeg carries."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Literal
+
+from streamwave.errors import SettingsError
+
+#: The oldest FFmpeg whose fragments have been measured to be exact: Debian 12's.
+MINIMUM_VERSION = (5, 1)
+
+#: Asking a program for its version takes milliseconds; one that has not answered by then is not FFmpeg.
+_ANSWER_TIMEOUT_S = 20
+
+_INSTALL = "install FFmpeg 5.1 or newer (on Debian with apt-get install ffmpeg) or point FFMPEG_PATH to one"
+
+Source = Literal["FFMPEG_PATH", "system", "pip"]
+
+
+@dataclass(frozen=True)
+class FFmpegBinary:
+    """An FFmpeg program: its absolute path, its version as (major, minor), and where it was found."""
+
+    path: str
+    version: tuple[int, int]
+    source: Source
+
+
+def locate(ffmpeg_path: str | None = None) -> FFmpegBinary:
+    """The FFmpeg to use; ``ffmpeg_path`` (a path or a name in PATH) is the setting FFMPEG_PATH.
+
+    A system FFmpeg that is too old gives way to the one from pip; one that was named does not.
+
+    Raises:
+        SettingsError: there is none, or the one of ``ffmpeg_path`` is missing, is not FFmpeg or is too old.
+    """
+    if ffmpeg_path:
+        path = shutil.which(ffmpeg_path)
+        if path is None:
+            raise SettingsError(f"FFMPEG_PATH names {ffmpeg_path!r}, which is not a program: {_INSTALL}")
+        version = parse_version(ask(path, "-version"))
+        if version is None:
+            raise SettingsError(f"FFMPEG_PATH names {ffmpeg_path!r}, which does not answer like FFmpeg: {_INSTALL}")
+        if version < MINIMUM_VERSION:
+            raise SettingsError(f"FFMPEG_PATH names {ffmpeg_path!r}, which is FFmpeg {dotted(version)}: {_INSTALL}")
+        return FFmpegBinary(path, version, "FFMPEG_PATH")
+    candidates: list[tuple[str | None, Source]] = [(shutil.which("ffmpeg"), "system"), (_from_pip(), "pip")]
+    for path, source in candidates:
+        version = parse_version(ask(path, "-version")) if path else None
+        if path and version and version >= MINIMUM_VERSION:
+            return FFmpegBinary(path, version, source)
+    raise SettingsError(f"no FFmpeg was found: {_INSTALL}")
+
+
+def encoders(binary: FFmpegBinary) -> frozenset[str]:
+    """Names of the encoders that the program was built with."""
+    listing = ask(binary.path, "-hide_banner", "-encoders").partition("------")[2]
+    return frozenset(words[1] for words in map(str.split, listing.splitlines()) if len(words) > 1)
+
+
+def dotted(version: tuple[int, int]) -> str:
+    """(5, 1) as ``5.1``."""
+    return ".".join(map(str, version))
+
+
+def parse_version(banner: str) -> tuple[int, int] | None:
+    """Version in the output of ``ffmpeg -version``; None if that is not FFmpeg's.
+
+    Builds from a development branch bear a commit for a version: theirs follows from libavcodec's, whose major number
+    has been FFmpeg's plus 54 since FFmpeg 3.
+    """
+    if not banner.startswith("ffmpeg version "):
+        return None
+    if found := re.match(r"ffmpeg version n?(\d+)\.(\d+)", banner):
+        return int(found[1]), int(found[2])
+    if found := re.search(r"^libavcodec\s+(\d+)\.", banner, re.MULTILINE):
+        return int(found[1]) - 54, 0
+    return None
+
+
+def ask(program: str, *arguments: str) -> str:
+    """What ``program`` prints about itself; empty if it cannot be started or does not answer."""
+    try:
+        answer = subprocess.run(
+            [program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_ANSWER_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.decode("utf-8", "replace")
+
+
+def _from_pip() -> str | None:
+    try:
+        import imageio_ffmpeg  # late: it costs start-up time and is seldom needed
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError):
+        return None

@@ -1,0 +1,109 @@
+"""What a source holds, read in this process with PyAV; nothing is decoded."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+from av.container import InputContainer
+
+from streamwave.errors import SourceError
+from streamwave.model import AudioInfo, SourceInfo, VideoInfo
+from streamwave.source import protocol_whitelist, redact
+
+
+def open_source(url: str, *, open_timeout_s: int = 15, read_timeout_s: int = 30, live: bool = False) -> InputContainer:
+    """Open the already resolved ``url`` for demultiplexing.
+
+    Raises:
+        SourceError: it cannot be opened or is no media; the message says which.
+    """
+    options = {"protocol_whitelist": protocol_whitelist(url)}
+    if live:
+        # A live source must not be read far ahead only to guess at its properties: that is latency for its whole life.
+        options |= {"fflags": "nobuffer", "analyzeduration": "3000000", "probesize": "2000000"}
+    try:
+        container = av.open(url, options=options, timeout=(open_timeout_s, read_timeout_s), metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise SourceError(explain(url, error)) from None
+    except ValueError as error:
+        raise SourceError(f"{shown(url)} cannot be opened ({error})") from None
+    return container
+
+
+def shown(url: str) -> str:
+    """How ``url`` is named in messages: a plain path for files, without secrets otherwise."""
+    return url.removeprefix("file:") if url.startswith("file:") else redact(url)
+
+
+def explain(url: str, error: Exception) -> str:
+    """One sentence for a person on why libavformat could not read ``url``."""
+    name = shown(url)
+    if isinstance(error, av.error.InvalidDataError):
+        return f"{name} is not media that can be read (damaged, truncated or of another kind); try to play it first"
+    if isinstance(error, av.error.PermissionError):
+        return f"{name} may not be read; check its permissions"
+    if isinstance(error, av.error.EOFError):
+        return f"{name} is empty or ends before any media; check that it was written completely"
+    if isinstance(error, av.error.ExitError):
+        return f"{name} gave no answer in time; check the address and the network"
+    reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+    return f"{name} cannot be read ({reason}); check the address and that the source is running"
+
+
+def describe(container: InputContainer, url: str) -> SourceInfo:
+    """The first video and the first audio track of an open source.
+
+    Raises:
+        SourceError: it has neither video nor audio, or tracks that no decoder here knows.
+    """
+    video = next((s for s in container.streams.video if not _is_cover(s)), None)
+    audio = container.streams.audio[0] if container.streams.audio else None
+    if video is None and audio is None:
+        raise SourceError(f"{shown(url)} holds neither video nor audio; name another source")
+    return SourceInfo(
+        url=redact(url),
+        container=container.format.name,
+        duration_ms=container.duration // 1000 if container.duration and container.duration > 0 else None,
+        video=_video(video, url) if video is not None else None,
+        audio=_audio(audio, url) if audio is not None else None,
+    )
+
+
+def probe(url: str) -> SourceInfo:
+    """Open the resolved ``url``, describe it and close it.
+
+    Raises:
+        SourceError: see ``open_source`` and ``describe``.
+    """
+    with open_source(url) as container:
+        return describe(container, url)
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(getattr(stream.disposition, "value", 0) & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
+
+
+def _video(stream: Any, url: str) -> VideoInfo:
+    context = stream.codec_context
+    if context is None or not context.width or not context.height:
+        raise SourceError(f"{shown(url)}: the picture size of its video track is unknown; the file may be truncated")
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    return VideoInfo(
+        codec=context.name,
+        width=context.width,
+        height=context.height,
+        sample_aspect=Fraction(stream.sample_aspect_ratio or context.sample_aspect_ratio or 1),
+        stated_rate=Fraction(rate) if rate else None,
+        pixel_format=context.pix_fmt or "",
+        bit_rate_bps=context.bit_rate or None,
+    )
+
+
+def _audio(stream: Any, url: str) -> AudioInfo:
+    context = stream.codec_context
+    if context is None or not context.sample_rate or not context.channels:
+        raise SourceError(f"{shown(url)}: the format of its audio track is unknown; the file may be truncated")
+    return AudioInfo(codec=context.name, sample_rate=context.sample_rate, channels=context.channels)

@@ -1,0 +1,166 @@
+"""Transcode a chunk into renditions: who joins whom in one FFmpeg process, and what counts as a good result."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streamwave.errors import MediaError
+from streamwave.ffmpeg.commands import EncoderSettings, transcode_argv
+from streamwave.ffmpeg.process import Launcher
+from streamwave.model import Chunk, Rendition
+from streamwave.mp4.aac import aac_fragment, aac_init
+from streamwave.mp4.adts import read_adts
+from streamwave.mp4.fragment import read_fragment
+from streamwave.mp4.init import read_init
+from streamwave.mp4.split import split_file
+from streamwave.timing import AAC_FRAME
+
+#: How long the first of a chunk's tasks waits for the others to join its process: much longer than they take to
+#: arrive where they run on the same machine, much shorter than the decode that is saved.
+JOIN_S = 0.5
+
+
+@dataclass(frozen=True)
+class Transcoder:
+    """What is the same for all chunks of a job. ``work`` is the folder for results."""
+
+    ffmpeg_path: str
+    encoder: EncoderSettings
+    launcher: Launcher
+    work: Path
+    timeout_s: float
+
+    def result_path(self, chunk: Chunk, name: str) -> Path:
+        """Where the transcoded file of a chunk in a rendition lies."""
+        return self.work / f"{chunk.number:06d}" / f"{name}.mp4"
+
+    def encode(self, chunk: Chunk, renditions: Sequence[Rendition]) -> None:
+        """Run one FFmpeg process for ``renditions`` and put each checked result in its place.
+
+        Raises:
+            FFmpegError: the process failed.
+            MediaError: a result has not exactly the pictures and fragments that the chunk asks for.
+        """
+        folder = self.work / f"{chunk.number:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        # A name of its own for every try: one that was given up may still be writing on another machine.
+        suffix = f".{os.getpid()}.{threading.get_ident()}.part"
+        parts = {r.name: folder / f"{r.name}{suffix}" for r in renditions}
+        argv = transcode_argv(self.ffmpeg_path, chunk, parts, {r.name: r for r in renditions}, self.encoder)
+        what = f"chunk {chunk.number} to {', '.join(parts)}"
+        try:
+            self.launcher.run(argv, what=what, timeout_s=self.timeout_s)
+            for name, part in parts.items():
+                check_video(part.read_bytes(), chunk, f"chunk {chunk.number} {name}")
+                part.replace(self.result_path(chunk, name))
+        finally:
+            for part in parts.values():
+                part.unlink(missing_ok=True)
+
+
+def check_video(data: bytes, chunk: Chunk, what: str) -> None:
+    """Verify that ``data`` holds the chunk's frames, shared out over its segments as planned.
+
+    Raises:
+        MediaError: it does not; the message has both counts.
+    """
+    init, fragments = split_file(data)
+    summary = read_init(init)
+    lengths = tuple(read_fragment(fragment, summary).sample_count for fragment in fragments)
+    if lengths != chunk.segments:
+        raise MediaError(
+            f"{what}: {sum(lengths)} frames in segments of {list(lengths)} came out, "
+            f"{chunk.frame_count} in segments of {list(chunk.segments)} were due"
+        )
+
+
+def wrap_audio(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> Path:
+    """Put the chunk's AAC frames, encoded when they were received, into CMAF fragments; the path of the result.
+
+    Raises:
+        MediaError: the chunk's audio file does not hold the frames that its journal promises.
+    """
+    frames = read_adts(Path(chunk.audio_path).read_bytes()) if chunk.audio_path else []
+    if len(frames) != chunk.audio_count:
+        raise MediaError(f"chunk {chunk.number} audio: {len(frames)} AAC frames are there, {chunk.audio_count} were due")
+    pieces = [aac_init(rendition.sample_rate, rendition.channels, rendition.max_bps)]
+    for time_ticks, duration in chunk.boundaries(rendition):
+        first = time_ticks // AAC_FRAME - chunk.audio_first
+        pieces.append(
+            aac_fragment(sequence=1, time=time_ticks, frames=frames[first : first + duration // AAC_FRAME])
+        )
+    path = transcoder.result_path(chunk, rendition.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{threading.get_ident()}.part")
+    part.write_bytes(b"".join(pieces))
+    return part.replace(path)
+
+
+@dataclass
+class _Gathering:
+    joined: dict[str, Rendition] = field(default_factory=dict)
+    done: Future[None] = field(default_factory=Future)
+    started: bool = False
+
+
+class SharedDecode:
+    """Lets the tasks of one chunk that run on this machine share one FFmpeg process, and so one decode.
+
+    Whoever comes first waits until all ``expected`` have joined or ``JOIN_S`` has passed, runs the process for those
+    who joined, and its outcome is everybody's. Who comes later, or comes again after a failure, runs alone.
+    """
+
+    def __init__(self) -> None:
+        self._gatherings: dict[tuple[str, int], _Gathering] = {}
+        self._changed = threading.Condition()
+
+    def encode(
+        self, transcoder: Transcoder, chunk: Chunk, rendition: Rendition, expected: int, *, alone: bool = False
+    ) -> None:
+        """Have ``rendition`` of ``chunk`` encoded; ``alone`` for a retry. Raises what ``Transcoder.encode`` raises."""
+        if alone or expected <= 1:
+            transcoder.encode(chunk, [rendition])
+            return
+        key = (str(transcoder.work), chunk.number)
+        with self._changed:
+            gathering = self._gatherings.get(key)
+            if gathering is None:
+                leader = True
+                gathering = self._gatherings[key] = _Gathering()
+            else:
+                leader = False
+            late = gathering.started
+            if not late:
+                gathering.joined[rendition.name] = rendition
+                self._changed.notify_all()
+        if late:
+            transcoder.encode(chunk, [rendition])
+        elif leader:
+            self._lead(transcoder, chunk, key, gathering, expected)
+        else:
+            gathering.done.result()
+
+    def _lead(
+        self, transcoder: Transcoder, chunk: Chunk, key: tuple[str, int], gathering: _Gathering, expected: int
+    ) -> None:
+        end = time.monotonic() + JOIN_S
+        with self._changed:
+            self._changed.wait_for(lambda: len(gathering.joined) >= expected, end - time.monotonic())
+            gathering.started = True
+            # In the ladder's order, whoever came first: the same command line every time.
+            together = sorted(gathering.joined.values(), key=lambda r: (-r.width * r.height, r.name))
+        try:
+            transcoder.encode(chunk, together)
+            gathering.done.set_result(None)
+        except BaseException as error:
+            gathering.done.set_exception(error)
+            raise
+        finally:
+            with self._changed:
+                self._gatherings.pop(key, None)

@@ -1,0 +1,121 @@
+"""A job: everything that the tasks of one run need to know, as plain values that travel to any machine."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+from streamwave.errors import MediaError
+from streamwave.ffmpeg.commands import EncoderSettings
+from streamwave.ffmpeg.process import launcher
+from streamwave.ffmpeg.transcode import SharedDecode, Transcoder
+from streamwave.model import Chunk, ChunkRecord, Frozen, Rational, Rendition
+from streamwave.publish import Publication
+from streamwave.storage.store import open_store
+from streamwave.timing import Grid, round_half_up, split_evenly
+
+
+class Job(Frozen):
+    """One session being transcoded and published.
+
+    ``spool`` and ``work`` are folders (received chunks; results on their way), ``output`` a store's URL. ``token`` fences
+    the output against other runs. ``manifests`` False holds the manifests back until the end.
+    """
+
+    session: str
+    period: str
+    token: str
+    spool: str
+    work: str
+    output: str
+    manifests: bool
+    rate: Rational
+    segment_ms: int
+    renditions: tuple[Rendition, ...]
+    ffmpeg_path: str
+    preset: str
+    crf: int
+    encoder_threads: int
+    ffmpeg_slots: int
+    ffmpeg_timeout_s: int
+
+    @property
+    def video_renditions(self) -> tuple[Rendition, ...]:
+        """The renditions that FFmpeg makes."""
+        return tuple(r for r in self.renditions if r.kind == "video")
+
+    def rendition(self, name: str) -> Rendition:
+        """The rendition called ``name``."""
+        return next(r for r in self.renditions if r.name == name)
+
+    def transcoder(self) -> Transcoder:
+        """The transcoder of this job in this process."""
+        return Transcoder(
+            ffmpeg_path=self.ffmpeg_path,
+            encoder=EncoderSettings(self.preset, self.crf, self.encoder_threads),
+            launcher=launcher(self.ffmpeg_slots),
+            work=Path(self.work),
+            timeout_s=self.ffmpeg_timeout_s,
+        )
+
+    def packaged_path(self, number: int) -> Path:
+        """Where the packaged chunk is described, between the package and the store task."""
+        return Path(self.work) / f"{number:06d}" / "packaged.json"
+
+
+def fingerprint(*parts: object) -> str:
+    """A digest that tells whether two runs do the same job."""
+    return hashlib.sha256("\n".join(str(part) for part in parts).encode()).hexdigest()
+
+
+def place(job: Job, record: ChunkRecord) -> Chunk:
+    """Where a received chunk lies on the frame grid, and how it is shared out over segments.
+
+    Raises:
+        MediaError: the chunk covers no grid point at all.
+    """
+    grid = Grid(job.rate)
+    first, after = grid.frame_at_ms(record.start_ms), grid.frame_at_ms(record.next_ms)
+    if after <= first:
+        raise MediaError(f"chunk {record.number} lasts {record.next_ms - record.start_ms} ms, less than one frame")
+    spool = Path(job.spool)
+    return Chunk(
+        number=record.number,
+        rate=job.rate,
+        first_frame=first,
+        frame_count=after - first,
+        segments=split_evenly(after - first, job.rate * job.segment_ms / 1000),
+        video_path=str(spool / record.video_file) if record.video_file else None,
+        audio_path=str(spool / record.audio_file) if record.audio_file else None,
+        audio_first=record.audio_first,
+        audio_count=record.audio_count,
+        closed_unix_ms=record.closed_unix_ms,
+    )
+
+
+def target_ms(segment_seconds: Rational) -> int:
+    """A segment length in whole milliseconds."""
+    return round_half_up(segment_seconds * 1000)
+
+
+shared_decode = SharedDecode()
+_publications: dict[tuple[str, str], Publication] = {}
+_publications_lock = threading.Lock()
+
+
+def publication(job: Job) -> Publication:
+    """The publication of ``job`` in this process; on a machine that has none yet it is read from the ledger."""
+    with _publications_lock:
+        key = (job.output, job.token)
+        if key not in _publications:
+            _publications[key] = Publication(open_store(job.output), manifests=job.manifests, token=job.token)
+        return _publications[key]
+
+
+def release(job: Job) -> None:
+    """Forget the publication of a job that has ended."""
+    with _publications_lock:
+        found = _publications.pop((job.output, job.token), None)
+    if found is not None:
+        found.close()

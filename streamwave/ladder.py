@@ -1,0 +1,175 @@
+"""The ladder: which renditions a source is transcoded into.
+
+A rung is a box (its name's lines by sixteen ninths of them, turned for portrait video) into which the picture is
+fitted with its aspect ratio kept. A rung that would enlarge the picture is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from streamwave.errors import LadderError
+from streamwave.model import Frozen, Rendition, SourceInfo, VideoInfo
+from streamwave.timing import round_half_up
+
+AUDIO_NAME = "audio"
+
+
+class Rung(Frozen):
+    """One video rung: ``short_side`` in pixels, ``max_kbps`` in 1000 bits per second."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    short_side: int = Field(ge=16, le=4320)
+    max_kbps: int = Field(ge=16, le=200_000)
+
+
+class Ladder(Frozen):
+    """All rungs and the bit rate of the audio rendition."""
+
+    rungs: tuple[Rung, ...] = Field(min_length=1)
+    audio_kbps: int = Field(default=128, ge=16, le=512)
+
+
+DEFAULT_LADDER = Ladder(
+    rungs=(
+        Rung(name="1080p", short_side=1080, max_kbps=5000),
+        Rung(name="720p", short_side=720, max_kbps=2800),
+        Rung(name="480p", short_side=480, max_kbps=1400),
+        Rung(name="360p", short_side=360, max_kbps=800),
+    )
+)
+
+
+def load_ladder(spec: str | None) -> Ladder:
+    """The ladder that ``spec`` describes: nothing (the default), names of rungs, inline JSON, or a TOML or JSON file.
+
+    Raises:
+        LadderError: the text is none of these; the message shows what a ladder looks like.
+    """
+    spec = (spec or "").strip()
+    if not spec:
+        return DEFAULT_LADDER
+    if spec.startswith("{"):
+        return _parse(_json(spec, "the inline ladder"), "the inline ladder")
+    if spec.endswith((".toml", ".json")) or "/" in spec:
+        try:
+            text = Path(spec).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise LadderError(f"the ladder file {spec} cannot be read ({error}); check the path") from None
+        if spec.endswith(".toml"):
+            try:
+                return _parse(tomllib.loads(text), spec)
+            except tomllib.TOMLDecodeError as error:
+                raise LadderError(f"the ladder file {spec} is not TOML ({error})") from None
+        return _parse(_json(text, spec), spec)
+    return select(DEFAULT_LADDER, spec)
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise LadderError(f"{where} is not JSON ({error})") from None
+
+
+def _parse(data: Any, where: str) -> Ladder:
+    try:
+        ladder = Ladder.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        example = '{"rungs": [{"name": "720p", "short_side": 720, "max_kbps": 2800}], "audio_kbps": 128}'
+        raise LadderError(f"{where}: {place}: {first['msg']}; a ladder looks like {example}") from None
+    names = [rung.name for rung in ladder.rungs]
+    if len(set(names)) != len(names) or AUDIO_NAME in names:
+        raise LadderError(f"{where}: every rung needs a name of its own, and none may be called {AUDIO_NAME!r}")
+    return ladder
+
+
+def select(ladder: Ladder, names: str) -> Ladder:
+    """Narrow ``ladder`` to the comma-separated ``names``; the audio rendition stays.
+
+    Raises:
+        LadderError: a name is not in the ladder.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    known = {rung.name: rung for rung in ladder.rungs}
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        bad = ", ".join(repr(name) for name in unknown) or "nothing"
+        raise LadderError(f"the ladder has no rendition {bad}; choose among {', '.join(known)}")
+    return Ladder(rungs=tuple(known[name] for name in known if name in wanted), audio_kbps=ladder.audio_kbps)
+
+
+def display_size(video: VideoInfo) -> tuple[int, int]:
+    """Width and height in square pixels as a viewer sees them, after sample aspect ratio and rotation."""
+    width, height = round_half_up(video.width * video.sample_aspect), video.height
+    return (height, width) if video.rotation % 180 == 90 else (width, height)
+
+
+def _even(value: Fraction) -> int:
+    return max(2, 2 * round_half_up(value / 2))
+
+
+def plan(source: SourceInfo, ladder: Ladder) -> tuple[Rendition, ...]:
+    """The renditions for ``source``, video from the largest down, then audio.
+
+    Raises:
+        LadderError: every rung is above the source although the ladder was narrowed on purpose.
+    """
+    renditions: list[Rendition] = []
+    if source.video is not None:
+        renditions.extend(_video(display_size(source.video), ladder))
+    if source.audio is not None:
+        renditions.append(Rendition(name=AUDIO_NAME, kind="audio", max_bps=ladder.audio_kbps * 1000))
+    return tuple(renditions)
+
+
+def _video(size: tuple[int, int], ladder: Ladder) -> Sequence[Rendition]:
+    width, height = size
+    short, long = min(size), max(size)
+    found = []
+    for rung in sorted(ladder.rungs, key=lambda rung: -rung.short_side):
+        scale = min(Fraction(rung.short_side, short), Fraction(rung.short_side * 16, long * 9))
+        if scale <= 1:
+            found.append(
+                Rendition(
+                    name=rung.name,
+                    kind="video",
+                    width=_even(width * scale),
+                    height=_even(height * scale),
+                    max_bps=rung.max_kbps * 1000,
+                )
+            )
+    if found:
+        return found
+    lowest = min(ladder.rungs, key=lambda rung: rung.short_side)
+    if lowest.short_side > min(rung.short_side for rung in DEFAULT_LADDER.rungs):
+        raise LadderError(
+            f"the source has {width}x{height} pixels, less than the smallest rung asked for ({lowest.name}); "
+            "add a smaller rung, renditions are never enlarged"
+        )
+    # A source below the whole ladder is carried at its own size, at bits in proportion to its pixels.
+    share = Fraction(width * height, lowest.short_side * lowest.short_side * 16 // 9)
+    name = f"{short}p" if short != lowest.short_side else lowest.name
+    bps = max(100_000, round_half_up(lowest.max_kbps * 1000 * min(share, Fraction(1))))
+    return [Rendition(name=name, kind="video", width=_even(Fraction(width)), height=_even(Fraction(height)), max_bps=bps)]
+
+
+def choose(configured: str | None, wanted: str | None) -> Ladder:
+    """The ladder of the settings, narrowed to the rungs ``wanted``, or replaced if ``wanted`` is a ladder itself.
+
+    Raises:
+        LadderError: see ``load_ladder`` and ``select``.
+    """
+    if wanted and ("{" in wanted or "/" in wanted or wanted.endswith((".toml", ".json"))):
+        return load_ladder(wanted)
+    ladder = load_ladder(configured)
+    return select(ladder, wanted) if wanted is not None else ladder

@@ -1,0 +1,27 @@
+"""The only place where the names of stored objects are formed. All are relative to the root of the broadcast."""
+
+from __future__ import annotations
+
+MANIFEST = "manifest.mpd"
+MASTER = "master.m3u8"
+FENCE = "ledger/writer.json"
+
+
+def init_name(period: str, rendition: str) -> str:
+    """Init segment of a rendition in a period."""
+    return f"{period}/{rendition}/init.mp4"
+
+
+def segment_name(period: str, rendition: str, time: int | str) -> str:
+    """Media segment that starts at ``time`` (ticks), or DASH's placeholder ``$Time$`` (ISO/IEC 23009-1, 5.3.9.4.4)."""
+    return f"{period}/{rendition}/{time}.m4s"
+
+
+def playlist_name(rendition: str) -> str:
+    """HLS media playlist of a rendition over all periods."""
+    return f"{rendition}.m3u8"
+
+
+def ledger_name(part: int) -> str:
+    """One part of the ledger."""
+    return f"ledger/{part:06d}.jsonl"

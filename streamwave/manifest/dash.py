@@ -1,0 +1,286 @@
+"""The DASH manifest: an MPD of the isoff-live profile (ISO/IEC 23009-1, 8.4) as a pure function of (timeline, now).
+
+Segments are addressed by $Time$ with a SegmentTimeline, so the MPD lists exactly what has been published. It follows
+the DASH-IF guidelines ("IOP" v4.3 and the restricted timing model). The CMAF profile is not claimed: it adds
+constraints on the objects that an MPD alone cannot vouch for, and no player asks for it.
+
+Times: PeriodStart and durations become decimal seconds, cut (not rounded) at the microsecond. So a period is at most a
+microsecond shorter than its pictures, never longer: the segments cover all of it, as the timing model demands.
+"""
+
+from __future__ import annotations
+
+import itertools
+import unicodedata
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from math import gcd
+from typing import Literal
+
+from streamwave import layout
+from streamwave.errors import MediaError
+from streamwave.manifest.location import BaseUrl
+from streamwave.manifest.rates import RECENT_SEGMENTS, buffered_bps
+from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
+
+PROFILE = "urn:mpeg:dash:profile:isoff-live:2011"
+NAMESPACE = "urn:mpeg:dash:schema:mpd:2011"
+
+#: AdaptationSet@id, the same in all periods so that players pair them up.
+ADAPTATION_SET_IDS = {"video": "1", "audio": "2"}
+
+#: ChannelConfiguration of ISO/IEC 23003-3 by channel count, where it is not the count itself.
+CHANNEL_CONFIGURATIONS = {8: 7}
+
+
+def duration_text(seconds: Fraction) -> str:
+    """``seconds`` >= 0 as xs:duration, cut at the microsecond: Fraction(1001, 30) is "PT33.366666S"."""
+    whole, rest = divmod(seconds.numerator * 1_000_000 // seconds.denominator, 1_000_000)
+    return f"PT{whole}.{rest:06d}".rstrip("0").rstrip(".") + "S" if rest else f"PT{whole}S"
+
+
+def wall_text(unix_ms: int) -> str:
+    """Wall clock in milliseconds since 1970 as xs:dateTime in UTC with milliseconds."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=unix_ms)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{unix_ms % 1000:03d}Z"
+
+
+def plain_text(text: str) -> str:
+    """``text`` on one line, without what XML 1.0 cannot hold: control characters, lone surrogates, no characters."""
+    return "".join(c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs", "Cn"))
+
+
+def presentation_delay_ms(timeline: Timeline, now_unix_ms: int) -> int:
+    """How far behind the wall clock a player that joins now should play, in milliseconds.
+
+    What is published lags behind the wall clock; the lag at this moment (a manifest is rendered when a segment has
+    just been published) in whole segments, plus one until the next segment, one for polling and fetching, one to spare.
+    """
+    lag_ms = now_unix_ms - timeline.created_unix_ms - int(timeline.duration * 1000)
+    return (max(-(-lag_ms // timeline.segment_ms), 1) + 3) * timeline.segment_ms
+
+
+def render_mpd(
+    timeline: Timeline,
+    *,
+    now_unix_ms: int,
+    utc_timing_url: str | None = None,
+    utc_timing_scheme: Literal["http-xsdate", "http-iso", "http-head"] = "http-xsdate",
+    delay_ms: int | None = None,
+    base_urls: Sequence[BaseUrl] = (),
+) -> bytes:
+    """The MPD of ``timeline`` as UTF-8: dynamic while it runs, static once it has ended.
+
+    ``now_unix_ms`` becomes publishTime and the clock for players (UTCTiming "direct"), after ``utc_timing_url`` if that
+    is given, which a player can ask itself: a "direct" clock is as old as the copy of the manifest that it stands in.
+    ``delay_ms`` overrides suggestedPresentationDelay; give it where keyframes are rare, because then
+    segments come in bursts. The MPD of a file holds no wall clock and is the same whenever it is rendered.
+
+    A DVR window leaves Period@start and times as they are, the first S@t is then above 0. In the static MPD the first
+    period begins at its first segment instead (presentationTimeOffset), without moving anything on the MPD timeline.
+
+    Raises MediaError if nothing has been published yet (an MPD has at least one period with a segment, 5.3.1.2; publish
+    none before) or if the video renditions of a period do not have equal segment boundaries.
+    """
+    periods = [p for p in timeline.periods if any(t.segments for t in p.tracks.values())]
+    if not periods:
+        raise MediaError("the broadcast has no segment yet: publish its manifest after the first one")
+    live_born = not timeline.ended or any(p.wall_unix_ms is not None for p in periods)
+    end = periods[-1].start + periods[-1].duration
+    root = ET.Element(
+        "MPD",
+        {
+            "xmlns": NAMESPACE,
+            "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
+            "xsi:schemaLocation": f"{NAMESPACE} DASH-MPD.xsd",
+            "profiles": PROFILE,
+            "type": "static" if timeline.ended else "dynamic",
+        },
+    )
+    if live_born:
+        root.set("availabilityStartTime", wall_text(timeline.created_unix_ms))
+        root.set("publishTime", wall_text(now_unix_ms))
+    if timeline.ended:
+        root.set("mediaPresentationDuration", duration_text(end))
+    else:
+        # A new segment can be there at any time, so half a segment is what a player waits for it on average.
+        root.set("minimumUpdatePeriod", duration_text(Fraction(max(timeline.segment_ms // 2, 500), 1000)))
+        delay = Fraction(delay_ms or presentation_delay_ms(timeline, now_unix_ms), 1000)
+        root.set("suggestedPresentationDelay", duration_text(delay))
+        if timeline.dvr_window_ms is not None:
+            root.set("timeShiftBufferDepth", duration_text(Fraction(timeline.dvr_window_ms, 1000)))
+    root.set("minBufferTime", duration_text(Fraction(timeline.segment_ms, 1000)))
+    # A chunk is split once it is one and a half segments long (timing.split_evenly).
+    longest = max(timeline.longest_segment(), Fraction(3 * timeline.segment_ms, 2000))
+    root.set("maxSegmentDuration", duration_text(longest))
+    _add_program_information(root, timeline.info)
+    _add_base_urls(root, base_urls)
+    for index, period in enumerate(periods):
+        following = periods[index + 1] if index + 1 < len(periods) else None
+        _add_period(root, timeline, period, following, trim_start=timeline.ended and index == 0)
+    if not timeline.ended:
+        if utc_timing_url:
+            _add_descriptor(root, "UTCTiming", f"urn:mpeg:dash:utc:{utc_timing_scheme}:2014", utc_timing_url)
+        _add_descriptor(root, "UTCTiming", "urn:mpeg:dash:utc:direct:2014", wall_text(now_unix_ms))
+    ET.indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'.encode()
+
+
+def _add_descriptor(parent: ET.Element, tag: str, scheme: str, value: str) -> None:
+    ET.SubElement(parent, tag, {"schemeIdUri": scheme, "value": value})
+
+
+def _add_program_information(root: ET.Element, info: dict[str, str]) -> None:
+    """Title as such; whatever else the publisher said goes into Source as "key: value; …" (5.7)."""
+    clean = {key: text for key, value in info.items() if (text := plain_text(value))}
+    title = clean.pop("title", "")
+    source = "; ".join(f"{plain_text(key)}: {value}" for key, value in sorted(clean.items()))
+    if title or source:
+        element = ET.SubElement(root, "ProgramInformation")
+        for tag, text in (("Title", title), ("Source", source)):
+            if text:
+                ET.SubElement(element, tag).text = text
+
+
+def _add_base_urls(root: ET.Element, base_urls: Sequence[BaseUrl]) -> None:
+    if len(base_urls) > 1:
+        root.set("xmlns:dvb", "urn:dvb:dash:dash-extensions:2014-1")
+    for number, base in enumerate(base_urls, 1):
+        element = ET.SubElement(root, "BaseURL", {"serviceLocation": base.service_location or f"location-{number}"})
+        if len(base_urls) > 1:
+            element.set("dvb:priority", str(base.priority))
+            element.set("dvb:weight", str(base.weight))
+        element.text = base.url
+
+
+def _add_period(
+    root: ET.Element, timeline: Timeline, period: Period, following: Period | None, trim_start: bool
+) -> None:
+    """One Period with an AdaptationSet per kind (5.3.2).
+
+    Period@duration stands only where the next period does not begin at this one's end: a pause without media.
+    ``trim_start`` moves the start of a period whose head is gone to its first segment.
+    """
+    kinds = {
+        kind: [t for t in period.tracks.values() if t.rendition.kind == kind and t.segments]
+        for kind in ADAPTATION_SET_IDS
+    }
+    lead = (kinds["video"] or kinds["audio"])[0]
+    offset = Fraction(lead.segments[0].time, lead.timescale) if trim_start and lead.removed else Fraction(0)
+    attributes = {"id": period.name, "start": duration_text(period.start + offset)}
+    if following is not None:
+        end = period.start + period.duration
+        if duration_text(following.start) != duration_text(end):
+            attributes["duration"] = duration_text(min(end, following.start) - period.start - offset)
+    element = ET.SubElement(root, "Period", attributes)
+    for kind, tracks in kinds.items():
+        if tracks:
+            expected = [t for t in period.tracks.values() if t.rendition.kind == kind]
+            _check_boundaries(period, expected)
+            _add_adaptation_set(element, timeline, period, kind, tracks, offset)
+
+
+def _check_boundaries(period: Period, tracks: Sequence[Track]) -> None:
+    """Players switch between renditions at segment boundaries: those must be equal (5.3.3.2, segmentAlignment)."""
+    first = tracks[0]
+    for track in tracks[1:]:
+        # Track.append keeps segments contiguous, so equal durations after an equal start are equal boundaries.
+        mine = [s.duration * first.timescale for s in track.segments]
+        theirs = [s.duration * track.timescale for s in first.segments]
+        start_differs = mine and track.segments[0].time * first.timescale != first.segments[0].time * track.timescale
+        if mine != theirs or start_differs:
+            raise MediaError(
+                f"period {period.name}: segment boundaries of {track.rendition.name} differ from those of "
+                f"{first.rendition.name}; publish a chunk only when all its renditions are there"
+            )
+
+
+def _add_adaptation_set(
+    parent: ET.Element, timeline: Timeline, period: Period, kind: str, tracks: Sequence[Track], offset: Fraction
+) -> None:
+    """The renditions of one kind, between which a player may switch at every segment (5.3.3)."""
+    attributes = {"id": ADAPTATION_SET_IDS[kind], "contentType": kind, "mimeType": f"{kind}/mp4"}
+    attributes |= {"segmentAlignment": "true", "startWithSAP": "1"}
+    if kind == "audio":
+        attributes["lang"] = "und"
+    else:
+        largest = max(tracks, key=lambda t: (t.rendition.height, t.rendition.width)).rendition
+        attributes["maxWidth"] = str(max(t.rendition.width for t in tracks))
+        attributes["maxHeight"] = str(max(t.rendition.height for t in tracks))
+        if rates := [t.frame_rate for t in tracks if t.frame_rate is not None]:
+            attributes["maxFrameRate"] = str(max(rates))
+        # Pictures are square-pixelled; the largest is nearest to the source's true proportions.
+        divisor = gcd(largest.width, largest.height) or 1
+        attributes["par"] = f"{largest.width // divisor}:{largest.height // divisor}"
+    element = ET.SubElement(parent, "AdaptationSet", attributes)
+    if period.wall_unix_ms is not None:
+        ET.SubElement(
+            element,
+            "ProducerReferenceTime",
+            {
+                "id": ADAPTATION_SET_IDS[kind],
+                "type": "encoder",
+                "wallClockTime": wall_text(period.wall_unix_ms),
+                "presentationTime": "0",
+            },
+        )
+    _add_descriptor(element, "Role", "urn:mpeg:dash:role:2011", "main")
+    shared = len({t.timescale for t in tracks}) == 1
+    if shared:
+        _add_segment_template(element, period, tracks[0], offset)
+    for track in sorted(tracks, key=lambda t: -t.rendition.max_bps):
+        representation = _add_representation(element, timeline, track)
+        if not shared:
+            _add_segment_template(representation, period, track, offset)
+
+
+def _add_representation(parent: ET.Element, timeline: Timeline, track: Track) -> ET.Element:
+    """One rendition (5.3.5). Its id is the rendition's name: the templates form object names with it.
+
+    While the broadcast runs, bandwidth is at least the ladder's ``max_bps``: what comes is not known yet.
+    """
+    rendition = track.rendition
+    measured, floor_bps = track.segments, 1
+    if not timeline.ended:
+        measured, floor_bps = track.segments[-RECENT_SEGMENTS:], rendition.max_bps
+    attributes = {"id": rendition.name, "codecs": track.codecs}
+    attributes["bandwidth"] = str(buffered_bps(measured, track.timescale, timeline.segment_ms, floor_bps))
+    if rendition.kind == "video":
+        attributes |= {"width": str(rendition.width), "height": str(rendition.height), "sar": "1:1"}
+        if track.frame_rate is not None:
+            attributes["frameRate"] = str(track.frame_rate)
+    else:
+        attributes["audioSamplingRate"] = str(rendition.sample_rate)
+    element = ET.SubElement(parent, "Representation", attributes)
+    if rendition.kind == "audio":
+        configuration = CHANNEL_CONFIGURATIONS.get(rendition.channels, rendition.channels)
+        scheme = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
+        _add_descriptor(element, "AudioChannelConfiguration", scheme, str(configuration))
+    return element
+
+
+def _add_segment_template(parent: ET.Element, period: Period, track: Track, offset: Fraction) -> None:
+    """SegmentTemplate with a SegmentTimeline (5.3.9.6); the period starts at ``offset`` seconds of the track."""
+    attributes = {"timescale": str(track.timescale)}
+    if offset:
+        attributes["presentationTimeOffset"] = str(int(offset * track.timescale))
+    name = period.name.replace("$", "$$")
+    attributes["initialization"] = layout.init_name(name, "$RepresentationID$")
+    attributes["media"] = layout.segment_name(name, "$RepresentationID$", "$Time$")
+    timeline = ET.SubElement(ET.SubElement(parent, "SegmentTemplate", attributes), "SegmentTimeline")
+    for number, (time, duration, repeats) in enumerate(run_lengths(track.segments)):
+        run = {"d": str(duration)} if number else {"t": str(time), "d": str(duration)}
+        if repeats:
+            run["r"] = str(repeats)
+        ET.SubElement(timeline, "S", run)
+
+
+def run_lengths(segments: Sequence[SegmentRef]) -> list[tuple[int, int, int]]:
+    """Contiguous segments as (time, duration, further segments of that duration), times and durations in ticks."""
+    runs = []
+    for duration, group in itertools.groupby(segments, key=lambda segment: segment.duration):
+        members = list(group)
+        runs.append((members[0].time, duration, len(members) - 1))
+    return runs

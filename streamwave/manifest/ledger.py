@@ -1,0 +1,152 @@
+"""The ledger: the durable record of what a broadcast has published, and the timeline that is read back from it.
+
+Lines of JSON in parts of at most ``PART_CHUNKS`` chunks, so that an append rewrites a bounded object even on stores
+that cannot append. Line kinds: ``broadcast`` (first), ``period``, ``chunk``, ``end``.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from streamwave.errors import OutputError
+from streamwave.layout import ledger_name
+from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
+from streamwave.model import Frozen, Rational, Rendition
+from streamwave.storage.store import Store
+
+PART_CHUNKS = 256
+
+
+class BroadcastLine(Frozen):
+    """First line. ``fingerprint`` tells whether a rerun does the same job."""
+
+    type: Literal["broadcast"] = "broadcast"
+    created_unix_ms: int
+    segment_ms: int
+    fingerprint: str
+    dvr_window_ms: int | None = None
+    info: dict[str, str] = Field(default_factory=dict)
+
+
+class TrackLine(Frozen):
+    """One rendition of a period."""
+
+    rendition: Rendition
+    timescale: int
+    codecs: str
+    init_sha256: str
+    init_size: int
+    frame_rate: Rational | None
+
+
+class PeriodLine(Frozen):
+    """A period begins; ``session`` is whose chunks it holds, from ``first_chunk`` on."""
+
+    type: Literal["period"] = "period"
+    name: str
+    session: str
+    first_chunk: int
+    start: Rational
+    wall_unix_ms: int | None
+    tracks: tuple[TrackLine, ...]
+
+
+class ChunkLine(Frozen):
+    """A chunk is published: per rendition its segments as (time, duration, size), in ticks and bytes."""
+
+    type: Literal["chunk"] = "chunk"
+    number: int
+    segments: dict[str, tuple[tuple[int, int, int], ...]]
+
+
+class EndLine(Frozen):
+    """The broadcast is complete."""
+
+    type: Literal["end"] = "end"
+
+
+Line = Annotated[BroadcastLine | PeriodLine | ChunkLine | EndLine, Field(discriminator="type")]
+_line: TypeAdapter[BroadcastLine | PeriodLine | ChunkLine | EndLine] = TypeAdapter(Line)
+
+
+class Ledger:
+    """The ledger of one broadcast at its store, and the state that follows from it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.header: BroadcastLine | None = None
+        self.periods: list[PeriodLine] = []
+        self.timeline: Timeline | None = None
+        self.next_chunk = 0  # of the last period's session
+        self._part = 0
+        self._lines: list[str] = []
+        self._chunks_in_part = 0
+
+    @classmethod
+    def load(cls, store: Store) -> Ledger:
+        """Read what is there; an empty ledger if nothing is.
+
+        Raises:
+            OutputError: the ledger is damaged.
+        """
+        ledger = cls(store)
+        part = 0
+        while (data := store.get(ledger_name(part))) is not None:
+            ledger._part, ledger._lines, ledger._chunks_in_part = part, [], 0
+            for text in data.decode("utf-8", "replace").splitlines():
+                try:
+                    line = _line.validate_json(text)
+                except ValidationError:
+                    raise OutputError(f"the ledger of {store.url} is damaged; remove the broadcast") from None
+                ledger._apply(line)
+                ledger._lines.append(text)
+            part += 1
+        return ledger
+
+    def append(self, *lines: BroadcastLine | PeriodLine | ChunkLine | EndLine, save: bool = True) -> None:
+        """Apply ``lines`` to the state and, with ``save``, write them durably."""
+        for line in lines:
+            if self._chunks_in_part >= PART_CHUNKS and isinstance(line, ChunkLine):
+                self.save()
+                self._part, self._lines, self._chunks_in_part = self._part + 1, [], 0
+            self._apply(line)
+            self._lines.append(line.model_dump_json())
+        if save:
+            self.save()
+
+    def save(self) -> None:
+        """Write the current part."""
+        self.store.put(ledger_name(self._part), "".join(f"{line}\n" for line in self._lines).encode())
+
+    def _apply(self, line: BroadcastLine | PeriodLine | ChunkLine | EndLine) -> None:
+        if isinstance(line, BroadcastLine):
+            self.header = line
+            self.timeline = Timeline(
+                created_unix_ms=line.created_unix_ms,
+                segment_ms=line.segment_ms,
+                dvr_window_ms=line.dvr_window_ms,
+                info=dict(line.info),
+            )
+            return
+        if self.timeline is None:
+            raise OutputError(f"the ledger of {self.store.url} has no beginning; remove the broadcast")
+        if isinstance(line, PeriodLine):
+            self.periods.append(line)
+            self.next_chunk = line.first_chunk
+            tracks = {
+                t.rendition.name: Track(t.rendition, t.timescale, t.codecs, t.init_size, t.frame_rate)
+                for t in line.tracks
+            }
+            self.timeline.periods.append(Period(line.name, Fraction(line.start), tracks, line.wall_unix_ms))
+        elif isinstance(line, ChunkLine):
+            period = self.timeline.periods[-1]
+            for name, segments in line.segments.items():
+                for segment in segments:
+                    period.tracks[name].append(SegmentRef(*segment))
+            self.next_chunk = line.number + 1
+            self._chunks_in_part += 1
+        else:
+            self.timeline.ended = True

@@ -1,0 +1,148 @@
+"""What a broadcast has published, as plain values: the input from which every manifest is rendered.
+
+A timeline is a list of periods (ISO/IEC 23009-1, 5.3.2; an HLS discontinuity each, RFC 8216 section 4.3.2.3). A period
+holds one track per rendition. Times are ticks in the track's timescale, starting at 0 in each period.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import NamedTuple
+
+from streamwave.errors import MediaError
+from streamwave.model import Rendition
+
+
+class SegmentRef(NamedTuple):
+    """A published segment: the half-open range [time, time + duration) in ticks, and its size in bytes."""
+
+    time: int
+    duration: int
+    size: int
+
+
+@dataclass
+class Track:
+    """One rendition in one period. ``codecs`` is an RFC 6381 string read from the init segment."""
+
+    rendition: Rendition
+    timescale: int
+    codecs: str
+    init_size: int
+    frame_rate: Fraction | None = None
+    segments: list[SegmentRef] = field(default_factory=list)
+    removed: int = 0  # segments that a DVR window has dropped from the front
+
+    @property
+    def end(self) -> int:
+        """Where the next segment must begin, in ticks."""
+        return self.segments[-1].time + self.segments[-1].duration if self.segments else 0
+
+    @property
+    def duration(self) -> Fraction:
+        """From the period's start to the end of the last segment, in seconds."""
+        return Fraction(self.end, self.timescale)
+
+    def append(self, segment: SegmentRef) -> None:
+        """Add the next segment; it must begin where the last one ended."""
+        if segment.duration <= 0:
+            raise MediaError(f"{self.rendition.name}: a segment at {segment.time} lasts {segment.duration} ticks")
+        if self.segments and segment.time != self.end:
+            raise MediaError(f"{self.rendition.name}: a segment begins at {segment.time}, the last ended at {self.end}")
+        self.segments.append(segment)
+
+    def peak_bps(self) -> int:
+        """Highest bit rate of a segment, in bits per second, rounded up."""
+        return max((-(-s.size * 8 * self.timescale // s.duration) for s in self.segments), default=0)
+
+    def average_bps(self) -> int:
+        """Mean bit rate over all segments, in bits per second, rounded up."""
+        ticks = sum(s.duration for s in self.segments)
+        return -(-sum(s.size for s in self.segments) * 8 * self.timescale // ticks) if ticks else 0
+
+
+@dataclass
+class Period:
+    """A stretch of the broadcast with one set of init segments.
+
+    ``name`` is the folder of its objects; ``start`` in seconds since the broadcast's start; ``wall_unix_ms`` is the
+    wall clock at its start (for EXT-X-PROGRAM-DATE-TIME), or None for a file.
+    """
+
+    name: str
+    start: Fraction
+    tracks: dict[str, Track] = field(default_factory=dict)
+    wall_unix_ms: int | None = None
+
+    @property
+    def duration(self) -> Fraction:
+        """Length of the longest video track (of the audio where there is no video), in seconds."""
+        video = [t.duration for t in self.tracks.values() if t.rendition.kind == "video"]
+        return max(video or [t.duration for t in self.tracks.values()], default=Fraction(0))
+
+
+@dataclass
+class Timeline:
+    """A broadcast: its periods, and whether it has ended (then manifests are static).
+
+    ``created_unix_ms`` is the wall clock at the broadcast's start (MPD@availabilityStartTime);
+    ``segment_ms`` the usual segment length in milliseconds (what players poll by);
+    ``info`` what the publisher said of it: title, encoder (ProgramInformation).
+
+    What a DVR window has taken away for good leaves only counts behind, so that memory stays bounded: ``gone_periods``,
+    ``gone_segments`` by kind, ``gone_renditions`` (their HLS playlists must live on) and ``longest`` in seconds.
+    """
+
+    created_unix_ms: int
+    segment_ms: int
+    periods: list[Period] = field(default_factory=list)
+    ended: bool = False
+    dvr_window_ms: int | None = None
+    info: dict[str, str] = field(default_factory=dict)
+    gone_periods: int = 0
+    gone_segments: dict[str, int] = field(default_factory=dict)
+    gone_renditions: dict[str, Rendition] = field(default_factory=dict)
+    longest: Fraction = Fraction(0)
+
+    @property
+    def duration(self) -> Fraction:
+        """From the broadcast's start to the end of its last period, in seconds."""
+        return self.periods[-1].start + self.periods[-1].duration if self.periods else Fraction(0)
+
+    def longest_segment(self) -> Fraction:
+        """The longest segment that was ever published, in seconds."""
+        tracks = [t for p in self.periods for t in p.tracks.values() if t.segments]
+        return max([self.longest, *(Fraction(max(s.duration for s in t.segments), t.timescale) for t in tracks)])
+
+    def trim(self) -> list[tuple[str, str, SegmentRef]]:
+        """Forget what lies wholly before the DVR window and return it as (period, rendition, segment).
+
+        A period goes when all of it is outside, so that its tracks never end up with a hole; of the last period every
+        track keeps a segment. The objects must stay readable for a while: players hold older manifests.
+        """
+        if self.dvr_window_ms is None or not self.periods:
+            return []
+        self.longest = self.longest_segment()
+        edge = self.duration - Fraction(self.dvr_window_ms, 1000)
+        out: list[tuple[str, str, SegmentRef]] = []
+        while len(self.periods) > 1 and self.periods[0].start + self.periods[0].duration <= edge:
+            period = self.periods.pop(0)
+            kinds: dict[str, int] = {}
+            for name, track in period.tracks.items():
+                kinds[track.rendition.kind] = track.removed + len(track.segments)
+                self.gone_renditions[name] = track.rendition
+                out += [(period.name, name, segment) for segment in track.segments]
+            for kind in ("video", "audio"):
+                # A kind that the period lacks was listed as gaps, one for each segment of the other kind.
+                count = kinds.get(kind, max(kinds.values(), default=0))
+                self.gone_segments[kind] = self.gone_segments.get(kind, 0) + count
+            self.gone_periods += 1
+        period = self.periods[0]
+        for name, track in period.tracks.items():
+            limit = (edge - period.start) * track.timescale
+            count = sum(1 for segment in track.segments[:-1] if segment.time + segment.duration <= limit)
+            out += [(period.name, name, segment) for segment in track.segments[:count]]
+            del track.segments[:count]
+            track.removed += count
+        return out

@@ -1,0 +1,132 @@
+"""What crosses a boundary between processes: sources, renditions, chunks and their records. All frozen, all JSON."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from streamwave.timing import AAC_FRAME, Grid
+
+#: A fraction that travels as the string "30000/1001".
+Rational = Annotated[
+    Fraction,
+    BeforeValidator(lambda value: Fraction(value) if isinstance(value, str | int) else value),
+    PlainSerializer(str, return_type=str),
+]
+
+
+class Frozen(BaseModel):
+    """Immutable value with a strict set of fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class VideoInfo(Frozen):
+    """The video track of a source as the probe found it. Sizes in pixels, before rotation."""
+
+    codec: str
+    width: int
+    height: int
+    sample_aspect: Rational = Fraction(1)
+    rotation: int = 0  # degrees clockwise that the player must turn the picture: 0, 90, 180, 270
+    stated_rate: Rational | None = None
+    pixel_format: str = ""
+    bit_rate_bps: int | None = None
+
+
+class AudioInfo(Frozen):
+    """The audio track of a source as the probe found it."""
+
+    codec: str
+    sample_rate: int
+    channels: int
+
+
+class SourceInfo(Frozen):
+    """A source as the probe found it; ``duration_ms`` is None for one that does not say when it ends."""
+
+    url: str
+    container: str
+    duration_ms: int | None = None
+    video: VideoInfo | None = None
+    audio: AudioInfo | None = None
+
+
+class Rendition(Frozen):
+    """One rung of the ladder. Sizes in pixels (0 for audio), rates in bits per second."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    kind: Literal["video", "audio"]
+    width: int = 0
+    height: int = 0
+    max_bps: int
+    sample_rate: int = 48000
+    channels: int = 2
+
+    def timescale(self, grid: Grid | None) -> int:
+        """Ticks per second of this rendition's media time: the grid's for video, the sample rate for audio."""
+        if self.kind == "audio":
+            return self.sample_rate
+        assert grid is not None
+        return grid.timescale
+
+
+class ChunkRecord(Frozen):
+    """What the journal says of a received chunk. Times in integer milliseconds since the session's origin.
+
+    The pictures lie in the half-open range [start_ms, next_ms); ``next_ms`` is the ``start_ms`` of the next chunk, or
+    where the last picture ends. ``audio_first`` counts AAC frames since the origin.
+    """
+
+    number: int
+    video_file: str | None
+    start_ms: int
+    next_ms: int
+    pictures: int
+    audio_file: str | None = None
+    audio_first: int = 0
+    audio_count: int = 0
+    size_bytes: int = 0
+    closed_unix_ms: int = 0  # wall clock when the last frame had arrived
+
+
+class Chunk(Frozen):
+    """A chunk in its place: ``[first_frame, first_frame + frame_count)`` on the grid, AAC frames likewise.
+
+    ``segments`` are the lengths in frames of the segments that it is published as (see ``timing.split_evenly``).
+    """
+
+    number: int
+    rate: Rational
+    first_frame: int
+    frame_count: int
+    segments: tuple[int, ...]
+    video_path: str | None
+    audio_path: str | None
+    audio_first: int = 0
+    audio_count: int = 0
+    closed_unix_ms: int = 0
+
+    @property
+    def grid(self) -> Grid:
+        """The frame grid that the chunk lies on."""
+        return Grid(self.rate)
+
+    def boundaries(self, rendition: Rendition) -> tuple[tuple[int, int], ...]:
+        """(time, duration) in the rendition's ticks of every segment of this chunk.
+
+        Video boundaries are the same in all renditions; an audio boundary is the AAC frame nearest to the picture.
+        """
+        edges = [self.first_frame]
+        for length in self.segments:
+            edges.append(edges[-1] + length)
+        if rendition.kind == "video":
+            ticks = [self.grid.ticks(edge) for edge in edges]
+        else:
+            inner = [self.grid.aac_frame_at(edge, rendition.sample_rate) for edge in edges[1:-1]]
+            last = self.audio_first + self.audio_count
+            frames = [self.audio_first, *(min(max(frame, self.audio_first), last) for frame in inner), last]
+            ticks = [frame * AAC_FRAME for frame in frames]
+        return tuple((a, b - a) for a, b in zip(ticks, ticks[1:], strict=False) if b > a)

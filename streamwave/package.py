@@ -1,0 +1,109 @@
+"""The reduce step: check all renditions of a chunk against each other and move them to their place on the timeline."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from streamwave.errors import MediaError
+from streamwave.model import Chunk, Frozen, Rational, Rendition
+from streamwave.mp4.fragment import read_fragment
+from streamwave.mp4.init import read_init
+from streamwave.mp4.nal import starts_with_idr
+from streamwave.mp4.normal import video_init
+from streamwave.mp4.retime import retime
+from streamwave.mp4.split import media_segment, split_file
+from streamwave.timing import AAC_FRAME
+
+
+class PackagedSegment(Frozen):
+    """A media segment ready to be stored: ``[time, time + duration)`` in ticks, its bytes in the file ``path``."""
+
+    time: int
+    duration: int
+    size: int
+    path: str
+
+
+class PackagedTrack(Frozen):
+    """One rendition of a packaged chunk. ``init_path`` holds the init segment, ``init_sha256`` tells whether it changed."""
+
+    rendition: Rendition
+    timescale: int
+    codecs: str
+    init_path: str
+    init_sha256: str
+    init_size: int
+    frame_rate: Rational | None
+    segments: tuple[PackagedSegment, ...]
+
+
+class PackagedChunk(Frozen):
+    """All renditions of a chunk, checked and in place."""
+
+    number: int
+    tracks: tuple[PackagedTrack, ...]
+    closed_unix_ms: int = 0
+
+
+def package(chunk: Chunk, results: Mapping[str, Path], renditions: Sequence[Rendition], work: Path) -> PackagedChunk:
+    """Make media segments of the transcoded files ``results`` (by rendition name) in the folder ``work``.
+
+    Raises:
+        MediaError: a file is damaged, has another number of frames, another boundary, or does not begin with an IDR.
+    """
+    folder = work / f"{chunk.number:06d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return PackagedChunk(
+        number=chunk.number,
+        tracks=tuple(_track(chunk, rendition, results[rendition.name], folder) for rendition in renditions),
+        closed_unix_ms=chunk.closed_unix_ms,
+    )
+
+
+def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path) -> PackagedTrack:
+    what = f"chunk {chunk.number} {rendition.name}"
+    raw_init, fragments = split_file(path.read_bytes())
+    summary = read_init(raw_init)
+    timescale = rendition.timescale(chunk.grid)
+    if summary.timescale != timescale:
+        raise MediaError(f"{what}: the timescale is {summary.timescale}, {timescale} was due")
+    boundaries = chunk.boundaries(rendition)
+    if len(boundaries) != len(fragments):
+        raise MediaError(f"{what}: {len(fragments)} segments came out, {len(boundaries)} were due")
+    video = rendition.kind == "video"
+    delay = 2 * chunk.grid.frame_ticks if video else 0  # x264 with b-pyramid never needs more
+    init = video_init(raw_init, delay_ticks=delay) if video else raw_init
+    unit = chunk.grid.frame_ticks if video else AAC_FRAME
+    segments = []
+    for fragment, (time, duration) in zip(fragments, boundaries, strict=True):
+        found = read_fragment(fragment, summary)
+        if found.duration != duration or found.sample_count * unit != duration:
+            raise MediaError(f"{what}: the segment at {time} lasts {found.duration} ticks, {duration} were due")
+        if video and not starts_with_idr(fragment, summary):
+            raise MediaError(f"{what}: the segment at {time} does not begin with an IDR picture")
+        data = media_segment([retime(fragment, sequence=time // unit + 1, time=time, delay_ticks=delay)])
+        file = folder / f"{rendition.name}-{time}.m4s"
+        _write(file, data)
+        segments.append(PackagedSegment(time=time, duration=duration, size=len(data), path=str(file)))
+    init_file = folder / f"{rendition.name}-init.mp4"
+    _write(init_file, init)
+    return PackagedTrack(
+        rendition=rendition,
+        timescale=timescale,
+        codecs=summary.codecs,
+        init_path=str(init_file),
+        init_sha256=hashlib.sha256(init).hexdigest(),
+        init_size=len(init),
+        frame_rate=chunk.rate if video else None,
+        segments=tuple(segments),
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    # Work files need no fsync, only to be whole: a repeated task may write the same one.
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    part.write_bytes(data)
+    part.replace(path)

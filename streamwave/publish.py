@@ -1,0 +1,171 @@
+"""Publishing: segments, then playlists and manifest, then the ledger. What a manifest names is durably stored."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from streamwave.errors import FencedError, MediaError, OutputError
+from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, playlist_name, segment_name
+from streamwave.manifest.dash import render_mpd
+from streamwave.manifest.hls import playlist_renditions, render_master, render_media
+from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger, PeriodLine, TrackLine
+from streamwave.manifest.timeline import Timeline
+from streamwave.package import PackagedChunk
+from streamwave.storage.store import Store
+
+#: Objects of one chunk that are written at the same time.
+PARALLEL_PUTS = 8
+
+
+class Publication:
+    """One broadcast being published by this run. Thread-safe; chunks must come in order.
+
+    ``manifests`` False holds the manifests back until the end (a file that is being transcoded is not yet watchable).
+    """
+
+    def __init__(self, store: Store, *, manifests: bool, token: str, utc_timing_url: str | None = None) -> None:
+        self.store = store
+        self.ledger = Ledger.load(store)
+        self._manifests = manifests
+        self._utc_timing_url = utc_timing_url
+        self._token = token
+        self._lock = threading.RLock()
+        self._pool = ThreadPoolExecutor(PARALLEL_PUTS, thread_name_prefix="put")
+        self._written: list[str] = []
+        self._discarded = False
+        self._pending_session: tuple[str, str, int | None] | None = None
+
+    @property
+    def timeline(self) -> Timeline:
+        """What has been published."""
+        assert self.ledger.timeline is not None
+        return self.ledger.timeline
+
+    def begin(self, header: BroadcastLine) -> None:
+        """Take over the publishing, fence out any earlier run, and start the ledger unless there is one.
+
+        Raises:
+            OutputError: the place holds another broadcast, or cannot be written.
+        """
+        with self._lock:
+            if self.ledger.header is not None and self.ledger.header.fingerprint != header.fingerprint:
+                raise OutputError(
+                    f"{self.store.url} already holds a broadcast; choose another output or overwrite it on purpose"
+                )
+            self._put(FENCE, json.dumps({"token": self._token}).encode())
+            if self.ledger.header is None:
+                self.ledger.append(header)
+                self._written.append("ledger/000000.jsonl")
+
+    def begin_session(self, session: str, period: str, wall_unix_ms: int | None) -> int:
+        """Announce the session whose chunks come next; the number of the first chunk that is still to be published."""
+        with self._lock:
+            last = self.ledger.periods[-1] if self.ledger.periods else None
+            if last is not None and last.session == session:
+                return self.ledger.next_chunk
+            self._pending_session = (session, period, wall_unix_ms)
+            return 0
+
+    def publish(self, chunk: PackagedChunk) -> None:
+        """Store the next chunk of the session and make it visible. Repeating the last one is harmless.
+
+        Raises:
+            MediaError: it does not join on, or its init segment differs from its period's.
+            OutputError: the store refused; nothing names what is missing.
+            FencedError: another run publishes this broadcast now.
+        """
+        with self._lock:
+            self._check_fence()
+            if self._pending_session is None and chunk.number == self.ledger.next_chunk - 1:
+                return
+            opening = self._period_line(chunk)
+            if opening is None and chunk.number != self.ledger.next_chunk:
+                raise MediaError(f"chunk {chunk.number} was to be published, but {self.ledger.next_chunk} is the next")
+            period = opening.name if opening is not None else self.ledger.periods[-1].name
+            objects: list[tuple[str, Path]] = []
+            for track in chunk.tracks:
+                name = track.rendition.name
+                if opening is not None:
+                    objects.append((init_name(period, name), Path(track.init_path)))
+                objects.extend((segment_name(period, name, s.time), Path(s.path)) for s in track.segments)
+            self._put_files(objects)
+            self._check_fence()  # again: writing may have taken long
+            line = ChunkLine(
+                number=chunk.number,
+                segments={t.rendition.name: tuple((s.time, s.duration, s.size) for s in t.segments) for t in chunk.tracks},
+            )
+            self.ledger.append(*([opening] if opening is not None else []), line, save=False)
+            self._pending_session = None
+            if self._manifests:
+                self._put_manifests()
+            self.ledger.save()
+
+    def _period_line(self, chunk: PackagedChunk) -> PeriodLine | None:
+        """The line that opens a period for ``chunk``, or None if it continues the last one."""
+        tracks = tuple(
+            TrackLine(
+                rendition=t.rendition, timescale=t.timescale, codecs=t.codecs, init_sha256=t.init_sha256,
+                init_size=t.init_size, frame_rate=t.frame_rate,
+            )
+            for t in chunk.tracks
+        )  # fmt: skip
+        if self._pending_session is None:
+            if tracks != self.ledger.periods[-1].tracks:
+                raise MediaError(f"chunk {chunk.number} was encoded with other settings than those before it")
+            return None
+        session, period, wall_unix_ms = self._pending_session
+        return PeriodLine(
+            name=period, session=session, first_chunk=chunk.number, start=self.timeline.duration,
+            wall_unix_ms=wall_unix_ms, tracks=tracks,
+        )  # fmt: skip
+
+    def finish(self) -> None:
+        """The broadcast is complete: static manifests, then the end of the ledger."""
+        with self._lock:
+            if self.timeline.ended:
+                return
+            self._check_fence()
+            self.ledger.append(EndLine(), save=False)
+            self._put_manifests()
+            self.ledger.save()
+
+    def discard(self) -> None:
+        """Remove what this run wrote (a job that failed and is not resumed)."""
+        with self._lock:
+            self._discarded = True
+            for name in (MANIFEST, MASTER, *reversed(self._written)):
+                self.store.delete(name)
+            self.store.prune()
+
+    def close(self) -> None:
+        """Release the threads."""
+        self._pool.shutdown(wait=True)
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._written.append(name)
+        self.store.put(name, data)
+
+    def _put_files(self, objects: Sequence[tuple[str, Path]]) -> None:
+        self._written.extend(name for name, _ in objects)
+        for done in [self._pool.submit(lambda o=o: self.store.put(o[0], o[1].read_bytes())) for o in objects]:
+            done.result()
+
+    def _put_manifests(self) -> None:
+        now_unix_ms = time.time_ns() // 1_000_000
+        playlists = [(playlist_name(r.name), render_media(self.timeline, r.name)) for r in playlist_renditions(self.timeline)]
+        for done in [self._pool.submit(self._put, name, data) for name, data in playlists]:
+            done.result()
+        self._put(MASTER, render_master(self.timeline))
+        self._put(MANIFEST, render_mpd(self.timeline, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url))
+
+    def _check_fence(self) -> None:
+        if self._discarded:
+            raise FencedError(f"the publishing to {self.store.url} was given up")
+        data = self.store.get(FENCE)
+        if data is None or json.loads(data).get("token") != self._token:
+            raise FencedError(f"another run has taken over {self.store.url}; this one ends")

@@ -1,0 +1,318 @@
+"""Settings: from the environment, then from `.env` in the working directory, then the default.
+
+The names that the original used (``USE_S3``, ``OUTPUT_DIR``, …) have no prefix; all others begin with ``STREAMWAVE_``.
+docs/settings.md and .env.example are written from this module by ``python -m streamwave.settings``.
+"""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from streamwave.errors import SettingsError
+from streamwave.settings_faults import describe_fault, unknown_variables
+from streamwave.settings_fields import (
+    PREFIX,
+    Folder,
+    LogLevel,
+    Port,
+    Preset,
+    setting,
+    to_absolute,
+    to_folders,
+    to_fraction,
+    to_lower,
+)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Immutable; folders are absolute; make one with :meth:`load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        arbitrary_types_allowed=True,
+    )
+
+    log_level: Annotated[LogLevel, BeforeValidator(to_lower)] = setting(
+        "General", "How much is logged. `debug` also logs every FFmpeg command line.", "info"
+    )
+    state_dir: Folder = setting(
+        "General",
+        "Folder for everything that has to survive a restart: databases, spool, Prefect's home.",
+        Path("var"),
+        kind="a folder",
+    )
+    ffmpeg_path: str | None = setting(
+        "General",
+        "The FFmpeg program to use. Without it: the system's, else the one of the package imageio-ffmpeg.",
+        name="FFMPEG_PATH",
+        kind="the path of a program",
+    )
+
+    output_dir: str = setting(
+        "Output",
+        "Where streams are written: a folder, or any address that fsspec knows (`s3://bucket/prefix`). "
+        "Not used while `USE_S3` is true.",
+        "./out",
+        name="OUTPUT_DIR",
+        min_length=1,
+        kind="a folder or an fsspec address",
+    )
+    use_s3: bool = setting(
+        "Output", "Write to `s3://S3_BUCKET/STREAMWAVE_S3_PREFIX` instead of `OUTPUT_DIR`.", False, name="USE_S3"
+    )
+    s3_bucket: str | None = setting(
+        "Output",
+        "Bucket to write to; must be set when `USE_S3` is true. Credentials are found the AWS way: environment "
+        "of the process (not `.env`), profile, or the machine's role.",
+        name="S3_BUCKET",
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        kind="a bucket name: 3 to 63 of `a-z`, `0-9`, `.` and `-`",
+    )
+    s3_region: str | None = setting(
+        "Output",
+        "Region of the bucket. Without it: what the AWS profile says.",
+        name="S3_REGION",
+        pattern=r"^[a-z0-9-]+$",
+        kind="a region name",
+    )
+    s3_prefix: str = setting("Output", "Folder inside the bucket. Empty: its root.", "", kind="a path without `..`")
+    s3_endpoint: str | None = setting(
+        "Output",
+        "Address of an S3 service other than Amazon's, for example MinIO.",
+        pattern=r"^https?://[^/\s]+",
+        kind="an http or https address",
+    )
+
+    segment_seconds: Annotated[Fraction, BeforeValidator(to_fraction)] = setting(
+        "Encoding",
+        "Least length of a chunk, and usual length of a segment. Shorter: lower latency, more requests and "
+        "bits. A chunk ends at the first keyframe after this, so rare keyframes make longer chunks.",
+        Fraction(2),
+        unit="s",
+        ge=1,
+        le=10,
+        kind="a number, also as a fraction (`1001/500`)",
+    )
+    ladder: str | None = setting(
+        "Encoding",
+        "Renditions: names of the default ladder (`720p,360p`), the path of a `.toml` or `.json` file, or "
+        "inline JSON that replaces it. Without it: 1080p, 720p, 480p, 360p and audio. Never above the source.",
+        kind="names, a file or JSON",
+    )
+    preset: Preset = setting(
+        "Encoding", "x264's preset. Slower ones need fewer bits for the same picture and more CPU time.", "superfast"
+    )
+    crf: int = setting(
+        "Encoding",
+        "x264's constant rate factor, capped by each rendition's maximum. Lower: better pictures, more bits.",
+        23,
+        ge=0,
+        le=51,
+    )
+    encoder_threads: int = setting(
+        "Encoding",
+        "Threads of each encoder. Part of the output's identity: another value gives other bytes, so all "
+        "machines that share a stream need the same one.",
+        2,
+        ge=1,
+        le=64,
+    )
+
+    ffmpeg_slots: int = setting(
+        "Work", "FFmpeg processes that may run at once on this machine. 0: as many as it has cores.", 0, ge=0, le=1024
+    )
+    ffmpeg_timeout_s: int = setting(
+        "Work",
+        "An FFmpeg process that works on one chunk for longer is killed and its chunk tried again.",
+        600,
+        unit="s",
+        ge=1,
+        le=86400,
+    )
+    max_chunks_in_flight: int = setting(
+        "Work",
+        "Chunks of one stream that are worked on at once. Bounds memory and temporary disk space; below the "
+        "number of machines' cores it leaves them idle.",
+        4,
+        ge=1,
+        le=1000,
+    )
+    chunk_retries: int = setting(
+        "Work", "How often a failed transcode is tried again before its chunk is given up.", 2, ge=0, le=10
+    )
+    spool_dir: Folder = setting(
+        "Work",
+        "Where chunks wait until they are published.",
+        kind="a folder",
+        derived=(lambda d: d.get("state_dir", Path("var").absolute()) / "spool", "`spool` in `STREAMWAVE_STATE_DIR`"),
+    )
+    spool_max_gb: int = setting(
+        "Work", "Size of the spool from which no further chunk is accepted.", 20, unit="GB", ge=1, le=1_000_000
+    )
+    allowed_file_roots: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(to_folders)] = setting(
+        "Work",
+        "Folders from which the services accept files as sources, joined by `:`. Empty: from none. "
+        "The command line reads every file that its user may read.",
+        (),
+        kind="folders joined by `:`",
+    )
+
+    prefect_api_url: str | None = setting(
+        "Prefect",
+        "Prefect's own variable: the server that runs are reported to. Without it one is started for the "
+        "time of the run.",
+        name="PREFECT_API_URL",
+        pattern=r"^https?://[^/\s]+",
+        kind="an http or https address",
+    )
+    prefect_home: Folder = setting(
+        "Prefect",
+        "Prefect's own variable: its database and profiles.",
+        name="PREFECT_HOME",
+        kind="a folder",
+        derived=(
+            lambda d: d.get("state_dir", Path("var").absolute()) / "prefect",
+            "`prefect` in `STREAMWAVE_STATE_DIR`",
+        ),
+    )
+
+    rtmp_host: str = setting("Live", "Address that RTMP listens on.", "0.0.0.0", pattern=r"^[\w.:-]+$", kind="a host")
+    rtmp_port: Port = setting("Live", "Port that publishers (OBS) connect to.", 1936)
+    rtmp_url: str = setting(
+        "Live",
+        "RTMP application from which published streams are pulled.",
+        name="RTMP_URL",
+        pattern=r"^rtmps?://\S+$",
+        kind="an rtmp or rtmps address",
+        derived=(
+            lambda d: f"rtmp://127.0.0.1:{d.get('rtmp_port', 1936)}/live",
+            "`rtmp://127.0.0.1:1936/live`, or `STREAMWAVE_RTMP_PORT` in place of 1936",
+        ),
+    )
+    ingest_host: str = setting(
+        "Live", "Address that the ingest service listens on.", "127.0.0.1", pattern=r"^[\w.:-]+$", kind="a host"
+    )
+    ingest_port: Port = setting("Live", "Port of the ingest service (HTTP).", 8081)
+    grpc_host: str = setting(
+        "Live", "Address that the processing service listens on.", "127.0.0.1", pattern=r"^[\w.:-]+$", kind="a host"
+    )
+    grpc_port: Port = setting("Live", "Port of the processing service (gRPC).", 50052)
+    media_host: str = setting(
+        "Live", "Address that the player page and media are served on.", "0.0.0.0", pattern=r"^[\w.:-]+$", kind="a host"
+    )
+    media_port: Port = setting("Live", "Port of the player page and media (HTTP).", 8080)
+    public_url: str = setting(
+        "Live",
+        "Address under which viewers reach the player page; links are made from it.",
+        pattern=r"^https?://[^/\s]+",
+        kind="an http or https address",
+        derived=(
+            lambda d: f"http://127.0.0.1:{d.get('media_port', 8080)}",
+            "`http://127.0.0.1:8080`, or `STREAMWAVE_MEDIA_PORT` in place of 8080",
+        ),
+    )
+    dvr_window_s: int = setting(
+        "Live", "How far back viewers of a live stream can seek. 0: to its start.", 0, unit="s", ge=0, le=31_536_000
+    )
+    reconnect_window_s: int = setting(
+        "Live",
+        "A publisher that comes back within this time continues its broadcast; later it begins a new one.",
+        60,
+        unit="s",
+        ge=0,
+        le=86400,
+    )
+    database_url: SecretStr = setting(
+        "Live",
+        "SQLAlchemy address of the database of streams and sessions.",
+        kind="an SQLAlchemy address",
+        derived=(
+            lambda d: SecretStr(f"sqlite:///{d.get('state_dir', Path('var').absolute())}/streamwave.db"),
+            "SQLite, `streamwave.db` in `STREAMWAVE_STATE_DIR`",
+        ),
+    )
+    admin_token: SecretStr | None = setting(
+        "Live",
+        "Token that the administration over HTTP asks for. Without it that is off.",
+        min_length=16,
+        kind="16 characters or more",
+    )
+    grpc_token: SecretStr | None = setting(
+        "Live",
+        "Token that the processing service asks for. Without it everybody who reaches its port may use it.",
+        min_length=16,
+        kind="16 characters or more",
+    )
+
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _s3_is_complete(self) -> Self:
+        if self.use_s3 and not self.s3_bucket:
+            raise ValueError(
+                "USE_S3 is true but S3_BUCKET is not set: name the bucket to write to, or set USE_S3=false"
+            )
+        if ".." in self.s3_prefix.split("/"):
+            raise ValueError(f"STREAMWAVE_S3_PREFIX is {self.s3_prefix!r}; allowed: a path without '..'")
+        return self
+
+    @classmethod
+    def load(cls, env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
+        """The settings of this process; ``overrides`` (by field name) win over the environment.
+
+        Raises SettingsError with one line per fault: the variable, its value (never a secret's), what is allowed.
+        """
+        try:
+            settings = cls(_env_file=env_file, **overrides)
+            settings._warnings = unknown_variables(cls, env_file)
+        except ValidationError as error:
+            faults = [fault for fault in error.errors() if fault["type"] != "default_factory_not_called"]
+            raise SettingsError("\n".join(describe_fault(cls, fault) for fault in faults)) from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{env_file} is not UTF-8 text: save it as UTF-8") from None
+        return settings
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence per variable that looks like a setting and is none."""
+        return self._warnings
+
+    @property
+    def output_url(self) -> str:
+        """Root of the output: an absolute path, or an address for fsspec."""
+        if self.use_s3:
+            return f"s3://{self.s3_bucket}/{self.s3_prefix.strip('/')}".rstrip("/")
+        return self.output_dir if "://" in self.output_dir else str(to_absolute(self.output_dir))
+
+    @property
+    def s3_options(self) -> dict[str, Any]:
+        """What s3fs needs besides the address: ``client_kwargs`` with region and endpoint where they are set."""
+        client = {"region_name": self.s3_region, "endpoint_url": self.s3_endpoint}
+        return {"client_kwargs": {key: value for key, value in client.items() if value}}
+
+    @property
+    def ffmpeg_slot_count(self) -> int:
+        """FFmpeg processes that may run at once: the setting, or the cores that this process may use."""
+        return self.ffmpeg_slots or len(os.sched_getaffinity(0))
+
+    @property
+    def spool_max_bytes(self) -> int:
+        """Bound of the spool in bytes."""
+        return self.spool_max_gb * 10**9
+
+
+if __name__ == "__main__":
+    from streamwave.settings_docs import write_pages
+
+    write_pages()

@@ -1,0 +1,101 @@
+"""What the settings are made of: the types of their values, and how a field says what it is for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic.fields import FieldInfo
+
+PREFIX = "STREAMWAVE_"
+
+Preset = Literal[
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"
+]  # fmt: skip
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def to_fraction(value: object) -> object:
+    """An exact number from an integer or from text such as 2.5 or 1001/500."""
+    if isinstance(value, int | str):
+        try:
+            return Fraction(value)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError("not a number") from None
+    return value
+
+
+def to_absolute(value: object) -> object:
+    """An absolute path."""
+    # Processes that this one starts may run in another folder.
+    return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+
+
+def to_folders(value: object) -> object:
+    """The members of a list that is written like PATH."""
+    return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+
+def to_lower(value: object) -> object:
+    """Text in lower case."""
+    return value.lower() if isinstance(value, str) else value
+
+
+Folder = Annotated[Path, BeforeValidator(to_absolute)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def setting(
+    group: str,
+    text: str,
+    default: Any = None,
+    *,
+    unit: str = "",
+    kind: str = "",
+    name: str | None = None,
+    derived: tuple[Callable[[dict[str, Any]], Any], str] | None = None,
+    **limits: Any,
+) -> Any:
+    """One setting: ``text`` says what it is and what changes with it, ``kind`` what is allowed where the type does not.
+
+    ``name`` is the variable where it is not the prefix and the field's name. ``derived`` computes the default from the
+    fields declared before it; its second member is how the reference page writes that default.
+    """
+    extra: dict[str, Any] = {"group": group, "unit": unit, "kind": kind}
+    if derived is not None:
+        factory, extra["default"] = derived
+        return Field(
+            default_factory=factory, description=text, validation_alias=name, json_schema_extra=extra, **limits
+        )
+    return Field(default=default, description=text, validation_alias=name, json_schema_extra=extra, **limits)
+
+
+def variable_name(name: str, field: FieldInfo) -> str:
+    """The environment variable of the field ``name``."""
+    alias = field.validation_alias
+    return alias if isinstance(alias, str) else PREFIX + name.upper()
+
+
+def extra(field: FieldInfo, key: str) -> str:
+    """A note that the field carries for people: its group, unit, kind, or the wording of its default."""
+    notes = field.json_schema_extra
+    return str(notes.get(key, "")) if isinstance(notes, dict) else ""
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the value may never be shown."""
+    return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a field accepts: ``one of a, b``, ``an integer from 0 to 51``, ``a folder``."""
+    if get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(f"`{value}`" for value in get_args(field.annotation))
+    words = extra(field, "kind") or {bool: "`true` or `false`", int: "an integer"}.get(field.annotation, "text")  # type: ignore[arg-type]
+    low = next((m.ge for m in field.metadata if getattr(m, "ge", None) is not None), None)
+    high = next((m.le for m in field.metadata if getattr(m, "le", None) is not None), None)
+    return words + (f" from {low} to {high}" if low is not None and high is not None else "")

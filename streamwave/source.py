@@ -1,0 +1,75 @@
+"""Which sources may be opened, checked before any library sees them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from streamwave.errors import SourceError
+
+#: URL schemes that a source may have, and the protocols that libavformat may use underneath each.
+PROTOCOLS: dict[str, str] = {
+    "file": "file",
+    "rtmp": "rtmp,tcp",
+    "rtmps": "rtmps,tls,tcp",
+    "srt": "srt,udp",
+    "http": "http,tcp,httpproxy",
+    "https": "https,http,tls,tcp,httpproxy",
+}
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def is_stream_name(name: str) -> bool:
+    """Whether ``name`` may name a stream: ``[a-z0-9][a-z0-9_-]{0,63}``."""
+    return _NAME.fullmatch(name) is not None
+
+
+def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:
+    """The URL to open for ``source``: ``file:/absolute/path`` or a URL of an allowed scheme.
+
+    ``roots`` confines files to these folders; None allows every file (a person at their own shell).
+
+    Raises:
+        SourceError: missing file, folder, forbidden scheme or a path outside of the roots.
+    """
+    if not source or "\0" in source or len(source) > 4096 or not source.isprintable():
+        raise SourceError("the source must be a file's path or a URL, of printable characters and at most 4096 of them")
+    # A path that exists is a path, even if it looks like a URL ("movie: part 1.mp4").
+    if not Path(source).exists():
+        scheme = re.match(r"([A-Za-z][A-Za-z0-9+.,-]*):", source)
+        if scheme and scheme[1].lower() != "file":
+            if scheme[1].lower() not in PROTOCOLS or not urlsplit(source).netloc:
+                allowed = ", ".join(f"{name}://" for name in PROTOCOLS if name != "file")
+                raise SourceError(f"sources of the kind {scheme[1][:20]!r} are not allowed; use a file or {allowed}")
+            return source
+        if scheme:
+            source = urlsplit(source).path or source[5:]
+    path = Path(source)
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        raise SourceError(f"there is no file {source}; check the path") from None
+    if roots is not None and not any(real.is_relative_to(root.resolve()) for root in roots):
+        raise SourceError(f"{source} is outside of the folders that sources may come from; see STREAMWAVE_ALLOWED_FILE_ROOTS")
+    if real.is_dir():
+        raise SourceError(f"{source} is a folder; name one video file in it")
+    if not real.is_file():
+        raise SourceError(f"{source} is not a regular file; name a video file")
+    return f"file:{real}"
+
+
+def protocol_whitelist(url: str) -> str:
+    """The protocols that opening ``url`` may use, in libavformat's comma-separated form."""
+    return PROTOCOLS[url.split(":", 1)[0].lower()]
+
+
+def redact(url: str) -> str:
+    """``url`` without user, password and query, which may hold keys: for logs, errors and manifests."""
+    parts = urlsplit(url)
+    if not parts.netloc:
+        return url
+    host = parts.hostname or ""
+    return urlunsplit((parts.scheme, host if parts.port is None else f"{host}:{parts.port}", parts.path, "", ""))

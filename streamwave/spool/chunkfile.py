@@ -1,0 +1,77 @@
+"""One chunk on disk: the source's own video packets in Matroska, which keeps milliseconds exactly, and AAC in ADTS."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av import Packet
+
+from streamwave.mp4.adts import adts_frame
+from streamwave.spool.audio import CHANNELS, SAMPLE_RATE
+from streamwave.spool.journal import chunk_name
+
+MILLISECOND = Fraction(1, 1000)
+
+
+def _sync(path: Path) -> int:
+    """Make the file's content durable; its size in bytes."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+        return os.fstat(handle).st_size
+    finally:
+        os.close(handle)
+
+
+class VideoChunk:
+    """A chunk that is being received: video packets go to its file as they come."""
+
+    def __init__(self, folder: Path, number: int, template: Any, start_ms: int) -> None:
+        self.number = number
+        self.start_ms = start_ms
+        self.path = folder / chunk_name(number, "mkv")
+        self.starts_ms: list[int] = []
+        self.end_ms = start_ms
+        self.refused = 0
+        # Shifting negative decoding times would shift the presentation times too, and those are the exact ones.
+        self._out = av.open(str(self.path), "w", format="matroska", options={"avoid_negative_ts": "disabled"})
+        self._stream = self._out.add_stream_from_template(template)
+        self._last_dts: int | None = None
+
+    def write(self, packet: Packet, pts_ms: int, dts_ms: int, duration_ms: int) -> None:
+        """Add one packet, with times in milliseconds since the session's origin."""
+        # Rounding to milliseconds may give neighbours the same decoding time, which no muxer takes.
+        if self._last_dts is not None and dts_ms <= self._last_dts:
+            dts_ms = self._last_dts + 1
+        packet.stream = self._stream
+        packet.time_base = MILLISECOND
+        packet.pts, packet.dts, packet.duration = pts_ms, min(dts_ms, pts_ms), duration_ms
+        try:
+            self._out.mux_one(packet)
+        except av.error.FFmpegError:
+            self.refused += 1
+            return
+        self._last_dts = packet.dts if packet.dts is not None else dts_ms
+        self.starts_ms.append(pts_ms)
+        self.end_ms = max(self.end_ms, pts_ms + max(duration_ms, 1))
+
+    def close(self) -> int:
+        """Finish the file and make it durable; its size in bytes."""
+        self._out.close()
+        return _sync(self.path)
+
+    def abandon(self) -> None:
+        """Drop the file."""
+        self._out.close()
+        self.path.unlink(missing_ok=True)
+
+
+def write_audio(folder: Path, number: int, frames: list[bytes]) -> tuple[str, int]:
+    """Store a chunk's AAC frames durably; file name and size in bytes."""
+    path = folder / chunk_name(number, "aac")
+    path.write_bytes(b"".join(adts_frame(frame, SAMPLE_RATE, CHANNELS) for frame in frames))
+    return path.name, _sync(path)

@@ -1,0 +1,86 @@
+"""Follow a spool while it is being written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from streamwave.errors import SourceError, SpoolError
+from streamwave.model import ChunkRecord
+from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, OpenRecord, writer_alive
+
+POLL_S = 0.03
+#: How long a journal may stay without a writer before its session counts as cut off. A segmenter that is just
+#: being started, or restarted, takes the lock within this time.
+ORPHAN_S = 5.0
+
+
+class Follower:
+    """Reads a session's journal from its start; ``opened`` is filled once the first record is there."""
+
+    def __init__(self, folder: Path, *, alive: Callable[[], bool] | None = None) -> None:
+        self.folder = folder
+        self.opened: OpenRecord | None = None
+        self.ended: EndRecord | None = None
+        self._reader = JournalReader(folder)
+        self._alive = alive or (lambda: writer_alive(folder))
+        self._ready: list[ChunkRecord] = []
+        self._orphan_since: float | None = None
+
+    def poll(self) -> bool:
+        """Take in what is new; whether there was anything."""
+        lines = self._reader.read()
+        for line in lines:
+            if isinstance(line, OpenRecord):
+                self.opened = line
+            elif isinstance(line, ChunkLine):
+                self._ready.append(line.chunk)
+            else:
+                self.ended = line
+        return bool(lines)
+
+    def wait_open(self, timeout_s: float) -> OpenRecord:
+        """The first record.
+
+        Raises:
+            SourceError: the segmenter found nothing to read; its own sentence says why.
+            SpoolError: no record came within ``timeout_s``.
+        """
+        end = time.monotonic() + timeout_s
+        while self.opened is None:
+            if not self.poll():
+                if self.ended is not None:
+                    raise SourceError(self.ended.error or "the source ended before its first picture")
+                self._check_writer()
+                if time.monotonic() > end:
+                    raise SpoolError(f"nothing was received within {timeout_s:g} s; check that the source is sending")
+                time.sleep(POLL_S)
+        return self.opened
+
+    def chunks(self, *, give_up: Callable[[], bool] = lambda: False) -> Iterator[ChunkRecord]:
+        """Every chunk in order, as it comes, until the journal ends or ``give_up`` says so.
+
+        Raises:
+            SpoolError: the segmenter died without closing the journal.
+        """
+        while True:
+            while self._ready:
+                yield self._ready.pop(0)
+            if self.ended is not None or give_up():
+                return
+            if self.poll():
+                self._orphan_since = None
+            else:
+                self._check_writer()
+                time.sleep(POLL_S)
+
+    def _check_writer(self) -> None:
+        if self._alive():
+            self._orphan_since = None
+            return
+        now = time.monotonic()
+        if self._orphan_since is None:
+            self._orphan_since = now
+        elif now - self._orphan_since > ORPHAN_S and not self.poll():
+            raise SpoolError(f"the segmenter of {self.folder.name} died; what it had received is kept in the spool")

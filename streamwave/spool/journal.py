@@ -1,0 +1,129 @@
+"""The spool of a session: a folder with chunk files and a journal, the truth of what was received.
+
+The journal is a file of JSON lines, each written and synced in one go: ``open`` (the source and its frame grid), one
+``chunk`` per closed chunk, ``end``. A line without its newline was cut off by a crash and does not count.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO, Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from streamwave.errors import SpoolError
+from streamwave.model import ChunkRecord, Frozen, Rational, SourceInfo
+
+JOURNAL = "journal.jsonl"
+LOCK = "lock"
+
+
+class OpenRecord(Frozen):
+    """First line: what is received. ``origin_unix_ms`` is the wall clock when the first picture arrived."""
+
+    type: Literal["open"] = "open"
+    source: SourceInfo
+    rate: Rational | None
+    sample_rate: int | None
+    origin_unix_ms: int
+
+
+class ChunkLine(Frozen):
+    """A chunk was closed and is durable."""
+
+    type: Literal["chunk"] = "chunk"
+    chunk: ChunkRecord
+
+
+class EndRecord(Frozen):
+    """Last line: no chunk will follow. ``error`` is None when the source ended or was ended on purpose."""
+
+    type: Literal["end"] = "end"
+    reason: str
+    error: str | None = None
+
+
+Line = Annotated[OpenRecord | ChunkLine | EndRecord, Field(discriminator="type")]
+_lines: TypeAdapter[OpenRecord | ChunkLine | EndRecord] = TypeAdapter(Line)
+
+
+def chunk_name(number: int, suffix: str) -> str:
+    """File name of a chunk in its spool."""
+    return f"{number:06d}.{suffix}"
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames and new names in ``folder`` durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class JournalWriter:
+    """Appends to the journal of ``folder``; only one process can, the others get a SpoolError."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._lock: IO[bytes] = (folder / LOCK).open("ab")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise SpoolError(f"the spool {folder} is being written by another segmenter") from None
+        self._file: IO[bytes] = (folder / JOURNAL).open("ab", buffering=0)
+
+    def append(self, record: OpenRecord | ChunkLine | EndRecord) -> None:
+        """Write one line durably."""
+        self._file.write(record.model_dump_json().encode() + b"\n")
+        os.fsync(self._file.fileno())
+        if isinstance(record, OpenRecord):
+            fsync_folder(self.folder)
+
+    def close(self) -> None:
+        """Release the journal."""
+        self._file.close()
+        self._lock.close()
+
+
+def writer_alive(folder: Path) -> bool:
+    """Whether a segmenter holds the lock of this spool."""
+    try:
+        with (folder / LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+class JournalReader:
+    """Reads the journal's lines in order, each once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / JOURNAL
+        self._offset = 0
+
+    def read(self) -> list[OpenRecord | ChunkLine | EndRecord]:
+        """The complete lines that came since the last call.
+
+        Raises:
+            SpoolError: a complete line is not a record.
+        """
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        end = data.rfind(b"\n") + 1
+        self._offset += end
+        try:
+            return [_lines.validate_json(line) for line in data[:end].splitlines()]
+        except ValidationError as error:
+            raise SpoolError(f"the journal {self._path} is damaged: {error.errors()[0]['msg']}") from None

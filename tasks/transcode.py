@@ -1,0 +1,40 @@
+"""transcode: one chunk into one rendition, mapped over all renditions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.runtime import task_run
+
+from streamwave.errors import StreamWaveError
+from streamwave.ffmpeg.process import launcher
+from streamwave.ffmpeg.transcode import wrap_audio
+from streamwave.job import Job, shared_decode
+from streamwave.model import Chunk, Rendition
+
+RETRIES = 2
+
+
+def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether trying again can help: not when the run is ending, nor for a fault of our own code."""
+    if launcher().closed:
+        return False
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, StreamWaveError | OSError)
+
+
+@task(
+    task_run_name="transcode {chunk.number:06d} {rendition.name}",
+    retries=RETRIES,
+    retry_delay_seconds=0.2,
+    retry_condition_fn=worth_a_retry,
+)
+def transcode(job: Job, chunk: Chunk, rendition: Rendition) -> None:
+    """Transcode ``chunk`` into ``rendition``; the result lies where ``Transcoder.result_path`` says."""
+    transcoder = job.transcoder()
+    if rendition.kind == "audio":
+        wrap_audio(transcoder, chunk, rendition)
+        return
+    retrying = (task_run.run_count or 1) > 1
+    shared_decode.encode(transcoder, chunk, rendition, len(job.video_renditions), alone=retrying)

@@ -1,0 +1,172 @@
+"""Plays addresses in headless Chromium with dash.js, hls.js or shaka-player and reports what happened."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from services.media import MediaServer
+
+HARNESS = Path(__file__).parent / "harness"
+Player = Literal["dashjs", "hlsjs", "shaka"]
+
+#: Software decoding, no services of its own, no permission needed to play.
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+)
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Playback that stood still: ``kind`` is waiting or stalled (the browser's word) or frozen (the watchdog's)."""
+
+    kind: str
+    position_s: float
+
+
+@dataclass(frozen=True)
+class PlayReport:
+    """What a player did. Positions are seconds of media time as the browser gives them.
+
+    ``errors`` holds every error event, fatal or not; ``requests_failed`` what the player asked for in vain;
+    ``jumps`` where the player landed when it went over a hole by itself; ``played`` half-open ranges;
+    ``timed_out`` tells that neither the end nor the asked position came in time.
+    """
+
+    player: str
+    errors: tuple[str, ...]
+    requests_failed: tuple[str, ...]
+    stalls: tuple[Stall, ...]
+    jumps: tuple[float, ...]
+    started: bool
+    ended: bool
+    timed_out: bool
+    position_s: float
+    duration_s: float | None
+    played: tuple[tuple[float, float], ...]
+    frames_decoded: int
+    frames_dropped: int
+    heights_px: tuple[int, ...]
+    startup_s: float
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that a viewer could have noticed, in words; empty if it went well."""
+        found = [*self.errors, *(f"failed request: {what}" for what in self.requests_failed)]
+        found += [f"{stall.kind} at {stall.position_s:.2f} s" for stall in self.stalls]
+        found += [f"jumped to {position:.2f} s" for position in self.jumps]
+        if not self.started:
+            found.append("never started")
+        elif self.timed_out:
+            found.append(f"timed out at {self.position_s:.2f} s of {self.duration_s} s")
+        return found
+
+    @property
+    def played_s(self) -> float:
+        """How much of the presentation was shown."""
+        return sum(end - start for start, end in self.played)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class PlayerHarness:
+    """A browser with a page per player; make one for many plays, because starting Chromium takes seconds."""
+
+    def __init__(self, browser: Browser, address: str) -> None:
+        self._browser, self._address = browser, address
+
+    @contextmanager
+    def page(self, **options: Any) -> Iterator[Page]:
+        """A fresh page with a cache of its own; ``options`` as for playwright's ``new_context``."""
+        context = self._browser.new_context(**options)
+        try:
+            yield context.new_page()
+        finally:
+            context.close()
+
+    def play(
+        self, url: str, player: Player = "dashjs", until: Literal["ended"] | float = "ended", timeout_s: float = 60
+    ) -> PlayReport:
+        """Play ``url`` to its end, or until ``until`` seconds have been shown, but no longer than ``timeout_s``.
+
+        Errors don't end the play: a player may recover, and the report tells both.
+        """
+        with self.page() as page:
+            failed: list[str] = []
+            thrown: list[str] = []
+            page.on("response", lambda r: failed.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+            page.on("pageerror", lambda error: thrown.append(f"page: {error}"))
+            begin = time.monotonic()
+            page.goto(f"{self._address}/harness.html?{urlencode({'player': player, 'src': url})}")
+            startup_s, timed_out = 0.0, False
+            while True:
+                state = page.evaluate("window.report?.snapshot()")
+                now = time.monotonic() - begin
+                if state and state["started"] and not startup_s:
+                    startup_s = now
+                if state and (state["ended"] or (until != "ended" and _shown_s(state) >= until)):
+                    break
+                if now > timeout_s:
+                    timed_out = True
+                    break
+                page.wait_for_timeout(100)
+            assert state is not None, "the harness page did not load its script"
+            return PlayReport(
+                player=player,
+                errors=(*state["errors"], *thrown),
+                requests_failed=tuple(failed),
+                stalls=tuple(Stall(**stall) for stall in state["stalls"]),
+                jumps=tuple(state["jumps"]),
+                started=state["started"],
+                ended=state["ended"],
+                timed_out=timed_out,
+                position_s=state["position_s"],
+                duration_s=state["duration_s"],
+                played=tuple((start, end) for start, end in state["played"]),
+                frames_decoded=state["frames_decoded"],
+                frames_dropped=state["frames_dropped"],
+                heights_px=tuple(sorted({quality["height"] for quality in state["qualities"]})),
+                startup_s=startup_s,
+            )
+
+
+def _shown_s(state: dict[str, Any]) -> float:
+    return float(sum(end - start for start, end in state["played"]))
+
+
+@contextmanager
+def open_harness(scratch: Path) -> Iterator[PlayerHarness]:
+    """Chromium and a server for the harness pages, both gone at the end. ``scratch`` is an empty directory."""
+    binary = shutil.which("chromium")
+    assert binary, "Chromium is not installed: apt install chromium"
+    with (
+        MediaServer(scratch, web=HARNESS, port=free_port(), host="127.0.0.1") as server,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=binary, args=list(CHROMIUM_FLAGS), timeout=60_000)
+        try:
+            yield PlayerHarness(browser, server.url)
+        finally:
+            browser.close()

@@ -1,0 +1,91 @@
+"""The three players and our own page play packaged output from start to end, and the harness notices when not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.media import MediaServer
+from tests.e2e.browser import Player, PlayerHarness, free_port, open_harness
+from tests.e2e.media import make_dash
+
+ENTRY: dict[Player, str] = {"dashjs": "manifest.mpd", "hlsjs": "master.m3u8", "shaka": "manifest.mpd"}
+
+
+@pytest.fixture(scope="module")
+def packaged_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with manifest.mpd and master.m3u8: two sizes, about six seconds."""
+    return make_dash(tmp_path_factory.mktemp("packaged"))
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
+    with open_harness(tmp_path_factory.mktemp("empty")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
+    """Serves a directory of media and the player page; gives the server's address."""
+    started: list[MediaServer] = []
+
+    def start(root: Path) -> str:
+        server = MediaServer(root, port=free_port(), host="127.0.0.1")
+        server.start()
+        started.append(server)
+        return server.url
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.mark.parametrize("player", ["dashjs", "hlsjs", "shaka"])
+def test_plays_from_start_to_end(
+    player: Player, harness: PlayerHarness, packaged_output: Path, serve: Callable[[Path], str]
+) -> None:
+    report = harness.play(f"{serve(packaged_output)}/media/{ENTRY[player]}", player)
+    assert report.problems == []
+    assert report.ended
+    assert report.duration_s is not None
+    assert report.position_s == pytest.approx(report.duration_s, abs=0.2)
+    assert report.played_s == pytest.approx(report.duration_s, abs=0.3)
+    assert len(report.played) == 1
+    assert report.frames_decoded > 20 * report.duration_s
+    assert report.heights_px == (90, 180)
+
+
+def test_missing_segment_is_noticed(
+    harness: PlayerHarness, packaged_output: Path, serve: Callable[[Path], str], tmp_path: Path
+) -> None:
+    broken = shutil.copytree(packaged_output, tmp_path / "broken")
+    for segment in sorted(broken.glob("[01]-00002.m4s")):
+        segment.unlink()
+    # hls.js and shaka-player try again for long, so what came until then counts.
+    report = harness.play(f"{serve(broken)}/media/manifest.mpd", "dashjs", timeout_s=8)
+    assert any("404" in failure and "-00002.m4s" in failure for failure in report.requests_failed)
+    assert report.errors or report.stalls or report.jumps
+
+
+@pytest.mark.parametrize("player", ["dashjs", "hlsjs", "shaka"])
+def test_corrupt_segment_is_noticed(
+    player: Player, harness: PlayerHarness, packaged_output: Path, serve: Callable[[Path], str], tmp_path: Path
+) -> None:
+    broken = shutil.copytree(packaged_output, tmp_path / "broken")
+    for segment in sorted(broken.glob("[01]-00002.m4s")):
+        segment.write_bytes(b"\xff" * segment.stat().st_size)
+    report = harness.play(f"{serve(broken)}/media/{ENTRY[player]}", player, timeout_s=8)
+    assert report.requests_failed == ()
+    assert report.errors or report.stalls or report.jumps
+
+
+def test_end_of_playing_by_position(
+    harness: PlayerHarness, packaged_output: Path, serve: Callable[[Path], str]
+) -> None:
+    report = harness.play(f"{serve(packaged_output)}/media/manifest.mpd", "dashjs", until=1)
+    assert report.problems == []
+    assert not report.ended
+    assert 1 <= report.played_s < 4

@@ -1,0 +1,253 @@
+import re
+from fractions import Fraction
+
+import pytest
+
+from streamwave.errors import LadderError, MediaError
+from streamwave.manifest.hls import playlist_renditions, render_master, render_media, target_duration_s
+from streamwave.manifest.location import BaseUrl
+from streamwave.manifest.timeline import Timeline
+from tests.unit.manifest.samples import AUDIO, CREATED_MS, FULL, SMALL, period, random_timeline, track, usual, video
+
+
+def media(timeline: Timeline, name: str) -> str:
+    return render_media(timeline, name).decode()
+
+
+def master(timeline: Timeline, **given) -> str:
+    return render_master(timeline, **given).decode()
+
+
+def test_the_master_playlist_of_a_recording():
+    assert (
+        master(usual(ended=True))
+        == """\
+#EXTM3U
+#EXT-X-VERSION:7
+#EXT-X-INDEPENDENT-SEGMENTS
+#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",LANGUAGE="und",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",\
+URI="audio.m3u8"
+#EXT-X-STREAM-INF:BANDWIDTH=2834216,AVERAGE-BANDWIDTH=2550795,CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=1280x720,\
+FRAME-RATE=29.970,AUDIO="audio",CLOSED-CAPTIONS=NONE
+720p.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=703014,AVERAGE-BANDWIDTH=632713,CODECS="avc1.4d401e,mp4a.40.2",RESOLUTION=640x360,\
+FRAME-RATE=29.970,AUDIO="audio",CLOSED-CAPTIONS=NONE
+360p.m3u8
+"""
+    )
+
+
+def test_the_media_playlist_of_a_growing_broadcast():
+    timeline = usual(ended=False)
+    assert (
+        media(timeline, "720p")
+        == """\
+#EXTM3U
+#EXT-X-VERSION:7
+#EXT-X-TARGETDURATION:3
+#EXT-X-MEDIA-SEQUENCE:0
+#EXT-X-DISCONTINUITY-SEQUENCE:0
+#EXT-X-INDEPENDENT-SEGMENTS
+#EXT-X-PLAYLIST-TYPE:EVENT
+#EXT-X-MAP:URI="p0/720p/init.mp4"
+#EXT-X-PROGRAM-DATE-TIME:2026-01-02T03:04:05.678Z
+#EXTINF:2.002000,
+p0/720p/0.m4s
+#EXTINF:2.002000,
+p0/720p/60060.m4s
+#EXTINF:1.001000,
+p0/720p/120120.m4s
+"""
+    )
+    before = media(timeline, "audio")
+    timeline.periods[0].tracks["audio"].append(timeline.periods[0].tracks["audio"].segments[-1]._replace(time=240640))
+    assert media(timeline, "audio") == before + "#EXTINF:1.002667,\np0/audio/240640.m4s\n"
+
+
+def test_a_reconnect_is_a_discontinuity_and_the_end_is_vod():
+    timeline = usual(ended=True)
+    pictures, sound = track(FULL, [50, 50], rate=Fraction(25)), track(AUDIO, [94, 94])
+    timeline.periods.append(period("p1", 9, pictures, sound, wall_unix_ms=CREATED_MS + 9_000))
+    assert (
+        media(timeline, "720p").split("60060.m4s\n")[1]
+        == """\
+#EXTINF:1.001000,
+p0/720p/120120.m4s
+#EXT-X-DISCONTINUITY
+#EXT-X-MAP:URI="p1/720p/init.mp4"
+#EXT-X-PROGRAM-DATE-TIME:2026-01-02T03:04:14.678Z
+#EXTINF:2.000000,
+p1/720p/0.m4s
+#EXTINF:2.000000,
+p1/720p/50000.m4s
+#EXT-X-ENDLIST
+"""
+    )
+    assert "#EXT-X-PLAYLIST-TYPE:VOD\n" in media(timeline, "720p")
+
+
+def test_a_rendition_that_a_period_lacks_has_a_stand_in():
+    timeline = usual(ended=True)
+    mid = video("480p", 480, 1_400_000)
+    timeline.periods.append(period("p1", 9, track(SMALL, [60]), track(mid, [60]), track(AUDIO, [94])))
+    assert [r.name for r in playlist_renditions(timeline)] == ["720p", "360p", "audio", "480p"]
+    tails = {name: re.findall(r"^p\d/\w+", media(timeline, name), re.M) for name in ("720p", "480p", "360p", "audio")}
+    assert tails["720p"] == ["p0/720p"] * 3 + ["p1/480p"]
+    assert tails["480p"] == ["p0/360p"] * 3 + ["p1/480p"]
+    assert tails["360p"] == ["p0/360p"] * 3 + ["p1/360p"]
+    assert '#EXT-X-MAP:URI="p1/480p/init.mp4"' in media(timeline, "720p")
+    # A variant declares the codecs of all that its playlist lists.
+    assert 'CODECS="avc1.64001f,avc1.42c01e,mp4a.40.2"' in master(timeline)
+
+
+def test_missing_audio_is_a_gap_of_the_same_length():
+    timeline = usual(ended=True, wall=False)
+    timeline.periods.append(period("p1", 9, track(FULL, [60, 30]), track(SMALL, [60, 30])))
+    assert (
+        media(timeline, "audio").split("p0/audio/192512.m4s\n")[1]
+        == """\
+#EXT-X-DISCONTINUITY
+#EXT-X-GAP
+#EXTINF:2.002000,
+p1/720p/0.m4s
+#EXT-X-GAP
+#EXTINF:1.001000,
+p1/720p/60060.m4s
+#EXT-X-ENDLIST
+"""
+    )
+
+
+def test_audio_alone_is_its_own_variant():
+    timeline = Timeline(CREATED_MS, 2000, [period("p0", 0, track(AUDIO, [94, 94], 32_000))], ended=True)
+    assert (
+        master(timeline)
+        == """\
+#EXTM3U
+#EXT-X-VERSION:7
+#EXT-X-INDEPENDENT-SEGMENTS
+#EXT-X-STREAM-INF:BANDWIDTH=127660,AVERAGE-BANDWIDTH=127660,CODECS="mp4a.40.2",CLOSED-CAPTIONS=NONE
+audio.m3u8
+"""
+    )
+
+
+def test_pictures_without_sound():
+    timeline = Timeline(CREATED_MS, 2000, [period("p0", 0, track(FULL, [60], 1000))], ended=True)
+    assert master(timeline).splitlines()[3:] == [
+        '#EXT-X-STREAM-INF:BANDWIDTH=3997,AVERAGE-BANDWIDTH=3997,CODECS="avc1.64001f",RESOLUTION=1280x720,'
+        "FRAME-RATE=29.970,CLOSED-CAPTIONS=NONE",
+        "720p.m3u8",
+    ]
+
+
+def test_playback_starts_in_the_middle_of_a_high_ladder():
+    ladder = [video("1080p", 1080, 5_000_000), FULL, SMALL]
+    timeline = Timeline(CREATED_MS, 2000, [period("p0", 0, *(track(r, [60]) for r in ladder))])
+    assert re.findall(r"^\w+\.m3u8", master(timeline), re.M) == ["720p.m3u8", "1080p.m3u8", "360p.m3u8"]
+
+
+def test_redundant_variants():
+    bases = [BaseUrl("https://a.example/x"), BaseUrl("https://b.example")]
+    text = master(usual(ended=True), base_urls=bases)
+    assert re.findall(r"^https.*", text, re.M) == [
+        f"https://{host}/{name}.m3u8" for host in ("a.example/x", "b.example") for name in ("720p", "360p")
+    ]
+    assert re.findall(r'GROUP-ID="([^"]*)".*URI="([^"]*)"', text) == [
+        ("audio", "https://a.example/x/audio.m3u8"),
+        ("audio-2", "https://b.example/audio.m3u8"),
+    ]
+    assert re.findall(r'AUDIO="([^"]*)"', text) == ["audio", "audio", "audio-2", "audio-2"]
+
+
+def reconstruct(text: str, timescale: dict[str, int]) -> list[list[tuple[int, int]]]:
+    """Per discontinuity the (time, duration) in ticks of its segments: start from the name, edges from EXTINF sums."""
+    periods: list[list[tuple[int, int]]] = []
+    for part in text.split("#EXT-X-DISCONTINUITY\n"):
+        edge_us, out = None, []
+        for extinf, folder, time in re.findall(r"#EXTINF:([\d.]+),\n(\w+)/\w+/(\d+)\.m4s", part):
+            scale = timescale[folder]
+            edge_us = Fraction(int(time) * 1_000_000, scale) if edge_us is None else edge_us
+            start = round(edge_us * scale / 1_000_000)
+            edge_us += Fraction(extinf) * 1_000_000
+            assert start == int(time)
+            out.append((start, round(edge_us * scale / 1_000_000) - start))
+        periods.append(out)
+    return periods
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_players_reconstruct_exactly_what_was_published(seed):
+    timeline = random_timeline(seed)
+    for name in ("720p", "360p", "audio"):
+        text = media(timeline, name)
+        scales = {p.name: p.tracks[name].timescale for p in timeline.periods}
+        assert reconstruct(text, scales) == [[s[:2] for s in p.tracks[name].segments] for p in timeline.periods]
+        longest = max(Fraction(x) for x in re.findall(r"#EXTINF:([\d.]+)", text))
+        assert int(longest + Fraction(1, 2)) <= target_duration_s(timeline)
+        assert text.count("#EXT-X-PROGRAM-DATE-TIME") == sum(p.wall_unix_ms is not None for p in timeline.periods)
+
+
+def test_a_dvr_window_keeps_every_number_of_a_segment():
+    """As the window slides, a segment's media and discontinuity sequence number, length and date never change."""
+    whole = Timeline(CREATED_MS, 2000, [], dvr_window_ms=9_000)
+    known: dict[str, dict[str, tuple[int, int, str]]] = {"720p": {}, "360p": {}, "audio": {}}
+    heads = set()
+    for number in range(5):
+        # The third period lacks audio, the fourth the upper rendition.
+        renditions = [r for r in (FULL, SMALL, AUDIO) if (number, r.name) not in ((2, "audio"), (3, "720p"))]
+        start = whole.duration + number % 2
+        whole.periods.append(period(f"p{number}", start, *(track(r, []) for r in renditions), wall_unix_ms=CREATED_MS))
+        for count in range(1, 5):
+            for rendition in renditions:
+                frames = 94 if rendition is AUDIO else 60
+                full = track(rendition, [frames] * count)
+                whole.periods[-1].tracks[rendition.name].append(full.segments[-1])
+            whole.trim()
+            for name, numbers in known.items():
+                if not any(name in p.tracks for p in whole.periods) and name not in whole.gone_renditions:
+                    continue
+                text = media(whole, name)
+                media_number = int(re.findall(r"MEDIA-SEQUENCE:(\d+)", text)[0])
+                discontinuity = int(re.findall(r"DISCONTINUITY-SEQUENCE:(\d+)", text)[0])
+                assert "PLAYLIST-TYPE" not in text and "#EXT-X-TARGETDURATION:3\n" in text
+                heads.add((name, media_number, discontinuity))
+                for tag, extinf, uri in re.findall(r"^(#EXT-X-DISCONTINUITY$)|^#EXTINF:([\d.]+),\n(\S+)", text, re.M):
+                    if tag:
+                        discontinuity += 1
+                        continue
+                    place = (media_number, discontinuity, extinf)
+                    assert numbers.setdefault(uri, place) == place
+                    assert uri.startswith(f"p{discontinuity}/")
+                    media_number += 1
+    # All 20 chunks had a number of their own in each playlist, and the head moved on.
+    assert {name: sorted(n[0] for n in numbers.values()) for name, numbers in known.items()} == dict.fromkeys(
+        known, list(range(20))
+    )
+    assert max(heads)[2] >= 3
+
+
+def test_the_target_duration_never_changes():
+    lengths_s = {1000: 2, 1500: 3, 2000: 3, 3000: 5, 4000: 6, 6000: 9}
+    for segment_ms, expected in lengths_s.items():
+        timeline = Timeline(CREATED_MS, segment_ms, [period("p0", 0, track(FULL, [1]))], dvr_window_ms=10_000)
+        assert target_duration_s(timeline) == expected
+        # The longest chunk that is not split: just under one and a half segments.
+        timeline.periods[0].tracks["720p"] = track(FULL, [int(Fraction(3, 2) * segment_ms / 1000 * 30000 / 1001)])
+        assert target_duration_s(timeline) == expected
+    # One that is too long raises it, also after it has left the window.
+    timeline = Timeline(CREATED_MS, 2000, [period("p0", 0, track(FULL, [150] + [60] * 9))], dvr_window_ms=6_000)
+    assert target_duration_s(timeline) == 5
+    timeline.trim()
+    assert len(timeline.periods[0].tracks["720p"].segments) == 3
+    assert target_duration_s(timeline) == 5
+
+
+def test_impossible_requests():
+    with pytest.raises(LadderError, match="no period has a rendition '144p'"):
+        media(usual(ended=True), "144p")
+    empty = Timeline(CREATED_MS, 2000, [period("p0", 0, track(FULL, []))])
+    with pytest.raises(MediaError, match="no segment yet"):
+        media(empty, "720p")
+    with pytest.raises(MediaError, match="no segment yet"):
+        master(empty)

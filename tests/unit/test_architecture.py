@@ -1,0 +1,224 @@
+"""The rules of the house: who may import whom, who may start processes, how long a module is, what no file may hold."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("streamwave", "tasks", "flows", "services")
+OURS = set(PACKAGES)
+
+#: Which of our packages each may import; docs: the arrows flows → tasks → streamwave, services → streamwave.
+ARROWS = {"streamwave": set(), "tasks": {"streamwave"}, "flows": {"tasks", "streamwave"}, "services": {"streamwave"}}
+
+#: The services, each a folder in services/: they share only the proto.
+SERVICES = {"ingest", "processing"}
+
+#: The program itself: the one place where the parts are put together.
+ENTRY = ("streamwave/cli.py", "streamwave/cli/")
+GENERATED = "streamwave/v1/"
+
+#: Orchestration and servers have no place in the library.
+NOT_IN_LIBRARY = {
+    "prefect",
+    "prefect_dask",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "grpc",
+    "grpc_health",
+    "grpc_reflection",
+}
+
+#: Who may start processes: the launcher; the one that asks FFmpeg for its version; the one that runs nginx.
+LAUNCHERS = {"streamwave/ffmpeg/process.py", "streamwave/ffmpeg/locate.py", "services/media.py"}
+LAUNCHING = re.compile(r"^(system|popen|exec[lv]p?e?|spawn[lv]p?e?|posix_spawnp?|create_subprocess_\w+|run_async)$")
+STARTING = re.compile(r"^(run|Popen|call|check_call|check_output|getoutput|getstatusoutput)$")
+
+MAX_LINES = 400
+
+SKIPPED_FOLDERS = {".git", ".venv", "node_modules", "var", "out", "build", ".cache", "__pycache__", "media"}
+#: Names of package registries and folders of a particular machine; cut in two so that this file does not hold them.
+FORBIDDEN = {
+    "registry address": re.compile(
+        r"//[\w.@:-]*(py" r"pi\.org|python" r"hosted\.org|npm" r"js\.(org|com)|deb\.deb" r"ian\.org|registry\.\w)"
+    ),
+    "path of a machine": re.compile(r"(?<![\w.~}/-])/(ro" r"ot|wo" r"rk|ho" r"me/\w+|Us" r"ers/\w+)/\w"),
+    "open end": re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b"),
+}  # fmt: skip
+
+
+def modules() -> Iterator[tuple[str, str]]:
+    """(path from the root, source) of every module of the product."""
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+
+
+def imports(source: str, package: str = "") -> set[str]:
+    """Dotted names that a module imports, wherever in it, also through ``import_module``.
+
+    ``package`` is the dotted name of the package that the module lies in, for relative imports.
+    """
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name in ("import_module", "__import__") and isinstance(node.args[0].value, str):
+                found.add(node.args[0].value)
+    return found
+
+
+def forbidden_imports(path: str, source: str) -> set[str]:
+    """What the module at ``path`` imports and must not."""
+    folders = path.split("/")[:-1]
+    package, names = folders[0], imports(source, ".".join(folders))
+    wrong = {name for name in names if name.split(".")[0] in OURS - ARROWS[package] - {package}}
+    if path.startswith(ENTRY):
+        wrong = set()
+    if package == "streamwave" and not path.startswith(GENERATED):
+        wrong |= {name for name in names if name.split(".")[0] in NOT_IN_LIBRARY}
+    if package == "services" and len(folders) > 1:
+        # They share what lies in streamwave or directly in services/, never each other's folders.
+        others = SERVICES - {folders[1]}
+        wrong |= {name for name in names if name.split(".")[0] == "services" and {*name.split(".")[1:2]} & others}
+    return wrong
+
+
+def launches(source: str) -> set[str]:
+    """How a module starts processes, if it does. To name ``subprocess.Popen`` in an annotation is not to start one."""
+    tree = ast.parse(source)
+    found = {name for name in imports(source) if name.split(".")[0] in ("pty", "multiprocessing")}
+    modules, functions = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.asname or alias.name for alias in node.names if alias.name == "subprocess"}
+        elif isinstance(node, ast.ImportFrom) and node.module == "subprocess":
+            functions |= {alias.asname or alias.name for alias in node.names if STARTING.match(alias.name)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and LAUNCHING.match(node.attr):
+            found.add(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions:
+            found.add(node.func.id)
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and STARTING.match(node.func.attr)
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id in modules
+        ):
+            found.add(f"subprocess.{node.func.attr}")
+    return found
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """(path from the root, content) of every text file of the checkout."""
+    for folder, subfolders, names in os.walk(ROOT):
+        subfolders[:] = [name for name in subfolders if name not in SKIPPED_FOLDERS and not name.endswith("_cache")]
+        for name in sorted(names):
+            path = Path(folder, name)
+            if name != ".env" and path.is_file() and path.stat().st_size < 2_000_000:
+                content = path.read_bytes()
+                if b"\0" not in content:
+                    yield path.relative_to(ROOT).as_posix(), content.decode("utf-8", "replace")
+
+
+def test_imports_follow_the_arrows() -> None:
+    assert {path: wrong for path, source in modules() if (wrong := forbidden_imports(path, source))} == {}
+
+
+def test_only_the_launchers_start_processes() -> None:
+    others = {path: how for path, source in modules() if path not in LAUNCHERS and (how := launches(source))}
+    assert others == {}
+
+
+def test_modules_are_short() -> None:
+    lengths = {path: source.count("\n") for path, source in modules() if not path.startswith(GENERATED)}
+    assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [
+        path
+        for path, source in modules()
+        if source.strip() and not path.startswith(GENERATED) and not ast.get_docstring(ast.parse(source))
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_no_file_holds(what: str) -> None:
+    places = [
+        f"{path}:{number}: {line.strip()[:100]}"
+        for path, content in texts()
+        for number, line in enumerate(content.splitlines(), 1)
+        if FORBIDDEN[what].search(line)
+    ]
+    assert places == []
+
+
+def test_relative_links_of_the_documents_lead_somewhere() -> None:
+    broken = []
+    for path, content in texts():
+        if path.endswith(".md"):
+            for target in re.findall(r"(?:\]\(|href=\")(?!https?:|#|mailto:)([^)#\s\"]+)", content):
+                if not (ROOT / path).parent.joinpath(target).exists():
+                    broken.append(f"{path}: {target}")
+    assert broken == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "wrong"),
+    [
+        ("streamwave/a.py", "import prefect", {"prefect"}),
+        ("streamwave/a.py", "def f():\n    from tasks.store import x", {"tasks.store", "tasks.store.x"}),
+        ("streamwave/a.py", "import importlib\nimportlib.import_module('flows.vod')", {"flows.vod"}),
+        ("streamwave/a.py", "from grpc import server", {"grpc", "grpc.server"}),
+        ("streamwave/a.py", "import streamwave.model, fsspec, grpclib", set()),
+        ("streamwave/v1/a_pb2_grpc.py", "import grpc", set()),
+        ("streamwave/cli.py", "from flows.vod import vod", set()),
+        ("streamwave/cli.py", "import prefect", {"prefect"}),
+        ("tasks/a.py", "import prefect, streamwave.model", set()),
+        ("tasks/a.py", "import flows", {"flows"}),
+        ("flows/a.py", "import tasks.store, services", {"services"}),
+        ("services/ingest/a.py", "import services.processing.x", {"services.processing.x"}),
+        ("services/ingest/a.py", "from .. import processing", {"services.processing"}),
+        ("services/ingest/a.py", "from . import hooks\nimport services.media", set()),
+        ("services/media.py", "import flows.vod", {"flows.vod"}),
+    ],
+)
+def test_the_rule_about_imports_bites(path: str, source: str, wrong: set[str]) -> None:
+    assert forbidden_imports(path, source) == wrong
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import subprocess\nsubprocess.run([])",
+        "import subprocess as s\ns.Popen([])",
+        "from subprocess import run\nrun([])",
+        "import multiprocessing",
+        "import os\nos.execv('x', [])",
+        "import os\nos.system('x')",
+        "import asyncio\nasyncio.create_subprocess_exec('x')",
+        "stream.run_async()",
+    ],
+)
+def test_the_rule_about_processes_bites(source: str) -> None:
+    assert launches(source)
+
+
+def test_naming_a_process_type_is_no_start() -> None:
+    assert not launches("import subprocess\ndef f(p: subprocess.Popen[bytes]) -> None: p.wait()")

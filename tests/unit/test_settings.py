@@ -1,0 +1,184 @@
+"""Settings: where they come from, what they refuse and how they say it, and that their reference is in step."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from streamwave import settings_docs
+from streamwave.errors import SettingsError
+from streamwave.settings import Settings
+from streamwave.settings_fields import extra, variable_name
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without a `.env`."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def faults(**environment: str) -> list[str]:
+    """The lines of the error that these variables cause."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SettingsError) as caught:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        Settings.load()
+    return str(caught.value).splitlines()
+
+
+def test_defaults_are_embedded_and_local(own_folder: Path) -> None:
+    settings = Settings.load()
+    assert settings.output_url == str(own_folder / "out")
+    assert settings.spool_dir == own_folder / "var" / "spool"
+    assert settings.prefect_home == own_folder / "var" / "prefect"
+    assert settings.database_url.get_secret_value() == f"sqlite:///{own_folder}/var/streamwave.db"
+    assert settings.segment_seconds == Fraction(2)
+    assert settings.rtmp_url == "rtmp://127.0.0.1:1936/live"
+    assert settings.ffmpeg_slot_count >= 1
+    assert settings.spool_max_bytes == 20_000_000_000
+    assert settings.warnings == ()
+
+
+def test_names_of_the_original_work_without_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "USE_S3": "true", "S3_BUCKET": "films", "S3_REGION": "eu-west-1", "OUTPUT_DIR": "/srv/films",
+        "FFMPEG_PATH": "/opt/ffmpeg", "RTMP_URL": "rtmp://media:1935/app",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    settings = Settings.load()
+    assert settings.output_url == "s3://films"
+    assert settings.s3_options == {"client_kwargs": {"region_name": "eu-west-1"}}
+    assert (settings.output_dir, settings.ffmpeg_path) == ("/srv/films", "/opt/ffmpeg")
+    assert settings.rtmp_url == "rtmp://media:1935/app"
+
+
+@pytest.mark.parametrize("prefix", ["live/tv", "/live/tv/"])
+def test_the_s3_prefix_is_part_of_the_output(prefix: str) -> None:
+    assert Settings.load(use_s3=True, s3_bucket="films", s3_prefix=prefix).output_url == "s3://films/live/tv"
+
+
+@pytest.mark.parametrize("address", ["s3://films/tv", "memory://x"])
+def test_an_address_for_fsspec_stays_as_it_is(address: str) -> None:
+    assert Settings.load(output_dir=address).output_url == address
+
+
+def test_the_environment_wins_over_the_file_and_overrides_over_both(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_folder / ".env").write_text("STREAMWAVE_CRF=30\nSTREAMWAVE_PRESET=fast\nSTREAMWAVE_CHUNK_RETRIES=5\n")
+    monkeypatch.setenv("STREAMWAVE_CRF", "28")
+    settings = Settings.load(chunk_retries=7)
+    assert (settings.crf, settings.preset, settings.chunk_retries) == (28, "fast", 7)
+
+
+def test_defaults_follow_the_settings_that_they_are_made_from(own_folder: Path) -> None:
+    settings = Settings.load(state_dir="state", rtmp_port=1999, media_port=8888)
+    assert settings.spool_dir == own_folder / "state" / "spool"
+    assert settings.rtmp_url == "rtmp://127.0.0.1:1999/live"
+    assert settings.public_url == "http://127.0.0.1:8888"
+
+
+def test_segment_seconds_are_exact() -> None:
+    assert Settings.load(segment_seconds="2.002").segment_seconds == Fraction(1001, 500)
+    assert Settings.load(segment_seconds="1001/500").segment_seconds == Fraction(1001, 500)
+
+
+def test_file_roots_are_written_like_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMWAVE_ALLOWED_FILE_ROOTS", "/srv/a:/srv/b")
+    assert Settings.load().allowed_file_roots == (Path("/srv/a"), Path("/srv/b"))
+
+
+def test_an_empty_value_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMWAVE_CRF", "")
+    monkeypatch.setenv("S3_BUCKET", "")
+    settings = Settings.load()
+    assert (settings.crf, settings.s3_bucket) == (23, None)
+
+
+def test_every_fault_has_a_line_with_name_value_and_what_is_allowed() -> None:
+    assert faults(
+        STREAMWAVE_CRF="99", STREAMWAVE_PRESET="warp", STREAMWAVE_SEGMENT_SECONDS="1/0", USE_S3="perhaps"
+    ) == [
+        "USE_S3 is 'perhaps'; allowed: true or false",
+        "STREAMWAVE_SEGMENT_SECONDS is '1/0'; allowed: a number, also as a fraction (1001/500) from 1 to 10 s",
+        "STREAMWAVE_PRESET is 'warp'; allowed: one of ultrafast, superfast, veryfast, faster, fast, medium, slow, "
+        "slower, veryslow, placebo",
+        "STREAMWAVE_CRF is '99'; allowed: an integer from 0 to 51",
+    ]  # fmt: skip
+
+
+def test_a_fault_does_not_drag_derived_defaults_with_it() -> None:
+    assert faults(STREAMWAVE_RTMP_PORT="0") == ["STREAMWAVE_RTMP_PORT is '0'; allowed: an integer from 1 to 65535"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hidden"),
+    [
+        ("STREAMWAVE_ADMIN_TOKEN", "hunter2", "hunter2"),
+        ("STREAMWAVE_GRPC_TOKEN", "hunter2", "hunter2"),
+        ("RTMP_URL", "http://user:pa55@host/live?key=s3cr3t", "pa55"),
+        ("RTMP_URL", "http://user:pa55@host/live?key=s3cr3t", "s3cr3t"),
+    ],
+)
+def test_a_fault_never_shows_a_secret(name: str, value: str, hidden: str) -> None:
+    (line,) = faults(**{name: value})
+    assert line.startswith(name)
+    assert hidden not in line
+
+
+def test_secrets_do_not_appear_when_settings_are_printed() -> None:
+    settings = Settings.load(admin_token="a-long-enough-token", database_url="postgresql://me:pa55@db/x")
+    assert settings.admin_token is not None
+    assert settings.admin_token.get_secret_value() == "a-long-enough-token"
+    assert "long-enough" not in repr(settings)
+    assert "pa55" not in repr(settings)
+
+
+def test_s3_without_a_bucket_says_what_to_set() -> None:
+    assert faults(USE_S3="true") == [
+        "USE_S3 is true but S3_BUCKET is not set: name the bucket to write to, or set USE_S3=false"
+    ]
+
+
+def test_s3_prefix_may_not_climb() -> None:
+    assert faults(STREAMWAVE_S3_PREFIX="a/../b") == ["STREAMWAVE_S3_PREFIX is 'a/../b'; allowed: a path without '..'"]
+
+
+def test_misspelt_names_are_reported_with_the_nearest_one(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMWAVE_SEGMENT_SECOND", "4")
+    (own_folder / ".env").write_text("STREAMWAVE_XYZZY=1\nAWS_PROFILE=x\n")
+    assert Settings.load().warnings == (
+        "STREAMWAVE_SEGMENT_SECOND in the environment is no setting: did you mean STREAMWAVE_SEGMENT_SECONDS?",
+        "STREAMWAVE_XYZZY in .env is no setting",
+    )
+
+
+def test_an_env_file_that_is_not_text_is_one_line(own_folder: Path) -> None:
+    (own_folder / ".env").write_bytes(b"STREAMWAVE_CRF=\xff\xfe")
+    with pytest.raises(SettingsError, match=r"^\.env is not UTF-8 text: save it as UTF-8$"):
+        Settings.load()
+
+
+def test_the_sample_file_holds_every_setting_with_its_default(own_folder: Path) -> None:
+    sample = [line.removeprefix("# ") for line in settings_docs.EXAMPLE.read_text().splitlines() if "## " not in line]
+    assignments = [line for line in sample if "=" in line]
+    assert len(assignments) == len(Settings.model_fields)
+    (own_folder / "all.env").write_text("\n".join(assignments))
+    assert Settings.load("all.env") == Settings.load(None)
+    assert Settings.load("all.env").warnings == ()
+
+
+def test_generated_pages_are_in_step() -> None:
+    assert settings_docs.PAGE.read_text() == settings_docs.settings_page(), "run: make docs"
+    assert settings_docs.EXAMPLE.read_text() == settings_docs.env_example(), "run: make docs"
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_documented(name: str) -> None:
+    field = Settings.model_fields[name]
+    assert (field.description or "").endswith(".")
+    assert variable_name(name, field).isupper()
+    assert ("_s" in name[-2:]) <= (extra(field, "unit") == "s")

@@ -1,0 +1,143 @@
+// The page: what is asked for by ?src= plays above, the list of broadcasts is below.
+
+import { connect } from "./controls.js";
+import { open, Unplayable } from "./engine.js";
+import { moment, qualityName } from "./format.js";
+import { follow } from "./library.js";
+import { resolve } from "./source.js";
+
+const RETRY_MS = 5000;
+const $ = (id) => document.getElementById(id);
+const video = $("video");
+const asked = new URLSearchParams(location.search).get("src");
+
+const PROBLEMS = {
+  address: ["This address cannot be played", "A broadcast has an address that begins with http:// or https://, or with /media/."],
+  missing: ["This broadcast is not here", "It may not have begun yet, or it has been removed. Looking again every few seconds."],
+  network: ["The connection was lost", "The server does not answer. Playback goes on by itself as soon as it does."],
+  media: ["This broadcast cannot be shown", "The browser cannot decode what it received. Another browser may be able to."],
+  browser: ["This browser cannot play the broadcast", "It has neither Media Source Extensions nor HLS. A current Firefox, Chrome, Edge or Safari can."],
+  players: ["The players are not installed", "The server does not have them under /vendor/. On the server, run: make setup"],
+};
+// What may pass without anybody doing something.
+const PASSING = new Set(["missing", "network"]);
+
+let engine = null;
+let attempt = 0;
+let retryTimer = 0;
+let known = null;
+
+const controls = connect(video, () => engine);
+
+function problem(kind, detail) {
+  if (detail) console.warn(`${kind}: ${detail}`);
+  const [title, text] = PROBLEMS[kind];
+  $("problem-title").textContent = title;
+  $("problem-text").textContent = text;
+  $("problem").hidden = false;
+  $("spinner").hidden = true;
+  $("controls").hidden = true;
+  $("retry").hidden = kind === "address" || kind === "browser";
+  clearTimeout(retryTimer);
+  if (PASSING.has(kind)) retryTimer = setTimeout(begin, RETRY_MS);
+}
+
+async function begin() {
+  clearTimeout(retryTimer);
+  const source = resolve(asked);
+  if (!source) return problem("address");
+  const mine = ++attempt;
+  // After a lost connection a recording goes on where it was; a live broadcast at its edge.
+  const position_s = engine && !engine.live() ? video.currentTime : 0;
+  engine?.destroy();
+  engine = null;
+  controls.reset();
+  $("problem").hidden = true;
+  $("spinner").hidden = false;
+  const tell = {
+    problem: (kind, detail) => mine === attempt && problem(kind, detail),
+    changed: () => mine === attempt && refresh(),
+  };
+  try {
+    const opened = await open(video, source, tell);
+    if (mine !== attempt) return opened.destroy();
+    engine = opened;
+  } catch (error) {
+    if (!(error instanceof Unplayable)) throw error;
+    return problem(error.message);
+  }
+  if (position_s) video.addEventListener("loadedmetadata", () => (video.currentTime = position_s), { once: true });
+  video.addEventListener("loadedmetadata", () => play(), { once: true });
+}
+
+// Browsers refuse sound before the first click; a silent picture is better than none.
+async function play() {
+  try {
+    await video.play();
+  } catch (error) {
+    if (error.name !== "NotAllowedError") return;
+    video.muted = true;
+    $("unmute").hidden = false;
+    await video.play().catch(() => ($("unmute").hidden = true));
+  }
+  controls.refresh();
+}
+
+function refresh() {
+  if (!engine) return;
+  if ($("problem").hidden) $("controls").hidden = false;
+  controls.refresh();
+  describe();
+}
+
+function describe() {
+  const live = engine?.live() ?? known?.live ?? false;
+  const badge = $("badge");
+  badge.hidden = !known && !video.readyState;
+  badge.textContent = live ? "LIVE" : "RECORDING";
+  badge.classList.toggle("live", live);
+  const now = engine?.current();
+  const facts = [known?.started && `${live ? "since " : ""}${moment(known.started)}`];
+  if (now) facts.push(`${now.width}×${now.height} (${qualityName(now)})`);
+  if (engine && now) facts.push(engine.name);
+  $("facts").textContent = facts.filter(Boolean).join(" · ");
+}
+
+function isAsked(path) {
+  const source = resolve(asked);
+  const address = new URL(path, location.origin).href;
+  return source !== null && (source.dash === address || source.hls === address);
+}
+
+function nameOf(text) {
+  const parts = (resolve(text)?.dash ?? resolve(text)?.hls ?? "").split("/").slice(3, -1);
+  try {
+    return decodeURIComponent(parts.filter((part) => part !== "media").join(" / ")) || "Broadcast";
+  } catch {
+    return "Broadcast";
+  }
+}
+
+if (asked) {
+  $("watch").hidden = false;
+  $("title").textContent = nameOf(asked);
+  video.addEventListener("waiting", () => ($("spinner").hidden = video.ended || !$("problem").hidden));
+  for (const event of ["playing", "pause", "ended", "seeked"]) video.addEventListener(event, () => ($("spinner").hidden = true));
+  video.addEventListener("playing", () => {
+    $("problem").hidden = true;
+    refresh();
+  });
+  $("retry").addEventListener("click", begin);
+  addEventListener("online", () => $("problem").hidden || begin());
+  begin();
+  // A broadcast that ends turns from live to recording while it is watched.
+  setInterval(refresh, 2000);
+}
+$("obs-server").textContent = `rtmp://${location.hostname}:1936/live`;
+follow((broadcasts) => {
+  known = (asked && broadcasts.find((b) => isAsked(b.path))) || null;
+  if (!known) return;
+  $("title").textContent = known.title;
+  document.title = `${known.title} · StreamWave`;
+  describe();
+});
