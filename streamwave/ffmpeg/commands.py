@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import ffmpeg
@@ -61,6 +62,16 @@ def transcode_argv(
     return [str(part) for part in whole.compile(cmd=ffmpeg_path)]
 
 
+def vbv_bps(max_bps: int, chunk: Chunk) -> int:
+    """Rate of the encoder's one-second buffer with which the whole chunk stays within ``max_bps`` on average.
+
+    x264 begins every encode with nine tenths of the buffer filled. That is once per stream elsewhere; here it would be
+    once per chunk, and the sum of the chunks would exceed the maximum by half.
+    """
+    seconds = max(chunk.frame_count / chunk.rate, Fraction(1))
+    return int(max_bps * seconds / (seconds + Fraction(9, 10)))
+
+
 def _scaled(pictures: ffmpeg.Stream, rendition: Rendition) -> ffmpeg.Stream:
     return (
         pictures.filter("scale", rendition.width, rendition.height, flags="bicubic")
@@ -70,6 +81,7 @@ def _scaled(pictures: ffmpeg.Stream, rendition: Rendition) -> ffmpeg.Stream:
 
 
 def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings) -> dict[str, object]:
+    peak_bps = vbv_bps(rendition.max_bps, chunk)
     edges, frame = [], 0
     for length in chunk.segments:
         edges.append(frame)
@@ -79,13 +91,14 @@ def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings
         "preset": encoder.preset,
         "profile:v": "high",
         "crf": encoder.crf,
-        "maxrate": rendition.max_bps,
-        "bufsize": 2 * rendition.max_bps,  # two seconds: a segment's worth, as players' buffers expect
+        "maxrate": peak_bps,
+        "bufsize": peak_bps,  # one second
         "threads": encoder.threads,
         # IDR pictures where segments begin and nowhere else; no picture refers across one.
         "force_key_frames": "expr:" + "+".join(f"eq(n,{edge})" for edge in edges),
         "forced-idr": 1,
-        "g": chunk.frame_count + 1,
+        # Never reached. A constant, because x264 derives parts of the init segment from it.
+        "g": 100_000,
         "sc_threshold": 0,
         "flags": "+cgop+bitexact",
         "fps_mode": "passthrough",  # the filters above have the last word on which pictures there are

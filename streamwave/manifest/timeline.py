@@ -77,9 +77,8 @@ class Period:
 
     @property
     def duration(self) -> Fraction:
-        """Length of the longest video track (of the audio where there is no video), in seconds."""
-        video = [t.duration for t in self.tracks.values() if t.rendition.kind == "video"]
-        return max(video or [t.duration for t in self.tracks.values()], default=Fraction(0))
+        """Length of the longest track, in seconds: readers drop what lies beyond the end of a period."""
+        return max((t.duration for t in self.tracks.values()), default=Fraction(0))
 
 
 @dataclass

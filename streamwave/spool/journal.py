@@ -38,11 +38,15 @@ class ChunkLine(Frozen):
 
 
 class EndRecord(Frozen):
-    """Last line: no chunk will follow. ``error`` is None when the source ended or was ended on purpose."""
+    """Last line: no chunk will follow. ``error`` is None when the source ended or was ended on purpose.
+
+    ``ended_unix_ms`` is the wall clock then: the reconnect window is counted from it.
+    """
 
     type: Literal["end"] = "end"
     reason: str
     error: str | None = None
+    ended_unix_ms: int = 0
 
 
 Line = Annotated[OpenRecord | ChunkLine | EndRecord, Field(discriminator="type")]
@@ -69,12 +73,15 @@ class JournalWriter:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._lock: IO[bytes] = (folder / LOCK).open("ab")
+        self._lock: IO[bytes] = (folder / LOCK).open("a+b")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
             raise SpoolError(f"the spool {folder} is being written by another segmenter") from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()).encode())
+        self._lock.flush()
         self._file: IO[bytes] = (folder / JOURNAL).open("ab", buffering=0)
 
     def append(self, record: OpenRecord | ChunkLine | EndRecord) -> None:
@@ -100,6 +107,16 @@ def writer_alive(folder: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+def writer_pid(folder: Path) -> int | None:
+    """Process id of the segmenter that holds this spool, or None. The lock proves that the number is not an old one."""
+    if not writer_alive(folder):
+        return None
+    try:
+        return int((folder / LOCK).read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 class JournalReader:

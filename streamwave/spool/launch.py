@@ -1,13 +1,17 @@
-"""Start a segmenter as a process of its own."""
+"""Start a segmenter as a process of its own, and end it, also from another process than the one that started it."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from streamwave.ffmpeg.process import kill, spawn
+from streamwave.ffmpeg.process import kill, spawn, wait_until
+from streamwave.spool.journal import writer_alive, writer_pid
 from streamwave.spool.segmenter import STOP_LIMIT_S, Options
 
 
@@ -24,3 +28,24 @@ def start_segmenter(options: Options, *, survive: bool = False) -> subprocess.Po
 def stop_segmenter(process: subprocess.Popen[bytes], *, graceful: bool) -> None:
     """End a segmenter: with its last chunk and its end record if ``graceful``, else at once."""
     kill(process, grace_s=STOP_LIMIT_S + 2 if graceful else 0.0)
+
+
+def request_stop(spool: Path) -> bool:
+    """Ask the segmenter that writes ``spool`` to end gracefully, whoever started it; whether there was one.
+
+    Returns at once; the journal's end record says when it is done.
+    """
+    pid = writer_pid(spool)
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def stop_and_wait(spool: Path, timeout_s: float = STOP_LIMIT_S + 3) -> bool:
+    """``request_stop``, then wait until the writer is gone; whether it is."""
+    request_stop(spool)
+    return wait_until(lambda: not writer_alive(spool), timeout_s)

@@ -106,7 +106,7 @@ class Segmenter:
             error = error or f"the spool {self.options.spool} cannot be written ({failure.strerror})"
         if not self._opened and error is None:
             error = "the source holds no picture that can be decoded from a keyframe on, and no audio"
-        self._journal.append(EndRecord(reason=reason, error=error))
+        self._journal.append(EndRecord(reason=reason, error=error, ended_unix_ms=time.time_ns() // 1_000_000))
         self._journal.close()
 
     def _read(self, container: InputContainer) -> None:

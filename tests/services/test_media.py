@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from services.media import MediaServer, RtmpSettings, render_config
+from services.media import PROJECT, MediaServer, RtmpSettings, render_config
 from streamwave.errors import OutputError, SettingsError, StreamWaveError
 
 MANIFEST = "<MPD>" + "x" * 4000 + "</MPD>"
@@ -297,7 +297,9 @@ def test_ends_although_a_viewer_reads_slowly(tmp_path: Path) -> None:
 def test_alone_and_never_outlives_its_owner(tmp_path: Path, sign: signal.Signals) -> None:
     port = free_port()
     command = [sys.executable, "-m", "services.media", "--root", str(tmp_path), "--port", str(port)]
-    owner = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=subprocess.PIPE, text=True)
+    # Killed, it cannot remove its runtime directory: let that lie in ours.
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    owner = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=subprocess.PIPE, text=True, cwd=PROJECT, env=env)
     try:
         assert owner.stdout is not None
         assert f"http://127.0.0.1:{port}/" in owner.stdout.readline()
@@ -312,7 +314,7 @@ def test_alone_and_never_outlives_its_owner(tmp_path: Path, sign: signal.Signals
 
 def test_alone_explains_itself_in_one_line(tmp_path: Path, server: MediaServer) -> None:
     command = [sys.executable, "-m", "services.media", "--root", str(tmp_path), "--port", str(server.port)]
-    done = subprocess.run([*command, "--host", "127.0.0.1"], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([*command, "--host", "127.0.0.1"], capture_output=True, text=True, timeout=20, cwd=PROJECT)
     assert done.returncode == SettingsError.exit_code
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 

@@ -25,11 +25,13 @@ class Hooks(ThreadingHTTPServer):
         self.calls: list[tuple[str, dict[str, str]]] = []
         self.changed = threading.Condition()
 
-    def wait_for(self, path: str, timeout_s: float = 10) -> dict[str, str]:
-        """The fields of the first call of ``path``."""
+    def wait_for(self, path: str, call: str, timeout_s: float = 10) -> dict[str, str]:
+        """The fields of the first request to ``path`` that says ``call``."""
         with self.changed:
-            found = self.changed.wait_for(lambda: [f for p, f in self.calls if p == path], timeout_s)
-        assert found, f"{path} was not called, only {[p for p, _ in self.calls]}"
+            found = self.changed.wait_for(
+                lambda: [f for p, f in self.calls if p == path and f["call"] == call], timeout_s
+            )
+        assert found, f"{call} did not come, only {self.calls}"
         return found[0]
 
 
@@ -89,13 +91,13 @@ def test_publish_pull_and_end(server: MediaServer, hooks: Hooks, tmp_path: Path)
     ):
         try:
             # The pull may come first: it waits for the publisher.
-            assert hooks.wait_for("/play-stream")["name"] == "show"
-            begun = hooks.wait_for("/start-stream")
-            assert (begun["app"], begun["name"], begun["call"]) == ("live", KEY, "publish")
+            assert hooks.wait_for("/play-stream", "play")["name"] == "show"
+            begun = hooks.wait_for("/start-stream", "publish")
+            assert (begun["app"], begun["name"]) == ("live", KEY)
             # nginx-rtmp renames the stream, but goes on telling the name that the publisher gave: sessions have to be
-            # told apart by client.
-            for hook in ("/update-stream", "/stop-stream"):
-                told = hooks.wait_for(hook)
+            # told apart by client. Updates come for pullers too.
+            for path, call in (("/update-stream", "update_publish"), ("/stop-stream", "publish_done")):
+                told = hooks.wait_for(path, call)
                 assert (told["name"], told["clientid"]) == (KEY, begun["clientid"])
             assert publisher.wait(5) == 0
             # The puller learns of the end at once and by itself.
@@ -112,7 +114,7 @@ def test_publish_pull_and_end(server: MediaServer, hooks: Hooks, tmp_path: Path)
 def test_unknown_key_is_refused(server: MediaServer, hooks: Hooks) -> None:
     done = subprocess.run(publish(server, "guess", 3), capture_output=True, timeout=10)
     assert done.returncode != 0
-    assert hooks.wait_for("/start-stream")["name"] == "guess"
+    assert hooks.wait_for("/start-stream", "publish")["name"] == "guess"
 
 
 def test_hook_that_is_down_refuses(server: MediaServer, hooks: Hooks) -> None:

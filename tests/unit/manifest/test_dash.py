@@ -16,7 +16,7 @@ STATIC_FILE = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <MPD xmlns="urn:mpeg:dash:schema:mpd:2011" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"\
  xsi:schemaLocation="urn:mpeg:dash:schema:mpd:2011 DASH-MPD.xsd" profiles="urn:mpeg:dash:profile:isoff-live:2011"\
- type="static" mediaPresentationDuration="PT5.005S" minBufferTime="PT2S" maxSegmentDuration="PT3S">
+ type="static" mediaPresentationDuration="PT5.013333S" minBufferTime="PT2S" maxSegmentDuration="PT3S">
   <ProgramInformation>
     <Title>Tom &amp; &lt;Jerry&gt;</Title>
     <Source>encoder: OBS; size: 1280x720</Source>
@@ -106,7 +106,7 @@ def test_a_running_broadcast_is_dynamic_and_tells_the_time():
 
 def test_a_recorded_broadcast_is_static_and_no_clock_is_left_to_ask():
     root = parse(usual(ended=True), utc_timing_url="/time")
-    assert root.get("type") == "static" and root.get("mediaPresentationDuration") == "PT5.005S"
+    assert root.get("type") == "static" and root.get("mediaPresentationDuration") == "PT5.013333S"
     assert root.get("availabilityStartTime") == "2026-01-02T03:04:05.678Z"
     assert root.find("d:UTCTiming", NS) is None
     assert not {"minimumUpdatePeriod", "timeShiftBufferDepth", "suggestedPresentationDelay"} & set(root.attrib)
@@ -160,7 +160,7 @@ def test_a_dvr_window_leaves_the_timeline_where_it_is_until_the_end():
     assert element is not None and element.get("start") == "PT6.006S"
     offsets = [e.get("presentationTimeOffset") for e in element.iterfind(".//d:SegmentTemplate", NS)]
     assert offsets == ["180180", "288288"]
-    assert root.get("mediaPresentationDuration") == "PT10.01S"
+    assert root.get("mediaPresentationDuration") == "PT10.026666S"
 
 
 def test_a_period_that_has_just_begun_is_not_listed():
@@ -222,7 +222,7 @@ def test_base_urls():
 
 def test_the_delay_follows_the_lag_in_whole_segments():
     timeline = usual(ended=False)
-    ends_ms = CREATED_MS + 5_005
+    ends_ms = CREATED_MS + 5_014  # the audio is the longest track
     lags = {lag_ms: presentation_delay_ms(timeline, ends_ms + lag_ms) for lag_ms in (-9000, 0, 1700, 2000, 2001, 9000)}
     assert lags == {-9000: 8000, 0: 8000, 1700: 8000, 2000: 8000, 2001: 10000, 9000: 16000}
     assert parse(timeline, delay_ms=12_500).get("suggestedPresentationDelay") == "PT12.5S"

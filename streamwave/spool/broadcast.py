@@ -1,0 +1,228 @@
+"""The spool of a live broadcast: a folder with one numbered spool per session, in the order in which they connected.
+
+::
+
+    SPOOL/<stream>/<broadcast>/broadcast.json   what it is (BroadcastInfo), written once
+                               000000/          first session: journal, chunks, segmenter.log
+                               000001/          the publisher came back within the reconnect window
+                               closed           no further session may join; the recording is being finished
+                               finished         everything is published; the folder may go
+                               run.lock         held by the flow run that publishes the broadcast
+                               status.json      what that run last said of itself (not durable)
+
+Whoever adds a session or closes the broadcast holds ``lock``, so that a publisher who comes back at the last moment
+either joins or begins a new broadcast, never neither.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from pydantic import Field, ValidationError
+
+from streamwave.errors import SpoolError
+from streamwave.model import Frozen
+from streamwave.source import is_stream_name
+from streamwave.spool.journal import EndRecord, JournalReader, fsync_folder
+
+INFO, CLOSED, FINISHED, STATUS, RUN_LOCK, LOCK = (
+    "broadcast.json", "closed", "finished", "status.json", "run.lock", "lock",
+)  # fmt: skip
+
+
+class BroadcastInfo(Frozen):
+    """What a broadcast is. ``output`` is the URL of its own root at the store."""
+
+    stream: str
+    broadcast: str
+    created_unix_ms: int
+    output: str
+    title: str = ""
+    reconnect_window_ms: int = 60_000
+    info: dict[str, str] = Field(default_factory=dict)
+
+
+class BroadcastSpool:
+    """The folder of one broadcast."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def stream(self) -> str:
+        """Name of the stream."""
+        return self.folder.parent.name
+
+    @property
+    def broadcast(self) -> str:
+        """Name of the broadcast."""
+        return self.folder.name
+
+    def info(self) -> BroadcastInfo:
+        """What the broadcast is.
+
+        Raises:
+            SpoolError: the description is missing or damaged.
+        """
+        try:
+            return BroadcastInfo.model_validate_json((self.folder / INFO).read_bytes())
+        except (OSError, ValidationError):
+            raise SpoolError(f"{self.folder} is not the spool of a broadcast; remove it") from None
+
+    def sessions(self) -> list[Path]:
+        """The spools of its sessions, in order."""
+        return sorted(path for path in self.folder.iterdir() if path.is_dir() and path.name.isdigit())
+
+    @property
+    def closed(self) -> bool:
+        """Whether no session may join any more."""
+        return (self.folder / CLOSED).exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of it is published."""
+        return (self.folder / FINISHED).exists()
+
+    def mark_finished(self) -> None:
+        """Note durably that everything is published."""
+        (self.folder / FINISHED).touch()
+        fsync_folder(self.folder)
+
+    def ended_unix_ms(self) -> int | None:
+        """When its last session ended, or None while one is being received. A broadcast without sessions: its start."""
+        sessions = self.sessions()
+        if not sessions:
+            return self.info().created_unix_ms
+        last = [line for line in JournalReader(sessions[-1]).read() if isinstance(line, EndRecord)]
+        return last[-1].ended_unix_ms if last else None
+
+    def close_if_over(self, now_unix_ms: int) -> bool:
+        """Close the broadcast if its last session ended longer ago than the reconnect window; whether it is closed."""
+        with self._locked():
+            if self.closed:
+                return True
+            ended = self.ended_unix_ms()
+            if ended is None or now_unix_ms - ended < self.info().reconnect_window_ms:
+                return False
+            return self._close()
+
+    def close(self) -> None:
+        """Close the broadcast now, whatever the window (a stop on purpose)."""
+        with self._locked():
+            self._close()
+
+    def _close(self) -> bool:
+        (self.folder / CLOSED).touch()
+        fsync_folder(self.folder)
+        return True
+
+    def add_session(self) -> Path | None:
+        """The folder of a new session, or None if the broadcast is closed."""
+        with self._locked():
+            if self.closed:
+                return None
+            path = self.folder / f"{len(self.sessions()):06d}"
+            path.mkdir()
+            fsync_folder(self.folder)
+            return path
+
+    def hold_run(self) -> IO[bytes] | None:
+        """Become the one run that publishes this broadcast, for as long as the result is open; None if one is."""
+        file = (self.folder / RUN_LOCK).open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return None
+        return file
+
+    def run_alive(self) -> bool:
+        """Whether a run holds this broadcast. The kernel lets go of it the moment that the run's process dies."""
+        try:
+            with (self.folder / RUN_LOCK).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def write_status(self, status: dict[str, object]) -> None:
+        """Replace the run's word on itself."""
+        part = self.folder / f".{STATUS}.{os.getpid()}"
+        part.write_text(json.dumps(status), encoding="utf-8")
+        part.replace(self.folder / STATUS)
+
+    def status(self) -> dict[str, object]:
+        """What the run last said of itself; empty if nothing."""
+        try:
+            found = json.loads((self.folder / STATUS).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.folder / LOCK).open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def broadcasts(root: Path, stream: str | None = None) -> list[BroadcastSpool]:
+    """All broadcasts in the spool ``root``, oldest first."""
+    pattern = f"{stream or '*'}/*/{INFO}"
+    return [BroadcastSpool(path.parent) for path in sorted(root.glob(pattern))]
+
+
+def open_session(
+    root: Path, stream: str, *, output: str, window_ms: int, title: str = "", now_unix_ms: int | None = None
+) -> tuple[BroadcastSpool, Path]:
+    """A folder for a new session of ``stream``: in its open broadcast if the window allows, else in a new one.
+
+    ``output`` is the root of all outputs; the broadcast gets ``output/<stream>/<broadcast>``.
+
+    Raises:
+        SpoolError: the name is not allowed, or a session of this stream is being received.
+    """
+    if not is_stream_name(stream):
+        raise SpoolError(f"{stream[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
+    now = now_unix_ms if now_unix_ms is not None else time.time_ns() // 1_000_000
+    for found in reversed(broadcasts(root, stream)):
+        if found.close_if_over(now):
+            continue
+        session = found.add_session()
+        if session is not None:
+            return found, session
+    spool = _create(root, stream, output, window_ms, title, now)
+    session = spool.add_session()
+    assert session is not None
+    return spool, session
+
+
+def _create(root: Path, stream: str, output: str, window_ms: int, title: str, now: int) -> BroadcastSpool:
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now / 1000))
+    # Two broadcasts can begin in the same second; a name is never used twice.
+    name = f"{stamp}-{secrets.token_hex(2)}"
+    folder = root / stream / name
+    folder.mkdir(parents=True)
+    info = BroadcastInfo(
+        stream=stream,
+        broadcast=name,
+        created_unix_ms=now,
+        output=f"{output.rstrip('/')}/{stream}/{name}",
+        title=title,
+        reconnect_window_ms=window_ms,
+    )
+    part = folder / f".{INFO}"
+    part.write_text(info.model_dump_json(), encoding="utf-8")
+    part.replace(folder / INFO)
+    fsync_folder(folder)
+    return BroadcastSpool(folder)
