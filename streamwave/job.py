@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import SharedDecode, Transcoder
 from streamwave.model import Chunk, ChunkRecord, Frozen, Rational, Rendition
 from streamwave.publish import Publication
+from streamwave.spool.journal import chunk_name
 from streamwave.storage.store import open_store
 from streamwave.timing import Grid, round_half_up, split_evenly
 
@@ -19,17 +21,19 @@ from streamwave.timing import Grid, round_half_up, split_evenly
 class Job(Frozen):
     """One session being transcoded and published.
 
-    ``spool`` and ``work`` are folders (received chunks; results on their way), ``output`` a store's URL. ``token`` fences
+    ``wall_unix_ms`` is the wall clock at the session's first picture (None for a file). ``spool`` and ``work`` are folders (received chunks; results on their way), ``output`` a store's URL. ``token`` fences
     the output against other runs. ``manifests`` False holds the manifests back until the end.
     """
 
     session: str
     period: str
     token: str
+    wall_unix_ms: int | None = None
     spool: str
     work: str
     output: str
     manifests: bool
+    utc_timing_url: str | None = None
     rate: Rational
     segment_ms: int
     renditions: tuple[Rendition, ...]
@@ -58,6 +62,12 @@ class Job(Frozen):
             work=Path(self.work),
             timeout_s=self.ffmpeg_timeout_s,
         )
+
+    def forget(self, number: int) -> None:
+        """Remove what a published chunk leaves behind: its work files and its files in the spool."""
+        shutil.rmtree(Path(self.work) / f"{number:06d}", ignore_errors=True)
+        for suffix in ("mkv", "aac"):
+            (Path(self.spool) / chunk_name(number, suffix)).unlink(missing_ok=True)
 
     def packaged_path(self, number: int) -> Path:
         """Where the packaged chunk is described, between the package and the store task."""
@@ -109,7 +119,9 @@ def publication(job: Job) -> Publication:
     with _publications_lock:
         key = (job.output, job.token)
         if key not in _publications:
-            _publications[key] = Publication(open_store(job.output), manifests=job.manifests, token=job.token)
+            _publications[key] = Publication(
+                open_store(job.output), manifests=job.manifests, token=job.token, utc_timing_url=job.utc_timing_url
+            )
         return _publications[key]
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 
 from streamwave.errors import FencedError, MediaError, OutputError
@@ -38,7 +39,7 @@ class Publication:
         self._pool = ThreadPoolExecutor(PARALLEL_PUTS, thread_name_prefix="put")
         self._written: list[str] = []
         self._discarded = False
-        self._pending_session: tuple[str, str, int | None] | None = None
+        self._unsaved = False
 
     @property
     def timeline(self) -> Timeline:
@@ -62,17 +63,19 @@ class Publication:
                 self.ledger.append(header)
                 self._written.append("ledger/000000.jsonl")
 
-    def begin_session(self, session: str, period: str, wall_unix_ms: int | None) -> int:
-        """Announce the session whose chunks come next; the number of the first chunk that is still to be published."""
+    def next_chunk(self, session: str) -> int | None:
+        """Number of the first chunk of ``session`` that is still to be published; None if the session is complete."""
         with self._lock:
-            last = self.ledger.periods[-1] if self.ledger.periods else None
-            if last is not None and last.session == session:
-                return self.ledger.next_chunk
-            self._pending_session = (session, period, wall_unix_ms)
-            return 0
+            sessions = [period.session for period in self.ledger.periods]
+            if session not in sessions:
+                return 0
+            return self.ledger.next_chunk if sessions[-1] == session else None
 
-    def publish(self, chunk: PackagedChunk) -> None:
-        """Store the next chunk of the session and make it visible. Repeating the last one is harmless.
+    def publish(self, chunk: PackagedChunk, session: str, period: str, wall_unix_ms: int | None = None) -> None:
+        """Store the next chunk of ``session`` and make it visible. Repeating the last one is harmless.
+
+        The first chunk of a session opens a period called ``period``; ``wall_unix_ms`` is the wall clock at its first
+        picture (None for a file).
 
         Raises:
             MediaError: it does not join on, or its init segment differs from its period's.
@@ -81,32 +84,19 @@ class Publication:
         """
         with self._lock:
             self._check_fence()
-            if self._pending_session is None and chunk.number == self.ledger.next_chunk - 1:
-                return
-            opening = self._period_line(chunk)
-            if opening is None and chunk.number != self.ledger.next_chunk:
-                raise MediaError(f"chunk {chunk.number} was to be published, but {self.ledger.next_chunk} is the next")
-            period = opening.name if opening is not None else self.ledger.periods[-1].name
-            objects: list[tuple[str, Path]] = []
-            for track in chunk.tracks:
-                name = track.rendition.name
-                if opening is not None:
-                    objects.append((init_name(period, name), Path(track.init_path)))
-                objects.extend((segment_name(period, name, s.time), Path(s.path)) for s in track.segments)
-            self._put_files(objects)
-            self._check_fence()  # again: writing may have taken long
-            line = ChunkLine(
-                number=chunk.number,
-                segments={t.rendition.name: tuple((s.time, s.duration, s.size) for s in t.segments) for t in chunk.tracks},
-            )
-            self.ledger.append(*([opening] if opening is not None else []), line, save=False)
-            self._pending_session = None
-            if self._manifests:
-                self._put_manifests()
-            self.ledger.save()
+            last = self.ledger.periods[-1] if self.ledger.periods else None
+            opens = last is None or last.session != session
+            if opens or chunk.number != self.ledger.next_chunk - 1:
+                self._publish_next(chunk, session, period if opens else None, wall_unix_ms)
+            if self._unsaved:
+                # Either new, or left over from a try that broke off in between.
+                if self._manifests:
+                    self._put_manifests()
+                self.ledger.save()
+                self._unsaved = False
 
-    def _period_line(self, chunk: PackagedChunk) -> PeriodLine | None:
-        """The line that opens a period for ``chunk``, or None if it continues the last one."""
+    def _publish_next(self, chunk: PackagedChunk, session: str, opening: str | None, wall_unix_ms: int | None) -> None:
+        """Write the objects of ``chunk`` and extend the timeline by it."""
         tracks = tuple(
             TrackLine(
                 rendition=t.rendition, timescale=t.timescale, codecs=t.codecs, init_sha256=t.init_sha256,
@@ -114,15 +104,40 @@ class Publication:
             )
             for t in chunk.tracks
         )  # fmt: skip
-        if self._pending_session is None:
+        name = opening or self.ledger.periods[-1].name
+        if opening is None:
+            if chunk.number != self.ledger.next_chunk:
+                raise MediaError(f"chunk {chunk.number} was to be published, but {self.ledger.next_chunk} is the next")
             if tracks != self.ledger.periods[-1].tracks:
                 raise MediaError(f"chunk {chunk.number} was encoded with other settings than those before it")
-            return None
-        session, period, wall_unix_ms = self._pending_session
-        return PeriodLine(
-            name=period, session=session, first_chunk=chunk.number, start=self.timeline.duration,
-            wall_unix_ms=wall_unix_ms, tracks=tracks,
-        )  # fmt: skip
+        objects: list[tuple[str, Path]] = []
+        for track in chunk.tracks:
+            if opening is not None:
+                objects.append((init_name(name, track.rendition.name), Path(track.init_path)))
+            objects.extend((segment_name(name, track.rendition.name, s.time), Path(s.path)) for s in track.segments)
+        self._put_files(objects)
+        self._check_fence()  # again: writing may have taken long
+        if opening is not None:
+            self.ledger.append(
+                PeriodLine(
+                    name=opening, session=session, first_chunk=chunk.number, start=self._period_start(wall_unix_ms),
+                    wall_unix_ms=wall_unix_ms, tracks=tracks,
+                ),
+                save=False,
+            )  # fmt: skip
+        segments = {t.rendition.name: tuple((s.time, s.duration, s.size) for s in t.segments) for t in chunk.tracks}
+        self.ledger.append(ChunkLine(number=chunk.number, segments=segments), save=False)
+        self._unsaved = True
+
+    def _period_start(self, wall_unix_ms: int | None) -> Fraction:
+        """Where a period begins, in seconds: while live, by the wall clock, which is what players take the live edge from.
+
+        Once the broadcast has ended, the ledger closes the gaps.
+        """
+        end = self.timeline.duration
+        if wall_unix_ms is None:
+            return end
+        return max(end, Fraction(wall_unix_ms - self.timeline.created_unix_ms, 1000))
 
     def finish(self) -> None:
         """The broadcast is complete: static manifests, then the end of the ledger."""
@@ -131,7 +146,8 @@ class Publication:
                 return
             self._check_fence()
             self.ledger.append(EndLine(), save=False)
-            self._put_manifests()
+            if self.ledger.periods:
+                self._put_manifests()
             self.ledger.save()
 
     def discard(self) -> None:

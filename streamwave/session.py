@@ -126,7 +126,7 @@ def file_session(
         published.begin(
             BroadcastLine(created_unix_ms=time.time_ns() // 1_000_000, segment_ms=segment_ms, fingerprint=print_of_job)
         )
-        first = published.begin_session(job.session, job.period, None)
+        first = published.next_chunk(job.session) or 0
         try:
             yield FileSession(job, follower, info, first)
         except BaseException:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 from prefect import task
 
 from streamwave.job import Job, publication
@@ -12,7 +10,7 @@ from streamwave.package import PackagedChunk
 
 @task(task_run_name="store {number:06d}")
 def store(job: Job, number: int) -> None:
-    """Publish chunk ``number`` and clean up its work files."""
-    path = job.packaged_path(number)
-    publication(job).publish(PackagedChunk.model_validate_json(path.read_text(encoding="utf-8")))
-    shutil.rmtree(path.parent, ignore_errors=True)
+    """Publish chunk ``number``; then its files in the spool and on their way are no longer needed."""
+    packaged = PackagedChunk.model_validate_json(job.packaged_path(number).read_text(encoding="utf-8"))
+    publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)
+    job.forget(number)

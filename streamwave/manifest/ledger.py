@@ -150,3 +150,7 @@ class Ledger:
             self._chunks_in_part += 1
         else:
             self.timeline.ended = True
+            # The recording has no pauses where the publisher was away.
+            start = Fraction(0)
+            for recorded in self.timeline.periods:
+                recorded.start, start = start, start + recorded.duration

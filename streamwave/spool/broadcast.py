@@ -31,7 +31,8 @@ from pydantic import Field, ValidationError
 from streamwave.errors import SpoolError
 from streamwave.model import Frozen
 from streamwave.source import is_stream_name
-from streamwave.spool.journal import EndRecord, JournalReader, fsync_folder
+from streamwave.spool.follow import ORPHAN_S
+from streamwave.spool.journal import EndRecord, JournalReader, fsync_folder, writer_alive
 
 INFO, CLOSED, FINISHED, STATUS, RUN_LOCK, LOCK = (
     "broadcast.json", "closed", "finished", "status.json", "run.lock", "lock",
@@ -99,10 +100,7 @@ class BroadcastSpool:
     def ended_unix_ms(self) -> int | None:
         """When its last session ended, or None while one is being received. A broadcast without sessions: its start."""
         sessions = self.sessions()
-        if not sessions:
-            return self.info().created_unix_ms
-        last = [line for line in JournalReader(sessions[-1]).read() if isinstance(line, EndRecord)]
-        return last[-1].ended_unix_ms if last else None
+        return session_ended_unix_ms(sessions[-1]) if sessions else self.info().created_unix_ms
 
     def close_if_over(self, now_unix_ms: int) -> bool:
         """Close the broadcast if its last session ended longer ago than the reconnect window; whether it is closed."""
@@ -176,6 +174,21 @@ class BroadcastSpool:
             yield
 
 
+def session_ended_unix_ms(session: Path) -> int | None:
+    """When a session ended: by its end record, or, if its segmenter was killed, when that last wrote. None: it goes on."""
+    last = [line for line in JournalReader(session).read() if isinstance(line, EndRecord)]
+    if last:
+        return last[-1].ended_unix_ms
+    if writer_alive(session):
+        return None
+    try:
+        touched = max(path.stat().st_mtime_ns for path in (session, *session.iterdir())) // 1_000_000
+    except OSError:
+        return None  # files are coming and going: it is alive
+    # A segmenter that is just being started has not taken its lock yet.
+    return touched if time.time_ns() // 1_000_000 - touched > ORPHAN_S * 1000 else None
+
+
 def broadcasts(root: Path, stream: str | None = None) -> list[BroadcastSpool]:
     """All broadcasts in the spool ``root``, oldest first."""
     pattern = f"{stream or '*'}/*/{INFO}"
@@ -190,7 +203,7 @@ def open_session(
     ``output`` is the root of all outputs; the broadcast gets ``output/<stream>/<broadcast>``.
 
     Raises:
-        SpoolError: the name is not allowed, or a session of this stream is being received.
+        SpoolError: the name is not allowed.
     """
     if not is_stream_name(stream):
         raise SpoolError(f"{stream[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
