@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import queue
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,40 +15,63 @@ from streamwave.model import ChunkRecord
 from tasks import package, segment, store, transcode
 
 
+class InFlight:
+    """Bounds the chunks that are not yet stored, over all pipelines of a run, and links each chunk to the one before."""
+
+    def __init__(self, limit: int) -> None:
+        self.room = threading.BoundedSemaphore(limit)
+        self.last: Sequence[PrefectFuture[Any]] = ()
+
+
 class ChunkPipeline:
     """Submits *segment → transcode × renditions → package → store* for every chunk, in order.
 
-    package and store of a chunk wait for those of the chunk before. At most ``in_flight`` chunks are not yet stored,
-    which bounds threads, memory and work files. ``on_stored`` is called in the flow's thread after each.
+    package and store of a chunk wait for those of the chunk before. ``on_stored`` is called in the flow's thread after
+    each chunk, in order.
     """
 
-    def __init__(self, job: Job, in_flight: int, on_stored: Callable[[], None] = lambda: None) -> None:
-        self._job = job
+    def __init__(self, in_flight: InFlight, on_stored: Callable[[], None] = lambda: None) -> None:
         self._in_flight = in_flight
         self._on_stored = on_stored
-        self._stores: deque[PrefectFuture[Any]] = deque()
-        self._last: Sequence[PrefectFuture[Any]] = ()
+        self._on_their_way = 0
+        self._done: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
 
-    def submit(self, record: ChunkRecord) -> None:
-        """Send a chunk on its way; waits for the oldest one if too many are.
+    def submit(self, job: Job, record: ChunkRecord) -> None:
+        """Send a chunk on its way; waits for earlier ones if too many are.
 
         Raises what a task of an earlier chunk raised after its retries.
         """
-        while len(self._stores) >= self._in_flight:
-            self._wait_oldest()
-        job = unmapped(self._job)
-        chunk = segment.submit(self._job, record)
-        made = transcode.map(job, unmapped(chunk), list(self._job.renditions))
-        packaged = package.submit(self._job, chunk, wait_for=[*made, *self._last[:1]])
-        stored = store.submit(self._job, record.number, wait_for=[packaged, *self._last[1:]])
-        self._last = (packaged, stored)
-        self._stores.append(stored)
+        self.collect()
+        while not self._in_flight.room.acquire(timeout=0.05):
+            self.collect()
+        chunk = segment.submit(job, record)
+        made = transcode.map(unmapped(job), unmapped(chunk), list(job.renditions))
+        packaged = package.submit(job, chunk, wait_for=[*made, *self._in_flight.last[:1]])
+        stored = store.submit(job, record.number, wait_for=[packaged, *self._in_flight.last[1:]])
+        self._in_flight.last = (packaged, stored)
+        self._on_their_way += 1
+        stored.add_done_callback(self._finished)
+
+    def _finished(self, stored: PrefectFuture[Any]) -> None:
+        self._in_flight.room.release()
+        self._done.put(stored)
+
+    def collect(self, timeout_s: float = 0) -> None:
+        """Take note of the chunks that have been stored, or failed, waiting up to ``timeout_s`` for one.
+
+        Raises what the store task of one of them raised.
+        """
+        while self._on_their_way:
+            try:
+                stored = self._done.get(block=timeout_s > 0, timeout=timeout_s or None)
+            except queue.Empty:
+                return
+            self._on_their_way -= 1
+            timeout_s = 0
+            stored.result()
+            self._on_stored()
 
     def drain(self) -> None:
         """Wait until every chunk is stored."""
-        while self._stores:
-            self._wait_oldest()
-
-    def _wait_oldest(self) -> None:
-        self._stores.popleft().result()
-        self._on_stored()
+        while self._on_their_way:
+            self.collect(timeout_s=1)

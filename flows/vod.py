@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.pipeline import ChunkPipeline
+from flows.pipeline import ChunkPipeline, InFlight
 from flows.progress import Progress
 from streamwave.ffmpeg.process import launcher
 from streamwave.job import publication
@@ -28,11 +28,11 @@ def vod(source: str, output: str | None = None, ladder: str | None = None, overw
     target = output or settings.output_url
     with file_session(source, settings, output=target, ladder=ladder, overwrite=overwrite) as session:
         progress = Progress(session)
-        pipeline = ChunkPipeline(session.job, settings.max_chunks_in_flight, progress.update)
+        pipeline = ChunkPipeline(InFlight(settings.max_chunks_in_flight), progress.update)
         try:
             for record in session.follower.chunks():
                 if record.number >= session.first_chunk:
-                    pipeline.submit(record)
+                    pipeline.submit(session.job, record)
             pipeline.drain()
             session.check_complete()
             publication(session.job).finish()

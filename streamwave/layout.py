@@ -5,6 +5,10 @@ from __future__ import annotations
 MANIFEST = "manifest.mpd"
 MASTER = "master.m3u8"
 FENCE = "ledger/writer.json"
+THUMBNAIL = "thumbnail.jpg"
+#: What a broadcast says of itself for the list of broadcasts, and that list at the root of all outputs.
+ENTRY = "broadcast.json"
+INDEX = "broadcasts.json"
 
 
 def init_name(period: str, rendition: str) -> str:

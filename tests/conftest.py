@@ -1,15 +1,18 @@
-"""What all tests share: an environment without the developer's settings, and the time that each group of tests took."""
+"""What all tests share: an environment without the developer's settings, one Prefect server, and the time of each group."""
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from flows.server import prefect_server
 from streamwave.settings import Settings
 from streamwave.settings_fields import PREFIX, variable_name
+from tests.support.cli import Cli, copy_database
 
 _TESTS = Path(__file__).parent
 _seconds: dict[str, float] = defaultdict(float)
@@ -18,7 +21,7 @@ _seconds: dict[str, float] = defaultdict(float)
 def pytest_configure() -> None:
     """Take away every setting of the developer's shell, so that tests see the defaults."""
     known = {variable_name(name, field) for name, field in Settings.model_fields.items()}
-    for name in [name for name in os.environ if name.upper().startswith(PREFIX) or name.upper() in known]:
+    for name in [name for name in os.environ if name.upper().startswith((PREFIX, "PREFECT_")) or name.upper() in known]:
         del os.environ[name]
 
 
@@ -32,3 +35,34 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print that time: the unit tests are to stay under a minute."""
     times = ", ".join(f"{folder} {seconds:.1f} s" for folder, seconds in sorted(_seconds.items()))
     terminalreporter.write_line(f"time by folder: {times}")
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of the session's Prefect server."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def prefect_api(prefect_home: Path) -> Iterator[str]:
+    """The address of a real Prefect server; one for the whole session, because its first start takes ten seconds.
+
+    Prefect itself is not imported into the process of the tests: it reads its settings then and never again. Flows run
+    in processes of their own, and the tests ask this server what became of them.
+    """
+    with prefect_server(prefect_home) as url:
+        yield url
+
+
+@pytest.fixture
+def cli(tmp_path: Path, prefect_api: str) -> Cli:
+    """The command line, using the session's Prefect server."""
+    return Cli(tmp_path, {"PREFECT_API_URL": prefect_api})
+
+
+@pytest.fixture
+def own_cli(tmp_path: Path, prefect_api: str, prefect_home: Path) -> Cli:
+    """The command line as people have it: it brings up a Prefect server of its own."""
+    own = Cli(tmp_path)
+    copy_database(prefect_home, own.state / "prefect")
+    return own

@@ -20,9 +20,10 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -96,6 +97,12 @@ class BroadcastSpool:
         """Note durably that everything is published."""
         (self.folder / FINISHED).touch()
         fsync_folder(self.folder)
+
+    def remove(self) -> None:
+        """Delete the folder of a finished broadcast, and the stream's if that was its last."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.parent.rmdir()
 
     def ended_unix_ms(self) -> int | None:
         """When its last session ended, or None while one is being received. A broadcast without sessions: its start."""

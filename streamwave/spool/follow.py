@@ -58,8 +58,8 @@ class Follower:
                 time.sleep(POLL_S)
         return self.opened
 
-    def chunks(self, *, give_up: Callable[[], bool] = lambda: False) -> Iterator[ChunkRecord]:
-        """Every chunk in order, as it comes, until the journal ends or ``give_up`` says so.
+    def chunks(self, tick: Callable[[], None] = lambda: None) -> Iterator[ChunkRecord]:
+        """Every chunk in order, as it comes, until the journal ends; ``tick`` is called while there is none.
 
         Raises:
             SpoolError: the segmenter died without closing the journal.
@@ -67,12 +67,13 @@ class Follower:
         while True:
             while self._ready:
                 yield self._ready.pop(0)
-            if self.ended is not None or give_up():
+            if self.ended is not None:
                 return
             if self.poll():
                 self._orphan_since = None
             else:
                 self._check_writer()
+                tick()
                 time.sleep(POLL_S)
 
     def _check_writer(self) -> None:

@@ -81,6 +81,10 @@ class Store(ABC):
         """All names below the root, sorted."""
 
     @abstractmethod
+    def list_matching(self, pattern: str) -> list[str]:
+        """Names that match ``pattern``, in which each ``*`` stands for a part of the path; sorted."""
+
+    @abstractmethod
     def prune(self) -> None:
         """Remove folders that are empty, the root included, where the store has folders."""
 
@@ -151,6 +155,9 @@ class LocalStore(Store):
     def list(self) -> list[str]:
         return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
 
+    def list_matching(self, pattern: str) -> list[str]:
+        return sorted(str(path.relative_to(self.root)) for path in self.root.glob(pattern) if path.is_file())
+
     def prune(self) -> None:
         for folder in sorted(self.root.rglob("*"), reverse=True):
             if folder.is_dir():
@@ -205,6 +212,15 @@ class FsspecStore(Store):
         with self._explained("read"):
             try:
                 found = self._fs.find(self._root)
+            except FileNotFoundError:
+                return []
+        return sorted(path.removeprefix(self._root).lstrip("/") for path in found)
+
+    def list_matching(self, pattern: str) -> list[str]:
+        with self._explained("read"):
+            try:
+                self._fs.invalidate_cache()
+                found = self._fs.glob(f"{self._root}/{pattern}")
             except FileNotFoundError:
                 return []
         return sorted(path.removeprefix(self._root).lstrip("/") for path in found)

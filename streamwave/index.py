@@ -1,0 +1,61 @@
+"""The list of broadcasts that the player page shows: one small object per broadcast, and their sum in broadcasts.json."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from streamwave.layout import ENTRY, INDEX, MANIFEST, MASTER, THUMBNAIL
+from streamwave.publish import Publication
+from streamwave.spool.broadcast import BroadcastInfo
+from streamwave.storage.store import Store, open_store
+from streamwave.timing import round_half_up
+
+
+def update(published: Publication, info: BroadcastInfo) -> None:
+    """Write the entry of a broadcast and the list that it belongs to.
+
+    Raises:
+        OutputError: the store refused.
+    """
+    timeline = published.timeline
+    path = f"{info.stream}/{info.broadcast}"
+    entry = {
+        "stream": info.stream,
+        "id": info.broadcast,
+        "title": info.title or info.stream,
+        "state": "ended" if timeline.ended else "live",
+        "started_unix_ms": timeline.created_unix_ms,
+        "duration_ms": round_half_up(timeline.duration * 1000),
+        "manifest": f"{path}/{MANIFEST}",
+        "hls": f"{path}/{MASTER}",
+        "thumbnail": f"{path}/{THUMBNAIL}" if published.store.get(THUMBNAIL) is not None else None,
+    }
+    published.store.put(ENTRY, json.dumps(entry).encode())
+    rebuild(open_store(info.output.removesuffix(f"/{path}")))
+
+
+def rebuild(root: Store) -> None:
+    """Write the list anew from the entries that are there, newest first."""
+    with _one_at_a_time(root.url):
+        entries = []
+        for name in root.list_matching(f"*/*/{ENTRY}"):
+            data = root.get(name)
+            if data is not None:
+                entries.append(json.loads(data))
+        entries.sort(key=lambda entry: entry["started_unix_ms"], reverse=True)
+        root.put(INDEX, json.dumps({"broadcasts": entries}).encode())
+
+
+@contextmanager
+def _one_at_a_time(url: str) -> Iterator[None]:
+    # Runs of several streams on one machine write the same list; on several machines the next update mends it.
+    lock = Path(tempfile.gettempdir()) / f"streamwave-index-{sha256(url.encode()).hexdigest()[:16]}.lock"
+    with lock.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

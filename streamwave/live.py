@@ -1,0 +1,248 @@
+"""A live broadcast's way through the pipeline without any orchestration: sessions in order, chunk by chunk."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from streamwave import index
+from streamwave import ladder as ladders
+from streamwave.errors import SpoolError, StreamWaveError
+from streamwave.ffmpeg.locate import locate
+from streamwave.job import Job, fingerprint, publication, release, target_ms
+from streamwave.manifest.ledger import BroadcastLine
+from streamwave.model import ChunkRecord
+from streamwave.publish import Publication
+from streamwave.settings import Settings
+from streamwave.spool.audio import SAMPLE_RATE
+from streamwave.spool.broadcast import BroadcastSpool
+from streamwave.spool.follow import POLL_S, Follower
+from streamwave.spool.journal import OpenRecord, writer_alive
+from streamwave.storage.store import LocalStore, open_store
+
+log = logging.getLogger("streamwave.live")
+
+#: Where players fetch the time from (the media server answers there); only where that server serves the output.
+UTC_TIMING_URL = "/time"
+
+
+class LiveBroadcast:
+    """The one run that publishes a broadcast. A context manager; ``run`` identifies it to people (the flow run's id).
+
+    Raises on entry:
+        SpoolError: another run publishes this broadcast, or it is finished.
+        StreamWaveError: the output or FFmpeg cannot be used.
+    """
+
+    def __init__(self, spool: BroadcastSpool, settings: Settings, run: str) -> None:
+        self.spool = spool
+        self.settings = settings
+        self.run = run
+        self.info = spool.info()
+        self.job: Job | None = None
+        self.received_ms = 0
+        self.stored_chunks = 0
+        self._lock: IO[bytes] | None = None
+        self._work = spool.folder / "work"
+        self._token = fingerprint(run, spool.folder, time.time_ns())
+        self._warnings: list[str] = []
+        self._state = "starting"
+
+    def __enter__(self) -> Self:
+        self._lock = self.spool.hold_run()
+        if self._lock is None:
+            raise SpoolError(f"another run publishes {self.spool.stream}/{self.spool.broadcast}")
+        try:
+            if self.spool.finished:
+                raise SpoolError(f"{self.spool.stream}/{self.spool.broadcast} is finished; there is nothing to publish")
+            self._binary = locate(str(self.settings.ffmpeg_path) if self.settings.ffmpeg_path else None)
+            self._ladder = ladders.load_ladder(self.settings.ladder)
+            # What a run that was killed left on its way is done again.
+            shutil.rmtree(self._work, ignore_errors=True)
+            self.tell("starting")
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.tell("failed", error=str(error) or type(error).__name__)
+        if self.job is not None:
+            release(self.job)
+        shutil.rmtree(self._work, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+    def chunks(self, tick: Callable[[], None] = lambda: None) -> Iterator[tuple[Job, ChunkRecord]]:
+        """Every chunk that is still to be published, over all sessions, until the broadcast is closed.
+
+        ``tick`` is called every few milliseconds while nothing arrives; what it raises ends the waiting.
+        """
+        number = 0
+        while True:
+            sessions = self.spool.sessions()
+            if number < len(sessions):
+                yield from self._session(sessions[number], tick)
+                number += 1
+            elif self.spool.close_if_over(time.time_ns() // 1_000_000):
+                if number == len(self.spool.sessions()):
+                    return
+            else:
+                if self._state != "waiting":
+                    self.tell("waiting")
+                tick()
+                time.sleep(POLL_S)
+
+    def _session(self, folder: Path, tick: Callable[[], None]) -> Iterator[tuple[Job, ChunkRecord]]:
+        follower = Follower(folder, alive=lambda: writer_alive(folder))
+        first: int | None = None
+        job: Job | None = None
+        try:
+            for record in follower.chunks(tick):
+                if job is None:
+                    assert follower.opened is not None
+                    job = self._job(folder, follower.opened)
+                    first = publication(job).next_chunk(job.session)
+                self.received_ms = record.next_ms
+                if first is not None and record.number >= first:
+                    yield job, record
+        except SpoolError as error:
+            # What was received before is published; the publisher may still come back.
+            self.warn(f"session {folder.name}: {error}")
+        if follower.ended is not None and follower.ended.error:
+            self.warn(f"session {folder.name}: {follower.ended.error}")
+
+    def _job(self, folder: Path, opened: OpenRecord) -> Job:
+        segment_ms = target_ms(self.settings.segment_seconds)
+        local = isinstance(open_store(self.info.output), LocalStore)
+        job = Job(
+            session=folder.name,
+            period=f"p{int(folder.name)}",
+            token=self._token,
+            wall_unix_ms=opened.origin_unix_ms,
+            spool=str(folder),
+            work=str(self._work / folder.name),
+            output=self.info.output,
+            manifests=True,
+            utc_timing_url=UTC_TIMING_URL if local else None,
+            rate=opened.rate or Fraction(SAMPLE_RATE, 1024),
+            segment_ms=segment_ms,
+            renditions=ladders.plan(opened.source, self._ladder),
+            ffmpeg_path=self._binary.path,
+            preset=self.settings.preset,
+            crf=self.settings.crf,
+            encoder_threads=self.settings.encoder_threads,
+            ffmpeg_slots=self.settings.ffmpeg_slot_count,
+            ffmpeg_timeout_s=self.settings.ffmpeg_timeout_s,
+        )
+        first = self.job is None
+        self.job = job
+        if first:
+            publication(job).begin(
+                BroadcastLine(
+                    created_unix_ms=opened.origin_unix_ms,
+                    segment_ms=segment_ms,
+                    fingerprint=fingerprint(self.info.stream, self.info.broadcast),
+                    dvr_window_ms=self.settings.dvr_window_s * 1000 or None,
+                    info=self._program_information(),
+                )
+            )
+        self.tell("live")
+        return job
+
+    def _program_information(self) -> dict[str, str]:
+        told = {"title": self.info.title or self.info.stream, **self.info.info}
+        with suppress(OSError, ValueError):
+            metadata = json.loads((self.spool.folder / "metadata.json").read_bytes())
+            told |= {str(name): str(value) for name, value in metadata.items()}
+        return told
+
+    @property
+    def publication(self) -> Publication | None:
+        """What has been published, once a session has begun."""
+        return publication(self.job) if self.job is not None else None
+
+    def stored(self) -> None:
+        """One more chunk has been published."""
+        self.stored_chunks += 1
+        if self.stored_chunks == 1:
+            self.announce()
+        self.tell(self._state)
+
+    def announce(self) -> None:
+        """Bring the list of broadcasts up to date; a failure costs the entry, not the broadcast."""
+        published = self.publication
+        if published is None:
+            return
+        try:
+            index.update(published, self.info)
+        except StreamWaveError as error:
+            self.warn(f"the list of broadcasts was not updated: {error}")
+
+    def finish(self) -> None:
+        """Everything is published: write the recording's manifests and mark the spool as done with."""
+        self.tell("finishing")
+        if self.publication is not None:
+            self.publication.finish()
+            self.announce()
+        self.spool.mark_finished()
+        self.tell("finished")
+        for session in self.spool.sessions():
+            shutil.rmtree(session, ignore_errors=True)
+
+    def warn(self, text: str) -> None:
+        """Note something that people should know; it shows in the status."""
+        log.warning("%s/%s: %s", self.spool.stream, self.spool.broadcast, text)
+        self._warnings = [*self._warnings[-19:], text]
+
+    def tell(self, state: str, error: str | None = None) -> None:
+        """Write the status for those who watch from other processes."""
+        self._state = state
+        status: dict[str, object] = {
+            "state": state, "flow_run_id": self.run, "session": self.job.session if self.job else None,
+            "chunks": self.stored_chunks, "received_ms": self.received_ms, "published_ms": 0, "lag_ms": 0,
+            "bitrates": {}, "warnings": self._warnings, "error": error, "updated_unix_ms": time.time_ns() // 1_000_000,
+        }  # fmt: skip
+        if self.job is not None and publication(self.job).ledger.periods:
+            period = publication(self.job).timeline.periods[-1]
+            published_ms = int(period.duration * 1000)
+            status["published_ms"] = published_ms
+            if publication(self.job).ledger.periods[-1].session == self.job.session:
+                status["lag_ms"] = max(0, self.received_ms - published_ms)
+            status["bitrates"] = {
+                name: track.segments[-1].size * 8 * track.timescale // track.segments[-1].duration
+                for name, track in period.tracks.items()
+                if track.segments
+            }
+        with suppress(OSError):
+            self.spool.write_status(status)
+
+
+def finish_cut_off(spool: BroadcastSpool) -> None:
+    """End a broadcast whose run was cancelled: what was published becomes a recording, the rest is given up.
+
+    Raises:
+        StreamWaveError: the output cannot be written.
+    """
+    spool.close()
+    info = spool.info()
+    published = Publication(open_store(info.output), manifests=True, token=fingerprint(info.output, time.time_ns()))
+    try:
+        if published.ledger.header is not None:
+            published.begin(published.ledger.header)
+            published.finish()
+            index.update(published, info)
+    finally:
+        published.close()
+    spool.mark_finished()

@@ -1,0 +1,154 @@
+"""The real command line in a process of its own, with a state folder, a temporary folder and a mark of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streamwave.ffmpeg.locate import locate
+from streamwave.settings import Settings
+from streamwave.settings_fields import PREFIX, variable_name
+from tests.support.processes import MARK, marked, program
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(sys.executable).parent
+
+#: Two small renditions, so that a chunk takes a fraction of a second.
+LADDER = {
+    "rungs": [
+        {"name": "large", "short_side": 180, "max_kbps": 600},
+        {"name": "small", "short_side": 90, "max_kbps": 250},
+    ],
+    "audio_kbps": 128,
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Cli:
+    """Runs ``streamwave`` below ``folder``. ``extra`` is added to the environment of every command."""
+
+    folder: Path
+    extra: dict[str, str] = field(default_factory=dict)
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        for path in (self.state, self.temporary):
+            path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def state(self) -> Path:
+        """STREAMWAVE_STATE_DIR."""
+        return self.folder / "state"
+
+    @property
+    def temporary(self) -> Path:
+        """TMPDIR."""
+        return self.folder / "tmp"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of the commands: nothing of the developer's settings."""
+        ours = {variable_name(name, info) for name, info in Settings.model_fields.items()}
+        kept = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith((PREFIX, "PREFECT_"))}
+        return {
+            **kept,
+            "STREAMWAVE_STATE_DIR": str(self.state),
+            "STREAMWAVE_LADDER": json.dumps(LADDER),
+            "TMPDIR": str(self.temporary),
+            MARK: self.mark,
+            **self.extra,
+        }
+
+    @contextmanager
+    def start(self, *arguments: str, program: str = "streamwave", cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+        """Start a command in a process group of its own, as a shell does; it is killed with all its kin at the end."""
+        process = subprocess.Popen(
+            [str(PROGRAMS / program), *arguments],
+            cwd=cwd or self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # A shell starts background jobs with SIGINT ignored, and that is inherited.
+            preexec_fn=_default_interrupt,
+        )
+        try:
+            yield process
+        finally:
+            for pid in {process.pid, *marked(self.mark)}:
+                _kill(pid)
+            process.communicate(timeout=20)
+
+    def run(self, *arguments: str, timeout_s: float = 120, program: str = "streamwave", cwd: Path | None = None) -> Done:
+        """Run a command to its end."""
+        with self.start(*arguments, program=program, cwd=cwd) as process:
+            out, err = process.communicate(timeout=timeout_s)
+            return Done(process.returncode, out, err)
+
+    def ffmpegs(self, part: str = "") -> list[int]:
+        """FFmpeg processes of our commands that have ``part`` in their command line."""
+        real = Path(locate().path).resolve().name
+        return [pid for pid, argv in marked(self.mark).items() if program(pid) == real and part in " ".join(argv)]
+
+    def leftovers(self) -> list[str]:
+        """Files in the spool and in the temporary folder; there must be none after a command."""
+        spool = self.state / "spool"
+        return [str(path.relative_to(self.folder)) for place in (spool, self.temporary) for path in place.rglob("*")]
+
+
+def _default_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def copy_database(home: Path, target: Path) -> None:
+    """Give ``target`` a copy of the database of a Prefect home, so that its server need not make one."""
+    target.mkdir(parents=True, exist_ok=True)
+    source, copy = sqlite3.connect(home / "prefect.db"), sqlite3.connect(target / "prefect.db")
+    try:
+        source.backup(copy)
+    finally:
+        source.close()
+        copy.close()
+
+
+def slow_ffmpeg(folder: Path, part: str, *, once: bool = False) -> Path:
+    """A stand-in for FFMPEG_PATH that runs the real one, but at a hundredth of real time where ``part`` is an argument.
+
+    ``once``: only the first time. ``starts`` beside it lists the arguments of every start.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    real, path = locate().path, folder / "slow-ffmpeg"
+    guard = f'mkdir "{folder}/slowed" 2>/dev/null &&' if once else ""
+    path.write_text(
+        f'#!/bin/sh\necho "$*" >>"{folder}/starts"\n'
+        f'case "$*" in *"{part}"*) {guard} exec "{real}" -readrate 0.01 "$@" ;; esac\nexec "{real}" "$@"\n'
+    )
+    path.chmod(0o755)
+    return path

@@ -1,0 +1,111 @@
+"""Clips whose every picture says which one it is, with a flash and a beep at the same moments, made by FFmpeg.
+
+The upper third of a picture is sixteen blocks, black or white: its number in binary, lowest bit on the left. The middle
+third is white in the first two pictures of every second, while the sound is a loud tone; a quiet one never stops. The
+lower third moves, so that there is something to encode.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamwave.ffmpeg.locate import locate
+
+BITS = 16
+#: Loudness of the two tones, of 1.
+QUIET, LOUD = 0.05, 0.5
+#: Pictures that a flash lasts.
+FLASH_FRAMES = 2
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A generated file: ``frames`` pictures at ``rate`` per second, ``samples`` of sound at ``sample_rate``."""
+
+    path: Path
+    rate: Fraction
+    frames: int
+    gop: int
+    samples: int = 0
+    sample_rate: int = 48000
+
+    @property
+    def flash_every(self) -> int:
+        """Pictures from one flash to the next: the whole number nearest to a second."""
+        return round(self.rate)
+
+    @property
+    def chunks(self) -> int:
+        """Chunks that the pipeline cuts it into: one per keyframe."""
+        return -(-self.frames // self.gop)
+
+
+def ffmpeg(*arguments: str, timeout_s: float = 60) -> None:
+    """Run FFmpeg, which must succeed."""
+    command = [locate().path, "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *arguments]
+    subprocess.run(command, check=True, timeout=timeout_s)
+
+
+def make_clip(
+    path: Path,
+    rate: Fraction = Fraction(25),
+    frames: int = 100,
+    *,
+    gop: int | None = None,
+    video: bool = True,
+    audio: bool = True,
+    sample_rate: int = 48000,
+    channels: int = 2,
+    options: tuple[str, ...] = (),
+) -> Clip:
+    """A clip of 320x180 with B-frames and a keyframe every ``gop`` pictures (default: two seconds), stereo AAC.
+
+    ``options`` go to the output, for example another codec for the sound.
+    """
+    gop = gop or 2 * round(rate)
+    every = round(rate)
+    samples = round(frames / rate * sample_rate)
+    inputs: list[str] = []
+    if video:
+        bits = f"if(mod(floor(N/pow(2,floor(X*{BITS}/W))),2),235,16)"
+        flash = f"if(lt(mod(N,{every}),{FLASH_FRAMES}),235,16)"
+        luma = f"if(lt(Y,H/3),{bits},if(lt(Y,2*H/3),{flash},20+mod(2*X+7*N+3*Y,200)))"
+        picture = f"color=black:s=320x180:r={rate},format=yuv420p,geq=lum='{luma}':cb=128:cr=128,trim=end_frame={frames}"
+        inputs += ["-f", "lavfi", "-i", picture]
+    if audio:
+        period, length = float(every / rate), float(FLASH_FRAMES / rate)
+        beep = f"{LOUD}*sin(2*PI*1000*mod(t\\,{period}))*lt(mod(t\\,{period})\\,{length})"
+        tones = "|".join(f"{QUIET}*sin(2*PI*{220 + 110 * channel}*t)+{beep}" for channel in range(channels))
+        inputs += ["-f", "lavfi", "-i", f"aevalsrc='{tones}':s={sample_rate},atrim=end_sample={samples}"]
+    ffmpeg(
+        *inputs,
+        *("-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-g", str(gop), "-sc_threshold", "0"),
+        *("-c:a", "aac", "-b:a", "160k", *options, str(path)),
+    )
+    return Clip(path, rate, frames if video else 0, gop, samples if audio else 0, sample_rate)
+
+
+def picture_number(luma: NDArray[np.uint8]) -> int:
+    """The number that a picture bears; ``luma`` is its brightness, any size. Fails if a block is neither black nor white."""
+    height, width = luma.shape
+    number = 0
+    for bit in range(BITS):
+        left, right = width * bit // BITS, width * (bit + 1) // BITS
+        # Not the edges, which scaling and compression blur.
+        inner = luma[height // 12 : height // 4, left + (right - left) // 4 : right - (right - left) // 4]
+        mean = float(inner.mean())
+        assert mean < 80 or mean > 170, f"block {bit} is grey ({mean:.0f})"
+        number |= (mean > 128) << bit
+    return number
+
+
+def picture_flashes(luma: NDArray[np.uint8]) -> bool:
+    """Whether the picture is one of a flash."""
+    height, width = luma.shape
+    return float(luma[height * 5 // 12 : height * 7 // 12, width // 4 : width * 3 // 4].mean()) > 128

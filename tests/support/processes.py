@@ -1,0 +1,55 @@
+"""Processes of the tests: found by a mark in their environment, waited for by conditions."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+#: A variable that every process inherits; its value tells which test it belongs to.
+MARK = "TESTS_PROCESS_MARK"
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 60) -> T:
+    """The first true answer of ``condition``."""
+    end = time.monotonic() + timeout_s
+    while True:
+        if answer := condition():
+            return answer
+        assert time.monotonic() < end, f"waited {timeout_s:g} s in vain for {what}"
+        time.sleep(0.01)
+
+
+def marked(mark: str) -> dict[int, list[str]]:
+    """Living processes whose environment has the mark: their command lines by pid. Zombies do not count."""
+    wanted = f"{MARK}={mark}".encode()
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")[:-1]
+        except OSError:  # it has ended meanwhile, or is another user's
+            continue
+    return {pid: command for pid, command in found.items() if command}
+
+
+def program(pid: int) -> str:
+    """File name of the program that a process runs; empty if it is gone."""
+    try:
+        return Path(os.readlink(f"/proc/{pid}/exe")).name
+    except OSError:
+        return ""
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
