@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,25 +15,7 @@ import httpx
 
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.process import kill, spawn
-
-#: Settings of the server for many short task runs (see docs/decisions/0003-prefect-settings.md).
-SERVER_ENV: Mapping[str, str] = {
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
-    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P1D",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-}
-
-#: Settings of every process that runs our flows.
-CLIENT_ENV: Mapping[str, str] = {
-    "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
-    "PREFECT_TASKS_DEFAULT_PERSIST_RESULT": "false",
-    "PREFECT_EVENTS_WORKER_MAX_QUEUE_SIZE": "50000",
-    "PREFECT_LOGGING_LEVEL": "WARNING",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-}
+from streamwave.prefect_env import SERVER_ENV
 
 #: The first start migrates the database, which takes a slow machine most of a minute.
 START_LIMIT_S = 120

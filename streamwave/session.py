@@ -27,7 +27,12 @@ from streamwave.spool.segmenter import Options
 from streamwave.storage.store import Store, open_store
 from streamwave.timing import round_half_up
 
-#: Task runs of one file that Prefect can still draw as one graph: longer files get longer chunks.
+#: A file is cut into about this many chunks or more: enough to keep several machines busy, and no more than needed,
+#: because each chunk costs the start of an FFmpeg process and eight task runs (docs/decisions/0004-chunk-length.md).
+FEW_CHUNKS = 10
+#: Chunks are not made longer than this many segments for that reason, so that a lost one costs little.
+LONG_CHUNK_SEGMENTS = 5
+#: Task runs of one file that Prefect can still draw as one graph: beyond that, chunks grow with the file.
 MAX_CHUNKS = 600
 
 
@@ -56,9 +61,12 @@ class FileSession:
 
 
 def chunk_ms(segment_ms: int, duration_ms: int | None) -> int:
-    """Least chunk length for a file: whole segments, and few enough chunks for one graph (``MAX_CHUNKS``)."""
-    segments = -(-(duration_ms or 0) // (segment_ms * MAX_CHUNKS))
-    return segment_ms * max(1, segments)
+    """Least chunk length for a file of ``duration_ms``, in milliseconds: a whole number of segments."""
+    if duration_ms is None:
+        return segment_ms
+    segments = duration_ms // (segment_ms * FEW_CHUNKS)
+    least = -(-duration_ms // (segment_ms * MAX_CHUNKS))
+    return segment_ms * max(1, min(segments, LONG_CHUNK_SEGMENTS), least)
 
 
 @contextmanager

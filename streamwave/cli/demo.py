@@ -15,14 +15,17 @@ from streamwave.settings import Settings
 CLIP_S = 12
 
 
-def make_clip(ffmpeg_path: str, path: Path, seconds: int = CLIP_S) -> None:
-    """A moving picture with burnt-in frame number and clock, and a tone that changes every second."""
+def make_clip(ffmpeg_path: str, path: Path, seconds: int = CLIP_S, *, grain: int = 0) -> None:
+    """A moving picture with burnt-in frame number and clock, and a tone that changes every second.
+
+    ``grain`` is the strength of noise over the picture: without it, it is much easier to encode than what cameras see.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.mp4")
     text = "drawtext=text='frame %{n}   %{pts\\:hms}':x=60:y=60:fontsize=64:fontcolor=white:box=1:boxborderw=16:boxcolor=black"
     argv = [
         ffmpeg_path, "-hide_banner", "-nostdin", "-loglevel", "error", "-y",
-        "-f", "lavfi", "-i", f"testsrc2=size=1920x1080:rate=30:duration={seconds},{text}",
+        "-f", "lavfi", "-i", f"testsrc2=size=1920x1080:rate=30:duration={seconds},noise=alls={grain}:allf=t,{text}",
         "-f", "lavfi", "-i", f"aevalsrc=0.2*sin(2*PI*t*(330+110*mod(floor(t)\\,4))):s=48000:d={seconds}",
         "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "60", "-sc_threshold", "0",
         "-c:a", "aac", "-ac", "2", str(part),

@@ -15,6 +15,7 @@ from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import probe
 from streamwave.layout import MANIFEST, MASTER
+from streamwave.prefect_env import CLIENT_ENV
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
 from streamwave.storage.store import open_store
@@ -26,7 +27,7 @@ def prefect_for(settings: Settings) -> Iterator[None]:
 
     Must be entered before anything imports prefect, which reads the environment only then.
     """
-    from flows.server import CLIENT_ENV, prefect_server
+    from flows.server import prefect_server
 
     for name, value in CLIENT_ENV.items():
         os.environ.setdefault(name, value)

@@ -1,0 +1,27 @@
+"""Environment of the processes around Prefect: its server, and all that runs flows. Importing it loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Settings of the server for many short task runs (see docs/decisions/0003-prefect-settings.md).
+SERVER_ENV: Mapping[str, str] = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P1D",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+}
+
+#: Settings of every process that runs our flows.
+CLIENT_ENV: Mapping[str, str] = {
+    "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
+    "PREFECT_TASKS_DEFAULT_PERSIST_RESULT": "false",
+    "PREFECT_EVENTS_WORKER_MAX_QUEUE_SIZE": "50000",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+
+#: Where Prefect's server is looked for when no setting says so.
+DEFAULT_API_URL = "http://127.0.0.1:4200/api"
