@@ -305,6 +305,21 @@ def _ending_on_signals() -> Iterator[threading.Event]:
             signal.signal(sign, handler)
 
 
+def _from_settings() -> MediaServer:
+    """The media server of an installation, with RTMP. Where the output is not on a local disk, /media/ is empty."""
+    from streamwave.settings import Settings
+    from streamwave.streams.hooks import hooks_url
+
+    settings = Settings.load()
+    local = "://" not in settings.output_url
+    root = Path(settings.output_url) if local else settings.state_dir / "empty"
+    root.mkdir(parents=True, exist_ok=True)
+    rtmp = RtmpSettings(port=settings.rtmp_port, host=settings.rtmp_host, hooks_url=hooks_url(settings))
+    return MediaServer(
+        root, port=settings.media_port, rtmp=rtmp, runtime_dir=settings.state_dir / "nginx", host=settings.media_host
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serve a directory until Ctrl-C. Exit status 0, or the error's with one line that explains it."""
     parser = argparse.ArgumentParser(prog="python -m services.media", description="Serve the player and the output.")
@@ -312,10 +327,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: 8080)")
     parser.add_argument("--rtmp-port", type=int, help="also take RTMP publishers on this port")
+    parser.add_argument("--live", action="store_true", help="everything as the settings say, with RTMP and its hooks")
     options = parser.parse_args(arguments)
-    rtmp = RtmpSettings(port=options.rtmp_port, host=options.host) if options.rtmp_port else None
-    server = MediaServer(options.root, port=options.port, rtmp=rtmp, host=options.host)
     try:
+        if options.live:
+            server = _from_settings()
+        else:
+            rtmp = RtmpSettings(port=options.rtmp_port, host=options.host) if options.rtmp_port else None
+            server = MediaServer(options.root, port=options.port, rtmp=rtmp, host=options.host)
         with _ending_on_signals() as asked, server:
             print(f"watch on {server.url}/ (serving {server.root}); Ctrl-C ends it", flush=True)
             while not asked.wait(1):

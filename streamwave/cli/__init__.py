@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from streamwave import __version__
+from streamwave.cli.streams import streams_app
 from streamwave.errors import StreamWaveError
 from streamwave.settings import Settings
 
@@ -33,6 +34,9 @@ def _version(wanted: bool) -> None:
     if wanted:
         out.print(f"streamwave {__version__}")
         raise typer.Exit
+
+
+app.add_typer(streams_app, name="streams")
 
 
 @app.callback()
@@ -97,6 +101,41 @@ def demo(
     from streamwave.cli.demo import run_demo
 
     run_demo(source, duration, out)
+
+
+@app.command()
+def up() -> None:
+    """Run everything on this machine: RTMP, ingest, processing, Prefect, media server and player page.
+
+    At the first start a stream is made, and what to enter in OBS is printed. Ctrl-C ends everything; a broadcast that was
+    on air is finished at the next start.
+    """
+    from streamwave.cli.up import run_up
+
+    run_up(out)
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(help="What to publish: an rtmp, srt or http URL, or a file.")],
+    stream: Annotated[str, typer.Option(help="The stream's public name: a-z, 0-9, - and _.")],
+    output: Annotated[str | None, typer.Option("--output", "-o", help="Root of the outputs. Default: OUTPUT_DIR.")] = None,
+) -> None:
+    """Publish one live source without the services, until it ends or Ctrl-C.
+
+    Example: [bold]streamwave run srt://encoder:9000 --stream stage[/bold]
+    """
+    from streamwave.cli.run import run_live
+
+    run_live(source, stream, output, out)
+
+
+@app.command()
+def serve(part: Annotated[str, typer.Argument(help="ingest, processing or media.")]) -> None:
+    """Run one part alone, as in containers. Its settings come from the environment."""
+    from streamwave.cli.serve import run_part
+
+    run_part(part)
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
             except StreamWaveError:
                 raise
             except Exception as error:
-                raise StreamWaveError(f"the run failed: {_first_line(error)}; --debug shows more") from error
+                raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows more") from error
             finally:
                 listener.reset(token)
     root = target.rstrip("/")
@@ -113,5 +113,5 @@ def _bar(console: Console) -> Progress:
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,135 @@
+"""The processes of one installation: started together, restarted when one dies, ended together."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from streamwave.ffmpeg.process import kill, spawn
+
+#: A part that died is started again after this time, which doubles up to the limit while it keeps dying.
+RESTART_S = 0.5
+RESTART_LIMIT_S = 30.0
+#: A part that has lived this long counts as healthy again.
+STEADY_S = 30.0
+LOG_BYTES = 10_000_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process: its name in the logs, its command, and how to tell that it is ready."""
+
+    name: str
+    argv: Sequence[str]
+    ready: Callable[[], bool]
+    environment: Mapping[str, str] | None = None
+    grace_s: float = 10.0
+
+
+@dataclass
+class _Running:
+    part: Part
+    process: subprocess.Popen[bytes]
+    started: float
+    delay_s: float = RESTART_S
+    restart_at: float | None = None
+    was_ready: bool = False
+    output: threading.Thread | None = field(default=None, repr=False)
+
+
+class Supervisor:
+    """Runs parts. Must be used from one thread, which has to live as long as the parts (see ``spawn``)."""
+
+    def __init__(self, parts: Sequence[Part], log_folder: Path, show: Callable[[str, str], None]) -> None:
+        log_folder.mkdir(parents=True, exist_ok=True)
+        self._show = show
+        self._logs = {part.name: _log_file(log_folder / f"{part.name}.log") for part in parts}
+        self._running = [self._start(part) for part in parts]
+
+    def _start(self, part: Part) -> _Running:
+        process = spawn(part.argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=part.environment)
+        running = _Running(part, process, time.monotonic())
+        running.output = threading.Thread(target=self._copy, args=(part.name, process), daemon=True)
+        running.output.start()
+        return running
+
+    def _copy(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            text = line.decode("utf-8", "replace").rstrip()
+            if text:
+                self._logs[name].info(text)
+                self._show(name, text)
+        process.stdout.close()
+
+    def tick(self) -> None:
+        """Look after all parts: note which are ready, start again what died."""
+        now = time.monotonic()
+        for running in self._running:
+            if running.process.poll() is None:
+                if not running.was_ready:
+                    running.was_ready = running.part.ready()
+                if now - running.started > STEADY_S:
+                    running.delay_s = RESTART_S
+            elif running.restart_at is None:
+                status = running.process.returncode
+                self._show(running.part.name, f"ended with status {status}; starting it again in {running.delay_s:g} s")
+                running.restart_at = now + running.delay_s
+            elif now >= running.restart_at:
+                fresh = self._start(running.part)
+                running.process, running.output = fresh.process, fresh.output
+                running.started, running.restart_at, running.was_ready = now, None, False
+                running.delay_s = min(running.delay_s * 2, RESTART_LIMIT_S)
+
+    def waiting_for(self) -> list[str]:
+        """Names of the parts that are not ready yet."""
+        return [running.part.name for running in self._running if not running.was_ready]
+
+    def dead(self) -> list[str]:
+        """Names of the parts that have ended and are not started again yet."""
+        return [running.part.name for running in self._running if running.process.poll() is not None]
+
+    def pids(self) -> dict[str, int]:
+        """Process ids by name."""
+        return {running.part.name: running.process.pid for running in self._running}
+
+    def stop(self, name: str) -> None:
+        """End one part for good."""
+        for running in [r for r in self._running if r.part.name == name]:
+            self._running.remove(running)
+            kill(running.process, grace_s=running.part.grace_s)
+            if running.output is not None:
+                running.output.join(2)
+
+    def stop_all(self) -> None:
+        """End all parts, in the order opposite to their start."""
+        for running in list(reversed(self._running)):
+            self.stop(running.part.name)
+
+
+def _log_file(path: Path) -> logging.Logger:
+    logger = logging.getLogger(f"streamwave.parts.{path.stem}")
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    for old in list(logger.handlers):
+        logger.removeHandler(old)
+        old.close()
+    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=3, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    return logger
+
+
+
+
+def inherited(**extra: str) -> dict[str, str]:
+    """Our environment with ``extra``."""
+    return {**os.environ, **extra}

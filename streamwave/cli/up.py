@@ -1,0 +1,188 @@
+"""``streamwave up``: all parts on this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.error import URLError
+
+from rich.console import Console
+from rich.text import Text
+
+from streamwave.cli.parts import Part, Supervisor, inherited
+from streamwave.errors import SettingsError, StreamWaveError
+from streamwave.prefect_env import CLIENT_ENV
+from streamwave.settings import Settings
+from streamwave.spool.broadcast import broadcasts
+from streamwave.spool.journal import writer_alive
+from streamwave.spool.launch import request_stop, stop_and_wait
+from streamwave.storage.store import open_store
+from streamwave.streams.database import Database
+from streamwave.streams.registry import Registry
+
+PREFECT_PORT = 4200
+READY_LIMIT_S = 180
+FIRST_STREAM = "live"
+
+
+def answers(url: str) -> Callable[[], bool]:
+    """A check that ``url`` is answered with 200."""
+
+    def check() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=1) as response:
+                return bool(response.status == 200)
+        except (URLError, OSError, ValueError):
+            return False
+
+    return check
+
+
+def listens(host: str, port: int) -> Callable[[], bool]:
+    """A check that something listens on a port."""
+
+    def check() -> bool:
+        try:
+            with socket.create_connection((_reachable(host), port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+    return check
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+
+
+def make_parts(settings: Settings) -> list[Part]:
+    """Everything that one machine needs, in the order of starting."""
+    python = sys.executable
+    parts = []
+    api_url = settings.prefect_api_url
+    if api_url is None:
+        from flows.server import server_argv, server_environment
+
+        api_url = f"http://127.0.0.1:{PREFECT_PORT}/api"
+        parts.append(
+            Part(
+                "prefect",
+                server_argv("127.0.0.1", PREFECT_PORT),
+                answers(f"{api_url}/health"),
+                server_environment(settings.prefect_home, host="127.0.0.1", port=PREFECT_PORT, ui=True),
+            )
+        )
+    environment = inherited(**CLIENT_ENV, PREFECT_API_URL=api_url, PREFECT_HOME=str(settings.prefect_home))
+    ingest = f"http://{_reachable(settings.ingest_host)}:{settings.ingest_port}"
+    parts += [
+        Part("processing", [python, "-m", "services.processing"], listens(settings.grpc_host, settings.grpc_port),
+             environment, grace_s=20.0),
+        Part("ingest", [python, "-m", "services.ingest"], answers(f"{ingest}/healthz"), environment),
+        Part("media", [python, "-m", "services.media", "--live"],
+             answers(f"http://{_reachable(settings.media_host)}:{settings.media_port}/time"), environment),
+    ]  # fmt: skip
+    return parts
+
+
+@contextmanager
+def everything(settings: Settings, show: Callable[[str, str], None]) -> Iterator[Supervisor]:
+    """Run all parts; afterwards none of them is left, and no segmenter either.
+
+    Raises:
+        StreamWaveError: a part does not become ready.
+    """
+    _check_ports(settings)
+    open_store(settings.output_url, settings.s3_options if settings.use_s3 else None).check()
+    settings.prefect_home.mkdir(parents=True, exist_ok=True)
+    supervisor = Supervisor(make_parts(settings), settings.state_dir / "logs", show)
+    try:
+        end = time.monotonic() + READY_LIMIT_S
+        while waiting := supervisor.waiting_for():
+            if time.monotonic() > end:
+                folder = settings.state_dir / "logs"
+                raise StreamWaveError(f"{', '.join(waiting)} did not become ready; see the logs in {folder}")
+            supervisor.tick()
+            time.sleep(0.1)
+        yield supervisor
+    finally:
+        # First no more publishers, then what was received is put in order, then the rest.
+        supervisor.stop("media")
+        supervisor.stop("ingest")
+        end_segmenters(settings)
+        supervisor.stop_all()
+
+
+def end_segmenters(settings: Settings) -> None:
+    """End everything that is being received; what has arrived stays in the spool for the next start."""
+    spools = [session for b in broadcasts(settings.spool_dir) for session in b.sessions() if writer_alive(session)]
+    for spool in spools:
+        request_stop(spool)
+    for spool in spools:
+        stop_and_wait(spool)
+
+
+def _check_ports(settings: Settings) -> None:
+    wanted = {
+        "STREAMWAVE_RTMP_PORT": settings.rtmp_port,
+        "STREAMWAVE_INGEST_PORT": settings.ingest_port,
+        "STREAMWAVE_GRPC_PORT": settings.grpc_port,
+        "STREAMWAVE_MEDIA_PORT": settings.media_port,
+    }
+    if settings.prefect_api_url is None:
+        wanted["PREFECT_API_URL"] = PREFECT_PORT
+    for name, port in wanted.items():
+        if listens("127.0.0.1", port)():
+            raise SettingsError(
+                f"port {port} is taken: end the program that has it (another streamwave up?), or set {name} to another"
+            )
+
+
+def first_stream(settings: Settings, console: Console) -> None:
+    """At the first start, make a stream and say what to enter in OBS: its key is shown only this once."""
+    database = Database.open(settings)
+    try:
+        registry = Registry(database)
+        if registry.all():
+            return
+        _, key = registry.add(FIRST_STREAM)
+    finally:
+        database.close()
+    console.print("\n[bold]Your first stream[/bold] (OBS: Settings, Stream, Service: Custom)")
+    console.print(f"  Server      rtmp://{_own_address()}:{settings.rtmp_port}/live")
+    console.print(f"  Stream key  [bold]{key}[/bold]")
+    console.print("  The key is shown only now; streamwave streams rotate-key makes a new one.")
+
+
+def _own_address() -> str:
+    # No packet is sent: connecting a datagram socket only chooses the address that would be used.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
+def run_up(console: Console) -> None:
+    """Everything, until Ctrl-C."""
+    settings = Settings.load()
+    os.environ.update({name: value for name, value in CLIENT_ENV.items() if name not in os.environ})
+
+    def show(name: str, line: str) -> None:
+        console.print(Text(f"{name:>10}  ", style="dim").append(line, style="default"), soft_wrap=True)
+
+    started = time.monotonic()
+    with everything(settings, show) as supervisor:
+        console.print(f"[green]ready[/green] after {time.monotonic() - started:.1f} s")
+        first_stream(settings, console)
+        console.print(f"  Watch       [bold]{settings.public_url}/[/bold]")
+        console.print(f"  Prefect     {settings.prefect_api_url or f'http://127.0.0.1:{PREFECT_PORT}'}")
+        console.print("Ctrl-C ends everything\n")
+        while True:
+            supervisor.tick()
+            time.sleep(0.2)
