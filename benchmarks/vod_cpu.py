@@ -67,4 +67,6 @@ def main(seconds: int = 60, rounds: int = 3) -> float:
 def _ours(clip: Path, output: Path) -> Cost:
     shutil.rmtree(output, ignore_errors=True)
     command = Path(sys.executable).with_name("streamwave")
-    return run([str(command), "transcode", str(clip), "--output", str(output)], timeout_s=TIMEOUT_S, env=dict(os.environ))
+    return run(
+        [str(command), "transcode", str(clip), "--output", str(output)], timeout_s=TIMEOUT_S, env=dict(os.environ)
+    )

@@ -71,7 +71,9 @@ def _by_hand(settings: Settings, source: str, stream: str, output: str | None) -
     url = resolve_source(source)
     spool, session = open_session(settings.spool_dir, stream, output=output or settings.output_url, window_ms=0)
     process = start_segmenter(
-        Options(source=url, spool=session, segment_ms=int(settings.segment_seconds * 1000), live=not url.startswith("file:"))
+        Options(
+            source=url, spool=session, segment_ms=int(settings.segment_seconds * 1000), live=not url.startswith("file:")
+        )
     )
     try:
         yield spool

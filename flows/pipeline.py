@@ -44,10 +44,14 @@ class ChunkPipeline:
         self.collect()
         while not self._in_flight.room.acquire(timeout=0.05):
             self.collect()
-        chunk = segment.submit(job, record)
+        chunk: Any = segment.submit(job, record)
         made = transcode.map(unmapped(job), unmapped(chunk), list(job.renditions))
-        packaged = package.submit(job, chunk, wait_for=[*made, *self._in_flight.last[:1]])
-        stored = store.submit(job, record.number, wait_for=[packaged, *self._in_flight.last[1:]])
+        packaged: Any = package.submit(
+            job=job, chunk=chunk, wait_for=[*made, *self._in_flight.last[:1]], return_state=False
+        )
+        stored = store.submit(
+            job=job, number=record.number, wait_for=[packaged, *self._in_flight.last[1:]], return_state=False
+        )
         self._in_flight.last = (packaged, stored)
         self._on_their_way += 1
         stored.add_done_callback(self._finished)

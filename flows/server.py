@@ -28,8 +28,31 @@ def prefect_server(home: Path, *, port: int | None = None, ui: bool = False, hos
     Raises:
         StreamWaveError: it did not become healthy; the message names its log.
     """
-    home.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
+    log_path = home / "server.log"
+    home.mkdir(parents=True, exist_ok=True)
+    with log_path.open("ab") as log:
+        process = spawn(
+            server_argv(host, port), stdout=log, stderr=log, env=server_environment(home, host=host, port=port, ui=ui)
+        )
+    try:
+        url = f"http://127.0.0.1:{port}/api"
+        wait_healthy(url, process, log_path)
+        yield url
+    finally:
+        kill(process, grace_s=5)
+
+
+def server_argv(host: str, port: int) -> list[str]:
+    """Command of the server."""
+    return [
+        sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
+        "--host", host, "--port", str(port), "--log-level", "error", "--lifespan", "on",
+    ]  # fmt: skip
+
+
+def server_environment(home: Path, *, host: str, port: int, ui: bool) -> dict[str, str]:
+    """Environment of the server whose database is in ``home``."""
     environment = {
         **os.environ,
         **SERVER_ENV,
@@ -40,21 +63,7 @@ def prefect_server(home: Path, *, port: int | None = None, ui: bool = False, hos
         "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
     }
     environment.pop("PREFECT_API_URL", None)
-    log_path = home / "server.log"
-    with log_path.open("ab") as log:
-        process = spawn(
-            [
-                sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
-                "--host", host, "--port", str(port), "--log-level", "error", "--lifespan", "on",
-            ],
-            stdout=log, stderr=log, env=environment,
-        )  # fmt: skip
-    try:
-        url = f"http://127.0.0.1:{port}/api"
-        wait_healthy(url, process, log_path)
-        yield url
-    finally:
-        kill(process, grace_s=5)
+    return environment
 
 
 def wait_healthy(url: str, process: subprocess.Popen[bytes], log_path: Path) -> None:

@@ -77,5 +77,3 @@ def upkeep() -> None:
     for spool in broadcasts(settings.spool_dir):
         if spool.finished and (spool.folder / "finished").stat().st_mtime < oldest:
             spool.remove()
-
-

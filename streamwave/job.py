@@ -21,8 +21,9 @@ from streamwave.timing import Grid, round_half_up, split_evenly
 class Job(Frozen):
     """One session being transcoded and published.
 
-    ``wall_unix_ms`` is the wall clock at the session's first picture (None for a file). ``spool`` and ``work`` are folders (received chunks; results on their way), ``output`` a store's URL. ``token`` fences
-    the output against other runs. ``manifests`` False holds the manifests back until the end.
+    ``wall_unix_ms`` is the wall clock at the session's first picture (None for a file). ``spool`` and ``work`` are
+    folders (received chunks; results on their way), ``output`` a store's URL. ``token`` fences the output against other
+    runs. ``manifests`` False holds the manifests back until the end.
     """
 
     session: str

@@ -160,7 +160,9 @@ def _video(size: tuple[int, int], ladder: Ladder) -> Sequence[Rendition]:
     share = Fraction(width * height, lowest.short_side * lowest.short_side * 16 // 9)
     name = f"{short}p" if short != lowest.short_side else lowest.name
     bps = max(100_000, round_half_up(lowest.max_kbps * 1000 * min(share, Fraction(1))))
-    return [Rendition(name=name, kind="video", width=_even(Fraction(width)), height=_even(Fraction(height)), max_bps=bps)]
+    return [
+        Rendition(name=name, kind="video", width=_even(Fraction(width)), height=_even(Fraction(height)), max_bps=bps)
+    ]
 
 
 def choose(configured: str | None, wanted: str | None) -> Ladder:

@@ -168,12 +168,17 @@ class Publication:
 
     def _put_files(self, objects: Sequence[tuple[str, Path]]) -> None:
         self._written.extend(name for name, _ in objects)
-        for done in [self._pool.submit(lambda o=o: self.store.put(o[0], o[1].read_bytes())) for o in objects]:
+        for done in [self._pool.submit(self._put_file, name, path) for name, path in objects]:
             done.result()
+
+    def _put_file(self, name: str, path: Path) -> None:
+        self.store.put(name, path.read_bytes())
 
     def _put_manifests(self) -> None:
         now_unix_ms = time.time_ns() // 1_000_000
-        playlists = [(playlist_name(r.name), render_media(self.timeline, r.name)) for r in playlist_renditions(self.timeline)]
+        playlists = [
+            (playlist_name(r.name), render_media(self.timeline, r.name)) for r in playlist_renditions(self.timeline)
+        ]
         for done in [self._pool.submit(self._put, name, data) for name, data in playlists]:
             done.result()
         self._put(MASTER, render_master(self.timeline))

@@ -169,7 +169,7 @@ def _file_identity(url: str) -> str:
 
 def _remove_broadcast(store: Store) -> None:
     """Remove a broadcast by its ledger, and nothing else that may lie beside it."""
-    for name in store.list():
+    for name in store.names():
         if name.startswith("ledger/") or name.endswith((".m4s", "/init.mp4", ".m3u8", ".mpd")):
             store.delete(name)
     store.prune()

@@ -186,6 +186,13 @@ class Settings(BaseSettings):
             "`prefect` in `STREAMWAVE_STATE_DIR`",
         ),
     )
+    work_pool: str | None = setting(
+        "Prefect",
+        "Prefect work pool whose workers publish the live streams, through the deployment `live-stream/live` of "
+        "deployments/prefect.yaml. Without it the processing service runs them on its own machine.",
+        min_length=1,
+        kind="the name of a work pool",
+    )
 
     rtmp_host: str = setting("Live", "Address that RTMP listens on.", "0.0.0.0", pattern=r"^[\w.:-]+$", kind="a host")
     rtmp_port: Port = setting("Live", "Port that publishers (OBS) connect to.", 1936)
@@ -232,6 +239,9 @@ class Settings(BaseSettings):
         unit="s",
         ge=0,
         le=86400,
+    )
+    max_streams: int = setting(
+        "Live", "Broadcasts that are published at once; further ones wait in the spool.", 16, ge=1, le=1000
     )
     database_url: SecretStr = setting(
         "Live",

@@ -53,7 +53,9 @@ def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:
     except (OSError, RuntimeError):
         raise SourceError(f"there is no file {source}; check the path") from None
     if roots is not None and not any(real.is_relative_to(root.resolve()) for root in roots):
-        raise SourceError(f"{source} is outside of the folders that sources may come from; see STREAMWAVE_ALLOWED_FILE_ROOTS")
+        raise SourceError(
+            f"{source} is outside of the folders that sources may come from; see STREAMWAVE_ALLOWED_FILE_ROOTS"
+        )
     if real.is_dir():
         raise SourceError(f"{source} is a folder; name one video file in it")
     if not real.is_file():

@@ -92,7 +92,9 @@ def fits_grid(starts_ms: Sequence[int], rate: Fraction) -> bool:
     Each must lie within 0.4 of a frame of its grid point, and no grid point may be taken twice or left out.
     """
     limit = Fraction(2, 5) * 1000 / rate
-    return all(abs(ms - starts_ms[0] - Fraction(1000 * n) / rate) <= max(limit, Fraction(1)) for n, ms in enumerate(starts_ms))
+    return all(
+        abs(ms - starts_ms[0] - Fraction(1000 * n) / rate) <= max(limit, Fraction(1)) for n, ms in enumerate(starts_ms)
+    )
 
 
 def choose_rate(stated: Fraction | None, starts_ms: Sequence[int]) -> Fraction:

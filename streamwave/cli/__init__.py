@@ -41,7 +41,9 @@ app.add_typer(streams_app, name="streams")
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show Prefect's log and tracebacks.")] = False,
 ) -> None:
     if debug:
@@ -52,10 +54,12 @@ def _options(
 def transcode(
     source: Annotated[str, typer.Argument(help="A video file, or a URL (http, https, rtmp, srt) of one that ends.")],
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Folder, or address such as s3://bucket/prefix. Default: OUTPUT_DIR.")
+        str | None,
+        typer.Option("--output", "-o", help="Folder, or address such as s3://bucket/prefix. Default: OUTPUT_DIR."),
     ] = None,
     ladder: Annotated[
-        str | None, typer.Option(help="Renditions to make, for example 1080p,720p; or a ladder file. Default: all that fit.")
+        str | None,
+        typer.Option(help="Renditions to make, for example 1080p,720p; or a ladder file. Default: all that fit."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the output already holds.")] = False,
 ) -> None:
@@ -95,7 +99,9 @@ def doctor() -> None:
 @app.command()
 def demo(
     source: Annotated[str | None, typer.Option(help="A file to show; without it a clip is generated.")] = None,
-    duration: Annotated[int | None, typer.Option(min=1, help="Seconds to serve the result; without it until Ctrl-C.")] = None,
+    duration: Annotated[
+        int | None, typer.Option(min=1, help="Seconds to serve the result; without it until Ctrl-C.")
+    ] = None,
 ) -> None:
     """Transcode a clip, serve the result with a player page and print its address."""
     from streamwave.cli.demo import run_demo
@@ -119,7 +125,9 @@ def up() -> None:
 def run(
     source: Annotated[str, typer.Argument(help="What to publish: an rtmp, srt or http URL, or a file.")],
     stream: Annotated[str, typer.Option(help="The stream's public name: a-z, 0-9, - and _.")],
-    output: Annotated[str | None, typer.Option("--output", "-o", help="Root of the outputs. Default: OUTPUT_DIR.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Root of the outputs. Default: OUTPUT_DIR.")
+    ] = None,
 ) -> None:
     """Publish one live source without the services, until it ends or Ctrl-C.
 
@@ -174,5 +182,3 @@ def _is_usage(error: Exception) -> bool:
 
 def _plain(text: str) -> str:
     return text.replace("[", r"\[")
-
-

@@ -22,7 +22,8 @@ def make_clip(ffmpeg_path: str, path: Path, seconds: int = CLIP_S, *, grain: int
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.mp4")
-    text = "drawtext=text='frame %{n}   %{pts\\:hms}':x=60:y=60:fontsize=64:fontcolor=white:box=1:boxborderw=16:boxcolor=black"
+    style = "x=60:y=60:fontsize=64:fontcolor=white:box=1:boxborderw=16:boxcolor=black"
+    text = f"drawtext=text='frame %{{n}}   %{{pts\\:hms}}':{style}"
     argv = [
         ffmpeg_path, "-hide_banner", "-nostdin", "-loglevel", "error", "-y",
         "-f", "lavfi", "-i", f"testsrc2=size=1920x1080:rate=30:duration={seconds},noise=alls={grain}:allf=t,{text}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-
 import subprocess
 import threading
 import time
@@ -126,8 +125,6 @@ def _log_file(path: Path) -> logging.Logger:
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
     return logger
-
-
 
 
 def inherited(**extra: str) -> dict[str, str]:

@@ -96,7 +96,9 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
     names = ", ".join(r.name for r in renditions)
     console.print(f"written to [bold]{root}[/bold] in {time.monotonic() - started:.1f} s: {names}")
     console.print(f"  DASH  {root}/{MANIFEST}\n  HLS   {root}/{MASTER}")
-    console.print(f"watch it with [bold]ffplay {root}/{MASTER}[/bold], or serve the folder: [bold]python -m services.media[/bold]")
+    console.print(
+        f"watch it with [bold]ffplay {root}/{MASTER}[/bold], or serve the folder: [bold]python -m services.media[/bold]"
+    )
     return target
 
 

@@ -22,7 +22,11 @@ class EncoderSettings:
 
 
 def transcode_argv(
-    ffmpeg_path: str, chunk: Chunk, outputs: Mapping[str, Path], renditions: Mapping[str, Rendition], encoder: EncoderSettings
+    ffmpeg_path: str,
+    chunk: Chunk,
+    outputs: Mapping[str, Path],
+    renditions: Mapping[str, Rendition],
+    encoder: EncoderSettings,
 ) -> list[str]:
     """One FFmpeg process that decodes ``chunk`` once and writes every rendition named in ``outputs``.
 

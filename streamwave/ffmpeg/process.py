@@ -109,7 +109,9 @@ class Launcher:
                     self._running.discard(process)
             tail = _tail(stderr)
         if timed_out:
-            raise FFmpegError(f"{what}: FFmpeg took longer than {timeout_s:g} s and was killed", tuple(argv), None, tail)
+            raise FFmpegError(
+                f"{what}: FFmpeg took longer than {timeout_s:g} s and was killed", tuple(argv), None, tail
+            )
         if process.returncode != 0:
             raise FFmpegError(f"{what}: FFmpeg failed", tuple(argv), process.returncode, tail)
         return tail

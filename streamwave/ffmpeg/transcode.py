@@ -88,13 +88,13 @@ def wrap_audio(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> Pa
     """
     frames = read_adts(Path(chunk.audio_path).read_bytes()) if chunk.audio_path else []
     if len(frames) != chunk.audio_count:
-        raise MediaError(f"chunk {chunk.number} audio: {len(frames)} AAC frames are there, {chunk.audio_count} were due")
+        raise MediaError(
+            f"chunk {chunk.number} audio: {len(frames)} AAC frames are there, {chunk.audio_count} were due"
+        )
     pieces = [aac_init(rendition.sample_rate, rendition.channels, rendition.max_bps)]
     for time_ticks, duration in chunk.boundaries(rendition):
         first = time_ticks // AAC_FRAME - chunk.audio_first
-        pieces.append(
-            aac_fragment(sequence=1, time=time_ticks, frames=frames[first : first + duration // AAC_FRAME])
-        )
+        pieces.append(aac_fragment(sequence=1, time=time_ticks, frames=frames[first : first + duration // AAC_FRAME]))
     path = transcoder.result_path(chunk, rendition.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{threading.get_ident()}.part")

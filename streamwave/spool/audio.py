@@ -8,6 +8,7 @@ priming frame is dropped, so that no player needs an edit list to be in sync.
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -55,10 +56,10 @@ class AudioTrack:
         """AAC frames since the origin that are ready, taken ones included."""
         return self._taken + len(self._frames)
 
-    def push(self, packet: Packet) -> None:
+    def push(self, packet: Packet[Any]) -> None:
         """Decode one packet; a damaged one is counted and leaves a gap that is filled with silence."""
         try:
-            frames = packet.decode()
+            frames: list[Any] = packet.decode()
         except av.error.FFmpegError:
             self.errors += 1
             return
@@ -66,7 +67,7 @@ class AudioTrack:
             if isinstance(frame, AudioFrame):
                 self._add(frame)
 
-    def flush_decoder(self, context: CodecContext) -> None:
+    def flush_decoder(self, context: Any) -> None:
         """Take what the decoder still holds at the end of the source."""
         try:
             frames = context.decode(None)
@@ -82,7 +83,8 @@ class AudioTrack:
             self._change(shape)
         assert self._to_planar is not None
         samples: NDArray[np.float32] = np.concatenate(
-            [planar.to_ndarray() for planar in self._to_planar.resample(frame)] or [np.zeros((CHANNELS, 0), np.float32)],
+            [planar.to_ndarray() for planar in self._to_planar.resample(frame)]
+            or [np.zeros((CHANNELS, 0), np.float32)],
             axis=1,
         )
         if frame.pts is not None and frame.time_base is not None:
@@ -121,12 +123,12 @@ class AudioTrack:
             return
         frame = _frame(samples, self._rate, self._written - samples.shape[1])
         for out in self._to_rate.resample(frame):
-            self._queue(out.to_ndarray())
+            self._queue(out.to_ndarray().astype(np.float32, copy=False))
 
     def _drain_rate(self) -> None:
         if self._to_rate is not None and self._written:
             for out in self._to_rate.resample(None):
-                self._queue(out.to_ndarray())
+                self._queue(out.to_ndarray().astype(np.float32, copy=False))
         self._to_rate = None
 
     def _queue(self, samples: NDArray[np.float32]) -> None:
@@ -146,7 +148,7 @@ class AudioTrack:
         self._blocks += 1
         self._collect(self._encoder.encode(frame))
 
-    def _collect(self, packets: list[Packet]) -> None:
+    def _collect(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
             if self._priming:
                 self._priming = False

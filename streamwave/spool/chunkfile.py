@@ -42,7 +42,7 @@ class VideoChunk:
         self._stream = self._out.add_stream_from_template(template)
         self._last_dts: int | None = None
 
-    def write(self, packet: Packet, pts_ms: int, dts_ms: int, duration_ms: int) -> None:
+    def write(self, packet: Packet[Any], pts_ms: int, dts_ms: int, duration_ms: int) -> None:
         """Add one packet, with times in milliseconds since the session's origin."""
         # Rounding to milliseconds may give neighbours the same decoding time, which no muxer takes.
         if self._last_dts is not None and dts_ms <= self._last_dts:

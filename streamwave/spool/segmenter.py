@@ -65,7 +65,7 @@ class Segmenter:
         self.options = options
         self.stop = threading.Event()
         self._journal = JournalWriter(options.spool)
-        self._queue: queue.Queue[Packet | _Failed] = queue.Queue(QUEUE_PACKETS)
+        self._queue: queue.Queue[Packet[Any] | _Failed] = queue.Queue(QUEUE_PACKETS)
         self._video: Any = None
         self._audio_stream: Any = None
         self._audio: AudioTrack | None = None
@@ -77,7 +77,7 @@ class Segmenter:
         self._closing: tuple[VideoChunk, int, int] | None = None  # chunk, next_ms, size: waits for its audio
         self._number = 0
         self._audio_first = 0
-        self._early: list[Packet] = []  # audio from before the first keyframe
+        self._early: list[Packet[Any]] = []  # audio from before the first keyframe
         self.undecodable = 0
 
     def run(self) -> None:
@@ -120,7 +120,7 @@ class Segmenter:
             error = explain(self.options.source, failure)
         self._queue.put(_Failed(error))
 
-    def _packets(self) -> Iterator[Packet]:
+    def _packets(self) -> Iterator[Packet[Any]]:
         """Packets until the source ends, or has been drained after a request to stop."""
         stop_at: float | None = None
         while True:
@@ -142,11 +142,11 @@ class Segmenter:
                 return
             yield item
 
-    def _seconds(self, packet: Packet, stamp: int) -> Fraction:
+    def _seconds(self, packet: Packet[Any], stamp: int) -> Fraction:
         assert packet.time_base is not None
         return stamp * packet.time_base
 
-    def _take(self, packet: Packet) -> None:
+    def _take(self, packet: Packet[Any]) -> None:
         if packet.stream is self._video or (self._video is not None and packet.stream_index == self._video.index):
             self._take_video(packet)
         else:
@@ -154,7 +154,7 @@ class Segmenter:
         if self._closing is not None:
             self._complete()
 
-    def _take_video(self, packet: Packet) -> None:
+    def _take_video(self, packet: Packet[Any]) -> None:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
             self.undecodable += 1
@@ -191,7 +191,7 @@ class Segmenter:
                 self._audio.push(packet)
             self._early = []
 
-    def _take_audio(self, packet: Packet) -> None:
+    def _take_audio(self, packet: Packet[Any]) -> None:
         if self._origin is None and self._video is None:
             stamp = packet.pts if packet.pts is not None else (packet.dts or 0)
             # A negative start is the source encoder's priming, which the decoder drops.

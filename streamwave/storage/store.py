@@ -77,7 +77,7 @@ class Store(ABC):
         """Remove an object; no error if there is none."""
 
     @abstractmethod
-    def list(self) -> list[str]:
+    def names(self) -> list[str]:
         """All names below the root, sorted."""
 
     @abstractmethod
@@ -152,7 +152,7 @@ class LocalStore(Store):
         with self._explained():
             self._path(name).unlink(missing_ok=True)
 
-    def list(self) -> list[str]:
+    def names(self) -> list[str]:
         return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
 
     def list_matching(self, pattern: str) -> list[str]:
@@ -208,7 +208,7 @@ class FsspecStore(Store):
             except FileNotFoundError:
                 return
 
-    def list(self) -> list[str]:
+    def names(self) -> list[str]:
         with self._explained("read"):
             try:
                 found = self._fs.find(self._root)

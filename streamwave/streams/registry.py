@@ -1,0 +1,144 @@
+"""The streams: add, list, find by key, rotate the key, switch off and on, remove."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from streamwave.errors import UsageError
+from streamwave.model import Frozen
+from streamwave.source import is_stream_name
+from streamwave.streams.database import Database
+from streamwave.streams.keys import hash_key, new_key, same_hash
+from streamwave.streams.tables import StreamRow
+
+MAX_TITLE = 200
+
+
+class StreamExistsError(UsageError):
+    """A stream of that name is there already."""
+
+
+class UnknownStreamError(UsageError):
+    """There is no stream of that name."""
+
+
+class Stream(Frozen):
+    """A stream, without its key: that is known only to its publisher."""
+
+    name: str
+    title: str
+    enabled: bool
+    created_unix_ms: int
+
+
+class Registry:
+    """The streams of a database. Every method is one transaction and may be called from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, name: str, title: str = "") -> tuple[Stream, str]:
+        """A new stream and its key, which can't be had a second time.
+
+        Raises:
+            UsageError: the name or the title is not allowed.
+            StreamExistsError: the name is taken.
+        """
+        check_name(name)
+        key = new_key()
+        row = StreamRow(
+            name=name,
+            title=_checked_title(title),
+            key_hash=hash_key(key),
+            enabled=True,
+            created_unix_ms=time.time_ns() // 1_000_000,
+        )
+        try:
+            with self._database.begin() as session:
+                session.add(row)
+        except IntegrityError:
+            raise StreamExistsError(
+                f"there is a stream {name} already; choose another name, or rotate its key"
+            ) from None
+        return _stream(row), key
+
+    def all(self) -> list[Stream]:
+        """Every stream, by name."""
+        with self._database.begin() as session:
+            return [_stream(row) for row in session.scalars(select(StreamRow).order_by(StreamRow.name))]
+
+    def get(self, name: str) -> Stream:
+        """The stream ``name``.
+
+        Raises:
+            UnknownStreamError: there is none.
+        """
+        with self._database.begin() as session:
+            return _stream(_existing(session.get(StreamRow, name), name))
+
+    def find(self, key_hash: str) -> Stream | None:
+        """The stream whose key has this hash, switched off or not."""
+        with self._database.begin() as session:
+            row = session.scalar(select(StreamRow).where(StreamRow.key_hash == key_hash))
+        return _stream(row) if row is not None and same_hash(row.key_hash, key_hash) else None
+
+    def rotate_key(self, name: str) -> str:
+        """A new key for ``name``. The old one is void at once: who publishes with it is disconnected.
+
+        Raises:
+            UnknownStreamError: there is no such stream.
+        """
+        key = new_key()
+        with self._database.begin() as session:
+            _existing(session.get(StreamRow, name), name).key_hash = hash_key(key)
+        return key
+
+    def change(self, name: str, *, enabled: bool | None = None, title: str | None = None) -> Stream:
+        """Switch ``name`` on or off, or give it another title (for broadcasts to come).
+
+        Raises:
+            UnknownStreamError: there is no such stream.
+            UsageError: the title is not allowed.
+        """
+        with self._database.begin() as session:
+            row = _existing(session.get(StreamRow, name), name)
+            if enabled is not None:
+                row.enabled = enabled
+            if title is not None:
+                row.title = _checked_title(title)
+            return _stream(row)
+
+    def remove(self, name: str) -> None:
+        """Forget the stream and its key. What it broadcast stays.
+
+        Raises:
+            UnknownStreamError: there is no such stream.
+        """
+        with self._database.begin() as session:
+            session.delete(_existing(session.get(StreamRow, name), name))
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError unless ``name`` may name a stream."""
+    if not is_stream_name(name):
+        shown = repr(name[:70])
+        raise UsageError(f"{shown} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them, first no - or _")
+
+
+def _existing(row: StreamRow | None, name: str) -> StreamRow:
+    if row is None:
+        raise UnknownStreamError(f"there is no stream {name[:64]!r}; see the list of streams")
+    return row
+
+
+def _stream(row: StreamRow) -> Stream:
+    return Stream(name=row.name, title=row.title, enabled=row.enabled, created_unix_ms=row.created_unix_ms)
+
+
+def _checked_title(title: str) -> str:
+    if len(title) > MAX_TITLE or not title.isprintable():
+        raise UsageError(f"a title is one line of at most {MAX_TITLE} printable characters")
+    return title.strip()

@@ -1,0 +1,67 @@
+"""The tables. Times are integer milliseconds since 1970."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Index, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+#: Raised with every change of these tables; see ``database``.
+SCHEMA_VERSION = 1
+
+
+class Base(DeclarativeBase):
+    """All tables of ours."""
+
+
+class SchemaRow(Base):
+    """One row: the version of the tables."""
+
+    __tablename__ = "streamwave_schema"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    version: Mapped[int]
+
+
+class StreamRow(Base):
+    """A stream that somebody may publish to."""
+
+    __tablename__ = "streams"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    title: Mapped[str] = mapped_column(String(200), default="")
+    key_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    enabled: Mapped[bool] = mapped_column(default=True)
+    created_unix_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class PublishRow(Base):
+    """One publish. It outlives its stream's row, because whoever still sends has to be recognised when they leave.
+
+    ``instance`` tells the starts of the RTMP server apart: ``clientid`` begins at 1 again with each of them.
+    """
+
+    __tablename__ = "publishes"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    stream: Mapped[str] = mapped_column(String(64))
+    instance: Mapped[str] = mapped_column(String(64))
+    clientid: Mapped[str] = mapped_column(String(64))
+    key_hash: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64))
+    broadcast: Mapped[str] = mapped_column(String(64), default="")
+    session: Mapped[str] = mapped_column(String(16), default="")
+    started_unix_ms: Mapped[int] = mapped_column(BigInteger)
+    accepted: Mapped[bool] = mapped_column(default=False)
+    ended_unix_ms: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    end_reason: Mapped[str] = mapped_column(String(200), default="")
+
+
+# The database itself refuses a second publisher, also when two processes ask it at the same moment.
+Index(
+    "one_open_publish",
+    PublishRow.stream,
+    unique=True,
+    sqlite_where=PublishRow.ended_unix_ms.is_(None),
+    postgresql_where=PublishRow.ended_unix_ms.is_(None),
+)
+Index("publish_of_client", PublishRow.clientid, PublishRow.instance)
