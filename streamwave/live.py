@@ -220,6 +220,13 @@ class LiveBroadcast:
             status["published_ms"] = published_ms
             if publication(self.job).ledger.periods[-1].session == self.job.session:
                 status["lag_ms"] = max(0, self.received_ms - published_ms)
+            latencies = sorted(publication(self.job).latencies_ms)
+            if latencies:
+                status["latency_ms"] = {
+                    "median": latencies[len(latencies) // 2],
+                    "p95": latencies[min(len(latencies) - 1, len(latencies) * 95 // 100)],
+                    "last": publication(self.job).latencies_ms[-1],
+                }
             status["bitrates"] = {
                 name: track.segments[-1].size * 8 * track.timescale // track.segments[-1].duration
                 for name, track in period.tracks.items()

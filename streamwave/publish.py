@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -40,6 +41,8 @@ class Publication:
         self._written: list[str] = []
         self._discarded = False
         self._unsaved = False
+        #: Of the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
+        self.latencies_ms: deque[int] = deque(maxlen=300)
 
     @property
     def timeline(self) -> Timeline:
@@ -92,6 +95,8 @@ class Publication:
                 # Either new, or left over from a try that broke off in between.
                 if self._manifests:
                     self._put_manifests()
+                if chunk.closed_unix_ms:
+                    self.latencies_ms.append(time.time_ns() // 1_000_000 - chunk.closed_unix_ms)
                 self.ledger.save()
                 self._unsaved = False
 

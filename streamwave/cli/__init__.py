@@ -98,15 +98,18 @@ def doctor() -> None:
 
 @app.command()
 def demo(
-    source: Annotated[str | None, typer.Option(help="A file to show; without it a clip is generated.")] = None,
-    duration: Annotated[
-        int | None, typer.Option(min=1, help="Seconds to serve the result; without it until Ctrl-C.")
-    ] = None,
+    source: Annotated[str | None, typer.Option(help="A file to publish; without it a clip is generated.")] = None,
+    duration: Annotated[int | None, typer.Option(min=1, help="Seconds to publish; without it until Ctrl-C.")] = None,
 ) -> None:
-    """Transcode a clip, serve the result with a player page and print its address."""
+    """Run everything, publish a clip as OBS would, and print where it plays.
+
+    With --duration the publish ends by itself, and a table shows whether every frame arrived. Exit code 1 if not.
+    """
     from streamwave.cli.demo import run_demo
 
-    run_demo(source, duration, out)
+    code = run_demo(source, duration, out)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -1,18 +1,37 @@
-"""``streamwave demo``: a clip through the whole pipeline, and a page that plays it."""
+"""``streamwave demo``: everything up, a synthetic OBS that publishes, a page that plays it, and the figures at the end."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from urllib.error import URLError
 
 from rich.console import Console
+from rich.table import Table
 
-from streamwave.cli.transcode import run_transcode
+from streamwave.cli.up import everything
+from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import locate
-from streamwave.ffmpeg.process import launcher
+from streamwave.ffmpeg.process import kill, launcher, spawn, wait_until
+from streamwave.layout import MANIFEST
 from streamwave.settings import Settings
+from streamwave.spool.broadcast import BroadcastSpool, broadcasts
+from streamwave.streams.database import Database
+from streamwave.streams.registry import Registry
+from streamwave.verify import RenditionReport, read_broadcast
 
-CLIP_S = 12
+STREAM = "demo"
+CLIP_S = 30
+#: The demo's publisher does not come back, so there is no need to wait for it for long.
+RECONNECT_WINDOW_S = 2
+#: AAC frames by which the audio may differ from what was published: where the publisher's first and last ones fall.
+AUDIO_SLACK = 2
 
 
 def make_clip(ffmpeg_path: str, path: Path, seconds: int = CLIP_S, *, grain: int = 0) -> None:
@@ -39,26 +58,175 @@ def make_clip(ffmpeg_path: str, path: Path, seconds: int = CLIP_S, *, grain: int
         part.unlink(missing_ok=True)
 
 
-def run_demo(source: str | None, duration_s: int | None, console: Console) -> None:
-    """Transcode ``source`` (or a generated clip), serve the result for ``duration_s`` and say where it plays."""
-    from services.media import MediaServer
+class Publisher:
+    """FFmpeg in the place of OBS: sends a clip in real time, over and over, without encoding it again."""
 
+    def __init__(self, ffmpeg_path: str, clip: Path, url: str, seconds: int | None) -> None:
+        argv = [
+            ffmpeg_path,
+            "-hide_banner",
+            "-nostdin",
+            "-loglevel",
+            "error",
+            "-re",
+            "-stream_loop",
+            "-1",
+            "-i",
+            str(clip),
+        ]
+        argv += ["-t", str(seconds)] if seconds is not None else []
+        argv += ["-c", "copy", "-f", "flv", "-progress", "pipe:1", url]
+        self.started_unix_ms = time.time_ns() // 1_000_000
+        self.process = spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def frames(self) -> int:
+        """Pictures that were sent, once it has ended.
+
+        Raises:
+            StreamWaveError: it failed.
+        """
+        assert self.process.stdout is not None
+        report = self.process.stdout.read().decode()
+        counts = [line.removeprefix("frame=") for line in report.splitlines() if line.startswith("frame=")]
+        if self.process.wait(10) != 0 or not counts:
+            raise StreamWaveError(
+                "the demo's publisher was not accepted or was cut off; see the logs of ingest and media"
+            )
+        return int(counts[-1])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a demo run measured. Times in milliseconds."""
+
+    published_frames: int
+    renditions: dict[str, RenditionReport]
+    playable_ms: int | None
+    latency_ms: dict[str, int]
+
+    def faults(self) -> list[str]:
+        """What is not exact, in words; empty if all is."""
+        found = [f"{r.name}: {fault}" for r in self.renditions.values() for fault in r.faults]
+        for report in self.renditions.values():
+            if report.kind == "video" and report.samples != self.published_frames:
+                found.append(f"{report.name}: {report.samples} frames instead of {self.published_frames}")
+        video = max((r.seconds for r in self.renditions.values() if r.kind == "video"), default=Fraction(0))
+        for report in self.renditions.values():
+            if report.kind == "audio" and abs(report.seconds - video) > Fraction(AUDIO_SLACK * 1024, 48000):
+                found.append(f"{report.name}: {float(report.seconds):.3f} s beside {float(video):.3f} s of video")
+        if not self.renditions:
+            found.append("the recording is empty")
+        return found
+
+
+def run_demo(source: str | None, duration_s: int | None, console: Console) -> int:
+    """Publish ``source`` (or a generated clip) for ``duration_s`` and show it; the exit code."""
+    os.environ.setdefault("STREAMWAVE_STATE_DIR", str(Settings.load().state_dir / "demo"))
+    os.environ.setdefault("OUTPUT_DIR", str(Settings.load().state_dir / "out"))
+    os.environ.setdefault("PREFECT_HOME", str(Settings.load().state_dir.parent / "prefect"))
+    os.environ.setdefault("STREAMWAVE_RECONNECT_WINDOW_S", str(RECONNECT_WINDOW_S))
     settings = Settings.load()
-    if source is None:
-        clip = settings.state_dir / "demo" / "clip.mp4"
-        if not clip.exists():
-            console.print(f"generating a clip of {CLIP_S} s")
-            make_clip(locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None).path, clip)
-        source = str(clip)
-    output = settings.state_dir / "demo" / "out"
-    run_transcode(source, str(output / "demo"), None, True, console)
-    web = Path(__file__).parents[2] / "web"
-    with MediaServer(root=output, web=web, port=settings.media_port, runtime_dir=settings.state_dir / "nginx"):
-        address = f"http://127.0.0.1:{settings.media_port}/?src=/media/demo/manifest.mpd"
-        console.print(f"\n[bold green]watch it at {address}[/bold green]")
-        if duration_s is None:
-            console.print("Ctrl-C ends the demo")
-        end = None if duration_s is None else time.monotonic() + duration_s
-        while end is None or time.monotonic() < end:
-            time.sleep(0.2)
-    console.print("the demo has ended")
+    ffmpeg_path = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None).path
+    clip = Path(source) if source else settings.state_dir / "clip.mp4"
+    if source is None and not clip.exists():
+        console.print(f"generating a clip of {CLIP_S} s (once)")
+        make_clip(ffmpeg_path, clip)
+    console.print("starting RTMP server, ingest, processing, Prefect and media server …")
+    with everything(settings, lambda name, line: None) as supervisor:
+        key = _demo_key(settings)
+        address = f"rtmp://127.0.0.1:{settings.rtmp_port}/live/{key}"
+        publisher = Publisher(ffmpeg_path, clip, address, duration_s)
+        try:
+            spool = _wait_broadcast(settings, publisher)
+            base = f"http://127.0.0.1:{settings.media_port}"
+            path = f"{STREAM}/{spool.broadcast}/{MANIFEST}"
+            playable_ms = _wait_playable(f"{base}/media/{path}", publisher)
+            console.print(f"\n[bold green]watch it at {base}/?src=/media/{path}[/bold green]")
+            console.print(f"all broadcasts: {base}/   Prefect: http://127.0.0.1:4200/")
+            if duration_s is None:
+                console.print("Ctrl-C ends the demo")
+            latency: dict[str, int] = {}
+            while publisher.process.poll() is None:
+                supervisor.tick()
+                latency = _latency(spool) or latency
+                time.sleep(0.2)
+            frames = publisher.frames()
+        finally:
+            kill(publisher.process, grace_s=2)
+        console.print("the publisher has ended; waiting for the recording …")
+        if not wait_until(lambda: spool.finished, 60):
+            raise StreamWaveError(f"the recording was not finished within 60 s; see {settings.state_dir / 'logs'}")
+        manifest = _get(f"{base}/media/{path}")
+        root = f"{base}/media/{STREAM}/{spool.broadcast}"
+        renditions = read_broadcast(manifest or b"", lambda name: _get(f"{root}/{name}"))
+        outcome = Outcome(frames, renditions, playable_ms, _latency(spool) or latency)
+    return report(outcome, console)
+
+
+def report(outcome: Outcome, console: Console) -> int:
+    """Print the table of measures; 1 if one of the exact ones fails."""
+    table = Table(title="what came out", title_justify="left")
+    for column in ("measure", "found", "due"):
+        table.add_column(column)
+    for name, found in outcome.renditions.items():
+        if found.kind == "video":
+            table.add_row(f"frames in {name}", str(found.samples), str(outcome.published_frames))
+        else:
+            seconds = f"{outcome.published_frames} frames of video"
+            table.add_row(f"length of {name}", f"{float(found.seconds):.3f} s", f"that of {seconds}")
+    table.add_row("publish started to manifest playable", f"{(outcome.playable_ms or 0) / 1000:.1f} s", "at most 6 s")
+    if outcome.latency_ms:
+        table.add_row(
+            "last frame of a chunk to manifest, median", f"{outcome.latency_ms['median'] / 1000:.2f} s", "1.7 s"
+        )
+        table.add_row("the same, 95th percentile", f"{outcome.latency_ms['p95'] / 1000:.2f} s", "2.5 s")
+    console.print(table)
+    faults = outcome.faults()
+    for fault in faults:
+        console.print(f"[red]not exact:[/red] {fault}")
+    if not faults:
+        console.print("[green]every frame that was published is in every rendition[/green]")
+    return 1 if faults else 0
+
+
+def _demo_key(settings: Settings) -> str:
+    """A key for the demo's stream; a new one each time, because keys are stored hashed."""
+    database = Database.open(settings)
+    try:
+        registry = Registry(database)
+        if any(stream.name == STREAM for stream in registry.all()):
+            return registry.rotate_key(STREAM)
+        return registry.add(STREAM, "StreamWave demo")[1]
+    finally:
+        database.close()
+
+
+def _wait_broadcast(settings: Settings, publisher: Publisher) -> BroadcastSpool:
+    def newest() -> BroadcastSpool | None:
+        found = broadcasts(settings.spool_dir, STREAM)
+        return found[-1] if found and found[-1].info().created_unix_ms >= publisher.started_unix_ms else None
+
+    if not wait_until(lambda: newest() is not None or publisher.process.poll() is not None, 20) or newest() is None:
+        publisher.frames()
+        raise StreamWaveError("the publish did not arrive; see the logs of ingest and media")
+    found = newest()
+    assert found is not None
+    return found
+
+
+def _wait_playable(url: str, publisher: Publisher) -> int | None:
+    if wait_until(lambda: _get(url) is not None, 30):
+        return time.time_ns() // 1_000_000 - publisher.started_unix_ms
+    return None
+
+
+def _latency(spool: BroadcastSpool) -> dict[str, int]:
+    found = spool.status().get("latency_ms")
+    return {str(k): int(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def _get(url: str) -> bytes | None:
+    with suppress(URLError, OSError), urllib.request.urlopen(url, timeout=5) as response:
+        data: bytes = response.read()
+        return data
+    return None

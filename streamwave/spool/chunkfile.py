@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class VideoChunk:
         self.starts_ms: list[int] = []
         self.end_ms = start_ms
         self.refused = 0
+        self.last_arrival_unix_ms = 0
         # Shifting negative decoding times would shift the presentation times too, and those are the exact ones.
         self._out = av.open(str(self.path), "w", format="matroska", options={"avoid_negative_ts": "disabled"})
         self._stream = self._out.add_stream_from_template(template)
@@ -55,6 +57,7 @@ class VideoChunk:
         except av.error.FFmpegError:
             self.refused += 1
             return
+        self.last_arrival_unix_ms = time.time_ns() // 1_000_000
         self._last_dts = packet.dts if packet.dts is not None else dts_ms
         self.starts_ms.append(pts_ms)
         self.end_ms = max(self.end_ms, pts_ms + max(duration_ms, 1))

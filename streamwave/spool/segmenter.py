@@ -251,7 +251,16 @@ class Segmenter:
         if not self._opened:
             self._open(chunk)
         number, self._number = self._number, chunk.number
-        self._append(chunk.path.name, chunk.start_ms, next_ms, len(chunk.starts_ms), name, count, size)
+        self._append(
+            chunk.path.name,
+            chunk.start_ms,
+            next_ms,
+            len(chunk.starts_ms),
+            name,
+            count,
+            size,
+            chunk.last_arrival_unix_ms,
+        )
         self._number = number
 
     def _open(self, chunk: VideoChunk | None) -> None:
@@ -273,7 +282,15 @@ class Segmenter:
         self._rate = rate
 
     def _append(
-        self, video: str | None, start_ms: int, next_ms: int, pictures: int, audio: str | None, count: int, size: int
+        self,
+        video: str | None,
+        start_ms: int,
+        next_ms: int,
+        pictures: int,
+        audio: str | None,
+        count: int,
+        size: int,
+        arrived_unix_ms: int | None = None,
     ) -> None:
         if not self._opened:
             self._open(None)
@@ -289,7 +306,7 @@ class Segmenter:
                     audio_first=self._audio_first,
                     audio_count=count,
                     size_bytes=size,
-                    closed_unix_ms=time.time_ns() // 1_000_000,
+                    closed_unix_ms=arrived_unix_ms or time.time_ns() // 1_000_000,
                 )
             )
         )
