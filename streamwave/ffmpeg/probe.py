@@ -22,8 +22,9 @@ def open_source(url: str, *, open_timeout_s: int = 15, read_timeout_s: int = 30,
     """
     options = {"protocol_whitelist": protocol_whitelist(url)}
     if live:
-        # A live source must not be read far ahead only to guess at its properties: that is latency for its whole life.
-        options |= {"fflags": "nobuffer", "analyzeduration": "3000000", "probesize": "2000000"}
+        # What is analysed is not lost (that would be "fflags nobuffer"), but it is held back: the codecs are known at
+        # once, the frame rate is taken from the first chunk, so there is nothing to wait for.
+        options |= {"analyzeduration": "1000000", "fpsprobesize": "2"}
     try:
         container = av.open(url, options=options, timeout=(open_timeout_s, read_timeout_s), metadata_errors="replace")
     except av.error.FFmpegError as error:
