@@ -14,6 +14,9 @@ from streamwave.model import AudioInfo, SourceInfo, VideoInfo
 from streamwave.source import protocol_whitelist, redact
 
 
+_TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
+
+
 def open_source(url: str, *, open_timeout_s: int = 15, read_timeout_s: int = 30, live: bool = False) -> InputContainer:
     """Open the already resolved ``url`` for demultiplexing.
 
@@ -60,7 +63,7 @@ def describe(container: InputContainer, url: str) -> SourceInfo:
     Raises:
         SourceError: it has neither video nor audio, or tracks that no decoder here knows.
     """
-    video = next((s for s in container.streams.video if not _is_cover(s)), None)
+    video = next((s for s in container.streams.video if not _is_cover(s) and not _is_text(s)), None)
     audio = container.streams.audio[0] if container.streams.audio else None
     if video is None and audio is None:
         raise SourceError(f"{shown(url)} holds neither video nor audio; name another source")
@@ -81,6 +84,11 @@ def probe(url: str) -> SourceInfo:
     """
     with open_source(url) as container:
         return describe(container, url)
+
+
+def _is_text(stream: Any) -> bool:
+    # libavformat takes any .txt for art in text mode, which it plays like a terminal.
+    return stream.codec_context is not None and stream.codec_context.name in _TEXT_ART
 
 
 def _is_cover(stream: Any) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,11 +11,10 @@ import numpy as np
 import pytest
 
 from streamwave.ffmpeg.locate import locate
-from streamwave.ffmpeg.process import kill, spawn
 from streamwave.mp4 import read_fragment, read_init, split_file, starts_with_idr
 from streamwave.mp4.boxes import iter_boxes, need
 from streamwave.timing import AAC_FRAME, Grid
-from tests.support.cli import LADDER, ROOT, Cli, copy_database
+from tests.support.cli import LADDER, Cli, copy_database
 from tests.support.media import FLASH_FRAMES, QUIET, Clip, make_clip
 from tests.support.player import (
     MPD_NS,
@@ -71,7 +68,7 @@ def stream(request, tmp_path_factory, prefect_api, prefect_home) -> Stream:
     if server == "own":
         copy_database(prefect_home, cli.state / "prefect")
     done = cli.run("transcode", "clip.mp4", "--output", "out")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err[-3000:]) == (0, "")
     assert cli.leftovers() == []
     return Stream(clip, folder / "out", done.out, representations(folder / "out"))
 
@@ -122,7 +119,7 @@ def test_sound_has_no_hole_and_no_click_at_the_seams(stream: Stream) -> None:
 
 def test_sound_and_picture_are_in_sync_from_start_to_end(stream: Stream) -> None:
     beeps = stream.sound().beeps()
-    due = [n / stream.clip.rate for n in range(0, stream.clip.frames, stream.clip.flash_every)]
+    due = stream.clip.flashes()
     for video in stream.videos:
         pictures = decode_pictures(video.data, stream.grid.timescale)
         assert sum(p.flashes for p in pictures) == FLASH_FRAMES * len(due)
@@ -198,10 +195,18 @@ def test_manifest_says_what_is_there(stream: Stream) -> None:
         assert video.attributes["codecs"] == f"avc1.{stored.hex().upper()}"
         assert stored[0] == 100, "the profile is not High"
     assert stream.renditions["audio"].attributes["codecs"] == "mp4a.40.2"
+    buffer_s = Fraction(mpd.attrib["minBufferTime"].removeprefix("PT").removesuffix("S"))
     for rendition in stream.renditions.values():
-        # @bandwidth with @minBufferTime is a promise (ISO/IEC 23009-1, 5.3.5.2); a segment's own rate keeps it always.
-        rates = [Fraction(len(s.data) * 8 * rendition.timescale, s.duration) for s in rendition.segments]
-        assert max(rates) <= int(rendition.attributes["bandwidth"]) < max(rates) + 1
+        # The promise of @bandwidth (ISO/IEC 23009-1, 5.3.5.2): whoever receives at this rate and begins to play at any
+        # segment, minBufferTime later, has every segment whole when it is due.
+        needed = Fraction(0)
+        for first, begin in enumerate(rendition.segments):
+            bits = 0
+            for segment in rendition.segments[first:]:
+                bits += len(segment.data) * 8
+                until = buffer_s + Fraction(segment.time - begin.time, rendition.timescale)
+                needed = max(needed, bits / until)
+        assert needed <= int(rendition.attributes["bandwidth"]) < needed + 2, rendition.name
     for video in stream.videos:
         bits = sum(len(s.data) for s in video.segments) * 8
         assert bits / seconds <= int(VIDEO[video.name]["max_kbps"]) * 1000  # type: ignore[call-overload]
@@ -214,14 +219,17 @@ def test_hls_names_the_same_segments(stream: Stream) -> None:
     variants = dict(zip(playlist_addresses(master), map(attributes, tags["EXT-X-STREAM-INF"]), strict=True))
     (sound,) = map(attributes, tags["EXT-X-MEDIA"])
     assert set(variants) == {f"{video.name}.m3u8" for video in stream.videos} and sound["URI"] == "audio.m3u8"
+    target_s = int(playlist_tags((stream.root / "large.m3u8").read_text())["EXT-X-TARGETDURATION"][0])
     for video in stream.videos:
         variant = variants[f"{video.name}.m3u8"]
         assert variant["CODECS"].split(",") == [video.attributes["codecs"], "mp4a.40.2"]
         assert variant["RESOLUTION"] == f"{video.attributes['width']}x{video.attributes['height']}"
         assert variant["FRAME-RATE"] == f"{float(stream.clip.rate):.3f}"
         both = [stream.renditions["audio"], video]
-        peak = sum(max(Fraction(len(s.data) * 8 * r.timescale, s.duration) for s in r.segments) for r in both)
-        assert int(variant["AVERAGE-BANDWIDTH"]) <= int(variant["BANDWIDTH"]) and peak <= int(variant["BANDWIDTH"])
+        peak = sum(peak_rate(r, target_s) for r in both)
+        assert peak <= int(variant["BANDWIDTH"]) < peak + 3
+        mean = sum(Fraction(len(r.data) - len(r.init)) * 8 * r.timescale / r.segments[-1].time_end for r in both)
+        assert mean <= int(variant["AVERAGE-BANDWIDTH"]) < mean + 3
     for rendition in stream.renditions.values():
         text = (stream.root / f"{rendition.name}.m3u8").read_text()
         media = playlist_tags(text)
@@ -232,6 +240,18 @@ def test_hls_names_the_same_segments(stream: Stream) -> None:
             exact = Fraction(segment.duration, rendition.timescale)
             assert abs(Fraction(value.split(",")[0]) - exact) < Fraction(1, 10000)
             assert exact <= int(media["EXT-X-TARGETDURATION"][0]) + Fraction(1, 2)
+
+
+def peak_rate(rendition: Representation, target_s: int) -> Fraction:
+    """Peak segment bit rate (RFC 8216, 4.1): the highest of any run that lasts 0.5 to 1.5 target durations."""
+    rates = []
+    for first in range(len(rendition.segments)):
+        for last in range(first, len(rendition.segments)):
+            run = rendition.segments[first : last + 1]
+            seconds = Fraction(run[-1].time_end - run[0].time, rendition.timescale)
+            if Fraction(target_s, 2) <= seconds <= Fraction(3 * target_s, 2):
+                rates.append(sum(len(s.data) for s in run) * 8 / seconds)
+    return max(rates)
 
 
 def test_nothing_lies_about_that_no_manifest_names(stream: Stream) -> None:
@@ -249,10 +269,8 @@ def test_segments_are_cmaf(stream: Stream) -> None:
 
 
 def test_a_second_run_makes_the_same_bytes(cli: Cli, stream: Stream) -> None:
-    if stream.clip.rate != 25:  # once is enough, and this run has another Prefect server than the first one had
-        stream = stream
     done = cli.run("transcode", str(stream.clip.path), "--output", "again")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err[-3000:]) == (0, "")
     assert media_files(cli.folder / "again") == media_files(stream.root)
 
 

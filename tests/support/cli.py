@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -43,11 +44,15 @@ class Done:
 
 @dataclass
 class Cli:
-    """Runs ``streamwave`` below ``folder``. ``extra`` is added to the environment of every command."""
+    """Runs ``streamwave`` in ``folder``. ``extra`` is added to the environment of every command.
+
+    Every process that a command starts bears ``mark`` in its environment.
+    """
 
     folder: Path
     extra: dict[str, str] = field(default_factory=dict)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
         for path in (self.state, self.temporary):
@@ -73,17 +78,17 @@ class Cli:
             "STREAMWAVE_STATE_DIR": str(self.state),
             "STREAMWAVE_LADDER": json.dumps(LADDER),
             "TMPDIR": str(self.temporary),
-            MARK: self.mark,
             **self.extra,
         }
 
     @contextmanager
     def start(self, *arguments: str, program: str = "streamwave", cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
         """Start a command in a process group of its own, as a shell does; it is killed with all its kin at the end."""
+        mark = f"{self.mark}.{next(self._numbers)}"
         process = subprocess.Popen(
             [str(PROGRAMS / program), *arguments],
             cwd=cwd or self.folder,
-            env=self.environment,
+            env={**self.environment, MARK: mark},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -95,7 +100,7 @@ class Cli:
         try:
             yield process
         finally:
-            for pid in {process.pid, *marked(self.mark)}:
+            for pid in {process.pid, *marked(mark)}:
                 _kill(pid)
             process.communicate(timeout=20)
 

@@ -1,8 +1,8 @@
 """Clips whose every picture says which one it is, with a flash and a beep at the same moments, made by FFmpeg.
 
 The upper third of a picture is sixteen blocks, black or white: its number in binary, lowest bit on the left. The middle
-third is white in the first two pictures of every second, while the sound is a loud tone; a quiet one never stops. The
-lower third moves, so that there is something to encode.
+third is white in two pictures of every second, while the sound is a loud tone; a quiet one never stops. The lower third
+moves, so that there is something to encode.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from streamwave.ffmpeg.locate import locate
 BITS = 16
 #: Loudness of the two tones, of 1.
 QUIET, LOUD = 0.05, 0.5
-#: Pictures that a flash lasts.
-FLASH_FRAMES = 2
+#: The first picture of the first flash, and how many pictures each lasts. Not the very first picture: the AAC decoder of
+#: any player fades in over the first frame of a stream, in which no beep can be placed.
+FLASH_FIRST, FLASH_FRAMES = 1, 2
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Clip:
     def flash_every(self) -> int:
         """Pictures from one flash to the next: the whole number nearest to a second."""
         return round(self.rate)
+
+    def flashes(self) -> list[Fraction]:
+        """When each flash, and each beep, begins, in seconds."""
+        return [n / self.rate for n in range(FLASH_FIRST, self.frames, self.flash_every)]
 
     @property
     def chunks(self) -> int:
@@ -73,14 +78,16 @@ def make_clip(
     samples = round(frames / rate * sample_rate)
     inputs: list[str] = []
     if video:
+        last = FLASH_FIRST + FLASH_FRAMES - 1
         bits = f"if(mod(floor(N/pow(2,floor(X*{BITS}/W))),2),235,16)"
-        flash = f"if(lt(mod(N,{every}),{FLASH_FRAMES}),235,16)"
+        flash = f"if(between(mod(N,{every}),{FLASH_FIRST},{last}),235,16)"
         luma = f"if(lt(Y,H/3),{bits},if(lt(Y,2*H/3),{flash},20+mod(2*X+7*N+3*Y,200)))"
         picture = f"color=black:s=320x180:r={rate},format=yuv420p,geq=lum='{luma}':cb=128:cr=128,trim=end_frame={frames}"
         inputs += ["-f", "lavfi", "-i", picture]
     if audio:
-        period, length = float(every / rate), float(FLASH_FRAMES / rate)
-        beep = f"{LOUD}*sin(2*PI*1000*mod(t\\,{period}))*lt(mod(t\\,{period})\\,{length})"
+        period, first, length = (float(n / rate) for n in (every, FLASH_FIRST, FLASH_FRAMES))
+        place = f"(mod(t\\,{period})-{first})"
+        beep = f"{LOUD}*sin(2*PI*1000*{place})*gte({place}\\,0)*lt({place}\\,{length})"
         tones = "|".join(f"{QUIET}*sin(2*PI*{220 + 110 * channel}*t)+{beep}" for channel in range(channels))
         inputs += ["-f", "lavfi", "-i", f"aevalsrc='{tones}':s={sample_rate},atrim=end_sample={samples}"]
     ffmpeg(

@@ -27,6 +27,11 @@ class Segment:
     duration: int
     data: bytes
 
+    @property
+    def time_end(self) -> int:
+        """Where the next segment begins, in ticks."""
+        return self.time + self.duration
+
 
 @dataclass(frozen=True)
 class Representation:

@@ -25,14 +25,15 @@ def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 60) -> T:
 
 
 def marked(mark: str) -> dict[int, list[str]]:
-    """Living processes whose environment has the mark: their command lines by pid. Zombies do not count."""
-    wanted = f"{MARK}={mark}".encode()
+    """Living processes whose environment has the mark (or ``mark.N``): command lines by pid. Zombies do not count."""
+    wanted = (f"{MARK}={mark}\0".encode(), f"{MARK}={mark}.".encode())
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         try:
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+            environment = (folder / "environ").read_bytes()
+            if any(one in environment for one in wanted):
                 found[int(folder.name)] = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")[:-1]
         except OSError:  # it has ended meanwhile, or is another user's
             continue

@@ -1,0 +1,82 @@
+"""``python -m services.ingest``: serve until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+
+import uvicorn
+
+from services.ingest.app import create_app
+from services.ingest.log import events, set_up
+from streamwave.errors import SettingsError, StreamWaveError
+from streamwave.settings import Settings
+from streamwave.streams.database import Database
+from streamwave.streams.hooks import hook_token, ingest_url
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        SettingsError: the port is taken or the address is not ours.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise SettingsError(
+            f"cannot listen on {host} port {port} ({error.strerror}); end the program that has it, or choose others in "
+            "STREAMWAVE_INGEST_HOST and STREAMWAVE_INGEST_PORT"
+        ) from None
+    return listening
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM; publishes go on without us.
+
+    Raises:
+        StreamWaveError: it cannot start; the message says why.
+    """
+    set_up(settings.log_level)
+    # What can be wrong with the settings is said before anything starts.
+    Database.open(settings).close()
+    hook_token(settings)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        lifespan="on",
+    )
+    # uvicorn raises the signal that ended it once more when it is done: that must not end us in disorder.
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with listen(settings.ingest_host, settings.ingest_port) as listening:
+            events.info("listening", url=ingest_url(settings), spool=settings.spool_dir)
+            uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    events.info("ended")
+
+
+def main() -> int:
+    """Exit status 0, or the error's with one line that explains it."""
+    try:
+        serve(Settings.load())
+    except StreamWaveError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""The streams over HTTP, for the bearer of the admin token. Keys are in the answers to POST only, and only once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from streamwave.streams.registry import Registry, Stream
+
+
+def _allowed(request: Request) -> Registry:
+    request.app.state.guard.admin(request)
+    registry: Registry = request.app.state.registry
+    return registry
+
+
+#: FastAPI runs these functions in threads, so they may wait for the database.
+router = APIRouter(prefix="/streams")
+Allowed = Depends(_allowed)
+
+
+class NewStream(BaseModel):
+    """A stream to add."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    title: str = ""
+
+
+class Change(BaseModel):
+    """What to change of a stream; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    enabled: bool | None = None
+    title: str | None = None
+
+
+@router.post("", status_code=201)
+def add(new: NewStream, response: Response, registry: Registry = Allowed) -> dict[str, Any]:
+    """Add a stream; the answer holds its key."""
+    stream, key = registry.add(new.name, new.title)
+    response.headers["Cache-Control"] = "no-store"
+    return {**stream.model_dump(), "key": key}
+
+
+@router.get("")
+def list_all(registry: Registry = Allowed) -> list[Stream]:
+    """Every stream, by name."""
+    return registry.all()
+
+
+@router.get("/{name}")
+def show(name: str, registry: Registry = Allowed) -> Stream:
+    """One stream."""
+    return registry.get(name)
+
+
+@router.patch("/{name}")
+def change(name: str, wanted: Change, registry: Registry = Allowed) -> Stream:
+    """Switch a stream on or off, or change its title."""
+    return registry.change(name, enabled=wanted.enabled, title=wanted.title)
+
+
+@router.post("/{name}/rotate-key")
+def rotate_key(name: str, response: Response, registry: Registry = Allowed) -> dict[str, str]:
+    """A new key; whoever publishes with the old one is disconnected within seconds."""
+    response.headers["Cache-Control"] = "no-store"
+    return {"name": name, "key": registry.rotate_key(name)}
+
+
+@router.delete("/{name}", status_code=204)
+def remove(name: str, registry: Registry = Allowed) -> None:
+    """Remove a stream and its key; recordings stay."""
+    registry.remove(name)

@@ -1,0 +1,51 @@
+"""The application: its parts, put together for the time that it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from services.ingest import admin, hooks, refusal, status
+from services.ingest.body import Limits
+from services.ingest.guard import Guard
+from services.ingest.kick import Processing
+from services.ingest.sessions import Sessions
+from streamwave import __version__
+from streamwave.settings import Settings
+from streamwave.streams.database import Database
+from streamwave.streams.hooks import hook_token
+from streamwave.streams.publishes import Publishes
+from streamwave.streams.registry import Registry
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ingest service with these settings."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = await asyncio.to_thread(Database.open, settings)
+        try:
+            registry = Registry(database)
+            app.state.settings, app.state.registry = settings, registry
+            app.state.guard = Guard(settings, hook_token(settings))
+            processing = app.state.processing = Processing(settings)
+            sessions = app.state.sessions = Sessions(settings, registry, Publishes(database), processing)
+            try:
+                await sessions.recover()
+                yield
+            finally:
+                await sessions.close()
+                await processing.close()
+        finally:
+            database.close()
+
+    # No pages for trying it out: they load scripts from elsewhere.
+    app = FastAPI(title="StreamWave ingest", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(Limits)
+    refusal.install(app)
+    for part in (hooks, status, admin):
+        app.include_router(part.router)
+    return app

@@ -1,0 +1,77 @@
+"""The hooks of the RTMP server: forms as nginx-rtmp sends them, or JSON with the same names.
+
+Each answers at ``/NAME`` for callers on this machine, and at ``/hooks/TOKEN/START/NAME``: see streamwave.streams.hooks.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.background import BackgroundTask
+from starlette.responses import Response
+
+from services.ingest import pull
+from services.ingest.body import fields
+from services.ingest.call import HookCall, read_call
+from services.ingest.log import events
+from streamwave.errors import StreamWaveError
+
+router = APIRouter()
+TOKEN = "/hooks/{token}/{instance}"
+
+
+async def _call(request: Request, hook: str, token: str | None, instance: str) -> HookCall:
+    request.app.state.guard.hook(request, token)
+    found, _is_json = await fields(request)
+    return read_call(hook, instance, found)
+
+
+@router.post("/start-stream")
+@router.post(TOKEN + "/start-stream")
+async def start_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
+    """A publisher connects: 302 with the public name of its stream in ``Location``, to which nginx-rtmp renames it.
+
+    JSON with ``source`` (and ``stream`` or ``key``) makes us pull that source, for the bearer of the admin token.
+    """
+    if pull.is_json(request):
+        found, _ = await fields(request)
+        if "source" in found:
+            return await pull.start(request, found)
+    call = await _call(request, "start-stream", token, instance)
+    name = await request.app.state.sessions.publish(call)
+    return Response(status_code=302, headers={"Location": name})
+
+
+@router.post("/stop-stream")
+@router.post(TOKEN + "/stop-stream")
+async def stop_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
+    """A publisher has left. JSON with ``stream`` ends that stream's session, for the bearer of the admin token."""
+    if pull.is_json(request):
+        found, _ = await fields(request)
+        if "stream" in found:
+            return await pull.stop(request, found)
+    await request.app.state.sessions.unpublish(await _call(request, "stop-stream", token, instance))
+    return Response(status_code=204)
+
+
+@router.post("/play-stream")
+@router.post(TOKEN + "/play-stream")
+async def play_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
+    """Somebody wants to pull a stream: only our segmenters may."""
+    pulling = await request.app.state.sessions.play(await _call(request, "play-stream", token, instance))
+    # The publisher is let in when nginx knows that its puller is welcome: after this answer, not before.
+    return Response(status_code=204, background=BackgroundTask(pulling))
+
+
+@router.post("/update-stream")
+@router.post(TOKEN + "/update-stream")
+async def update_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
+    """Asked every few seconds for each connection: may it go on? Pullers go when their publisher does."""
+    call = await _call(request, "update-stream", token, instance)
+    if call.call != "update_play":
+        try:
+            await request.app.state.sessions.check(call)
+        except (SQLAlchemyError, OSError, StreamWaveError) as error:
+            # Any refusal disconnects the publisher, who is not to blame for what is wrong with us.
+            events.error("publish not checked", kind=type(error).__name__)
+    return Response(status_code=204)

@@ -1,0 +1,77 @@
+"""The service's log: one line per event, ``what name=value …``, never a key."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+
+_PLAIN = re.compile(r"[\w./:@+-]{1,200}", re.ASCII)
+#: Of the same refusal to the same address, one line in this time; the next one says how many were left out.
+QUIET_S = 10.0
+#: Addresses and refusals that are remembered for that.
+_MOST = 1000
+
+
+class EventLog:
+    """Writes events. Thread-safe; ``clock`` in seconds."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+        self._lock = threading.Lock()
+
+    def info(self, what: str, **values: object) -> None:
+        """Something happened that was to be expected."""
+        self._logger.info("%s", line(what, values))
+
+    def warning(self, what: str, **values: object) -> None:
+        """Something that somebody may have to look at."""
+        self._logger.warning("%s", line(what, values))
+
+    def error(self, what: str, **values: object) -> None:
+        """Something that must be mended."""
+        self._logger.error("%s", line(what, values))
+
+    def limited(self, what: str, about: str, **values: object) -> None:
+        """A warning that anybody can provoke: at most one per ``QUIET_S`` of the same kind ``about`` the same thing."""
+        now = time.monotonic()
+        with self._lock:
+            until, left_out = self._seen.get((what, about), (0.0, 0))
+            if now < until:
+                self._seen[what, about] = (until, left_out + 1)
+                return
+            if len(self._seen) >= _MOST:
+                self._seen = {key: seen for key, seen in self._seen.items() if seen[0] > now}
+                if len(self._seen) >= _MOST:
+                    # So many at once are an attack, of which we have heard enough.
+                    return
+            self._seen[what, about] = (now + QUIET_S, 0)
+        self.warning(what, **values, **({"left_out": left_out} if left_out else {}))
+
+
+def line(what: str, values: dict[str, object]) -> str:
+    """An event as a line. Values that could be taken for something else, or break the line, are quoted and cut."""
+    parts = [f"{name}={_value(str(value))}" for name, value in values.items() if value not in ("", None)]
+    return " ".join([what, *parts])
+
+
+def _value(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else ascii(text if len(text) <= 300 else text[:299] + "…")
+
+
+def set_up(level: str) -> None:
+    """Log to standard error with the time in UTC. Access logs stay off: addresses of hooks hold a token."""
+    handler = logging.StreamHandler()
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("ingest").setLevel(level.upper())
+    logging.getLogger("uvicorn.access").disabled = True
+
+
+events = EventLog(logging.getLogger("ingest"))

@@ -1,0 +1,43 @@
+"""Sources that we fetch ourselves, started and stopped over HTTP with the admin token."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import Request
+from starlette.responses import JSONResponse, Response
+
+from services.ingest.refusal import Refused
+from streamwave.source import resolve_source
+from streamwave.streams.keys import hash_key
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body says that it is JSON."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+
+
+async def start(request: Request, found: dict[str, str]) -> Response:
+    """Begin to receive ``source`` as a session of ``stream`` (or of the stream that ``key`` belongs to)."""
+    state = request.app.state
+    state.guard.admin(request)
+    if "stream" in found:
+        stream = await asyncio.to_thread(state.registry.get, found["stream"])
+    else:
+        stream = await asyncio.to_thread(state.registry.find, hash_key(found.get("key", "")))
+    if stream is None or not stream.enabled:
+        raise Refused(403, "the stream is disabled, or no stream has this key; name an enabled one in stream")
+    source = await asyncio.to_thread(resolve_source, found["source"], state.settings.allowed_file_roots)
+    publish = await state.sessions.pull(stream, source)
+    return JSONResponse({"stream": publish.stream, "broadcast": publish.broadcast, "session": publish.session}, 201)
+
+
+async def stop(request: Request, found: dict[str, str]) -> Response:
+    """End the session of ``stream``."""
+    state = request.app.state
+    state.guard.admin(request)
+    stream = await asyncio.to_thread(state.registry.get, found["stream"])
+    publish = await state.sessions.stop(stream.name)
+    if publish is None:
+        raise Refused(404, f"nobody publishes {stream.name} at the moment")
+    return JSONResponse({"stream": publish.stream, "broadcast": publish.broadcast, "session": publish.session})

@@ -1,0 +1,150 @@
+"""Receiving one publish: its place in the spool and the segmenter process that fills it. Calls block."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from services.ingest.log import events
+from streamwave.errors import SpoolError
+from streamwave.ffmpeg.process import kill, wait_until
+from streamwave.settings import Settings
+from streamwave.spool.broadcast import open_session
+from streamwave.spool.journal import JOURNAL, EndRecord, JournalWriter, writer_alive, writer_pid
+from streamwave.spool.launch import request_stop, start_segmenter
+from streamwave.spool.segmenter import STOP_LIMIT_S, Options
+from streamwave.streams.registry import Stream
+
+#: Chunk files of a file source that may wait for the flow; a file can be read faster than it can be transcoded.
+FILE_AHEAD = 16
+_TAIL_BYTES = 64 * 1024
+
+
+class Receiver:
+    """Starts and ends segmenters; they survive this process, and another instance of it can end them.
+
+    A thread waits for each one that was started here, so that none stays behind as a zombie.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def place(self, stream: Stream) -> Path:
+        """A folder for a new session of ``stream``.
+
+        Raises:
+            SpoolError: the spool can't be written to.
+        """
+        try:
+            return open_session(
+                self._settings.spool_dir,
+                stream.name,
+                output=self._settings.output_url,
+                window_ms=self._settings.reconnect_window_s * 1000,
+                title=stream.title,
+            )[1]
+        except OSError as error:
+            raise SpoolError(
+                f"the spool {self._settings.spool_dir} cannot be written ({error.strerror}); check STREAMWAVE_SPOOL_DIR"
+            ) from None
+
+    def rtmp_source(self, stream: str, publish_id: str) -> str:
+        """Where the segmenter pulls a publish; the id lets the play hook recognise it."""
+        return f"{self._settings.rtmp_url.rstrip('/')}/{stream}?publish={publish_id}"
+
+    def start(self, source: str, folder: Path, ended: Callable[[], None]) -> subprocess.Popen[bytes]:
+        """Receive ``source`` into ``folder``; ``ended`` is called, from a thread, when the segmenter has exited.
+
+        Raises:
+            SpoolError: it can't be started.
+        """
+        live = not source.startswith("file:")
+        options = Options(
+            source=source,
+            spool=folder,
+            segment_ms=int(self._settings.segment_seconds * 1000),
+            live=live,
+            max_ahead=0 if live else FILE_AHEAD,
+        )
+        try:
+            process = start_segmenter(options, survive=True)
+        except OSError as error:
+            raise SpoolError(f"the segmenter cannot be started ({error.strerror}); see the spool {folder}") from None
+
+        def reap() -> None:
+            process.wait()
+            ended()
+
+        threading.Thread(target=reap, name=f"reap {process.pid}", daemon=True).start()
+        return process
+
+
+def stop(folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
+    """End what receives into ``folder``, so that its journal gets its end record; returns when that is there.
+
+    ``process`` is given for one that may not have taken its lock yet.
+    """
+    if process is not None and process.poll() is None and not writer_alive(folder):
+        # It has received nothing.
+        kill(process)
+    request_stop(folder)
+    if not wait_until(lambda: not writer_alive(folder), STOP_LIMIT_S + 5, step_s=0.1):
+        pid = writer_pid(folder)
+        if pid is not None:
+            events.warning("segmenter killed", why="it did not end when asked to", session=folder, pid=pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: not writer_alive(folder), 2)
+    seal(folder, "the segmenter died")
+
+
+def seal(folder: Path, error: str) -> None:
+    """Give the journal of a session that nobody writes an end record, dated to when it was last written."""
+    if ended(folder) or not folder.is_dir():
+        return
+    try:
+        journal = JournalWriter(folder)
+    except (SpoolError, OSError):
+        return  # it is being written after all
+    try:
+        if not ended(folder):
+            _cut_torn_line(folder / JOURNAL)
+            at_ms = (folder / JOURNAL).stat().st_mtime_ns // 1_000_000 or time.time_ns() // 1_000_000
+            journal.append(EndRecord(reason="cut off", error=error, ended_unix_ms=at_ms))
+    except OSError as failure:
+        events.error("journal not ended", session=folder, why=failure.strerror)
+    finally:
+        journal.close()
+
+
+def ended(folder: Path) -> bool:
+    """Whether the journal has its end record. Reads the tail only: journals of long sessions are large."""
+    try:
+        with (folder / JOURNAL).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return False
+    # The last part is empty, or a line that was cut off by a crash.
+    return len(lines) > 1 and lines[-2].startswith(b'{"type":"end"')
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Remove a line that a crash left unfinished, so that the next one is not joined to it."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = max(0, size - _TAIL_BYTES)
+        file.seek(start)
+        tail = file.read()
+        end = start + tail.rfind(b"\n") + 1
+        if end < size:
+            times = path.stat()
+            file.truncate(end)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

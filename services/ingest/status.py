@@ -1,0 +1,126 @@
+"""``GET /status``: how this service and its neighbours are, and which streams are live. All checks run at once."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import APIRouter, Request
+
+from services.ingest.kick import Processing
+from services.ingest.sessions import Sessions
+from streamwave import __version__
+from streamwave.settings import Settings
+from streamwave.spool.broadcast import BroadcastSpool
+from streamwave.streams.hooks import reachable
+from streamwave.streams.publishes import Publish
+
+#: Each check, and with it the answer, takes no longer.
+TIMEOUT_S = 1.0
+#: Less free space than this is a fault.
+LOW_BYTES = 10**9
+
+router = APIRouter()
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Whether this process answers; nothing else is looked at."""
+    return {"status": "ok"}
+
+
+@router.get("/status")
+async def status(request: Request) -> dict[str, Any]:
+    """``status`` is "ok", or "degraded" if any part is not well; each of ``parts`` says what it is about."""
+    state = request.app.state
+    return await collect(state.settings, state.processing, state.sessions)
+
+
+async def collect(settings: Settings, processing: Processing, sessions: Sessions) -> dict[str, Any]:
+    """The answer of ``/status``."""
+    prefect = settings.prefect_api_url or "http://127.0.0.1:4200/api"
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
+        checks: dict[str, Awaitable[str | dict[str, Any] | None]] = {
+            "nginx": _nginx(client, settings),
+            "processing": processing.healthy(TIMEOUT_S * 0.9),
+            "prefect": _answers(client, f"{prefect.rstrip('/')}/health"),
+            "spool": asyncio.to_thread(_space, settings.spool_dir),
+        }
+        if "://" not in settings.output_url:
+            checks["output"] = asyncio.to_thread(_space, Path(settings.output_url))
+        live, *results = await asyncio.gather(_bounded(_live(settings, sessions)), *map(_bounded, checks.values()))
+    parts: dict[str, dict[str, Any]] = {"ingest": {"status": "ok", "version": __version__}}
+    streams = live if isinstance(live, list) else []
+    if not isinstance(live, list):
+        parts["ingest"] |= {"status": "degraded", "error": live}
+    for name, found in zip(checks, results, strict=True):
+        parts[name] = found if isinstance(found, dict) else _part(found)
+    well = all(part["status"] == "ok" for part in parts.values())
+    return {"status": "ok" if well else "degraded", "parts": parts, "streams": streams}
+
+
+async def _bounded(check: Awaitable[Any]) -> Any:
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            return await check
+    except TimeoutError:
+        return f"no answer within {TIMEOUT_S:g} s"
+    except Exception as error:
+        # Whatever a neighbour does to us, the others are still to be reported.
+        return f"cannot be asked ({type(error).__name__})"
+
+
+def _part(error: str | None) -> dict[str, Any]:
+    return {"status": "ok"} if error is None else {"status": "degraded", "error": error}
+
+
+async def _nginx(client: httpx.AsyncClient, settings: Settings) -> str | None:
+    host = reachable(settings.rtmp_host)
+    try:
+        _reader, writer = await asyncio.open_connection(host.strip("[]"), settings.rtmp_port)
+    except OSError:
+        return f"no answer at rtmp://{host}:{settings.rtmp_port}"
+    writer.close()
+    return await _answers(client, f"http://{reachable(settings.media_host)}:{settings.media_port}/time")
+
+
+async def _answers(client: httpx.AsyncClient, url: str) -> str | None:
+    try:
+        response = await client.get(url)
+    except httpx.HTTPError:
+        return f"no answer at {url}"
+    return None if response.status_code == 200 else f"{url} answers {response.status_code}"
+
+
+def _space(folder: Path) -> dict[str, Any]:
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < LOW_BYTES:
+        return {
+            "status": "degraded",
+            "free_bytes": free,
+            "error": f"less than {LOW_BYTES // 10**6} MB free on {folder}",
+        }
+    return {"status": "ok", "free_bytes": free}
+
+
+async def _live(settings: Settings, sessions: Sessions) -> list[dict[str, Any]]:
+    publishes = await sessions.live()
+    return [await asyncio.to_thread(_stream, settings.spool_dir, publish) for publish in publishes]
+
+
+def _stream(spool: Path, publish: Publish) -> dict[str, Any]:
+    run = BroadcastSpool(spool / publish.stream / publish.broadcast).status()
+    return {
+        "stream": publish.stream,
+        "broadcast": publish.broadcast,
+        "session": publish.session,
+        "started_unix_ms": publish.started_unix_ms,
+        "state": run.get("state", "starting"),
+        "run": run,
+    }

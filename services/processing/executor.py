@@ -1,0 +1,143 @@
+"""Runs flow runs as processes of this machine.
+
+Prefect's own Runner is not used: it kills the flow runs that it has started when Prefect's server has been away for
+some seconds, and when it ends itself it records them as cancelled. A stream must outlive both. What is used of Prefect
+is its public way in, ``python -m prefect.engine``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.processing.processes import send, start_ticks
+from streamwave.errors import StreamWaveError
+from streamwave.ffmpeg.process import spawn
+
+log = logging.getLogger("streamwave.processing")
+
+PROJECT = Path(__file__).resolve().parents[2]
+#: The next spare is made only after this time: it must not compete with the run that has just been started.
+SPARE_DELAY_S = 4.0
+
+
+@dataclass
+class RunProcess:
+    """A flow run's process that we started; ``log`` is where its output goes."""
+
+    flow_run_id: str
+    process: subprocess.Popen[bytes]
+    log: Path | None
+    terminated_at: float | None = None
+
+
+class Executor:
+    """Starts, watches and ends processes of flow runs. Thread-safe. They survive the death of this process."""
+
+    def __init__(self, entrypoint: str, environment: Mapping[str, str]) -> None:
+        self._entrypoint = entrypoint
+        path = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._environment = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(path)}
+        self._lock = threading.RLock()
+        self._running: dict[str, RunProcess] = {}
+        self._spare: subprocess.Popen[bytes] | None = None
+        self._spare_due = 0.0
+        self._closed = False
+
+    def keep_spare(self) -> None:
+        """Have a spare process ready; called again and again."""
+        with self._lock:
+            if self._closed or time.monotonic() < self._spare_due:
+                return
+            if self._spare is None or self._spare.poll() is not None:
+                self._spare = self._make_spare()
+                self._spare_due = time.monotonic() + SPARE_DELAY_S  # one that cannot start is not started in a loop
+
+    def _make_spare(self) -> subprocess.Popen[bytes]:
+        return spawn(
+            [sys.executable, "-m", "services.processing.spare", self._entrypoint],
+            survive=True,
+            stdin=subprocess.PIPE,
+            env=self._environment,
+        )
+
+    def start(self, flow_run_id: str, log_path: Path | None) -> tuple[int, int]:
+        """Execute a flow run; its process's id and start time.
+
+        Raises:
+            StreamWaveError: no process could be started.
+        """
+        order = json.dumps({"flow_run_id": flow_run_id, "log": str(log_path) if log_path else None}).encode() + b"\n"
+        with self._lock:
+            if self._closed:
+                raise StreamWaveError("the processing service is ending; its next start goes on")
+            for _ in range(2):
+                process, self._spare = self._spare or self._make_spare(), None
+                self._spare_due = time.monotonic() + SPARE_DELAY_S
+                try:
+                    assert process.stdin is not None
+                    process.stdin.write(order)
+                    process.stdin.close()
+                except OSError:
+                    process.wait(1)  # it had died before; a fresh one is told
+                    continue
+                ticks = start_ticks(process.pid)
+                self._running[flow_run_id] = RunProcess(flow_run_id, process, log_path)
+                return process.pid, ticks or 0
+        raise StreamWaveError("the process of a flow run could not be started; the log of the service says why")
+
+    def reap(self) -> list[RunProcess]:
+        """The runs whose processes have ended since the last call."""
+        with self._lock:
+            ended = [run for run in self._running.values() if run.process.poll() is not None]
+            for run in ended:
+                del self._running[run.flow_run_id]
+            return ended
+
+    def running(self) -> dict[str, RunProcess]:
+        """The runs whose processes were started here and not yet reaped, by flow run id."""
+        with self._lock:
+            return dict(self._running)
+
+    def close(self, *, leave: bool, grace_s: float = 10.0) -> list[str]:
+        """Start nothing more; end what runs (SIGTERM, then SIGKILL) unless ``leave``. The flow runs that were ended."""
+        with self._lock:
+            self._closed = True
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.kill()
+            spare.wait(5)
+            assert spare.stdin is not None
+            spare.stdin.close()
+        if leave:
+            return []
+        runs = list(self.running().values())
+        for run in runs:
+            send(run.process.pid, signal.SIGTERM)
+        end = time.monotonic() + grace_s
+        for run in runs:
+            try:
+                run.process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("flow run %s did not end within %g s and is killed", run.flow_run_id, grace_s)
+                run.process.kill()
+                run.process.wait(5)
+        return [run.flow_run_id for run in runs]
+
+
+def last_words(path: Path | None) -> str:
+    """The last line of a log, for a message."""
+    try:
+        lines = path.read_bytes()[-4096:].decode("utf-8", "replace").strip().splitlines() if path else []
+    except OSError:
+        lines = []
+    return lines[-1].strip()[:300] if lines else ""

@@ -1,0 +1,385 @@
+"""The reconciler: every broadcast in the spool that is not finished has one flow run, whatever dies.
+
+One thread looks at the spool every second, and at once when it is kicked. What is true stands in the spool and survives
+this process (``run.lock`` held: a run is alive; ``finished``: none is needed); Prefect is told, and asked one thing
+only: whether a person has cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from services.processing import attempts
+from services.processing.executor import Executor, RunProcess, last_words
+from services.processing.orchestration import Orchestration, ServerAway, Verdict, is_cancelled
+from services.processing.processes import is_same, lock_holder, send
+from services.processing.repair import end_cut_off_sessions, stop_sessions
+from services.processing.watch import Watch
+from streamwave.errors import StreamWaveError
+from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, broadcasts
+
+log = logging.getLogger("streamwave.processing")
+
+INTERVAL_S = 1.0
+#: A run that was started takes the lock within this time; a worker on another machine gets longer.
+START_LIMIT_S = 15.0
+#: A broadcast that nobody has asked us to start may be that of a run by hand, which takes the lock itself.
+YOUNG_MS = 3000
+#: How long a run that has let go of its broadcast may take to tell Prefect and to exit.
+EXIT_LIMIT_S = 5.0
+#: How long a cancelled run may take to end by itself.
+KILL_AFTER_S = 2.5
+
+
+class Reconciler:
+    """Keeps the runs of all broadcasts under ``root`` going. ``executor`` None: a work pool runs them elsewhere.
+
+    ``on_health`` is told whether Prefect answers, at every change.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        orchestration: Orchestration,
+        executor: Executor | None,
+        *,
+        max_runs: int,
+        on_health: Callable[[bool], None] = lambda healthy: None,
+    ) -> None:
+        self.root = root
+        self.max_runs = max_runs
+        self._orchestration = orchestration
+        self._executor = executor
+        self._on_health = on_health
+        self._healthy: bool | None = None
+        self._watches: dict[Path, Watch] = {}
+        self._lock = threading.Lock()
+        self._kicked = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reconciler")
+        self._later = ThreadPoolExecutor(4, thread_name_prefix="conclude")
+        self._cutting: set[Path] = set()
+        self._cancelling: dict[str, float] = {}
+        self._alive: dict[str, BroadcastSpool] = {}
+        self._swept = False
+        self._exits: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Begin to reconcile."""
+        self._thread.start()
+
+    def kick(self, folder: Path | None = None) -> Watch | None:
+        """Look at once; ``folder`` is a broadcast that somebody wants a run for."""
+        watch = None
+        if folder is not None:
+            watch = self.watch(folder)
+            watch.wanted = True
+        self._kicked.set()
+        return watch
+
+    def watch(self, folder: Path) -> Watch:
+        """What is known of a broadcast."""
+        with self._lock:
+            return self._watches.setdefault(folder, Watch())
+
+    def known(self, folder: Path) -> Watch | None:
+        """The same, or None where there is nothing to know."""
+        with self._lock:
+            return self._watches.get(folder)
+
+    @property
+    def active(self) -> int:
+        """How many runs are alive or being started."""
+        with self._lock:
+            return sum(1 for w in self._watches.values() if w.alive_since is not None or w.started_at is not None)
+
+    def stop(self, *, leave: bool) -> None:
+        """End; the flow runs too unless ``leave``. Those are not cancelled: the next start resumes them."""
+        self._stopping.set()
+        self._kicked.set()
+        self._thread.join(30)
+        ended = self._executor.close(leave=leave) if self._executor is not None else []
+        if not leave and self._executor is not None:
+            ended += self._end_orphans()
+        for flow_run_id in ended:
+            try:
+                self._orchestration.conclude(flow_run_id, "The service was stopped; its next start resumes this.")
+            except ServerAway:
+                break
+        self._later.shutdown(wait=False, cancel_futures=True)
+
+    def _end_orphans(self) -> list[str]:
+        """End runs that an earlier life of this service has started."""
+        ended = []
+        for flow_run_id, spool in self._alive.items():
+            pid = lock_holder(spool.folder / RUN_LOCK)
+            if pid is not None:
+                send(pid, signal.SIGTERM)
+                ended.append(flow_run_id)
+        end = time.monotonic() + 10
+        while time.monotonic() < end and any(spool.run_alive() for spool in self._alive.values()):
+            time.sleep(0.05)
+        return ended
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._tick()
+            except Exception:
+                log.exception("the reconciler met an unexpected fault and goes on")
+            self._kicked.wait(INTERVAL_S)
+            self._kicked.clear()
+
+    def _tick(self) -> None:
+        self._reap()
+        try:
+            self._orchestration.check()
+            self._health(True)
+        except ServerAway as error:
+            self._health(False, str(error))
+        self._alive = {}
+        found = [spool for spool in broadcasts(self.root) if not spool.finished]
+        for spool in found:
+            if self._stopping.is_set():
+                return
+            try:
+                self._reconcile(spool)
+            except ServerAway as error:
+                self.watch(spool.folder).error = str(error)
+                self._health(False, str(error))
+            except (StreamWaveError, OSError) as error:
+                self.watch(spool.folder).error = str(error)
+                log.warning("%s/%s: %s", spool.stream, spool.broadcast, error)
+        with self._lock:
+            folders = {spool.folder for spool in found}
+            for gone in [folder for folder in self._watches if folder not in folders]:
+                self._watches.pop(gone).tell()
+        if self._healthy:
+            try:
+                self._see_cancelled()
+                self._run_by_hand()
+                self._sweep()
+            except ServerAway as error:
+                self._health(False, str(error))
+        if self._executor is not None and self._healthy:
+            self._executor.keep_spare()
+
+    def _health(self, healthy: bool, why: str = "") -> None:
+        if healthy != self._healthy:
+            if not healthy:
+                log.warning("%s; streams that run go on, starts are tried again", why)
+            elif self._healthy is not None:
+                log.info("Prefect's server answers again")
+            self._healthy = healthy
+            self._on_health(healthy)
+
+    def _reconcile(self, spool: BroadcastSpool) -> None:
+        watch = self.watch(spool.folder)
+        attempt = attempts.read(spool.folder)
+        end_cut_off_sessions(spool, watch)
+        if attempt is not None and attempt.cancelled:
+            self._cut_off(spool)
+            return
+        if spool.run_alive():
+            watch.alive()
+            flow_run_id = _told_id(spool) or (attempt.flow_run_id if attempt else "")
+            if flow_run_id:
+                self._alive[flow_run_id] = spool
+            return
+        if spool.finished:  # it was, between the listing and now
+            return
+        if self._start_under_way(attempt, watch):
+            return
+        if not self._conclude(spool, attempt, watch):
+            return
+        if time.monotonic() < watch.next_start_at:
+            return
+        young = time.time_ns() // 1_000_000 - spool.info().created_unix_ms < YOUNG_MS
+        if young and not watch.wanted:
+            return
+        if self.active >= self.max_runs:
+            watch.error = f"{self.max_runs} broadcasts are being published, which is the bound STREAMWAVE_MAX_STREAMS"
+            return
+        self._start(spool, watch)
+
+    def _start_under_way(self, attempt: attempts.Attempt | None, watch: Watch) -> bool:
+        """Whether a run that was created may still take the lock."""
+        if attempt is None or not attempt.flow_run_id or attempt.concluded:
+            return False
+        if watch.alive_since is not None:
+            return self._ending(attempt, watch)
+        if self._orchestration.work_pool:
+            state = self._orchestration.states([attempt.flow_run_id]).get(attempt.flow_run_id)
+            waiting = state is not None and (state.is_scheduled() or state.is_pending())
+            if waiting:
+                watch.error = f"no worker of the work pool {self._orchestration.work_pool} has begun the flow run yet"
+                return True
+            if state is None or state.is_final() or is_cancelled(state):
+                return False
+        elif not is_same(attempt.pid, attempt.pid_ticks):
+            return False
+        age_ms = time.time_ns() // 1_000_000 - attempt.created_unix_ms
+        if age_ms < START_LIMIT_S * 1000:
+            return True
+        if attempt.pid:
+            log.warning("flow run %s did not begin within %g s and is killed", attempt.flow_run_id, START_LIMIT_S)
+            send(attempt.pid, signal.SIGKILL)
+        return False
+
+    def _ending(self, attempt: attempts.Attempt, watch: Watch) -> bool:
+        """Whether the run, which has let go of the broadcast, is just about to tell Prefect and to exit."""
+        if not is_same(attempt.pid, attempt.pid_ticks):
+            return False
+        now = time.monotonic()
+        watch.released_at = watch.released_at or now
+        if now - watch.released_at < EXIT_LIMIT_S:
+            return True
+        send(attempt.pid, signal.SIGKILL)
+        return False
+
+    def _conclude(self, spool: BroadcastSpool, attempt: attempts.Attempt | None, watch: Watch) -> bool:
+        """Settle the last run, whose process is gone; whether a new one may be started."""
+        told = _told_id(spool)
+        if attempt is None or (told and told != attempt.flow_run_id and _told_at(spool) > attempt.created_unix_ms):
+            if not told:
+                return True
+            # A run by hand has published this broadcast.
+            number = attempt.number if attempt else 0
+            attempt = attempts.Attempt(number=number, created_unix_ms=_told_at(spool), flow_run_id=told)
+        if attempt.concluded or not attempt.flow_run_id:
+            return True
+        why = self._why(spool, attempt.flow_run_id)
+        verdict = self._orchestration.conclude(attempt.flow_run_id, why)
+        self._later.submit(_quietly, self._orchestration.conclude_parts, attempt.flow_run_id, "Its flow run is gone.")
+        if verdict is Verdict.CANCELLED:
+            attempts.write(spool.folder, attempt.model_copy(update={"concluded": True, "cancelled": True}))
+            log.info("%s/%s: cancelled in Prefect, so it is ended", spool.stream, spool.broadcast)
+            self._cut_off(spool)
+            return False
+        attempts.write(spool.folder, attempt.model_copy(update={"concluded": True}))
+        watch.died(why)
+        log.warning("%s/%s: flow run %s is gone: %s", spool.stream, spool.broadcast, attempt.flow_run_id, why)
+        return True
+
+    def _why(self, spool: BroadcastSpool, flow_run_id: str) -> str:
+        error = spool.status().get("error") if _told_id(spool) == flow_run_id else None
+        return str(error) if error else self._exits.pop(flow_run_id, "") or "Its process was killed."
+
+    def _start(self, spool: BroadcastSpool, watch: Watch) -> None:
+        began = time.monotonic()
+        attempt = attempts.following(attempts.read(spool.folder))
+        attempts.write(spool.folder, attempt)
+        label = f"{spool.stream}/{spool.broadcast}"
+        flow_run_id = self._orchestration.create(
+            f"{label}:{attempt.number}", f"{spool.stream} {spool.broadcast}", spool.folder
+        )
+        attempt = attempt.model_copy(
+            update={"flow_run_id": flow_run_id, "created_unix_ms": time.time_ns() // 1_000_000}
+        )
+        attempts.write(spool.folder, attempt)
+        if self._executor is not None:
+            pid, ticks = self._executor.start(flow_run_id, spool.folder / "run.log")
+            attempts.write(spool.folder, attempt.model_copy(update={"pid": pid, "pid_ticks": ticks}))
+        watch.attempts += 1
+        watch.started_at = time.monotonic()
+        watch.tell()
+        took_ms = round((time.monotonic() - began) * 1000)
+        log.info("%s: flow run %s, attempt %d (%d ms)", label, flow_run_id, attempt.number, took_ms)
+
+    def _reap(self) -> None:
+        """Take note of processes that have ended; those of broadcasts are settled by ``_conclude``."""
+        for run in self._executor.reap() if self._executor is not None else []:
+            self._cancelling.pop(run.flow_run_id, None)
+            if run.log is not None:
+                self._exits[run.flow_run_id] = _exit_words(run)
+            self._later.submit(_quietly, self._orchestration.conclude, run.flow_run_id, _exit_words(run))
+
+    def _see_cancelled(self) -> None:
+        """End the processes of runs that a person has cancelled; what follows from that is ``_conclude``'s."""
+        running = self._executor.running() if self._executor is not None else {}
+        for flow_run_id, state in self._orchestration.states(list({*self._alive, *running})).items():
+            if not is_cancelled(state) or self._orchestration.work_pool:
+                continue
+            run, spool = running.get(flow_run_id), self._alive.get(flow_run_id)
+            pid = run.process.pid if run else lock_holder(spool.folder / RUN_LOCK) if spool else None
+            if spool is not None:
+                stop_sessions(spool)
+            if pid is None:
+                continue
+            asked_at = self._cancelling.setdefault(flow_run_id, time.monotonic())
+            send(pid, signal.SIGKILL if time.monotonic() - asked_at > KILL_AFTER_S else signal.SIGTERM)
+            threading.Timer(0.3, self._kicked.set).start()
+
+    def _run_by_hand(self) -> None:
+        """Start what somebody has scheduled without this service."""
+        if self._executor is None or self._stopping.is_set():
+            return
+        room = self.max_runs - max(self.active, len(self._executor.running()))
+        for flow_run_id in self._orchestration.started_by_hand(room) if room > 0 else []:
+            log.info("flow run %s, started by hand", flow_run_id)
+            self._executor.start(flow_run_id, None)
+
+    def _sweep(self) -> None:
+        """Once: settle the records of runs that died while this service was away."""
+        if self._swept or self._executor is None:
+            return
+        alive = {*self._alive, *self._executor.running()}
+        known = [attempts.read(spool.folder) for spool in broadcasts(self.root) if not spool.finished]
+        alive |= {attempt.flow_run_id for attempt in known if attempt is not None}
+        for flow_run_id in self._orchestration.abandoned(alive):
+            self._orchestration.conclude(flow_run_id, "The run's process is gone.")
+        self._swept = True
+
+    def _cut_off(self, spool: BroadcastSpool) -> None:
+        """End a cancelled broadcast: no more segmenter, and what was published becomes the recording."""
+        watch = self.watch(spool.folder)
+        if spool.folder in self._cutting or time.monotonic() < watch.next_start_at:
+            return
+        self._cutting.add(spool.folder)
+
+        def cut_off() -> None:
+            from streamwave.live import finish_cut_off
+
+            try:
+                stop_sessions(spool, wait=True)
+                finish_cut_off(spool)
+                spool.write_status(spool.status() | {"state": "finished", "error": "cancelled in Prefect"})
+                watch.tell()
+            except (StreamWaveError, OSError) as error:
+                watch.died(str(error))
+                log.warning("%s/%s: %s; tried again", spool.stream, spool.broadcast, error)
+            finally:
+                self._cutting.discard(spool.folder)
+
+        self._later.submit(cut_off)
+
+
+def _told_id(spool: BroadcastSpool) -> str:
+    return str(spool.status().get("flow_run_id") or "")
+
+
+def _told_at(spool: BroadcastSpool) -> int:
+    at = spool.status().get("updated_unix_ms")
+    return at if isinstance(at, int) else 0
+
+
+def _exit_words(run: RunProcess) -> str:
+    status = run.process.returncode
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    words = last_words(run.log) if status else ""
+    return f"Its process {how}." + (f" {words}" if words else "")
+
+
+def _quietly(call: Callable[[str, str], object], flow_run_id: str, why: str) -> None:
+    try:
+        call(flow_run_id, why)
+    except ServerAway:
+        pass
+    except Exception:
+        log.exception("flow run %s could not be settled", flow_run_id)

@@ -1,0 +1,145 @@
+"""The service put together: gRPC server with health and reflection, reconciler, processes of flow runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.processing.auth import TokenInterceptor, check_exposure
+from services.processing.executor import Executor
+from services.processing.rpc import MAX_WATCHERS, StreamProcessing
+from streamwave.errors import OutputError, SettingsError
+from streamwave.prefect_env import CLIENT_ENV, DEFAULT_API_URL
+from streamwave.settings import Settings
+from streamwave.v1 import streamwave_pb2
+from streamwave.v1.streamwave_pb2_grpc import add_StreamProcessingServicer_to_server
+
+log = logging.getLogger("streamwave.processing")
+
+ENTRYPOINT = str(Path(__file__).resolve().parents[2] / "flows" / "live_stream.py") + ":live_stream"
+SERVICE = streamwave_pb2.DESCRIPTOR.services_by_name["StreamProcessing"].full_name
+#: Health of the connection to Prefect: NOT_SERVING while it does not answer. The service itself goes on.
+PREFECT = "prefect"
+
+#: Requests hold some names and at most 32 pieces of metadata; answers at most 500 statuses.
+MAX_REQUEST_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+#: Calls at once besides watchers; what comes on top of it is refused as RESOURCE_EXHAUSTED.
+CALL_THREADS = 16
+
+
+class ProcessingService:
+    """A context manager, or ``start`` and ``stop``. ``entrypoint`` names the flow as Prefect does (file:function).
+
+    Raises on start:
+        SettingsError: the address cannot be listened on, or may not be without a token.
+        OutputError: the spool cannot be written.
+    """
+
+    def __init__(self, settings: Settings, entrypoint: str = ENTRYPOINT) -> None:
+        self.settings = settings
+        self._entrypoint = entrypoint
+        self._stopping = threading.Event()
+        self._health = health.HealthServicer()
+        self._server: grpc.Server | None = None
+        self.port = settings.grpc_port
+
+    def start(self) -> None:
+        """Listen and reconcile."""
+        settings = self.settings
+        check_exposure(settings)
+        try:
+            settings.spool_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"the spool {settings.spool_dir} cannot be written ({error.strerror}); set STREAMWAVE_SPOOL_DIR"
+            ) from None
+        environment = prefect_environment(settings)
+        # Prefect reads its settings when it is imported. Ours are impatient: the next look is in a second.
+        os.environ |= environment | {"PREFECT_API_REQUEST_TIMEOUT": "5", "PREFECT_CLIENT_MAX_RETRIES": "0"}
+        from services.processing.orchestration import Orchestration
+        from services.processing.reconciler import Reconciler
+
+        own = {"PREFECT_API_REQUEST_TIMEOUT": "60", "PREFECT_CLIENT_MAX_RETRIES": "5"}
+        executor = None if settings.work_pool else Executor(self._entrypoint, environment | own)
+        self._orchestration = Orchestration(self._entrypoint, settings.work_pool)
+        self._reconciler = Reconciler(
+            settings.spool_dir,
+            self._orchestration,
+            executor,
+            max_runs=settings.max_streams,
+            on_health=lambda healthy: self._set_health(PREFECT, healthy),
+        )
+        self._set_health(PREFECT, False)
+        self._server = self._listen(StreamProcessing(settings, self._reconciler, self._stopping))
+        if executor is not None:
+            executor.keep_spare()
+        self._reconciler.start()
+        for name in ("", SERVICE):
+            self._set_health(name, True)
+
+    def _listen(self, servicer: StreamProcessing) -> grpc.Server:
+        token = self.settings.grpc_token
+        server = grpc.server(
+            ThreadPoolExecutor(CALL_THREADS + MAX_WATCHERS, thread_name_prefix="grpc"),
+            interceptors=[TokenInterceptor(token.get_secret_value())] if token is not None else [],
+            maximum_concurrent_rpcs=CALL_THREADS + MAX_WATCHERS,
+            options=[
+                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
+                ("grpc.max_concurrent_streams", 128),
+                ("grpc.max_metadata_size", 16 * 1024),
+                ("grpc.so_reuseport", 0),  # a second service on the same port is a mistake
+            ],
+        )
+        add_StreamProcessingServicer_to_server(servicer, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        host = f"[{self.settings.grpc_host}]" if ":" in self.settings.grpc_host else self.settings.grpc_host
+        try:
+            self.port = server.add_insecure_port(f"{host}:{self.settings.grpc_port}")
+        except RuntimeError:
+            raise SettingsError(
+                f"cannot listen on {host}:{self.settings.grpc_port}: the port is taken or the address is not ours; "
+                "set STREAMWAVE_GRPC_HOST or STREAMWAVE_GRPC_PORT"
+            ) from None
+        server.start()
+        return server
+
+    def _set_health(self, name: str, healthy: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if healthy else health_pb2.HealthCheckResponse.NOT_SERVING
+        self._health.set(name, status)
+
+    def stop(self, *, leave: bool = False) -> None:
+        """End. The flow runs are ended in order and resumed by the next start; with ``leave`` they go on meanwhile."""
+        self._stopping.set()
+        self._health.enter_graceful_shutdown()
+        if self._server is None:
+            return
+        ended = self._server.stop(grace=2)
+        self._reconciler.stop(leave=leave)
+        ended.wait(5)
+        self._orchestration.close()
+        self._server = None
+
+    def __enter__(self) -> ProcessingService:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+
+def prefect_environment(settings: Settings) -> dict[str, str]:
+    """What Prefect has to find in the environment of a process that uses or runs flows; what is set there wins."""
+    defaults = {**CLIENT_ENV, "PREFECT_HOME": str(settings.prefect_home)}
+    chosen = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    return chosen | {"PREFECT_API_URL": settings.prefect_api_url or DEFAULT_API_URL}

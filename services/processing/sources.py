@@ -1,0 +1,91 @@
+"""Streams that the service pulls itself: a session and a segmenter for a source that a caller names."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from pathlib import Path
+
+from services.processing.faults import BadField, NotReady
+from streamwave.errors import SourceError
+from streamwave.job import fingerprint, target_ms
+from streamwave.ladder import load_ladder
+from streamwave.settings import Settings
+from streamwave.source import resolve_source
+from streamwave.spool.broadcast import BroadcastSpool, broadcasts, open_session
+from streamwave.spool.journal import writer_alive
+from streamwave.spool.launch import start_segmenter
+from streamwave.spool.segmenter import Options
+from streamwave.storage.store import open_store
+
+#: In the folder of a session that was pulled: a digest of its source, which may hold a key.
+MARK = "source.sha256"
+
+
+class Sources:
+    """Pulls sources into the spool. Thread-safe; the segmenters survive this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._segmenters: dict[Path, subprocess.Popen[bytes]] = {}
+
+    def pull(self, stream: str, source: str, title: str) -> tuple[BroadcastSpool, str]:
+        """Begin to receive ``source`` as ``stream``; the broadcast and the number of the session.
+
+        If that source is being received as that stream already, the session that does so.
+
+        Raises:
+            BadField: the source is not allowed.
+            NotReady: the stream is live from elsewhere, or the output cannot be written.
+        """
+        try:
+            url = resolve_source(source, self._settings.allowed_file_roots)
+        except SourceError as error:
+            raise BadField(str(error), "source") from None
+        mark = fingerprint(url)
+        with self._lock:
+            self.reap()
+            newest = broadcasts(self._settings.spool_dir, stream)[-1:]
+            sessions = newest[0].sessions() if newest else []
+            if sessions and not newest[0].finished and self._receiving(sessions[-1]):
+                if _mark_of(newest[0], sessions[-1].name) == mark:
+                    return newest[0], sessions[-1].name
+                raise NotReady(f"{stream} is live from another source; stop that one first", "live")
+            open_store(self._settings.output_url).check()
+            # Nobody comes back to a file that has been read to its end.
+            window_ms = 0 if url.startswith("file:") else self._settings.reconnect_window_s * 1000
+            spool, session = open_session(
+                self._settings.spool_dir, stream, output=self._settings.output_url, window_ms=window_ms, title=title
+            )
+            (session / MARK).write_text(mark, encoding="ascii")
+            self._segmenters[session] = start_segmenter(self._options(url, session), survive=True)
+        return spool, session.name
+
+    def reap(self) -> None:
+        """Forget segmenters that have ended."""
+        for session, process in list(self._segmenters.items()):
+            if process.poll() is not None:
+                del self._segmenters[session]
+
+    def _receiving(self, session: Path) -> bool:
+        # One that has just been started does not hold its spool yet.
+        return writer_alive(session) or session in self._segmenters
+
+    def _options(self, url: str, session: Path) -> Options:
+        settings, is_file = self._settings, url.startswith("file:")
+        return Options(
+            source=url,
+            spool=session,
+            segment_ms=target_ms(settings.segment_seconds),
+            audio_bps=load_ladder(settings.ladder).audio_kbps * 1000,
+            live=not is_file,
+            max_ahead=settings.max_chunks_in_flight + 8 if is_file else 0,
+        )
+
+
+def _mark_of(spool: BroadcastSpool, number: str) -> str:
+    try:
+        return (spool.folder / number / MARK).read_text(encoding="ascii")
+    except OSError:
+        return ""

@@ -1,0 +1,79 @@
+"""What the service says of a broadcast: the spool's facts, the flow run's own word, and the reconciler's."""
+
+from __future__ import annotations
+
+from services.processing import attempts, metadata
+from services.processing.watch import Watch
+from streamwave.spool.broadcast import BroadcastSpool
+from streamwave.spool.journal import writer_alive
+from streamwave.v1 import streamwave_pb2 as pb
+
+_STATES = {
+    "starting": pb.STREAM_STATE_STARTING,
+    "live": pb.STREAM_STATE_LIVE,
+    "waiting": pb.STREAM_STATE_WAITING,
+    "finishing": pb.STREAM_STATE_FINISHING,
+    "finished": pb.STREAM_STATE_FINISHED,
+}
+
+
+def session_name(spool: BroadcastSpool, number: str) -> str:
+    """A session's name for callers: stream/broadcast/number."""
+    return f"{spool.stream}/{spool.broadcast}/{number}"
+
+
+def flow_run_of(spool: BroadcastSpool) -> str:
+    """The flow run that publishes the broadcast, is being started for it, or did last; empty if there is none."""
+    told, attempt = spool.status(), attempts.read(spool.folder)
+    own = str(told.get("flow_run_id") or "")
+    if attempt is None or not attempt.flow_run_id:
+        return own
+    newer = own and _number(told.get("updated_unix_ms")) > attempt.created_unix_ms
+    return own if newer else attempt.flow_run_id
+
+
+def stream_status(spool: BroadcastSpool, watch: Watch | None) -> pb.StreamStatus:
+    """All of it.
+
+    Raises:
+        SpoolError: the broadcast's description is missing or damaged.
+    """
+    info, told, sessions = spool.info(), spool.status(), spool.sessions()
+    alive = not spool.finished and spool.run_alive()
+    bitrates = told.get("bitrates")
+    warnings = told.get("warnings")
+    return pb.StreamStatus(
+        stream=spool.stream,
+        broadcast=spool.broadcast,
+        state=_state(spool, told, alive, watch),
+        sessions=len(sessions),
+        last_session=session_name(spool, sessions[-1].name) if sessions else "",
+        receiving=bool(sessions) and writer_alive(sessions[-1]),
+        flow_run_id=flow_run_of(spool),
+        run_alive=alive,
+        attempts=watch.attempts if watch else 0,
+        chunks=_number(told.get("chunks")),
+        published_ms=_number(told.get("published_ms")),
+        received_ms=_number(told.get("received_ms")),
+        lag_ms=_number(told.get("lag_ms")),
+        bitrates_bps={str(k): _number(v) for k, v in bitrates.items()} if isinstance(bitrates, dict) else {},
+        metadata=metadata.read(spool.folder),
+        output=info.output,
+        title=info.title,
+        created_unix_ms=info.created_unix_ms,
+        updated_unix_ms=_number(told.get("updated_unix_ms")),
+        warnings=[str(warning)[:500] for warning in warnings[-20:]] if isinstance(warnings, list) else [],
+        error=str((watch.error if watch and not alive else "") or told.get("error") or "")[:500],
+    )
+
+
+def _state(spool: BroadcastSpool, told: dict[str, object], alive: bool, watch: Watch | None) -> pb.StreamState:
+    if spool.finished:
+        return pb.STREAM_STATE_FINISHED
+    if alive:
+        return _STATES.get(str(told.get("state")), pb.STREAM_STATE_STARTING)
+    return pb.STREAM_STATE_FAILED if watch is not None and watch.failed else pb.STREAM_STATE_STARTING
+
+
+def _number(value: object) -> int:
+    return max(-(2**63), min(2**63 - 1, int(value))) if isinstance(value, int | float) else 0

@@ -1,0 +1,64 @@
+"""What the reconciler remembers of one broadcast while it lives: deaths, back-off, and why nothing runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+#: A run that held its broadcast for this long was healthy: its death is the first one again.
+HEALTHY_S = 30.0
+MAX_DELAY_S = 30.0
+#: After this many deaths in a row the state says FAILED; new runs are still started.
+FAILED_AFTER = 3
+
+
+def delay_s(failures: int) -> float:
+    """How long to wait before the next start: at once after the first death, then 1, 2, 4 … up to 30 s."""
+    return 0.0 if failures <= 1 else min(MAX_DELAY_S, 2.0 ** (failures - 2))
+
+
+@dataclass
+class Watch:
+    """One broadcast. ``wanted``: somebody has called StartStream, so there is nothing to wait for."""
+
+    wanted: bool = False
+    failures: int = 0
+    attempts: int = 0
+    next_start_at: float = 0.0  # of time.monotonic(), like the other times
+    alive_since: float | None = None
+    started_at: float | None = None
+    released_at: float | None = None
+    dead_writer_since: float | None = None
+    ended_session: str = ""
+    error: str = ""
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def tell(self) -> None:
+        """Wake those who wait for something to change."""
+        with self.changed:
+            self.changed.notify_all()
+
+    def alive(self) -> None:
+        """The run holds the broadcast."""
+        now = time.monotonic()
+        if self.alive_since is None:
+            self.alive_since, self.started_at, self.released_at = now, None, None
+            self.tell()
+        if now - self.alive_since > HEALTHY_S:
+            self.failures = 0
+        self.error = ""
+
+    def died(self, why: str) -> None:
+        """The run is gone although the broadcast is not finished."""
+        now = time.monotonic()
+        healthy = self.alive_since is not None and now - self.alive_since > HEALTHY_S
+        self.failures = 1 if healthy else self.failures + 1
+        self.alive_since = self.started_at = self.released_at = None
+        self.next_start_at = now + delay_s(self.failures)
+        self.error = why
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has died too often in a row."""
+        return self.failures >= FAILED_AFTER

@@ -1,0 +1,327 @@
+"""What cannot work: one line that names the cause and the way out, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streamwave.mp4.boxes import iter_boxes
+from tests.support.cli import PROGRAMS, Cli, Done, slow_ffmpeg
+from tests.support.media import Clip, ffmpeg, make_clip
+from tests.support.player import decode_pictures, representations
+from tests.support.processes import marked, wait_for
+
+SUBTITLES = "1\n00:00:00,000 --> 00:00:02,000\nonly text\n"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """Ten seconds in five chunks, its index in front of the media."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return make_clip(path, frames=250, options=("-movflags", "+faststart"))
+
+
+def refusal(done: Done) -> str:
+    """The one line of a command that has failed."""
+    lines = done.err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.err
+    assert "Traceback" not in done.out
+    assert done.code > 0
+    return lines[0]
+
+
+def nothing_left(cli: Cli, output: str = "out") -> None:
+    """No process, no work file, and no output."""
+    assert marked(cli.mark) == {}
+    assert cli.leftovers() == []
+    assert not (cli.folder / output).exists()
+
+
+# --- said at once -----------------------------------------------------------------------------------------------------
+
+
+def no_file(folder: Path) -> str:
+    return "missing.mp4"
+
+
+def a_folder(folder: Path) -> str:
+    (folder / "films").mkdir()
+    return "films"
+
+
+def a_text(folder: Path) -> str:
+    (folder / "notes.txt").write_text("a page of text\n" * 200)
+    return "notes.txt"
+
+
+def text_named_mp4(folder: Path) -> str:
+    (folder / "notes.mp4").write_text("a page of text\n" * 200)
+    return "notes.mp4"
+
+
+def nothing_in_it(folder: Path) -> str:
+    (folder / "empty.mp4").touch()
+    return "empty.mp4"
+
+
+def index_cut_off(folder: Path) -> str:
+    whole = make_clip(folder / "whole.mp4", frames=25)
+    data = whole.path.read_bytes()
+    # FFmpeg writes the index last: what was cut off while it was copied has none.
+    (folder / "cut.mp4").write_bytes(data[: len(data) * 3 // 4])
+    assert [box.type for box in iter_boxes(data)][-1] == "moov"
+    return "cut.mp4"
+
+
+def subtitles(folder: Path) -> str:
+    (folder / "film.srt").write_text(SUBTITLES)
+    return "film.srt"
+
+
+def subtitles_in_matroska(folder: Path) -> str:
+    (folder / "film.srt").write_text(SUBTITLES)
+    ffmpeg("-i", str(folder / "film.srt"), "-c:s", "srt", str(folder / "film.mkv"))
+    return "film.mkv"
+
+
+def another_protocol(folder: Path) -> str:
+    return "concat:a.mp4|b.mp4"
+
+
+def a_device(folder: Path) -> str:
+    return "/dev/zero"
+
+
+@pytest.mark.parametrize(
+    ("source", "cause", "way_out"),
+    [
+        (no_file, "there is no file missing.mp4", "check the path"),
+        (a_folder, "films is a folder", "name one video file"),
+        (a_text, "notes.txt holds neither video nor audio", "name another source"),
+        (text_named_mp4, "notes.mp4 is not media that can be read", "try to play it"),
+        (nothing_in_it, "empty.mp4 is (empty|not media)", "check that it was written|try to play it"),
+        (index_cut_off, "cut.mp4 is not media that can be read .*truncated", "try to play it"),
+        (subtitles, "film.srt holds neither video nor audio", "name another source"),
+        (subtitles_in_matroska, "film.mkv holds neither video nor audio", "name another source"),
+        (another_protocol, "'concat' are not allowed", "use a file or"),
+        (a_device, "/dev/zero is not a regular file", "name a video file"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+@pytest.mark.parametrize("command", ["transcode", "probe"])
+def test_source(tmp_path: Path, command: str, source: Callable[[Path], str], cause: str, way_out: str) -> None:
+    cli = Cli(tmp_path)
+    output = ["--output", "out"] if command == "transcode" else []
+    line = refusal(cli.run(command, source(tmp_path), *output))
+    assert re.search(cause, line) and re.search(way_out, line), line
+    nothing_left(cli)
+
+
+def test_unknown_rendition(tmp_path: Path, clip: Clip) -> None:
+    cli = Cli(tmp_path)
+    line = refusal(cli.run("transcode", str(clip.path), "--output", "out", "--ladder", "large,8k"))
+    assert "no rendition '8k'" in line and "choose among large, small" in line
+    nothing_left(cli)
+
+
+def test_unknown_option_and_missing_argument(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    for arguments in (["transcode", "a.mp4", "--speed", "9"], ["transcode"], ["transmogrify"]):
+        done = cli.run(*arguments)
+        assert done.code == 2 and "Traceback" not in done.err and "Usage: streamwave" in done.err
+
+
+def test_impossible_setting(tmp_path: Path, clip: Clip) -> None:
+    cli = Cli(tmp_path, {"STREAMWAVE_CRF": "99"})
+    line = refusal(cli.run("transcode", str(clip.path), "--output", "out"))
+    assert "STREAMWAVE_CRF" in line and "51" in line
+    nothing_left(cli)
+
+
+def test_ffmpeg_that_is_none(tmp_path: Path, clip: Clip) -> None:
+    cli = Cli(tmp_path, {"FFMPEG_PATH": "/bin/true"})
+    line = refusal(cli.run("transcode", str(clip.path), "--output", "out"))
+    assert "FFMPEG_PATH" in line and "install FFmpeg" in line
+    nothing_left(cli)
+
+
+@pytest.mark.parametrize("output", ["film", "film/out"])
+def test_output_where_a_file_is_in_the_way(tmp_path: Path, clip: Clip, output: str) -> None:
+    cli = Cli(tmp_path)
+    (tmp_path / "film").write_bytes(b"precious")
+    line = refusal(cli.run("transcode", str(clip.path), "--output", output))
+    assert f"{output} cannot be written" in line and "a file is in the way" in line and "choose another" in line
+    assert (tmp_path / "film").read_bytes() == b"precious"
+    assert marked(cli.mark) == {} and cli.leftovers() == []
+
+
+def test_output_of_an_unknown_kind(tmp_path: Path, clip: Clip) -> None:
+    cli = Cli(tmp_path)
+    line = refusal(cli.run("transcode", str(clip.path), "--output", "gopher://host/films"))
+    assert "gopher://host/films is not an address" in line
+    nothing_left(cli)
+
+
+# --- in file systems of the test's own --------------------------------------------------------------------------------
+
+
+def on_a_disk(cli: Cli, place: Path, options: str, *arguments: str) -> tuple[Done, list[str]]:
+    """Run a command for which ``place`` is a file system of its own; also what lay on that afterwards.
+
+    The mount lives in a namespace that goes with the command, so it needs neither root nor cleaning up.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    listing = cli.folder / "listing"
+    script = (
+        f'mount -t tmpfs -o {options} tmpfs "$0" || exit 99; "$@"; code=$?; '
+        f'cd "$0" && find . -mindepth 1 >"{listing}"; exit $code'
+    )
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", "--mount", *user, "sh", "-c", script, str(place), str(PROGRAMS / "streamwave"), *arguments]
+    done = cli.run(*command[1:], program="/usr/bin/unshare")
+    assert done.code != 99, f"no file system could be mounted: {done.err}"
+    return done, listing.read_text().splitlines()
+
+
+def test_output_that_is_read_only(tmp_path: Path, clip: Clip) -> None:
+    # Root may write to any folder, whatever its mode; a file system that is read-only binds everybody.
+    cli = Cli(tmp_path)
+    done, left = on_a_disk(cli, tmp_path / "disk", "ro", "transcode", str(clip.path), "--output", "disk/out")
+    line = refusal(done)
+    assert "disk/out cannot be written" in line and "choose a folder" in line
+    assert left == [] and marked(cli.mark) == {} and cli.leftovers() == []
+
+
+def test_no_space_for_the_output(cli: Cli, clip: Clip) -> None:
+    # Enough for the first chunks, not for all.
+    done, left = on_a_disk(cli, cli.folder / "disk", "size=300k", "transcode", str(clip.path), "--output", "disk/out")
+    line = refusal(done)
+    assert "disk/out cannot be written (no space left; free some or choose another place)" in line
+    assert left == [] and marked(cli.mark) == {} and cli.leftovers() == []
+
+
+def test_no_space_for_the_spool(cli: Cli, clip: Clip) -> None:
+    cli.extra["STREAMWAVE_SPOOL_DIR"] = str(cli.folder / "disk")
+    done, left = on_a_disk(cli, cli.folder / "disk", "size=200k", "transcode", str(clip.path), "--output", "out")
+    line = refusal(done)
+    assert re.search("disk.* cannot be written .*(no space|No space)", line), line
+    assert left == []
+    nothing_left(cli)
+
+
+# --- found out on the way ---------------------------------------------------------------------------------------------
+
+
+def test_media_cut_off_behind_the_index(cli: Cli, clip: Clip) -> None:
+    data = clip.path.read_bytes()
+    (cli.folder / "cut.mp4").write_bytes(data[: len(data) // 2])
+    line = refusal(cli.run("transcode", "cut.mp4", "--output", "out"))
+    # It names the file, how far it goes, how far it should, and what to do.
+    assert re.search(r"cut.mp4 .*breaks off .*[3-6]\.\d s .*10\.0 s", line), line
+    assert "copy it again" in line
+    nothing_left(cli)
+
+
+def test_output_that_holds_another_broadcast(cli: Cli, clip: Clip) -> None:
+    assert cli.run("transcode", str(clip.path), "--output", "out", "--ladder", "small").code == 0
+    before = tree(cli.folder / "out")
+    line = refusal(cli.run("transcode", str(clip.path), "--output", "out", "--ladder", "large"))
+    assert "out already holds a broadcast" in line and "--overwrite" in line
+    assert tree(cli.folder / "out") == before
+    # On purpose it is replaced, and nothing of the old one stays.
+    (cli.folder / "out" / "notes.txt").write_text("mine")
+    done = cli.run("transcode", str(clip.path), "--output", "out", "--ladder", "large", "--overwrite")
+    assert done.code == 0, done.err
+    assert {path.split("/")[1] for path in tree(cli.folder / "out") if path.startswith("p0/")} == {"large", "audio"}
+    assert (cli.folder / "out" / "notes.txt").read_text() == "mine"
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def without_ledger(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Everything but the ledger, which knows when it was made and by whom."""
+    return {name: data for name, data in files.items() if not name.startswith("ledger/")}
+
+
+# --- interrupted ------------------------------------------------------------------------------------------------------
+
+
+def hang(cli: Cli, chunk: str) -> None:
+    """Let the transcode of a chunk take minutes, so that the run can be caught in the middle of it."""
+    cli.extra["FFMPEG_PATH"] = str(slow_ffmpeg(cli.folder / "ffmpeg", chunk))
+
+
+def in_the_middle(cli: Cli) -> bool:
+    """Whether the first chunk is published while a later one is being transcoded."""
+    return bool(cli.ffmpegs("000002.mkv")) and (cli.folder / "out/p0/small/50000.m4s").exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_interrupted_in_the_middle(own_cli: Cli, clip: Clip, signum: int) -> None:
+    hang(own_cli, "000002.mkv")
+    with own_cli.start("transcode", str(clip.path), "--output", "out") as process:
+        wait_for(lambda: in_the_middle(own_cli), "the second chunk to be published and the third to be transcoded")
+        interrupt(process, signum)
+        out, err = process.communicate(timeout=30)
+        line = refusal(Done(process.returncode, out, err))
+        assert process.returncode == 130
+        assert "interrupted" in line and "run the command again" in line
+        nothing_left(own_cli)
+
+
+def test_interrupted_while_prefect_starts(tmp_path: Path, clip: Clip) -> None:
+    cli = Cli(tmp_path)  # without a database yet: its server takes ten seconds to start
+    with cli.start("transcode", str(clip.path), "--output", "out") as process:
+        wait_for(lambda: any("uvicorn" in argv for argv in marked(cli.mark).values()), "Prefect's server to start")
+        interrupt(process, signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert "interrupted" in refusal(Done(process.returncode, out, err))
+        nothing_left(cli)
+
+
+def interrupt(process: subprocess.Popen[str], signum: int) -> None:
+    """Ctrl-C goes to everything in the terminal's foreground, a termination request to one process."""
+    if signum == signal.SIGINT:
+        os.killpg(process.pid, signum)
+    else:
+        process.send_signal(signum)
+
+
+def test_killed_and_run_again(own_cli: Cli, clip: Clip) -> None:
+    hang(own_cli, "000002.mkv")
+    with own_cli.start("transcode", str(clip.path), "--output", "out") as process:
+        wait_for(lambda: in_the_middle(own_cli), "the second chunk to be published and the third to be transcoded")
+        kinds = {name for argv in marked(own_cli.mark).values() for name in (*argv, Path(argv[0]).name)}
+        assert {"streamwave.spool.segmenter", "uvicorn"} <= kinds and own_cli.ffmpegs()
+        process.kill()
+        process.wait(10)
+        # Nobody could tell them to end: the kernel did.
+        wait_for(lambda: not marked(own_cli.mark), "every process of the run to end", 10)
+    out = own_cli.folder / "out"
+    assert not (out / "manifest.mpd").exists() and not (out / "master.m3u8").exists()
+    finished = tree(out / "p0")
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.m4s")}
+
+    del own_cli.extra["FFMPEG_PATH"]
+    done = own_cli.run("transcode", str(clip.path), "--output", "out")
+    assert (done.code, done.err) == (0, "")
+    # What was published is kept, not made again.
+    assert finished.items() <= tree(out / "p0").items()
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    for rendition in representations(out).values():
+        if rendition.kind == "video":
+            numbers = [picture.number for picture in decode_pictures(rendition.data, rendition.timescale)]
+            assert numbers == list(range(clip.frames)), rendition.name
+    assert own_cli.leftovers() == []
+    whole = own_cli.run("transcode", str(clip.path), "--output", "whole")
+    assert whole.code == 0
+    assert without_ledger(tree(own_cli.folder / "whole")) == without_ledger(tree(out))

@@ -1,0 +1,53 @@
+"""The deployment, with the commands of the README: a work pool, a worker in a process of its own, and a run."""
+
+from __future__ import annotations
+
+import signal
+
+from streamwave.prefect_env import CLIENT_ENV
+from tests.support.cli import ROOT, Cli
+from tests.support.media import make_clip
+from tests.support.player import decode_pictures, representations
+from tests.support.prefect_api import PrefectApi
+from tests.support.processes import marked, wait_for
+
+FILE = "deployments/prefect.yaml"
+
+
+def test_deploy_work_and_run(cli: Cli, prefect_api: str) -> None:
+    clip = make_clip(cli.folder / "clip.mp4", frames=75)
+    output = cli.folder / "out"
+    cli.extra |= {"PREFECT_HOME": str(cli.state / "prefect"), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+
+    def prefect(*arguments: str) -> str:
+        done = cli.run(*arguments, program="prefect", cwd=ROOT)
+        assert done.code == 0, done.out + done.err
+        return done.out
+
+    prefect("work-pool", "create", "--type", "process", "streamwave")
+    assert "'vod/vod' successfully created" in prefect("deploy", "--prefect-file", FILE, "--all")
+    # The worker's own folder is none of the checkout's: the deployment knows where its code lies.
+    with cli.start("worker", "start", "--pool", "streamwave", program="prefect", cwd=cli.folder) as worker:
+        prefect("deployment", "run", "vod/vod", "-p", f"source={clip.path}", "-p", f"output={output}")
+        api = PrefectApi(prefect_api)
+
+        def ended() -> dict[str, object] | None:
+            (run,) = api.flow_runs("vod", output=str(output))
+            return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else None
+
+        run = wait_for(ended, "the end of the flow run")
+        assert (run["state_name"], run["name"]) == ("Completed", f"vod {clip.path}")
+        worker.send_signal(signal.SIGTERM)
+        worker.communicate(timeout=30)
+    assert marked(cli.mark) == {}
+    for rendition in representations(output).values():
+        if rendition.kind == "video":
+            numbers = [picture.number for picture in decode_pictures(rendition.data, rendition.timescale)]
+            assert numbers == list(range(clip.frames))
+
+
+def test_workers_get_the_settings_that_the_command_line_has() -> None:
+    """They stand twice, because the file of deployments cannot import."""
+    text = (ROOT / FILE).read_text(encoding="utf-8")
+    lines = {line.strip().replace('"', "") for line in text.splitlines()}
+    assert {f"{name}: {value}" for name, value in CLIENT_ENV.items()} <= lines

@@ -1,0 +1,167 @@
+"""What the tests of the processing service work with: the service as a process, sessions, and Prefect's API."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+
+from flows.server import free_port
+from services.processing.processes import lock_holder
+from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
+from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+STUB = f"{HERE / 'processing_flow.py'}:stub"
+
+
+def eventually(condition: Callable[[], Any], what: str, limit_s: float = 20.0) -> Any:
+    """What ``condition`` returns once it is true."""
+    end = time.monotonic() + limit_s
+    while not (found := condition()):
+        assert time.monotonic() < end, f"within {limit_s:g} s: {what}"
+        time.sleep(0.02)
+    return found
+
+
+@dataclass
+class Case:
+    """One installation: a spool, a Prefect server, and the service as a process that can be killed."""
+
+    folder: Path
+    api: str
+    environment: dict[str, str] = field(default_factory=dict)
+    flow: str = STUB
+    port: int = field(default_factory=free_port)
+    window_ms: int = 0
+    service: subprocess.Popen[bytes] | None = None
+    children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def spool(self) -> Path:
+        return self.folder / "var" / "spool"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "service.log").read_text(encoding="utf-8")
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "STREAMWAVE_STATE_DIR": str(self.folder / "var"),
+            "OUTPUT_DIR": str(self.folder / "out"),
+            "PREFECT_API_URL": self.api,
+            "STREAMWAVE_GRPC_PORT": str(self.port),
+            **self.environment,
+        }
+
+    def start(self) -> None:
+        """Start the service and wait until it knows Prefect's server."""
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        with (self.folder / "service.log").open("ab") as log:
+            self.service = subprocess.Popen(
+                [sys.executable, "-m", "services.processing", self.flow],
+                cwd=self.folder, env={**os.environ, **self.settings, "PYTHONPATH": str(ROOT)}, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        service = self.service
+
+        def healthy() -> bool:
+            assert service.poll() is None, self.log
+            with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+                stub = health_pb2_grpc.HealthStub(channel)
+                try:
+                    answer = stub.Check(health_pb2.HealthCheckRequest(service="prefect"), timeout=2)
+                except grpc.RpcError:
+                    return False
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+        eventually(healthy, "the service is up and knows Prefect", 40)
+
+    def end(self, number: signal.Signals) -> None:
+        """Send the service a signal and wait until it is gone."""
+        assert self.service is not None
+        self.service.send_signal(number)
+        self.service.wait(30)
+
+    @contextmanager
+    def rpc(self) -> Iterator[StreamProcessingStub]:
+        """A channel to the service."""
+        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            yield StreamProcessingStub(channel)
+
+    def session(self, stream: str) -> tuple[BroadcastSpool, str, subprocess.Popen[bytes]]:
+        """What ingest does on a publish: a session in the spool with a segmenter; broadcast, its name, segmenter."""
+        output = str(self.folder / "out")
+        spool, session = open_session(self.spool, stream, output=output, window_ms=self.window_ms)
+        process = subprocess.Popen(
+            [sys.executable, str(HERE / "processing_segmenter.py"), str(session)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        self.children.append(process)
+        return spool, f"{stream}/{spool.broadcast}/{session.name}", process
+
+    def run_state(self, flow_run_id: str) -> str:
+        """Type of the state that Prefect has for a flow run."""
+        run = httpx.get(f"{self.api}/flow_runs/{flow_run_id}", trust_env=False).raise_for_status().json()
+        return str(run["state_type"])
+
+    def set_state(self, flow_run_id: str, type_: str) -> None:
+        """Set the state of a flow run, as Prefect's UI does."""
+        body = {"state": {"type": type_, "name": type_.capitalize()}, "force": True}
+        httpx.post(f"{self.api}/flow_runs/{flow_run_id}/set_state", json=body, trust_env=False).raise_for_status()
+
+    def close(self) -> None:
+        """End everything that may still run."""
+        if self.service is not None and self.service.poll() is None:
+            self.end(signal.SIGTERM)
+        for process in self.children:
+            if process.poll() is None:
+                process.kill()
+            process.wait(10)
+        for lock in self.spool.glob(f"*/*/{RUN_LOCK}"):
+            pid = lock_holder(lock)
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+
+
+def publisher(spool: BroadcastSpool, not_this: int | None = None) -> int:
+    """The process that publishes a broadcast, once there is one (another than ``not_this``)."""
+
+    def holder() -> int | None:
+        pid = lock_holder(spool.folder / RUN_LOCK)
+        told = spool.status().get("state") if pid != not_this else None
+        return pid if told else None
+
+    return int(eventually(holder, "a run holds the broadcast"))
+
+
+def refused(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str, list[Any]]:
+    """Status, message and details with which a call is refused."""
+    from google.rpc import error_details_pb2
+    from grpc_status import rpc_status
+
+    try:
+        call()
+    except grpc.RpcError as error:
+        status = rpc_status.from_call(error)
+        details = []
+        for packed in status.details if status else []:
+            name = packed.type_url.rpartition(".")[2]
+            detail = getattr(error_details_pb2, name)()
+            packed.Unpack(detail)
+            details.append(detail)
+        return error.code(), error.details(), details
+    raise AssertionError("the call was granted")

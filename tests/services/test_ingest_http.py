@@ -1,0 +1,429 @@
+"""The ingest service over HTTP, as a real process: hooks with bad input, administration, pulled sources, status."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from streamwave.settings import Settings
+from streamwave.spool.broadcast import broadcasts
+from streamwave.spool.journal import EndRecord, JournalReader, writer_alive, writer_pid
+from streamwave.streams.hooks import hook_token, hooks_url
+from tests.services.test_media import free_port
+from tests.support.processes import wait_for
+
+ADMIN = "an-administrators-token"
+BEARER = {"Authorization": f"Bearer {ADMIN}"}
+
+
+class Ingest:
+    """``python -m services.ingest`` in a folder of its own, and a client for it."""
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        self.folder, self.log = folder, folder / "ingest.log"
+        self.environment = {
+            "STREAMWAVE_STATE_DIR": str(folder / "var"),
+            "OUTPUT_DIR": str(folder / "out"),
+            "STREAMWAVE_INGEST_PORT": str(free_port()),
+            "STREAMWAVE_RTMP_PORT": str(free_port()),
+            "STREAMWAVE_MEDIA_PORT": str(free_port()),
+            "STREAMWAVE_GRPC_PORT": str(free_port()),
+            "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api",
+            "STREAMWAVE_ADMIN_TOKEN": ADMIN,
+            "STREAMWAVE_ALLOWED_FILE_ROOTS": str(folder / "media"),
+            **variables,
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            self.settings = Settings.load(env_file=None)
+        self.url = f"http://127.0.0.1:{self.settings.ingest_port}"
+        self.client = httpx.Client(base_url=self.url, timeout=15, trust_env=False)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.ingest"],
+                cwd=Path(__file__).parents[2],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_for(self.answers, "the ingest service", 20)
+
+    def answers(self) -> bool:
+        assert self.process and self.process.poll() is None, self.log.read_text()
+        try:
+            return self.client.get("/healthz").json() == {"status": "ok"}
+        except httpx.TransportError:
+            return False
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        process.send_signal(number)
+        try:
+            return process.wait(20)
+        finally:
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        self.stop()
+        self.client.close()
+        # Segmenters survive the service on purpose.
+        for session in self.sessions():
+            if (pid := writer_pid(session)) is not None:
+                os.kill(pid, signal.SIGKILL)
+
+    def add(self, name: str) -> str:
+        """A new stream; its key."""
+        answer = self.client.post("/streams", json={"name": name}, headers=BEARER)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["key"])
+
+    def sessions(self, stream: str | None = None) -> list[Path]:
+        return [path for found in broadcasts(self.settings.spool_dir, stream) for path in found.sessions()]
+
+    def hook(self, path: str, /, **fields: str) -> httpx.Response:
+        return self.client.post(f"/{path}", data={"clientid": "7", "addr": "127.0.0.1", **fields})
+
+
+@contextmanager
+def running(folder: Path, **variables: str) -> Iterator[Ingest]:
+    ingest = Ingest(folder, **variables)
+    try:
+        ingest.start()
+        yield ingest
+    finally:
+        ingest.close()
+
+
+@pytest.fixture(scope="module")
+def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
+    with running(tmp_path_factory.mktemp("ingest")) as found:
+        yield found
+
+
+def end_of(session: Path) -> EndRecord | None:
+    lines = JournalReader(session).read()
+    return lines[-1] if lines and isinstance(lines[-1], EndRecord) else None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "wrong",
+        "../../etc/passwd",
+        "%2e%2e",
+        "a\0b",
+        "a b",
+        "x" * 10_000,
+        "🎥",
+        "show\r\nLocation: evil",
+        "' OR 1=1 --",
+        "ö",
+    ],
+    ids=["wrong", "dots", "percent", "nul", "space", "long", "emoji", "lines", "sql", "latin"],
+)
+def test_a_key_that_is_none_is_refused_and_not_logged(ingest: Ingest, key: str) -> None:
+    before = len(ingest.log.read_bytes())
+    for answer in (
+        ingest.hook("start-stream", call="publish", name=key),
+        ingest.client.post("/start-stream", json={"key": key, "clientid": 7}),
+    ):
+        assert answer.status_code == 403
+        assert list(answer.json()) == ["error"]
+        assert "\n" not in answer.json()["error"] and key not in answer.text
+        assert "location" not in answer.headers
+    new = ingest.log.read_bytes()[before:].decode()
+    assert key not in new
+    assert "Traceback" not in new
+    assert ingest.sessions() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"", "application/x-www-form-urlencoded", 400),
+        (b"name=x", "application/x-www-form-urlencoded", 400),
+        (b"clientid=1", "application/x-www-form-urlencoded", 400),
+        (b"name=&clientid=1", "application/x-www-form-urlencoded", 400),
+        (b"name=x&clientid=1&name=y", "application/x-www-form-urlencoded", 400),
+        (b"name=x&clientid=1&addr=1&addr=127.0.0.1", "application/x-www-form-urlencoded", 400),
+        (b"name=x&clientid=../1", "application/x-www-form-urlencoded", 400),
+        (b"name=x&clientid=1&call=play", "application/x-www-form-urlencoded", 400),
+        (b"name=%ff%fe%00&clientid=1", "application/x-www-form-urlencoded", 403),
+        (b"&".join(b"f%d=1" % n for n in range(200)), "application/x-www-form-urlencoded", 400),
+        (b"x" * 100_000, "application/x-www-form-urlencoded", 413),
+        (b"{", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b"nul", "application/json", 400),
+        (b"\xff", "application/json", 400),
+        (b"[" * 50_000, "application/json", 400),
+        (b'{"key": "a", "clientid": 1, "key": "b"}', "application/json", 400),
+        (b'{"key": {"$ne": ""}, "clientid": 1}', "application/json", 400),
+        (b'{"key": null, "clientid": 1}', "application/json", 400),
+        (b'{"key": "a", "clientid": true}', "application/json", 400),
+        (b'{"key": "\\ud800", "clientid": 1}', "application/json", 403),
+        (b"name=x&clientid=1", "text/plain", 415),
+        (b"name=x&clientid=1", "multipart/form-data; boundary=x", 415),
+        (b"name=x&clientid=1", "", 415),
+    ],
+)
+def test_bodies_that_are_not_a_hook_call(ingest: Ingest, body: bytes, kind: str, status: int) -> None:
+    answer = ingest.client.post("/start-stream", content=body, headers={"Content-Type": kind} if kind else {})
+    assert (answer.status_code, list(answer.json())) == (status, ["error"])
+
+
+def test_a_body_of_unknown_length_is_bounded(ingest: Ingest) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 10_000
+
+    try:
+        status = ingest.client.post("/start-stream", content=endless()).status_code
+    except httpx.WriteError:  # it hung up on us, which is an answer as well
+        status = 413
+    assert status == 413
+    assert ingest.answers()
+
+
+def test_hooks_of_unknown_connections(ingest: Ingest) -> None:
+    ingest.add("unknown")
+    assert ingest.hook("stop-stream", call="publish_done", name="whatever").status_code == 204
+    assert ingest.hook("update-stream", call="update_publish", name="whatever").status_code == 403
+    assert ingest.hook("update-stream", call="update_play", name="unknown").status_code == 204
+    assert ingest.hook("play-stream", call="play", name="unknown").status_code == 403
+    assert ingest.hook("play-stream", call="play", name="unknown", publish="0" * 32).status_code == 403
+    assert ingest.hook("play-stream", call="play", name="unknown", publish="../x").status_code == 403
+
+
+def test_hooks_from_elsewhere(ingest: Ingest) -> None:
+    fields = {"name": "x", "clientid": "1"}
+    path = httpx.URL(hooks_url(ingest.settings)).path
+    assert path.split("/")[2] == hook_token(ingest.settings)
+    # At the right address the key is looked at, at a wrong one nothing is.
+    assert "key" in ingest.client.post(f"{path}/start-stream", data=fields).text
+    wrong = path.replace(hook_token(ingest.settings), "guessed")
+    for hook in ("start-stream", "stop-stream", "play-stream", "update-stream"):
+        answer = ingest.client.post(f"{wrong}/{hook}", data=fields)
+        assert answer.status_code == 403 and "address of the hooks" in answer.text
+        # What a proxy on this machine passes on is not from this machine.
+        answer = ingest.client.post(f"/{hook}", data=fields, headers={"X-Forwarded-For": "127.0.0.1"})
+        assert answer.status_code == 403 and "from this machine" in answer.text
+    mode = (ingest.settings.state_dir / "hook-token").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+    assert hook_token(ingest.settings) not in ingest.log.read_text()
+
+
+def test_hooks_from_another_address_need_the_token(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing; tells this machine's address
+        own = probe.getsockname()[0]
+    assert not own.startswith("127.")
+    with running(tmp_path, STREAMWAVE_INGEST_HOST="0.0.0.0") as ingest:
+        base = f"http://{own}:{ingest.settings.ingest_port}"
+        fields = {"name": "x", "clientid": "1"}
+        token = httpx.URL(hooks_url(ingest.settings)).path
+        with httpx.Client(trust_env=False) as stranger:
+            assert "from this machine" in stranger.post(f"{base}/start-stream", data=fields).text
+            assert "no enabled stream" in stranger.post(f"{base}{token}/start-stream", data=fields).text
+
+
+def test_administration(ingest: Ingest) -> None:
+    key = ingest.add("admin-1")
+    assert key.startswith("sw_") and len(key) == 35
+    listed = ingest.client.get("/streams", headers=BEARER)
+    assert [(row["name"], row["enabled"]) for row in listed.json() if row["name"] == "admin-1"] == [("admin-1", True)]
+    assert key not in listed.text and "hash" not in listed.text
+    assert ingest.client.post("/streams", json={"name": "admin-1"}, headers=BEARER).status_code == 409
+    changed = ingest.client.patch(
+        "/streams/admin-1", json={"enabled": False, "title": "A title"}, headers=BEARER
+    ).json()
+    assert (changed["enabled"], changed["title"]) == (False, "A title")
+    rotated = ingest.client.post("/streams/admin-1/rotate-key", headers=BEARER)
+    assert rotated.json()["key"] != key and rotated.headers["cache-control"] == "no-store"
+    assert ingest.client.delete("/streams/admin-1", headers=BEARER).status_code == 204
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/rotate-key")):
+        assert ingest.client.request(method, f"/streams/admin-1{path}", headers=BEARER).status_code == 404
+    database = ingest.settings.state_dir / "streamwave.db"
+    assert key.encode() not in database.read_bytes()
+    assert key not in ingest.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "../x", "A", "a b", "a\0", "a" * 65, "-a", "ä", "🎥", "x" * 10_000, "a/b", "a\n"]
+)
+def test_names_that_are_not_allowed(ingest: Ingest, name: str) -> None:
+    answer = ingest.client.post("/streams", json={"name": name}, headers=BEARER)
+    assert answer.status_code == 400 and "\n" not in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"name": 1}, {"name": "a", "admin": True}, {"name": "a", "title": "x\ny"}, [], None]
+)
+def test_new_streams_that_are_not_allowed(ingest: Ingest, body: Any) -> None:
+    assert ingest.client.post("/streams", json=body, headers=BEARER).status_code == 400
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", f"Basic {ADMIN}", ADMIN, f"Bearer {ADMIN}x"])
+def test_administration_needs_the_token(ingest: Ingest, header: str | None) -> None:
+    headers = {"Authorization": header} if header is not None else {}
+    calls = [("GET", "/streams", None), ("POST", "/streams", {"name": "sneaky"}), ("DELETE", "/streams/x", None)]
+    calls += [
+        ("POST", "/start-stream", {"stream": "x", "source": "http://x/"}),
+        ("POST", "/stop-stream", {"stream": "x"}),
+    ]
+    for method, path, body in calls:
+        answer = ingest.client.request(method, path, json=body, headers=headers)
+        assert (answer.status_code, answer.headers.get("www-authenticate")) == (401, "Bearer")
+    assert "sneaky" not in ingest.client.get("/streams", headers=BEARER).text
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("file:///etc/passwd", "/etc/passwd", "concat:a|b", "data:video/mp4;base64,AA==", "gopher://x/", "pipe:0", ""),
+        *(
+            "subfile,,start,0,end,9,,:/etc/passwd",
+            "crypto+http://x/",
+            "http:",
+            "\0",
+            "x" * 5000,
+            "private://x/",
+            "folder",
+        ),
+    ],
+)
+def test_sources_that_are_not_allowed(ingest: Ingest, source: str) -> None:
+    if "sources" not in ingest.client.get("/streams", headers=BEARER).text:
+        ingest.add("sources")
+    before = ingest.sessions("sources")
+    source = str(ingest.folder / "media") if source == "folder" else source
+    answer = ingest.client.post("/start-stream", json={"stream": "sources", "source": source}, headers=BEARER)
+    assert (answer.status_code, list(answer.json())) == (400, ["error"])
+    assert ingest.sessions("sources") == before
+
+
+def test_a_pulled_source(ingest: Ingest) -> None:
+    """A file that is allowed becomes a session; a stop ends it; nobody else gets in while it is live."""
+    media = ingest.folder / "media"
+    media.mkdir(exist_ok=True)
+    clip = media / "clip.mp4"
+    source = ["-f", "lavfi", "-i", "testsrc2=size=64x36:rate=25:duration=60", "-c:v", "libx264", "-preset", "ultrafast"]
+    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *source, "-g", "50", str(clip)], check=True, timeout=60)
+    key = ingest.add("pulled")
+    start = {"stream": "pulled", "source": str(clip)}
+    answer = ingest.client.post("/start-stream", json=start, headers=BEARER)
+    assert answer.status_code == 201, answer.text
+    session = ingest.settings.spool_dir.joinpath(*(answer.json()[part] for part in ("stream", "broadcast", "session")))
+    # The reader is far ahead of a flow that is not there: it waits with 16 chunks.
+    wait_for(lambda: len(list(session.glob("*.mkv"))) >= 16, "chunks of the file", 20)
+    assert [row["session"] for row in ingest.client.get("/status").json()["streams"]] == ["000000"]
+    assert ingest.client.post("/start-stream", json=start, headers=BEARER).status_code == 403
+    assert ingest.hook("start-stream", call="publish", name=key).status_code == 403
+    assert writer_alive(session)
+    assert ingest.client.post("/stop-stream", json={"stream": "pulled"}, headers=BEARER).status_code == 200
+    wait_for(lambda: end_of(session), "the end record", 15)
+    end = end_of(session)
+    assert end and (end.reason, end.error) == ("stopped", None)
+    wait_for(lambda: ingest.client.get("/status").json()["streams"] == [], "the end in the status")
+    assert ingest.client.post("/stop-stream", json={"stream": "pulled"}, headers=BEARER).status_code == 404
+    # By key as well, and again: it joins the same broadcast.
+    answer = ingest.client.post("/start-stream", json={"key": key, "source": str(clip)}, headers=BEARER)
+    assert (answer.json()["broadcast"], answer.json()["session"]) == (session.parent.name, "000001")
+    assert ingest.client.post("/stop-stream", json={"stream": "pulled"}, headers=BEARER).status_code == 200
+    wait_for(lambda: end_of(session.parent / "000001"), "the second end record", 15)
+
+
+def test_a_publish_that_nothing_can_receive_is_refused_soon(ingest: Ingest) -> None:
+    """No RTMP server is there to pull from: the answer says so well before nginx gives up waiting."""
+    key = ingest.add("nowhere")
+    begun = time.monotonic()
+    answer = ingest.hook("start-stream", call="publish", name=key)
+    assert time.monotonic() - begun < 8
+    assert answer.status_code == 503 and "RTMP_URL" in answer.text and key not in answer.text
+    # It blocks nobody.
+    assert ingest.hook("start-stream", call="publish", name=key, clientid="8").status_code == 503
+    sessions = ingest.sessions("nowhere")
+    wait_for(lambda: all(end_of(session) for session in sessions), "the end records")
+    assert len(sessions) == 2
+
+
+def test_status_of_missing_neighbours(ingest: Ingest) -> None:
+    begun = time.monotonic()
+    found = ingest.client.get("/status").json()
+    assert time.monotonic() - begun < 3
+    assert found["status"] == "degraded"
+    well = {name: part["status"] for name, part in found["parts"].items()}
+    assert {name for name, state in well.items() if state != "ok"} >= {"nginx", "processing", "prefect"}
+    assert well["ingest"] == "ok" and found["parts"]["spool"]["free_bytes"] > 0
+    assert str(ingest.settings.rtmp_port) in found["parts"]["nginx"]["error"]
+
+
+def test_status_is_bounded_when_a_neighbour_hangs(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = str(silent.getsockname()[1])
+        with running(
+            tmp_path,
+            PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
+            STREAMWAVE_GRPC_PORT=port,
+            STREAMWAVE_MEDIA_PORT=port,
+            STREAMWAVE_RTMP_PORT=port,
+        ) as ingest:
+            begun = time.monotonic()
+            found = ingest.client.get("/status").json()
+            assert time.monotonic() - begun < 3
+            assert all(found["parts"][name]["status"] == "degraded" for name in ("nginx", "processing", "prefect"))
+
+
+def test_many_strangers_fill_no_log(ingest: Ingest) -> None:
+    before = len(ingest.log.read_bytes())
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(
+            pool.map(lambda _: ingest.hook("start-stream", name="flood", addr="192.0.2.9").status_code, range(200))
+        )
+    assert set(found) == {403}
+    assert ingest.log.read_bytes()[before:].count(b"publish refused") == 1
+
+
+def test_a_taken_port_is_one_line(ingest: Ingest) -> None:
+    environment = {**os.environ, **ingest.environment}
+    done = subprocess.run(
+        [sys.executable, "-m", "services.ingest"],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and str(ingest.settings.ingest_port) in done.stderr, done.stderr
+
+
+def test_administration_is_off_without_a_token_and_the_end_is_clean(tmp_path: Path) -> None:
+    with running(tmp_path, STREAMWAVE_ADMIN_TOKEN="") as ingest:
+        answer = ingest.client.get("/streams", headers=BEARER)
+        assert answer.status_code == 503 and "STREAMWAVE_ADMIN_TOKEN" in json.loads(answer.text)["error"]
+        assert ingest.stop(signal.SIGINT) == 0
+        assert "Traceback" not in ingest.log.read_text()

@@ -1,0 +1,312 @@
+"""Publishing for real: FFmpeg publishes by key to nginx, the ingest service lets it in, a segmenter fills the spool."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import httpx
+import pytest
+
+from services.media import MediaServer, RtmpSettings
+from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, OpenRecord, writer_alive, writer_pid
+from streamwave.streams.database import Database
+from streamwave.streams.hooks import hooks_url
+from streamwave.streams.registry import Registry
+from tests.services.test_ingest_http import BEARER, Ingest, end_of, running
+from tests.support.processes import wait_for
+
+RATE = 25
+
+
+def nginx(ingest: Ingest, runtime: str = "run") -> MediaServer:
+    rtmp = RtmpSettings(
+        port=ingest.settings.rtmp_port, host="127.0.0.1", hooks_url=hooks_url(ingest.settings), update_interval_s=1
+    )
+    return MediaServer(
+        ingest.folder, port=ingest.settings.media_port, host="127.0.0.1", rtmp=rtmp, runtime_dir=ingest.folder / runtime
+    )
+
+
+@pytest.fixture
+def ingest(tmp_path: Path) -> Iterator[Ingest]:
+    with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1") as found, nginx(found):
+        yield found
+
+
+def address(ingest: Ingest, key: str) -> str:
+    return f"rtmp://127.0.0.1:{ingest.settings.rtmp_port}/live/{key}"
+
+
+@contextmanager
+def publishing(ingest: Ingest, key: str, seconds: int, *, video: bool = True) -> Iterator[subprocess.Popen[bytes]]:
+    """FFmpeg as OBS: ``seconds`` of pictures at 25/s with a keyframe every second, and a tone, in real time."""
+    pictures = ["-re", "-f", "lavfi", "-i", f"testsrc2=size=64x36:rate={RATE}:duration={seconds}"] if video else []
+    sound = ["-re", "-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={seconds}"]
+    codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-g", str(RATE), "-pix_fmt", "yuv420p"] if video else []
+    command = ["ffmpeg", "-v", "error", "-nostdin", *pictures, *sound, *codecs, "-c:a", "aac", "-f", "flv"]
+    with subprocess.Popen(
+        [*command, address(ingest, key)], stdin=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def refused(ingest: Ingest, key: str) -> bool:
+    """Whether a publisher is turned away; it would take 20 s if not."""
+    begun = time.monotonic()
+    with publishing(ingest, key, 20) as process:
+        return process.wait(15) != 0 and time.monotonic() - begun < 10
+
+
+def pictures(session: Path) -> int:
+    """Pictures in the chunks of a session, counted in the files, which have to agree with the journal."""
+    count = 0
+    for line in JournalReader(session).read():
+        if isinstance(line, ChunkLine) and line.chunk.video_file is not None:
+            with av.open(str(session / line.chunk.video_file)) as chunk:
+                found = sum(1 for packet in chunk.demux(video=0) if packet.size)
+            assert found == line.chunk.pictures
+            count += found
+    return count
+
+
+def received(session: Path) -> int:
+    """Chunks so far."""
+    return sum(isinstance(line, ChunkLine) for line in JournalReader(session).read())
+
+
+def ended(session: Path) -> EndRecord:
+    return wait_for(lambda: end_of(session), f"the end of {session.name}", 20)
+
+
+def session_of(ingest: Ingest, stream: str, number: int) -> Path:
+    """The session ``number`` of the only broadcast of ``stream``, once it exists."""
+
+    def found() -> Path | None:
+        sessions = ingest.sessions(stream)
+        assert len({session.parent for session in sessions}) <= 1, sessions
+        return sessions[number] if len(sessions) > number else None
+
+    return wait_for(found, f"session {number} of {stream}", 20)
+
+
+def files_that_hold(folder: Path, key: str) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+
+
+def test_every_picture_of_a_publish_and_of_its_return(ingest: Ingest) -> None:
+    key = ingest.add("show")
+    with publishing(ingest, key, 4) as publisher:
+        first = session_of(ingest, "show", 0)
+        wait_for(lambda: received(first), "a chunk")
+        live = ingest.client.get("/status").json()
+        assert [(row["stream"], row["session"]) for row in live["streams"]] == [("show", "000000")]
+        assert live["parts"]["nginx"] == {"status": "ok"}
+        # Neither of these disturbs the one who is there.
+        assert refused(ingest, key)
+        assert refused(ingest, key[:-1])
+        assert refused(ingest, "show")
+        assert refused(ingest, f"{key}?name=show&addr=127.0.0.1")
+        assert publisher.wait(15) == 0
+    end = ended(first)
+    assert (end.error, pictures(first)) == (None, 4 * RATE)
+    opened = JournalReader(first).read()[0]
+    assert isinstance(opened, OpenRecord) and opened.source.audio is not None
+    assert "show" in opened.source.url and "?" not in opened.source.url
+    # The publisher comes back: same broadcast, next session.
+    with publishing(ingest, key, 2) as publisher:
+        assert publisher.wait(15) == 0
+    second = session_of(ingest, "show", 1)
+    assert second.parent == first.parent
+    ended(second)
+    assert pictures(second) == 2 * RATE and pictures(first) == 4 * RATE
+    log = ingest.log.read_text()
+    assert log.count("publish accepted") == 2 and log.count("publish ended") == 2
+    assert "why=is live" in log.replace("'", "")
+    assert files_that_hold(ingest.folder, key) == []
+    assert "Traceback" not in log
+
+
+def test_a_return_before_the_old_session_has_drained(ingest: Ingest) -> None:
+    """Killed publishers, each followed at once by the next: none waits, none gets into the session of another."""
+    key = ingest.add("show")
+    for number in range(3):
+        with publishing(ingest, key, 10) as publisher:
+            session = session_of(ingest, "show", number)
+            wait_for(lambda session=session: received(session), "a chunk")
+            publisher.kill()
+            publisher.wait()
+            if number:
+                continue
+            # Even with the first one's segmenter still at work.
+            assert writer_alive(session)
+    with publishing(ingest, key, 2) as publisher:
+        assert publisher.wait(15) == 0
+    last = session_of(ingest, "show", 3)
+    ended(last)
+    assert pictures(last) == 2 * RATE
+    sessions = ingest.sessions("show")
+    assert [ended(session).error for session in sessions] == [None] * 4
+    assert all(RATE <= pictures(session) < 10 * RATE for session in sessions)
+
+
+def test_the_service_restarts_while_somebody_publishes(ingest: Ingest) -> None:
+    key = ingest.add("show")
+    with publishing(ingest, key, 7) as publisher:
+        first = session_of(ingest, "show", 0)
+        wait_for(lambda: received(first), "a chunk")
+        ingest.stop(signal.SIGKILL)
+        # Two updates of nginx find nobody.
+        begun = received(first)
+        wait_for(lambda: received(first) >= begun + 2, "chunks without the service")
+        ingest.start()
+        assert "publish goes on" in ingest.log.read_text()
+        assert refused(ingest, key)
+        assert publisher.wait(15) == 0
+    assert ended(first).error is None
+    assert pictures(first) == 7 * RATE
+    assert len(ingest.sessions()) == 1
+
+
+def test_a_publisher_leaves_while_the_service_is_down(ingest: Ingest) -> None:
+    key = ingest.add("show")
+    with publishing(ingest, key, 3) as publisher:
+        first = session_of(ingest, "show", 0)
+        wait_for(lambda: received(first), "a chunk")
+        ingest.stop(signal.SIGKILL)
+        assert publisher.wait(15) == 0
+    assert ended(first).error is None
+    assert pictures(first) == 3 * RATE
+    ingest.start()
+    with publishing(ingest, key, 2) as publisher:
+        assert publisher.wait(15) == 0
+    second = session_of(ingest, "show", 1)
+    ended(second)
+    assert pictures(second) == 2 * RATE
+
+
+def test_the_rtmp_server_restarts(tmp_path: Path) -> None:
+    """Its clients' numbers begin again: a new publish is not taken for an old one that never said that it ended."""
+    with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1") as ingest:
+        key = ingest.add("show")
+        server = nginx(ingest, "run1")
+        server.start()
+        try:
+            with publishing(ingest, key, 10):
+                first = session_of(ingest, "show", 0)
+                wait_for(lambda: received(first), "a chunk")
+                assert server.pid is not None
+                os.killpg(server.pid, signal.SIGKILL)
+        finally:
+            server.stop()
+        with nginx(ingest, "run2"), publishing(ingest, key, 2) as publisher:
+            assert publisher.wait(15) == 0
+        second = session_of(ingest, "show", 1)
+        ended(second)
+        assert pictures(second) == 2 * RATE
+        ended(first)
+        assert RATE <= pictures(first) < 10 * RATE
+
+
+def test_a_killed_segmenter_is_replaced(ingest: Ingest) -> None:
+    key = ingest.add("show")
+    with publishing(ingest, key, 12) as publisher:
+        first = session_of(ingest, "show", 0)
+        wait_for(lambda: received(first) >= 5, "chunks")
+        pid = writer_pid(first)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        second = session_of(ingest, "show", 1)
+        assert publisher.wait(15) == 0
+    assert ended(first).error == "the segmenter died"
+    assert ended(second).error is None
+    # What is lost is the open chunk, and what came until the next keyframe after the new one's start.
+    assert pictures(second) >= 3 * RATE
+    assert pictures(first) >= 5 * RATE
+
+
+@pytest.mark.parametrize("how", ["disabled", "rotated", "removed"])
+def test_a_publisher_whose_stream_is_closed_is_disconnected(ingest: Ingest, how: str) -> None:
+    key = ingest.add("show")
+    with publishing(ingest, key, 20) as publisher:
+        first = session_of(ingest, "show", 0)
+        wait_for(lambda: received(first), "a chunk")
+        database = Database.open(ingest.settings)
+        try:
+            registry = Registry(database)
+            if how == "disabled":
+                registry.change("show", enabled=False)
+            elif how == "rotated":
+                registry.rotate_key("show")
+            else:
+                registry.remove("show")
+        finally:
+            database.close()
+        assert publisher.wait(8) != 0
+    assert ended(first).error is None
+    assert refused(ingest, key)
+
+
+def test_a_stop_on_request_disconnects_the_publisher(ingest: Ingest) -> None:
+    key = ingest.add("show")
+    with publishing(ingest, key, 20) as publisher:
+        first = session_of(ingest, "show", 0)
+        wait_for(lambda: received(first), "a chunk")
+        assert ingest.client.post("/stop-stream", json={"stream": "show"}, headers=BEARER).status_code == 200
+        assert ended(first).reason == "stopped"
+        assert publisher.wait(8) != 0
+
+
+def test_only_sound(ingest: Ingest) -> None:
+    key = ingest.add("radio")
+    with publishing(ingest, key, 3, video=False) as publisher:
+        assert publisher.wait(20) == 0
+    session = session_of(ingest, "radio", 0)
+    assert ended(session).error is None
+    chunks = [line.chunk for line in JournalReader(session).read() if isinstance(line, ChunkLine)]
+    assert chunks and not any(chunk.video_file for chunk in chunks)
+    frames = sum(chunk.audio_count for chunk in chunks)
+    assert abs(frames * 1024 - 3 * 48000) <= 3 * 1024
+
+
+def test_a_publisher_that_sends_nothing_is_disconnected(ingest: Ingest) -> None:
+    key = ingest.add("silent")
+    with av.open(address(ingest, key), "w", format="flv"):
+        session = session_of(ingest, "silent", 0)
+        # The segmenter gives up after 15 s, and then nginx is told to let go.
+        end = wait_for(lambda: end_of(session), "the end of the session", 25)
+        assert end.error is not None and "rtmp://" in end.error and key not in end.error
+        wait_for(lambda: "publisher left" in ingest.log.read_text(), "the end of the connection", 10)
+    with publishing(ingest, key, 2) as publisher:
+        assert publisher.wait(15) == 0
+
+
+def test_nobody_else_pulls(ingest: Ingest) -> None:
+    key = ingest.add("show")
+
+    def pulled(name: str) -> bool:
+        pull = ["ffmpeg", "-v", "error", "-nostdin", "-rw_timeout", "3000000", "-i", address(ingest, name)]
+        return subprocess.run([*pull, "-t", "1", "-f", "null", "-"], capture_output=True, timeout=15).returncode == 0
+
+    assert not pulled("show")
+    with publishing(ingest, key, 6) as publisher:
+        first = session_of(ingest, "show", 0)
+        wait_for(lambda: received(first), "a chunk")
+        assert pulled("show")  # from this machine
+        assert not pulled(key)
+        assert not pulled(f"show?publish={'0' * 32}")
+        # From elsewhere, as the server would ask.
+        fields = {"call": "play", "name": "show", "clientid": "99", "addr": "192.0.2.1"}
+        assert httpx.post(f"{ingest.url}/play-stream", data=fields, trust_env=False).status_code == 403
+        assert publisher.wait(15) == 0
+    ended(first)
+    assert pictures(first) == 6 * RATE

@@ -1,0 +1,120 @@
+"""Who may use the processing service, and what it does without Prefect's server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from flows.server import free_port, prefect_server
+from services.processing.auth import check_exposure
+from services.processing.processes import lock_holder
+from services.processing.watch import Watch, delay_s
+from streamwave.errors import SettingsError
+from streamwave.settings import Settings
+from streamwave.spool.broadcast import RUN_LOCK
+from streamwave.v1 import streamwave_pb2 as pb
+from tests.services.processing_case import ROOT, Case, eventually, publisher, refused
+
+TOKEN = "correct-horse-battery"
+
+
+@pytest.fixture
+def case(tmp_path: Path, prefect_api: str) -> Iterator[Case]:
+    """An installation whose service does not run yet."""
+    case = Case(tmp_path, prefect_api)
+    try:
+        yield case
+    finally:
+        case.close()
+
+
+def test_calls_need_the_token_where_one_is_set(case: Case) -> None:
+    case.environment["STREAMWAVE_GRPC_TOKEN"] = TOKEN
+    case.start()  # asks for health, which is open
+    request = pb.ListStreamsRequest()
+    with case.rpc() as rpc:
+        for wrong in ([], [("authorization", TOKEN)], [("authorization", "Bearer wrong")]):
+            code, message, _ = refused(lambda wrong=wrong: rpc.ListStreams(request, metadata=wrong))
+            assert code == grpc.StatusCode.UNAUTHENTICATED
+            assert TOKEN not in message
+            code, _, _ = refused(
+                lambda wrong=wrong: list(rpc.WatchStream(pb.WatchStreamRequest(stream="a"), metadata=wrong))
+            )
+            assert code == grpc.StatusCode.UNAUTHENTICATED
+        assert not rpc.ListStreams(request, metadata=[("authorization", f"Bearer {TOKEN}")]).streams
+    assert TOKEN not in case.log
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "media.example"])
+def test_it_does_not_listen_to_others_without_a_token(host: str) -> None:
+    with pytest.raises(SettingsError, match="STREAMWAVE_GRPC_TOKEN"):
+        check_exposure(Settings.load(env_file=None, grpc_host=host))
+    check_exposure(Settings.load(env_file=None, grpc_host=host, grpc_token=TOKEN))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_it_listens_to_this_machine_without_a_token(host: str) -> None:
+    check_exposure(Settings.load(env_file=None, grpc_host=host))
+
+
+def test_a_port_that_is_taken_is_one_line(case: Case) -> None:
+    case.start()
+    second = subprocess.run(
+        [sys.executable, "-m", "services.processing"],
+        env={**os.environ, **case.settings, "PYTHONPATH": str(ROOT)}, cwd=case.folder, capture_output=True, timeout=60,
+    )  # fmt: skip
+    lines = second.stderr.decode().splitlines()
+    assert second.returncode != 0
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    assert f"127.0.0.1:{case.port}" in lines[-1]
+    assert "Traceback" not in second.stderr.decode()
+
+
+def test_streams_go_on_while_prefect_is_away(tmp_path: Path) -> None:
+    port = free_port()
+    case = Case(tmp_path, f"http://127.0.0.1:{port}/api")
+    try:
+        with prefect_server(tmp_path / "prefect", port=port):
+            case.start()
+            spool, session, _ = case.session("cam")
+            with case.rpc() as rpc:
+                rpc.StartStream(pb.StartStreamRequest(session=session))
+            pid = publisher(spool)
+        eventually(lambda: "does not answer" in case.log, "the service has noticed")
+        late, waiting, _ = case.session("late")
+        with case.rpc() as rpc:
+            answer = rpc.StartStream(pb.StartStreamRequest(session=waiting), timeout=4)
+            assert (answer.flow_run_id, answer.state) == ("", pb.STREAM_STATE_STARTING)
+            eventually(
+                lambda: "does not answer" in rpc.GetStream(pb.GetStreamRequest(stream="late")).status.error,
+                "the state says why nothing runs",
+            )
+        (spool.folder / "000000" / "more").touch()
+        eventually(lambda: spool.status()["chunks"] == 2, "the stream goes on")
+        assert lock_holder(spool.folder / RUN_LOCK) == pid
+        with prefect_server(tmp_path / "prefect", port=port):
+            publisher(late)
+            assert lock_holder(spool.folder / RUN_LOCK) == pid
+            case.end(signal.SIGTERM)
+    finally:
+        case.close()
+
+
+def test_back_off_grows_to_its_bound_and_a_healthy_run_resets_it() -> None:
+    assert [delay_s(n) for n in range(1, 9)] == [0, 1, 2, 4, 8, 16, 30, 30]
+    watch = Watch()
+    for _ in range(5):
+        watch.died("x")
+    assert watch.failed
+    watch.alive()
+    assert watch.alive_since is not None
+    watch.alive_since -= 31
+    watch.died("x")
+    assert watch.failures == 1

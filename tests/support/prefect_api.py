@@ -1,0 +1,59 @@
+"""What a Prefect server knows of our runs, asked over its HTTP API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tests.support.processes import wait_for
+
+#: Events of task runs reach the database a second or two after the run.
+RECORDED_S = 30
+
+
+@dataclass(frozen=True)
+class PrefectApi:
+    """A server; ``url`` ends in /api."""
+
+    url: str
+
+    def _post(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+        with httpx.Client(timeout=20, trust_env=False) as client:
+            answer = client.post(f"{self.url}/{path}", json=body)
+            answer.raise_for_status()
+            found: list[dict[str, Any]] = answer.json()
+            return found
+
+    def flow_runs(self, flow: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Runs of a flow that were given (at least) these parameters, newest first."""
+        runs = self._post("flow_runs/filter", {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC"})
+        return [run for run in runs if parameters.items() <= run["parameters"].items()]
+
+    def task_runs(self, flow_run: str) -> list[dict[str, Any]]:
+        """All task runs of a flow run that are recorded by now."""
+        body = {"flow_runs": {"id": {"any_": [flow_run]}}, "limit": 200}
+        return self._post("task_runs/filter", body)
+
+    def finished_task_runs(self, flow_run: str, count: int) -> dict[str, dict[str, Any]]:
+        """The ``count`` task runs of a flow run by name, once all are recorded in a final state."""
+
+        def all_there() -> list[dict[str, Any]]:
+            runs = self.task_runs(flow_run)
+            final = [run for run in runs if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")]
+            return runs if len(final) == len(runs) >= count else []
+
+        found = wait_for(all_there, f"{count} task runs", RECORDED_S)
+        names = {run["name"]: run for run in found}
+        assert len(names) == len(found), "two task runs have the same name"
+        return names
+
+    def artifacts(self, flow_run: str) -> list[dict[str, Any]]:
+        """The artifacts that a flow run made."""
+        return self._post("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run]}}})
+
+
+def upstream(run: dict[str, Any]) -> set[str]:
+    """Ids of the task runs that a task run waited for or took its input from."""
+    return {one["id"] for inputs in run["task_inputs"].values() for one in inputs if one["input_type"] == "task_run"}
