@@ -11,7 +11,7 @@ from streamwave.errors import MediaError
 from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import SharedDecode, Transcoder
-from streamwave.model import Chunk, ChunkRecord, Frozen, Rational, Rendition
+from streamwave.model import Chunk, ChunkRecord, Colour, Frozen, Rational, Rendition
 from streamwave.publish import Publication
 from streamwave.spool.journal import chunk_name
 from streamwave.storage.store import open_store
@@ -42,6 +42,7 @@ class Job(Frozen):
     preset: str
     crf: int
     encoder_threads: int
+    colour: Colour = Colour()
     ffmpeg_slots: int
     ffmpeg_timeout_s: int
 
@@ -58,7 +59,7 @@ class Job(Frozen):
         """The transcoder of this job in this process."""
         return Transcoder(
             ffmpeg_path=self.ffmpeg_path,
-            encoder=EncoderSettings(self.preset, self.crf, self.encoder_threads),
+            encoder=EncoderSettings(self.preset, self.crf, self.encoder_threads, self.colour),
             launcher=launcher(self.ffmpeg_slots),
             work=Path(self.work),
             timeout_s=self.ffmpeg_timeout_s,

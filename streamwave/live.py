@@ -19,7 +19,7 @@ from streamwave.errors import SpoolError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
 from streamwave.job import Job, fingerprint, publication, release, target_ms
 from streamwave.manifest.ledger import BroadcastLine
-from streamwave.model import ChunkRecord
+from streamwave.model import ChunkRecord, Colour
 from streamwave.publish import Publication
 from streamwave.settings import Settings
 from streamwave.spool.audio import SAMPLE_RATE
@@ -55,6 +55,7 @@ class LiveBroadcast:
         self._token = fingerprint(run, spool.folder, time.time_ns())
         self._warnings: list[str] = []
         self._state = "starting"
+        self._filled = 0
 
     def __enter__(self) -> Self:
         self._lock = self.spool.hold_run()
@@ -143,6 +144,7 @@ class LiveBroadcast:
             preset=self.settings.preset,
             crf=self.settings.crf,
             encoder_threads=self.settings.encoder_threads,
+            colour=opened.source.video.colour if opened.source.video else Colour(),
             ffmpeg_slots=self.settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=self.settings.ffmpeg_timeout_s,
         )
@@ -178,6 +180,10 @@ class LiveBroadcast:
         self.stored_chunks += 1
         if self.stored_chunks == 1:
             self.announce()
+        published = self.publication
+        if published is not None and published.ledger.filled_chunks > self._filled:
+            self._filled = published.ledger.filled_chunks
+            self.warn(f"{self._filled} chunks could not be decoded and are shown in black")
         self.tell(self._state)
 
     def announce(self) -> None:

@@ -23,6 +23,18 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
+class Colour(Frozen):
+    """How a track's numbers become light, in FFmpeg's words; "unknown" where the source does not say.
+
+    ITU-T H.273 has the meanings. Renditions carry the same words, but always the limited ("tv") range.
+    """
+
+    primaries: str = "unknown"
+    transfer: str = "unknown"
+    matrix: str = "unknown"
+    full_range: bool = False
+
+
 class VideoInfo(Frozen):
     """The video track of a source as the probe found it. Sizes in pixels, before rotation."""
 
@@ -33,6 +45,7 @@ class VideoInfo(Frozen):
     rotation: int = 0  # degrees clockwise that the player must turn the picture: 0, 90, 180, 270
     stated_rate: Rational | None = None
     pixel_format: str = ""
+    colour: Colour = Colour()
     bit_rate_bps: int | None = None
 
 

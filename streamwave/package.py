@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streamwave.errors import MediaError
+from streamwave.ffmpeg.transcode import FILLED
 from streamwave.model import Chunk, Frozen, Rational, Rendition
 from streamwave.mp4.fragment import read_fragment
 from streamwave.mp4.init import read_init
@@ -46,6 +47,7 @@ class PackagedChunk(Frozen):
     number: int
     tracks: tuple[PackagedTrack, ...]
     closed_unix_ms: int = 0
+    filled: tuple[str, ...] = ()  # renditions in which nothing of the chunk could be decoded
 
 
 def package(chunk: Chunk, results: Mapping[str, Path], renditions: Sequence[Rendition], work: Path) -> PackagedChunk:
@@ -60,6 +62,7 @@ def package(chunk: Chunk, results: Mapping[str, Path], renditions: Sequence[Rend
         number=chunk.number,
         tracks=tuple(_track(chunk, rendition, results[rendition.name], folder) for rendition in renditions),
         closed_unix_ms=chunk.closed_unix_ms,
+        filled=tuple(r.name for r in renditions if results[r.name].with_suffix(FILLED).exists()),
     )
 
 

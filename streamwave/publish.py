@@ -131,7 +131,7 @@ class Publication:
                 save=False,
             )  # fmt: skip
         segments = {t.rendition.name: tuple((s.time, s.duration, s.size) for s in t.segments) for t in chunk.tracks}
-        self.ledger.append(ChunkLine(number=chunk.number, segments=segments), save=False)
+        self.ledger.append(ChunkLine(number=chunk.number, segments=segments, filled=chunk.filled), save=False)
         self._unsaved = True
 
     def _period_start(self, wall_unix_ms: int | None) -> Fraction:

@@ -17,7 +17,7 @@ from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import probe
 from streamwave.job import Job, fingerprint, publication, release, target_ms
 from streamwave.manifest.ledger import BroadcastLine
-from streamwave.model import SourceInfo
+from streamwave.model import Colour, SourceInfo
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
 from streamwave.spool.audio import SAMPLE_RATE
@@ -127,6 +127,7 @@ def file_session(
             preset=settings.preset,
             crf=settings.crf,
             encoder_threads=settings.encoder_threads,
+            colour=opened.source.video.colour if opened.source.video else Colour(),
             ffmpeg_slots=settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=settings.ffmpeg_timeout_s,
         )

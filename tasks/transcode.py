@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from prefect import task
 from prefect.runtime import task_run
 
-from streamwave.errors import StreamWaveError
+from streamwave.errors import FFmpegError, MediaError, StreamWaveError
 from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.job import Job, shared_decode
 from streamwave.model import Chunk, Rendition
 
 RETRIES = 2
+
+log = logging.getLogger("streamwave.transcode")
 
 
 def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
@@ -36,5 +39,12 @@ def transcode(job: Job, chunk: Chunk, rendition: Rendition) -> None:
     if rendition.kind == "audio":
         wrap_audio(transcoder, chunk, rendition)
         return
-    retrying = (task_run.run_count or 1) > 1
-    shared_decode.encode(transcoder, chunk, rendition, len(job.video_renditions), alone=retrying)
+    tries = task_run.run_count or 1
+    try:
+        shared_decode.encode(transcoder, chunk, rendition, len(job.video_renditions), alone=tries > 1)
+    except (FFmpegError, MediaError) as error:
+        if tries <= RETRIES or transcoder.launcher.closed:
+            raise
+        # A bad chunk costs at most that chunk: the stream goes on over it.
+        log.error("chunk %d %s is shown in black: %s", chunk.number, rendition.name, error)
+        transcoder.fill(chunk, rendition)

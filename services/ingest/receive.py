@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +16,7 @@ from streamwave.errors import SpoolError
 from streamwave.ffmpeg.process import kill, wait_until
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import open_session
-from streamwave.spool.journal import JOURNAL, EndRecord, JournalWriter, writer_alive, writer_pid
+from streamwave.spool.journal import JOURNAL, LOCK, EndRecord, fsync_folder, writer_alive, writer_pid
 from streamwave.spool.launch import request_stop, start_segmenter
 from streamwave.spool.segmenter import STOP_LIMIT_S, Options
 from streamwave.streams.registry import Stream
@@ -109,18 +109,30 @@ def seal(folder: Path, error: str) -> None:
     if ended(folder) or not folder.is_dir():
         return
     try:
-        journal = JournalWriter(folder)
-    except (SpoolError, OSError):
+        with (folder / LOCK).open("a+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever wants to stop the segmenter meanwhile must neither find its old number nor ours.
+            lock.truncate(0)
+            if not ended(folder):
+                _end_journal(folder, error)
+    except BlockingIOError:
         return  # it is being written after all
-    try:
-        if not ended(folder):
-            _cut_torn_line(folder / JOURNAL)
-            at_ms = (folder / JOURNAL).stat().st_mtime_ns // 1_000_000 or time.time_ns() // 1_000_000
-            journal.append(EndRecord(reason="cut off", error=error, ended_unix_ms=at_ms))
     except OSError as failure:
         events.error("journal not ended", session=folder, why=failure.strerror)
-    finally:
-        journal.close()
+
+
+def _end_journal(folder: Path, error: str) -> None:
+    with (folder / JOURNAL).open("a+b", buffering=0) as journal:
+        written_ms = os.fstat(journal.fileno()).st_mtime_ns // 1_000_000
+        size = journal.seek(0, os.SEEK_END)
+        start = max(0, size - _TAIL_BYTES)
+        journal.seek(start)
+        # A line that a crash left unfinished goes, so that ours is not joined to it.
+        journal.truncate(start + journal.read().rfind(b"\n") + 1)
+        record = EndRecord(reason="cut off", error=error, ended_unix_ms=written_ms)
+        journal.write(record.model_dump_json().encode() + b"\n")
+        os.fsync(journal.fileno())
+    fsync_folder(folder)
 
 
 def ended(folder: Path) -> bool:
@@ -134,17 +146,3 @@ def ended(folder: Path) -> bool:
         return False
     # The last part is empty, or a line that was cut off by a crash.
     return len(lines) > 1 and lines[-2].startswith(b'{"type":"end"')
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Remove a line that a crash left unfinished, so that the next one is not joined to it."""
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        start = max(0, size - _TAIL_BYTES)
-        file.seek(start)
-        tail = file.read()
-        end = start + tail.rfind(b"\n") + 1
-        if end < size:
-            times = path.stat()
-            file.truncate(end)
-            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

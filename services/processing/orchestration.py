@@ -211,8 +211,10 @@ class Orchestration:
         old = [str(run.id) for run in runs if run.created is None or run.created < before]
         return [flow_run_id for flow_run_id in old if flow_run_id not in alive]
 
-    def conclude(self, flow_run_id: str, why: str) -> Verdict:
-        """Make the record of a run whose process is gone say so, and tell how it ended. Repeating it is harmless.
+    def conclude(self, flow_run_id: str, why: str) -> tuple[Verdict, str]:
+        """Make the record of a run whose process is gone say so; how it ended, and Prefect's words on that.
+
+        Repeating it is harmless.
 
         Raises:
             ServerAway: no answer; to be repeated.
@@ -222,14 +224,15 @@ class Orchestration:
             try:
                 state = self._api().read_flow_run(run_id).state
             except ObjectNotFound:
-                return Verdict.BROKEN
+                return Verdict.BROKEN, why
             if state is None or not state.is_final():
                 cancelling = state is not None and state.type == StateType.CANCELLING
                 state = Cancelled(message="Cancelled.") if cancelling else Crashed(message=why)
                 self._api().set_flow_run_state(run_id, state, force=True)
+        words = (state.message or why).strip().splitlines()[0]
         if is_cancelled(state):
-            return Verdict.CANCELLED
-        return Verdict.COMPLETED if state.is_completed() else Verdict.BROKEN
+            return Verdict.CANCELLED, words
+        return (Verdict.COMPLETED if state.is_completed() else Verdict.BROKEN), words
 
     def conclude_parts(self, flow_run_id: str, why: str) -> None:
         """The same for what belonged to the run: its windows and the task runs that were under way.

@@ -254,8 +254,11 @@ class Reconciler:
             attempt = attempts.Attempt(number=number, created_unix_ms=_told_at(spool), flow_run_id=told)
         if attempt.concluded or not attempt.flow_run_id:
             return True
-        why = self._why(spool, attempt.flow_run_id)
-        verdict = self._orchestration.conclude(attempt.flow_run_id, why)
+        exited = self._exits.get(attempt.flow_run_id, "Its process was killed.")
+        verdict, words = self._orchestration.conclude(attempt.flow_run_id, exited)
+        self._exits.pop(attempt.flow_run_id, None)
+        told_error = spool.status().get("error") if _told_id(spool) == attempt.flow_run_id else None
+        why = str(told_error or words)
         self._later.submit(_quietly, self._orchestration.conclude_parts, attempt.flow_run_id, "Its flow run is gone.")
         if verdict is Verdict.CANCELLED:
             attempts.write(spool.folder, attempt.model_copy(update={"concluded": True, "cancelled": True}))
@@ -266,10 +269,6 @@ class Reconciler:
         watch.died(why)
         log.warning("%s/%s: flow run %s is gone: %s", spool.stream, spool.broadcast, attempt.flow_run_id, why)
         return True
-
-    def _why(self, spool: BroadcastSpool, flow_run_id: str) -> str:
-        error = spool.status().get("error") if _told_id(spool) == flow_run_id else None
-        return str(error) if error else self._exits.pop(flow_run_id, "") or "Its process was killed."
 
     def _start(self, spool: BroadcastSpool, watch: Watch) -> None:
         began = time.monotonic()
@@ -295,7 +294,6 @@ class Reconciler:
     def _reap(self) -> None:
         """Take note of processes that have ended; those of broadcasts are settled by ``_conclude``."""
         for run in self._executor.reap() if self._executor is not None else []:
-            self._cancelling.pop(run.flow_run_id, None)
             if run.log is not None:
                 self._exits[run.flow_run_id] = _exit_words(run)
             self._later.submit(_quietly, self._orchestration.conclude, run.flow_run_id, _exit_words(run))
@@ -303,18 +301,20 @@ class Reconciler:
     def _see_cancelled(self) -> None:
         """End the processes of runs that a person has cancelled; what follows from that is ``_conclude``'s."""
         running = self._executor.running() if self._executor is not None else {}
+        for flow_run_id in [gone for gone in self._cancelling if gone not in running and gone not in self._alive]:
+            # It may have ended so well that its broadcast is finished and nobody else looks at it any more.
+            self._orchestration.conclude(flow_run_id, "Cancelled.")
+            del self._cancelling[flow_run_id]
         for flow_run_id, state in self._orchestration.states(list({*self._alive, *running})).items():
             if not is_cancelled(state) or self._orchestration.work_pool:
                 continue
             run, spool = running.get(flow_run_id), self._alive.get(flow_run_id)
             pid = run.process.pid if run else lock_holder(spool.folder / RUN_LOCK) if spool else None
+            asked_at = self._cancelling.setdefault(flow_run_id, time.monotonic())
+            if pid is not None:
+                send(pid, signal.SIGKILL if time.monotonic() - asked_at > KILL_AFTER_S else signal.SIGTERM)
             if spool is not None:
                 stop_sessions(spool)
-            if pid is None:
-                continue
-            asked_at = self._cancelling.setdefault(flow_run_id, time.monotonic())
-            send(pid, signal.SIGKILL if time.monotonic() - asked_at > KILL_AFTER_S else signal.SIGTERM)
-            threading.Timer(0.3, self._kicked.set).start()
 
     def _run_by_hand(self) -> None:
         """Start what somebody has scheduled without this service."""

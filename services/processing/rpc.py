@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 
 from services.processing import metadata
 from services.processing.faults import BadField, NotFound, TooMany, answers, answers_stream
-from services.processing.reconciler import Reconciler
 from services.processing.sources import Sources
 from services.processing.status import session_name, stream_status
 from streamwave.errors import SpoolError
@@ -24,6 +24,9 @@ from streamwave.spool.launch import request_stop
 from streamwave.storage.store import open_store
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingServicer
+
+if TYPE_CHECKING:  # it imports prefect, which must find its settings in the environment by then
+    from services.processing.reconciler import Reconciler
 
 #: StartStream waits this long for the flow run to be created.
 START_WAIT_S = 1.5

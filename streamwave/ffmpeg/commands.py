@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ffmpeg
 
-from streamwave.model import Chunk, Rendition
+from streamwave.model import Chunk, Colour, Rendition
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,21 @@ class EncoderSettings:
     preset: str = "superfast"
     crf: int = 23
     threads: int = 2
+    colour: Colour = Colour()
+
+
+_GLOBAL = ("-hide_banner", "-nostdin", "-loglevel", "error", "-y")
+
+
+def fill_argv(ffmpeg_path: str, chunk: Chunk, path: Path, rendition: Rendition, encoder: EncoderSettings) -> list[str]:
+    """A black stand-in for ``chunk`` in one rendition, for when nothing of it can be decoded."""
+    rate = f"{chunk.rate.numerator}/{chunk.rate.denominator}"
+    black = ffmpeg.input(f"color=black:size={rendition.width}x{rendition.height}:rate={rate}", format="lavfi").video
+    black = black.filter("trim", end_frame=chunk.frame_count)
+    made = ffmpeg.output(
+        _scaled(black, rendition, encoder), str(path), **_encode_options(chunk, rendition, encoder)
+    ).global_args(*_GLOBAL)
+    return [str(part) for part in made.compile(cmd=ffmpeg_path)]
 
 
 def transcode_argv(
@@ -55,14 +70,14 @@ def transcode_argv(
     copies = pictures.filter_multi_output("split", len(outputs))
     made = [
         ffmpeg.output(
-            _scaled(copies[index], renditions[name]), str(path), **_encode_options(chunk, renditions[name], encoder)
+            _scaled(copies[index], renditions[name], encoder),
+            str(path),
+            **_encode_options(chunk, renditions[name], encoder),
         )
         for index, (name, path) in enumerate(outputs.items())
     ]
-    whole = ffmpeg.merge_outputs(*made).global_args(
-        "-hide_banner", "-nostdin", "-loglevel", "error", "-y",
-        "-copyts",  # times in the chunk's file are the session's: keep them
-    )  # fmt: skip
+    # Times in the chunk's file are the session's: keep them.
+    whole = ffmpeg.merge_outputs(*made).global_args(*_GLOBAL, "-copyts")
     return [str(part) for part in whole.compile(cmd=ffmpeg_path)]
 
 
@@ -76,11 +91,20 @@ def vbv_bps(max_bps: int, chunk: Chunk) -> int:
     return int(max_bps * seconds / (seconds + Fraction(9, 10)))
 
 
-def _scaled(pictures: ffmpeg.Stream, rendition: Rendition) -> ffmpeg.Stream:
+def _scaled(pictures: ffmpeg.Stream, rendition: Rendition, encoder: EncoderSettings) -> ffmpeg.Stream:
+    colour = encoder.colour
     return (
-        pictures.filter("scale", rendition.width, rendition.height, flags="bicubic")
+        pictures.filter("scale", rendition.width, rendition.height, flags="bicubic", out_range="tv")
         .filter("setsar", 1)
         .filter("format", "yuv420p")
+        # Said outright, because it becomes part of the init segment, which must not depend on a chunk's pictures.
+        .filter(
+            "setparams",
+            range="tv",
+            color_primaries=colour.primaries,
+            color_trc=colour.transfer,
+            colorspace=colour.matrix,
+        )
     )
 
 

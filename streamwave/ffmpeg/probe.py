@@ -10,11 +10,16 @@ import av.error
 from av.container import InputContainer
 
 from streamwave.errors import SourceError
-from streamwave.model import AudioInfo, SourceInfo, VideoInfo
+from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
 from streamwave.source import protocol_whitelist, redact
 
-
 _TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
+
+# Code points of ITU-T H.273 (tables 2 to 4) that FFmpeg's filters have names for.
+_PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 12: "smpte432"}
+_TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte240m", 13: "iec61966-2-1",
+              14: "bt2020-10", 16: "smpte2084", 18: "arib-std-b67"}  # fmt: skip
+_MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc"}
 
 
 def open_source(url: str, *, open_timeout_s: int = 15, read_timeout_s: int = 30, live: bool = False) -> InputContainer:
@@ -63,8 +68,7 @@ def describe(container: InputContainer, url: str) -> SourceInfo:
     Raises:
         SourceError: it has neither video nor audio, or tracks that no decoder here knows.
     """
-    video = next((s for s in container.streams.video if not _is_cover(s) and not _is_text(s)), None)
-    audio = container.streams.audio[0] if container.streams.audio else None
+    video, audio = tracks(container)
     if video is None and audio is None:
         raise SourceError(f"{shown(url)} holds neither video nor audio; name another source")
     return SourceInfo(
@@ -74,6 +78,12 @@ def describe(container: InputContainer, url: str) -> SourceInfo:
         video=_video(video, url) if video is not None else None,
         audio=_audio(audio, url) if audio is not None else None,
     )
+
+
+def tracks(container: InputContainer) -> tuple[Any, Any]:
+    """The video and the audio track that are used, each None if there is none; cover pictures are no video."""
+    video = next((s for s in container.streams.video if not _is_cover(s) and not _is_text(s)), None)
+    return video, next(iter(container.streams.audio), None)
 
 
 def probe(url: str) -> SourceInfo:
@@ -107,6 +117,12 @@ def _video(stream: Any, url: str) -> VideoInfo:
         sample_aspect=Fraction(stream.sample_aspect_ratio or context.sample_aspect_ratio or 1),
         stated_rate=Fraction(rate) if rate else None,
         pixel_format=context.pix_fmt or "",
+        colour=Colour(
+            primaries=_PRIMARIES.get(context.color_primaries, "unknown"),
+            transfer=_TRANSFERS.get(context.color_trc, "unknown"),
+            matrix=_MATRICES.get(context.colorspace, "unknown"),
+            full_range=context.color_range == 2 or (context.pix_fmt or "").startswith("yuvj"),
+        ),
         bit_rate_bps=context.bit_rate or None,
     )
 

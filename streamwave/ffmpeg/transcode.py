@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streamwave.errors import MediaError
-from streamwave.ffmpeg.commands import EncoderSettings, transcode_argv
+from streamwave.ffmpeg.commands import EncoderSettings, fill_argv, transcode_argv
 from streamwave.ffmpeg.process import Launcher
 from streamwave.model import Chunk, Rendition
 from streamwave.mp4.aac import aac_fragment, aac_init
@@ -24,6 +24,8 @@ from streamwave.timing import AAC_FRAME
 #: How long the first of a chunk's tasks waits for the others to join its process: much longer than they take to
 #: arrive where they run on the same machine, much shorter than the decode that is saved.
 JOIN_S = 0.5
+#: Suffix of the empty file beside a result that is a stand-in.
+FILLED = ".filled"
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,7 @@ class Transcoder:
         folder = self.work / f"{chunk.number:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         # A name of its own for every try: one that was given up may still be writing on another machine.
-        suffix = f".{os.getpid()}.{threading.get_ident()}.part"
-        parts = {r.name: folder / f"{r.name}{suffix}" for r in renditions}
+        parts = {r.name: folder / f"{r.name}.{_unique()}.part" for r in renditions}
         argv = transcode_argv(self.ffmpeg_path, chunk, parts, {r.name: r for r in renditions}, self.encoder)
         what = f"chunk {chunk.number} to {', '.join(parts)}"
         try:
@@ -62,6 +63,28 @@ class Transcoder:
         finally:
             for part in parts.values():
                 part.unlink(missing_ok=True)
+
+    def fill(self, chunk: Chunk, rendition: Rendition) -> None:
+        """Put black pictures in the place of a chunk of which nothing can be decoded, and leave a mark that says so.
+
+        Raises:
+            FFmpegError: not even that worked.
+        """
+        path = self.result_path(chunk, rendition.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{_unique()}.part")
+        argv = fill_argv(self.ffmpeg_path, chunk, part, rendition, self.encoder)
+        try:
+            self.launcher.run(argv, what=f"chunk {chunk.number} {rendition.name} in black", timeout_s=self.timeout_s)
+            check_video(part.read_bytes(), chunk, f"chunk {chunk.number} {rendition.name}")
+            part.replace(path)
+            path.with_suffix(FILLED).touch()
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _unique() -> str:
+    return f"{os.getpid()}.{threading.get_ident()}"
 
 
 def check_video(data: bytes, chunk: Chunk, what: str) -> None:

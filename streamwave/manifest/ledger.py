@@ -60,6 +60,7 @@ class ChunkLine(Frozen):
     type: Literal["chunk"] = "chunk"
     number: int
     segments: dict[str, tuple[tuple[int, int, int], ...]]
+    filled: tuple[str, ...] = ()  # renditions that show black here, because the chunk could not be decoded
 
 
 class EndLine(Frozen):
@@ -80,6 +81,7 @@ class Ledger:
         self.header: BroadcastLine | None = None
         self.periods: list[PeriodLine] = []
         self.timeline: Timeline | None = None
+        self.filled_chunks = 0
         self.next_chunk = 0  # of the last period's session
         self._part = 0
         self._lines: list[str] = []
@@ -147,6 +149,7 @@ class Ledger:
                 for segment in segments:
                     period.tracks[name].append(SegmentRef(*segment))
             self.next_chunk = line.number + 1
+            self.filled_chunks += bool(line.filled)
             self._chunks_in_part += 1
         else:
             self.timeline.ended = True

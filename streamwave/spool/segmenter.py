@@ -22,7 +22,7 @@ from av import Packet
 from av.container import InputContainer
 
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.probe import describe, explain, open_source
+from streamwave.ffmpeg.probe import describe, explain, open_source, tracks
 from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.spool.audio import SAMPLE_RATE, AudioTrack
 from streamwave.spool.chunkfile import VideoChunk, write_audio
@@ -88,8 +88,7 @@ class Segmenter:
                 self.options.source, read_timeout_s=self.options.read_timeout_s, live=self.options.live
             )
             self._info = describe(container, self.options.source)
-            self._video = next(iter(container.streams.video), None) if self._info.video else None
-            self._audio_stream = container.streams.audio[0] if self._info.audio else None
+            self._video, self._audio_stream = tracks(container)
             reader = threading.Thread(target=self._read, args=(container,), name="reader", daemon=True)
             reader.start()
             for packet in self._packets():

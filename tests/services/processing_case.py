@@ -126,7 +126,8 @@ class Case:
     def close(self) -> None:
         """End everything that may still run."""
         if self.service is not None and self.service.poll() is None:
-            self.end(signal.SIGTERM)
+            self.service.kill()
+            self.service.wait(10)
         for process in self.children:
             if process.poll() is None:
                 process.kill()
@@ -146,6 +147,12 @@ def publisher(spool: BroadcastSpool, not_this: int | None = None) -> int:
         return pid if told else None
 
     return int(eventually(holder, "a run holds the broadcast"))
+
+
+def published_by(spool: BroadcastSpool) -> str:
+    """The flow run that publishes a broadcast, once the run says so itself."""
+    publisher(spool)
+    return str(spool.status()["flow_run_id"])
 
 
 def refused(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str, list[Any]]:

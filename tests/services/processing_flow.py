@@ -27,7 +27,8 @@ def stub(broadcast_spool: str | None = None, source: str | None = None, stream: 
     readers: dict[Path, JournalReader] = {}
     chunks, told = 0, (-1, "")
     with lock:
-        while not spool.close_if_over(time.time_ns() // 1_000_000):
+        while True:
+            closed = spool.close_if_over(time.time_ns() // 1_000_000)
             for session in spool.sessions():
                 reader = readers.setdefault(session, JournalReader(session))
                 chunks += sum(isinstance(line, ChunkLine) for line in reader.read())
@@ -35,6 +36,8 @@ def stub(broadcast_spool: str | None = None, source: str | None = None, stream: 
             if told != (chunks, state):
                 told = (chunks, state)
                 _tell(spool, state, chunks)
+            if closed and spool.ended_unix_ms() is not None:
+                break
             time.sleep(0.05)
         spool.mark_finished()
         _tell(spool, "finished", chunks)

@@ -19,7 +19,7 @@ from services.processing.processes import lock_holder
 from streamwave.spool.broadcast import RUN_LOCK
 from streamwave.spool.journal import writer_alive
 from streamwave.v1 import streamwave_pb2 as pb
-from tests.services.processing_case import ROOT, Case, eventually, publisher, refused
+from tests.services.processing_case import ROOT, Case, eventually, published_by, publisher, refused
 
 
 @pytest.fixture
@@ -47,11 +47,13 @@ def test_a_session_gets_one_run_which_finishes_it(case: Case, capsys: pytest.Cap
     publisher(spool)
     with capsys.disabled():
         print(f"\nStartStream: answered {answered:.2f} s, run holds the broadcast {time.monotonic() - began:.2f} s")
-    assert (first.broadcast, first.created, first.output) == (spool.broadcast, True, spool.info().output)
-    assert case.run_state(first.flow_run_id) == "RUNNING"
+    assert (first.broadcast, first.output) == (spool.broadcast, spool.info().output)
+    flow_run_id = published_by(spool)
+    assert first.flow_run_id in (flow_run_id, "")  # empty if Prefect's server was too slow
+    assert case.run_state(flow_run_id) == "RUNNING"
 
     again = start(case, session)
-    assert (again.flow_run_id, again.created) == (first.flow_run_id, False)
+    assert (again.flow_run_id, again.created) == (flow_run_id, False)
 
     (spool.folder / "000000" / "more").touch()
     with case.rpc() as rpc:
@@ -67,7 +69,7 @@ def test_a_session_gets_one_run_which_finishes_it(case: Case, capsys: pytest.Cap
         stopped = rpc.StopStream(pb.StopStreamRequest(session=session))
         assert list(stopped.sessions) == [session]
         eventually(lambda: get().state == pb.STREAM_STATE_FINISHED, "the broadcast is finished")
-        eventually(lambda: case.run_state(first.flow_run_id) == "COMPLETED", "Prefect knows that it is completed")
+        eventually(lambda: case.run_state(flow_run_id) == "COMPLETED", "Prefect knows that it is completed")
         assert not rpc.StopStream(pb.StopStreamRequest(session=session)).sessions
         assert start(case, session).state == pb.STREAM_STATE_FINISHED
         assert [s.broadcast for s in rpc.ListStreams(pb.ListStreamsRequest()).streams] == []
@@ -105,8 +107,9 @@ def test_watching_shows_changes_and_ends_with_the_broadcast(case: Case) -> None:
 
 def test_a_killed_run_is_replaced_within_seconds(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     spool, session, _ = case.session("cam")
-    first = start(case, session).flow_run_id
+    start(case, session)
     pid = publisher(spool)
+    first = published_by(spool)
     began = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     second_pid = publisher(spool, not_this=pid)
@@ -122,8 +125,9 @@ def test_a_killed_run_is_replaced_within_seconds(case: Case, capsys: pytest.Capt
 
 def test_a_cancelled_run_is_not_replaced(case: Case) -> None:
     spool, session, segmenter = case.session("cam")
-    flow_run_id = start(case, session).flow_run_id
+    start(case, session)
     pid = publisher(spool)
+    flow_run_id = published_by(spool)
     began = time.monotonic()
     case.set_state(flow_run_id, "CANCELLING")
     eventually(
@@ -141,8 +145,9 @@ def test_a_cancelled_run_is_not_replaced(case: Case) -> None:
 
 def test_runs_survive_a_kill_of_the_service_and_are_taken_care_of_again(case: Case) -> None:
     spool, session, segmenter = case.session("cam")
-    flow_run_id = start(case, session).flow_run_id
+    start(case, session)
     pid = publisher(spool)
+    flow_run_id = published_by(spool)
     case.end(signal.SIGKILL)
     assert lock_holder(spool.folder / RUN_LOCK) == pid
     case.start()
@@ -157,8 +162,9 @@ def test_runs_survive_a_kill_of_the_service_and_are_taken_care_of_again(case: Ca
 
 def test_runs_end_with_the_service_and_are_resumed(case: Case) -> None:
     spool, session, segmenter = case.session("cam")
-    first = start(case, session).flow_run_id
+    start(case, session)
     pid = publisher(spool)
+    first = published_by(spool)
     case.end(signal.SIGTERM)
     assert not spool.run_alive()
     assert case.run_state(first) == "CRASHED"
@@ -211,7 +217,7 @@ def test_a_source_is_pulled_once(case: Case, tmp_path: Path) -> None:
         request = pb.StartStreamRequest(stream="film", source=str(clip.path), title="A film")
         first = rpc.StartStream(request)
         again = rpc.StartStream(request)
-        assert (first.session, first.flow_run_id) == (again.session, again.flow_run_id)
+        assert (first.session, first.flow_run_id or again.flow_run_id) == (again.session, again.flow_run_id)
         assert first.session == f"film/{first.broadcast}/000000"
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="film")).status  # noqa: E731
         eventually(lambda: get().state == pb.STREAM_STATE_FINISHED, "the file has been read to its end")
