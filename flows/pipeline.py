@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from prefect import unmapped
@@ -33,7 +35,7 @@ class ChunkPipeline:
     def __init__(self, in_flight: InFlight, on_stored: Callable[[], None] = lambda: None) -> None:
         self._in_flight = in_flight
         self._on_stored = on_stored
-        self._on_their_way = 0
+        self._on_their_way: dict[int, Sequence[PrefectFuture[Any]]] = {}  # a chunk's futures by the id of its last
         self._done: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
 
     def submit(self, job: Job, record: ChunkRecord) -> None:
@@ -53,7 +55,7 @@ class ChunkPipeline:
             job=job, number=record.number, wait_for=[packaged, *self._in_flight.last[1:]], return_state=False
         )
         self._in_flight.last = (packaged, stored)
-        self._on_their_way += 1
+        self._on_their_way[id(stored)] = (chunk, *made, packaged, stored)
         stored.add_done_callback(self._finished)
 
     def _finished(self, stored: PrefectFuture[Any]) -> None:
@@ -63,17 +65,40 @@ class ChunkPipeline:
     def collect(self, timeout_s: float = 0) -> None:
         """Take note of the chunks that have been stored, or failed, waiting up to ``timeout_s`` for one.
 
-        Raises what the store task of one of them raised.
+        Raises what a task of one of them raised.
         """
         while self._on_their_way:
             try:
                 stored = self._done.get(block=timeout_s > 0, timeout=timeout_s or None)
             except queue.Empty:
                 return
-            self._on_their_way -= 1
             timeout_s = 0
-            stored.result()
+            try:
+                stored.result()
+            except Exception as error:
+                raise self._cause() or error from None
+            del self._on_their_way[id(stored)]
             self._on_stored()
+
+    def _cause(self) -> BaseException | None:
+        """What the first task raised that failed; those that depend on it only say that they were not ready."""
+        for futures in self._on_their_way.values():
+            for future in futures:
+                try:
+                    outcome = future.result(timeout=0, raise_on_failure=False)
+                except Exception:  # it has not ended, or was not ready
+                    continue
+                if isinstance(outcome, BaseException):
+                    return outcome
+        return None
+
+    def settle(self, timeout_s: float = 10) -> None:
+        """Wait for all tasks that were submitted to end, one way or the other, at most ``timeout_s``."""
+        end = time.monotonic() + timeout_s
+        for futures in self._on_their_way.values():
+            for future in futures:
+                with suppress(Exception):  # how they end does not matter any more
+                    future.wait(timeout=max(0.0, end - time.monotonic()))
 
     def drain(self) -> None:
         """Wait until every chunk is stored."""

@@ -33,11 +33,14 @@ def vod(source: str, output: str | None = None, ladder: str | None = None, overw
             for record in session.follower.chunks():
                 if record.number >= session.first_chunk:
                     pipeline.submit(session.job, record)
+                else:
+                    session.job.forget(record.number)  # an earlier run has published it; the spool has to have room
             pipeline.drain()
             session.check_complete()
             publication(session.job).finish()
         except BaseException:
             # Tasks may still be running in their threads: end their processes before the files below them go away.
             processes.close()
+            pipeline.settle()
             raise
         progress.finish(target)

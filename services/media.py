@@ -36,6 +36,9 @@ TEMPLATES = PROJECT / "deployments" / "nginx"
 #: nginx reserves one descriptor for the client and one for the file that it gets.
 _MAX_OPEN_FILES = 8192
 
+#: A loopback address of its own, so that the port of the media server serves for this too.
+_HOOKS_HOST = "127.0.0.2"
+
 
 class _ConfigTemplate(string.Template):
     """``@{name}``, because ``$name`` belongs to nginx. A name without a value is a KeyError, never an empty string."""
@@ -84,8 +87,8 @@ def _render(name: str, values: Mapping[str, str]) -> str:
     return _ConfigTemplate((TEMPLATES / name).read_text(encoding="utf-8")).substitute(values)
 
 
-def render_rtmp(rtmp: RtmpSettings) -> str:
-    """The ``rtmp`` block of nginx's configuration."""
+def render_rtmp(rtmp: RtmpSettings, media_port: int = 8080) -> str:
+    """The ``rtmp`` block of nginx's configuration; the server of ``render_hooks`` shares ``media_port``."""
     rules = [f"            allow play {_quoted(address)};" for address in rtmp.play_from]
     return _render(
         "rtmp.conf.template",
@@ -94,12 +97,19 @@ def render_rtmp(rtmp: RtmpSettings) -> str:
             "application": _quoted(rtmp.application),
             # nginx-rtmp takes the address as one word and resolves the host once, at start.
             "hooks": rtmp.hooks_url.rstrip("/"),
+            "updates": f"http://{_HOOKS_HOST}:{media_port}",
             "netcall_timeout": f"{rtmp.netcall_timeout_s}s",
             "drop_idle_publisher": f"{rtmp.drop_idle_publisher_s}s",
             "update_interval": f"{rtmp.update_interval_s}s",
             "play_rules": "\n".join([*rules, "            deny play all;"]),
         },
     )
+
+
+def render_hooks(rtmp: RtmpSettings, media_port: int) -> str:
+    """The server through which nginx-rtmp asks whether a publisher may go on."""
+    values = {"listen": _address(_HOOKS_HOST, media_port), "hooks": rtmp.hooks_url.rstrip("/")}
+    return _render("hooks.conf.template", values)
 
 
 def render_config(
@@ -128,7 +138,8 @@ def render_config(
             "media_manifest": _quoted(root, "/$manifest"),
             "vendor_package": _quoted(vendor, "/$package"),
             "web": _quoted(web),
-            "rtmp": render_rtmp(rtmp) if rtmp else "",
+            "hooks": render_hooks(rtmp, port) if rtmp else "",
+            "rtmp": render_rtmp(rtmp, port) if rtmp else "",
         },
     )
 

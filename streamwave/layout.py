@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 MANIFEST = "manifest.mpd"
 MASTER = "master.m3u8"
 FENCE = "ledger/writer.json"
@@ -29,3 +31,14 @@ def playlist_name(rendition: str) -> str:
 def ledger_name(part: int) -> str:
     """One part of the ledger."""
     return f"ledger/{part:06d}.jsonl"
+
+
+_OURS = re.compile(
+    r"manifest\.mpd|master\.m3u8|[a-z0-9][a-z0-9_-]*\.m3u8|thumbnail\.jpg|broadcast\.json"
+    r"|ledger/(\d+\.jsonl|writer\.json)|p\d+/[a-z0-9][a-z0-9_-]*/(init\.mp4|\d+\.m4s)"
+)
+
+
+def is_broadcast_object(name: str) -> bool:
+    """Whether ``name`` is one of those above: what may be removed together with a broadcast, and nothing else."""
+    return _OURS.fullmatch(name) is not None

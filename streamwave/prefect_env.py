@@ -22,6 +22,3 @@ CLIENT_ENV: Mapping[str, str] = {
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
-
-#: Where Prefect's server is looked for when no setting says so.
-DEFAULT_API_URL = "http://127.0.0.1:4200/api"

@@ -6,8 +6,8 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,7 +38,8 @@ class Publication:
         self._token = token
         self._lock = threading.RLock()
         self._pool = ThreadPoolExecutor(PARALLEL_PUTS, thread_name_prefix="put")
-        self._written: list[str] = []
+        self._begun = False
+        self._unlisted: list[str] = []  # objects of the chunk that is being written, which the ledger does not know yet
         self._discarded = False
         self._unsaved = False
         #: Of the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
@@ -59,12 +60,12 @@ class Publication:
         with self._lock:
             if self.ledger.header is not None and self.ledger.header.fingerprint != header.fingerprint:
                 raise OutputError(
-                    f"{self.store.url} already holds a broadcast; choose another output or overwrite it on purpose"
+                    f"{self.store.url} already holds a broadcast; choose another output, or replace it with --overwrite"
                 )
-            self._put(FENCE, json.dumps({"token": self._token}).encode())
+            self._begun = self.ledger.timeline is None or not self.timeline.ended
+            self.store.put(FENCE, json.dumps({"token": self._token}).encode())
             if self.ledger.header is None:
                 self.ledger.append(header)
-                self._written.append("ledger/000000.jsonl")
 
     def next_chunk(self, session: str) -> int | None:
         """Number of the first chunk of ``session`` that is still to be published; None if the session is complete."""
@@ -133,6 +134,7 @@ class Publication:
         segments = {t.rendition.name: tuple((s.time, s.duration, s.size) for s in t.segments) for t in chunk.tracks}
         self.ledger.append(ChunkLine(number=chunk.number, segments=segments, filled=chunk.filled), save=False)
         self._unsaved = True
+        self._unlisted = []
 
     def _period_start(self, wall_unix_ms: int | None) -> Fraction:
         """Where a period begins, in seconds: while live, by the wall clock, which is what players take the live edge from.
@@ -147,19 +149,34 @@ class Publication:
     def finish(self) -> None:
         """The broadcast is complete: static manifests, then the end of the ledger."""
         with self._lock:
-            if self.timeline.ended:
+            if self.timeline.ended and not self._unsaved:
                 return
             self._check_fence()
-            self.ledger.append(EndLine(), save=False)
+            if not self.timeline.ended:
+                self.ledger.append(EndLine(), save=False)
+                self._unsaved = True
             if self.ledger.periods:
                 self._put_manifests()
             self.ledger.save()
+            self._unsaved = False
 
     def discard(self) -> None:
-        """Remove what this run wrote (a job that failed and is not resumed)."""
+        """Remove the unfinished broadcast (a job that failed and is not resumed), its earlier runs' part included.
+
+        A broadcast that was complete when this run began stays, and so does one that another run has taken over.
+        """
         with self._lock:
             self._discarded = True
-            for name in (MANIFEST, MASTER, *reversed(self._written)):
+            if not self._begun or not self._holds_fence():
+                return
+            names = [MANIFEST, MASTER, *(playlist_name(r.name) for r in playlist_renditions(self.timeline))]
+            # The ledger before what it lists: a run that finds one relies on it.
+            names += [*reversed(self.ledger.part_names), *self._unlisted]
+            for period in self.timeline.periods:
+                for rendition, track in period.tracks.items():
+                    names += [segment_name(period.name, rendition, segment.time) for segment in track.segments]
+                    names.append(init_name(period.name, rendition))
+            for name in [*names, FENCE]:
                 self.store.delete(name)
             self.store.prune()
 
@@ -167,31 +184,35 @@ class Publication:
         """Release the threads."""
         self._pool.shutdown(wait=True)
 
-    def _put(self, name: str, data: bytes) -> None:
-        self._written.append(name)
-        self.store.put(name, data)
-
     def _put_files(self, objects: Sequence[tuple[str, Path]]) -> None:
-        self._written.extend(name for name, _ in objects)
-        for done in [self._pool.submit(self._put_file, name, path) for name, path in objects]:
-            done.result()
+        self._unlisted = [name for name, _ in objects]
+        self._together(self._pool.submit(self._put_file, name, path) for name, path in objects)
 
     def _put_file(self, name: str, path: Path) -> None:
         self.store.put(name, path.read_bytes())
+
+    def _together(self, puts: Iterable[Future[None]]) -> None:
+        """Wait for all of them, also when one fails: none may still be writing when that is cleaned up after."""
+        done = wait(list(puts)).done
+        for put in done:
+            put.result()
 
     def _put_manifests(self) -> None:
         now_unix_ms = time.time_ns() // 1_000_000
         playlists = [
             (playlist_name(r.name), render_media(self.timeline, r.name)) for r in playlist_renditions(self.timeline)
         ]
-        for done in [self._pool.submit(self._put, name, data) for name, data in playlists]:
-            done.result()
-        self._put(MASTER, render_master(self.timeline))
-        self._put(MANIFEST, render_mpd(self.timeline, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url))
+        self._together(self._pool.submit(self.store.put, name, data) for name, data in playlists)
+        self.store.put(MASTER, render_master(self.timeline))
+        mpd = render_mpd(self.timeline, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url)
+        self.store.put(MANIFEST, mpd)
 
     def _check_fence(self) -> None:
         if self._discarded:
             raise FencedError(f"the publishing to {self.store.url} was given up")
-        data = self.store.get(FENCE)
-        if data is None or json.loads(data).get("token") != self._token:
+        if not self._holds_fence():
             raise FencedError(f"another run has taken over {self.store.url}; this one ends")
+
+    def _holds_fence(self) -> bool:
+        data = self.store.get(FENCE)
+        return data is not None and json.loads(data).get("token") == self._token

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import shutil
 import tempfile
 import time
@@ -10,12 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import IO
 
 from streamwave import ladder as ladders
 from streamwave.errors import OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import probe
 from streamwave.job import Job, fingerprint, publication, release, target_ms
+from streamwave.layout import is_broadcast_object, ledger_name
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.model import Colour, SourceInfo
 from streamwave.settings import Settings
@@ -23,7 +27,7 @@ from streamwave.source import resolve_source
 from streamwave.spool.audio import SAMPLE_RATE
 from streamwave.spool.follow import Follower
 from streamwave.spool.launch import start_segmenter, stop_segmenter
-from streamwave.spool.segmenter import Options
+from streamwave.spool.segmenter import SPOOL_FAILED, Options
 from streamwave.storage.store import Store, open_store
 from streamwave.timing import round_half_up
 
@@ -34,6 +38,8 @@ FEW_CHUNKS = 10
 LONG_CHUNK_SEGMENTS = 5
 #: Task runs of one file that Prefect can still draw as one graph: beyond that, chunks grow with the file.
 MAX_CHUNKS = 600
+#: File in a run's folder that the run holds locked; the lock of one that was killed is gone.
+OWNER = "owner"
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class FileSession:
         """
         ended = self.follower.ended
         if ended is not None and ended.error is not None:
+            if ended.reason == SPOOL_FAILED:
+                raise OutputError(f"{ended.error}; free some space or set STREAMWAVE_SPOOL_DIR to another folder")
             raise SourceError(f"{ended.error}; it was readable for {self.published_ms() / 1000:.1f} s")
 
 
@@ -87,10 +95,8 @@ def file_session(
     info = probe(url)
     renditions = ladders.plan(info, chosen)
     store = open_store(output)
-    if overwrite:
-        _remove_broadcast(store)
     store.check()
-    work_root = _temporary_folder(settings)
+    work_root, owner = _temporary_folder(settings)
     spool, work = work_root / "spool", work_root / "work"
     segment_ms = target_ms(settings.segment_seconds)
     print_of_job = fingerprint(
@@ -131,34 +137,61 @@ def file_session(
             ffmpeg_slots=settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=settings.ffmpeg_timeout_s,
         )
+        if overwrite:
+            _remove_broadcast(store)
+        store.tidy()
         published = publication(job)
-        published.begin(
-            BroadcastLine(created_unix_ms=time.time_ns() // 1_000_000, segment_ms=segment_ms, fingerprint=print_of_job)
-        )
-        first = published.next_chunk(job.session) or 0
         try:
-            yield FileSession(job, follower, info, first)
+            published.begin(
+                BroadcastLine(
+                    created_unix_ms=time.time_ns() // 1_000_000, segment_ms=segment_ms, fingerprint=print_of_job
+                )
+            )
+            yield FileSession(job, follower, info, published.next_chunk(job.session) or 0)
         except BaseException:
             with suppress(StreamWaveError):
                 published.discard()
             raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(
+                f"no space left for work files in {settings.spool_dir}; "
+                "free some or set STREAMWAVE_SPOOL_DIR to a folder on another disk"
+            ) from error
+        raise
     finally:
         if segmenter is not None:
             stop_segmenter(segmenter, graceful=False)
         if job is not None:
             release(job)
         shutil.rmtree(work_root, ignore_errors=True)
+        owner.close()
         store.prune()
 
 
-def _temporary_folder(settings: Settings) -> Path:
+def _temporary_folder(settings: Settings) -> tuple[Path, IO[bytes]]:
+    """A new folder for one run, and the file in it that is locked for as long as the run lives."""
     try:
         settings.spool_dir.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="file-", dir=settings.spool_dir))
+        _remove_abandoned(settings.spool_dir)
+        folder = Path(tempfile.mkdtemp(prefix="file-", dir=settings.spool_dir))
+        # Locked before it gets its name: whoever finds it under that can rely on it.
+        owner = (folder / f".{OWNER}").open("wb")
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        (folder / f".{OWNER}").replace(folder / OWNER)
+        return folder, owner
     except OSError as error:
         raise OutputError(
             f"the spool {settings.spool_dir} cannot be written ({error.strerror}); set STREAMWAVE_SPOOL_DIR to another folder"
         ) from None
+
+
+def _remove_abandoned(spool_dir: Path) -> None:
+    """Remove the folders of runs that were killed and could not do it themselves."""
+    for path in spool_dir.glob(f"file-*/{OWNER}"):
+        with suppress(OSError), path.open("rb") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _file_identity(url: str) -> str:
@@ -169,8 +202,11 @@ def _file_identity(url: str) -> str:
 
 
 def _remove_broadcast(store: Store) -> None:
-    """Remove a broadcast by its ledger, and nothing else that may lie beside it."""
-    for name in store.names():
-        if name.startswith("ledger/") or name.endswith((".m4s", "/init.mp4", ".m3u8", ".mpd")):
-            store.delete(name)
+    """Remove a broadcast of ours, if there is one, and nothing else that may lie beside it."""
+    if store.get(ledger_name(0)) is None:
+        return
+    names = [name for name in store.names() if is_broadcast_object(name)]
+    # What others are told first, then what they were told of.
+    for name in sorted(names, key=lambda name: (not name.endswith((".mpd", ".m3u8")), not name.startswith("ledger/"))):
+        store.delete(name)
     store.prune()

@@ -186,6 +186,11 @@ class Settings(BaseSettings):
             "`prefect` in `STREAMWAVE_STATE_DIR`",
         ),
     )
+    prefect_port: Port = setting(
+        "Prefect",
+        "Port of the API and UI of the server that `streamwave up` starts. Not used while `PREFECT_API_URL` is set.",
+        4200,
+    )
     work_pool: str | None = setting(
         "Prefect",
         "Prefect work pool whose workers publish the live streams, through the deployment `live-stream/live` of "
@@ -310,6 +315,11 @@ class Settings(BaseSettings):
         """What s3fs needs besides the address: ``client_kwargs`` with region and endpoint where they are set."""
         client = {"region_name": self.s3_region, "endpoint_url": self.s3_endpoint}
         return {"client_kwargs": {key: value for key, value in client.items() if value}}
+
+    @property
+    def prefect_url(self) -> str:
+        """Address of the API of Prefect's server: the one that is set, or ours on this machine."""
+        return self.prefect_api_url or f"http://127.0.0.1:{self.prefect_port}/api"
 
     @property
     def ffmpeg_slot_count(self) -> int:

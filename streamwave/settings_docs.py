@@ -21,7 +21,7 @@ _GROUPS = {
     "Output": "",
     "Encoding": "",
     "Work": "How much is done at once, and what happens when it fails.",
-    "Prefect": "Prefect has many settings of its own; these two concern StreamWave too.",
+    "Prefect": "Prefect has many settings of its own; these concern StreamWave too.",
     "Live": "Only for live streams; transcoding a file does not use them.",
 }
 

@@ -19,7 +19,7 @@ from services.ingest.refusal import Refused
 from streamwave.errors import SpoolError
 from streamwave.settings import Settings
 from streamwave.source import redact
-from streamwave.spool.journal import writer_alive
+from streamwave.spool.journal import LOCK, writer_alive
 from streamwave.streams.publishes import Client, Publish, Publishes
 from streamwave.streams.registry import Registry, Stream
 
@@ -243,14 +243,11 @@ class Sessions:
                 return
             if await _thread(receive.ended, folder):
                 return  # it could not read the source: a second one could not either
+            lived_ms = time.time_ns() // 1_000_000 - await _thread(_created_ms, folder)
             await _thread(receive.seal, folder, "the segmenter died")
-            try:
-                lived_ms = time.time_ns() // 1_000_000 - await _thread(_created_ms, folder)
-                stream = await _thread(self._registry.get, publish.stream)
-            except Exception:
-                return
-            if lived_ms < REVIVE_MS:
-                return
+            stream = await _thread(self._registry.find, publish.key_hash)
+            if stream is None or lived_ms < REVIVE_MS:
+                return  # nginx is told with the next update
             source = self._receiver.rtmp_source(stream.name, publish.id)
             publish, _process = await self._receive(publish, stream, source)
         events.warning("segmenter replaced", why="it died", stream=stream.name, session=publish.path)
@@ -297,4 +294,7 @@ async def _thread(work: Callable[..., T], *arguments: Any) -> T:
 
 def _created_ms(folder: Path) -> int:
     # The lock file is written once, when the segmenter starts.
-    return (folder / "lock").stat().st_mtime_ns // 1_000_000
+    try:
+        return (folder / LOCK).stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return time.time_ns() // 1_000_000

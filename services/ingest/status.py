@@ -42,12 +42,11 @@ async def status(request: Request) -> dict[str, Any]:
 
 async def collect(settings: Settings, processing: Processing, sessions: Sessions) -> dict[str, Any]:
     """The answer of ``/status``."""
-    prefect = settings.prefect_api_url or "http://127.0.0.1:4200/api"
     async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
         checks: dict[str, Awaitable[str | dict[str, Any] | None]] = {
             "nginx": _nginx(client, settings),
             "processing": processing.healthy(TIMEOUT_S * 0.9),
-            "prefect": _answers(client, f"{prefect.rstrip('/')}/health"),
+            "prefect": _answers(client, f"{settings.prefect_url.rstrip('/')}/health"),
             "spool": asyncio.to_thread(_space, settings.spool_dir),
         }
         if "://" not in settings.output_url:

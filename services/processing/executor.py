@@ -27,7 +27,7 @@ log = logging.getLogger("streamwave.processing")
 
 PROJECT = Path(__file__).resolve().parents[2]
 #: The next spare is made only after this time: it must not compete with the run that has just been started.
-SPARE_DELAY_S = 4.0
+SPARE_DELAY_S = 2.0
 
 
 @dataclass

@@ -211,10 +211,11 @@ class Orchestration:
         old = [str(run.id) for run in runs if run.created is None or run.created < before]
         return [flow_run_id for flow_run_id in old if flow_run_id not in alive]
 
-    def conclude(self, flow_run_id: str, why: str) -> tuple[Verdict, str]:
+    def conclude(self, flow_run_id: str, why: str, *, cancelled: bool = False) -> tuple[Verdict, str]:
         """Make the record of a run whose process is gone say so; how it ended, and Prefect's words on that.
 
-        Repeating it is harmless.
+        ``cancelled``: a person had asked for it, which the run itself may have overwritten with a crash when it was
+        sent SIGTERM. Repeating it is harmless.
 
         Raises:
             ServerAway: no answer; to be repeated.
@@ -225,8 +226,9 @@ class Orchestration:
                 state = self._api().read_flow_run(run_id).state
             except ObjectNotFound:
                 return Verdict.BROKEN, why
-            if state is None or not state.is_final():
-                cancelling = state is not None and state.type == StateType.CANCELLING
+            crashed = state is not None and state.is_crashed() and cancelled
+            if state is None or not state.is_final() or crashed:
+                cancelling = cancelled or (state is not None and state.type == StateType.CANCELLING)
                 state = Cancelled(message="Cancelled.") if cancelling else Crashed(message=why)
                 self._api().set_flow_run_state(run_id, state, force=True)
         words = (state.message or why).strip().splitlines()[0]

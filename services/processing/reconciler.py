@@ -183,7 +183,7 @@ class Reconciler:
         watch = self.watch(spool.folder)
         attempt = attempts.read(spool.folder)
         end_cut_off_sessions(spool, watch)
-        if attempt is not None and attempt.cancelled:
+        if attempt is not None and attempt.cancelled and attempt.concluded:
             self._cut_off(spool)
             return
         if spool.run_alive():
@@ -255,12 +255,12 @@ class Reconciler:
         if attempt.concluded or not attempt.flow_run_id:
             return True
         exited = self._exits.get(attempt.flow_run_id, "Its process was killed.")
-        verdict, words = self._orchestration.conclude(attempt.flow_run_id, exited)
+        verdict, words = self._orchestration.conclude(attempt.flow_run_id, exited, cancelled=attempt.cancelled)
         self._exits.pop(attempt.flow_run_id, None)
         told_error = spool.status().get("error") if _told_id(spool) == attempt.flow_run_id else None
         why = str(told_error or words)
         self._later.submit(_quietly, self._orchestration.conclude_parts, attempt.flow_run_id, "Its flow run is gone.")
-        if verdict is Verdict.CANCELLED:
+        if verdict is Verdict.CANCELLED or attempt.cancelled:
             attempts.write(spool.folder, attempt.model_copy(update={"concluded": True, "cancelled": True}))
             log.info("%s/%s: cancelled in Prefect, so it is ended", spool.stream, spool.broadcast)
             self._cut_off(spool)
@@ -303,14 +303,16 @@ class Reconciler:
         running = self._executor.running() if self._executor is not None else {}
         for flow_run_id in [gone for gone in self._cancelling if gone not in running and gone not in self._alive]:
             # It may have ended so well that its broadcast is finished and nobody else looks at it any more.
-            self._orchestration.conclude(flow_run_id, "Cancelled.")
+            self._orchestration.conclude(flow_run_id, "Cancelled.", cancelled=True)
             del self._cancelling[flow_run_id]
         for flow_run_id, state in self._orchestration.states(list({*self._alive, *running})).items():
-            if not is_cancelled(state) or self._orchestration.work_pool:
+            if self._orchestration.work_pool or not (flow_run_id in self._cancelling or is_cancelled(state)):
                 continue
             run, spool = running.get(flow_run_id), self._alive.get(flow_run_id)
-            pid = run.process.pid if run else lock_holder(spool.folder / RUN_LOCK) if spool else None
             asked_at = self._cancelling.setdefault(flow_run_id, time.monotonic())
+            if spool is not None:
+                _note_cancelled(spool, flow_run_id)
+            pid = run.process.pid if run else lock_holder(spool.folder / RUN_LOCK) if spool else None
             if pid is not None:
                 send(pid, signal.SIGKILL if time.monotonic() - asked_at > KILL_AFTER_S else signal.SIGTERM)
             if spool is not None:
@@ -367,6 +369,16 @@ def _told_id(spool: BroadcastSpool) -> str:
 def _told_at(spool: BroadcastSpool) -> int:
     at = spool.status().get("updated_unix_ms")
     return at if isinstance(at, int) else 0
+
+
+def _note_cancelled(spool: BroadcastSpool, flow_run_id: str) -> None:
+    """Remember it before anything is ended: the run's own last word to Prefect may be that it crashed."""
+    attempt = attempts.read(spool.folder)
+    if attempt is None or attempt.flow_run_id != flow_run_id:  # by hand
+        number = attempt.number if attempt else 0
+        attempt = attempts.Attempt(number=number, created_unix_ms=time.time_ns() // 1_000_000, flow_run_id=flow_run_id)
+    if not attempt.cancelled:
+        attempts.write(spool.folder, attempt.model_copy(update={"cancelled": True, "concluded": False}))
 
 
 def _exit_words(run: RunProcess) -> str:

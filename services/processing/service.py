@@ -17,7 +17,7 @@ from services.processing.auth import TokenInterceptor, check_exposure
 from services.processing.executor import Executor
 from services.processing.rpc import MAX_WATCHERS, StreamProcessing
 from streamwave.errors import OutputError, SettingsError
-from streamwave.prefect_env import CLIENT_ENV, DEFAULT_API_URL
+from streamwave.prefect_env import CLIENT_ENV
 from streamwave.settings import Settings
 from streamwave.v1 import streamwave_pb2
 from streamwave.v1.streamwave_pb2_grpc import add_StreamProcessingServicer_to_server
@@ -142,4 +142,4 @@ def prefect_environment(settings: Settings) -> dict[str, str]:
     """What Prefect has to find in the environment of a process that uses or runs flows; what is set there wins."""
     defaults = {**CLIENT_ENV, "PREFECT_HOME": str(settings.prefect_home)}
     chosen = {name: os.environ.get(name, value) for name, value in defaults.items()}
-    return chosen | {"PREFECT_API_URL": settings.prefect_api_url or DEFAULT_API_URL}
+    return chosen | {"PREFECT_API_URL": settings.prefect_url}

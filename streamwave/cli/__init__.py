@@ -161,16 +161,18 @@ def main() -> None:
         for line in str(error).splitlines() or [type(error).__name__]:
             err.print(f"[red]error:[/red] {_plain(line)}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         err.print("stopped")
-        sys.exit(130)
-    except typer.Abort:
         sys.exit(130)
     except Exception as error:
         if _is_usage(error):
             error.show()  # type: ignore[attr-defined]
             sys.exit(2)
-        raise
+        if os.environ.get("STREAMWAVE_LOG_LEVEL", "").lower() == "debug":
+            raise
+        what = (str(error) or "no message").splitlines()[0]
+        err.print(f"[red]error:[/red] {_plain(f'unexpected {type(error).__name__}: {what}')}; --debug shows more")
+        sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

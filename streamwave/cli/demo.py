@@ -142,7 +142,7 @@ def run_demo(source: str | None, duration_s: int | None, console: Console) -> in
             path = f"{STREAM}/{spool.broadcast}/{MANIFEST}"
             playable_ms = _wait_playable(f"{base}/media/{path}", publisher)
             console.print(f"\n[bold green]watch it at {base}/?src=/media/{path}[/bold green]")
-            console.print(f"all broadcasts: {base}/   Prefect: http://127.0.0.1:4200/")
+            console.print(f"all broadcasts: {base}/   Prefect: {settings.prefect_url.removesuffix('/api')}")
             if duration_s is None:
                 console.print("Ctrl-C ends the demo")
             latency: dict[str, int] = {}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from streamwave import ladder as ladders
@@ -49,6 +50,21 @@ def prefect_for(settings: Settings) -> Iterator[None]:
             del os.environ["PREFECT_API_URL"]
 
 
+class Interrupted(StreamWaveError):
+    """Ctrl-C, or a request to end; the exit code is a shell's for that."""
+
+    exit_code = 130
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; what had been written was removed, run the command again to start over") from None
+
+
+@_interruptible()
 def run_transcode(source: str, output: str | None, ladder: str | None, overwrite: bool, console: Console) -> str:
     """Transcode with everything that is needed around it; returns the output's root.
 
@@ -92,12 +108,14 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
                 raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows more") from error
             finally:
                 listener.reset(token)
-    root = target.rstrip("/")
+    root = escape(target.rstrip("/"))
     names = ", ".join(r.name for r in renditions)
-    console.print(f"written to [bold]{root}[/bold] in {time.monotonic() - started:.1f} s: {names}")
-    console.print(f"  DASH  {root}/{MANIFEST}\n  HLS   {root}/{MASTER}")
+    # Not wrapped: an address that is broken over two lines cannot be copied.
     console.print(
-        f"watch it with [bold]ffplay {root}/{MASTER}[/bold], or serve the folder: [bold]python -m services.media[/bold]"
+        f"written to [bold]{root}[/bold] in {time.monotonic() - started:.1f} s: {names}\n"
+        f"  DASH  {root}/{MANIFEST}\n  HLS   {root}/{MASTER}\n"
+        f"watch it with [bold]ffplay {root}/{MASTER}[/bold], or serve the folder: [bold]python -m services.media[/bold]",
+        soft_wrap=True,
     )
     return target
 
@@ -111,7 +129,7 @@ def _bar(console: Console) -> Progress:
         TextColumn("{task.fields[left]}"),
         TimeElapsedColumn(),
         console=console,
-        transient=not console.is_terminal,
+        disable=not console.is_terminal,  # a file or a pipe would get an empty line
     )
 
 

@@ -25,7 +25,6 @@ from streamwave.storage.store import open_store
 from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
 
-PREFECT_PORT = 4200
 READY_LIMIT_S = 180
 FIRST_STREAM = "live"
 
@@ -64,17 +63,16 @@ def make_parts(settings: Settings) -> list[Part]:
     """Everything that one machine needs, in the order of starting."""
     python = sys.executable
     parts = []
-    api_url = settings.prefect_api_url
-    if api_url is None:
+    api_url, port = settings.prefect_url, settings.prefect_port
+    if settings.prefect_api_url is None:
         from flows.server import server_argv, server_environment
 
-        api_url = f"http://127.0.0.1:{PREFECT_PORT}/api"
         parts.append(
             Part(
                 "prefect",
-                server_argv("127.0.0.1", PREFECT_PORT),
+                server_argv("127.0.0.1", port),
                 answers(f"{api_url}/health"),
-                server_environment(settings.prefect_home, host="127.0.0.1", port=PREFECT_PORT, ui=True),
+                server_environment(settings.prefect_home, host="127.0.0.1", port=port, ui=True),
             )
         )
     environment = inherited(**CLIENT_ENV, PREFECT_API_URL=api_url, PREFECT_HOME=str(settings.prefect_home))
@@ -134,7 +132,7 @@ def _check_ports(settings: Settings) -> None:
         "STREAMWAVE_MEDIA_PORT": settings.media_port,
     }
     if settings.prefect_api_url is None:
-        wanted["PREFECT_API_URL"] = PREFECT_PORT
+        wanted["STREAMWAVE_PREFECT_PORT"] = settings.prefect_port
     for name, port in wanted.items():
         if listens("127.0.0.1", port)():
             raise SettingsError(
@@ -181,7 +179,7 @@ def run_up(console: Console) -> None:
         console.print(f"[green]ready[/green] after {time.monotonic() - started:.1f} s")
         first_stream(settings, console)
         console.print(f"  Watch       [bold]{settings.public_url}/[/bold]")
-        console.print(f"  Prefect     {settings.prefect_api_url or f'http://127.0.0.1:{PREFECT_PORT}'}")
+        console.print(f"  Prefect     {settings.prefect_url.removesuffix('/api')}")
         console.print("Ctrl-C ends everything\n")
         while True:
             supervisor.tick()

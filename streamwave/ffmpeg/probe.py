@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -71,6 +72,7 @@ def describe(container: InputContainer, url: str) -> SourceInfo:
     video, audio = tracks(container)
     if video is None and audio is None:
         raise SourceError(f"{shown(url)} holds neither video nor audio; name another source")
+    _check_whole(container, url)
     return SourceInfo(
         url=redact(url),
         container=container.format.name,
@@ -94,6 +96,27 @@ def probe(url: str) -> SourceInfo:
     """
     with open_source(url) as container:
         return describe(container, url)
+
+
+def _check_whole(container: InputContainer, url: str) -> None:
+    """Refuse an MP4 file whose index, which stands in front, names media behind the end of the file.
+
+    libavformat would read it up to there and take that for its end. A fragmented file has no such index: it is whole
+    up to its last fragment, wherever it was cut.
+    """
+    if "mp4" not in container.format.name.split(",") or not url.startswith("file:"):
+        return
+    size = Path(url.removeprefix("file:")).stat().st_size
+    for stream in [*container.streams.video, *container.streams.audio]:
+        entries = stream.index_entries
+        if len(entries) == 0 or entries[-1].pos + entries[-1].size <= size or stream.time_base is None:
+            continue
+        there = next(n for n in range(len(entries)) if entries[n].pos + entries[n].size > size)
+        first, cut, last = (entries[n].timestamp * stream.time_base for n in (0, there, -1))
+        raise SourceError(
+            f"{shown(url)} is truncated: it breaks off after {float(cut - first):.1f} s of {float(last - first):.1f} s; "
+            "copy it again, or save what is there with: ffmpeg -i FILE -c copy NEW.mp4"
+        )
 
 
 def _is_text(stream: Any) -> bool:

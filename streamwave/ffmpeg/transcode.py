@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streamwave.errors import MediaError
+from streamwave.errors import FFmpegError, MediaError
 from streamwave.ffmpeg.commands import EncoderSettings, fill_argv, transcode_argv
 from streamwave.ffmpeg.process import Launcher
 from streamwave.model import Chunk, Rendition
@@ -47,6 +48,7 @@ class Transcoder:
 
         Raises:
             FFmpegError: the process failed.
+            OSError: there is no space left for its result.
             MediaError: a result has not exactly the pictures and fragments that the chunk asks for.
         """
         folder = self.work / f"{chunk.number:06d}"
@@ -56,7 +58,7 @@ class Transcoder:
         argv = transcode_argv(self.ffmpeg_path, chunk, parts, {r.name: r for r in renditions}, self.encoder)
         what = f"chunk {chunk.number} to {', '.join(parts)}"
         try:
-            self.launcher.run(argv, what=what, timeout_s=self.timeout_s)
+            self._run(argv, what)
             for name, part in parts.items():
                 check_video(part.read_bytes(), chunk, f"chunk {chunk.number} {name}")
                 part.replace(self.result_path(chunk, name))
@@ -75,12 +77,21 @@ class Transcoder:
         part = path.with_suffix(f".{_unique()}.part")
         argv = fill_argv(self.ffmpeg_path, chunk, part, rendition, self.encoder)
         try:
-            self.launcher.run(argv, what=f"chunk {chunk.number} {rendition.name} in black", timeout_s=self.timeout_s)
+            self._run(argv, f"chunk {chunk.number} {rendition.name} in black")
             check_video(part.read_bytes(), chunk, f"chunk {chunk.number} {rendition.name}")
             part.replace(path)
             path.with_suffix(FILLED).touch()
         finally:
             part.unlink(missing_ok=True)
+
+    def _run(self, argv: Sequence[str], what: str) -> None:
+        try:
+            self.launcher.run(argv, what=what, timeout_s=self.timeout_s)
+        except FFmpegError as error:
+            # Nothing is wrong with the chunk then, and no picture may be given up for it.
+            if os.strerror(errno.ENOSPC) in error.stderr_tail:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.work)) from error
+            raise
 
 
 def _unique() -> str:

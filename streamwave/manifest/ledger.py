@@ -119,6 +119,11 @@ class Ledger:
         if save:
             self.save()
 
+    @property
+    def part_names(self) -> list[str]:
+        """Names of the objects that the ledger consists of."""
+        return [ledger_name(part) for part in range(self._part + 1)]
+
     def save(self) -> None:
         """Write the current part."""
         self.store.put(ledger_name(self._part), "".join(f"{line}\n" for line in self._lines).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from fractions import Fraction
@@ -16,6 +17,8 @@ from streamwave.spool.audio import CHANNELS, SAMPLE_RATE
 from streamwave.spool.journal import chunk_name
 
 MILLISECOND = Fraction(1, 1000)
+#: Errors of the disk, not of the packet.
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS})
 
 
 def _sync(path: Path) -> int:
@@ -54,7 +57,9 @@ class VideoChunk:
         packet.pts, packet.dts, packet.duration = pts_ms, min(dts_ms, pts_ms), duration_ms
         try:
             self._out.mux_one(packet)
-        except av.error.FFmpegError:
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError) and error.errno in _DISK:
+                raise
             self.refused += 1
             return
         self.last_arrival_unix_ms = time.time_ns() // 1_000_000
@@ -69,8 +74,10 @@ class VideoChunk:
 
     def abandon(self) -> None:
         """Drop the file."""
-        self._out.close()
-        self.path.unlink(missing_ok=True)
+        try:
+            self._out.close()
+        finally:
+            self.path.unlink(missing_ok=True)
 
 
 def write_audio(folder: Path, number: int, frames: list[bytes]) -> tuple[str, int]:

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -36,6 +37,8 @@ AUDIO_WAIT_MS = 500
 #: After a request to stop: nothing arriving for this long means that all that was sent has been read.
 IDLE_S = 0.3
 STOP_LIMIT_S = 5.0
+#: Reason of an end record: it was not the source that failed.
+SPOOL_FAILED = "spool failed"
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,14 @@ class Segmenter:
         except SourceError as failure:
             reason, error = "source failed", str(failure)
         except OSError as failure:
-            reason, error = "spool failed", f"the spool {self.options.spool} cannot be written ({failure.strerror})"
+            reason, error = SPOOL_FAILED, f"the spool {self.options.spool} cannot be written ({failure.strerror})"
         try:
             self._finish()
         except OSError as failure:
-            error = error or f"the spool {self.options.spool} cannot be written ({failure.strerror})"
+            if error is None:
+                reason, error = SPOOL_FAILED, f"the spool {self.options.spool} cannot be written ({failure.strerror})"
+        if reason == SPOOL_FAILED:
+            self._make_room()
         if not self._opened and error is None:
             error = "the source holds no picture that can be decoded from a keyframe on, and no audio"
         self._journal.append(EndRecord(reason=reason, error=error, ended_unix_ms=time.time_ns() // 1_000_000))
@@ -344,6 +350,13 @@ class Segmenter:
             self._audio.finish()
             if self._audio.available > self._audio_first:
                 self._record_audio_only(self._audio.available)
+
+    def _make_room(self) -> None:
+        """Drop the chunk that could not be received, so that the journal's last line finds space."""
+        for chunk in (self._chunk, self._closing[0] if self._closing is not None else None):
+            if chunk is not None:
+                with suppress(OSError):
+                    chunk.abandon()
 
 
 def main(argv: list[str] | None = None) -> int:

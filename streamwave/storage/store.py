@@ -11,7 +11,7 @@ import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import fsspec
 from streamwave.errors import OutputError
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_TEMPORARY = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9._-]*\.[0-9a-f]{8}")
 
 CONTENT_TYPES: Mapping[str, str] = {
     ".mpd": "application/dash+xml",
@@ -86,7 +87,7 @@ class Store(ABC):
 
     @abstractmethod
     def prune(self) -> None:
-        """Remove folders that are empty, the root included, where the store has folders."""
+        """Remove folders that this object made or wrote to and that are empty now, where the store has folders."""
 
     def check(self) -> None:
         """Prove that objects can be written and removed.
@@ -97,6 +98,11 @@ class Store(ABC):
         probe = f"write-check-{secrets.token_hex(4)}"
         self.put(probe, b"streamwave")
         self.delete(probe)
+        self.prune()
+
+    @abstractmethod
+    def tidy(self) -> None:
+        """Remove what a writer that was killed left half-written, where that is possible."""
 
 
 class LocalStore(Store):
@@ -105,6 +111,8 @@ class LocalStore(Store):
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.url = str(root)
+        self._missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
+        self._folders: set[Path] = set()
 
     def _path(self, name: str) -> Path:
         return self.root / check_name(name)
@@ -118,6 +126,7 @@ class LocalStore(Store):
 
     def put(self, name: str, data: bytes) -> None:
         path = self._path(name)
+        self._folders.add(path.parent)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         with self._explained():
             try:
@@ -149,8 +158,10 @@ class LocalStore(Store):
             raise OutputError(f"{self.url} cannot be read ({_reason(error)})") from None
 
     def delete(self, name: str) -> None:
-        with self._explained():
-            self._path(name).unlink(missing_ok=True)
+        path = self._path(name)
+        self._folders.add(path.parent)
+        with self._explained(), suppress(NotADirectoryError):
+            path.unlink(missing_ok=True)
 
     def names(self) -> list[str]:
         return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
@@ -159,10 +170,19 @@ class LocalStore(Store):
         return sorted(str(path.relative_to(self.root)) for path in self.root.glob(pattern) if path.is_file())
 
     def prune(self) -> None:
-        for folder in sorted(self.root.rglob("*"), reverse=True):
-            if folder.is_dir():
+        inside = {parent for folder in self._folders for parent in (folder, *folder.parents)}
+        for folder in sorted(inside, reverse=True):
+            if folder != self.root and folder.is_relative_to(self.root):
                 _rmdir(folder)
-        _rmdir(self.root)
+        for folder in self._missing:  # the innermost first; those that were there before us stay
+            _rmdir(folder)
+
+    def tidy(self) -> None:
+        for pattern in ("", "ledger/", "p*/*/"):
+            for path in self.root.glob(f"{pattern}.*"):
+                if _TEMPORARY.fullmatch(path.name):
+                    with self._explained():
+                        path.unlink(missing_ok=True)
 
 
 class FsspecStore(Store):
@@ -226,6 +246,9 @@ class FsspecStore(Store):
         return sorted(path.removeprefix(self._root).lstrip("/") for path in found)
 
     def prune(self) -> None:
+        return
+
+    def tidy(self) -> None:
         return
 
 

@@ -51,9 +51,7 @@ def publishing(ingest: Ingest, key: str, seconds: int, *, video: bool = True) ->
     sound = ["-re", "-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={seconds}"]
     codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-g", str(RATE), "-pix_fmt", "yuv420p"] if video else []
     command = ["ffmpeg", "-v", "error", "-nostdin", *pictures, *sound, *codecs, "-c:a", "aac", "-f", "flv"]
-    with subprocess.Popen(
-        [*command, address(ingest, key)], stdin=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen([*command, address(ingest, key)], stdin=subprocess.DEVNULL) as process:
         try:
             yield process
         finally:
@@ -280,12 +278,15 @@ def test_only_sound(ingest: Ingest) -> None:
 
 def test_a_publisher_that_sends_nothing_is_disconnected(ingest: Ingest) -> None:
     key = ingest.add("silent")
-    with av.open(address(ingest, key), "w", format="flv"):
+    with av.open(address(ingest, key), "w", format="flv") as publisher:
+        stream = publisher.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 64, 36, "yuv420p"
+        publisher.start_encoding()  # connects, publishes, and tells what would come
         session = session_of(ingest, "silent", 0)
-        # The segmenter gives up after 15 s, and then nginx is told to let go.
-        end = wait_for(lambda: end_of(session), "the end of the session", 25)
-        assert end.error is not None and "rtmp://" in end.error and key not in end.error
-        wait_for(lambda: "publisher left" in ingest.log.read_text(), "the end of the connection", 10)
+        wait_for(lambda: "publisher left" in ingest.log.read_text(), "the end of the connection", 30)
+        error = ended(session).error
+        assert error is not None and key not in error
+        assert received(session) == 0
     with publishing(ingest, key, 2) as publisher:
         assert publisher.wait(15) == 0
 

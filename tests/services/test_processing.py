@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def test_a_cancelled_run_is_not_replaced(case: Case) -> None:
     eventually(lambda: case.run_state(flow_run_id) == "CANCELLED", "Prefect knows that it is cancelled")
     with case.rpc() as rpc:
         status = rpc.GetStream(pb.GetStreamRequest(stream="cam")).status
-    assert (status.state, status.flow_run_id, status.attempts) == (pb.STREAM_STATE_FINISHED, flow_run_id, 0)
+    assert (status.state, status.flow_run_id) == (pb.STREAM_STATE_FINISHED, flow_run_id)
     assert status.error == "cancelled in Prefect"
     assert json.loads((spool.folder / "run.json").read_text())["number"] == 1
 
@@ -224,9 +225,7 @@ def test_a_source_is_pulled_once(case: Case, tmp_path: Path) -> None:
         assert (get().chunks, get().title) == (clip.chunks, "A film")
 
         for bad in ("gopher://x/y", "concat:a|b", "file:/etc/passwd", "data:text/plain,x", "../x", "a\0b", str(films)):
-            code, _, details = refused(
-                lambda bad=bad: rpc.StartStream(pb.StartStreamRequest(stream="film", source=bad))
-            )
+            code, _, details = refused(partial(rpc.StartStream, pb.StartStreamRequest(stream="film", source=bad)))
             assert code == grpc.StatusCode.INVALID_ARGUMENT, bad
             assert [violation.field for violation in details[0].field_violations] == ["source"]
         assert len(rpc.ListStreams(pb.ListStreamsRequest(include_finished=True)).streams) == 1
@@ -252,7 +251,7 @@ def test_what_is_asked_wrongly_is_refused_with_details(case: Case) -> None:
     ]  # fmt: skip
     with case.rpc() as rpc:
         for call, field in wrong:
-            code, message, details = refused(lambda call=call: call(rpc))
+            code, message, details = refused(partial(call, rpc))
             assert (code, details[0].field_violations[0].field) == (grpc.StatusCode.INVALID_ARGUMENT, field), message
         code, _, details = refused(lambda: rpc.GetStream(pb.GetStreamRequest(stream="nobody")))
         assert (code, details[0].resource_name) == (grpc.StatusCode.NOT_FOUND, "nobody")
@@ -319,8 +318,7 @@ def test_a_run_by_hand_is_executed(case: Case, tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    eventually(target.exists, "the flow run ran", 15)
-    assert target.read_text() == "cam by hand"
+    eventually(lambda: target.exists() and target.read_text() == "cam by hand", "the flow run ran", 15)
 
 
 def test_the_output_that_cannot_be_written_is_said_at_start(case: Case) -> None:

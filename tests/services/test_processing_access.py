@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -35,17 +36,21 @@ def case(tmp_path: Path, prefect_api: str) -> Iterator[Case]:
         case.close()
 
 
+def _all(call: Callable[[], Iterable[object]]) -> list[object]:
+    return list(call())
+
+
 def test_calls_need_the_token_where_one_is_set(case: Case) -> None:
     case.environment["STREAMWAVE_GRPC_TOKEN"] = TOKEN
     case.start()  # asks for health, which is open
     request = pb.ListStreamsRequest()
     with case.rpc() as rpc:
         for wrong in ([], [("authorization", TOKEN)], [("authorization", "Bearer wrong")]):
-            code, message, _ = refused(lambda wrong=wrong: rpc.ListStreams(request, metadata=wrong))
+            code, message, _ = refused(partial(rpc.ListStreams, request, metadata=wrong))
             assert code == grpc.StatusCode.UNAUTHENTICATED
             assert TOKEN not in message
             code, _, _ = refused(
-                lambda wrong=wrong: list(rpc.WatchStream(pb.WatchStreamRequest(stream="a"), metadata=wrong))
+                partial(_all, partial(rpc.WatchStream, pb.WatchStreamRequest(stream="a"), metadata=wrong))
             )
             assert code == grpc.StatusCode.UNAUTHENTICATED
         assert not rpc.ListStreams(request, metadata=[("authorization", f"Bearer {TOKEN}")]).streams

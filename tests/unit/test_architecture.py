@@ -37,7 +37,12 @@ NOT_IN_LIBRARY = {
 }
 
 #: Who may start processes: the launcher; the one that asks FFmpeg for its version; the one that runs nginx.
-LAUNCHERS = {"streamwave/ffmpeg/process.py", "streamwave/ffmpeg/locate.py", "services/media.py"}
+LAUNCHERS = {
+    "streamwave/cli/serve.py",
+    "streamwave/ffmpeg/process.py",
+    "streamwave/ffmpeg/locate.py",
+    "services/media.py",
+}
 LAUNCHING = re.compile(r"^(system|popen|exec[lv]p?e?|spawn[lv]p?e?|posix_spawnp?|create_subprocess_\w+|run_async)$")
 STARTING = re.compile(r"^(run|Popen|call|check_call|check_output|getoutput|getstatusoutput)$")
 

@@ -222,7 +222,7 @@ def test_base_urls():
 
 def test_the_delay_follows_the_lag_in_whole_segments():
     timeline = usual(ended=False)
-    ends_ms = CREATED_MS + 5_014  # the audio is the longest track
+    ends_ms = CREATED_MS + 5_013  # the audio is the longest track
     lags = {lag_ms: presentation_delay_ms(timeline, ends_ms + lag_ms) for lag_ms in (-9000, 0, 1700, 2000, 2001, 9000)}
     assert lags == {-9000: 8000, 0: 8000, 1700: 8000, 2000: 8000, 2001: 10000, 9000: 16000}
     assert parse(timeline, delay_ms=12_500).get("suggestedPresentationDelay") == "PT12.5S"
