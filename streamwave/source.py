@@ -38,7 +38,7 @@ def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:
     if not source or "\0" in source or len(source) > 4096 or not source.isprintable():
         raise SourceError("the source must be a file's path or a URL, of printable characters and at most 4096 of them")
     # A path that exists is a path, even if it looks like a URL ("movie: part 1.mp4").
-    if not Path(source).exists():
+    if not _exists(Path(source)):
         scheme = re.match(r"([A-Za-z][A-Za-z0-9+.,-]*):", source)
         if scheme and scheme[1].lower() != "file":
             if scheme[1].lower() not in PROTOCOLS or not urlsplit(source).netloc:
@@ -47,20 +47,29 @@ def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:
             return source
         if scheme:
             source = urlsplit(source).path or source[5:]
-    path = Path(source)
     try:
-        real = path.resolve(strict=True)
+        real = Path(source).resolve()
     except (OSError, RuntimeError):
         raise SourceError(f"there is no file {source}; check the path") from None
+    # Asked first, so that a caller who is confined cannot find out which files there are elsewhere.
     if roots is not None and not any(real.is_relative_to(root.resolve()) for root in roots):
         raise SourceError(
             f"{source} is outside of the folders that sources may come from; see STREAMWAVE_ALLOWED_FILE_ROOTS"
         )
+    if not _exists(real):
+        raise SourceError(f"there is no file {source}; check the path")
     if real.is_dir():
         raise SourceError(f"{source} is a folder; name one video file in it")
     if not real.is_file():
         raise SourceError(f"{source} is not a regular file; name a video file")
     return f"file:{real}"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long for any file
+        return False
 
 
 def protocol_whitelist(url: str) -> str:

@@ -41,6 +41,7 @@ class Sessions:
         self._receiver = receive.Receiver(settings)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pulling: dict[str, asyncio.Event] = {}
+        self._asking: set[Client] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def recover(self) -> None:
@@ -52,6 +53,14 @@ class Sessions:
                 events.info("publish goes on", stream=publish.stream, session=publish.path, client=publish.address)
 
     async def publish(self, call: HookCall) -> str:
+        """Like ``_publish``; nginx-rtmp asks for updates of a connection from the moment on that it asks for this."""
+        self._asking.add(call.client)
+        try:
+            return await self._publish(call)
+        finally:
+            self._asking.discard(call.client)
+
+    async def _publish(self, call: HookCall) -> str:
         """Let a publisher in, once every picture that it sends will be received; the public name of its stream.
 
         Raises:
@@ -100,6 +109,8 @@ class Sessions:
         Raises:
             Refused: it is unknown, its stream was disabled or its key changed, or it is received no more.
         """
+        if call.client in self._asking:
+            return
         publish = await self._of(call)
         if publish is None:
             raise Refused(403, "this publish is not known, or over")

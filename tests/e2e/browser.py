@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -106,6 +106,14 @@ class PlayerHarness:
         finally:
             context.close()
 
+    @contextmanager
+    def playing(self, url: str, player: Player) -> Iterator[Playing]:
+        """A page that plays ``url``; several may play at the same time."""
+        with self.page() as page:
+            playing = Playing(page, player)
+            page.goto(f"{self._address}/harness.html?{urlencode({'player': player, 'src': url})}")
+            yield playing
+
     def play(
         self, url: str, player: Player = "dashjs", until: Literal["ended"] | float = "ended", timeout_s: float = 60
     ) -> PlayReport:
@@ -113,47 +121,53 @@ class PlayerHarness:
 
         Errors don't end the play: a player may recover, and the report tells both.
         """
-        with self.page() as page:
-            failed: list[str] = []
-            thrown: list[str] = []
-            page.on("response", lambda r: failed.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-            page.on("pageerror", lambda error: thrown.append(f"page: {error}"))
-            begin = time.monotonic()
-            page.goto(f"{self._address}/harness.html?{urlencode({'player': player, 'src': url})}")
-            startup_s, timed_out = 0.0, False
+        with self.playing(url, player) as playing:
+            end = time.monotonic() + timeout_s
             while True:
-                state = page.evaluate("window.report?.snapshot()")
-                now = time.monotonic() - begin
-                if state and state["started"] and not startup_s:
-                    startup_s = now
-                if state and (state["ended"] or (until != "ended" and _shown_s(state) >= until)):
-                    break
-                if now > timeout_s:
-                    timed_out = True
-                    break
-                page.wait_for_timeout(100)
-            assert state is not None, "the harness page did not load its script"
-            return PlayReport(
-                player=player,
-                errors=(*state["errors"], *thrown),
-                requests_failed=tuple(failed),
-                stalls=tuple(Stall(**stall) for stall in state["stalls"]),
-                jumps=tuple(state["jumps"]),
-                started=state["started"],
-                ended=state["ended"],
-                timed_out=timed_out,
-                position_s=state["position_s"],
-                duration_s=state["duration_s"],
-                played=tuple((start, end) for start, end in state["played"]),
-                frames_decoded=state["frames_decoded"],
-                frames_dropped=state["frames_dropped"],
-                heights_px=tuple(sorted({quality["height"] for quality in state["qualities"]})),
-                startup_s=startup_s,
-            )
+                report = playing.report()
+                if report is not None and (report.ended or (until != "ended" and report.played_s >= until)):
+                    return report
+                if time.monotonic() > end:
+                    assert report is not None, "the harness page did not load its script"
+                    return replace(report, timed_out=True)
+                playing.page.wait_for_timeout(100)
 
 
-def _shown_s(state: dict[str, Any]) -> float:
-    return float(sum(end - start for start, end in state["played"]))
+class Playing:
+    """A page on which a player is at work."""
+
+    def __init__(self, page: Page, player: Player) -> None:
+        self.page, self.player = page, player
+        self._begin, self._startup_s = time.monotonic(), 0.0
+        self._failed: list[str] = []
+        self._thrown: list[str] = []
+        page.on("response", lambda r: self._failed.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        page.on("pageerror", lambda error: self._thrown.append(f"page: {error}"))
+
+    def report(self) -> PlayReport | None:
+        """What has happened so far; None before the page has loaded its script."""
+        state = self.page.evaluate("window.report?.snapshot()")
+        if state is None:
+            return None
+        if state["started"] and not self._startup_s:
+            self._startup_s = time.monotonic() - self._begin
+        return PlayReport(
+            player=self.player,
+            errors=(*state["errors"], *self._thrown),
+            requests_failed=tuple(self._failed),
+            stalls=tuple(Stall(**stall) for stall in state["stalls"]),
+            jumps=tuple(state["jumps"]),
+            started=state["started"],
+            ended=state["ended"],
+            timed_out=False,
+            position_s=state["position_s"],
+            duration_s=state["duration_s"],
+            played=tuple((start, end) for start, end in state["played"]),
+            frames_decoded=state["frames_decoded"],
+            frames_dropped=state["frames_dropped"],
+            heights_px=tuple(sorted({quality["height"] for quality in state["qualities"]})),
+            startup_s=self._startup_s,
+        )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
@@ -278,7 +278,7 @@ def test_only_sound(ingest: Ingest) -> None:
 
 def test_a_publisher_that_sends_nothing_is_disconnected(ingest: Ingest) -> None:
     key = ingest.add("silent")
-    with av.open(address(ingest, key), "w", format="flv") as publisher:
+    with suppress(BrokenPipeError), av.open(address(ingest, key), "w", format="flv") as publisher:
         stream = publisher.add_stream("libx264", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = 64, 36, "yuv420p"
         publisher.start_encoding()  # connects, publishes, and tells what would come

@@ -329,7 +329,10 @@ def test_configuration_with_rtmp_is_accepted(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=env)
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr
-    for hook in ("on_publish ", "on_publish_done ", "on_play ", "on_update "):
+    # Updates go through nginx itself, which answers for a service that is down.
+    assert "on_update http://127.0.0.2:8080/update-stream;" in text
+    assert "proxy_pass http://127.0.0.1:8081/update-stream;" in text
+    for hook in ("on_publish ", "on_publish_done ", "on_play "):
         assert f"{hook}http://127.0.0.1:8081/" in text
 
 
