@@ -169,10 +169,11 @@ class Publication:
             self._discarded = True
             if not self._begun or not self._holds_fence():
                 return
-            names = [MANIFEST, MASTER, *(playlist_name(r.name) for r in playlist_renditions(self.timeline))]
+            timeline = self.ledger.timeline or Timeline(created_unix_ms=0, segment_ms=0)
+            names = [MANIFEST, MASTER, *(playlist_name(r.name) for r in playlist_renditions(timeline))]
             # The ledger before what it lists: a run that finds one relies on it.
             names += [*reversed(self.ledger.part_names), *self._unlisted]
-            for period in self.timeline.periods:
+            for period in timeline.periods:
                 for rendition, track in period.tracks.items():
                     names += [segment_name(period.name, rendition, segment.time) for segment in track.segments]
                     names.append(init_name(period.name, rendition))

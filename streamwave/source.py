@@ -37,6 +37,7 @@ def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:
     """
     if not source or "\0" in source or len(source) > 4096 or not source.isprintable():
         raise SourceError("the source must be a file's path or a URL, of printable characters and at most 4096 of them")
+    said = source if len(source) <= 200 else f"{source[:200]}…"
     # A path that exists is a path, even if it looks like a URL ("movie: part 1.mp4").
     if not _exists(Path(source)):
         scheme = re.match(r"([A-Za-z][A-Za-z0-9+.,-]*):", source)
@@ -50,18 +51,18 @@ def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:
     try:
         real = Path(source).resolve()
     except (OSError, RuntimeError):
-        raise SourceError(f"there is no file {source}; check the path") from None
+        raise SourceError(f"there is no file {said}; check the path") from None
     # Asked first, so that a caller who is confined cannot find out which files there are elsewhere.
     if roots is not None and not any(real.is_relative_to(root.resolve()) for root in roots):
         raise SourceError(
-            f"{source} is outside of the folders that sources may come from; see STREAMWAVE_ALLOWED_FILE_ROOTS"
+            f"{said} is outside of the folders that sources may come from; see STREAMWAVE_ALLOWED_FILE_ROOTS"
         )
     if not _exists(real):
-        raise SourceError(f"there is no file {source}; check the path")
+        raise SourceError(f"there is no file {said}; check the path")
     if real.is_dir():
-        raise SourceError(f"{source} is a folder; name one video file in it")
+        raise SourceError(f"{said} is a folder; name one video file in it")
     if not real.is_file():
-        raise SourceError(f"{source} is not a regular file; name a video file")
+        raise SourceError(f"{said} is not a regular file; name a video file")
     return f"file:{real}"
 
 

@@ -42,6 +42,7 @@ class Sessions:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pulling: dict[str, asyncio.Event] = {}
         self._asking: set[Client] = set()
+        self._segmenters: dict[Path, subprocess.Popen[bytes]] = {}  # those started by this process
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def recover(self) -> None:
@@ -215,7 +216,10 @@ class Sessions:
         try:
             folder = await _thread(self._receiver.place, stream)
             publish = await _thread(self._publishes.place, publish, folder.parent.name, folder.name)
-            return publish, await _thread(self._receiver.start, source, folder, exited)
+            process = await _thread(self._receiver.start, source, folder, exited)
+            if process.poll() is None:
+                self._segmenters[folder] = process
+            return publish, process
         except SpoolError as error:
             events.error("publish refused", stream=stream.name, why=error)
             await self._end(publish, str(error))
@@ -232,6 +236,7 @@ class Sessions:
 
     async def _exited(self, id: str, folder: Path) -> None:
         """The segmenter of a publish has exited; if it was killed, go on with another one."""
+        self._segmenters.pop(folder, None)
         if not await _thread(receive.ended, folder):
             await self._revive(id)
         publish = await _thread(self._publishes.open_id, id)
@@ -271,7 +276,11 @@ class Sessions:
 
     async def _receiving(self, publish: Publish) -> bool:
         folder = publish.folder(self._settings.spool_dir)
-        return folder is not None and await _thread(writer_alive, folder)
+        if folder is None:
+            return False
+        # A segmenter of ours that runs counts before it has taken its lock, too.
+        process = self._segmenters.get(folder)
+        return (process is not None and process.poll() is None) or await _thread(writer_alive, folder)
 
     def _tell(self, publish: Publish, stream: Stream, metadata: dict[str, str]) -> None:
         self._start_task(self._processing.started(publish.path, stream.name, {"title": stream.title, **metadata}))

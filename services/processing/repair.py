@@ -48,7 +48,7 @@ def end_cut_off_sessions(spool: BroadcastSpool, watch: Watch) -> None:
         if any(isinstance(line, EndRecord) for line in JournalReader(sessions[-1]).read()):
             watch.ended_session = sessions[-1].name
             return
-        writer = JournalWriter(sessions[-1])
+        writer = JournalWriter(sessions[-1], stoppable=False)
         try:
             _cut_torn_line(sessions[-1] / JOURNAL)
             writer.append(

@@ -121,9 +121,12 @@ class Outcome:
 
 def run_demo(source: str | None, duration_s: int | None, console: Console) -> int:
     """Publish ``source`` (or a generated clip) for ``duration_s`` and show it; the exit code."""
-    os.environ.setdefault("STREAMWAVE_STATE_DIR", str(Settings.load().state_dir / "demo"))
-    os.environ.setdefault("OUTPUT_DIR", str(Settings.load().state_dir / "out"))
-    os.environ.setdefault("PREFECT_HOME", str(Settings.load().state_dir.parent / "prefect"))
+    given = Settings.load()
+    # Apart from what `up` keeps, but with the database that the set-up has already made for Prefect.
+    os.environ["STREAMWAVE_STATE_DIR"] = str(given.state_dir / "demo")
+    os.environ["STREAMWAVE_SPOOL_DIR"] = str(given.state_dir / "demo" / "spool")
+    os.environ["OUTPUT_DIR"] = str(given.state_dir / "demo" / "out")
+    os.environ["PREFECT_HOME"] = str(given.prefect_home)
     os.environ.setdefault("STREAMWAVE_RECONNECT_WINDOW_S", str(RECONNECT_WINDOW_S))
     settings = Settings.load()
     ffmpeg_path = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None).path

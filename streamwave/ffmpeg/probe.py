@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,15 @@ def probe(url: str) -> SourceInfo:
 def _check_whole(container: InputContainer, url: str) -> None:
     """Refuse an MP4 file whose index, which stands in front, names media behind the end of the file.
 
-    libavformat would read it up to there and take that for its end. A fragmented file has no such index: it is whole
-    up to its last fragment, wherever it was cut.
+    libavformat would read it up to there and take that for its end. A fragmented file was written to be whole up to
+    wherever its writer was killed.
     """
     if "mp4" not in container.format.name.split(",") or not url.startswith("file:"):
         return
-    size = Path(url.removeprefix("file:")).stat().st_size
+    path = Path(url.removeprefix("file:"))
+    if _is_fragmented(path):
+        return
+    size = path.stat().st_size
     for stream in [*container.streams.video, *container.streams.audio]:
         entries = stream.index_entries
         if len(entries) == 0 or entries[-1].pos + entries[-1].size <= size or stream.time_base is None:
@@ -117,6 +121,20 @@ def _check_whole(container: InputContainer, url: str) -> None:
             f"{shown(url)} is truncated: it breaks off after {float(cut - first):.1f} s of {float(last - first):.1f} s; "
             "copy it again, or save what is there with: ffmpeg -i FILE -c copy NEW.mp4"
         )
+
+
+def _is_fragmented(path: Path) -> bool:
+    """Whether the first media of an MP4 file belongs to a fragment (ISO/IEC 14496-12, 8.8.4)."""
+    with path.open("rb") as file:
+        while len(header := file.read(16)) >= 8:
+            size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+            if kind in (b"moof", b"mdat"):
+                return kind == b"moof"
+            size = int.from_bytes(header[8:], "big") if size == 1 else size
+            if size < 8:
+                break
+            file.seek(size - len(header), os.SEEK_CUR)
+    return False
 
 
 def _is_text(stream: Any) -> bool:

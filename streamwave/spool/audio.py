@@ -90,9 +90,11 @@ class AudioTrack:
         if frame.pts is not None and frame.time_base is not None:
             place = round_half_up((frame.pts * frame.time_base - self._origin - self._base) * self._rate)
             off = place - self._written
-            if off > TOLERANCE * self._rate:
+            # The first samples go exactly where they belong: what they are off by would last as long as the stream.
+            limit = TOLERANCE * self._rate if self._written else 0
+            if off > limit:
                 self._silence(min(off, MAX_FILL * self._rate))
-            elif off < -TOLERANCE * self._rate:
+            elif off < -limit:
                 samples = samples[:, -off:]
         self._write(samples)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
@@ -18,6 +19,7 @@ from streamwave.model import ChunkRecord, Frozen, Rational, SourceInfo
 
 JOURNAL = "journal.jsonl"
 LOCK = "lock"
+_LOCK_WAIT_S = 0.5
 
 
 class OpenRecord(Frozen):
@@ -67,20 +69,36 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-class JournalWriter:
-    """Appends to the journal of ``folder``; only one process can, the others get a SpoolError."""
+def _take(lock: IO[bytes]) -> bool:
+    """Take the exclusive lock. Whoever asks ``writer_alive`` holds it for a moment, which is waited for."""
+    end = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
 
-    def __init__(self, folder: Path) -> None:
+
+class JournalWriter:
+    """Appends to the journal of ``folder``; only one process can, the others get a SpoolError.
+
+    ``stoppable``: whoever asks the writer to stop signals this process (see ``writer_pid``).
+    """
+
+    def __init__(self, folder: Path, *, stoppable: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._lock: IO[bytes] = (folder / LOCK).open("a+b")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _take(self._lock):
             self._lock.close()
-            raise SpoolError(f"the spool {folder} is being written by another segmenter") from None
+            raise SpoolError(f"the spool {folder} is being written by another segmenter")
         self._lock.truncate(0)
-        self._lock.write(str(os.getpid()).encode())
+        if stoppable:
+            self._lock.write(str(os.getpid()).encode())
         self._lock.flush()
         self._file: IO[bytes] = (folder / JOURNAL).open("ab", buffering=0)
 

@@ -20,7 +20,6 @@ from typing import Any
 import av
 import av.error
 from av import Packet
-from av.container import InputContainer
 
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.probe import describe, explain, open_source, tracks
@@ -87,13 +86,7 @@ class Segmenter:
         """Read the source to its end. Whatever happens, the journal says how it ended."""
         reason, error = "end of source", None
         try:
-            container = open_source(
-                self.options.source, read_timeout_s=self.options.read_timeout_s, live=self.options.live
-            )
-            self._info = describe(container, self.options.source)
-            self._video, self._audio_stream = tracks(container)
-            reader = threading.Thread(target=self._read, args=(container,), name="reader", daemon=True)
-            reader.start()
+            threading.Thread(target=self._read, name="reader", daemon=True).start()
             for packet in self._packets():
                 self._take(packet)
             if self.stop.is_set():
@@ -114,13 +107,20 @@ class Segmenter:
         self._journal.append(EndRecord(reason=reason, error=error, ended_unix_ms=time.time_ns() // 1_000_000))
         self._journal.close()
 
-    def _read(self, container: InputContainer) -> None:
+    def _read(self) -> None:
+        """The reader thread: opening and reading can block for as long as the source says nothing."""
         error = None
-        streams = [stream for stream in (self._video, self._audio_stream) if stream is not None]
         try:
-            for packet in container.demux(streams):
+            container = open_source(
+                self.options.source, read_timeout_s=self.options.read_timeout_s, live=self.options.live
+            )
+            self._info = describe(container, self.options.source)
+            self._video, self._audio_stream = tracks(container)
+            for packet in container.demux([s for s in (self._video, self._audio_stream) if s is not None]):
                 if packet.size or packet.pts is not None:
                     self._queue.put(packet)
+        except SourceError as failure:
+            error = str(failure)
         except av.error.FFmpegError as failure:
             error = explain(self.options.source, failure)
         self._queue.put(_Failed(error))
@@ -198,15 +198,23 @@ class Segmenter:
 
     def _take_audio(self, packet: Packet[Any]) -> None:
         if self._origin is None and self._video is None:
-            stamp = packet.pts if packet.pts is not None else (packet.dts or 0)
-            # A negative start is the source encoder's priming, which the decoder drops.
-            self._begin(max(self._seconds(packet, stamp), Fraction(0)) if stamp < 0 else self._seconds(packet, stamp))
+            self._begin(self._audio_origin(packet))
         if self._audio is None:
             self._early = [*self._early[-1023:], packet]
             return
         self._audio.push(packet)
         if self._video is None:
             self._cut_audio_only()
+
+    def _audio_origin(self, packet: Packet[Any]) -> Fraction:
+        """Where sound without pictures begins, in seconds: behind the priming of its encoder, which the decoder drops."""
+        first = self._seconds(packet, packet.pts if packet.pts is not None else (packet.dts or 0))
+        stated = self._audio_stream.start_time
+        if stated is not None:
+            begins: Fraction = stated * self._audio_stream.time_base
+            if abs(begins - first) < Fraction(1, 10):
+                return begins
+        return max(first, Fraction(0))
 
     def _cut_audio_only(self) -> None:
         assert self._audio is not None

@@ -6,6 +6,7 @@ import time
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from streamwave.errors import UsageError
 from streamwave.model import Frozen
@@ -77,7 +78,7 @@ class Registry:
             UnknownStreamError: there is none.
         """
         with self._database.begin() as session:
-            return _stream(_existing(session.get(StreamRow, name), name))
+            return _stream(_existing(session, name))
 
     def find(self, key_hash: str) -> Stream | None:
         """The stream whose key has this hash, switched off or not."""
@@ -93,7 +94,7 @@ class Registry:
         """
         key = new_key()
         with self._database.begin() as session:
-            _existing(session.get(StreamRow, name), name).key_hash = hash_key(key)
+            _existing(session, name).key_hash = hash_key(key)
         return key
 
     def change(self, name: str, *, enabled: bool | None = None, title: str | None = None) -> Stream:
@@ -104,7 +105,7 @@ class Registry:
             UsageError: the title is not allowed.
         """
         with self._database.begin() as session:
-            row = _existing(session.get(StreamRow, name), name)
+            row = _existing(session, name)
             if enabled is not None:
                 row.enabled = enabled
             if title is not None:
@@ -118,7 +119,7 @@ class Registry:
             UnknownStreamError: there is no such stream.
         """
         with self._database.begin() as session:
-            session.delete(_existing(session.get(StreamRow, name), name))
+            session.delete(_existing(session, name))
 
 
 def check_name(name: str) -> None:
@@ -128,7 +129,9 @@ def check_name(name: str) -> None:
         raise UsageError(f"{shown} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them, first no - or _")
 
 
-def _existing(row: StreamRow | None, name: str) -> StreamRow:
+def _existing(session: Session, name: str) -> StreamRow:
+    # PostgreSQL refuses to look for what no name can be, such as a NUL.
+    row = session.get(StreamRow, name) if is_stream_name(name) else None
     if row is None:
         raise UnknownStreamError(f"there is no stream {name[:64]!r}; see the list of streams")
     return row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from streamwave.ffmpeg.locate import locate
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
-from tests.support.live import Installation, assert_exact, installation, listed, status_warnings
+from tests.support.live import Installation, assert_exact, assert_ffmpeg_plays, installation, listed, status_warnings
 from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
 
@@ -63,10 +61,7 @@ def test_ffmpeg_plays_the_recordings_in_silence(
     running: Installation, recordings: dict[str, BroadcastSpool]
 ) -> None:
     for spool in recordings.values():
-        for name in ("manifest.mpd", "master.m3u8"):
-            command = [locate().path, "-nostdin", "-v", "warning", "-i", name, "-map", "0", "-f", "null", "-"]
-            done = subprocess.run(command, cwd=running.root(spool), capture_output=True, text=True, timeout=60)
-            assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), (spool.stream, name)
+        assert_ffmpeg_plays(running.root(spool))
 
 
 def test_the_list_of_broadcasts(running: Installation, recordings: dict[str, BroadcastSpool]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.browser import Player, PlayerHarness, PlayReport, Playing, open_harness
-from tests.support.live import Installation, installation, is_static, periods, picture_numbers
+from tests.support.live import Installation, installation, is_static, period_starts_s, periods, picture_numbers
 from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
 
@@ -19,11 +20,14 @@ ENTRY: dict[Player, str] = {"dashjs": "manifest.mpd", "hlsjs": "master.m3u8", "s
 CLIP_FRAMES = 1250
 PLAY_S = 8
 AFTER_S = 6
+#: How long the publisher is away at most, on a busy machine, plus what players keep in hand.
+HOLE_S = 8
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    return make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=CLIP_FRAMES, gop=25)
+    # No B-frames: they are sent after the picture that follows them, so that one could be missing when the kill comes.
+    return make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=CLIP_FRAMES, gop=25, options=("-bf", "0"))
 
 
 @pytest.fixture(scope="module")
@@ -41,24 +45,28 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]
 
 
 def reports(pages: list[Playing]) -> dict[str, PlayReport]:
+    """What every player has done so far."""
     found = {}
     for playing in pages:
-        playing.page.wait_for_timeout(20)
+        playing.page.wait_for_timeout(50)
         report = playing.report()
         if report is not None:
             found[playing.player] = report
     return found
 
 
-def all_of(pages: list[Playing], condition: Callable[[PlayReport], bool], what: str, timeout_s: float) -> None:
-    def met() -> bool:
+def all_of(
+    pages: list[Playing], condition: Callable[[PlayReport], bool], what: str, timeout_s: float
+) -> dict[str, PlayReport]:
+    """Wait until all players fulfil ``condition``; their reports."""
+    end = time.monotonic() + timeout_s
+    while True:
         found = reports(pages)
-        return len(found) == len(pages) and all(condition(report) for report in found.values())
-
-    try:
-        wait_for(met, what, timeout_s)
-    except AssertionError:
-        raise AssertionError(f"waited {timeout_s:g} s in vain for {what}: {reports(pages)}") from None
+        if len(found) == len(pages) and all(condition(report) for report in found.values()):
+            return found
+        assert time.monotonic() < end, f"waited {timeout_s:g} s in vain for {what}: {found}"
+        # Looking costs the processor, of which the players shall have the most.
+        pages[0].page.wait_for_timeout(250)
 
 
 def serious(report: PlayReport) -> list[str]:
@@ -70,37 +78,39 @@ def test_players_at_the_live_edge_through_a_reconnect_and_with_the_recording(
     running: Installation, harness: PlayerHarness, clip: Clip
 ) -> None:
     key = running.add_stream("show")
-    players: list[Player] = ["dashjs", "hlsjs", "shaka"]
+    pages: list[Playing] = []
     with ExitStack() as stack:
         with running.publish(clip, key):
             spool = running.broadcast("show")
             base = f"http://127.0.0.1:{running.settings.media_port}/media/show/{spool.broadcast}"
-            running.published_chunks(spool, 6)
-            pages = [stack.enter_context(harness.playing(f"{base}/{ENTRY[player]}", player)) for player in players]
-            all_of(pages, lambda r: r.played_s >= PLAY_S, "play at the live edge", 45)
-            live = reports(pages)
-            for name, report in live.items():
+            running.published_chunks(spool, 8)
+            for player, entry in ENTRY.items():
+                # One after the other, as viewers come.
+                pages.append(stack.enter_context(harness.playing(f"{base}/{entry}", player)))
+                all_of(pages, lambda r: r.started, "start", 20)
+            for name, report in all_of(pages, lambda r: r.played_s >= PLAY_S, "play at the live edge", 45).items():
                 assert report.problems == [], (name, report)
-                # Not from the start: six chunks were there.
                 assert report.heights_px == (90, 180)
-                assert report.duration_s is None or report.duration_s > report.position_s
+                ((begin, _),) = report.played
+                assert begin > 1, f"{name} began to play at the start and not at the live edge"
         # Its connection is cut; it comes back a second later.
         pages[0].page.wait_for_timeout(1000)
         with running.publish(clip, key):
-            wait_for(lambda: len(spool.sessions()) == 2, "the second session", 15)
-            wait_for(lambda: len(periods(running.root(spool))) == 2, "the second period", 20)
-            # What is played after the hole: the position goes beyond where the second session began.
-            begun = {name: report.position_s for name, report in reports(pages).items()}
-            all_of(pages, lambda r: r.position_s >= begun[r.player] + AFTER_S + 4, "play after the reconnect", 60)
-            for name, report in reports(pages).items():
+            wait_for(lambda: len(period_starts_s(running.root(spool))) == 2, "the second period", 30)
+            again_s = period_starts_s(running.root(spool))[1]
+            beyond = all_of(pages, lambda r: r.position_s >= again_s + AFTER_S, "play after the reconnect", 60)
+            for name, report in beyond.items():
                 assert serious(report) == [], (name, report)
                 assert report.requests_failed == (), (name, report)
+                # What stood still did so at the hole, or where it had waited for what would follow it.
+                assert all(abs(stall.position_s - again_s) < HOLE_S for stall in report.stalls), (name, report)
+                assert all(abs(position_s - again_s) < HOLE_S for position_s in report.jumps), (name, report)
     root = running.finished(spool)
     assert is_static(root)
     found = [picture_numbers(period, clip.rate) for period in periods(root)]
     assert [numbers == list(range(len(numbers))) for numbers in found] == [True, True]
-    for player in players:
-        report = harness.play(f"{base}/{ENTRY[player]}", player, timeout_s=90)
+    for player, entry in ENTRY.items():
+        report = harness.play(f"{base}/{entry}", player, timeout_s=90)
         assert report.problems == [], report
         assert report.ended
-        assert report.frames_decoded >= sum(map(len, found)) - 2
+        assert report.played == ((0.0, pytest.approx(sum(map(len, found)) / clip.rate, abs=0.2)),)

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import av
@@ -83,7 +84,9 @@ def received(session: Path) -> int:
 
 
 def ended(session: Path) -> EndRecord:
-    return wait_for(lambda: end_of(session), f"the end of {session.name}", 20)
+    end = wait_for(lambda: end_of(session), f"the end of {session.name}", 20)
+    assert end is not None
+    return end
 
 
 def session_of(ingest: Ingest, stream: str, number: int) -> Path:
@@ -94,7 +97,9 @@ def session_of(ingest: Ingest, stream: str, number: int) -> Path:
         assert len({session.parent for session in sessions}) <= 1, sessions
         return sessions[number] if len(sessions) > number else None
 
-    return wait_for(found, f"session {number} of {stream}", 20)
+    session = wait_for(found, f"session {number} of {stream}", 20)
+    assert session is not None
+    return session
 
 
 def files_that_hold(folder: Path, key: str) -> list[Path]:
@@ -140,7 +145,7 @@ def test_a_return_before_the_old_session_has_drained(ingest: Ingest) -> None:
     for number in range(3):
         with publishing(ingest, key, 10) as publisher:
             session = session_of(ingest, "show", number)
-            wait_for(lambda session=session: received(session), "a chunk")
+            wait_for(partial(received, session), "a chunk")
             publisher.kill()
             publisher.wait()
             if number:

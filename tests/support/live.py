@@ -322,6 +322,13 @@ def periods(root: Path) -> list[dict[str, Representation]]:
     return [representations(root, number) for number in range(len(elements))]
 
 
+def period_starts_s(root: Path) -> list[float]:
+    """Where every period begins, in seconds since the first one."""
+    mpd = etree.fromstring((root / "manifest.mpd").read_bytes())
+    starts = [period.attrib["start"] for period in mpd.findall("mpd:Period", MPD_NS)]
+    return [float(start.removeprefix("PT").removesuffix("S")) for start in starts]
+
+
 def picture_numbers(period: dict[str, Representation], rate: Fraction) -> list[int]:
     """The numbers that the pictures of a period bear: the same in all renditions, one per grid point from 0 on."""
     grid = Grid(rate)
@@ -354,6 +361,15 @@ def assert_sound(period: dict[str, Representation], clip: Clip) -> None:
     beeps, flashes = sound.beeps(), clip.flashes()
     assert len(beeps) == len(flashes)
     assert max(abs(a - b) for a, b in zip(beeps, flashes, strict=True)) <= SYNC
+
+
+def assert_ffmpeg_plays(root: Path) -> None:
+    """FFmpeg decodes every rendition through both manifests, without a word."""
+    for name in ("manifest.mpd", "master.m3u8"):
+        # In its folder, because FFmpeg 5 resolves the addresses of a local manifest from there.
+        command = [locate().path, "-nostdin", "-hide_banner", "-v", "warning", "-i", name, "-map", "0", "-f", "null", "-"]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), root / name
 
 
 def published_samples(clip: Clip) -> int:

@@ -1,0 +1,160 @@
+"""What dies in mid-stream costs no frame, and what a person cancels ends at once and stays cancelled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from streamwave.spool.broadcast import broadcasts
+from streamwave.v1 import streamwave_pb2 as pb
+from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
+from tests.support.live import (
+    Installation,
+    assert_exact,
+    assert_ffmpeg_plays,
+    installation,
+    is_static,
+    periods,
+    picture_numbers,
+)
+from tests.support.media import Clip, make_clip
+from tests.support.processes import alive, wait_for
+
+FRAMES = 225
+#: The reconciler has 5 s; a busy machine gets more before the test fails, and the time is printed.
+RUN_LIMIT_S = 15
+CANCEL_LIMIT_S = 5
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path) -> Iterator[Installation]:
+    with installation(tmp_path_factory.mktemp("live"), prefect_home) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    return make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=FRAMES, gop=25)
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]):
+    """Prints what was measured, whether the test passes or not."""
+
+    def show(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n{text}")
+
+    return show
+
+
+def test_a_killed_flow_run_is_replaced_and_no_frame_is_lost(running: Installation, clip: Clip, say) -> None:
+    key = running.add_stream("run")
+    with running.publish(clip, key) as publisher:
+        spool = running.broadcast("run")
+        running.published_chunks(spool, 2)
+        first = running.run_pid(spool)
+        begun = time.monotonic()
+        os.kill(first, signal.SIGKILL)
+        second = running.run_pid(spool, other_than=first, timeout_s=RUN_LIMIT_S)
+        say(f"kill -9 of the flow run: another one publishes after {time.monotonic() - begun:.1f} s")
+        assert alive(second)
+        assert publisher.wait(30) == 0
+    assert_exact(running.finished(spool), [clip])
+    states = [run["state_type"] for run in running.flow_runs(spool)]
+    assert sorted(states) == ["COMPLETED", "CRASHED"]
+
+
+def test_a_killed_processing_service_is_replaced_and_no_frame_is_lost(running: Installation, clip: Clip, say) -> None:
+    key = running.add_stream("processing")
+    with running.publish(clip, key) as publisher:
+        spool = running.broadcast("processing")
+        running.published_chunks(spool, 2)
+        run = running.run_pid(spool)
+        begun = time.monotonic()
+        os.kill(running.pid("services.processing"), signal.SIGKILL)
+
+        def answers() -> bool:
+            with grpc.insecure_channel(f"127.0.0.1:{running.settings.grpc_port}") as channel:
+                try:
+                    found = StreamProcessingStub(channel).GetStream(pb.GetStreamRequest(stream="processing"), timeout=1)
+                except grpc.RpcError:
+                    return False
+            return bool(found.status.run_alive)
+
+        wait_for(answers, "the processing service", 30)
+        say(f"kill -9 of the processing service: it answers after {time.monotonic() - begun:.1f} s")
+        # The run goes on without it.
+        assert running.run_pid(spool) == run
+        assert publisher.wait(30) == 0
+    assert_exact(running.finished(spool), [clip])
+    assert len(running.flow_runs(spool)) == 1
+
+
+def test_a_killed_prefect_server_is_replaced_and_no_frame_is_lost(running: Installation, clip: Clip, say) -> None:
+    key = running.add_stream("prefect")
+    with running.publish(clip, key) as publisher:
+        spool = running.broadcast("prefect")
+        running.published_chunks(spool, 2)
+        begun = time.monotonic()
+        os.kill(running.pid("prefect.server"), signal.SIGKILL)
+
+        def healthy() -> bool:
+            try:
+                return httpx.get(f"{running.prefect.url}/health", timeout=1, trust_env=False).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        assert not healthy()
+        wait_for(healthy, "Prefect's server", 60)
+        say(f"kill -9 of Prefect's server: it answers after {time.monotonic() - begun:.1f} s")
+        assert publisher.wait(30) == 0
+    assert_exact(running.finished(spool), [clip])
+
+
+def test_a_publish_that_begins_while_prefect_is_away_loses_no_frame(running: Installation, clip: Clip) -> None:
+    key = running.add_stream("early")
+    os.kill(running.pid("prefect.server"), signal.SIGKILL)
+    running.publish_whole(clip, key)
+    assert_exact(running.finished(running.broadcast("early")), [clip])
+
+
+def test_what_is_cancelled_in_the_ui_ends_at_once_and_plays(running: Installation, clip: Clip, say) -> None:
+    key = running.add_stream("cancelled")
+    with running.publish(clip, key) as publisher:
+        spool = running.broadcast("cancelled")
+        running.published_chunks(spool, 3)
+        run, segmenters = running.run_pid(spool), running.segmenters(spool)
+        (flow_run,) = running.flow_runs(spool)
+        begun = time.monotonic()
+        running.set_state(flow_run["id"], "CANCELLING")
+
+        def gone() -> bool:
+            return not any(alive(pid) for pid in (run, *segmenters)) and not running.cli.ffmpegs()
+
+        wait_for(gone, f"the end of {running.processes('ffmpeg')}", 30)
+        took_s = time.monotonic() - begun
+        say(f"cancelled: no process of the stream is alive after {took_s:.1f} s")
+        assert took_s < CANCEL_LIMIT_S
+        # The publisher is told in the only way that RTMP knows.
+        assert publisher.wait(20) != 0
+    root = running.finished(spool)
+    assert is_static(root)
+    (period,) = periods(root)
+    numbers = picture_numbers(period, clip.rate)
+    assert numbers == list(range(len(numbers)))
+    assert 3 * clip.gop <= len(numbers) <= clip.frames
+    assert_ffmpeg_plays(root)
+    wait_for(
+        lambda: running.flow_runs(spool)[0]["state_type"] == "CANCELLED", "Prefect to know that it is cancelled", 20
+    )
+    assert [one["id"] for one in running.flow_runs(spool)] == [flow_run["id"]]
+    assert len(broadcasts(running.settings.spool_dir, "cancelled")) == 1
+    assert running.leftovers() == []

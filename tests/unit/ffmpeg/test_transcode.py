@@ -1,0 +1,197 @@
+"""A chunk becomes exactly its frames, alone or together with others, and what is not right does not get through."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from streamwave.errors import FFmpegError, MediaError
+from streamwave.ffmpeg.commands import EncoderSettings
+from streamwave.ffmpeg.locate import locate
+from streamwave.ffmpeg.process import Launcher
+from streamwave.ffmpeg.transcode import SharedDecode, Transcoder, check_video, wrap_audio
+from streamwave.model import Chunk, Rendition
+from streamwave.mp4 import read_fragment, read_init, split_file
+from tests.support.cli import slow_ffmpeg
+from tests.support.media import make_clip
+from tests.support.player import decode_pictures
+from tests.support.processes import wait_for
+
+RATE = Fraction(25)
+LARGE = Rendition(name="large", kind="video", width=160, height=90, max_bps=300_000)
+SMALL = Rendition(name="small", kind="video", width=80, height=46, max_bps=150_000)
+AUDIO = Rendition(name="audio", kind="audio", max_bps=128_000)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty pictures with B-frames, in Matroska as the spool has them."""
+    return make_clip(tmp_path_factory.mktemp("source") / "000000.mkv", RATE, 40, audio=False).path
+
+
+@pytest.fixture
+def transcoder(tmp_path: Path) -> Transcoder:
+    return Transcoder(locate().path, EncoderSettings("ultrafast"), Launcher(2), tmp_path / "work", 60)
+
+
+def chunk(source: Path, frame_count: int = 40, *, first_frame: int = 0, segments: tuple[int, ...] = ()) -> Chunk:
+    return Chunk(
+        number=7, rate=RATE, first_frame=first_frame, frame_count=frame_count, segments=segments or (frame_count,),
+        video_path=str(source), audio_path=None,
+    )  # fmt: skip
+
+
+def numbers(path: Path) -> list[int]:
+    return [picture.number for picture in decode_pictures(path.read_bytes(), 25_000)]
+
+
+def test_every_frame_once(transcoder: Transcoder, source: Path) -> None:
+    wanted = chunk(source, segments=(20, 20))
+    transcoder.encode(wanted, [LARGE, SMALL])
+    for rendition in (LARGE, SMALL):
+        path = transcoder.result_path(wanted, rendition.name)
+        pictures = decode_pictures(path.read_bytes(), 25_000)
+        assert [p.number for p in pictures] == list(range(40))
+        init, fragments = split_file(path.read_bytes())
+        assert [read_fragment(f, read_init(init)).sample_count for f in fragments] == [20, 20]
+    assert sorted(path.name for path in (transcoder.work / "000007").iterdir()) == ["large.mp4", "small.mp4"]
+
+
+def test_the_grid_decides_how_many(transcoder: Transcoder, source: Path) -> None:
+    """More places than pictures: the last one stays. Fewer: the rest belongs to nobody."""
+    for count in (43, 37):
+        wanted = chunk(source, count)
+        transcoder.encode(wanted, [SMALL])
+        assert numbers(transcoder.result_path(wanted, "small")) == [*range(min(count, 40)), *[39] * (count - 40)]
+
+
+def test_together_and_alone_give_the_same_bytes(transcoder: Transcoder, source: Path) -> None:
+    wanted = chunk(source)
+    transcoder.encode(wanted, [LARGE, SMALL])
+    together = {r.name: transcoder.result_path(wanted, r.name).read_bytes() for r in (LARGE, SMALL)}
+    for rendition in (LARGE, SMALL):
+        transcoder.encode(wanted, [rendition])
+        assert transcoder.result_path(wanted, rendition.name).read_bytes() == together[rendition.name]
+
+
+def test_a_stand_in_has_the_frames_and_the_init_of_the_real_one(transcoder: Transcoder, source: Path) -> None:
+    wanted = chunk(source, segments=(20, 20))
+    transcoder.encode(wanted, [LARGE])
+    real = transcoder.result_path(wanted, "large").read_bytes()
+    transcoder.fill(wanted, LARGE)
+    black = transcoder.result_path(wanted, "large").read_bytes()
+    assert split_file(black)[0] == split_file(real)[0]
+    assert {p.number for p in decode_pictures(black, 25_000)} == {0}  # black is no block set
+    check_video(black, wanted, "black")
+
+
+def test_damage_fails_and_leaves_nothing(transcoder: Transcoder, tmp_path: Path) -> None:
+    (tmp_path / "bad.mkv").write_bytes(b"nothing")
+    with pytest.raises(FFmpegError, match="chunk 7 to large, small: FFmpeg failed"):
+        transcoder.encode(chunk(tmp_path / "bad.mkv"), [LARGE, SMALL])
+    assert list((transcoder.work / "000007").iterdir()) == []
+
+
+def test_a_full_disk_is_no_fault_of_the_chunk(source: Path, tmp_path: Path) -> None:
+    """The picture may be given up for damage, never for a lack of space."""
+    fake = tmp_path / "ffmpeg"
+    fake.write_text("#!/bin/sh\necho 'av_interleaved_write_frame(): No space left on device' >&2\nexit 228\n")
+    fake.chmod(0o755)
+    full = Transcoder(str(fake), EncoderSettings(), Launcher(1), tmp_path / "work", 20)
+    with pytest.raises(OSError, match="No space left on device"):
+        full.encode(chunk(source), [LARGE])
+
+
+def test_another_count_does_not_get_through(transcoder: Transcoder, source: Path) -> None:
+    transcoder.encode(chunk(source), [SMALL])
+    data = transcoder.result_path(chunk(source), "small").read_bytes()
+    message = r"chunk 7: 40 frames in segments of \[40\] came out, 41 in segments of \[20, 21\] were due"
+    with pytest.raises(MediaError, match=message):
+        check_video(data, chunk(source, 41, segments=(20, 21)), "chunk 7")
+
+
+def test_sound_is_wrapped_as_it_came(transcoder: Transcoder, tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.aac", RATE, 50, video=False)
+    from streamwave.mp4 import read_adts
+
+    frames = read_adts((tmp_path / "a.aac").read_bytes())
+    wanted = Chunk(
+        number=2, rate=RATE, first_frame=50, frame_count=50, segments=(25, 25), video_path=None,
+        audio_path=str(tmp_path / "a.aac"), audio_first=94, audio_count=len(frames),
+    )  # fmt: skip
+    init, fragments = split_file(wrap_audio(transcoder, wanted, AUDIO).read_bytes())
+    found = [read_fragment(fragment, read_init(init)) for fragment in fragments]
+    assert [f.time for f in found] == [94 * 1024, 141 * 1024]
+    samples = [
+        fragment[position : position + size]
+        for fragment, summary in zip(fragments, found, strict=True)
+        for position, size in zip(summary.positions, summary.sizes, strict=True)
+    ]
+    assert samples == frames
+    with pytest.raises(MediaError, match=f"chunk 2 audio: {len(frames)} AAC frames are there, 90 were due"):
+        wrap_audio(transcoder, wanted.model_copy(update={"audio_count": 90}), AUDIO)
+
+
+# --- sharing a decode -------------------------------------------------------------------------------------------------
+
+
+def encode_all(shared: SharedDecode, transcoder: Transcoder, wanted: Chunk, expected: int = 2) -> dict[str, BaseException | None]:
+    """Let every rendition ask for itself, as the task runs do; how each ended."""
+    ended: dict[str, BaseException | None] = {}
+
+    def ask(rendition: Rendition) -> None:
+        try:
+            shared.encode(transcoder, wanted, rendition, expected)
+            ended[rendition.name] = None
+        except Exception as error:
+            ended[rendition.name] = error
+
+    threads = [threading.Thread(target=ask, args=(rendition,)) for rendition in (SMALL, LARGE)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return ended
+
+
+def logged(tmp_path: Path, transcoder: Transcoder, part: str = "-never-") -> tuple[Transcoder, Path]:
+    """A transcoder whose starts are listed in a file."""
+    stand_in = slow_ffmpeg(tmp_path / "ffmpeg", part, once=True)
+    return Transcoder(str(stand_in), transcoder.encoder, transcoder.launcher, transcoder.work, 60), stand_in.parent / "starts"
+
+
+def test_the_tasks_of_a_chunk_share_one_process(tmp_path: Path, transcoder: Transcoder, source: Path) -> None:
+    counted, starts = logged(tmp_path, transcoder)
+    assert encode_all(SharedDecode(), counted, chunk(source)) == {"large": None, "small": None}
+    assert len(starts.read_text().splitlines()) == 1
+    assert numbers(counted.result_path(chunk(source), "large")) == numbers(counted.result_path(chunk(source), "small"))
+
+
+def test_nobody_waits_for_one_that_does_not_come(tmp_path: Path, transcoder: Transcoder, source: Path) -> None:
+    counted, starts = logged(tmp_path, transcoder)
+    assert encode_all(SharedDecode(), counted, chunk(source), expected=3) == {"large": None, "small": None}
+    assert len(starts.read_text().splitlines()) == 1
+
+
+def test_a_failure_is_everybodys_and_a_retry_is_alone(tmp_path: Path, transcoder: Transcoder, source: Path) -> None:
+    counted, starts = logged(tmp_path, transcoder, part="large.")
+    shared = SharedDecode()
+    ended: dict[str, BaseException | None] = {}
+    asking = threading.Thread(target=lambda: ended.update(encode_all(shared, counted, chunk(source))))
+    asking.start()
+    (process,) = wait_for(lambda: list(counted.launcher._running), "the shared process", 20)
+    wait_for(starts.exists, "it to have started", 20)
+    os.kill(process.pid, signal.SIGKILL)
+    asking.join(30)
+    assert isinstance(ended["large"], FFmpegError) and isinstance(ended["small"], FFmpegError)
+    assert ended["large"].returncode == -signal.SIGKILL
+    shared.encode(counted, chunk(source), SMALL, 2, alone=True)
+    assert numbers(counted.result_path(chunk(source), "small")) == list(range(40))
+    assert "large" not in starts.read_text().splitlines()[-1]
+    # Another chunk begins anew.
+    assert encode_all(shared, counted, chunk(source).model_copy(update={"number": 8})) == {"large": None, "small": None}
