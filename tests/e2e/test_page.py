@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from services.media import MediaServer
 from tests.e2e.browser import PlayerHarness, free_port, open_harness
-from tests.e2e.media import make_dash
+from tests.e2e.media import make_output
 
 TIMEOUT_MS = 20_000
 
@@ -23,8 +23,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(root: Path) -> Iterator[str]:
-    make_dash(root / "concert" / "b1")
+def address(root: Path, tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[str]:
+    make_output(root / "concert" / "b1", tmp_path_factory.mktemp("work"), prefect_api)
     with MediaServer(root, port=free_port(), host="127.0.0.1") as server:
         yield server.url
 

@@ -10,15 +10,16 @@ import pytest
 
 from services.media import MediaServer
 from tests.e2e.browser import Player, PlayerHarness, free_port, open_harness
-from tests.e2e.media import make_dash
+from tests.e2e.media import SECOND_SEGMENT, make_output
 
 ENTRY: dict[Player, str] = {"dashjs": "manifest.mpd", "hlsjs": "master.m3u8", "shaka": "manifest.mpd"}
 
 
 @pytest.fixture(scope="module")
-def packaged_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with manifest.mpd and master.m3u8: two sizes, about six seconds."""
-    return make_dash(tmp_path_factory.mktemp("packaged"))
+def packaged_output(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
+    """What the pipeline makes of a file of six seconds, in two sizes."""
+    folder = tmp_path_factory.mktemp("packaged")
+    return make_output(folder / "out", folder, prefect_api)
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +63,11 @@ def test_missing_segment_is_noticed(
     harness: PlayerHarness, packaged_output: Path, serve: Callable[[Path], str], tmp_path: Path
 ) -> None:
     broken = shutil.copytree(packaged_output, tmp_path / "broken")
-    for segment in sorted(broken.glob("[01]-00002.m4s")):
+    for segment in sorted(broken.glob(SECOND_SEGMENT)):
         segment.unlink()
     # hls.js and shaka-player try again for long, so what came until then counts.
     report = harness.play(f"{serve(broken)}/media/manifest.mpd", "dashjs", timeout_s=8)
-    assert any("404" in failure and "-00002.m4s" in failure for failure in report.requests_failed)
+    assert any("404" in failure and "50000.m4s" in failure for failure in report.requests_failed)
     assert report.errors or report.stalls or report.jumps
 
 
@@ -75,7 +76,7 @@ def test_corrupt_segment_is_noticed(
     player: Player, harness: PlayerHarness, packaged_output: Path, serve: Callable[[Path], str], tmp_path: Path
 ) -> None:
     broken = shutil.copytree(packaged_output, tmp_path / "broken")
-    for segment in sorted(broken.glob("[01]-00002.m4s")):
+    for segment in sorted(broken.glob(SECOND_SEGMENT)):
         segment.write_bytes(b"\xff" * segment.stat().st_size)
     report = harness.play(f"{serve(broken)}/media/{ENTRY[player]}", player, timeout_s=8)
     assert report.requests_failed == ()
