@@ -45,6 +45,7 @@ class Job(Frozen):
     colour: Colour = Colour()
     ffmpeg_slots: int
     ffmpeg_timeout_s: int
+    b_frames: bool = True
 
     @property
     def video_renditions(self) -> tuple[Rendition, ...]:
@@ -59,7 +60,7 @@ class Job(Frozen):
         """The transcoder of this job in this process."""
         return Transcoder(
             ffmpeg_path=self.ffmpeg_path,
-            encoder=EncoderSettings(self.preset, self.crf, self.encoder_threads, self.colour),
+            encoder=EncoderSettings(self.preset, self.crf, self.encoder_threads, self.colour, self.b_frames),
             launcher=launcher(self.ffmpeg_slots),
             work=Path(self.work),
             timeout_s=self.ffmpeg_timeout_s,

@@ -147,6 +147,7 @@ class LiveBroadcast:
             colour=opened.source.video.colour if opened.source.video else Colour(),
             ffmpeg_slots=self.settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=self.settings.ffmpeg_timeout_s,
+            b_frames=False,  # hls.js misplaces periods otherwise, see docs/decisions/0005-timing-inside-segments.md
         )
         first = self.job is None
         self.job = job
@@ -259,3 +260,5 @@ def finish_cut_off(spool: BroadcastSpool) -> None:
     finally:
         published.close()
     spool.mark_finished()
+    for left in (*spool.sessions(), spool.folder / "work"):
+        shutil.rmtree(left, ignore_errors=True)

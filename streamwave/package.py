@@ -50,8 +50,17 @@ class PackagedChunk(Frozen):
     filled: tuple[str, ...] = ()  # renditions in which nothing of the chunk could be decoded
 
 
-def package(chunk: Chunk, results: Mapping[str, Path], renditions: Sequence[Rendition], work: Path) -> PackagedChunk:
+def package(
+    chunk: Chunk,
+    results: Mapping[str, Path],
+    renditions: Sequence[Rendition],
+    work: Path,
+    *,
+    b_frames: bool = True,
+) -> PackagedChunk:
     """Make media segments of the transcoded files ``results`` (by rendition name) in the folder ``work``.
+
+    ``b_frames`` tells whether pictures may be stored in another order than they are shown in.
 
     Raises:
         MediaError: a file is damaged, has another number of frames, another boundary, or does not begin with an IDR.
@@ -60,13 +69,13 @@ def package(chunk: Chunk, results: Mapping[str, Path], renditions: Sequence[Rend
     folder.mkdir(parents=True, exist_ok=True)
     return PackagedChunk(
         number=chunk.number,
-        tracks=tuple(_track(chunk, rendition, results[rendition.name], folder) for rendition in renditions),
+        tracks=tuple(_track(chunk, rendition, results[rendition.name], folder, b_frames) for rendition in renditions),
         closed_unix_ms=chunk.closed_unix_ms,
         filled=tuple(r.name for r in renditions if results[r.name].with_suffix(FILLED).exists()),
     )
 
 
-def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path) -> PackagedTrack:
+def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path, b_frames: bool) -> PackagedTrack:
     what = f"chunk {chunk.number} {rendition.name}"
     raw_init, fragments = split_file(path.read_bytes())
     summary = read_init(raw_init)
@@ -77,7 +86,7 @@ def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path) -> Pack
     if len(boundaries) != len(fragments):
         raise MediaError(f"{what}: {len(fragments)} segments came out, {len(boundaries)} were due")
     video = rendition.kind == "video"
-    delay = 2 * chunk.grid.frame_ticks if video else 0  # x264 with b-pyramid never needs more
+    delay = 2 * chunk.grid.frame_ticks if video and b_frames else 0  # x264 with b-pyramid never needs more
     init = video_init(raw_init, delay_ticks=delay) if video else raw_init
     unit = chunk.grid.frame_ticks if video else AAC_FRAME
     segments = []

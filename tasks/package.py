@@ -14,6 +14,6 @@ def package(job: Job, chunk: Chunk) -> int:
     """Package ``chunk``; its description lies where ``Job.packaged_path`` says. The size of its segments in bytes."""
     transcoder = job.transcoder()
     results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
-    packaged = package_chunk(chunk, results, job.renditions, transcoder.work)
+    packaged = package_chunk(chunk, results, job.renditions, transcoder.work, b_frames=job.b_frames)
     job.packaged_path(chunk.number).write_text(packaged.model_dump_json(), encoding="utf-8")
     return sum(segment.size for track in packaged.tracks for segment in track.segments)

@@ -19,7 +19,7 @@ from services.processing import attempts
 from services.processing.executor import Executor, RunProcess, last_words
 from services.processing.orchestration import Orchestration, ServerAway, Verdict, is_cancelled
 from services.processing.processes import is_same, lock_holder, send
-from services.processing.repair import end_cut_off_sessions, stop_sessions
+from services.processing.repair import end_cut_off_sessions, give_up_sessions
 from services.processing.watch import Watch
 from streamwave.errors import StreamWaveError
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, broadcasts
@@ -316,7 +316,7 @@ class Reconciler:
             if pid is not None:
                 send(pid, signal.SIGKILL if time.monotonic() - asked_at > KILL_AFTER_S else signal.SIGTERM)
             if spool is not None:
-                stop_sessions(spool)
+                give_up_sessions(spool)
 
     def _run_by_hand(self) -> None:
         """Start what somebody has scheduled without this service."""
@@ -349,7 +349,7 @@ class Reconciler:
             from streamwave.live import finish_cut_off
 
             try:
-                stop_sessions(spool, wait=True)
+                give_up_sessions(spool, wait=True)
                 finish_cut_off(spool)
                 spool.write_status(spool.status() | {"state": "finished", "error": "cancelled in Prefect"})
                 watch.tell()

@@ -19,11 +19,14 @@ log = logging.getLogger("streamwave.processing")
 WITHOUT_WRITER_S = 10.0
 
 
-def stop_sessions(spool: BroadcastSpool, *, wait: bool = False) -> list[str]:
-    """Ask the segmenters of all sessions to end gracefully; the sessions that had one. ``wait`` until they are gone."""
+def give_up_sessions(spool: BroadcastSpool, *, wait: bool = False) -> list[str]:
+    """End the segmenters of all sessions now, whatever is still arriving; the sessions that had one.
+
+    ``wait`` until they are gone.
+    """
     stopped = []
     for session in spool.sessions():
-        if request_stop(session):
+        if request_stop(session, at_once=True):
             stopped.append(session.name)
             if wait:
                 stop_and_wait(session)

@@ -61,7 +61,9 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted("interrupted; what had been written was removed, run the command again to start over") from None
+        raise Interrupted(
+            "interrupted; what had been written was removed, run the command again to start over"
+        ) from None
 
 
 @_interruptible()

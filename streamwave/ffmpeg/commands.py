@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ffmpeg
 
+from streamwave.ffmpeg.level import h264_level
 from streamwave.model import Chunk, Colour, Rendition
 
 
@@ -20,6 +21,7 @@ class EncoderSettings:
     crf: int = 23
     threads: int = 2
     colour: Colour = Colour()
+    b_frames: bool = True
 
 
 _GLOBAL = ("-hide_banner", "-nostdin", "-loglevel", "error", "-y")
@@ -118,6 +120,7 @@ def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings
         "c:v": "libx264",
         "preset": encoder.preset,
         "profile:v": "high",
+        "level": h264_level(rendition.width, rendition.height, chunk.rate, rendition.max_bps),
         "crf": encoder.crf,
         "maxrate": peak_bps,
         "bufsize": peak_bps,  # one second
@@ -128,6 +131,8 @@ def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings
         # Never reached. A constant, because x264 derives parts of the init segment from it.
         "g": 100_000,
         "sc_threshold": 0,
+        # Live: pictures in the order in which they are shown (docs/decisions/0005-timing-inside-segments.md).
+        **({} if encoder.b_frames else {"bf": 0}),
         "flags": "+cgop+bitexact",
         "fps_mode": "passthrough",  # the filters above have the last word on which pictures there are
         "video_track_timescale": chunk.grid.timescale,

@@ -30,16 +30,17 @@ def stop_segmenter(process: subprocess.Popen[bytes], *, graceful: bool) -> None:
     kill(process, grace_s=STOP_LIMIT_S + 2 if graceful else 0.0)
 
 
-def request_stop(spool: Path) -> bool:
+def request_stop(spool: Path, *, at_once: bool = False) -> bool:
     """Ask the segmenter that writes ``spool`` to end gracefully, whoever started it; whether there was one.
 
-    Returns at once; the journal's end record says when it is done.
+    Returns at once; the journal's end record says when it is done. That takes up to ``STOP_LIMIT_S`` while a publisher
+    goes on sending, because all that has arrived is taken in; not so with ``at_once``.
     """
     pid = writer_pid(spool)
     if pid is None:
         return False
     try:
-        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGUSR1 if at_once else signal.SIGTERM)
     except ProcessLookupError:
         return False
     return True

@@ -2,6 +2,7 @@
 
 ``python -m streamwave.spool.segmenter SOURCE SPOOL`` ends by itself with the source. SIGTERM and SIGINT end it
 gracefully: what has already arrived is still taken in, the last chunk is closed, and the journal gets its end record.
+SIGUSR1 ends it so too, but takes nothing more in, for a publisher that is given up while it goes on sending.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Segmenter:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.stop = threading.Event()
+        self.at_once = False
         self._journal = JournalWriter(options.spool)
         self._queue: queue.Queue[Packet[Any] | _Failed] = queue.Queue(QUEUE_PACKETS)
         self._video: Any = None
@@ -81,6 +83,11 @@ class Segmenter:
         self._audio_first = 0
         self._early: list[Packet[Any]] = []  # audio from before the first keyframe
         self.undecodable = 0
+
+    def give_up(self) -> None:
+        """Stop, and take nothing more in."""
+        self.at_once = True
+        self.stop.set()
 
     def run(self) -> None:
         """Read the source to its end. Whatever happens, the journal says how it ended."""
@@ -143,7 +150,7 @@ class Segmenter:
                 if item.error is not None and not self.stop.is_set():
                     raise SourceError(item.error)
                 return
-            if stop_at is not None and (not self.options.live or time.monotonic() > stop_at):
+            if stop_at is not None and (self.at_once or not self.options.live or time.monotonic() > stop_at):
                 return
             yield item
 
@@ -377,6 +384,7 @@ def main(argv: list[str] | None = None) -> int:
     segmenter = Segmenter(options)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: segmenter.stop.set())
+    signal.signal(signal.SIGUSR1, lambda *_: segmenter.give_up())
     segmenter.run()
     return 0
 

@@ -299,7 +299,9 @@ def test_killed_and_run_again(own_cli: Cli, prefect_api: str) -> None:
     own_cli.extra |= {"STREAMWAVE_SEGMENT_SECONDS": "1", "STREAMWAVE_MAX_CHUNKS_IN_FLIGHT": "2"}
     hang(own_cli, "000002.mkv")
     with own_cli.start("transcode", str(clip.path), "--output", "out") as process:
-        wait_for(lambda: in_the_middle(own_cli, 25_000), "the second chunk to be published and the third to be transcoded")
+        wait_for(
+            lambda: in_the_middle(own_cli, 25_000), "the second chunk to be published and the third to be transcoded"
+        )
         kinds = {name for argv in marked(own_cli.mark).values() for name in argv}
         assert {"streamwave.spool.segmenter", "uvicorn"} <= kinds and own_cli.ffmpegs()
         process.kill()

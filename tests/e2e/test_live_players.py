@@ -17,8 +17,8 @@ from tests.support.processes import wait_for
 
 ENTRY: dict[Player, str] = {"dashjs": "manifest.mpd", "hlsjs": "master.m3u8", "shaka": "manifest.mpd"}
 #: Longer than any of it takes; the publisher is killed when everything has been seen.
-CLIP_FRAMES = 1250
-PLAY_S = 8
+CLIP_FRAMES = 1000
+PLAY_S = 6
 AFTER_S = 6
 #: How long the publisher is away at most, on a busy machine, plus what players keep in hand.
 HOLE_S = 8
@@ -83,7 +83,7 @@ def test_players_at_the_live_edge_through_a_reconnect_and_with_the_recording(
         with running.publish(clip, key):
             spool = running.broadcast("show")
             base = f"http://127.0.0.1:{running.settings.media_port}/media/show/{spool.broadcast}"
-            running.published_chunks(spool, 8)
+            running.published_chunks(spool, 7)
             for player, entry in ENTRY.items():
                 # One after the other, as viewers come.
                 pages.append(stack.enter_context(harness.playing(f"{base}/{entry}", player)))

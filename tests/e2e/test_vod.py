@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import struct
 import subprocess
+import termios
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +38,7 @@ from tests.support.player import (
 )
 
 SYNC = Fraction(10, 1000)
-VIDEO = {rung["name"]: rung for rung in LADDER["rungs"]}  # type: ignore[index,attr-defined]
+VIDEO: dict[str, dict[str, Any]] = {rung["name"]: rung for rung in LADDER["rungs"]}  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,27 @@ def stream(request, tmp_path_factory, prefect_api, prefect_home) -> Stream:
 def test_says_what_was_written_and_how_to_watch_it(stream: Stream) -> None:
     assert "large, small, audio" in stream.out
     assert "out/manifest.mpd" in stream.out and "out/master.m3u8" in stream.out
+
+
+def test_a_terminal_shows_the_progress(cli: Cli, stream: Stream) -> None:
+    main, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    # Slow enough that there is something left when the first chunk is done.
+    cli.extra |= {"TERM": "xterm", "STREAMWAVE_MAX_CHUNKS_IN_FLIGHT": "1", "STREAMWAVE_PRESET": "slow"}
+    shown = b""
+    try:
+        with cli.start("transcode", str(stream.clip.path), "--output", "out", terminal=terminal) as process:
+            os.close(terminal)
+            with contextlib.suppress(OSError):  # a terminal that nobody writes to any more ends with an error
+                while piece := os.read(main, 65536):
+                    shown += piece
+            assert process.wait(60) == 0
+    finally:
+        os.close(main)
+    text = shown.decode()
+    assert re.search(r"transcoding .*[1-9] chunks", text) and f"{stream.clip.chunks} chunks" in text
+    assert re.search(r"\d+\.\d+x", text) and re.search(r"\d+ s left", text)
+    assert "out/manifest.mpd" in text
 
 
 def test_every_picture_once_in_order_and_on_the_grid(stream: Stream) -> None:
@@ -189,7 +218,7 @@ def test_manifest_says_what_is_there(stream: Stream) -> None:
     assert {s.get("segmentAlignment") for s in sets} == {"true"} and {s.get("startWithSAP") for s in sets} == {"1"}
     for video in stream.videos:
         assert Fraction(video.attributes["frameRate"]) == stream.clip.rate
-        height = int(VIDEO[video.name]["short_side"])  # type: ignore[call-overload]
+        height = int(VIDEO[video.name]["short_side"])
         assert (int(video.attributes["width"]), int(video.attributes["height"])) == (height * 16 // 9, height)
         avcc = need(video.init, "moov/trak/mdia/minf/stbl/stsd").payload
         stored = video.init[video.init.index(b"avcC", avcc) + 4 :][1:4]
@@ -210,7 +239,7 @@ def test_manifest_says_what_is_there(stream: Stream) -> None:
         assert needed <= int(rendition.attributes["bandwidth"]) < needed + 2, rendition.name
     for video in stream.videos:
         bits = sum(len(s.data) for s in video.segments) * 8
-        assert bits / seconds <= int(VIDEO[video.name]["max_kbps"]) * 1000  # type: ignore[call-overload]
+        assert bits / seconds <= int(VIDEO[video.name]["max_kbps"]) * 1000
 
 
 def test_hls_names_the_same_segments(stream: Stream) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 from streamwave.prefect_env import CLIENT_ENV
 from tests.support.cli import ROOT, Cli
@@ -31,9 +32,9 @@ def test_deploy_work_and_run(cli: Cli, prefect_api: str) -> None:
         prefect("deployment", "run", "vod/vod", "-p", f"source={clip.path}", "-p", f"output={output}")
         api = PrefectApi(prefect_api)
 
-        def ended() -> dict[str, object] | None:
+        def ended() -> dict[str, Any]:
             (run,) = api.flow_runs("vod", output=str(output))
-            return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else None
+            return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else {}
 
         run = wait_for(ended, "the end of the flow run")
         assert (run["state_name"], run["name"]) == ("Completed", f"vod {clip.path}")

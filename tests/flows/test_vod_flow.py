@@ -57,9 +57,9 @@ def undisturbed(clip: Clip, tmp_path_factory: pytest.TempPathFactory, prefect_ap
 
 
 def test_every_chunk_and_rendition_is_a_task_run_with_a_name(undisturbed: Run, clip: Clip) -> None:
-    wanted = {
-        f"{stage} {chunk:06d}" for chunk in range(CHUNKS) for stage in ("segment", "package", "store")
-    } | {f"transcode {chunk:06d} {name}" for chunk in range(CHUNKS) for name in RENDITIONS}
+    wanted = {f"{stage} {chunk:06d}" for chunk in range(CHUNKS) for stage in ("segment", "package", "store")} | {
+        f"transcode {chunk:06d} {name}" for chunk in range(CHUNKS) for name in RENDITIONS
+    }
     assert set(undisturbed.tasks) == wanted
     assert {task["state_name"] for task in undisturbed.tasks.values()} == {"Completed"}
     assert {task["run_count"] for task in undisturbed.tasks.values()} == {1}
@@ -98,7 +98,9 @@ def test_progress_and_the_result_are_artifacts(undisturbed: Run) -> None:
     assert "master.m3u8" in found["markdown"]["description"]
 
 
-def test_a_killed_transcode_is_retried_alone_and_leaves_no_trace_in_the_output(cli: Cli, clip: Clip, undisturbed: Run) -> None:
+def test_a_killed_transcode_is_retried_alone_and_leaves_no_trace_in_the_output(
+    cli: Cli, clip: Clip, undisturbed: Run
+) -> None:
     stand_in = slow_ffmpeg(cli.folder / "ffmpeg", "000001.mkv", once=True)
     cli.extra["FFMPEG_PATH"] = str(stand_in)
     output = cli.folder / "out"

@@ -1,4 +1,4 @@
-"""A segmenter without media: holds a session's journal, adds a chunk whenever there is a file ``more``, ends on SIGTERM."""
+"""A segmenter without media: holds a session's journal, adds a chunk whenever there is a file ``more``, ends when it is told to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from streamwave.spool.journal import ChunkLine, EndRecord, JournalWriter, OpenRe
 def main(spool: Path) -> None:
     """Write until told to end."""
     stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: stop.append(number))
+    for asked in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(asked, lambda number, _frame: stop.append(number))
     journal = JournalWriter(spool)
     source = SourceInfo(url="rtmp://127.0.0.1/live/test", container="flv")
     journal.append(OpenRecord(source=source, rate=Fraction(30), sample_rate=None, origin_unix_ms=1))

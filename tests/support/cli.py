@@ -82,16 +82,21 @@ class Cli:
         }
 
     @contextmanager
-    def start(self, *arguments: str, program: str = "streamwave", cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
-        """Start a command in a process group of its own, as a shell does; it is killed with all its kin at the end."""
+    def start(
+        self, *arguments: str, program: str = "streamwave", cwd: Path | None = None, terminal: int = subprocess.PIPE
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Start a command in a process group of its own, as a shell does; it is killed with all its kin at the end.
+
+        ``terminal`` is a descriptor for its output.
+        """
         mark = f"{self.mark}.{next(self._numbers)}"
         process = subprocess.Popen(
             [str(PROGRAMS / program), *arguments],
             cwd=cwd or self.folder,
             env={**self.environment, MARK: mark},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=terminal,
+            stderr=terminal,
             text=True,
             start_new_session=True,
             # A shell starts background jobs with SIGINT ignored, and that is inherited.
@@ -104,7 +109,9 @@ class Cli:
                 _kill(pid)
             process.communicate(timeout=20)
 
-    def run(self, *arguments: str, timeout_s: float = 120, program: str = "streamwave", cwd: Path | None = None) -> Done:
+    def run(
+        self, *arguments: str, timeout_s: float = 120, program: str = "streamwave", cwd: Path | None = None
+    ) -> Done:
         """Run a command to its end."""
         with self.start(*arguments, program=program, cwd=cwd) as process:
             out, err = process.communicate(timeout=timeout_s)

@@ -200,7 +200,9 @@ class Installation:
 
     def finished(self, spool: BroadcastSpool) -> Path:
         """Wait until the recording is complete; the folder that holds it."""
-        wait_for(lambda: spool.finished, f"the recording of {spool.stream}; its status is {spool.status()}", FINISH_LIMIT_S)
+        wait_for(
+            lambda: spool.finished, f"the recording of {spool.stream}; its status is {spool.status()}", FINISH_LIMIT_S
+        )
         return self.root(spool)
 
     def root(self, spool: BroadcastSpool) -> Path:
@@ -248,7 +250,17 @@ class Installation:
 
     def leftovers(self) -> list[str]:
         """Files that have no business there once every broadcast is finished."""
-        kept = {"broadcast.json", "finished", "closed", "lock", "run.lock", "status.json", "run.json", "run.log", "metadata.json"}
+        kept = {
+            "broadcast.json",
+            "finished",
+            "closed",
+            "lock",
+            "run.lock",
+            "status.json",
+            "run.json",
+            "run.log",
+            "metadata.json",
+        }
         spool = [path for path in self.settings.spool_dir.rglob("*") if path.is_file() and path.name not in kept]
         published = {".m4s", ".mp4", ".m3u8", ".mpd", ".jsonl", ".json", ".jpg"}
         out = [path for path in (self.folder / "out").rglob("*") if path.is_file()]
@@ -263,7 +275,10 @@ class Installation:
         for part in ("services.processing", "services.ingest", "services.media", "prefect.server"):
             parts[part] = self.pid(part)
         (parts["nginx"],) = (pid for pid, argv in self.nginx().items() if "worker" in argv)
-        return {name: (len(os.listdir(f"/proc/{pid}/task")), len(os.listdir(f"/proc/{pid}/fd"))) for name, pid in parts.items()}
+        return {
+            name: (len(os.listdir(f"/proc/{pid}/task")), len(os.listdir(f"/proc/{pid}/fd")))
+            for name, pid in parts.items()
+        }
 
 
 def _default_interrupt() -> None:
@@ -367,7 +382,20 @@ def assert_ffmpeg_plays(root: Path) -> None:
     """FFmpeg decodes every rendition through both manifests, without a word."""
     for name in ("manifest.mpd", "master.m3u8"):
         # In its folder, because FFmpeg 5 resolves the addresses of a local manifest from there.
-        command = [locate().path, "-nostdin", "-hide_banner", "-v", "warning", "-i", name, "-map", "0", "-f", "null", "-"]
+        command = [
+            locate().path,
+            "-nostdin",
+            "-hide_banner",
+            "-v",
+            "warning",
+            "-i",
+            name,
+            "-map",
+            "0",
+            "-f",
+            "null",
+            "-",
+        ]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), root / name
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -125,12 +126,12 @@ def timeline(template: etree._Element) -> list[tuple[int, int]]:
 
 def decode_pictures(data: bytes, timescale: int) -> list[Picture]:
     """All pictures of init + segments, in the order in which they are shown."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         assert stream.time_base == Fraction(1, timescale)
         found = []
         for frame in container.decode(stream):
-            luma = np.frombuffer(frame.planes[0], np.uint8).reshape(-1, frame.planes[0].line_size)
+            luma = np.frombuffer(bytes(frame.planes[0]), np.uint8).reshape(-1, frame.planes[0].line_size)
             luma = luma[: frame.height, : frame.width]
             assert frame.pts is not None
             found.append(Picture(frame.pts, picture_number(luma), picture_flashes(luma)))
@@ -139,9 +140,10 @@ def decode_pictures(data: bytes, timescale: int) -> list[Picture]:
 
 def decode_sound(data: bytes) -> Sound:
     """All samples of init + segments."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.audio[0]
-        parts, start, rate = [], None, 0
+        parts: list[NDArray[Any]] = []
+        start, rate = None, 0
         for frame in container.decode(stream):
             assert frame.pts is not None and frame.time_base is not None
             place = frame.pts * frame.time_base * frame.sample_rate

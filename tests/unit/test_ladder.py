@@ -34,8 +34,14 @@ def sizes(info: SourceInfo, ladder: str | None = None) -> dict[str, tuple[int, i
         (source(3840, 2160), {"1080p": (1920, 1080), "720p": (1280, 720), "480p": (854, 480), "360p": (640, 360)}),
         # Portrait: the box is turned.
         (source(1080, 1920), {"1080p": (1080, 1920), "720p": (720, 1280), "480p": (480, 854), "360p": (360, 640)}),
-        (source(1920, 1080, rotation=90), {"1080p": (1080, 1920), "720p": (720, 1280), "480p": (480, 854), "360p": (360, 640)}),
-        (source(1920, 1080, rotation=180), {"1080p": (1920, 1080), "720p": (1280, 720), "480p": (854, 480), "360p": (640, 360)}),
+        (
+            source(1920, 1080, rotation=90),
+            {"1080p": (1080, 1920), "720p": (720, 1280), "480p": (480, 854), "360p": (360, 640)},
+        ),
+        (
+            source(1920, 1080, rotation=180),
+            {"1080p": (1920, 1080), "720p": (1280, 720), "480p": (854, 480), "360p": (640, 360)},
+        ),
         # Square: by the shorter side.
         (source(720, 720), {"720p": (720, 720), "480p": (480, 480), "360p": (360, 360)}),
         # Cinema: by the width, so that no rendition is wider than its rung's 16:9.
@@ -58,9 +64,8 @@ def test_never_enlarged_always_even_and_the_shape_is_kept(width: int, height: in
         assert w % 2 == h % 2 == 0, name
         assert w <= width + 1 and h <= height + 1, name  # one, where an odd number was made even
         scale = min(Fraction(w, width), Fraction(h, height))
-        assert abs(w - scale * width) <= 2 * max(1, Fraction(width, height)) and abs(h - scale * height) <= 2 * max(
-            1, Fraction(height, width)
-        ), name
+        assert abs(w - scale * width) <= 2 * max(Fraction(1), Fraction(width, height)), name
+        assert abs(h - scale * height) <= 2 * max(Fraction(1), Fraction(height, width)), name
 
 
 def test_a_source_below_the_ladder_is_carried_as_it_is() -> None:
@@ -74,7 +79,13 @@ def test_only_what_the_source_has() -> None:
     assert [r.kind for r in plan(source(640, 360, audio=False), DEFAULT_LADDER)] == ["video"]
     sound = SourceInfo(url="file:/a.mp3", container="mp3", audio=AudioInfo(codec="mp3", sample_rate=44100, channels=1))
     (audio,) = plan(sound, DEFAULT_LADDER)
-    assert (audio.name, audio.kind, audio.max_bps, audio.sample_rate, audio.channels) == ("audio", "audio", 128_000, 48000, 2)
+    assert (audio.name, audio.kind, audio.max_bps, audio.sample_rate, audio.channels) == (
+        "audio",
+        "audio",
+        128_000,
+        48000,
+        2,
+    )
 
 
 def test_display_size_with_aspect_and_rotation() -> None:
@@ -82,7 +93,9 @@ def test_display_size_with_aspect_and_rotation() -> None:
     assert display_size(video) == (576, 1024)
 
 
-OWN = {"rungs": [{"name": "big", "short_side": 540, "max_kbps": 1500}, {"name": "tiny", "short_side": 90, "max_kbps": 90}]}
+OWN = {
+    "rungs": [{"name": "big", "short_side": 540, "max_kbps": 1500}, {"name": "tiny", "short_side": 90, "max_kbps": 90}]
+}
 
 
 def test_a_ladder_of_ones_own(tmp_path: Path) -> None:
@@ -139,5 +152,7 @@ def test_broken_files(tmp_path: Path) -> None:
 
 
 def test_a_narrowed_ladder_above_the_source() -> None:
-    with pytest.raises(LadderError, match="640x360 pixels, less than the smallest rung asked for .720p.; add a smaller rung"):
+    with pytest.raises(
+        LadderError, match="640x360 pixels, less than the smallest rung asked for .720p.; add a smaller rung"
+    ):
         plan(source(640, 360), load_ladder("1080p,720p"))

@@ -34,7 +34,9 @@ def test_frozen_and_strict() -> None:
     with pytest.raises(ValidationError):
         chunk().number = 4  # type: ignore[misc]
     with pytest.raises(ValidationError, match="Extra inputs"):
-        ChunkRecord.model_validate({"number": 0, "video_file": None, "start_ms": 0, "next_ms": 1, "pictures": 0, "x": 1})
+        ChunkRecord.model_validate(
+            {"number": 0, "video_file": None, "start_ms": 0, "next_ms": 1, "pictures": 0, "x": 1}
+        )
     for name in ("", "A", "../up", "a" * 33, "a b"):
         with pytest.raises(ValidationError, match="pattern"):
             Rendition(name=name, kind="video", max_bps=1)

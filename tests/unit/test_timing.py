@@ -80,15 +80,21 @@ def test_the_stated_rate_wins_where_pictures_fall_on_its_grid(rate: Fraction) ->
     assert choose_rate(rate, starts(rate)) == rate
 
 
-@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(25), NTSC, Fraction(50), Fraction(60000, 1001)], ids=str)
-@pytest.mark.parametrize("stated", [None, Fraction(0), Fraction(1000), Fraction(90000), Fraction(15), Fraction(24)], ids=str)
+@pytest.mark.parametrize(
+    "rate", [Fraction(24000, 1001), Fraction(25), NTSC, Fraction(50), Fraction(60000, 1001)], ids=str
+)
+@pytest.mark.parametrize(
+    "stated", [None, Fraction(0), Fraction(1000), Fraction(90000), Fraction(15), Fraction(24)], ids=str
+)
 def test_a_wrong_or_missing_statement_is_found_out(rate: Fraction, stated: Fraction | None) -> None:
     found = choose_rate(stated, starts(rate, 120))
     # In two seconds of milliseconds 30000/1001 and 30 cannot be told apart, but nothing else can be confused.
     assert abs(found - rate) <= rate / 1000
 
 
-@pytest.mark.parametrize(("stated", "meant"), [("29.97", NTSC), ("23.976", Fraction(24000, 1001)), ("59.94", Fraction(60000, 1001))])
+@pytest.mark.parametrize(
+    ("stated", "meant"), [("29.97", NTSC), ("23.976", Fraction(24000, 1001)), ("59.94", Fraction(60000, 1001))]
+)
 def test_a_rounded_statement_means_the_standard(stated: str, meant: Fraction) -> None:
     assert choose_rate(Fraction(stated), starts(meant, 120)) == meant
 

@@ -75,7 +75,11 @@ def test_a_chunk_keeps_within_its_maximum_on_average() -> None:
         seconds = max(frames / NTSC, Fraction(1))
         assert bps * (seconds + Fraction(9, 10)) <= 2_800_000 * seconds
         assert bps * (seconds + Fraction(9, 10)) > 2_790_000 * seconds
-    assert values(argv(), "-maxrate") == values(argv(), "-bufsize") == [str(vbv_bps(r.max_bps, chunk())) for r in (LARGE, SMALL)]
+    assert (
+        values(argv(), "-maxrate")
+        == values(argv(), "-bufsize")
+        == [str(vbv_bps(r.max_bps, chunk())) for r in (LARGE, SMALL)]
+    )
 
 
 def test_names_with_special_characters_stay_one_argument() -> None:
@@ -86,5 +90,14 @@ def test_names_with_special_characters_stay_one_argument() -> None:
 def test_a_stand_in_has_the_same_encoding() -> None:
     black = fill_argv("/bin/ffmpeg", chunk(), Path("/w/x.mp4"), LARGE, EncoderSettings())
     whole = transcode_argv("/bin/ffmpeg", chunk(), {"720p": Path("/w/x.mp4")}, {"720p": LARGE}, EncoderSettings())
-    for option in ("-preset", "-crf", "-maxrate", "-g", "-force_key_frames", "-video_track_timescale", "-movflags", "-flags"):
+    for option in (
+        "-preset",
+        "-crf",
+        "-maxrate",
+        "-g",
+        "-force_key_frames",
+        "-video_track_timescale",
+        "-movflags",
+        "-flags",
+    ):
         assert values(black, option) == values(whole, option), option

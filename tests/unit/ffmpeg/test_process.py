@@ -33,7 +33,11 @@ def python(*arguments: str) -> list[str]:
 
 def pids(path: Path) -> list[int]:
     """The process ids that a program wrote, once it has written them all."""
-    return wait_for(lambda: path.exists() and path.read_text().endswith("\n") and [*map(int, path.read_text().split())] or [], "its pids", 10)
+    return wait_for(
+        lambda: path.exists() and path.read_text().endswith("\n") and [*map(int, path.read_text().split())] or [],
+        "its pids",
+        10,
+    )
 
 
 def gone(numbers: list[int]) -> bool:
@@ -74,7 +78,12 @@ def test_a_deadline_ends_the_whole_group(tmp_path: Path) -> None:
 
 
 def test_kill_asks_first_and_insists(tmp_path: Path) -> None:
-    polite = spawn(python("import signal, sys, time; signal.signal(15, lambda *_: sys.exit(3)); print(flush=True); time.sleep(60)"), stdout=subprocess.PIPE)
+    polite = spawn(
+        python(
+            "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(3)); print(flush=True); time.sleep(60)"
+        ),
+        stdout=subprocess.PIPE,
+    )
     assert polite.stdout is not None
     with polite.stdout:
         polite.stdout.readline()
@@ -119,7 +128,9 @@ def test_no_more_than_slots_at_once(tmp_path: Path) -> None:
     )
     launcher, seen = Launcher(2), []
     threads = [
-        threading.Thread(target=lambda: seen.append(int(launcher.run(python(program, str(tmp_path)), what="w", timeout_s=20))))
+        threading.Thread(
+            target=lambda: seen.append(int(launcher.run(python(program, str(tmp_path)), what="w", timeout_s=20)))
+        )
         for _ in range(6)
     ]
     for thread in threads:

@@ -16,7 +16,7 @@ from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import SharedDecode, Transcoder, check_video, wrap_audio
 from streamwave.model import Chunk, Rendition
-from streamwave.mp4 import read_fragment, read_init, split_file
+from streamwave.mp4 import read_fragment, read_init, split_file, video_init
 from tests.support.cli import slow_ffmpeg
 from tests.support.media import make_clip
 from tests.support.player import decode_pictures
@@ -77,6 +77,18 @@ def test_together_and_alone_give_the_same_bytes(transcoder: Transcoder, source: 
     for rendition in (LARGE, SMALL):
         transcoder.encode(wanted, [rendition])
         assert transcoder.result_path(wanted, rendition.name).read_bytes() == together[rendition.name]
+
+
+@pytest.mark.parametrize("preset", ["ultrafast", "superfast", "medium", "veryslow"])
+def test_the_init_segment_does_not_depend_on_the_chunk(tmp_path: Path, source: Path, preset: str) -> None:
+    """The bit rates lie so that x264 left to itself would write another level for longer chunks."""
+    made = Transcoder(locate().path, EncoderSettings(preset), Launcher(2), tmp_path / "work", 60)
+    inits = set()
+    for frames in (1, 2, 7, 25, 40, 200):
+        wanted = chunk(source, frames)
+        made.encode(wanted, [LARGE.model_copy(update={"max_bps": 450_000})])
+        inits.add(video_init(split_file(made.result_path(wanted, "large").read_bytes())[0], delay_ticks=2000))
+    assert len(inits) == 1
 
 
 def test_a_stand_in_has_the_frames_and_the_init_of_the_real_one(transcoder: Transcoder, source: Path) -> None:
@@ -140,7 +152,9 @@ def test_sound_is_wrapped_as_it_came(transcoder: Transcoder, tmp_path: Path) -> 
 # --- sharing a decode -------------------------------------------------------------------------------------------------
 
 
-def encode_all(shared: SharedDecode, transcoder: Transcoder, wanted: Chunk, expected: int = 2) -> dict[str, BaseException | None]:
+def encode_all(
+    shared: SharedDecode, transcoder: Transcoder, wanted: Chunk, expected: int = 2
+) -> dict[str, BaseException | None]:
     """Let every rendition ask for itself, as the task runs do; how each ended."""
     ended: dict[str, BaseException | None] = {}
 
@@ -162,7 +176,9 @@ def encode_all(shared: SharedDecode, transcoder: Transcoder, wanted: Chunk, expe
 def logged(tmp_path: Path, transcoder: Transcoder, part: str = "-never-") -> tuple[Transcoder, Path]:
     """A transcoder whose starts are listed in a file."""
     stand_in = slow_ffmpeg(tmp_path / "ffmpeg", part, once=True)
-    return Transcoder(str(stand_in), transcoder.encoder, transcoder.launcher, transcoder.work, 60), stand_in.parent / "starts"
+    return Transcoder(
+        str(stand_in), transcoder.encoder, transcoder.launcher, transcoder.work, 60
+    ), stand_in.parent / "starts"
 
 
 def test_the_tasks_of_a_chunk_share_one_process(tmp_path: Path, transcoder: Transcoder, source: Path) -> None:

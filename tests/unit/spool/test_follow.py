@@ -99,7 +99,13 @@ def test_what_a_dying_writer_wrote_last_is_not_lost(tmp_path: Path, monkeypatch:
     writer = JournalWriter(tmp_path)
     writer.append(OPEN)
     # It is dead by the time that the follower looks, but it had come to its end.
-    dead = once(lambda: (writer.append(ChunkLine(chunk=record(0))), writer.append(EndRecord(reason="end")), writer.close()))
+
+    def finish() -> None:
+        writer.append(ChunkLine(chunk=record(0)))
+        writer.append(EndRecord(reason="end"))
+        writer.close()
+
+    dead = once(finish)
 
     def alive() -> bool:
         dead()

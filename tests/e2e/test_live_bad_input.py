@@ -1,0 +1,119 @@
+"""Publishers that send nothing, rubbish or half of it, or that have no business here; a good one beside them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import av
+import pytest
+
+from streamwave.ffmpeg.locate import locate
+from streamwave.spool.broadcast import BroadcastSpool, broadcasts
+from streamwave.timing import AAC_FRAME
+from tests.support.live import (
+    Installation,
+    assert_exact,
+    assert_ffmpeg_plays,
+    installation,
+    is_static,
+    periods,
+    published_samples,
+    status_warnings,
+)
+from tests.support.media import Clip, make_clip
+from tests.support.player import decode_sound
+
+FRAMES, BAD_FRAMES = 500, 100
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path) -> Iterator[Installation]:
+    with installation(tmp_path_factory.mktemp("live"), prefect_home) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Clip]:
+    folder = tmp_path_factory.mktemp("clips")
+    return {
+        "good": make_clip(folder / "good.mp4", frames=FRAMES, gop=25),
+        "bad": make_clip(folder / "bad.mp4", frames=BAD_FRAMES, gop=25),
+        "radio": make_clip(folder / "radio.mp4", frames=BAD_FRAMES, video=False),
+    }
+
+
+def refused(running: Installation, clip: Clip, key: str) -> bool:
+    with running.publish(clip, key) as publisher:
+        try:
+            return publisher.wait(10) != 0
+        except subprocess.TimeoutExpired:
+            return False
+
+
+@pytest.fixture(scope="module")
+def spools(running: Installation, clips: dict[str, Clip]) -> dict[str, BroadcastSpool]:
+    """Everybody at the same time: what became of them."""
+    keys = {name: running.add_stream(name) for name in ("good", "radio", "garbage", "silent")}
+    with ExitStack() as stack:
+        good = stack.enter_context(running.publish(clips["good"], keys["good"]))
+        running.published_chunks(running.broadcast("good"), 1)
+        with av.open(running.address(keys["silent"]), "w", format="flv"):
+            running.broadcast("silent")
+            radio = stack.enter_context(running.publish(clips["radio"], keys["radio"]))
+            # Every byte of every picture is another one; the codec's header stays.
+            garbage = stack.enter_context(running.publish(clips["bad"], keys["garbage"], "-bsf:v", "noise=amount=1"))
+            assert refused(running, clips["bad"], keys["good"]), "a second publisher of a live stream"
+            assert refused(running, clips["bad"], keys["good"][:-1] + "_"), "a wrong key"
+            assert refused(running, clips["bad"], "good"), "a name instead of a key"
+            assert radio.wait(30) == 0
+            garbage.wait(30)
+            assert good.wait(60) == 0
+            found = {name: running.broadcast(name) for name in keys}
+            for spool in found.values():
+                running.finished(spool)
+    return found
+
+
+def test_the_good_one_is_not_disturbed(
+    running: Installation, spools: dict[str, BroadcastSpool], clips: dict[str, Clip]
+) -> None:
+    assert_exact(running.root(spools["good"]), [clips["good"]])
+    assert status_warnings(spools["good"]) == []
+    assert len(broadcasts(running.settings.spool_dir, "good")) == 1
+
+
+def test_only_sound_becomes_a_radio_stream(
+    running: Installation, spools: dict[str, BroadcastSpool], clips: dict[str, Clip]
+) -> None:
+    root = running.root(spools["radio"])
+    assert is_static(root)
+    (period,) = periods(root)
+    assert list(period) == ["audio"]
+    sound = decode_sound(period["audio"].data)
+    assert abs(len(sound.samples) - published_samples(clips["radio"])) <= 2 * AAC_FRAME
+    assert_ffmpeg_plays(root)
+
+
+def test_rubbish_instead_of_pictures_is_said(running: Installation, spools: dict[str, BroadcastSpool]) -> None:
+    assert spools["garbage"].status()["state"] == "finished"
+    assert status_warnings(spools["garbage"]), spools["garbage"].status()
+    root = running.root(spools["garbage"])
+    if (root / "manifest.mpd").exists():
+        assert_ffmpeg_plays(root)
+
+
+def test_a_publisher_that_sends_nothing_is_let_go_and_it_is_said(
+    running: Installation, spools: dict[str, BroadcastSpool], clips: dict[str, Clip]
+) -> None:
+    assert any("rtmp://" in warning or "no " in warning for warning in status_warnings(spools["silent"]))
+    assert not (running.root(spools["silent"]) / "manifest.mpd").exists()
+
+
+def test_nothing_is_left_of_them(running: Installation, spools: dict[str, BroadcastSpool]) -> None:
+    assert running.leftovers() == []
+    assert running.cli.ffmpegs() == []
+    log = running.log.read_text()
+    assert "Traceback" not in log

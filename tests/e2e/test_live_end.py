@@ -1,0 +1,112 @@
+"""``streamwave up`` begins and ends: in bounded time, without leftovers, and what was on air is completed afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.live import (
+    Installation,
+    assert_exact,
+    assert_ffmpeg_plays,
+    is_static,
+    listed,
+    periods,
+    picture_numbers,
+)
+from tests.support.media import Clip, make_clip
+from tests.support.processes import wait_for
+
+#: Ends within the grace of its parts; a busy machine gets more before the test fails, and the time is printed.
+STOP_LIMIT_S = 40
+FRAMES = 400
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path) -> Iterator[Installation]:
+    """An installation that does not run yet."""
+    found = Installation(tmp_path_factory.mktemp("live"), prefect_home)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    # No B-frames: the last picture that arrives could be one that belongs behind one which does not.
+    return make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=FRAMES, gop=25, options=("-bf", "0"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_was_on_air_is_completed_at_the_next_start(
+    stopped: Installation, clip: Clip, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    up, name = stopped, number.name.lower()
+    ready_s = up.start()
+    key = up.add_stream(name)
+    with up.publish(clip, key) as publisher:
+        spool = up.broadcast(name)
+        up.published_chunks(spool, 3)
+        code, took_s = up.stop(number)
+        with capsys.disabled():
+            print(f"\nready after {ready_s:.1f} s; {number.name}: ended after {took_s:.1f} s")
+        assert code == 130
+        assert took_s < STOP_LIMIT_S
+        assert (up.processes(), up.nginx()) == ({}, {})
+        assert publisher.wait(10) != 0
+    assert not spool.finished
+    # All that arrived is in the spool, with its tail.
+    received = up.received(spool)
+    assert received >= 3 * clip.gop
+    up.start()
+    root = up.finished(spool)
+    assert is_static(root)
+    (period,) = periods(root)
+    assert picture_numbers(period, clip.rate) == list(range(received))
+    assert_ffmpeg_plays(root)
+    # A new publish is a new broadcast.
+    up.publish_whole(clip, key, "-t", "1")
+    assert len(periods(up.finished(up.broadcast(name, 1)))) == 1
+    assert [entry["state"] for entry in listed(up) if entry["stream"] == name] == ["ended", "ended"]
+    code, _ = up.stop(number)
+    assert (code, up.processes(), up.nginx()) == (130, {}, {})
+    assert up.leftovers() == []
+
+
+def test_nothing_survives_a_kill_for_long_and_the_next_start_completes_it(stopped: Installation, clip: Clip) -> None:
+    up = stopped
+    up.start()
+    key = up.add_stream("killed")
+    with up.publish(clip, key):
+        spool = up.broadcast("killed")
+        up.published_chunks(spool, 2)
+        assert up.process is not None
+        os.kill(up.process.pid, signal.SIGKILL)
+        up.process.wait(5)
+        up.process = None
+        # The segmenter survives whoever started it, until it has nothing more to read.
+        wait_for(lambda: not up.nginx() and not up.cli.ffmpegs() and not up.processes(), "the end of all processes", 45)
+    received = up.received(spool)
+    up.start()
+    (period,) = periods(up.finished(spool))
+    assert picture_numbers(period, clip.rate) == list(range(received))
+
+
+def test_a_second_one_is_refused_and_the_first_goes_on(stopped: Installation, clip: Clip) -> None:
+    up = stopped
+    if up.process is None:
+        up.start()
+    key = up.add_stream("undisturbed")
+    short = make_clip(up.folder / "short.mp4", frames=75, gop=25)
+    with up.publish(short, key) as publisher:
+        done = up.cli.run("up", timeout_s=60)
+        assert done.code != 0
+        assert "is taken" in done.err
+        assert "Traceback" not in done.err
+        assert publisher.wait(30) == 0
+    assert_exact(up.finished(up.broadcast("undisturbed")), [short])

@@ -1,0 +1,91 @@
+"""How a command ends: one line and an exit code for whatever is raised; a traceback only for those who ask for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+import typer
+
+from streamwave import cli
+from streamwave.cli.transcode import Interrupted, run_transcode
+from streamwave.errors import FFmpegError, OutputError, SettingsError, SourceError
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], outcome: object
+) -> tuple[object, str, str]:
+    """Let the command end with ``outcome``; exit code, stdout, stderr."""
+
+    def command(standalone_mode: bool) -> object:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(cli, "app", command)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return (caught.value.code, *capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        (None, 0, ""),
+        (3, 3, ""),
+        (SourceError("there is no file a.mp4; check the path"), 2, "error: there is no file a.mp4; check the path\n"),
+        (OutputError("[bold]/out[/bold] is [full]"), 1, "error: [bold]/out[/bold] is [full]\n"),
+        (SettingsError("one fault\nanother fault"), 2, "error: one fault\nerror: another fault\n"),
+        (FFmpegError("chunk 1", ("ffmpeg",), 1, "a\nlast\n"), 1, "error: chunk 1 (exit status 1): last\n"),
+        (Interrupted("interrupted; run it again"), 130, "error: interrupted; run it again\n"),
+        (KeyboardInterrupt(), 130, "stopped\n"),
+        (typer.Abort(), 130, "stopped\n"),
+        (RuntimeError("a [b]\nc"), 1, "error: unexpected RuntimeError: a [b]; --debug shows more\n"),
+        (ValueError(), 1, "error: unexpected ValueError: no message; --debug shows more\n"),
+    ],
+)
+def test_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], outcome: object, code: int, said: str
+) -> None:
+    monkeypatch.delenv("STREAMWAVE_LOG_LEVEL", raising=False)
+    assert ends(monkeypatch, capsys, outcome) == (code, "", said)
+
+
+def test_the_traceback_for_those_who_ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("STREAMWAVE_LOG_LEVEL", "debug")
+    code, _, said = ends(monkeypatch, capsys, SourceError("broken"))
+    assert code == 2 and "Traceback" in said and "error: broken" in said
+
+    def command(standalone_mode: bool) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(cli, "app", command)
+    with pytest.raises(RuntimeError, match="broken"):
+        cli.main()
+
+
+def test_a_request_to_end_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "app", lambda standalone_mode: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 130 and capsys.readouterr().err == "stopped\n"
+
+
+def test_an_interrupted_transcode_says_what_became_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(source: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("streamwave.cli.transcode.resolve_source", interrupt)
+    with pytest.raises(Interrupted, match="what had been written was removed, run the command again"):
+        run_transcode("a.mp4", None, None, False, cli.out)

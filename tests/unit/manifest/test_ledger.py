@@ -1,0 +1,112 @@
+"""The ledger gives back what was published, over any number of parts, and nothing that was not saved."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from streamwave.errors import OutputError
+from streamwave.layout import ledger_name
+from streamwave.manifest import ledger as module
+from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger, PeriodLine, TrackLine
+from streamwave.model import Rendition
+from streamwave.storage.store import LocalStore, Store, open_store
+
+VIDEO = Rendition(name="360p", kind="video", width=640, height=360, max_bps=800_000)
+AUDIO = Rendition(name="audio", kind="audio", max_bps=128_000)
+HEADER = BroadcastLine(created_unix_ms=1_000, segment_ms=2000, fingerprint="f", info={"title": "ä"})
+
+
+def period(name: str = "p0", session: str = "file", first_chunk: int = 0, start: Fraction = Fraction(0)) -> PeriodLine:
+    tracks = (
+        TrackLine(rendition=VIDEO, timescale=30000, codecs="avc1.64001f", init_sha256="a", init_size=700,
+                  frame_rate=Fraction(30000, 1001)),
+        TrackLine(rendition=AUDIO, timescale=48000, codecs="mp4a.40.2", init_sha256="b", init_size=600, frame_rate=None),
+    )  # fmt: skip
+    return PeriodLine(
+        name=name, session=session, first_chunk=first_chunk, start=start, wall_unix_ms=None, tracks=tracks
+    )
+
+
+def chunk(number: int, first: int = 0) -> ChunkLine:
+    place = number - first
+    return ChunkLine(
+        number=number,
+        segments={"360p": ((place * 60060, 60060, 1000 + number),), "audio": ((place * 96256, 96256, 500),)},
+    )
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return LocalStore(tmp_path / "out") if request.param == "local" else open_store(f"memory://{tmp_path.name}")
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 2, 3, 6, 7, 20])
+def test_roundtrip_over_parts(store: Store, monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
+    monkeypatch.setattr(module, "PART_CHUNKS", 3)
+    ledger = Ledger.load(store)
+    assert ledger.header is None and ledger.timeline is None
+    ledger.append(HEADER, period())
+    for number in range(chunks):
+        ledger.append(chunk(number))
+        again = Ledger.load(store)
+        assert again.timeline == ledger.timeline and again.next_chunk == ledger.next_chunk == number + 1
+        assert (again.header, again.periods) == (HEADER, [period()])
+        # Whoever goes on from what was read writes the same.
+        assert again.part_names == ledger.part_names == [ledger_name(part) for part in range(max(0, number) // 3 + 1)]
+        ledger = again
+    assert store.names() == ledger.part_names
+    ledger.append(EndLine())
+    found = Ledger.load(store).timeline
+    assert found is not None and found.ended and found == ledger.timeline
+    assert len(found.periods[0].tracks["360p"].segments) == chunks
+    assert found.duration == chunks * Fraction(60060, 30000) or found.duration == chunks * Fraction(96256, 48000)
+
+
+def test_a_part_is_bounded(store: Store) -> None:
+    """An append rewrites a part: its size must not grow with the stream."""
+    ledger = Ledger.load(store)
+    ledger.append(HEADER, period())
+    ledger.append(*(chunk(number) for number in range(600)))
+    sizes = [len(store.get(name) or b"") for name in ledger.part_names]
+    assert len(sizes) == 3 and max(sizes) < 60_000
+    assert Ledger.load(store).next_chunk == 600
+
+
+def test_what_is_not_saved_is_not_there(store: Store) -> None:
+    ledger = Ledger.load(store)
+    ledger.append(HEADER, period(), chunk(0))
+    ledger.append(chunk(1), save=False)
+    assert ledger.next_chunk == 2 and Ledger.load(store).next_chunk == 1
+    ledger.save()
+    assert Ledger.load(store).next_chunk == 2
+
+
+def test_sessions_become_periods_and_the_recording_has_no_pause(store: Store) -> None:
+    ledger = Ledger.load(store)
+    ledger.append(HEADER, period(), chunk(0), chunk(1))
+    # The publisher was away for a minute; its second session counts its chunks from 0 again.
+    ledger.append(period("p1", "second", 0, Fraction(70)), chunk(0))
+    again = Ledger.load(store)
+    assert again.timeline is not None and again.next_chunk == 1
+    assert [p.start for p in again.timeline.periods] == [0, 70]
+    ledger.append(EndLine())
+    again = Ledger.load(store)
+    assert again.timeline is not None
+    first, second = again.timeline.periods
+    assert first.start == 0 and second.start == first.duration
+
+
+@pytest.mark.parametrize("text", ["{", '{"type": "what"}', '{"type": "chunk"}', "\x00"])
+def test_damage_is_not_taken_for_a_shorter_stream(store: Store, text: str) -> None:
+    store.put(ledger_name(0), f"{HEADER.model_dump_json()}\n{text}\n".encode())
+    with pytest.raises(OutputError, match="the ledger of .* is damaged; remove the broadcast"):
+        Ledger.load(store)
+
+
+def test_a_ledger_without_its_beginning(store: Store) -> None:
+    store.put(ledger_name(0), f"{period().model_dump_json()}\n".encode())
+    with pytest.raises(OutputError, match="has no beginning"):
+        Ledger.load(store)

@@ -1,0 +1,167 @@
+"""Stores: objects whole or not at all, names that cannot leave the root, and reasons that a person understands."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from streamwave.errors import OutputError
+from streamwave.storage.store import (
+    CHANGING,
+    IMMUTABLE,
+    FsspecStore,
+    LocalStore,
+    Store,
+    cache_control,
+    content_type,
+    open_store,
+)
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return LocalStore(tmp_path / "out") if request.param == "local" else open_store(f"memory://{tmp_path.name}")
+
+
+def test_put_get_delete(store: Store) -> None:
+    assert store.get("p0/a/init.mp4") is None and store.names() == []
+    store.put("p0/a/init.mp4", b"one")
+    store.put("manifest.mpd", b"")
+    store.put("p0/a/init.mp4", b"two")
+    assert store.get("p0/a/init.mp4") == b"two" and store.get("manifest.mpd") == b""
+    assert store.names() == ["manifest.mpd", "p0/a/init.mp4"]
+    assert store.list_matching("*/*/init.mp4") == ["p0/a/init.mp4"]
+    store.delete("p0/a/init.mp4")
+    store.delete("p0/a/init.mp4")
+    assert store.get("p0/a/init.mp4") is None and store.names() == ["manifest.mpd"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".hidden", "a b", "a\0", "a\n", "ä", "a/./b", "~"]
+)
+def test_no_way_out_of_the_root(store: Store, name: str) -> None:
+    for action in (lambda: store.put(name, b"x"), lambda: store.get(name), lambda: store.delete(name)):
+        with pytest.raises(OutputError, match="cannot be the name of an object"):
+            action()
+    assert store.names() == []
+
+
+def test_check_leaves_no_trace(tmp_path: Path) -> None:
+    LocalStore(tmp_path / "a" / "b" / "out").check()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "there").mkdir()
+    LocalStore(tmp_path / "there").check()
+    assert (tmp_path / "there").is_dir()
+
+
+def test_prune_takes_what_is_ours_and_empty(tmp_path: Path) -> None:
+    (tmp_path / "out" / "mine").mkdir(parents=True)
+    store = LocalStore(tmp_path / "out")
+    store.put("p0/a/1.m4s", b"x")
+    store.put("p0/b/1.m4s", b"x")
+    store.delete("p0/a/1.m4s")
+    store.prune()
+    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")} == {
+        "out",
+        "out/mine",
+        "out/p0",
+        "out/p0/b",
+        "out/p0/b/1.m4s",
+    }
+    store.delete("p0/b/1.m4s")
+    store.prune()
+    # The folder that was there before is the user's.
+    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")} == {"out", "out/mine"}
+
+
+def test_tidy_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.put("p0/a/1.m4s", b"x")
+    for name in (".manifest.mpd.0123abcd", "ledger/.000000.jsonl.89abcdef", "p0/a/.2.m4s.00000000"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / ".htaccess").write_text("mine")
+    store.tidy()
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
+        ".htaccess",
+        "p0/a/1.m4s",
+    ]
+
+
+def test_readers_see_the_old_or_the_new(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    contents = [bytes([n]) * 200_000 for n in range(2)]
+    store.put("manifest.mpd", contents[0])
+    seen: set[bytes] = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add((tmp_path / "manifest.mpd").read_bytes())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for n in range(200):
+        store.put("manifest.mpd", contents[n % 2])
+    stop.set()
+    reader.join(10)
+    assert seen <= set(contents)
+    assert list(tmp_path.iterdir()) == [tmp_path / "manifest.mpd"]
+
+
+def test_a_put_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStore(tmp_path)
+    store.put("a", b"old")
+
+    def no_space(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OutputError, match=r"cannot be written \(no space left; free some or choose another place\)"):
+        store.put("a", b"new")
+    monkeypatch.undo()
+    assert store.get("a") == b"old" and [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"precious")
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        store = LocalStore(root)
+        with pytest.raises(OutputError, match=f"{root} cannot be written .*a file is in the way"):
+            store.check()
+        assert store.get("a") is None
+    assert (tmp_path / "file").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("out", LocalStore),
+        ("/srv/out", LocalStore),
+        ("file:///srv/out", LocalStore),
+        ("memory://x", FsspecStore),
+        ("~/x", LocalStore),
+    ],
+)
+def test_addresses(url: str, kind: type[Store]) -> None:
+    store = open_store(url)
+    assert isinstance(store, kind)
+    if isinstance(store, LocalStore):
+        assert store.root.is_absolute() and "~" not in str(store.root)
+
+
+@pytest.mark.parametrize("url", ["", "  ", "a\0b", "nosuch://x"])
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(OutputError):
+        open_store(url)
+
+
+def test_types_and_caching() -> None:
+    assert [content_type(name) for name in ("a.mpd", "a.m3u8", "p/a/1.m4s", "p/a/init.mp4", "x")] == [
+        "application/dash+xml", "application/vnd.apple.mpegurl", "video/mp4", "video/mp4", "application/octet-stream",
+    ]  # fmt: skip
+    assert {cache_control(name) for name in ("p/a/1.m4s", "p/a/init.mp4")} == {IMMUTABLE}
+    assert {cache_control(name) for name in ("a.mpd", "a.m3u8", "ledger/000000.jsonl")} == {CHANGING}
