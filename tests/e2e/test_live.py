@@ -57,9 +57,7 @@ def test_every_frame_from_the_first_keyframe_to_the_tail(
     assert status_warnings(recordings[name]) == []
 
 
-def test_ffmpeg_plays_the_recordings_in_silence(
-    running: Installation, recordings: dict[str, BroadcastSpool]
-) -> None:
+def test_ffmpeg_plays_the_recordings_in_silence(running: Installation, recordings: dict[str, BroadcastSpool]) -> None:
     for spool in recordings.values():
         assert_ffmpeg_plays(running.root(spool))
 
@@ -75,12 +73,12 @@ def test_the_list_of_broadcasts(running: Installation, recordings: dict[str, Bro
     assert 0 <= entries["long"]["duration_ms"] - LONG_FRAMES * 40 < 50
 
 
-def test_prefect_shows_one_completed_run_for_each(
-    running: Installation, recordings: dict[str, BroadcastSpool]
-) -> None:
+def test_prefect_shows_one_completed_run_for_each(running: Installation, recordings: dict[str, BroadcastSpool]) -> None:
     for spool in recordings.values():
         (run,) = running.flow_runs(spool)
-        completed = wait_for(lambda: running.flow_runs(spool)[0]["state_type"] == "COMPLETED", "the end of the run", 20)
+        completed = wait_for(
+            lambda spool=spool: running.flow_runs(spool)[0]["state_type"] == "COMPLETED", "the end of the run", 20
+        )
         assert completed, run
 
 

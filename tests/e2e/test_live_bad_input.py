@@ -10,7 +10,6 @@ from pathlib import Path
 import av
 import pytest
 
-from streamwave.ffmpeg.locate import locate
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.timing import AAC_FRAME
 from tests.support.live import (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.browser import Player, PlayerHarness, PlayReport, Playing, open_harness
+from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport, open_harness
 from tests.support.live import Installation, installation, is_static, period_starts_s, periods, picture_numbers
 from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
@@ -52,7 +52,7 @@ def reports(pages: list[Playing]) -> dict[str, PlayReport]:
         report = playing.report()
         if report is not None:
             found[playing.player] = report
-    return found
+    return dict(found)
 
 
 def all_of(
@@ -63,7 +63,7 @@ def all_of(
     while True:
         found = reports(pages)
         if len(found) == len(pages) and all(condition(report) for report in found.values()):
-            return found
+            return dict(found)
         assert time.monotonic() < end, f"waited {timeout_s:g} s in vain for {what}: {found}"
         # Looking costs the processor, of which the players shall have the most.
         pages[0].page.wait_for_timeout(250)

@@ -1,4 +1,4 @@
-"""A segmenter without media: holds a session's journal, adds a chunk whenever there is a file ``more``, ends when it is told to."""
+"""A segmenter without media: holds a journal, adds a chunk whenever there is a file ``more``, ends when it is told to."""
 
 from __future__ import annotations
 
