@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -73,12 +74,14 @@ def test_the_list_of_broadcasts(running: Installation, recordings: dict[str, Bro
     assert 0 <= entries["long"]["duration_ms"] - LONG_FRAMES * 40 < 50
 
 
+def is_completed(running: Installation, spool: BroadcastSpool) -> bool:
+    return bool(running.flow_runs(spool)[0]["state_type"] == "COMPLETED")
+
+
 def test_prefect_shows_one_completed_run_for_each(running: Installation, recordings: dict[str, BroadcastSpool]) -> None:
     for spool in recordings.values():
         (run,) = running.flow_runs(spool)
-        completed = wait_for(
-            lambda spool=spool: running.flow_runs(spool)[0]["state_type"] == "COMPLETED", "the end of the run", 20
-        )
+        completed = wait_for(partial(is_completed, running, spool), "the end of the run", 20)
         assert completed, run
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import av
@@ -59,7 +59,10 @@ def spools(running: Installation, clips: dict[str, Clip]) -> dict[str, Broadcast
     with ExitStack() as stack:
         good = stack.enter_context(running.publish(clips["good"], keys["good"]))
         running.published_chunks(running.broadcast("good"), 1)
-        with av.open(running.address(keys["silent"]), "w", format="flv"):
+        with suppress(OSError), av.open(running.address(keys["silent"]), "w", format="flv") as silent:
+            pictures = silent.add_stream("libx264", rate=25)
+            pictures.width, pictures.height, pictures.pix_fmt = 320, 180, "yuv420p"
+            silent.start_encoding()  # connects, publishes, and tells what would come
             running.broadcast("silent")
             radio = stack.enter_context(running.publish(clips["radio"], keys["radio"]))
             # Every byte of every picture is another one; the codec's header stays.

@@ -46,13 +46,13 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]
 
 def reports(pages: list[Playing]) -> dict[str, PlayReport]:
     """What every player has done so far."""
-    found = {}
+    found: dict[str, PlayReport] = {}
     for playing in pages:
         playing.page.wait_for_timeout(50)
         report = playing.report()
         if report is not None:
             found[playing.player] = report
-    return dict(found)
+    return found
 
 
 def all_of(
@@ -63,7 +63,7 @@ def all_of(
     while True:
         found = reports(pages)
         if len(found) == len(pages) and all(condition(report) for report in found.values()):
-            return dict(found)
+            return found
         assert time.monotonic() < end, f"waited {timeout_s:g} s in vain for {what}: {found}"
         # Looking costs the processor, of which the players shall have the most.
         pages[0].page.wait_for_timeout(250)

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import pty
-import re
-import struct
 import subprocess
-import termios
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -84,27 +77,6 @@ def stream(request, tmp_path_factory, prefect_api, prefect_home) -> Stream:
 def test_says_what_was_written_and_how_to_watch_it(stream: Stream) -> None:
     assert "large, small, audio" in stream.out
     assert "out/manifest.mpd" in stream.out and "out/master.m3u8" in stream.out
-
-
-def test_a_terminal_shows_the_progress(cli: Cli, stream: Stream) -> None:
-    main, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-    # Slow enough that there is something left when the first chunk is done.
-    cli.extra |= {"TERM": "xterm", "STREAMWAVE_MAX_CHUNKS_IN_FLIGHT": "1", "STREAMWAVE_PRESET": "slow"}
-    shown = b""
-    try:
-        with cli.start("transcode", str(stream.clip.path), "--output", "out", terminal=terminal) as process:
-            os.close(terminal)
-            with contextlib.suppress(OSError):  # a terminal that nobody writes to any more ends with an error
-                while piece := os.read(main, 65536):
-                    shown += piece
-            assert process.wait(60) == 0
-    finally:
-        os.close(main)
-    text = shown.decode()
-    assert re.search(r"transcoding .*[1-9] chunks", text) and f"{stream.clip.chunks} chunks" in text
-    assert re.search(r"\d+\.\d+x", text) and re.search(r"\d+ s left", text)
-    assert "out/manifest.mpd" in text
 
 
 def test_every_picture_once_in_order_and_on_the_grid(stream: Stream) -> None:
@@ -296,15 +268,3 @@ def test_segments_are_cmaf(stream: Stream) -> None:
         assert [box.type for box in iter_boxes(rendition.init)] == ["ftyp", "moov"]
         for segment in rendition.segments:
             assert [box.type for box in iter_boxes(segment.data)] == ["styp", "moof", "mdat"], segment.name
-
-
-def test_a_second_run_makes_the_same_bytes(cli: Cli, stream: Stream) -> None:
-    done = cli.run("transcode", str(stream.clip.path), "--output", "again")
-    assert (done.code, done.err[-3000:]) == (0, "")
-    assert media_files(cli.folder / "again") == media_files(stream.root)
-
-
-def media_files(root: Path) -> dict[str, bytes]:
-    """Every file but the ledger, which knows when it was made and by whom."""
-    files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
-    return {name: data for name, data in files.items() if not name.startswith("ledger/")}
