@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from streamwave.layout import ENTRY, INDEX, MANIFEST, MASTER, THUMBNAIL
 from streamwave.publish import Publication
@@ -17,7 +18,7 @@ from streamwave.storage.store import Store, open_store
 from streamwave.timing import round_half_up
 
 
-def update(published: Publication, info: BroadcastInfo) -> None:
+def update(published: Publication, info: BroadcastInfo, store_options: Mapping[str, Any]) -> None:
     """Write the entry of a broadcast and the list that it belongs to.
 
     Raises:
@@ -37,7 +38,7 @@ def update(published: Publication, info: BroadcastInfo) -> None:
         "thumbnail": f"{path}/{THUMBNAIL}" if published.store.get(THUMBNAIL) is not None else None,
     }
     published.store.put(ENTRY, json.dumps(entry).encode())
-    rebuild(open_store(info.output.removesuffix(f"/{path}")))
+    rebuild(open_store(info.output.removesuffix(f"/{path}"), store_options))
 
 
 def rebuild(root: Store) -> None:

@@ -6,6 +6,9 @@ import hashlib
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field
 
 from streamwave.errors import MediaError
 from streamwave.ffmpeg.commands import EncoderSettings
@@ -43,6 +46,7 @@ class Job(Frozen):
     crf: int
     encoder_threads: int
     colour: Colour = Colour()
+    store_options: dict[str, Any] = Field(default_factory=dict)
     ffmpeg_slots: int
     ffmpeg_timeout_s: int
     b_frames: bool = True
@@ -123,7 +127,10 @@ def publication(job: Job) -> Publication:
         key = (job.output, job.token)
         if key not in _publications:
             _publications[key] = Publication(
-                open_store(job.output), manifests=job.manifests, token=job.token, utc_timing_url=job.utc_timing_url
+                open_store(job.output, job.store_options),
+                manifests=job.manifests,
+                token=job.token,
+                utc_timing_url=job.utc_timing_url,
             )
         return _publications[key]
 

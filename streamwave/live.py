@@ -126,7 +126,7 @@ class LiveBroadcast:
 
     def _job(self, folder: Path, opened: OpenRecord) -> Job:
         segment_ms = target_ms(self.settings.segment_seconds)
-        local = isinstance(open_store(self.info.output), LocalStore)
+        local = isinstance(open_store(self.info.output, self.settings.store_options(self.info.output)), LocalStore)
         job = Job(
             session=folder.name,
             period=f"p{int(folder.name)}",
@@ -145,6 +145,7 @@ class LiveBroadcast:
             crf=self.settings.crf,
             encoder_threads=self.settings.encoder_threads,
             colour=opened.source.video.colour if opened.source.video else Colour(),
+            store_options=self.settings.store_options(self.info.output),
             ffmpeg_slots=self.settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=self.settings.ffmpeg_timeout_s,
             b_frames=False,  # hls.js misplaces periods otherwise, see docs/decisions/0005-timing-inside-segments.md
@@ -193,7 +194,7 @@ class LiveBroadcast:
         if published is None:
             return
         try:
-            index.update(published, self.info)
+            index.update(published, self.info, self.settings.store_options(self.info.output))
         except StreamWaveError as error:
             self.warn(f"the list of broadcasts was not updated: {error}")
 
@@ -243,7 +244,7 @@ class LiveBroadcast:
             self.spool.write_status(status)
 
 
-def finish_cut_off(spool: BroadcastSpool) -> None:
+def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
     """End a broadcast whose run was cancelled: what was published becomes a recording, the rest is given up.
 
     Raises:
@@ -251,12 +252,14 @@ def finish_cut_off(spool: BroadcastSpool) -> None:
     """
     spool.close()
     info = spool.info()
-    published = Publication(open_store(info.output), manifests=True, token=fingerprint(info.output, time.time_ns()))
+    options = settings.store_options(info.output)
+    store = open_store(info.output, options)
+    published = Publication(store, manifests=True, token=fingerprint(info.output, time.time_ns()))
     try:
         if published.ledger.header is not None:
             published.begin(published.ledger.header)
             published.finish()
-            index.update(published, info)
+            index.update(published, info, options)
     finally:
         published.close()
     spool.mark_finished()

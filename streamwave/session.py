@@ -94,7 +94,7 @@ def file_session(
     chosen = ladders.choose(settings.ladder, ladder)
     info = probe(url)
     renditions = ladders.plan(info, chosen)
-    store = open_store(output)
+    store = open_store(output, settings.store_options(output))
     store.check()
     work_root, owner = _temporary_folder(settings)
     spool, work = work_root / "spool", work_root / "work"
@@ -134,6 +134,7 @@ def file_session(
             crf=settings.crf,
             encoder_threads=settings.encoder_threads,
             colour=opened.source.video.colour if opened.source.video else Colour(),
+            store_options=settings.store_options(output),
             ffmpeg_slots=settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=settings.ffmpeg_timeout_s,
         )

@@ -326,6 +326,10 @@ class Settings(BaseSettings):
         """FFmpeg processes that may run at once: the setting, or the cores that this process may use."""
         return self.ffmpeg_slots or len(os.sched_getaffinity(0))
 
+    def store_options(self, url: str) -> dict[str, Any]:
+        """What the store at ``url`` needs besides its address: the settings of S3 for ``s3://``, else nothing."""
+        return self.s3_options if url.startswith(("s3://", "s3a://")) else {}
+
     @property
     def spool_max_bytes(self) -> int:
         """Bound of the spool in bytes."""

@@ -347,10 +347,11 @@ class Reconciler:
 
         def cut_off() -> None:
             from streamwave.live import finish_cut_off
+            from streamwave.settings import Settings
 
             try:
                 give_up_sessions(spool, wait=True)
-                finish_cut_off(spool)
+                finish_cut_off(spool, Settings.load())
                 spool.write_status(spool.status() | {"state": "finished", "error": "cancelled in Prefect"})
                 watch.tell()
             except (StreamWaveError, OSError) as error:

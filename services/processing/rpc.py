@@ -97,7 +97,7 @@ class StreamProcessing(StreamProcessingServicer):
     def _check_store(self, output: str) -> None:
         root = output.rsplit("/", 2)[0]
         if self._store_good_until.get(root, 0.0) < time.monotonic():
-            open_store(root).check()
+            open_store(root, self._settings.store_options(root)).check()
             self._store_good_until = {root: time.monotonic() + STORE_TRUST_S}
 
     def _check_room(self) -> None:

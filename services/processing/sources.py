@@ -52,7 +52,7 @@ class Sources:
                 if _mark_of(newest[0], sessions[-1].name) == mark:
                     return newest[0], sessions[-1].name
                 raise NotReady(f"{stream} is live from another source; stop that one first", "live")
-            open_store(self._settings.output_url).check()
+            open_store(self._settings.output_url, self._settings.store_options(self._settings.output_url)).check()
             # Nobody comes back to a file that has been read to its end.
             window_ms = 0 if url.startswith("file:") else self._settings.reconnect_window_s * 1000
             spool, session = open_session(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -48,6 +49,9 @@ def _options(
 ) -> None:
     if debug:
         os.environ["STREAMWAVE_LOG_LEVEL"] = "debug"
+    with suppress(StreamWaveError):  # the command will say it
+        for warning in Settings.load().warnings:
+            err.print(f"[yellow]warning:[/yellow] {_plain(warning)}")
 
 
 @app.command()
@@ -153,6 +157,8 @@ def main() -> None:
     """Entry point: runs a command and turns errors into one line and an exit code."""
     # A termination request takes the same way out as Ctrl-C, so that everything is cleaned up.
     signal.signal(signal.SIGTERM, _interrupt)
+    # A shell starts background jobs with this ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = app(standalone_mode=False)
     except StreamWaveError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from streamwave import ladder as ladders
 from streamwave.ffmpeg.probe import probe
@@ -15,7 +16,7 @@ def run_probe(source: str, ladder: str | None, console: Console) -> None:
     """Print the source's tracks and its planned renditions."""
     settings = Settings.load()
     info = probe(resolve_source(source))
-    found = Table(title=f"found in {source}", title_justify="left")
+    found = Table(title=Text(f"found in {source}"), title_justify="left")
     for column in ("track", "codec", "format", "rate"):
         found.add_column(column)
     if info.video is not None:

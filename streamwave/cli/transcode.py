@@ -7,18 +7,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from streamwave import ladder as ladders
-from streamwave.errors import StreamWaveError
+from streamwave.errors import StreamWaveError, UsageError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import probe
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.prefect_env import CLIENT_ENV
 from streamwave.settings import Settings
-from streamwave.source import resolve_source
+from streamwave.source import redact, resolve_source
 from streamwave.storage.store import open_store
 
 
@@ -39,6 +40,7 @@ def prefect_for(settings: Settings) -> Iterator[None]:
         os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
     os.environ["PREFECT_HOME"] = str(settings.prefect_home)
     if settings.prefect_api_url:
+        _check_server(settings.prefect_api_url)
         os.environ["PREFECT_API_URL"] = settings.prefect_api_url
         yield
         return
@@ -66,6 +68,18 @@ def _interruptible() -> Iterator[None]:
         ) from None
 
 
+def _check_server(api_url: str) -> None:
+    try:
+        reached = httpx.get(f"{api_url.rstrip('/')}/health", timeout=10).status_code == 200
+    except httpx.HTTPError:
+        reached = False
+    if not reached:
+        raise StreamWaveError(
+            f"PREFECT_API_URL names {redact(api_url)}, which does not answer; start that server, or unset the variable to "
+            "have one started for the time of the run"
+        )
+
+
 @_interruptible()
 def run_transcode(source: str, output: str | None, ladder: str | None, overwrite: bool, console: Console) -> str:
     """Transcode with everything that is needed around it; returns the output's root.
@@ -74,12 +88,14 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
         StreamWaveError: what the user can mend, in one sentence.
     """
     settings = Settings.load()
+    if output is not None and not output.strip():
+        raise UsageError("--output is empty; name a folder, or leave it out to write to OUTPUT_DIR")
     target = output or settings.output_url
     # What is wrong with the request is said at once, before a server is started for it.
     url = resolve_source(source)
     locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     renditions = ladders.plan(probe(url), ladders.choose(settings.ladder, ladder))
-    open_store(target).check()
+    open_store(target, settings.store_options(target)).check()
     started = time.monotonic()
     with _bar(console) as bar:
         task = bar.add_task("starting Prefect", total=None, speed="", chunks="", left="")

@@ -95,7 +95,7 @@ def everything(settings: Settings, show: Callable[[str, str], None]) -> Iterator
         StreamWaveError: a part does not become ready.
     """
     _check_ports(settings)
-    open_store(settings.output_url, settings.s3_options if settings.use_s3 else None).check()
+    open_store(settings.output_url, settings.store_options(settings.output_url)).check()
     settings.prefect_home.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(make_parts(settings), settings.state_dir / "logs", show)
     try:

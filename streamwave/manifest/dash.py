@@ -145,6 +145,9 @@ def _add_program_information(root: ET.Element, info: dict[str, str]) -> None:
 
 
 def _add_base_urls(root: ET.Element, base_urls: Sequence[BaseUrl]) -> None:
+    if not base_urls:
+        # Says nothing new, but FFmpeg's demuxer resolves a relative path of the manifest twice without it.
+        ET.SubElement(root, "BaseURL").text = "./"
     if len(base_urls) > 1:
         root.set("xmlns:dvb", "urn:dvb:dash:dash-extensions:2014-1")
     for number, base in enumerate(base_urls, 1):

@@ -22,15 +22,22 @@ CHANNELS = 2
 #: Timestamps may lie off the sample count by this much (RTMP rounds to milliseconds) before silence is put in or
 #: samples are taken out.
 TOLERANCE = Fraction(1, 100)
+#: A source's last AAC, MP3 or Opus frame may hold up to this many seconds of padding after its end.
+PADDING = Fraction(1, 10)
 #: The longest silence put in at once: a larger gap is a broken clock, not a pause.
 MAX_FILL = 3600
 
 
 class AudioTrack:
-    """Decodes one audio track and encodes it to AAC-LC, 48 kHz stereo. ``origin`` is in seconds on the source's clock."""
+    """Decodes one audio track and encodes it to AAC-LC, 48 kHz stereo.
 
-    def __init__(self, bit_rate_bps: int, origin: Fraction) -> None:
+    ``origin`` and ``end`` are in seconds on the source's clock; what a decoder puts out just after ``end`` is the padding
+    of the source's last frame. None: the source does not say when its audio ends.
+    """
+
+    def __init__(self, bit_rate_bps: int, origin: Fraction, end: Fraction | None = None) -> None:
         self._origin = origin
+        self._end = end
         self._encoder = CodecContext.create("aac", "w")
         self._encoder.sample_rate = SAMPLE_RATE
         self._encoder.layout = "stereo"
@@ -96,7 +103,17 @@ class AudioTrack:
                 self._silence(min(off, MAX_FILL * self._rate))
             elif off < -limit:
                 samples = samples[:, -off:]
-        self._write(samples)
+        self._write(self._without_padding(samples))
+
+    def _without_padding(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``samples`` up to the stated end; all of them if the source goes on long after it, so the statement is wrong."""
+        if self._end is None:
+            return samples
+        left = round_half_up((self._end - self._origin - self._base) * self._rate) - self._written
+        if left < -PADDING * self._rate:
+            self._end = None
+            return samples
+        return samples[:, : max(0, left)]
 
     def _change(self, shape: tuple[str, str, int]) -> None:
         """The source's format is new: finish with the old resamplers and start others."""

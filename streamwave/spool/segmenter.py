@@ -7,8 +7,10 @@ SIGUSR1 ends it so too, but takes nothing more in, for a publisher that is given
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from typing import Any
 import av
 import av.error
 from av import Packet
+from pydantic import TypeAdapter
 
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.probe import describe, explain, open_source, tracks
@@ -54,11 +57,11 @@ class Options:
     read_timeout_s: int = 30
 
 
+@dataclass(frozen=True)
 class _Failed:
     """What the reader thread puts into the queue at the end; ``error`` is None for a normal end of the source."""
 
-    def __init__(self, error: str | None) -> None:
-        self.error = error
+    error: str | None
 
 
 class Segmenter:
@@ -194,11 +197,18 @@ class Segmenter:
         assert self._chunk is not None
         self._chunk.write(packet, pts_ms, dts_ms, duration_ms)
 
+    def _stated_audio_end(self) -> Fraction | None:
+        """Where the audio of a file ends by its own word, in seconds."""
+        track = self._audio_stream
+        if self.options.live or not track.duration or track.time_base is None:
+            return None
+        return Fraction((track.start_time or 0) + track.duration) * Fraction(track.time_base)
+
     def _begin(self, origin: Fraction) -> None:
         self._origin = origin
         self._origin_unix_ms = time.time_ns() // 1_000_000
         if self._audio_stream is not None:
-            self._audio = AudioTrack(self.options.audio_bps, origin)
+            self._audio = AudioTrack(self.options.audio_bps, origin, self._stated_audio_end())
             for packet in self._early:
                 self._audio.push(packet)
             self._early = []
@@ -331,8 +341,7 @@ class Segmenter:
             )
         )
         self._audio_first += count
-        if video is None:
-            self._number += 1
+        self._number += video is None
 
     def _wait_for_room(self) -> None:
         """Hold a source that can wait while its consumer is behind."""
@@ -374,26 +383,18 @@ class Segmenter:
                     chunk.abandon()
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line of the segmenter process; its arguments are the fields of ``Options`` as JSON."""
-    import sys
-
-    from pydantic import TypeAdapter
-
-    options = TypeAdapter(Options).validate_json((argv or sys.argv[1:])[0])
+def main(argv: list[str]) -> int:
+    """Command line of the segmenter process; its argument is ``Options`` as JSON."""
+    options = TypeAdapter(Options).validate_json(argv[0])
     segmenter = Segmenter(options)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: segmenter.stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: segmenter.stop.set())
+    signal.signal(signal.SIGINT, lambda *_: segmenter.stop.set())
     signal.signal(signal.SIGUSR1, lambda *_: segmenter.give_up())
     segmenter.run()
     return 0
 
 
 if __name__ == "__main__":
-    import os
-    import sys
-
-    code = main()
-    sys.stdout.flush()
+    code = main(sys.argv[1:])
     # The reader may still wait for a source that says nothing any more; it must not hold the process.
     os._exit(code)

@@ -101,16 +101,16 @@ def test_only_sound_becomes_a_radio_stream(
 
 def test_rubbish_instead_of_pictures_is_said(running: Installation, spools: dict[str, BroadcastSpool]) -> None:
     assert spools["garbage"].status()["state"] == "finished"
-    assert status_warnings(spools["garbage"]), spools["garbage"].status()
-    root = running.root(spools["garbage"])
-    if (root / "manifest.mpd").exists():
-        assert_ffmpeg_plays(root)
+    (warning,) = status_warnings(spools["garbage"])
+    assert "the picture size of its video track is unknown" in warning
+    assert not (running.root(spools["garbage"]) / "manifest.mpd").exists()
 
 
 def test_a_publisher_that_sends_nothing_is_let_go_and_it_is_said(
     running: Installation, spools: dict[str, BroadcastSpool], clips: dict[str, Clip]
 ) -> None:
-    assert any("rtmp://" in warning or "no " in warning for warning in status_warnings(spools["silent"]))
+    (warning,) = status_warnings(spools["silent"])
+    assert "ends before any media" in warning
     assert not (running.root(spools["silent"]) / "manifest.mpd").exists()
 
 

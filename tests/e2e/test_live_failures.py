@@ -128,7 +128,7 @@ def test_a_publish_that_begins_while_prefect_is_away_loses_no_frame(running: Ins
 
 def test_what_is_cancelled_in_the_ui_ends_at_once_and_plays(running: Installation, clip: Clip, say) -> None:
     key = running.add_stream("cancelled")
-    with running.publish(clip, key) as publisher:
+    with running.publish(clip, key, loop=True) as publisher:
         spool = running.broadcast("cancelled")
         running.published_chunks(spool, 3)
         run, segmenters = running.run_pid(spool), running.segmenters(spool)
@@ -149,8 +149,8 @@ def test_what_is_cancelled_in_the_ui_ends_at_once_and_plays(running: Installatio
     assert is_static(root)
     (period,) = periods(root)
     numbers = picture_numbers(period, clip.rate)
-    assert numbers == list(range(len(numbers)))
-    assert 3 * clip.gop <= len(numbers) <= clip.frames
+    assert numbers == [number % clip.frames for number in range(len(numbers))]
+    assert len(numbers) >= 3 * clip.gop
     assert_ffmpeg_plays(root)
     wait_for(
         lambda: running.flow_runs(spool)[0]["state_type"] == "CANCELLED", "Prefect to know that it is cancelled", 20

@@ -16,8 +16,8 @@ from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
 
 ENTRY: dict[Player, str] = {"dashjs": "manifest.mpd", "hlsjs": "master.m3u8", "shaka": "manifest.mpd"}
-#: Longer than any of it takes; the publisher is killed when everything has been seen.
-CLIP_FRAMES = 1000
+#: It is published over and over, until the publisher is killed because everything has been seen.
+CLIP_FRAMES = 250
 PLAY_S = 6
 AFTER_S = 6
 #: How long the publisher is away at most, on a busy machine, plus what players keep in hand.
@@ -80,7 +80,7 @@ def test_players_at_the_live_edge_through_a_reconnect_and_with_the_recording(
     key = running.add_stream("show")
     pages: list[Playing] = []
     with ExitStack() as stack:
-        with running.publish(clip, key):
+        with running.publish(clip, key, loop=True):
             spool = running.broadcast("show")
             base = f"http://127.0.0.1:{running.settings.media_port}/media/show/{spool.broadcast}"
             running.published_chunks(spool, 7)
@@ -95,7 +95,7 @@ def test_players_at_the_live_edge_through_a_reconnect_and_with_the_recording(
                 assert begin > 1, f"{name} began to play at the start and not at the live edge"
         # Its connection is cut; it comes back a second later.
         pages[0].page.wait_for_timeout(1000)
-        with running.publish(clip, key):
+        with running.publish(clip, key, loop=True):
             wait_for(lambda: len(period_starts_s(running.root(spool))) == 2, "the second period", 30)
             again_s = period_starts_s(running.root(spool))[1]
             beyond = all_of(pages, lambda r: r.position_s >= again_s + AFTER_S, "play after the reconnect", 60)
@@ -108,7 +108,9 @@ def test_players_at_the_live_edge_through_a_reconnect_and_with_the_recording(
     root = running.finished(spool)
     assert is_static(root)
     found = [picture_numbers(period, clip.rate) for period in periods(root)]
-    assert [numbers == list(range(len(numbers))) for numbers in found] == [True, True]
+    assert len(found) == 2
+    for numbers in found:
+        assert numbers == [number % CLIP_FRAMES for number in range(len(numbers))]
     length_s = sum(map(len, found)) / clip.rate
     with ExitStack() as stack:
         pages = [stack.enter_context(harness.playing(f"{base}/{entry}", player)) for player, entry in ENTRY.items()]

@@ -168,9 +168,13 @@ class Installation:
         return f"rtmp://127.0.0.1:{self.settings.rtmp_port}/live/{key}"
 
     @contextmanager
-    def publish(self, clip: Clip, key: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-        """FFmpeg in the place of OBS: sends ``clip`` in real time, not encoding it again; killed at the end."""
-        command = [locate().path, "-nostdin", "-hide_banner", "-v", "error", "-re", "-i", str(clip.path), "-c", "copy"]
+    def publish(self, clip: Clip, key: str, *options: str, loop: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+        """FFmpeg in the place of OBS: sends ``clip`` in real time, not encoding it again; killed at the end.
+
+        ``loop``: over and over.
+        """
+        command = [locate().path, "-nostdin", "-hide_banner", "-v", "error", "-re"]
+        command += [*(["-stream_loop", "-1"] if loop else []), "-i", str(clip.path), "-c", "copy"]
         log = self.folder / "publishers.log"
         with log.open("ab") as errors:
             process = subprocess.Popen(

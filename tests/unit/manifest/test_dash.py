@@ -21,6 +21,7 @@ STATIC_FILE = """\
     <Title>Tom &amp; &lt;Jerry&gt;</Title>
     <Source>encoder: OBS; size: 1280x720</Source>
   </ProgramInformation>
+  <BaseURL>./</BaseURL>
   <Period id="p0" start="PT0S">
     <AdaptationSet id="1" contentType="video" mimeType="video/mp4" segmentAlignment="true" startWithSAP="1"\
  maxWidth="1280" maxHeight="720" maxFrameRate="30000/1001" par="16:9">
