@@ -199,14 +199,13 @@ class Publication:
             put.result()
 
     def _put_manifests(self) -> None:
+        shown = self.ledger.shown
+        assert shown is not None
         now_unix_ms = time.time_ns() // 1_000_000
-        playlists = [
-            (playlist_name(r.name), render_media(self.timeline, r.name)) for r in playlist_renditions(self.timeline)
-        ]
+        playlists = [(playlist_name(r.name), render_media(shown, r.name)) for r in playlist_renditions(shown)]
         self._together(self._pool.submit(self.store.put, name, data) for name, data in playlists)
-        self.store.put(MASTER, render_master(self.timeline))
-        mpd = render_mpd(self.timeline, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url)
-        self.store.put(MANIFEST, mpd)
+        self.store.put(MASTER, render_master(shown))
+        self.store.put(MANIFEST, render_mpd(shown, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url))
 
     def _check_fence(self) -> None:
         if self._discarded:

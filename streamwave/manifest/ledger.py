@@ -81,6 +81,7 @@ class Ledger:
         self.header: BroadcastLine | None = None
         self.periods: list[PeriodLine] = []
         self.timeline: Timeline | None = None
+        self._window: Timeline | None = None
         self.filled_chunks = 0
         self.next_chunk = 0  # of the last period's session
         self._part = 0
@@ -128,31 +129,39 @@ class Ledger:
         """Write the current part."""
         self.store.put(ledger_name(self._part), "".join(f"{line}\n" for line in self._lines).encode())
 
+    @property
+    def shown(self) -> Timeline | None:
+        """What manifests show: while live the DVR window, if there is one; in the end everything."""
+        if self._window is not None and self.timeline is not None and not self.timeline.ended:
+            return self._window
+        return self.timeline
+
+    def _both(self) -> list[Timeline]:
+        return [timeline for timeline in (self.timeline, self._window) if timeline is not None]
+
     def _apply(self, line: BroadcastLine | PeriodLine | ChunkLine | EndLine) -> None:
         if isinstance(line, BroadcastLine):
             self.header = line
-            self.timeline = Timeline(
-                created_unix_ms=line.created_unix_ms,
-                segment_ms=line.segment_ms,
-                dvr_window_ms=line.dvr_window_ms,
-                info=dict(line.info),
-            )
+            self.timeline = _begin(line, None)
+            self._window = _begin(line, line.dvr_window_ms) if line.dvr_window_ms else None
             return
         if self.timeline is None:
             raise OutputError(f"the ledger of {self.store.url} has no beginning; remove the broadcast")
         if isinstance(line, PeriodLine):
             self.periods.append(line)
             self.next_chunk = line.first_chunk
-            tracks = {
-                t.rendition.name: Track(t.rendition, t.timescale, t.codecs, t.init_size, t.frame_rate)
-                for t in line.tracks
-            }
-            self.timeline.periods.append(Period(line.name, Fraction(line.start), tracks, line.wall_unix_ms))
+            for timeline in self._both():
+                tracks = {
+                    t.rendition.name: Track(t.rendition, t.timescale, t.codecs, t.init_size, t.frame_rate)
+                    for t in line.tracks
+                }
+                timeline.periods.append(Period(line.name, Fraction(line.start), tracks, line.wall_unix_ms))
         elif isinstance(line, ChunkLine):
-            period = self.timeline.periods[-1]
-            for name, segments in line.segments.items():
-                for segment in segments:
-                    period.tracks[name].append(SegmentRef(*segment))
+            for timeline in self._both():
+                for name, segments in line.segments.items():
+                    for segment in segments:
+                        timeline.periods[-1].tracks[name].append(SegmentRef(*segment))
+                timeline.trim()
             self.next_chunk = line.number + 1
             self.filled_chunks += bool(line.filled)
             self._chunks_in_part += 1
@@ -162,3 +171,12 @@ class Ledger:
             start = Fraction(0)
             for recorded in self.timeline.periods:
                 recorded.start, start = start, start + recorded.duration
+
+
+def _begin(line: BroadcastLine, dvr_window_ms: int | None) -> Timeline:
+    return Timeline(
+        created_unix_ms=line.created_unix_ms,
+        segment_ms=line.segment_ms,
+        dvr_window_ms=dvr_window_ms,
+        info=dict(line.info),
+    )

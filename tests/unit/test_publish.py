@@ -310,3 +310,25 @@ def test_a_complete_broadcast_survives_that_a_second_run_gives_up(tmp_path: Path
     second.close()
     assert tree(tmp_path / "out") == before
     whole(tmp_path / "out")
+
+
+def test_a_dvr_window_shows_the_newest_and_the_recording_everything(tmp_path: Path) -> None:
+    store, header = LocalStore(tmp_path / "out"), HEADER.model_copy(update={"dvr_window_ms": 4000})
+    publication = Publication(store, manifests=True, token="first")
+    publication.begin(header)
+    for number in range(6):
+        publication.publish(chunk(tmp_path / "work", number), "s", "p0", HEADER.created_unix_ms)
+    live = (store.root / "360p.m3u8").read_text()
+    # Two segments fill the window; a run that goes on after a crash shows the same.
+    assert len(playlist_addresses(live)) == 2 and playlist_tags(live)["EXT-X-MEDIA-SEQUENCE"] == ["4"]
+    resumed = Publication(store, manifests=True, token="second")
+    resumed.begin(header)
+    assert resumed.ledger.shown == publication.ledger.shown
+    resumed.publish(chunk(tmp_path / "work", 6), "s", "p0", HEADER.created_unix_ms)
+    live = (store.root / "360p.m3u8").read_text()
+    assert len(playlist_addresses(live)) == 2 and playlist_tags(live)["EXT-X-MEDIA-SEQUENCE"] == ["5"]
+    resumed.finish()
+    recording = (store.root / "360p.m3u8").read_text()
+    assert len(playlist_addresses(recording)) == 7 and "EXT-X-ENDLIST" in recording
+    publication.close()
+    resumed.close()
