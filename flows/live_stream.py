@@ -15,11 +15,12 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.upkeep import delete_windows
+from flows.upkeep import delete_windows, sweep
 from flows.windows import Windows
 from streamwave.errors import UsageError
 from streamwave.ffmpeg.process import launcher
-from streamwave.live import LiveBroadcast
+from streamwave.ladder import load_ladder
+from streamwave.live import LiveBroadcast, finish_cut_off
 from streamwave.settings import Settings
 from streamwave.source import is_stream_name, resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, open_session
@@ -72,14 +73,20 @@ def _by_hand(settings: Settings, source: str, stream: str, output: str | None) -
     spool, session = open_session(settings.spool_dir, stream, output=output or settings.output_url, window_ms=0)
     process = start_segmenter(
         Options(
-            source=url, spool=session, segment_ms=int(settings.segment_seconds * 1000), live=not url.startswith("file:")
+            source=url,
+            spool=session,
+            segment_ms=int(settings.segment_seconds * 1000),
+            audio_bps=load_ladder(settings.ladder).audio_kbps * 1000,
+            live=not url.startswith("file:"),
+            max_ahead=settings.max_chunks_in_flight + 8 if url.startswith("file:") else 0,
         )
     )
     try:
         yield spool
     finally:
         stop_segmenter(process, graceful=False)
-        spool.close()
+        if not spool.finished:
+            finish_cut_off(spool, settings)
 
 
 def _publish(spool: BroadcastSpool, settings: Settings) -> None:
@@ -92,6 +99,7 @@ def _publish(spool: BroadcastSpool, settings: Settings) -> None:
                 windows.submit(job, record)
             windows.drain()
             broadcast.finish()
+            sweep(settings)
         except BaseException:
             # Tasks may still be running in their threads: end their processes before the files below them go away.
             processes.close()

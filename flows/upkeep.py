@@ -57,10 +57,21 @@ def delete_windows(parent: str) -> None:
         log.warning("old windows were not deleted: %s", error)
 
 
+def sweep(settings: Settings) -> None:
+    """``upkeep`` for the end of a broadcast: a failure is logged, the next broadcast tries again."""
+    try:
+        _sweep(settings)
+    except Exception as error:
+        log.warning("old runs and spools were not removed: %s", error)
+
+
 @flow(name="upkeep", persist_result=False)
 def upkeep() -> None:
     """Delete windows that ended long ago, and what finished broadcasts left in the spool."""
-    settings = Settings.load()
+    _sweep(Settings.load())
+
+
+def _sweep(settings: Settings) -> None:
     before = datetime.now(UTC) - timedelta(hours=KEEP_HOURS)
     with get_client(sync_client=True) as client:
         while True:

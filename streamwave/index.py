@@ -6,7 +6,7 @@ import fcntl
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,10 @@ def rebuild(root: Store) -> None:
         for name in root.list_matching(f"*/*/{ENTRY}"):
             data = root.get(name)
             if data is not None:
-                entries.append(json.loads(data))
+                with suppress(ValueError, TypeError, KeyError):  # a file of somebody else's
+                    entry = json.loads(data)
+                    if isinstance(entry["started_unix_ms"], int):
+                        entries.append(entry)
         entries.sort(key=lambda entry: entry["started_unix_ms"], reverse=True)
         root.put(INDEX, json.dumps({"broadcasts": entries}).encode())
 

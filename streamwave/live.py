@@ -13,11 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from streamwave import index
+from streamwave import index, thumbnail
 from streamwave import ladder as ladders
-from streamwave.errors import SpoolError, StreamWaveError
+from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
 from streamwave.job import Job, fingerprint, publication, release, target_ms
+from streamwave.layout import THUMBNAIL
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.model import ChunkRecord, Colour
 from streamwave.publish import Publication
@@ -32,6 +33,10 @@ log = logging.getLogger("streamwave.live")
 
 #: Where players fetch the time from (the media server answers there); only where that server serves the output.
 UTC_TIMING_URL = "/time"
+#: How often a broadcast that waits for its publisher looks whether the reconnect window is over.
+WINDOW_LOOK_S = 0.5
+#: A live FFmpeg that takes longer for one chunk hangs: the stream cannot wait for it as a file could.
+LIVE_TIMEOUT_S = 60
 
 
 class LiveBroadcast:
@@ -90,16 +95,17 @@ class LiveBroadcast:
 
         ``tick`` is called every few milliseconds while nothing arrives; what it raises ends the waiting.
         """
-        number = 0
+        number, look_at = 0, 0.0
         while True:
             sessions = self.spool.sessions()
             if number < len(sessions):
                 yield from self._session(sessions[number], tick)
                 number += 1
-            elif self.spool.close_if_over(time.time_ns() // 1_000_000):
+            elif time.monotonic() >= look_at and self.spool.close_if_over(time.time_ns() // 1_000_000):
                 if number == len(self.spool.sessions()):
                     return
             else:
+                look_at = max(look_at, time.monotonic() + WINDOW_LOOK_S) if time.monotonic() >= look_at else look_at
                 if self._state != "waiting":
                     self.tell("waiting")
                 tick()
@@ -147,7 +153,7 @@ class LiveBroadcast:
             colour=opened.source.video.colour if opened.source.video else Colour(),
             store_options=self.settings.store_options(self.info.output),
             ffmpeg_slots=self.settings.ffmpeg_slot_count,
-            ffmpeg_timeout_s=self.settings.ffmpeg_timeout_s,
+            ffmpeg_timeout_s=min(self.settings.ffmpeg_timeout_s, LIVE_TIMEOUT_S),
             b_frames=False,  # hls.js misplaces periods otherwise, see docs/decisions/0005-timing-inside-segments.md
         )
         first = self.job is None
@@ -159,7 +165,7 @@ class LiveBroadcast:
                     segment_ms=segment_ms,
                     fingerprint=fingerprint(self.info.stream, self.info.broadcast),
                     dvr_window_ms=self.settings.dvr_window_s * 1000 or None,
-                    info=self._program_information(),
+                    info=_properties(opened) | self._program_information(),
                 )
             )
         self.tell("live")
@@ -181,12 +187,25 @@ class LiveBroadcast:
         """One more chunk has been published."""
         self.stored_chunks += 1
         if self.stored_chunks == 1:
+            self._store_thumbnail()
             self.announce()
         published = self.publication
         if published is not None and published.ledger.filled_chunks > self._filled:
             self._filled = published.ledger.filled_chunks
             self.warn(f"{self._filled} chunks could not be decoded and are shown in black")
         self.tell(self._state)
+
+    def _store_thumbnail(self) -> None:
+        """Keep the first picture for the list of broadcasts; a failure costs the picture."""
+        published = self.publication
+        if published is None:
+            return
+        try:
+            data = thumbnail.first_picture(published.store, published.timeline)
+            if data is not None:
+                published.store.put(THUMBNAIL, data)
+        except Exception as error:
+            self.warn(f"there is no thumbnail: {error}")
 
     def announce(self) -> None:
         """Bring the list of broadcasts up to date; a failure costs the entry, not the broadcast."""
@@ -195,7 +214,7 @@ class LiveBroadcast:
             return
         try:
             index.update(published, self.info, self.settings.store_options(self.info.output))
-        except StreamWaveError as error:
+        except Exception as error:  # the list is shared with others, whose files may be anything
             self.warn(f"the list of broadcasts was not updated: {error}")
 
     def finish(self) -> None:
@@ -244,6 +263,19 @@ class LiveBroadcast:
             self.spool.write_status(status)
 
 
+def _properties(opened: OpenRecord) -> dict[str, str]:
+    """What the received stream itself says, for ProgramInformation; what its publisher says comes on top."""
+    found: dict[str, str] = {}
+    if opened.source.video is not None:
+        found["size"] = f"{opened.source.video.width}x{opened.source.video.height}"
+        found["video"] = opened.source.video.codec
+    if opened.source.video is not None and opened.rate is not None:
+        found["fps"] = str(opened.rate)
+    if opened.source.audio is not None:
+        found["audio"] = opened.source.audio.codec
+    return found
+
+
 def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
     """End a broadcast whose run was cancelled: what was published becomes a recording, the rest is given up.
 
@@ -256,7 +288,7 @@ def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
     store = open_store(info.output, options)
     published = Publication(store, manifests=True, token=fingerprint(info.output, time.time_ns()))
     try:
-        if published.ledger.header is not None:
+        if published.ledger.header is not None and published.ledger.periods:
             published.begin(published.ledger.header)
             published.finish()
             index.update(published, info, options)

@@ -14,6 +14,7 @@ from pathlib import Path
 from services.ingest.log import events
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.process import kill, wait_until
+from streamwave.ladder import load_ladder
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.journal import JOURNAL, LOCK, EndRecord, fsync_folder, writer_alive, writer_pid
@@ -69,6 +70,7 @@ class Receiver:
             source=source,
             spool=folder,
             segment_ms=int(self._settings.segment_seconds * 1000),
+            audio_bps=load_ladder(self._settings.ladder).audio_kbps * 1000,
             live=live,
             max_ahead=0 if live else FILE_AHEAD,
         )

@@ -20,8 +20,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-import av.error
 from av import Packet
 from pydantic import TypeAdapter
 
@@ -40,6 +38,8 @@ AUDIO_WAIT_MS = 500
 #: After a request to stop: nothing arriving for this long means that all that was sent has been read.
 IDLE_S = 0.3
 STOP_LIMIT_S = 5.0
+#: A source that has said nothing for this long gets silence for the audio that a closed chunk still lacks.
+SILENT_S = 3.0
 #: Reason of an end record: it was not the source that failed.
 SPOOL_FAILED = "spool failed"
 
@@ -131,13 +131,13 @@ class Segmenter:
                     self._queue.put(packet)
         except SourceError as failure:
             error = str(failure)
-        except av.error.FFmpegError as failure:
+        except Exception as failure:  # whatever it is, the other thread must learn of it
             error = explain(self.options.source, failure)
         self._queue.put(_Failed(error))
 
     def _packets(self) -> Iterator[Packet[Any]]:
         """Packets until the source ends, or has been drained after a request to stop."""
-        stop_at: float | None = None
+        stop_at, heard = None, time.monotonic()
         while True:
             if self.stop.is_set() and stop_at is None:
                 stop_at = time.monotonic() + STOP_LIMIT_S
@@ -146,9 +146,11 @@ class Segmenter:
             except queue.Empty:
                 if stop_at is not None:
                     return
-                if self._closing is not None:
+                # A hiccup of the network is no reason to put silence where samples are still to come.
+                if self._closing is not None and time.monotonic() - heard > SILENT_S:
                     self._complete(force=True)
                 continue
+            heard = time.monotonic()
             if isinstance(item, _Failed):
                 if item.error is not None and not self.stop.is_set():
                     raise SourceError(item.error)
@@ -200,9 +202,8 @@ class Segmenter:
     def _stated_audio_end(self) -> Fraction | None:
         """Where the audio of a file ends by its own word, in seconds."""
         track = self._audio_stream
-        if self.options.live or not track.duration or track.time_base is None:
-            return None
-        return Fraction((track.start_time or 0) + track.duration) * Fraction(track.time_base)
+        stated = bool(track.duration and track.time_base) and not self.options.live
+        return Fraction((track.start_time or 0) + track.duration) * Fraction(track.time_base) if stated else None
 
     def _begin(self, origin: Fraction) -> None:
         self._origin = origin
@@ -361,7 +362,6 @@ class Segmenter:
             if not self._chunk.starts_ms:
                 self._chunk.abandon()
                 return
-            # The last picture lasts one frame; durations that containers state for it are often wrong.
             if not self._opened:
                 assert self._info is not None and self._info.video is not None
                 self._rate = choose_rate(self._info.video.stated_rate, self._chunk.starts_ms)
@@ -387,8 +387,8 @@ def main(argv: list[str]) -> int:
     """Command line of the segmenter process; its argument is ``Options`` as JSON."""
     options = TypeAdapter(Options).validate_json(argv[0])
     segmenter = Segmenter(options)
-    signal.signal(signal.SIGTERM, lambda *_: segmenter.stop.set())
-    signal.signal(signal.SIGINT, lambda *_: segmenter.stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: segmenter.stop.set())
     signal.signal(signal.SIGUSR1, lambda *_: segmenter.give_up())
     segmenter.run()
     return 0
