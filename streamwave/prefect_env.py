@@ -23,3 +23,6 @@ CLIENT_ENV: Mapping[str, str] = {
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
+
+#: In STREAMWAVE_STATE_DIR: exists while the processing service can start a flow run without loading anything first.
+READY_FILE = "processing.ready"

@@ -41,10 +41,14 @@ class RunProcess:
 
 
 class Executor:
-    """Starts, watches and ends processes of flow runs. Thread-safe. They survive the death of this process."""
+    """Starts, watches and ends processes of flow runs. Thread-safe. They survive the death of this process.
 
-    def __init__(self, entrypoint: str, environment: Mapping[str, str]) -> None:
+    ``ready_file`` is made once a process is ready to take a flow run.
+    """
+
+    def __init__(self, entrypoint: str, environment: Mapping[str, str], ready_file: Path) -> None:
         self._entrypoint = entrypoint
+        self._ready_file = ready_file
         path = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._environment = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(path)}
         self._lock = threading.RLock()
@@ -64,7 +68,7 @@ class Executor:
 
     def _make_spare(self) -> subprocess.Popen[bytes]:
         return spawn(
-            [sys.executable, "-m", "services.processing.spare", self._entrypoint],
+            [sys.executable, "-m", "services.processing.spare", self._entrypoint, str(self._ready_file)],
             survive=True,
             stdin=subprocess.PIPE,
             env=self._environment,

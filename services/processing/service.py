@@ -17,7 +17,7 @@ from services.processing.auth import TokenInterceptor, check_exposure
 from services.processing.executor import Executor
 from services.processing.rpc import MAX_WATCHERS, StreamProcessing
 from streamwave.errors import OutputError, SettingsError
-from streamwave.prefect_env import CLIENT_ENV
+from streamwave.prefect_env import CLIENT_ENV, READY_FILE
 from streamwave.settings import Settings
 from streamwave.v1 import streamwave_pb2
 from streamwave.v1.streamwave_pb2_grpc import add_StreamProcessingServicer_to_server
@@ -68,8 +68,12 @@ class ProcessingService:
         from services.processing.orchestration import Orchestration
         from services.processing.reconciler import Reconciler
 
+        ready_file = settings.state_dir / READY_FILE
+        ready_file.unlink(missing_ok=True)
+        if settings.work_pool:
+            ready_file.touch()
         own = {"PREFECT_API_REQUEST_TIMEOUT": "60", "PREFECT_CLIENT_MAX_RETRIES": "5"}
-        executor = None if settings.work_pool else Executor(self._entrypoint, environment | own)
+        executor = None if settings.work_pool else Executor(self._entrypoint, environment | own, ready_file)
         self._orchestration = Orchestration(self._entrypoint, settings.work_pool)
         self._reconciler = Reconciler(
             settings.spool_dir,

@@ -11,16 +11,19 @@ import json
 import os
 import runpy
 import sys
+from pathlib import Path
 
 
 def main() -> int:
-    """``python -m services.processing.spare ENTRYPOINT``."""
+    """``python -m services.processing.spare ENTRYPOINT READY_FILE``."""
     import prefect.flow_engine  # noqa: F401  what takes long
     from prefect.flows import load_flow_from_entrypoint
 
     # A flow that cannot be loaded says so when it is run, in its log and in Prefect's UI.
     with contextlib.suppress(Exception):
         load_flow_from_entrypoint(sys.argv[1], use_placeholder_flow=False)
+    with contextlib.suppress(OSError):
+        Path(sys.argv[2]).touch()
     line = sys.stdin.buffer.readline()
     if not line.endswith(b"\n"):
         return 0

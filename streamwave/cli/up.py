@@ -16,7 +16,7 @@ from rich.text import Text
 
 from streamwave.cli.parts import Part, Supervisor, inherited
 from streamwave.errors import SettingsError, StreamWaveError
-from streamwave.prefect_env import CLIENT_ENV
+from streamwave.prefect_env import CLIENT_ENV, READY_FILE
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import broadcasts
 from streamwave.spool.journal import writer_alive
@@ -59,6 +59,12 @@ def _reachable(host: str) -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
 
 
+def processing_ready(settings: Settings) -> Callable[[], bool]:
+    """A check that the processing service answers and can start a flow run at once."""
+    listening = listens(settings.grpc_host, settings.grpc_port)
+    return lambda: listening() and (settings.state_dir / READY_FILE).exists()
+
+
 def make_parts(settings: Settings) -> list[Part]:
     """Everything that one machine needs, in the order of starting."""
     python = sys.executable
@@ -78,7 +84,7 @@ def make_parts(settings: Settings) -> list[Part]:
     environment = inherited(**CLIENT_ENV, PREFECT_API_URL=api_url, PREFECT_HOME=str(settings.prefect_home))
     ingest = f"http://{_reachable(settings.ingest_host)}:{settings.ingest_port}"
     parts += [
-        Part("processing", [python, "-m", "services.processing"], listens(settings.grpc_host, settings.grpc_port),
+        Part("processing", [python, "-m", "services.processing"], processing_ready(settings),
              environment, grace_s=20.0),
         Part("ingest", [python, "-m", "services.ingest"], answers(f"{ingest}/healthz"), environment),
         Part("media", [python, "-m", "services.media", "--live"],
