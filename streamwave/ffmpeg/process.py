@@ -40,7 +40,33 @@ def spawn(argv: Sequence[str], *, survive: bool = False, **options: object) -> s
         else:
             before = _die_with_parent
     options.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.Popen(command, start_new_session=True, preexec_fn=before, close_fds=True, **options)  # type: ignore[call-overload, no-any-return]
+    with _undisturbed():
+        return subprocess.Popen(command, start_new_session=True, preexec_fn=before, close_fds=True, **options)  # type: ignore[call-overload, no-any-return]
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put off Ctrl-C and SIGTERM until the process is in the caller's hands, who then ends it like any other.
+
+    An interruption inside of Popen would leave a process that nobody knows of, and that outlives us if it has not yet
+    come to asking for its own end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled in the main thread only
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers if callable(signal.getsignal(number))}
+    arrived: list[int] = []
+    for number in before:
+        signal.signal(number, lambda number, _: arrived.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for came in arrived:
+            # Handled again a moment later, when the caller has the process.
+            threading.Timer(0.05, os.kill, (os.getpid(), came)).start()
 
 
 def kill(process: subprocess.Popen[bytes], *, grace_s: float = 0.0, first: int = signal.SIGTERM) -> int:

@@ -37,6 +37,11 @@ export function watch(video) {
   };
   const atEnd = () => video.ended || video.currentTime >= video.duration - END_TOLERANCE_S;
 
+  // A player that seeks to where it wants to begin, before any picture has been shown, is not stalling.
+  let shown = false;
+  video.addEventListener("timeupdate", () => (shown ||= report.started && video.currentTime > 0));
+  const begun = () => report.started && shown;
+
   video.addEventListener("playing", () => (report.started = true));
   video.addEventListener("ended", () => (report.ended = true));
   video.addEventListener("error", () => report.fail("video element", video.error));
@@ -44,12 +49,12 @@ export function watch(video) {
     video.addEventListener(kind, () => {
       // "stalled" is about the resource that the element itself loads; with media source extensions it means nothing
       // before the first picture.
-      if (report.started && !atEnd()) report.stalls.push({ kind, position_s: video.currentTime });
+      if (begun() && !atEnd()) report.stalls.push({ kind, position_s: video.currentTime });
     });
   }
   // Nobody seeks in the harness: a seek after the start is a player that jumps over a hole.
   video.addEventListener("seeking", () => {
-    if (report.started && !report.ended) report.jumps.push(video.currentTime);
+    if (begun() && !report.ended) report.jumps.push(video.currentTime);
   });
 
   let position = -1;
