@@ -48,8 +48,11 @@ class _Window:
         thread.start()
 
     def _run(self, in_flight: InFlight, on_stored: Callable[[], None]) -> None:
+        drained = False
+
         @flow(name="live-window", flow_run_name=f"window {self.number:04d}", persist_result=False)
         def live_window() -> None:
+            nonlocal drained
             self.begun.set()
             pipeline = ChunkPipeline(in_flight, on_stored)
             while True:
@@ -61,14 +64,26 @@ class _Window:
                 if item is None:
                     break
                 pipeline.submit(*item)
+                self.items.task_done()
             pipeline.drain()
+            drained = True
 
         try:
             live_window()
         except BaseException as error:
-            self.done.set_exception(error)
+            if drained:
+                # Only Prefect's server could not be told; every chunk is published.
+                log.warning("the end of window %d was not recorded: %s", self.number, error)
+                self.done.set_result(None)
+            else:
+                self.done.set_exception(error)
         else:
             self.done.set_result(None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every chunk that was handed over has been submitted to its tasks."""
+        return self.items.unfinished_tasks == 0
 
 
 class Windows:
@@ -83,6 +98,8 @@ class Windows:
         self._on_border = on_border
         self._parent = str(flow_run.id)
         self._windows: list[_Window] = []
+        self._next: _Window | None = None  # is being begun while the current one still takes chunks
+        self._next_limit = 0.0
         self._count = 0
         self._began_ms = 0
         self._retry_at = 0.0
@@ -90,8 +107,13 @@ class Windows:
     def submit(self, job: Job, record: ChunkRecord) -> None:
         """Send a chunk on its way. Raises what a window raised."""
         self.check()
-        if not self._windows or self._over(record):
-            self._begin(record)
+        if self._next is None and (not self._windows or self._over(record)):
+            self._next = _Window(self._count, self._in_flight, self._broadcast.stored)
+            self._next_limit = time.monotonic() + BEGIN_LIMIT_S
+            self._count += 1
+        while not self._windows and not self._switch(record):
+            time.sleep(0.02)
+        self._switch(record)
         current = self._windows[-1]
         while True:
             try:
@@ -104,22 +126,31 @@ class Windows:
         length_ms = record.next_ms - self._began_ms
         return (length_ms >= WINDOW_S * 1000 or length_ms < 0) and time.monotonic() >= self._retry_at
 
-    def _begin(self, record: ChunkRecord) -> None:
-        window = _Window(self._count, self._in_flight, self._broadcast.stored)
-        first = not self._windows
-        end = time.monotonic() + BEGIN_LIMIT_S
-        while not window.begun.wait(0.05):
-            if window.done.done() or time.monotonic() > end:
-                if first:
-                    window.done.result(timeout=0.1)
-                log.warning("Prefect's server does not take a new window; the old one goes on")
-                self._retry_at = time.monotonic() + RETRY_S
-                return
-        self._count += 1
-        self._began_ms = record.start_ms
-        for old in self._windows:
-            self._end(old)
-        self._windows.append(window)
+    def _switch(self, record: ChunkRecord) -> bool:
+        """Make the next window the current one if it has begun; whether it was. The stream never waits for Prefect.
+
+        Raises what kept the very first window from beginning.
+        """
+        window = self._next
+        if window is None:
+            return False
+        if window.begun.is_set():
+            # In order: nothing of the next window may be submitted before all of this one is.
+            while self._windows and not self._windows[-1].idle:
+                self.check()
+                time.sleep(0.005)
+            for old in self._windows:
+                self._end(old)
+            self._windows.append(window)
+            self._next, self._began_ms = None, record.start_ms
+            return True
+        if window.done.done() or time.monotonic() > self._next_limit:
+            if not self._windows:
+                window.done.result(timeout=0.1)
+            log.warning("Prefect's server does not take a new window; the old one goes on")
+            self._end(window)  # should it still begin, it ends at once
+            self._next, self._retry_at = None, time.monotonic() + RETRY_S
+        return False
 
     def _end(self, window: _Window) -> None:
         if window.ending:
@@ -138,7 +169,7 @@ class Windows:
 
     def drain(self) -> None:
         """Wait until all chunks of all windows are stored."""
-        for window in self._windows:
+        for window in [*self._windows, *filter(None, [self._next])]:
             self._end(window)
         while self._windows:
             self.check()
@@ -146,5 +177,5 @@ class Windows:
 
     def abandon(self) -> None:
         """End the windows' threads without waiting for their chunks."""
-        for window in self._windows:
+        for window in [*self._windows, *filter(None, [self._next])]:
             self._end(window)

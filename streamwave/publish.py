@@ -90,6 +90,8 @@ class Publication:
             self._check_fence()
             last = self.ledger.periods[-1] if self.ledger.periods else None
             opens = last is None or last.session != session
+            if opens and any(period.session == session for period in self.ledger.periods):
+                raise MediaError(f"session {session} was to be published, but a later one has begun")
             if opens or chunk.number != self.ledger.next_chunk - 1:
                 self._publish_next(chunk, session, period if opens else None, wall_unix_ms)
             if self._unsaved:

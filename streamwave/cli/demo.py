@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 import urllib.request
 from contextlib import suppress
@@ -78,6 +79,16 @@ class Publisher:
         argv += ["-c", "copy", "-f", "flv", "-progress", "pipe:1", url]
         self.started_unix_ms = time.time_ns() // 1_000_000
         self.process = spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._sent = ""
+        # A report every half second: unread, it would fill the pipe and stop the publisher.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(b"frame="):
+                self._sent = line.decode().strip().removeprefix("frame=")
 
     def frames(self) -> int:
         """Pictures that were sent, once it has ended.
@@ -85,14 +96,13 @@ class Publisher:
         Raises:
             StreamWaveError: it failed.
         """
-        assert self.process.stdout is not None
-        report = self.process.stdout.read().decode()
-        counts = [line.removeprefix("frame=") for line in report.splitlines() if line.startswith("frame=")]
-        if self.process.wait(10) != 0 or not counts:
+        status = self.process.wait(10)
+        self._reader.join(5)
+        if status != 0 or not self._sent:
             raise StreamWaveError(
                 "the demo's publisher was not accepted or was cut off; see the logs of ingest and media"
             )
-        return int(counts[-1])
+        return int(self._sent)
 
 
 @dataclass(frozen=True)

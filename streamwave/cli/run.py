@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import signal
+
 from rich.console import Console
 
 from streamwave.cli.transcode import first_line, prefect_for
 from streamwave.errors import StreamWaveError, UsageError
 from streamwave.settings import Settings
 from streamwave.source import is_stream_name, resolve_source
+from streamwave.spool.broadcast import broadcasts
+from streamwave.spool.launch import request_stop
+
+
+def _end_gently(settings: Settings, stream: str, console: Console) -> None:
+    """Let the first Ctrl-C end the receiving only, so that all that has arrived is published; the second aborts."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        console.print("ending; Ctrl-C again aborts")
+        for broadcast in broadcasts(settings.spool_dir, stream):
+            for session in broadcast.sessions():
+                request_stop(session)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
 
 
 def run_live(source: str, stream: str, output: str | None, console: Console) -> None:
@@ -25,6 +44,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
     with prefect_for(settings):
         from flows.live_stream import live_stream
 
+        _end_gently(settings, stream, console)
         try:
             live_stream(source=source, stream=stream, output=root)
         except StreamWaveError:
