@@ -57,11 +57,18 @@ def explain(url: str, error: Exception) -> str:
     if isinstance(error, av.error.PermissionError):
         return f"{name} may not be read; check its permissions"
     if isinstance(error, av.error.EOFError):
-        return f"{name} is empty or ends before any media; check that it was written completely"
+        return nothing_in(url)
     if isinstance(error, av.error.ExitError):
         return f"{name} gave no answer in time; check the address and the network"
     reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
     return f"{name} cannot be read ({reason}); check the address and that the source is running"
+
+
+def nothing_in(url: str) -> str:
+    """One sentence for a person on a source that ended before its first picture and its first sound."""
+    if url.startswith("file:"):
+        return f"{shown(url)} is empty or ends before any media; check that it was written completely"
+    return f"{shown(url)} ended before any picture or sound arrived; check what the encoder sends"
 
 
 def describe(container: InputContainer, url: str) -> SourceInfo:

@@ -24,7 +24,7 @@ from av import Packet
 from pydantic import TypeAdapter
 
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.probe import describe, explain, open_source, tracks
+from streamwave.ffmpeg.probe import describe, explain, nothing_in, open_source, tracks
 from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.spool.audio import SAMPLE_RATE, AudioTrack
 from streamwave.spool.chunkfile import VideoChunk, write_audio
@@ -42,6 +42,7 @@ STOP_LIMIT_S = 5.0
 SILENT_S = 3.0
 #: Reason of an end record: it was not the source that failed.
 SPOOL_FAILED = "spool failed"
+_NOTHING_DECODABLE = "the source holds no picture that can be decoded from a keyframe on, and no audio"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Segmenter:
         self._info: SourceInfo | None = None
         self._origin: Fraction | None = None
         self._origin_unix_ms = 0
+        self._heard = False  # a packet has come
         self._opened = False
         self._chunk: VideoChunk | None = None
         self._closing: tuple[VideoChunk, int, int] | None = None  # chunk, next_ms, size: waits for its audio
@@ -113,7 +115,8 @@ class Segmenter:
         if reason == SPOOL_FAILED:
             self._make_room()
         if not self._opened and error is None:
-            error = "the source holds no picture that can be decoded from a keyframe on, and no audio"
+            # A server may tell what would come, or not even that, before its publisher goes away without a packet.
+            error = _NOTHING_DECODABLE if self._heard else nothing_in(self.options.source)
         self._journal.append(EndRecord(reason=reason, error=error, ended_unix_ms=time.time_ns() // 1_000_000))
         self._journal.close()
 
@@ -157,6 +160,7 @@ class Segmenter:
                 return
             if stop_at is not None and (self.at_once or not self.options.live or time.monotonic() > stop_at):
                 return
+            self._heard = True
             yield item
 
     def _seconds(self, packet: Packet[Any], stamp: int) -> Fraction:

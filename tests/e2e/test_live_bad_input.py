@@ -110,7 +110,7 @@ def test_a_publisher_that_sends_nothing_is_let_go_and_it_is_said(
     running: Installation, spools: dict[str, BroadcastSpool], clips: dict[str, Clip]
 ) -> None:
     (warning,) = status_warnings(spools["silent"])
-    assert "ends before any media" in warning
+    assert "ended before any picture or sound arrived" in warning
     assert not (running.root(spools["silent"]) / "manifest.mpd").exists()
 
 
