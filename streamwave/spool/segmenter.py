@@ -286,16 +286,8 @@ class Segmenter:
         if not self._opened:
             self._open(chunk)
         number, self._number = self._number, chunk.number
-        self._append(
-            chunk.path.name,
-            chunk.start_ms,
-            next_ms,
-            len(chunk.starts_ms),
-            name,
-            count,
-            size,
-            chunk.last_arrival_unix_ms,
-        )
+        pictures, arrived = len(chunk.starts_ms), chunk.last_arrival_unix_ms
+        self._append(chunk.path.name, chunk.start_ms, next_ms, pictures, name, count, size, arrived)
         self._number = number
 
     def _open(self, chunk: VideoChunk | None) -> None:
