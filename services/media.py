@@ -322,8 +322,8 @@ def _from_settings() -> MediaServer:
     from streamwave.streams.hooks import hooks_url
 
     settings = Settings.load()
-    local = "://" not in settings.output_url
-    root = Path(settings.output_url) if local else settings.state_dir / "empty"
+    local = next((target.url for target in settings.targets if target.is_local), None)
+    root = Path(local) if local else settings.state_dir / "empty"
     root.mkdir(parents=True, exist_ok=True)
     rtmp = RtmpSettings(port=settings.rtmp_port, host=settings.rtmp_host, hooks_url=hooks_url(settings))
     return MediaServer(

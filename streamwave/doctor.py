@@ -9,18 +9,17 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import fsspec
 from rich.table import Table
 
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import MINIMUM_VERSION, ask, dotted, encoders, locate
 from streamwave.settings import Settings
+from streamwave.storage.target import Target
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -46,7 +45,7 @@ class Check:
 def run_checks(settings: Settings) -> list[Check]:
     """Every check, in the order in which people should read them. Takes seconds at most; leaves nothing behind."""
     checks = [check_python(sys.version_info[:3]), *check_settings(settings), *check_ffmpeg(settings)]
-    checks += [check_nginx(), *check_ports(settings), *check_space(settings), check_output(settings)]
+    checks += [check_nginx(), *check_ports(settings), *check_space(settings), *check_outputs(settings)]
     return [*checks, check_prefect(settings.prefect_api_url)]
 
 
@@ -145,8 +144,9 @@ def check_port(name: str, host: str, port: int, variable: str) -> Check:
 def check_space(settings: Settings) -> Iterator[Check]:
     """Free disk space where the spool is, and where the output is if that is a local folder."""
     yield check_folder_space("space for the spool", settings.spool_dir, "STREAMWAVE_SPOOL_DIR")
-    if "://" not in settings.output_url:
-        yield check_folder_space("space for the output", Path(settings.output_url), "OUTPUT_DIR")
+    for target in settings.targets:
+        if target.is_local:
+            yield check_folder_space("space for the output", Path(target.url), "OUTPUT_DIR")
 
 
 def check_folder_space(
@@ -164,48 +164,23 @@ def check_folder_space(
     return Check(name, "warn", detail, remedy) if free < LOW_SPACE else Check(name, "ok", detail)
 
 
-def check_output(settings: Settings) -> Check:
-    """Whether the output takes an object, gives it back unchanged and deletes it."""
-    name, url = "output", settings.output_url
+def check_outputs(settings: Settings) -> Iterator[Check]:
+    """One check per output; they are numbered where there are several."""
+    for number, target in enumerate(settings.targets, 1):
+        yield check_output(settings, target, "output" if len(settings.targets) == 1 else f"output {number}")
+
+
+def check_output(settings: Settings, target: Target | None = None, name: str = "output") -> Check:
+    """Whether an output (the first without ``target``) takes an object, gives it back unchanged and deletes it."""
+    target = target or settings.targets[0]
     remedy = "set OUTPUT_DIR to a place that this user may write to"
-    options: dict[str, object] = {}
-    if url.startswith("s3://"):
-        remedy = "check S3_BUCKET, S3_REGION and the AWS credentials in the environment"
-        # One short attempt: whoever waits for this check wants to see the fault, not to have it mended.
-        config = {"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 1}}
-        options = {**settings.s3_options, "config_kwargs": config, "skip_instance_cache": True}
-    if "://" not in url:
-        made = _make_folders(Path(url))
+    if target.is_s3:
+        remedy = "check S3_BUCKET, S3_REGION, STREAMWAVE_S3_ENDPOINT and the AWS credentials in the environment"
     try:
-        filesystem, root = fsspec.url_to_fs(url, **options)
-        probe, content = f"{root.rstrip('/')}/.doctor-{uuid.uuid4().hex}", os.urandom(1024)
-        filesystem.pipe_file(probe, content)
-        try:
-            same = filesystem.cat_file(probe) == content
-        finally:
-            filesystem.rm_file(probe)
-    except Exception as error:  # every store has errors of its own; all of them mean the same here
-        return Check(name, "fail", f"{url} cannot be written to: {_one_line(error)}", remedy)
-    finally:
-        if "://" not in url:
-            for folder in made:
-                folder.rmdir()
-    if not same:
-        return Check(name, "fail", f"{url} gives back other bytes than were written", remedy)
-    return Check(name, "ok", f"{url} can be written to")
-
-
-def _make_folders(folder: Path) -> list[Path]:
-    """Make ``folder`` and its parents as far as this user can; return those made, innermost first."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    made: list[Path] = []
-    for path in reversed(missing):
-        try:
-            path.mkdir()
-        except OSError:
-            break
-        made.insert(0, path)
-    return made
+        target.open(settings.s3_options, quick=True).check()
+    except StreamWaveError as error:
+        return Check(name, "fail", _one_line(error), remedy)
+    return Check(name, "ok", f"{target.url} can be written to")
 
 
 def check_prefect(api_url: str | None, timeout_s: float = 5) -> Check:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PrivateAttr, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BeforeValidator, PrivateAttr, SecretStr, ValidationError
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from streamwave.errors import SettingsError
 from streamwave.settings_faults import describe_fault, unknown_variables
@@ -23,14 +23,14 @@ from streamwave.settings_fields import (
     Port,
     Preset,
     setting,
-    to_absolute,
     to_folders,
     to_fraction,
     to_lower,
 )
+from streamwave.settings_output import OutputSettings
 
 
-class Settings(BaseSettings):
+class Settings(OutputSettings):
     """Everything that can be set. Immutable; folders are absolute; make one with :meth:`load`."""
 
     model_config = SettingsConfigDict(
@@ -57,41 +57,6 @@ class Settings(BaseSettings):
         "The FFmpeg program to use. Without it: the system's, else the one of the package imageio-ffmpeg.",
         name="FFMPEG_PATH",
         kind="the path of a program",
-    )
-
-    output_dir: str = setting(
-        "Output",
-        "Where streams are written: a folder, or any address that fsspec knows (`s3://bucket/prefix`). "
-        "Not used while `USE_S3` is true.",
-        "./out",
-        name="OUTPUT_DIR",
-        min_length=1,
-        kind="a folder or an fsspec address",
-    )
-    use_s3: bool = setting(
-        "Output", "Write to `s3://S3_BUCKET/STREAMWAVE_S3_PREFIX` instead of `OUTPUT_DIR`.", False, name="USE_S3"
-    )
-    s3_bucket: str | None = setting(
-        "Output",
-        "Bucket to write to; must be set when `USE_S3` is true. Credentials are found the AWS way: environment "
-        "of the process (not `.env`), profile, or the machine's role.",
-        name="S3_BUCKET",
-        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
-        kind="a bucket name: 3 to 63 of `a-z`, `0-9`, `.` and `-`",
-    )
-    s3_region: str | None = setting(
-        "Output",
-        "Region of the bucket. Without it: what the AWS profile says.",
-        name="S3_REGION",
-        pattern=r"^[a-z0-9-]+$",
-        kind="a region name",
-    )
-    s3_prefix: str = setting("Output", "Folder inside the bucket. Empty: its root.", "", kind="a path without `..`")
-    s3_endpoint: str | None = setting(
-        "Output",
-        "Address of an S3 service other than Amazon's, for example MinIO.",
-        pattern=r"^https?://[^/\s]+",
-        kind="an http or https address",
     )
 
     segment_seconds: Annotated[Fraction, BeforeValidator(to_fraction)] = setting(
@@ -153,7 +118,7 @@ class Settings(BaseSettings):
     )
     spool_dir: Folder = setting(
         "Work",
-        "Where chunks wait until they are published.",
+        "Where chunks wait until they are published. A folder of its own disk, or one that all machines share.",
         kind="a folder",
         derived=(lambda d: d.get("state_dir", Path("var").absolute()) / "spool", "`spool` in `STREAMWAVE_STATE_DIR`"),
     )
@@ -272,16 +237,6 @@ class Settings(BaseSettings):
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
-    @model_validator(mode="after")
-    def _s3_is_complete(self) -> Self:
-        if self.use_s3 and not self.s3_bucket:
-            raise ValueError(
-                "USE_S3 is true but S3_BUCKET is not set: name the bucket to write to, or set USE_S3=false"
-            )
-        if ".." in self.s3_prefix.split("/"):
-            raise ValueError(f"STREAMWAVE_S3_PREFIX is {self.s3_prefix!r}; allowed: a path without '..'")
-        return self
-
     @classmethod
     def load(cls, env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
         """The settings of this process; ``overrides`` (by field name) win over the environment.
@@ -304,19 +259,6 @@ class Settings(BaseSettings):
         return self._warnings
 
     @property
-    def output_url(self) -> str:
-        """Root of the output: an absolute path, or an address for fsspec."""
-        if self.use_s3:
-            return f"s3://{self.s3_bucket}/{self.s3_prefix.strip('/')}".rstrip("/")
-        return self.output_dir if "://" in self.output_dir else str(to_absolute(self.output_dir))
-
-    @property
-    def s3_options(self) -> dict[str, Any]:
-        """What s3fs needs besides the address: ``client_kwargs`` with region and endpoint where they are set."""
-        client = {"region_name": self.s3_region, "endpoint_url": self.s3_endpoint}
-        return {"client_kwargs": {key: value for key, value in client.items() if value}}
-
-    @property
     def prefect_url(self) -> str:
         """Address of the API of Prefect's server: the one that is set, or ours on this machine."""
         return self.prefect_api_url or f"http://127.0.0.1:{self.prefect_port}/api"
@@ -325,10 +267,6 @@ class Settings(BaseSettings):
     def ffmpeg_slot_count(self) -> int:
         """FFmpeg processes that may run at once: the setting, or the cores that this process may use."""
         return self.ffmpeg_slots or len(os.sched_getaffinity(0))
-
-    def store_options(self, url: str) -> dict[str, Any]:
-        """What the store at ``url`` needs besides its address: the settings of S3 for ``s3://``, else nothing."""
-        return self.s3_options if url.startswith(("s3://", "s3a://")) else {}
 
     @property
     def spool_max_bytes(self) -> int:

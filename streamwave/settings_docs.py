@@ -38,6 +38,7 @@ def _plain_default(field: FieldInfo) -> str:
 
 def _groups() -> list[tuple[str, list[tuple[str, FieldInfo]]]]:
     rows = [(variable_name(name, field), field) for name, field in Settings.model_fields.items()]
+    rows.sort(key=lambda row: list(_GROUPS).index(extra(row[1], "group")))
     return [(group, list(members)) for group, members in groupby(rows, key=lambda row: extra(row[1], "group"))]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +12,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
+
+from streamwave.errors import SettingsError
+from streamwave.manifest.location import BaseUrl
 
 PREFIX = "STREAMWAVE_"
 
@@ -31,6 +36,8 @@ def to_fraction(value: object) -> object:
 
 def to_absolute(value: object) -> object:
     """An absolute path."""
+    if isinstance(value, str) and "://" in value:
+        raise ValueError("an address, not a folder")
     # Processes that this one starts may run in another folder.
     return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
 
@@ -38,6 +45,22 @@ def to_absolute(value: object) -> object:
 def to_folders(value: object) -> object:
     """The members of a list that is written like PATH."""
     return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+
+def to_base_urls(value: object) -> object:
+    """Base addresses from text: joined by commas, or a JSON list of addresses and objects."""
+    if not isinstance(value, str):
+        return value
+    try:
+        members = json.loads(value) if value.lstrip().startswith("[") else [part.strip() for part in value.split(",")]
+        found = [BaseUrl(url=member) if isinstance(member, str) else BaseUrl(**member) for member in members]
+    except (ValueError, TypeError):
+        raise ValueError("not a list of addresses") from None
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+    if not all(re.match(r"https?://[^/]", base.url) for base in found):
+        raise ValueError("every address begins with http:// or https://")
+    return tuple(found)
 
 
 def to_lower(value: object) -> object:

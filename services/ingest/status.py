@@ -49,8 +49,9 @@ async def collect(settings: Settings, processing: Processing, sessions: Sessions
             "prefect": _answers(client, f"{settings.prefect_url.rstrip('/')}/health"),
             "spool": asyncio.to_thread(_space, settings.spool_dir),
         }
-        if "://" not in settings.output_url:
-            checks["output"] = asyncio.to_thread(_space, Path(settings.output_url))
+        local = next((target.url for target in settings.targets if target.is_local), None)
+        if local is not None:
+            checks["output"] = asyncio.to_thread(_space, Path(local))
         live, *results = await asyncio.gather(_bounded(_live(settings, sessions)), *map(_bounded, checks.values()))
     parts: dict[str, dict[str, Any]] = {"ingest": {"status": "ok", "version": __version__}}
     streams = live if isinstance(live, list) else []

@@ -21,7 +21,7 @@ from streamwave.settings import Settings
 from streamwave.source import is_stream_name
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.spool.launch import request_stop
-from streamwave.storage.store import open_store
+from streamwave.storage.target import check_outputs, outputs_above
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingServicer
 
@@ -95,9 +95,9 @@ class StreamProcessing(StreamProcessingServicer):
         return watch.attempts > before
 
     def _check_store(self, output: str) -> None:
-        root = output.rsplit("/", 2)[0]
+        root = outputs_above(output, 2)
         if self._store_good_until.get(root, 0.0) < time.monotonic():
-            open_store(root, self._settings.store_options(root)).check()
+            check_outputs(root, self._settings.s3_options)
             self._store_good_until = {root: time.monotonic() + STORE_TRUST_S}
 
     def _check_room(self) -> None:

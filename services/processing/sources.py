@@ -16,7 +16,7 @@ from streamwave.spool.broadcast import BroadcastSpool, broadcasts, open_session
 from streamwave.spool.journal import writer_alive
 from streamwave.spool.launch import start_segmenter
 from streamwave.spool.segmenter import Options
-from streamwave.storage.store import open_store
+from streamwave.storage.target import check_outputs
 
 #: In the folder of a session that was pulled: a digest of its source, which may hold a key.
 MARK = "source.sha256"
@@ -52,7 +52,7 @@ class Sources:
                 if _mark_of(newest[0], sessions[-1].name) == mark:
                     return newest[0], sessions[-1].name
                 raise NotReady(f"{stream} is live from another source; stop that one first", "live")
-            open_store(self._settings.output_url, self._settings.store_options(self._settings.output_url)).check()
+            check_outputs(self._settings.output_url, self._settings.s3_options)
             # Nobody comes back to a file that has been read to its end.
             window_ms = 0 if url.startswith("file:") else self._settings.reconnect_window_s * 1000
             spool, session = open_session(

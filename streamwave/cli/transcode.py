@@ -20,7 +20,7 @@ from streamwave.layout import MANIFEST, MASTER
 from streamwave.prefect_env import CLIENT_ENV
 from streamwave.settings import Settings
 from streamwave.source import redact, resolve_source
-from streamwave.storage.store import open_store
+from streamwave.storage.target import check_outputs
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
     url = resolve_source(source)
     locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     renditions = ladders.plan(probe(url), ladders.choose(settings.ladder, ladder))
-    open_store(target, settings.store_options(target)).check()
+    check_outputs(target, settings.s3_options)
     started = time.monotonic()
     with _bar(console) as bar:
         task = bar.add_task("starting Prefect", total=None, speed="", chunks="", left="")

@@ -21,7 +21,7 @@ from streamwave.settings import Settings
 from streamwave.spool.broadcast import broadcasts
 from streamwave.spool.journal import writer_alive
 from streamwave.spool.launch import request_stop, stop_and_wait
-from streamwave.storage.store import open_store
+from streamwave.storage.target import check_outputs
 from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
 
@@ -101,7 +101,8 @@ def everything(settings: Settings, show: Callable[[str, str], None]) -> Iterator
         StreamWaveError: a part does not become ready.
     """
     _check_ports(settings)
-    open_store(settings.output_url, settings.store_options(settings.output_url)).check()
+    for fault in check_outputs(settings.output_url, settings.s3_options):
+        show("output", f"{fault}; the other outputs are written to meanwhile")
     settings.prefect_home.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(make_parts(settings), settings.state_dir / "logs", show)
     try:

@@ -34,6 +34,7 @@ from streamwave.model import Frozen
 from streamwave.source import is_stream_name
 from streamwave.spool.follow import ORPHAN_S
 from streamwave.spool.journal import EndRecord, JournalReader, fsync_folder, writer_alive
+from streamwave.storage.target import outputs_below
 
 INFO, CLOSED, FINISHED, STATUS, RUN_LOCK, LOCK = (
     "broadcast.json", "closed", "finished", "status.json", "run.lock", "lock",
@@ -41,7 +42,7 @@ INFO, CLOSED, FINISHED, STATUS, RUN_LOCK, LOCK = (
 
 
 class BroadcastInfo(Frozen):
-    """What a broadcast is. ``output`` is the URL of its own root at the store."""
+    """What a broadcast is. ``output`` is the URL of its own root at the store, or several (``storage.target``)."""
 
     stream: str
     broadcast: str
@@ -237,7 +238,7 @@ def _create(root: Path, stream: str, output: str, window_ms: int, title: str, no
         stream=stream,
         broadcast=name,
         created_unix_ms=now,
-        output=f"{output.rstrip('/')}/{stream}/{name}",
+        output=outputs_below(output, f"{stream}/{name}"),
         title=title,
         reconnect_window_ms=window_ms,
     )

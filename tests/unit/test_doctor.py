@@ -100,7 +100,7 @@ def test_an_output_below_a_file_fails_in_one_line(settings: Settings, tmp_path: 
     (tmp_path / "file").write_text("x")
     check = doctor.check_output(settings.model_copy(update={"output_dir": str(tmp_path / "file" / "out")}))
     assert check.status == "fail"
-    assert "cannot be written to" in check.detail
+    assert "cannot be written" in check.detail and "a file is in the way" in check.detail
     assert "\n" not in check.detail
 
 
@@ -114,6 +114,15 @@ def test_the_output_is_really_written_and_emptied_again(settings: Settings, tmp_
 def test_an_unknown_store_fails(settings: Settings) -> None:
     check = doctor.check_output(settings.model_copy(update={"output_dir": "nosuch://bucket"}))
     assert (check.status, check.name) == ("fail", "output")
+
+
+def test_every_output_is_checked(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    several = settings.model_copy(update={"output_dir": f"{tmp_path}/out,{tmp_path}/file,memory://x"})
+    found = {check.name: check.status for check in doctor.run_checks(several) if check.name.startswith("output")}
+    assert found == {"output 1": "ok", "output 2": "fail", "output 3": "ok"}
+    spaces = [check for check in doctor.run_checks(several) if check.name == "space for the output"]
+    assert len(spaces) == 2
 
 
 class _Health(http.server.BaseHTTPRequestHandler):

@@ -9,8 +9,10 @@ import pytest
 
 from streamwave import settings_docs
 from streamwave.errors import SettingsError
+from streamwave.manifest.location import BaseUrl
 from streamwave.settings import Settings
 from streamwave.settings_fields import extra, variable_name
+from streamwave.storage.target import outputs, outputs_above, outputs_below
 
 
 @pytest.fixture(autouse=True)
@@ -182,3 +184,74 @@ def test_every_setting_is_documented(name: str) -> None:
     assert (field.description or "").endswith(".")
     assert variable_name(name, field).isupper()
     assert ("_s" in name[-2:]) <= (extra(field, "unit") == "s")
+
+
+# --- storage ----------------------------------------------------------------------------------------------------------
+
+
+def test_everything_about_s3_reaches_its_library() -> None:
+    settings = Settings.load(
+        use_s3=True, s3_bucket="films", s3_region="eu-west-1", s3_endpoint="https://s3.example.org", s3_path_style=True,
+        s3_sse="aws:kms", s3_sse_kms_key="key", s3_storage_class="STANDARD_IA", s3_acl="public-read",
+    )  # fmt: skip
+    assert settings.store_options(settings.output_url) == {
+        "client_kwargs": {"region_name": "eu-west-1", "endpoint_url": "https://s3.example.org"},
+        "config_kwargs": {"s3": {"addressing_style": "path"}},
+        "s3_additional_kwargs": {
+            "ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "key", "StorageClass": "STANDARD_IA", "ACL": "public-read",
+        },
+    }  # fmt: skip
+
+
+def test_several_outputs(own_folder: Path) -> None:
+    settings = Settings.load(output_dir="out, s3://films/tv,memory://x")
+    assert [target.url for target in settings.targets] == [str(own_folder / "out"), "s3://films/tv", "memory://x"]
+    assert outputs(settings.output_url) == settings.targets
+    assert settings.store_options(settings.output_url) == {"client_kwargs": {}}
+    backup = (
+        '{"url": "s3://b/tv", "endpoint": "https://s3.example.org", "region": "x", "profile": "p", "path_style": true}'
+    )
+    settings = Settings.load(output_dir=f'["/srv/a,b", {backup}]', s3_region="eu-west-1")
+    assert outputs(settings.output_url) == settings.targets and settings.targets[0].url == "/srv/a,b"
+    assert settings.targets[1].options(settings.s3_options) == {
+        "client_kwargs": {"region_name": "x", "endpoint_url": "https://s3.example.org"},
+        "profile": "p",
+        "config_kwargs": {"s3": {"addressing_style": "path"}},
+    }
+    assert outputs_below("/srv/out", "tv/1") == "/srv/out/tv/1"
+    below = outputs(outputs_below(settings.output_url, "tv/1"))
+    assert [target.url for target in below] == ["/srv/a,b/tv/1", "s3://b/tv/tv/1"] and below[1].profile == "p"
+    assert outputs(outputs_above(outputs_below(settings.output_url, "tv/1"), 2)) == settings.targets
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a,,b", "an address is empty"),
+        ("a, a/", "an address stands there twice"),
+        ("[]", "an address is empty"),
+        ('["a", {"uri": "b"}]', "begins like a JSON list"),
+        ("[a", "begins like a JSON list"),
+        (",".join("abcdefghi"), "at most 8 addresses"),
+    ],
+)
+def test_what_names_no_outputs(text: str, fault: str) -> None:
+    assert any(fault in line for line in faults(OUTPUT_DIR=text))
+
+
+def test_base_addresses() -> None:
+    assert Settings.load().base_urls == ()
+    assert Settings.load(base_urls="https://a.example/tv, https://b.example").base_urls == (
+        BaseUrl("https://a.example/tv/"),
+        BaseUrl("https://b.example/"),
+    )
+    cdn = '[{"url": "https://a.example", "service_location": "a", "priority": 2, "weight": 3}]'
+    assert Settings.load(base_urls=cdn).base_urls == (BaseUrl("https://a.example/", "a", 2, 3),)
+    for wrong in ("ftp://a", "a", '[{"uri": 1}]', "[1]", "https://a b/", '[{"url": "https://a/", "weight": 0}]'):
+        assert any("STREAMWAVE_BASE_URLS" in line for line in faults(STREAMWAVE_BASE_URLS=wrong)), wrong
+
+
+def test_the_spool_is_a_folder() -> None:
+    assert faults(STREAMWAVE_SPOOL_DIR="s3://films/spool") == [
+        "STREAMWAVE_SPOOL_DIR is 's3://films/spool'; allowed: a folder"
+    ]

@@ -1,0 +1,126 @@
+"""A folder on a local disk, where writing can be atomic and durable."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from streamwave.errors import OutputError
+from streamwave.storage.base import Entry, Store, check_name, reason
+
+_TEMPORARY = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9._-]*\.[0-9a-f]{8}")
+
+
+class LocalStore(Store):
+    """A folder on a local disk: temporary file beside the target, fsync, rename, fsync of the folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.url = str(root)
+        self._missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
+        self._folders: set[Path] = set()
+
+    def _path(self, name: str) -> Path:
+        return self.root / check_name(name)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"{self.url} cannot be written ({reason(error)})") from None
+
+    def put(self, name: str, data: bytes) -> None:
+        path = self._path(name)
+        self._folders.add(path.parent)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with self._explained():
+            try:
+                try:
+                    file = temporary.open("wb")
+                except FileNotFoundError:
+                    _make_folder(path.parent)
+                    file = temporary.open("wb")
+                with file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            _sync_folder(path.parent)
+
+    def get(self, name: str) -> bytes | None:
+        try:
+            return self._path(name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise OutputError(f"{self.url} cannot be read ({reason(error)})") from None
+
+    def delete(self, name: str) -> None:
+        path = self._path(name)
+        self._folders.add(path.parent)
+        with self._explained(), suppress(NotADirectoryError):
+            path.unlink(missing_ok=True)
+
+    def exists(self, name: str) -> bool:
+        return self._path(name).is_file()
+
+    def entries(self, folder: str = "") -> list[Entry]:
+        found = []
+        for path in (self._path(folder) if folder else self.root).rglob("*"):
+            # Not yet there under its name, or gone since it was listed.
+            if not _TEMPORARY.fullmatch(path.name):
+                with suppress(FileNotFoundError):
+                    stat = path.stat()
+                    if path.is_file():
+                        name = path.relative_to(self.root).as_posix()
+                        found.append(Entry(name, stat.st_size, stat.st_mtime_ns // 1_000_000))
+        return sorted(found, key=lambda entry: entry.name)
+
+    def list_matching(self, pattern: str) -> list[str]:
+        return sorted(str(path.relative_to(self.root)) for path in self.root.glob(pattern) if path.is_file())
+
+    def prune(self) -> None:
+        inside = {parent for folder in self._folders for parent in (folder, *folder.parents)}
+        for folder in sorted(inside, reverse=True):
+            if folder != self.root and folder.is_relative_to(self.root):
+                _rmdir(folder)
+        for folder in self._missing:  # the innermost first; those that were there before us stay
+            _rmdir(folder)
+
+    def tidy(self) -> None:
+        for pattern in ("", "ledger/", "p*/*/"):
+            for path in self.root.glob(f"{pattern}.*"):
+                if _TEMPORARY.fullmatch(path.name):
+                    with self._explained():
+                        path.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make ``folder`` and its parents, durably: a name is as safe as the folders that lead to it."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rmdir(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return

@@ -1,0 +1,128 @@
+"""Any file system of fsspec other than the local disk, foremost S3. A put is one request: no reader can see half of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import fsspec
+
+from streamwave.errors import OutputError
+from streamwave.storage import s3
+from streamwave.storage.base import Entry, Store, cache_control, check_name, content_type, reason
+
+
+class FsspecStore(Store):
+    """``quick``: one short attempt per request, for those who wait to see a fault and not for its being mended."""
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, quick: bool = False) -> None:
+        self.url = url.rstrip("/")
+        self._s3 = re.match(r"s3a?:", self.url) is not None
+        if self._s3:
+            options = s3.connection(options or {}, quick=quick)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(self.url, **(options or {}))
+        except (ValueError, ImportError) as error:
+            raise OutputError(f"{url} is not an address that can be written to ({error})") from None
+        self.remote = self._s3 or getattr(self._fs, "async_impl", False)
+        if self._s3:
+            self._fs.retries = s3.ROUNDS if not quick else 1
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{check_name(name)}"
+
+    @contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OutputError:
+            raise
+        except Exception as error:  # every file system has errors of its own
+            why = s3.explain(error) if self._s3 else None
+            raise OutputError(f"{self.url} cannot be {doing} ({why or reason(error)})") from None
+
+    def put(self, name: str, data: bytes) -> None:
+        extra: dict[str, Any] = {}
+        if self._s3:
+            # Above twice this size s3fs would write in parts.
+            extra = {"ContentType": content_type(name), "CacheControl": cache_control(name), "chunksize": s3.ONE_PUT}
+        path = self._path(name)
+        with self._explained("written"):
+            self._fs.pipe_file(path, data, **extra)
+
+    def get(self, name: str) -> bytes | None:
+        # s3fs would ask for the size first, and then perhaps read ranges of two different objects of that name.
+        extra = {"max_concurrency": 1} if self._s3 else {}
+        path = self._path(name)
+        with self._explained("read"):
+            try:
+                data: bytes = self._fs.cat_file(path, **extra)
+            except FileNotFoundError:
+                return None
+            return data
+
+    def delete(self, name: str) -> None:
+        path = self._path(name)
+        with self._explained("changed"):
+            try:
+                self._fs.rm_file(path)
+            except FileNotFoundError:
+                return
+
+    def delete_many(self, names: Iterable[str]) -> None:
+        paths = [self._path(name) for name in names]
+        if not self._s3:
+            return super().delete_many(path.removeprefix(f"{self._root}/") for path in paths)
+        with self._explained("changed"):
+            if paths:
+                self._fs.rm(paths)  # a thousand a request
+        return None
+
+    def exists(self, name: str) -> bool:
+        path = self._path(name)
+        with self._explained("read"):
+            found: bool = self._fs.isfile(path)
+            return found
+
+    def entries(self, folder: str = "") -> list[Entry]:
+        below = self._path(folder) if folder else self._root
+        found = self._listed(lambda: self._fs.find(below, detail=True).values())
+        return [
+            Entry(self._name(info["name"]), int(info["size"] or 0), _modified_unix_ms(info))
+            for info in sorted(found, key=lambda info: info["name"])
+            if info["type"] == "file"
+        ]
+
+    def list_matching(self, pattern: str) -> list[str]:
+        return sorted(self._name(path) for path in self._listed(lambda: self._fs.glob(f"{self._root}/{pattern}")))
+
+    def _listed(self, ask: Callable[[], Iterable[Any]]) -> list[Any]:
+        with self._explained("read"):
+            try:
+                self._fs.invalidate_cache()
+                return list(ask())
+            except FileNotFoundError:
+                return []
+
+    def _name(self, path: str) -> str:
+        return path.removeprefix(self._root).lstrip("/")
+
+    def prune(self) -> None:
+        return
+
+    def tidy(self) -> None:
+        return
+
+
+def _modified_unix_ms(info: Mapping[str, Any]) -> int:
+    """When an object was written; file systems call it what they like."""
+    for key in ("LastModified", "mtime", "updated", "last_modified", "created"):
+        moment = info.get(key)
+        if isinstance(moment, datetime):
+            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        if isinstance(moment, int | float):
+            return int(moment * 1000)
+    return 0

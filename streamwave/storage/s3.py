@@ -1,0 +1,94 @@
+"""How we talk to S3: time-outs and retries for every request, and what its errors mean for a person.
+
+Retries are botocore's ("standard" mode: 429, 500, 502, 503, 504, SlowDown, broken connections, time-outs; back-off
+with jitter) and, where the body of an answer broke off, s3fs's own around them. Both are bounded: a request to an
+endpoint that answers nothing at all gives up after ``ROUNDS`` x (1 + ``RETRIES``) time-outs, two minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 20
+#: Tries of botocore after the first, and how often s3fs goes through all of them.
+RETRIES = 2
+ROUNDS = 2
+#: Requests that may be under way at once; more wait for a connection.
+CONNECTIONS = 32
+#: Parts of a multipart upload would be this large; S3 takes 5 GiB in one PUT, and no segment comes near.
+ONE_PUT = 2 * 2**30
+
+_QUICK = {"connect_timeout": 5, "read_timeout": 10, "retries": {"total_max_attempts": 1}}
+
+
+def connection(options: Mapping[str, Any], *, quick: bool = False) -> dict[str, Any]:
+    """Arguments for s3fs: ``options`` with time-outs and retries in ``config_kwargs`` where those have none."""
+    config: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": READ_TIMEOUT_S,
+        "retries": {"mode": "standard", "total_max_attempts": 1 + RETRIES},
+        "max_pool_connections": CONNECTIONS,
+    }
+    config |= options.get("config_kwargs", {}) | (_QUICK if quick else {})
+    return {"use_listings_cache": False, **options, "config_kwargs": config}
+
+
+def options(
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    path_style: bool = False,
+    sse: str | None = None,
+    sse_kms_key: str | None = None,
+    storage_class: str | None = None,
+    acl: str | None = None,
+) -> dict[str, Any]:
+    """Arguments for s3fs that say where the service is and how objects are put, as far as they are given."""
+    client = {"region_name": region, "endpoint_url": endpoint}
+    put = {"ServerSideEncryption": sse, "SSEKMSKeyId": sse_kms_key, "StorageClass": storage_class, "ACL": acl}
+    found: dict[str, Any] = {"client_kwargs": {key: value for key, value in client.items() if value}}
+    if any(put.values()):
+        found["s3_additional_kwargs"] = {key: value for key, value in put.items() if value}
+    if path_style:
+        found["config_kwargs"] = {"s3": {"addressing_style": "path"}}
+    return found
+
+
+_MEANINGS = (
+    ("NoSuchBucket", "there is no such bucket; check S3_BUCKET, S3_REGION and STREAMWAVE_S3_ENDPOINT"),
+    ("bucket does not exist", "there is no such bucket; check S3_BUCKET, S3_REGION and STREAMWAVE_S3_ENDPOINT"),
+    ("Unable to locate credentials", "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    ("PartialCredentials", "the credentials are incomplete; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    ("ProfileNotFound", "there is no such AWS profile; check the profile's name and ~/.aws/credentials"),
+    ("could not be found", "there is no such AWS profile; check the profile's name and ~/.aws/credentials"),
+    ("InvalidAccessKeyId", "the access key is not known there; check AWS_ACCESS_KEY_ID"),
+    ("Access Key Id you provided does not exist", "the access key is not known there; check AWS_ACCESS_KEY_ID"),
+    ("security token included in the request is invalid", "the access key is not known there; check AWS_ACCESS_KEY_ID"),
+    ("SignatureDoesNotMatch", "the secret key is wrong; check AWS_SECRET_ACCESS_KEY"),
+    ("signature we calculated does not match", "the secret key is wrong; check AWS_SECRET_ACCESS_KEY"),
+    ("ExpiredToken", "the credentials have expired; renew them"),
+    ("PermanentRedirect", "the bucket is in another region; check S3_REGION"),
+    ("must be addressed using", "the bucket is in another region; check S3_REGION"),
+    ("AuthorizationHeaderMalformed", "the bucket is in another region; check S3_REGION"),
+    ("Could not connect", "the endpoint does not answer; check STREAMWAVE_S3_ENDPOINT and the network"),
+    ("SlowDown", "the service asks for fewer requests"),
+)
+_DENIED = (
+    "access denied; the credentials need s3:GetObject, s3:PutObject and s3:DeleteObject on the objects "
+    "and s3:ListBucket on the bucket"
+)
+
+
+def explain(error: BaseException) -> str | None:
+    """What an error of s3fs or botocore means, or None if it says it well enough itself."""
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    texts = [f"{type(one).__name__}: {one}" for one in chain]
+    for mark, meaning in _MEANINGS:
+        if any(mark in text for text in texts):
+            return meaning
+    denied = any(isinstance(one, PermissionError) for one in chain) or any("Forbidden" in text for text in texts)
+    return _DENIED if denied else None

@@ -1,0 +1,152 @@
+"""Outputs: the one or several places that a broadcast is written to, as a person writes them in ``OUTPUT_DIR``.
+
+One place is a folder or an fsspec URL. Several are joined by commas (``/srv/out, s3://bucket/tv``), or are a JSON list,
+whose members may be objects where S3 places differ in more than their address::
+
+    ["/srv/out", {"url": "s3://backup/tv", "endpoint": "https://s3.example.org", "region": "eu-1", "profile": "backup"}]
+
+Credentials never stand here: ``profile`` names those of the AWS configuration. One string carries all of it through
+jobs and spools, so that whoever reads it finds either a plain address or a JSON list.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from streamwave.errors import OutputError
+from streamwave.model import Frozen
+from streamwave.storage.base import Store
+from streamwave.storage.store import open_store
+
+MAX_TARGETS = 8
+
+
+class Target(Frozen):
+    """One place. What is not None wins over the general settings for S3."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    path_style: bool | None = None
+
+    @property
+    def is_s3(self) -> bool:
+        """Whether the place is a bucket."""
+        return self.url.startswith(("s3://", "s3a://"))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the place is a folder of this machine."""
+        return "://" not in self.url
+
+    def below(self, path: str) -> Target:
+        """The place of a broadcast in this one."""
+        return self.model_copy(update={"url": f"{self.url.rstrip('/')}/{path}"})
+
+    def options(self, s3: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of the file system: those for S3 in general (``Settings.s3_options``), changed by our own."""
+        if not self.is_s3:
+            return {}
+        options = dict(s3)
+        own = {"endpoint_url": self.endpoint, "region_name": self.region}
+        client = dict(options.get("client_kwargs", {})) | {key: value for key, value in own.items() if value}
+        if client:
+            options["client_kwargs"] = client
+        if self.profile:
+            options["profile"] = self.profile
+        if self.path_style is not None:
+            style = {"addressing_style": "path" if self.path_style else "auto"}
+            options["config_kwargs"] = {**options.get("config_kwargs", {}), "s3": style}
+        return options
+
+    def open(self, s3: Mapping[str, Any], *, quick: bool = False) -> Store:
+        """The store at this place.
+
+        Raises:
+            OutputError: the address cannot be one.
+        """
+        return open_store(self.url, self.options(s3), quick=quick)
+
+
+_members = TypeAdapter(list[str | Target])
+
+
+def parse_outputs(text: str) -> tuple[Target, ...]:
+    """The places that ``text`` names, at least one, all different.
+
+    Raises:
+        ValueError: it names none, one twice, or too many; or it is a list that cannot be read.
+    """
+    if text.lstrip().startswith("["):
+        try:
+            members = _members.validate_python(json.loads(text))
+        except (ValueError, ValidationError):
+            raise ValueError("it begins like a JSON list of addresses and is none") from None
+        targets = [Target(url=member) if isinstance(member, str) else member for member in members]
+    else:
+        targets = [Target(url=part.strip()) for part in text.split(",")]
+    urls = [target.url.rstrip("/") for target in targets]
+    if not all(urls) or not urls:
+        raise ValueError("an address is empty")
+    if len(set(urls)) < len(urls):
+        raise ValueError("an address stands there twice")
+    if len(urls) > MAX_TARGETS:
+        raise ValueError(f"at most {MAX_TARGETS} addresses")
+    return tuple(targets)
+
+
+def format_outputs(targets: Sequence[Target]) -> str:
+    """What ``parse_outputs`` reads back: the address where it is a single plain one, else a JSON list."""
+    plain = [
+        target.url if target == Target(url=target.url) else target.model_dump(exclude_none=True) for target in targets
+    ]
+    if len(plain) == 1 and isinstance(plain[0], str) and "," not in plain[0] and not plain[0].startswith("["):
+        return plain[0]
+    return json.dumps(plain)
+
+
+def outputs(text: str) -> tuple[Target, ...]:
+    """As ``parse_outputs``, for a text that did not come from the settings.
+
+    Raises:
+        OutputError: it names no places.
+    """
+    try:
+        return parse_outputs(text)
+    except ValueError as error:
+        raise OutputError(f"the output {text[:100]!r} cannot be used: {error}") from None
+
+
+def outputs_below(text: str, path: str) -> str:
+    """The outputs of a broadcast in the outputs ``text``."""
+    return format_outputs([target.below(path) for target in outputs(text)])
+
+
+def outputs_above(text: str, levels: int) -> str:
+    """The outputs that lie ``levels`` folders above the outputs ``text``."""
+    above = [target.model_copy(update={"url": target.url.rsplit("/", levels)[0]}) for target in outputs(text)]
+    return format_outputs(above)
+
+
+def check_outputs(text: str, s3: Mapping[str, Any]) -> list[str]:
+    """Prove that objects can be written to at least one of the outputs; what is wrong with the others.
+
+    Raises:
+        OutputError: to none; the message is that of the first.
+    """
+    targets, faults = outputs(text), []
+    for target in targets:
+        try:
+            target.open(s3, quick=True).check()
+        except OutputError as error:
+            faults.append(str(error))
+    if len(faults) == len(targets):
+        raise OutputError(faults[0])
+    return faults

@@ -1,0 +1,85 @@
+"""What only S3 has: headers of objects, and refusals that a person has to understand before a stream begins."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from streamwave.errors import OutputError
+from streamwave.storage.store import CHANGING, IMMUTABLE, open_store
+from tests.support.s3 import S3, free_port, s3_server
+
+
+def test_types_caching_and_what_the_settings_ask_for(s3: S3) -> None:
+    options: dict[str, Any] = s3.options | {
+        "s3_additional_kwargs": {
+            "ServerSideEncryption": "AES256", "StorageClass": "STANDARD_IA", "ACL": "public-read",
+        }
+    }  # fmt: skip
+    store = open_store(f"{s3.bucket('headers')}/live", options)
+    store.put("p0/a/1.m4s", b"x")
+    store.put("manifest.mpd", b"x")
+    store.put("master.m3u8", b"x")
+    client = s3.client()
+    heads = {name: client.head_object(Bucket="headers", Key=f"live/{name}") for name in store.names()}
+    assert {name: (head["ContentType"], head["CacheControl"]) for name, head in heads.items()} == {
+        "p0/a/1.m4s": ("video/mp4", IMMUTABLE),
+        "manifest.mpd": ("application/dash+xml", CHANGING),
+        "master.m3u8": ("application/vnd.apple.mpegurl", CHANGING),
+    }
+    for name, head in heads.items():
+        assert (head["ServerSideEncryption"], head["StorageClass"]) == ("AES256", "STANDARD_IA")
+        grants = client.get_object_acl(Bucket="headers", Key=f"live/{name}")["Grants"]
+        assert any(g["Grantee"].get("URI", "").endswith("AllUsers") and g["Permission"] == "READ" for g in grants)
+
+
+def test_no_such_bucket(s3: S3) -> None:
+    with pytest.raises(OutputError, match="s3://nowhere/x cannot be written .there is no such bucket; check S3_BUCKET"):
+        open_store("s3://nowhere/x", s3.options, quick=True).check()
+
+
+def test_nobody_listens() -> None:
+    options = S3(f"http://127.0.0.1:{free_port()}").options
+    with pytest.raises(OutputError, match="the endpoint does not answer; check STREAMWAVE_S3_ENDPOINT"):
+        open_store("s3://films", options, quick=True).check()
+
+
+def test_no_credentials(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    options = {name: value for name, value in s3.options.items() if name not in ("key", "secret")}
+    with pytest.raises(OutputError, match="no credentials were found; set AWS_ACCESS_KEY_ID"):
+        open_store(f"{s3.bucket('nobody')}/x", options, quick=True).check()
+
+
+def test_wrong_credentials_and_missing_rights() -> None:
+    allowed = {"Effect": "Allow", "Action": ["s3:PutObject", "s3:GetObject"], "Resource": "*"}
+    with s3_server() as s3:
+        s3.bucket("films")
+        iam = s3.client("iam")
+        keys: dict[str, dict[str, str]] = {}
+        for user, statements in {"guest": [], "half": [allowed], "owner": [{**allowed, "Action": "s3:*"}]}.items():
+            iam.create_user(UserName=user)
+            if statements:
+                policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+                iam.put_user_policy(UserName=user, PolicyName="p", PolicyDocument=policy)
+            made = iam.create_access_key(UserName=user)["AccessKey"]
+            keys[user] = {"key": made["AccessKeyId"], "secret": made["SecretAccessKey"]}
+        s3.enforce_rights(0)
+
+        def check(**credentials: str) -> None:
+            open_store("s3://films/x", s3.options | credentials, quick=True).check()
+
+        check(**keys["owner"])
+        with pytest.raises(OutputError, match="the access key is not known there; check AWS_ACCESS_KEY_ID"):
+            check(key="AKIAUNKNOWN", secret="x")
+        with pytest.raises(OutputError, match="the secret key is wrong; check AWS_SECRET_ACCESS_KEY"):
+            check(key=keys["owner"]["key"], secret="wrong")
+        for user in ("guest", "half"):
+            with pytest.raises(OutputError, match="access denied; the credentials need s3:GetObject, s3:PutObject"):
+                check(**keys[user])

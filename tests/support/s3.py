@@ -1,0 +1,112 @@
+"""An S3 endpoint for the tests: moto's server in a process of its own, spoken to over HTTP."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import botocore.session
+
+from tests.support.processes import wait_for
+
+KEYS = {"key": "tests", "secret": "tests-secret"}
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class S3:
+    """An endpoint; ``options`` are s3fs's arguments to reach it."""
+
+    endpoint: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments for ``open_store``."""
+        return self.through(self.endpoint)
+
+    def through(self, endpoint: str, **config: Any) -> dict[str, Any]:
+        """Arguments for ``open_store`` by way of another address, with botocore's ``config``."""
+        client = {"endpoint_url": endpoint, "region_name": "us-east-1"}
+        return {**KEYS, "client_kwargs": client, "config_kwargs": {"s3": {"addressing_style": "path"}, **config}}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables with which an installation finds this endpoint."""
+        return {
+            "STREAMWAVE_S3_ENDPOINT": self.endpoint, "S3_REGION": "us-east-1", "STREAMWAVE_S3_PATH_STYLE": "true",
+            "AWS_ACCESS_KEY_ID": KEYS["key"], "AWS_SECRET_ACCESS_KEY": KEYS["secret"],
+        }  # fmt: skip
+
+    def client(self, service: str = "s3", key: str = KEYS["key"], secret: str = KEYS["secret"]) -> Any:
+        """botocore's client: what the tests set up and look at things with."""
+        return botocore.session.get_session().create_client(
+            service, region_name="us-east-1", endpoint_url=self.endpoint, aws_access_key_id=key,
+            aws_secret_access_key=secret,
+        )  # fmt: skip
+
+    def bucket(self, name: str) -> str:
+        """Make a bucket; its address."""
+        with suppress(self.client().exceptions.BucketAlreadyOwnedByYou):
+            self.client().create_bucket(Bucket=name)
+        return f"s3://{name}"
+
+    def objects(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
+        """All objects of a bucket, read with another library than the one under test; names without ``prefix``."""
+        client, found = self.client(), {}
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for one in page.get("Contents", []):
+                name = one["Key"].removeprefix(prefix).lstrip("/")
+                found[name] = client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
+        return found
+
+    def enforce_rights(self, free_actions: int) -> None:
+        """From now on, after ``free_actions`` more requests, look at credentials and policies."""
+        url = f"{self.endpoint}/moto-api/reset-auth"
+        plain = {"Content-Type": "text/plain"}
+        request = urllib.request.Request(url, data=str(free_actions).encode(), headers=plain, method="POST")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
+
+
+@contextmanager
+def s3_server(environment: Mapping[str, str] | None = None) -> Iterator[S3]:
+    """Run an endpoint; afterwards it is gone."""
+    port = free_port()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+
+            def answers() -> bool:
+                assert process.poll() is None, "moto's server ended"
+                with suppress(OSError):
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    return True
+                return False
+
+            wait_for(answers, "moto's server", 60)
+            yield S3(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
