@@ -1,4 +1,8 @@
-"""Publishing: segments, then playlists and manifest, then the ledger. What a manifest names is durably stored."""
+"""Publishing to one place: segments, then playlists and manifest, then the ledger. What a manifest names is stored.
+
+Where requests are round trips, those that do not depend on each other are under way at the same time: a chunk takes
+four of them (segments and fence, fence again, manifests, ledger), however many renditions there are.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +10,54 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from streamwave.errors import FencedError, MediaError, OutputError
 from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, playlist_name, segment_name
 from streamwave.manifest.dash import render_mpd
 from streamwave.manifest.hls import playlist_renditions, render_master, render_media
 from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger, PeriodLine, TrackLine
+from streamwave.manifest.location import BaseUrl
+from streamwave.manifest.progress import Progress
 from streamwave.manifest.timeline import Timeline
 from streamwave.package import PackagedChunk
 from streamwave.storage.store import Store
 
-#: Objects of one chunk that are written at the same time.
-PARALLEL_PUTS = 8
+#: Objects of one broadcast that are written at the same time.
+PARALLEL_PUTS = 16
+#: A manifest that could not be written when it was due is tried again after this time.
+AGAIN_S = 1.0
 
 
 class Publication:
-    """One broadcast being published by this run. Thread-safe; chunks must come in order.
+    """One broadcast being published to one store by this run. Thread-safe; chunks must come in order.
 
     ``manifests`` False holds the manifests back until the end (a file that is being transcoded is not yet watchable).
+    Manifests that are due within ``manifest_interval_s`` of the last become one, which a timer writes; meanwhile the
+    ledger may be ahead of them, never the other way round. ``base_urls`` are those of the broadcast (see ``location``).
+    ``progress`` may be read at any time without waiting for what is being written.
     """
 
-    def __init__(self, store: Store, *, manifests: bool, token: str, utc_timing_url: str | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        manifests: bool,
+        token: str,
+        utc_timing_url: str | None = None,
+        manifest_interval_s: float = 0,
+        base_urls: Sequence[BaseUrl] = (),
+    ) -> None:
         self.store = store
         self.ledger = Ledger.load(store)
         self._manifests = manifests
         self._utc_timing_url = utc_timing_url
+        self._interval_s = manifest_interval_s
+        self._base_urls = base_urls
         self._token = token
         self._lock = threading.RLock()
         self._pool = ThreadPoolExecutor(PARALLEL_PUTS, thread_name_prefix="put")
@@ -42,8 +65,14 @@ class Publication:
         self._unlisted: list[str] = []  # objects of the chunk that is being written, which the ledger does not know yet
         self._discarded = False
         self._unsaved = False
+        self._manifests_due = False
+        self._last_manifests = -manifest_interval_s
+        self._timer: threading.Timer | None = None
+        self._shown_closed: list[int] = []  # when the chunks were closed that the next manifest names first
+        self._known_playlists: set[str] = set()
         #: Of the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
         self.latencies_ms: deque[int] = deque(maxlen=300)
+        self.progress = Progress.of(self.ledger)
 
     @property
     def timeline(self) -> Timeline:
@@ -55,17 +84,36 @@ class Publication:
         """Take over the publishing, fence out any earlier run, and start the ledger unless there is one.
 
         Raises:
-            OutputError: the place holds another broadcast, or cannot be written.
+            OutputError: the place holds another broadcast, or somebody else's manifest, or cannot be written.
         """
         with self._lock:
-            if self.ledger.header is not None and self.ledger.header.fingerprint != header.fingerprint:
-                raise OutputError(
-                    f"{self.store.url} already holds a broadcast; choose another output, or replace it with --overwrite"
-                )
-            self._begun = self.ledger.timeline is None or not self.timeline.ended
+            self._check_place(header)
             self.store.put(FENCE, json.dumps({"token": self._token}).encode())
+            # What the earlier run wrote until just now counts.
+            self.reload()
+            self._check_place(header)
+            self._begun = self.ledger.timeline is None or not self.timeline.ended
             if self.ledger.header is None:
                 self.ledger.append(header)
+
+    def _check_place(self, header: BroadcastLine) -> None:
+        if self.ledger.header is None:
+            for name in (MANIFEST, MASTER):
+                if self.store.exists(name):
+                    raise OutputError(
+                        f"{self.store.url} holds a {name} that another program wrote; choose another output, or remove it"
+                    )
+        elif self.ledger.header.fingerprint != header.fingerprint:
+            raise OutputError(
+                f"{self.store.url} already holds a broadcast; choose another output, or replace it with --overwrite"
+            )
+
+    def reload(self) -> None:
+        """Read the ledger again: another process may have published."""
+        with self._lock:
+            if not self._unsaved:
+                self.ledger = Ledger.load(self.store)
+                self.progress = Progress.of(self.ledger)
 
     def next_chunk(self, session: str) -> int | None:
         """Number of the first chunk of ``session`` that is still to be published; None if the session is complete."""
@@ -74,6 +122,15 @@ class Publication:
             if session not in sessions:
                 return 0
             return self.ledger.next_chunk if sessions[-1] == session else None
+
+    def place(self, session: str, number: int) -> Literal["published", "next", "later"]:
+        """Where a chunk stands to what is published. Of a session that is not known yet every chunk is the next."""
+        following = self.next_chunk(session)
+        if following is None or number < following:
+            return "published"
+        with self._lock:
+            known = any(period.session == session for period in self.ledger.periods)
+        return "next" if number == following or not known else "later"
 
     def publish(self, chunk: PackagedChunk, session: str, period: str, wall_unix_ms: int | None = None) -> None:
         """Store the next chunk of ``session`` and make it visible. Repeating the last one is harmless.
@@ -87,21 +144,15 @@ class Publication:
             FencedError: another run publishes this broadcast now.
         """
         with self._lock:
-            self._check_fence()
+            if not self.store.remote:
+                self._check_fence()
             last = self.ledger.periods[-1] if self.ledger.periods else None
             opens = last is None or last.session != session
-            if opens and any(period.session == session for period in self.ledger.periods):
+            if opens and any(one.session == session for one in self.ledger.periods):
                 raise MediaError(f"session {session} was to be published, but a later one has begun")
             if opens or chunk.number != self.ledger.next_chunk - 1:
                 self._publish_next(chunk, session, period if opens else None, wall_unix_ms)
-            if self._unsaved:
-                # Either new, or left over from a try that broke off in between.
-                if self._manifests:
-                    self._put_manifests()
-                if chunk.closed_unix_ms:
-                    self.latencies_ms.append(time.time_ns() // 1_000_000 - chunk.closed_unix_ms)
-                self.ledger.save()
-                self._unsaved = False
+            self._save()
 
     def _publish_next(self, chunk: PackagedChunk, session: str, opening: str | None, wall_unix_ms: int | None) -> None:
         """Write the objects of ``chunk`` and extend the timeline by it."""
@@ -118,23 +169,70 @@ class Publication:
                 raise MediaError(f"chunk {chunk.number} was to be published, but {self.ledger.next_chunk} is the next")
             if tracks != self.ledger.periods[-1].tracks:
                 raise MediaError(f"chunk {chunk.number} was encoded with other settings than those before it")
-        objects: list[tuple[str, Path]] = []
+        objects: list[tuple[str, Callable[[], bytes]]] = []
         for track in chunk.tracks:
             if opening is not None:
-                objects.append((init_name(name, track.rendition.name), Path(track.init_path)))
-            objects.extend((segment_name(name, track.rendition.name, s.time), Path(s.path)) for s in track.segments)
-        self._put_files(objects)
-        self._check_fence()  # again: writing may have taken long
+                objects.append((init_name(name, track.rendition.name), Path(track.init_path).read_bytes))
+            objects.extend(
+                (segment_name(name, track.rendition.name, s.time), Path(s.path).read_bytes) for s in track.segments
+            )
+        self._put_objects(objects)
+        lines: list[PeriodLine | ChunkLine] = []
         if opening is not None:
-            self.ledger.append(
+            lines.append(
                 PeriodLine(
                     name=opening, session=session, first_chunk=chunk.number, start=self._period_start(wall_unix_ms),
                     wall_unix_ms=wall_unix_ms, tracks=tracks,
-                ),
-                save=False,
+                )
             )  # fmt: skip
         segments = {t.rendition.name: tuple((s.time, s.duration, s.size) for s in t.segments) for t in chunk.tracks}
-        self.ledger.append(ChunkLine(number=chunk.number, segments=segments, filled=chunk.filled), save=False)
+        lines.append(ChunkLine(number=chunk.number, segments=segments, filled=chunk.filled))
+        self._append(*lines)
+        if chunk.closed_unix_ms:
+            self._shown_closed.append(chunk.closed_unix_ms)
+
+    def copy_from(self, other: Publication, go_on: Callable[[], bool] = lambda: True) -> int:
+        """Publish what ``other`` has published and this has not, its objects read from there; how many chunks.
+
+        ``go_on`` is asked before each.
+
+        Raises:
+            OutputError: one of the two stores refused, or a segment is not there any more; nothing names what is missing.
+            FencedError: another run publishes this broadcast now.
+        """
+        copied = 0
+        while lines := self.ledger.lines_after(other.ledger):
+            for line in lines:
+                if not go_on():
+                    return copied
+                with self._lock:
+                    if isinstance(line, EndLine):
+                        self.finish()
+                    elif isinstance(line, PeriodLine | ChunkLine):
+                        self._copy(line, other.store)
+                    if isinstance(line, ChunkLine):  # a period is nothing without one
+                        self._save()
+                        copied += 1
+        return copied
+
+    def _copy(self, line: PeriodLine | ChunkLine, source: Store) -> None:
+        if isinstance(line, PeriodLine):
+            names = [init_name(line.name, track.rendition.name) for track in line.tracks]
+        else:
+            period = self.ledger.periods[-1].name
+            names = [segment_name(period, name, s[0]) for name, segments in line.segments.items() for s in segments]
+
+        def read(name: str) -> bytes:
+            data = source.get(name)
+            if data is None:
+                raise OutputError(f"{source.url} lacks {name}, so {self.store.url} cannot get it from there")
+            return data
+
+        self._put_objects([(name, lambda name=name: read(name)) for name in names])  # type: ignore[misc]
+        self._append(line)
+
+    def _append(self, *lines: PeriodLine | ChunkLine) -> None:
+        self.ledger.append(*lines, save=False)
         self._unsaved = True
         self._unlisted = []
 
@@ -148,6 +246,17 @@ class Publication:
             return end
         return max(end, Fraction(wall_unix_ms - self.timeline.created_unix_ms, 1000))
 
+    def _save(self) -> None:
+        """Make visible and note what is new, or left over from a try that broke off in between."""
+        if not self._unsaved:
+            return
+        if self._manifests and self.ledger.chunk_count:
+            self._manifests_due = True
+            self._put_due_manifests()
+        self.ledger.save()
+        self._unsaved = False
+        self.progress = Progress.of(self.ledger)
+
     def finish(self) -> None:
         """The broadcast is complete: static manifests, then the end of the ledger."""
         with self._lock:
@@ -157,10 +266,12 @@ class Publication:
             if not self.timeline.ended:
                 self.ledger.append(EndLine(), save=False)
                 self._unsaved = True
+            self._stop_timer()
             if self.ledger.periods:
                 self._put_manifests()
             self.ledger.save()
             self._unsaved = False
+            self.progress = Progress.of(self.ledger)
 
     def discard(self) -> None:
         """Remove the unfinished broadcast (a job that failed and is not resumed), its earlier runs' part included.
@@ -169,6 +280,7 @@ class Publication:
         """
         with self._lock:
             self._discarded = True
+            self._stop_timer()
             if not self._begun or not self._holds_fence():
                 return
             timeline = self.ledger.timeline or Timeline(created_unix_ms=0, segment_ms=0)
@@ -183,16 +295,20 @@ class Publication:
                 self.store.delete(name)
             self.store.prune()
 
-    def close(self) -> None:
+    def close(self, *, wait_for_puts: bool = True) -> None:
         """Release the threads."""
-        self._pool.shutdown(wait=True)
+        self._stop_timer()
+        self._pool.shutdown(wait=wait_for_puts, cancel_futures=True)
 
-    def _put_files(self, objects: Sequence[tuple[str, Path]]) -> None:
+    def _put_objects(self, objects: Sequence[tuple[str, Callable[[], bytes]]]) -> None:
+        """Write objects, each as its function gives it, and see to it that nobody has taken over meanwhile."""
         self._unlisted = [name for name, _ in objects]
-        self._together(self._pool.submit(self._put_file, name, path) for name, path in objects)
-
-    def _put_file(self, name: str, path: Path) -> None:
-        self.store.put(name, path.read_bytes())
+        puts = [self._pool.submit(lambda n=name, r=read: self.store.put(n, r())) for name, read in objects]  # type: ignore[misc]
+        if self.store.remote:
+            # Before that, nobody looked. What a run writes that is not in charge any more are the same bytes.
+            puts.append(self._pool.submit(self._check_fence))
+        self._together(puts)
+        self._check_fence()
 
     def _together(self, puts: Iterable[Future[None]]) -> None:
         """Wait for all of them, also when one fails: none may still be writing when that is cleaned up after."""
@@ -200,14 +316,63 @@ class Publication:
         for put in done:
             put.result()
 
+    def _put_due_manifests(self) -> None:
+        """Write the manifests that are due, now or when the interval since the last ones is over."""
+        rest_s = self._last_manifests + self._interval_s - time.monotonic()
+        if rest_s <= 0:
+            self._put_manifests()
+        elif self._timer is None:
+            self._set_timer(rest_s)
+
+    def _set_timer(self, after_s: float) -> None:
+        self._timer = threading.Timer(after_s, self._on_timer)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _on_timer(self) -> None:
+        with self._lock:
+            self._timer = None
+            if not self._manifests_due or self._discarded or self.timeline.ended:
+                return
+            try:
+                self._check_fence()
+                self._put_manifests()
+            except FencedError:
+                return  # whoever publishes now writes them
+            except OutputError:
+                self._set_timer(AGAIN_S)
+            except RuntimeError:
+                return  # closed at this very moment
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
     def _put_manifests(self) -> None:
         shown = self.ledger.shown
         assert shown is not None
         now_unix_ms = time.time_ns() // 1_000_000
-        playlists = [(playlist_name(r.name), render_media(shown, r.name)) for r in playlist_renditions(shown)]
-        self._together(self._pool.submit(self.store.put, name, data) for name, data in playlists)
-        self.store.put(MASTER, render_master(shown))
-        self.store.put(MANIFEST, render_mpd(shown, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url))
+        playlists = {playlist_name(r.name): render_media(shown, r.name) for r in playlist_renditions(shown)}
+        others = {
+            MASTER: render_master(shown, base_urls=self._base_urls),
+            MANIFEST: render_mpd(
+                shown, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url, base_urls=self._base_urls
+            ),
+        }
+        if self.store.remote and playlists.keys() <= self._known_playlists:
+            # All that they name is there; in which order they come does not matter.
+            self._together(self._pool.submit(self.store.put, *one) for one in (playlists | others).items())
+        else:
+            self._together(self._pool.submit(self.store.put, *one) for one in playlists.items())
+            for name, data in others.items():
+                self.store.put(name, data)
+            self._known_playlists = set(playlists)
+        self._manifests_due, self._last_manifests = False, time.monotonic()
+        self._stop_timer()
+        now_unix_ms = time.time_ns() // 1_000_000
+        self.latencies_ms.extend(now_unix_ms - closed for closed in self._shown_closed)
+        self._shown_closed = []
 
     def _check_fence(self) -> None:
         if self._discarded:

@@ -83,6 +83,7 @@ class Ledger:
         self.timeline: Timeline | None = None
         self._window: Timeline | None = None
         self.filled_chunks = 0
+        self.chunk_count = 0  # over all periods
         self.next_chunk = 0  # of the last period's session
         self._part = 0
         self._lines: list[str] = []
@@ -100,11 +101,7 @@ class Ledger:
         while (data := store.get(ledger_name(part))) is not None:
             ledger._part, ledger._lines, ledger._chunks_in_part = part, [], 0
             for text in data.decode("utf-8", "replace").splitlines():
-                try:
-                    line = _line.validate_json(text)
-                except ValidationError:
-                    raise OutputError(f"the ledger of {store.url} is damaged; remove the broadcast") from None
-                ledger._apply(line)
+                ledger._apply(_parsed(text, store))
                 ledger._lines.append(text)
             part += 1
         return ledger
@@ -119,6 +116,25 @@ class Ledger:
             self._lines.append(line.model_dump_json())
         if save:
             self.save()
+
+    def lines_after(self, other: Ledger) -> list[BroadcastLine | PeriodLine | ChunkLine | EndLine]:
+        """What the ledger at ``other``'s store goes on with after all that this one holds, up to the end of a part.
+
+        Raises:
+            OutputError: the two do not tell of the same broadcast, or the other one cannot be read.
+        """
+        for part, known in ((self._part, self._lines), (self._part + 1, [])):
+            data = other.store.get(ledger_name(part))
+            if data is None:
+                continue
+            texts = data.decode("utf-8", "replace").splitlines()
+            # Of the first line only what it says must be the same, and the caller has seen to that.
+            skip = 1 if part == 0 else 0
+            if texts[skip : len(known)] != known[skip : len(texts)]:
+                raise OutputError(f"{self.store.url} and {other.store.url} hold different broadcasts; remove one")
+            if len(texts) > len(known):
+                return [_parsed(text, other.store) for text in texts[len(known) :]]
+        return []
 
     @property
     def part_names(self) -> list[str]:
@@ -164,6 +180,7 @@ class Ledger:
                 timeline.trim()
             self.next_chunk = line.number + 1
             self.filled_chunks += bool(line.filled)
+            self.chunk_count += 1
             self._chunks_in_part += 1
         else:
             self.timeline.ended = True
@@ -171,6 +188,13 @@ class Ledger:
             start = Fraction(0)
             for recorded in self.timeline.periods:
                 recorded.start, start = start, start + recorded.duration
+
+
+def _parsed(text: str, store: Store) -> BroadcastLine | PeriodLine | ChunkLine | EndLine:
+    try:
+        return _line.validate_json(text)
+    except ValidationError:
+        raise OutputError(f"the ledger of {store.url} is damaged; remove the broadcast") from None
 
 
 def _begin(line: BroadcastLine, dvr_window_ms: int | None) -> Timeline:
