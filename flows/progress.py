@@ -12,6 +12,7 @@ from prefect.artifacts import create_link_artifact, create_progress_artifact, up
 
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.session import FileSession
+from streamwave.storage.target import outputs
 
 #: Called with (published ms, expected ms or None, chunks) after every chunk; set by the command line.
 listener: ContextVar[Callable[[int, int | None, int], None] | None] = ContextVar("listener", default=None)
@@ -46,7 +47,7 @@ class Progress:
         if self._listener is not None:
             self._listener(self._session.published_ms(), self._session.published_ms(), self._chunks)
         self._tell(100.0)
-        root = output.rstrip("/")
+        root = outputs(output)[0].url.rstrip("/")
         try:
             create_link_artifact(
                 link=f"{root}/{MANIFEST}",

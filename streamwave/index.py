@@ -11,19 +11,34 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from streamwave.errors import OutputError
 from streamwave.layout import ENTRY, INDEX, MANIFEST, MASTER, THUMBNAIL
 from streamwave.publish import Publication
 from streamwave.spool.broadcast import BroadcastInfo
-from streamwave.storage.store import Store, open_store
+from streamwave.storage.store import Store
+from streamwave.storage.target import outputs, outputs_above
+from streamwave.targets import Targets
 from streamwave.timing import round_half_up
 
 
-def update(published: Publication, info: BroadcastInfo, store_options: Mapping[str, Any]) -> None:
-    """Write the entry of a broadcast and the list that it belongs to.
+def update(published: Targets, info: BroadcastInfo, s3_options: Mapping[str, Any]) -> None:
+    """Write the entry of a broadcast and the list that it belongs to, at every output.
 
     Raises:
-        OutputError: the store refused.
+        OutputError: an output refused; the others have it.
     """
+    roots, faults = outputs(outputs_above(info.output, 2)), []
+    for root, place in zip(roots, published.publications, strict=True):
+        if place is not None and place.ledger.timeline is not None:
+            try:
+                _update_at(place, info, root.open(s3_options))
+            except OutputError as error:
+                faults.append(error)
+    if faults:
+        raise faults[0]
+
+
+def _update_at(published: Publication, info: BroadcastInfo, root: Store) -> None:
     timeline = published.timeline
     path = f"{info.stream}/{info.broadcast}"
     entry = {
@@ -38,7 +53,7 @@ def update(published: Publication, info: BroadcastInfo, store_options: Mapping[s
         "thumbnail": f"{path}/{THUMBNAIL}" if published.store.get(THUMBNAIL) is not None else None,
     }
     published.store.put(ENTRY, json.dumps(entry).encode())
-    rebuild(open_store(info.output.removesuffix(f"/{path}"), store_options))
+    rebuild(root)
 
 
 def rebuild(root: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,25 @@ from streamwave.errors import MediaError
 from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import SharedDecode, Transcoder
+from streamwave.manifest.location import BaseUrl
 from streamwave.model import Chunk, ChunkRecord, Colour, Frozen, Rational, Rendition
 from streamwave.publish import Publication
 from streamwave.spool.journal import chunk_name
-from streamwave.storage.store import open_store
+from streamwave.storage.target import Target, outputs
+from streamwave.targets import Targets
 from streamwave.timing import Grid, round_half_up, split_evenly
+
+#: Manifests are written at most this often while a broadcast runs: players do not ask more often.
+MANIFEST_INTERVAL_S = 1.0
 
 
 class Job(Frozen):
     """One session being transcoded and published.
 
     ``wall_unix_ms`` is the wall clock at the session's first picture (None for a file). ``spool`` and ``work`` are
-    folders (received chunks; results on their way), ``output`` a store's URL. ``token`` fences the output against other
-    runs. ``manifests`` False holds the manifests back until the end.
+    folders (received chunks; results on their way), ``output`` a store's URL or several (``storage.target``), which are
+    waited for at most ``patience_s`` when all refuse; ``store_options`` what all on S3 need. ``token`` fences the
+    output against other runs. ``manifests`` False holds the manifests back until the end.
     """
 
     session: str
@@ -50,6 +57,8 @@ class Job(Frozen):
     ffmpeg_slots: int
     ffmpeg_timeout_s: int
     b_frames: bool = True
+    patience_s: int = 0
+    base_urls: tuple[BaseUrl, ...] = ()
 
     @property
     def video_renditions(self) -> tuple[Rendition, ...]:
@@ -117,21 +126,30 @@ def target_ms(segment_seconds: Rational) -> int:
 
 
 shared_decode = SharedDecode()
-_publications: dict[tuple[str, str], Publication] = {}
+_publications: dict[tuple[str, str], Targets] = {}
 _publications_lock = threading.Lock()
 
 
-def publication(job: Job) -> Publication:
+def publication(job: Job) -> Targets:
     """The publication of ``job`` in this process; on a machine that has none yet it is read from the ledger."""
+
+    def at(target: Target) -> tuple[str, Callable[[], Publication]]:
+        def make() -> Publication:
+            return Publication(
+                target.open(job.store_options),
+                manifests=job.manifests,
+                token=job.token,
+                utc_timing_url=job.utc_timing_url if target.is_local else None,
+                manifest_interval_s=MANIFEST_INTERVAL_S,
+                base_urls=job.base_urls,
+            )
+
+        return target.url, make
+
     with _publications_lock:
         key = (job.output, job.token)
         if key not in _publications:
-            _publications[key] = Publication(
-                open_store(job.output, job.store_options),
-                manifests=job.manifests,
-                token=job.token,
-                utc_timing_url=job.utc_timing_url,
-            )
+            _publications[key] = Targets([at(target) for target in outputs(job.output)], patience_s=job.patience_s)
         return _publications[key]
 
 

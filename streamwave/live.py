@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,7 +29,8 @@ from streamwave.spool.audio import SAMPLE_RATE
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.follow import POLL_S, Follower
 from streamwave.spool.journal import OpenRecord, writer_alive
-from streamwave.storage.store import LocalStore, open_store
+from streamwave.storage.target import Target, outputs
+from streamwave.targets import Targets
 
 log = logging.getLogger("streamwave.live")
 
@@ -61,6 +64,7 @@ class LiveBroadcast:
         self._warnings: list[str] = []
         self._state = "starting"
         self._filled = 0
+        self._telling = threading.RLock()
 
     def __enter__(self) -> Self:
         self._lock = self.spool.hold_run()
@@ -132,7 +136,6 @@ class LiveBroadcast:
 
     def _job(self, folder: Path, opened: OpenRecord) -> Job:
         segment_ms = target_ms(self.settings.segment_seconds)
-        local = isinstance(open_store(self.info.output, self.settings.store_options(self.info.output)), LocalStore)
         job = Job(
             session=folder.name,
             period=f"p{int(folder.name)}",
@@ -142,7 +145,7 @@ class LiveBroadcast:
             work=str(self._work / folder.name),
             output=self.info.output,
             manifests=True,
-            utc_timing_url=UTC_TIMING_URL if local else None,
+            utc_timing_url=UTC_TIMING_URL,
             rate=opened.rate or Fraction(SAMPLE_RATE, 1024),
             segment_ms=segment_ms,
             renditions=ladders.plan(opened.source, self._ladder),
@@ -154,6 +157,8 @@ class LiveBroadcast:
             store_options=self.settings.store_options(self.info.output),
             ffmpeg_slots=self.settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=min(self.settings.ffmpeg_timeout_s, LIVE_TIMEOUT_S),
+            patience_s=self.settings.output_patience_s,
+            base_urls=self.settings.base_urls_of(f"{self.info.stream}/{self.info.broadcast}"),
             b_frames=False,  # hls.js misplaces periods otherwise, see docs/decisions/0005-timing-inside-segments.md
         )
         first = self.job is None
@@ -179,20 +184,23 @@ class LiveBroadcast:
         return told
 
     @property
-    def publication(self) -> Publication | None:
+    def publication(self) -> Targets | None:
         """What has been published, once a session has begun."""
         return publication(self.job) if self.job is not None else None
 
     def stored(self) -> None:
-        """One more chunk has been published."""
-        self.stored_chunks += 1
-        if self.stored_chunks == 1:
+        """One more chunk has been published. Windows that overlap call this from threads of their own."""
+        with self._telling:
+            self.stored_chunks += 1
+            first = self.stored_chunks == 1
+        if first:
             self._store_thumbnail()
             self.announce()
-        published = self.publication
-        if published is not None and published.ledger.filled_chunks > self._filled:
-            self._filled = published.ledger.filled_chunks
-            self.warn(f"{self._filled} chunks could not be decoded and are shown in black")
+        filled = self.publication.progress.filled_chunks if self.publication is not None else 0
+        with self._telling:
+            news, self._filled = filled > self._filled, max(filled, self._filled)
+        if news:
+            self.warn(f"{filled} chunks could not be decoded and are shown in black")
         self.tell(self._state)
 
     def _store_thumbnail(self) -> None:
@@ -201,9 +209,10 @@ class LiveBroadcast:
         if published is None:
             return
         try:
-            data = thumbnail.first_picture(published.store, published.timeline)
+            data = thumbnail.first_picture(published.leader.store, published.timeline)
             if data is not None:
-                published.store.put(THUMBNAIL, data)
+                for place in filter(None, published.publications):
+                    place.store.put(THUMBNAIL, data)
         except Exception as error:
             self.warn(f"there is no thumbnail: {error}")
 
@@ -231,36 +240,36 @@ class LiveBroadcast:
     def warn(self, text: str) -> None:
         """Note something that people should know; it shows in the status."""
         log.warning("%s/%s: %s", self.spool.stream, self.spool.broadcast, text)
-        self._warnings = [*self._warnings[-19:], text]
+        with self._telling:
+            self._warnings = [*self._warnings[-19:], text]
 
     def tell(self, state: str, error: str | None = None) -> None:
-        """Write the status for those who watch from other processes."""
-        self._state = state
-        status: dict[str, object] = {
-            "state": state, "flow_run_id": self.run, "session": self.job.session if self.job else None,
-            "chunks": self.stored_chunks, "received_ms": self.received_ms, "published_ms": 0, "lag_ms": 0,
-            "bitrates": {}, "warnings": self._warnings, "error": error, "updated_unix_ms": time.time_ns() // 1_000_000,
-        }  # fmt: skip
-        if self.job is not None and publication(self.job).ledger.periods:
-            period = publication(self.job).timeline.periods[-1]
-            published_ms = int(period.duration * 1000)
-            status["published_ms"] = published_ms
-            if publication(self.job).ledger.periods[-1].session == self.job.session:
-                status["lag_ms"] = max(0, self.received_ms - published_ms)
-            latencies = sorted(publication(self.job).latencies_ms)
-            if latencies:
-                status["latency_ms"] = {
-                    "median": latencies[len(latencies) // 2],
-                    "p95": latencies[min(len(latencies) - 1, len(latencies) * 95 // 100)],
-                    "last": publication(self.job).latencies_ms[-1],
-                }
-            status["bitrates"] = {
-                name: track.segments[-1].size * 8 * track.timescale // track.segments[-1].duration
-                for name, track in period.tracks.items()
-                if track.segments
-            }
-        with suppress(OSError):
-            self.spool.write_status(status)
+        """Write the status for those who watch from other processes. Never waits for an output."""
+        with self._telling:
+            self._state = state
+            status: dict[str, object] = {
+                "state": state, "flow_run_id": self.run, "session": self.job.session if self.job else None,
+                "chunks": self.stored_chunks, "received_ms": self.received_ms, "published_ms": 0, "lag_ms": 0,
+                "bitrates": {}, "warnings": self._warnings, "error": error,
+                "updated_unix_ms": time.time_ns() // 1_000_000,
+            }  # fmt: skip
+            if self.job is not None:
+                published = publication(self.job)
+                status["outputs"] = published.lags()
+                progress = published.progress
+                if progress.session is not None:
+                    status["published_ms"], status["bitrates"] = progress.period_ms, progress.bitrates
+                    if progress.session == self.job.session:
+                        status["lag_ms"] = max(0, self.received_ms - progress.period_ms)
+                    if latencies := published.latencies_ms:
+                        ranked = sorted(latencies)
+                        status["latency_ms"] = {
+                            "median": ranked[len(ranked) // 2],
+                            "p95": ranked[min(len(ranked) - 1, len(ranked) * 95 // 100)],
+                            "last": latencies[-1],
+                        }
+            with suppress(OSError):
+                self.spool.write_status(status)
 
 
 def _properties(opened: OpenRecord) -> dict[str, str]:
@@ -284,14 +293,19 @@ def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
     """
     spool.close()
     info = spool.info()
-    options = settings.store_options(info.output)
-    store = open_store(info.output, options)
-    published = Publication(store, manifests=True, token=fingerprint(info.output, time.time_ns()))
+    token = fingerprint(info.output, time.time_ns())
+
+    def at(target: Target) -> tuple[str, Callable[[], Publication]]:
+        store_at = functools.partial(target.open, settings.s3_options)
+        return target.url, lambda: Publication(store_at(), manifests=True, token=token)
+
+    published = Targets([at(target) for target in outputs(info.output)], patience_s=0)
     try:
-        if published.ledger.header is not None and published.ledger.periods:
-            published.begin(published.ledger.header)
+        header = published.ledger.header
+        if header is not None and published.ledger.periods:
+            published.begin(header)
             published.finish()
-            index.update(published, info, options)
+            index.update(published, info, settings.s3_options)
     finally:
         published.close()
     spool.mark_finished()

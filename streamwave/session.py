@@ -28,7 +28,8 @@ from streamwave.spool.audio import SAMPLE_RATE
 from streamwave.spool.follow import Follower
 from streamwave.spool.launch import start_segmenter, stop_segmenter
 from streamwave.spool.segmenter import SPOOL_FAILED, Options
-from streamwave.storage.store import Store, open_store
+from streamwave.storage.store import Store
+from streamwave.storage.target import check_outputs, outputs
 from streamwave.timing import round_half_up
 
 #: A file is cut into about this many chunks or more: enough to keep several machines busy, and no more than needed,
@@ -94,8 +95,8 @@ def file_session(
     chosen = ladders.choose(settings.ladder, ladder)
     info = probe(url)
     renditions = ladders.plan(info, chosen)
-    store = open_store(output, settings.store_options(output))
-    store.check()
+    check_outputs(output, settings.s3_options)
+    stores = [target.open(settings.s3_options) for target in outputs(output)]
     work_root, owner = _temporary_folder(settings)
     spool, work = work_root / "spool", work_root / "work"
     segment_ms = target_ms(settings.segment_seconds)
@@ -135,12 +136,14 @@ def file_session(
             encoder_threads=settings.encoder_threads,
             colour=opened.source.video.colour if opened.source.video else Colour(),
             store_options=settings.store_options(output),
+            base_urls=settings.base_urls,
             ffmpeg_slots=settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=settings.ffmpeg_timeout_s,
         )
-        if overwrite:
-            _remove_broadcast(store)
-        store.tidy()
+        for store in stores:
+            if overwrite:
+                _remove_broadcast(store)
+            store.tidy()
         published = publication(job)
         try:
             published.begin(
@@ -167,7 +170,8 @@ def file_session(
             release(job)
         shutil.rmtree(work_root, ignore_errors=True)
         owner.close()
-        store.prune()
+        for store in stores:
+            store.prune()
 
 
 def _temporary_folder(settings: Settings) -> tuple[Path, IO[bytes]]:

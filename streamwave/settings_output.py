@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
@@ -117,6 +118,10 @@ class OutputSettings(BaseSettings):
     def output_url(self) -> str:
         """All of them as one text (``storage.target``): the plain address if there is just one."""
         return format_outputs(self.targets)
+
+    def base_urls_of(self, path: str) -> tuple[BaseUrl, ...]:
+        """Where viewers find the broadcast that lies at ``path`` in the output."""
+        return tuple(replace(base, url=f"{base.url}{path}/") for base in self.base_urls)
 
     @property
     def s3_options(self) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from prefect import task
 
 from streamwave.job import Job, publication
@@ -10,7 +12,8 @@ from streamwave.package import PackagedChunk
 
 @task(task_run_name="store {number:06d}")
 def store(job: Job, number: int) -> None:
-    """Publish chunk ``number``; then its files in the spool and on their way are no longer needed."""
+    """Publish chunk ``number``; its files in the spool and on their way go once no output needs them any more."""
     packaged = PackagedChunk.model_validate_json(job.packaged_path(number).read_text(encoding="utf-8"))
-    publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)
-    job.forget(number)
+    publication(job).publish(
+        packaged, job.session, job.period, job.wall_unix_ms, done=functools.partial(job.forget, number)
+    )

@@ -133,11 +133,7 @@ def test_overwriting_removes_a_broadcast_and_nothing_else(clip: Clip, settings: 
 def test_a_source_that_broke_off_is_told_from_a_spool_that_is_full(
     clip: Clip, settings: Settings, tmp_path: Path
 ) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/manifest.mpd").write_bytes(b"another program's")
     with open_session(clip, settings, tmp_path / "out", overwrite=True) as session:
-        # Where nothing of ours is, nothing is overwritten.
-        assert (tmp_path / "out/manifest.mpd").read_bytes() == b"another program's"
         session.follower.ended = EndRecord(reason="end of source")
         session.check_complete()
         session.follower.ended = EndRecord(reason="source failed", error="a.mp4 broke off")
@@ -146,6 +142,19 @@ def test_a_source_that_broke_off_is_told_from_a_spool_that_is_full(
         session.follower.ended = EndRecord(reason=SPOOL_FAILED, error="the spool /x cannot be written")
         with pytest.raises(OutputError, match="/x cannot be written; free some space or set STREAMWAVE_SPOOL_DIR"):
             session.check_complete()
+
+
+def test_another_programs_manifest_is_not_overwritten(clip: Clip, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/manifest.mpd").write_bytes(b"another program's")
+    for overwrite in (False, True):
+        with (
+            pytest.raises(OutputError, match=r"out holds a manifest.mpd that another program wrote; choose another"),
+            open_session(clip, settings, tmp_path / "out", overwrite=overwrite),
+        ):
+            pass
+        assert [path.name for path in (tmp_path / "out").rglob("*")] == ["manifest.mpd"]
+    assert (tmp_path / "out/manifest.mpd").read_bytes() == b"another program's"
 
 
 def test_chunks_of_long_files_get_longer() -> None:
