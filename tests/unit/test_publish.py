@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from streamwave.errors import FencedError, MediaError, OutputError
 from streamwave.layout import FENCE, MANIFEST, MASTER
-from streamwave.manifest.ledger import BroadcastLine, Ledger
-from streamwave.model import Rendition
-from streamwave.package import PackagedChunk, PackagedSegment, PackagedTrack
+from streamwave.manifest.ledger import Ledger
 from streamwave.publish import Publication
 from streamwave.storage.store import LocalStore
+from tests.support.broadcast import HEADER, chunk
 from tests.support.player import attributes, playlist_addresses, playlist_tags, representations
 
-HEADER = BroadcastLine(created_unix_ms=1_767_000_000_000, segment_ms=2000, fingerprint="job")
-VIDEO = Rendition(name="360p", kind="video", width=640, height=360, max_bps=800_000)
-AUDIO = Rendition(name="audio", kind="audio", max_bps=128_000)
 CHUNKS = 2
 
 
@@ -57,30 +51,6 @@ def whole(root: Path) -> None:
         for name, track in period.tracks.items():
             for segment in track.segments:
                 assert (root / period.name / name / f"{segment.time}.m4s").stat().st_size == segment.size
-
-
-def chunk(folder: Path, number: int, init: bytes = b"init") -> PackagedChunk:
-    """A packaged chunk of 50 pictures and 94 AAC frames; its bytes depend on its number."""
-    folder.mkdir(exist_ok=True)
-
-    def track(rendition: Rendition, timescale: int, duration: int, codecs: str, rate: Fraction | None) -> PackagedTrack:
-        data = f"{rendition.name} {number} ".encode() * 50
-        media, head = folder / f"{number}-{rendition.name}.m4s", folder / f"{number}-{rendition.name}.mp4"
-        media.write_bytes(data)
-        head.write_bytes(init)
-        segment = PackagedSegment(time=number * duration, duration=duration, size=len(data), path=str(media))
-        return PackagedTrack(
-            rendition=rendition, timescale=timescale, codecs=codecs, init_path=str(head), init_size=len(init),
-            init_sha256=hashlib.sha256(init).hexdigest(), frame_rate=rate, segments=(segment,),
-        )  # fmt: skip
-
-    return PackagedChunk(
-        number=number,
-        tracks=(
-            track(VIDEO, 25000, 50_000, "avc1.64001E", Fraction(25)),
-            track(AUDIO, 48000, 94 * 1024, "mp4a.40.2", None),
-        ),
-    )
 
 
 def publish_all(store: LocalStore, work: Path, *, manifests: bool, token: str = "first") -> Publication:
