@@ -1,0 +1,209 @@
+"""Several outputs, and outputs that fail: over real HTTP, with a proxy that does what networks and services do."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamwave.errors import FencedError, MediaError, OutputError
+from streamwave.lane import QUEUE_CHUNKS
+from streamwave.layout import FENCE, MANIFEST
+from streamwave.publish import Publication
+from streamwave.storage.store import Store, open_store
+from streamwave.targets import Targets
+from tests.storage.test_publishing import size_of
+from tests.support.broadcast import HEADER, chunk
+from tests.support.faults import FAULTS, Weather, proxy
+from tests.support.processes import wait_for
+from tests.support.reader import Reader
+from tests.support.s3 import S3
+
+#: ``make soak``: the outage at its full length.
+OUTAGE_S = 60.0 if os.environ.get("TESTS_FULL") else 6.0
+#: A chunk arrives this often: faster than the 2 s of a real one, so that tests are short.
+EVERY_S = 0.25
+#: Time-outs in proportion.
+SHORT: dict[str, Any] = {
+    "connect_timeout": 2,
+    "read_timeout": 3,
+    "retries": {"mode": "standard", "total_max_attempts": 2},
+}
+
+
+@contextmanager
+def publishing(*stores: Callable[[], Store], token: str = "t", patience_s: float = 600) -> Iterator[Targets]:
+    """A live broadcast on its way to ``stores``."""
+
+    def at(number: int, store: Callable[[], Store]) -> tuple[str, Callable[[], Publication]]:
+        return f"place {number}", lambda: Publication(store(), manifests=True, token=token, manifest_interval_s=0.2)
+
+    targets = Targets([at(*one) for one in enumerate(stores)], patience_s=patience_s)
+    try:
+        targets.begin(HEADER)
+        yield targets
+    finally:
+        targets.close()
+
+
+def tree(store: Store) -> dict[str, bytes | None]:
+    """All objects but those that tell who published, and when."""
+    return {name: store.get(name) for name in store.names() if name not in (FENCE, MANIFEST)}
+
+
+def test_a_dead_output_never_holds_back_the_other_and_catches_up_by_itself(s3: S3, tmp_path: Path) -> None:
+    address = f"{s3.bucket('targets')}/{uuid.uuid4().hex}"
+    count, gone = QUEUE_CHUNKS + 15, set()
+    weather = Weather(faults=("reset",))
+    with (
+        proxy(s3.endpoint, weather) as through,
+        publishing(
+            lambda: open_store(str(tmp_path / "out")), lambda: open_store(address, s3.through(through, **SHORT))
+        ) as targets,
+    ):
+        for number in range(count):
+            weather.share = 1.0 if number >= 3 else 0.0
+            targets.publish(chunk(tmp_path / "work", number), "one", "p0", done=lambda n=number: gone.add(n))  # type: ignore[misc]
+        local, remote = targets.lags()
+        assert (local["chunks"], local["lag_chunks"], local["error"]) == (count, 0, None)
+        assert remote["lag_chunks"] >= count - 4 and abs(remote["lag_ms"] - remote["lag_chunks"] * 2000) < 500
+        assert "cannot be" in remote["error"]
+        # The files of some are kept for it, of a bounded number.
+        assert QUEUE_CHUNKS - 2 <= count - len(gone) <= QUEUE_CHUNKS + 2
+        weather.share = 0.0
+        wait_for(lambda: targets.lags()[1]["lag_chunks"] == 0, "the output that came back", 120)
+        targets.publish(chunk(tmp_path / "work", 0, init=b"other"), "two", "p1", HEADER.created_unix_ms + 200_000)
+        targets.finish()
+        assert [lag["lag_chunks"] for lag in targets.lags()] == [0, 0]
+    assert gone == set(range(count))
+    assert tree(open_store(address, s3.options)) == tree(open_store(str(tmp_path / "out")))
+
+
+def test_after_a_restart_the_ledger_of_each_output_says_what_it_lacks(s3: S3, tmp_path: Path) -> None:
+    address = f"{s3.bucket('targets')}/{uuid.uuid4().hex}"
+    weather = Weather(faults=("503",))
+
+    def local() -> Store:
+        return open_store(str(tmp_path / "out"))
+
+    with proxy(s3.endpoint, weather) as through:
+
+        def remote() -> Store:
+            return open_store(address, s3.through(through, **SHORT))
+
+        with publishing(local, remote) as targets:
+            for number in range(6):
+                weather.share = 1.0 if number >= 2 else 0.0
+                targets.publish(chunk(tmp_path / "work", number), "one", "p0")
+        weather.share = 0.0
+        # The files of the chunks are gone; what lacks is read from the other output.
+        with publishing(local, remote, token="second") as targets:
+            assert targets.next_chunk("one") == 6
+            wait_for(lambda: targets.lags()[1]["lag_chunks"] == 0, "the output that was behind", 60)
+            targets.publish(chunk(tmp_path / "work", 6), "one", "p0")
+            targets.finish()
+    assert tree(open_store(address, s3.options)) == tree(local())
+    assert len([name for name in local().names() if name.startswith("p0/360p/")]) == 8
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0], ids=["a tenth of the requests", "all of them for a while"])
+def test_nothing_is_lost_and_no_reader_sees_a_hole(s3: S3, tmp_path: Path, share: float) -> None:
+    address = f"{s3.bucket('faults')}/{uuid.uuid4().hex}"
+    weather = Weather(faults=FAULTS if share < 1 else FAULTS[:4])
+    reader = Reader(open_store(address, s3.options).get, size_of)
+    threads = threading.active_count()
+    with (
+        proxy(s3.endpoint, weather) as through,
+        publishing(lambda: open_store(address, s3.through(through, **SHORT))) as targets,
+        reader.looking(pause_s=0.05),
+    ):
+        begun = time.monotonic()
+        most_behind = 0
+        for number in itertools.count():
+            now_s = time.monotonic() - begun
+            outage = 1.0 <= now_s < 1.0 + OUTAGE_S
+            due = int(now_s / EVERY_S) + 1
+            if due <= number and not outage and now_s > OUTAGE_S and number > 20:
+                break  # more was published than has arrived: it has caught up with the live edge
+            assert now_s < OUTAGE_S * 4 + 90, f"{due - number} chunks behind"
+            time.sleep(max(0.0, begun + number * EVERY_S - time.monotonic()))
+            if share < 1:
+                weather.share = share if outage else 0.0
+            elif outage and not weather.share:
+                weather.share = 1.0
+                threading.Timer(
+                    begun + 1.0 + OUTAGE_S - time.monotonic(), lambda: setattr(weather, "share", 0.0)
+                ).start()
+            targets.publish(chunk(tmp_path / "work", number), "one", "p0")
+            most_behind = max(most_behind, int((time.monotonic() - begun) / EVERY_S) - number)
+            assert threading.active_count() < threads + 60
+        targets.finish()
+    assert reader.faults == [] and reader.rounds > 5
+    assert sum(weather.met[fault] for fault in FAULTS) > 3
+    if share == 1.0:
+        assert most_behind > OUTAGE_S / EVERY_S / 2
+    found = s3.objects("faults", address.removeprefix("s3://faults/"))
+    for n in range(number):
+        assert found[f"p0/360p/{n * 50_000}.m4s"] == f"360p {n} ".encode() * 50
+        assert found[f"p0/audio/{n * 94 * 1024}.m4s"] == f"audio {n} ".encode() * 50
+    assert found["360p.m3u8"].count(b"\np0/360p/") == number and b"EXT-X-ENDLIST" in found["360p.m3u8"]
+
+
+def test_a_disk_that_is_full_is_waited_for_and_shows(tmp_path: Path) -> None:
+    full = threading.Event()
+
+    class Full(type(open_store(str(tmp_path)))):  # type: ignore[misc]
+        def put(self, name: str, data: bytes) -> None:
+            if full.is_set():
+                raise OutputError("no space left; free some or choose another place")
+            super().put(name, data)
+
+    with publishing(lambda: Full(tmp_path / "out")) as targets:
+        targets.publish(chunk(tmp_path / "work", 0), "one", "p0")
+        full.set()
+        late = threading.Thread(target=targets.publish, args=(chunk(tmp_path / "work", 1), "one", "p0"))
+        late.start()
+        wait_for(lambda: targets.lags()[0]["error"], "the error", 10)
+        assert "no space left" in targets.lags()[0]["error"] and targets.progress.chunks == 1
+        full.clear()
+        late.join(20)
+        assert targets.progress.chunks == 2 and targets.lags()[0]["error"] is None
+        full.set()
+    # At the beginning there is nothing to wait for.
+    with pytest.raises(OutputError, match="no space left"), publishing(lambda: Full(tmp_path / "new")):
+        pass
+
+
+def test_what_cannot_be_mended_reaches_whoever_publishes(tmp_path: Path) -> None:
+    with publishing(lambda: open_store(str(tmp_path / "a")), lambda: open_store(str(tmp_path / "b"))) as targets:
+        targets.publish(chunk(tmp_path / "work", 0), "one", "p0")
+        with pytest.raises(MediaError, match="chunk 1 was encoded with other settings"):
+            targets.publish(chunk(tmp_path / "work", 1, init=b"other"), "one", "p0")
+        targets.publish(chunk(tmp_path / "work", 1), "one", "p0")
+        with publishing(lambda: open_store(str(tmp_path / "a")), token="newer") as newer:
+            with pytest.raises(FencedError, match="another run has taken over"):
+                for number in range(2, 6):
+                    targets.publish(chunk(tmp_path / "work", number), "one", "p0")
+            assert newer.next_chunk("one") in (2, 3)
+
+
+def test_an_output_that_holds_another_broadcast(tmp_path: Path) -> None:
+    other = Publication(open_store(str(tmp_path / "b")), manifests=True, token="x")
+    other.begin(HEADER.model_copy(update={"fingerprint": "another"}))
+    other.close()
+    with publishing(lambda: open_store(str(tmp_path / "a")), lambda: open_store(str(tmp_path / "b"))) as targets:
+        targets.publish(chunk(tmp_path / "work", 0), "one", "p0")
+        assert "already holds a broadcast" in targets.lags()[1]["error"]
+    with (
+        pytest.raises(OutputError, match="already holds a broadcast"),
+        publishing(lambda: open_store(str(tmp_path / "b")), patience_s=0),
+    ):
+        pass
