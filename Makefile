@@ -36,8 +36,12 @@ format: setup ## Put the code into the form that check asks for
 	$(VENV)/ruff check --fix .
 	$(VENV)/ruff format .
 
+.PHONY: soak
+soak: setup ## The tests of storage at full length: outages of a minute, 1,000 publishes to S3
+	@TESTS_FULL=1 $(VENV)/python -m pytest tests/storage --timeout 1800 $(ARGS)
+
 .PHONY: bench
-bench: setup ## Benchmarks: CPU time against one plain FFmpeg
+bench: setup ## Benchmarks, or those in ARGS: vod_cpu (against one plain FFmpeg), publishing (to a store that is far)
 	@$(VENV)/python -m benchmarks $(ARGS)
 
 .PHONY: proto docs

@@ -20,7 +20,7 @@ from streamwave.layout import MANIFEST, MASTER
 from streamwave.prefect_env import CLIENT_ENV
 from streamwave.settings import Settings
 from streamwave.source import redact, resolve_source
-from streamwave.storage.target import check_outputs
+from streamwave.storage.target import check_outputs, outputs
 
 
 @contextmanager
@@ -126,11 +126,12 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
                 raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows more") from error
             finally:
                 listener.reset(token)
-    root = escape(target.rstrip("/"))
+    roots = [escape(one.url.rstrip("/")) for one in outputs(target)]
+    root = roots[0]
     names = ", ".join(r.name for r in renditions)
     # Not wrapped: an address that is broken over two lines cannot be copied.
     console.print(
-        f"written to [bold]{root}[/bold] in {time.monotonic() - started:.1f} s: {names}\n"
+        f"written to [bold]{'[/bold], [bold]'.join(roots)}[/bold] in {time.monotonic() - started:.1f} s: {names}\n"
         f"  DASH  {root}/{MANIFEST}\n  HLS   {root}/{MASTER}\n"
         f"watch it with [bold]ffplay {root}/{MASTER}[/bold], or serve the folder: [bold]python -m services.media[/bold]",
         soft_wrap=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.cli import Cli
@@ -13,8 +14,10 @@ RUNGS = [{"name": "180p", "short_side": 180, "max_kbps": 300}, {"name": "90p", "
 SECOND_SEGMENT = "p0/*0p/50000.m4s"
 
 
-def make_output(target: Path, work: Path, prefect_api: str, seconds: int = 6) -> Path:
-    """Transcode ``seconds`` of 320x180 with the command line into ``target``; that folder."""
+def make_output(
+    target: Path | str, work: Path, prefect_api: str, seconds: int = 6, environment: Mapping[str, str] | None = None
+) -> Path:
+    """Transcode ``seconds`` of 320x180 with the command line into ``target``; that folder, or those outputs."""
     clip = work / "players.mp4"
     ffmpeg(
         "-f", "lavfi", "-i", f"testsrc2=size=320x180:rate=25:duration={seconds}",
@@ -23,8 +26,8 @@ def make_output(target: Path, work: Path, prefect_api: str, seconds: int = 6) ->
         "-c:a", "aac", str(clip),
     )  # fmt: skip
     ladder = json.dumps({"rungs": RUNGS, "audio_kbps": 64})
-    done = Cli(work, {"PREFECT_API_URL": prefect_api, "STREAMWAVE_LADDER": ladder}).run(
+    done = Cli(work, {"PREFECT_API_URL": prefect_api, "STREAMWAVE_LADDER": ladder, **(environment or {})}).run(
         "transcode", str(clip), "--output", str(target)
     )
     assert done.code == 0, done.err
-    return target
+    return Path(target)

@@ -72,6 +72,7 @@ def test_a_dead_output_never_holds_back_the_other_and_catches_up_by_itself(s3: S
         for number in range(count):
             weather.share = 1.0 if number >= 3 else 0.0
             targets.publish(chunk(tmp_path / "work", number), "one", "p0", done=lambda n=number: gone.add(n))  # type: ignore[misc]
+        wait_for(lambda: targets.lags()[1]["error"], "the dead output's error", 30)
         local, remote = targets.lags()
         assert (local["chunks"], local["lag_chunks"], local["error"]) == (count, 0, None)
         assert remote["lag_chunks"] >= count - 4 and abs(remote["lag_ms"] - remote["lag_chunks"] * 2000) < 500
