@@ -27,20 +27,23 @@ REPEAT = 64_000
 
 def main(chunks: int = 30, every_s: float = 2.0) -> float:
     """Measure, print and return the median in milliseconds."""
-    with tempfile.TemporaryDirectory(prefix="streamwave-bench-") as name, s3_server() as s3:
-        with proxy(s3.endpoint, Weather(latency_s=LATENCY_S)) as through:
-            store = open_store(f"{s3.bucket('bench')}/{uuid.uuid4().hex}", s3.through(through))
-            publication = Publication(store, manifests=True, token="bench", manifest_interval_s=1.0)
-            publication.begin(HEADER)
-            times_ms = []
-            for number in range(chunks):
-                packaged = chunk(Path(name), number, renditions=LADDER, repeat=REPEAT)
-                began = time.monotonic()
-                publication.publish(packaged, "bench", "p0")
-                times_ms.append((time.monotonic() - began) * 1000)
-                time.sleep(max(0.0, began + every_s - time.monotonic()))
-            publication.finish()
-            publication.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="streamwave-bench-") as name,
+        s3_server() as s3,
+        proxy(s3.endpoint, Weather(latency_s=LATENCY_S)) as through,
+    ):
+        store = open_store(f"{s3.bucket('bench')}/{uuid.uuid4().hex}", s3.through(through))
+        publication = Publication(store, manifests=True, token="bench", manifest_interval_s=1.0)
+        publication.begin(HEADER)
+        times_ms = []
+        for number in range(chunks):
+            packaged = chunk(Path(name), number, renditions=LADDER, repeat=REPEAT)
+            began = time.monotonic()
+            publication.publish(packaged, "bench", "p0")
+            times_ms.append((time.monotonic() - began) * 1000)
+            time.sleep(max(0.0, began + every_s - time.monotonic()))
+        publication.finish()
+        publication.close()
     median = statistics.median(times_ms)
     print(
         f"publishing 5 objects and 7 playlists and manifests, {LATENCY_S * 1000:.0f} ms away: median {median:.0f} ms, "

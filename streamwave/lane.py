@@ -169,6 +169,7 @@ class Lane:
                 log.warning("%s can be written again", self.url)
             self.error = error
             self.owner.changed.notify_all()
+        self.owner.on_change(error or f"{self.url} can be written again")
 
     def _fail(self, error: Exception, parcel: Parcel | None) -> None:
         with self.owner.changed:

@@ -163,6 +163,7 @@ class LiveBroadcast:
         )
         first = self.job is None
         self.job = job
+        publication(job).on_change = self._on_output
         if first:
             publication(job).begin(
                 BroadcastLine(
@@ -201,6 +202,11 @@ class LiveBroadcast:
             news, self._filled = filled > self._filled, max(filled, self._filled)
         if news:
             self.warn(f"{filled} chunks could not be decoded and are shown in black")
+        self.tell(self._state)
+
+    def _on_output(self, news: str) -> None:
+        """An output begins to refuse, or can be written again: nothing else might be told for as long as that lasts."""
+        self.warn(news)
         self.tell(self._state)
 
     def _store_thumbnail(self) -> None:

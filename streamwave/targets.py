@@ -37,6 +37,8 @@ class Targets:
     def __init__(self, places: Sequence[tuple[str, Callable[[], Publication]]], *, patience_s: float) -> None:
         self.changed = threading.Condition()
         self.closing = self.ending = False
+        #: Called with a sentence, from any thread, when a place begins to refuse or can be written again.
+        self.on_change: Callable[[str], None] = lambda news: None
         self.header: BroadcastLine | None = None
         self._patience_s = patience_s
         self._publish_lock = threading.Lock()

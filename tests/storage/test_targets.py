@@ -169,6 +169,8 @@ def test_a_disk_that_is_full_is_waited_for_and_shows(tmp_path: Path) -> None:
 
     with publishing(lambda: Full(tmp_path / "out")) as targets:
         targets.publish(chunk(tmp_path / "work", 0), "one", "p0")
+        news: list[str] = []
+        targets.on_change = news.append
         full.set()
         late = threading.Thread(target=targets.publish, args=(chunk(tmp_path / "work", 1), "one", "p0"))
         late.start()
@@ -177,6 +179,7 @@ def test_a_disk_that_is_full_is_waited_for_and_shows(tmp_path: Path) -> None:
         full.clear()
         late.join(20)
         assert targets.progress.chunks == 2 and targets.lags()[0]["error"] is None
+        assert "no space left" in news[0] and news[1:] == ["place 0 can be written again"]
         full.set()
     # At the beginning there is nothing to wait for.
     with pytest.raises(OutputError, match="no space left"), publishing(lambda: Full(tmp_path / "new")):
