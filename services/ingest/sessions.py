@@ -19,7 +19,8 @@ from services.ingest.refusal import Refused
 from streamwave.errors import SpoolError
 from streamwave.settings import Settings
 from streamwave.source import redact
-from streamwave.spool.journal import LOCK, writer_alive
+from streamwave.spool.broadcast import StreamLiveError
+from streamwave.spool.journal import LOCK, end_of, writer_alive
 from streamwave.streams.publishes import Client, Publish, Publishes
 from streamwave.streams.registry import Registry, Stream
 
@@ -220,6 +221,10 @@ class Sessions:
             if process.poll() is None:
                 self._segmenters[folder] = process
             return publish, process
+        except StreamLiveError as error:
+            events.limited("publish refused", f"{publish.address} {stream.name}", stream=stream.name, why=error)
+            await self._end(publish, str(error))
+            raise
         except SpoolError as error:
             events.error("publish refused", stream=stream.name, why=error)
             await self._end(publish, str(error))
@@ -237,7 +242,7 @@ class Sessions:
     async def _exited(self, id: str, folder: Path) -> None:
         """The segmenter of a publish has exited; if it was killed, go on with another one."""
         self._segmenters.pop(folder, None)
-        if not await _thread(receive.ended, folder):
+        if await _thread(end_of, folder) is None:
             await self._revive(id)
         publish = await _thread(self._publishes.open_id, id)
         if (
@@ -257,7 +262,7 @@ class Sessions:
             folder = publish.folder(self._settings.spool_dir) if publish is not None else None
             if publish is None or folder is None or await self._receiving(publish):
                 return
-            if await _thread(receive.ended, folder):
+            if await _thread(end_of, folder) is not None:
                 return  # it could not read the source: a second one could not either
             lived_ms = time.time_ns() // 1_000_000 - await _thread(_created_ms, folder)
             await _thread(receive.seal, folder, "the segmenter died")

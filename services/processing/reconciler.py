@@ -18,10 +18,11 @@ from pathlib import Path
 from services.processing import attempts
 from services.processing.executor import Executor, RunProcess, last_words
 from services.processing.orchestration import Orchestration, ServerAway, Verdict, is_cancelled
-from services.processing.processes import is_same, lock_holder, send
+from services.processing.processes import is_same, send
 from services.processing.repair import end_cut_off_sessions, give_up_sessions
 from services.processing.watch import Watch
 from streamwave.errors import StreamWaveError
+from streamwave.locks import lock_holder, signal_holder
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, broadcasts
 
 log = logging.getLogger("streamwave.processing")
@@ -118,9 +119,7 @@ class Reconciler:
         """End runs that an earlier life of this service has started."""
         ended = []
         for flow_run_id, spool in self._alive.items():
-            pid = lock_holder(spool.folder / RUN_LOCK)
-            if pid is not None:
-                send(pid, signal.SIGTERM)
+            if _signal_run(spool, signal.SIGTERM):
                 ended.append(flow_run_id)
         end = time.monotonic() + 10
         while time.monotonic() < end and any(spool.run_alive() for spool in self._alive.values()):
@@ -229,7 +228,7 @@ class Reconciler:
             return True
         if attempt.pid:
             log.warning("flow run %s did not begin within %g s and is killed", attempt.flow_run_id, START_LIMIT_S)
-            send(attempt.pid, signal.SIGKILL)
+            send(attempt.pid, attempt.pid_ticks, signal.SIGKILL)
         return False
 
     def _ending(self, attempt: attempts.Attempt, watch: Watch) -> bool:
@@ -240,7 +239,7 @@ class Reconciler:
         watch.released_at = watch.released_at or now
         if now - watch.released_at < EXIT_LIMIT_S:
             return True
-        send(attempt.pid, signal.SIGKILL)
+        send(attempt.pid, attempt.pid_ticks, signal.SIGKILL)
         return False
 
     def _conclude(self, spool: BroadcastSpool, attempt: attempts.Attempt | None, watch: Watch) -> bool:
@@ -312,9 +311,11 @@ class Reconciler:
             asked_at = self._cancelling.setdefault(flow_run_id, time.monotonic())
             if spool is not None:
                 _note_cancelled(spool, flow_run_id)
-            pid = run.process.pid if run else lock_holder(spool.folder / RUN_LOCK) if spool else None
-            if pid is not None:
-                send(pid, signal.SIGKILL if time.monotonic() - asked_at > KILL_AFTER_S else signal.SIGTERM)
+            number = signal.SIGKILL if time.monotonic() - asked_at > KILL_AFTER_S else signal.SIGTERM
+            if run is not None:
+                run.process.send_signal(number)
+            elif spool is not None:
+                _signal_run(spool, number)
             if spool is not None:
                 give_up_sessions(spool)
 
@@ -361,6 +362,13 @@ class Reconciler:
                 self._cutting.discard(spool.folder)
 
         self._later.submit(cut_off)
+
+
+def _signal_run(spool: BroadcastSpool, number: signal.Signals) -> bool:
+    """Send a signal to the process that publishes a broadcast, whoever started it; whether there was one."""
+    path = spool.folder / RUN_LOCK
+    pid = lock_holder(path)
+    return pid is not None and signal_holder(pid, path, number)
 
 
 def _told_id(spool: BroadcastSpool) -> str:

@@ -1,8 +1,9 @@
 """The segmenter: reads one source and writes its spool. A process of its own, so that it survives all others.
 
-``python -m streamwave.spool.segmenter SOURCE SPOOL`` ends by itself with the source. SIGTERM and SIGINT end it
-gracefully: what has already arrived is still taken in, the last chunk is closed, and the journal gets its end record.
-SIGUSR1 ends it so too, but takes nothing more in, for a publisher that is given up while it goes on sending.
+``python -m streamwave.spool.segmenter SPOOL``, with ``Options`` on standard input, ends by itself with the source.
+SIGTERM and SIGINT end it gracefully: what has already arrived is still taken in, the last chunk is closed, and the
+journal gets its end record. SIGUSR1 ends it so too, but takes nothing more in, for a publisher that is given up while it
+goes on sending.
 """
 
 from __future__ import annotations
@@ -379,9 +380,9 @@ class Segmenter:
                     chunk.abandon()
 
 
-def main(argv: list[str]) -> int:
-    """Command line of the segmenter process; its argument is ``Options`` as JSON."""
-    options = TypeAdapter(Options).validate_json(argv[0])
+def main() -> int:
+    """The segmenter process; ``Options`` come as JSON on standard input."""
+    options = TypeAdapter(Options).validate_json(sys.stdin.buffer.read())
     segmenter = Segmenter(options)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: segmenter.stop.set())
@@ -391,6 +392,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
+    code = main()
     # The reader may still wait for a source that says nothing any more; it must not hold the process.
     os._exit(code)

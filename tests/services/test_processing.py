@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import pytest
 
-from services.processing.processes import lock_holder
+from streamwave.locks import lock_holder
 from streamwave.spool.broadcast import RUN_LOCK
 from streamwave.spool.journal import writer_alive
 from streamwave.v1 import streamwave_pb2 as pb

@@ -15,9 +15,9 @@ import pytest
 
 from flows.server import free_port, prefect_server
 from services.processing.auth import check_exposure
-from services.processing.processes import lock_holder
 from services.processing.watch import Watch, delay_s
 from streamwave.errors import SettingsError
+from streamwave.locks import lock_holder
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import RUN_LOCK
 from streamwave.v1 import streamwave_pb2 as pb
