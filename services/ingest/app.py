@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -20,12 +21,17 @@ from streamwave.streams.hooks import hook_token
 from streamwave.streams.publishes import Publishes
 from streamwave.streams.registry import Registry
 
+#: Calls that may wait for the database or the disk at once.
+THREADS = 64
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The ingest service with these settings."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Calls that wait for a locked database must not keep those from being served that need none.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="call"))
         database = await asyncio.to_thread(Database.open, settings)
         try:
             registry = Registry(database)

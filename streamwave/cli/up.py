@@ -102,7 +102,8 @@ def everything(settings: Settings, show: Callable[[str, str], None]) -> Iterator
     """
     _check_ports(settings)
     open_store(settings.output_url, settings.store_options(settings.output_url)).check()
-    settings.prefect_home.mkdir(parents=True, exist_ok=True)
+    # Its database holds the parameters of runs by hand, and so their sources.
+    settings.prefect_home.mkdir(parents=True, exist_ok=True, mode=0o700)
     supervisor = Supervisor(make_parts(settings), settings.state_dir / "logs", show)
     try:
         end = time.monotonic() + READY_LIMIT_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,8 +47,10 @@ class Database:
         try:
             if engine.dialect.name == "sqlite":
                 event.listen(engine, "connect", _set_up_sqlite)
-                if url.database and url.database != ":memory:":
+                if url.database and url.database != ":memory:" and not url.database.startswith("file:"):
                     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+                    # SQLite's own files beside it get its mode. One that is there keeps what its owner gave it.
+                    os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o600))
             database._make_tables()
         except (SQLAlchemyError, OSError) as error:
             engine.dispose()
