@@ -16,13 +16,13 @@ from services.ingest.kick import Processing
 from services.ingest.sessions import Sessions
 from streamwave import __version__
 from streamwave.settings import Settings
-from streamwave.streams.database import Database
+from streamwave.streams.database import MAX_CONNECTIONS, Database
 from streamwave.streams.hooks import hook_token
 from streamwave.streams.publishes import Publishes
 from streamwave.streams.registry import Registry
 
 #: Calls that may wait for the database or the disk at once.
-THREADS = 64
+THREADS = MAX_CONNECTIONS
 
 
 def create_app(settings: Settings) -> FastAPI:

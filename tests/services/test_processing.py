@@ -21,6 +21,7 @@ from streamwave.spool.broadcast import RUN_LOCK
 from streamwave.spool.journal import writer_alive
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import ROOT, Case, eventually, published_by, publisher, refused
+from tests.support.media import make_clip
 
 
 @pytest.fixture
@@ -206,7 +207,6 @@ def test_the_broadcast_of_a_dead_segmenter_ends(case: Case) -> None:
 
 
 def test_a_source_is_pulled_once(case: Case, tmp_path: Path) -> None:
-    from tests.support.media import make_clip
 
     films = tmp_path / "films"
     films.mkdir()
