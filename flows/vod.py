@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from flows.pipeline import ChunkPipeline, InFlight
 from flows.progress import Progress
@@ -10,9 +11,15 @@ from streamwave.ffmpeg.process import launcher
 from streamwave.job import publication
 from streamwave.session import file_session
 from streamwave.settings import Settings
+from streamwave.source import redact
 
 
-@flow(name="vod", flow_run_name="vod {source}", persist_result=False)
+def _name() -> str:
+    # Prefect shows it to everybody, and the address of a source may hold a key.
+    return f"vod {redact(str(flow_run.parameters.get('source', '')))}"
+
+
+@flow(name="vod", flow_run_name=_name, persist_result=False)
 def vod(source: str, output: str | None = None, ladder: str | None = None, overwrite: bool = False) -> None:
     """Transcode a file or URL into an adaptive stream (CMAF segments, DASH manifest, HLS playlists).
 

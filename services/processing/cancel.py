@@ -22,6 +22,8 @@ log = logging.getLogger("streamwave.processing")
 
 #: How long a cancelled run may take to end by itself.
 KILL_AFTER_S = 2.5
+#: How long a worker may take to notice, and to end it (Prefect's default is to look every 10 s).
+WORKER_GRACE_S = 30.0
 
 
 class Cancellations:
@@ -52,8 +54,10 @@ class Cancellations:
             asked_at = self._cancelling.setdefault(flow_run_id, time.monotonic())
             if spool is not None:
                 _note(spool, flow_run_id)
-            if self._orchestration.work_pool is None:  # else its worker ends it
-                number = signal.SIGKILL if time.monotonic() - asked_at > KILL_AFTER_S else signal.SIGTERM
+            asked_for_s = time.monotonic() - asked_at
+            # Its worker ends it, where there is one; if that is gone and the run is on this machine, we do.
+            if self._orchestration.work_pool is None or asked_for_s > WORKER_GRACE_S:
+                number = signal.SIGKILL if asked_for_s > KILL_AFTER_S else signal.SIGTERM
                 if run is not None:
                     run.process.send_signal(number)
                 elif spool is not None:
@@ -75,6 +79,7 @@ class Cancellations:
                 give_up_sessions(spool, wait=True)
                 finish_cut_off(spool, Settings.load())
                 spool.write_status(spool.status() | {"state": "finished", "error": "cancelled in Prefect"})
+                watch.error = ""
                 watch.tell()
             except (StreamWaveError, OSError) as error:
                 watch.died(str(error))

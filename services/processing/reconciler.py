@@ -23,7 +23,7 @@ from services.processing.executor import Executor, RunProcess, last_words
 from services.processing.orchestration import Orchestration, ServerAway, Verdict, is_cancelled
 from services.processing.processes import is_same, send
 from services.processing.repair import end_cut_off_sessions
-from services.processing.watch import Watch, next_starts, start_limit_s
+from services.processing.watch import WORKER_LIMIT_S, Watch, next_starts, start_limit_s
 from streamwave.errors import SpoolError, StreamWaveError
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 
@@ -244,14 +244,8 @@ class Reconciler:
         if watch.alive_since is not None:
             return self._ending(attempt, watch)
         if self._orchestration.work_pool:
-            state = self._orchestration.states([attempt.flow_run_id]).get(attempt.flow_run_id)
-            waiting = state is not None and (state.is_scheduled() or state.is_pending())
-            if waiting:
-                watch.error = f"no worker of the work pool {self._orchestration.work_pool} has begun the flow run yet"
-                return True
-            if state is None or state.is_final() or is_cancelled(state):
-                return False
-        elif not is_same(attempt.pid, attempt.pid_ticks):
+            return self._worker_may_come(attempt, watch)
+        if not is_same(attempt.pid, attempt.pid_ticks):
             return False
         age_ms = time.time_ns() // 1_000_000 - attempt.created_unix_ms
         limit_s = start_limit_s(watch.failures)
@@ -260,6 +254,23 @@ class Reconciler:
         if attempt.pid:
             log.warning("flow run %s did not begin within %g s and is killed", attempt.flow_run_id, limit_s)
             send(attempt.pid, attempt.pid_ticks, signal.SIGKILL)
+        return False
+
+    def _worker_may_come(self, attempt: attempts.Attempt, watch: Watch) -> bool:
+        """Whether a run in a work pool may still take the lock. Only Prefect knows where it is."""
+        state = self._orchestration.states([attempt.flow_run_id]).get(attempt.flow_run_id)
+        if state is None or state.is_final() or is_cancelled(state):
+            return False
+        stood_s = watch.seen_for_s((attempt.flow_run_id, state.type))
+        if state.is_scheduled():
+            watch.error = f"no worker of the work pool {self._orchestration.work_pool} has taken the flow run yet"
+            return True
+        if state.is_pending():
+            watch.error = "a worker has taken the flow run and starts it"
+        limit_s = WORKER_LIMIT_S if state.is_pending() else start_limit_s(watch.failures)
+        if stood_s < limit_s:
+            return True
+        log.warning("flow run %s: its worker did not get it going within %g s", attempt.flow_run_id, limit_s)
         return False
 
     def _ending(self, attempt: attempts.Attempt, watch: Watch) -> bool:

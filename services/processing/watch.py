@@ -20,6 +20,8 @@ FAILED_AFTER = 3
 #: A run that was started holds its broadcast within this time; after each one that did not, twice as much is allowed.
 START_LIMIT_S = 15.0
 MAX_START_LIMIT_S = 120.0
+#: A worker that has taken a run from its pool makes a process, or fetches an image and makes a container, within this time.
+WORKER_LIMIT_S = 300.0
 
 
 def start_limit_s(failures: int) -> float:
@@ -48,6 +50,7 @@ class Watch:
     released_at: float | None = None
     tried_at: float = 0.0  # the last start
     waiting_since: float | None = None
+    seen: tuple[object, float] | None = None  # what Prefect said of the run that a worker starts, and since when
     dead_writer_since: float | None = None
     ended_session: str = ""
     error: str = ""
@@ -76,6 +79,13 @@ class Watch:
         self.alive_since = self.started_at = self.released_at = None
         self.next_start_at = now + delay_s(self.failures)
         self.error = why
+
+    def seen_for_s(self, what: object) -> float:
+        """For how long Prefect has said ``what`` of the run. Our own clock counts: that of the server may be wrong."""
+        now = time.monotonic()
+        if self.seen is None or self.seen[0] != what:
+            self.seen = (what, now)
+        return now - self.seen[1]
 
     @property
     def starting(self) -> bool:

@@ -138,7 +138,7 @@ class Case:
                 os.kill(pid, signal.SIGKILL)
 
 
-def publisher(spool: BroadcastSpool, not_this: int | None = None) -> int:
+def publisher(spool: BroadcastSpool, not_this: int | None = None, limit_s: float = 20.0) -> int:
     """The process that publishes a broadcast, once there is one (another than ``not_this``)."""
 
     def holder() -> int | None:
@@ -146,7 +146,7 @@ def publisher(spool: BroadcastSpool, not_this: int | None = None) -> int:
         told = spool.status().get("state") if pid != not_this else None
         return pid if told else None
 
-    return int(eventually(holder, "a run holds the broadcast"))
+    return int(eventually(holder, "a run holds the broadcast", limit_s))
 
 
 def published_by(spool: BroadcastSpool) -> str:

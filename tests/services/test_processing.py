@@ -224,7 +224,16 @@ def test_a_source_is_pulled_once(case: Case, tmp_path: Path) -> None:
         eventually(lambda: get().state == pb.STREAM_STATE_FINISHED, "the file has been read to its end")
         assert (get().chunks, get().title) == (clip.chunks, "A film")
 
-        for bad in ("gopher://x/y", "concat:a|b", "file:/etc/passwd", "data:text/plain,x", "../x", "a\0b", str(films)):
+        for bad in (
+            "gopher://x/y",
+            "concat:a|b",
+            "file:/etc/passwd",
+            "data:text/plain,x",
+            "../x",
+            "a\0b",
+            str(films),
+            "http://[x/",
+        ):
             code, _, details = refused(partial(rpc.StartStream, pb.StartStreamRequest(stream="film", source=bad)))
             assert code == grpc.StatusCode.INVALID_ARGUMENT, bad
             assert [violation.field for violation in details[0].field_violations] == ["source"]
@@ -239,6 +248,15 @@ def test_what_is_asked_wrongly_is_refused_with_details(case: Case) -> None:
         (lambda r: r.GetStream(pb.GetStreamRequest(stream="cam\0")), "stream"),
         (lambda r: r.GetStream(pb.GetStreamRequest(stream="c" * 10_000)), "stream"),
         (lambda r: r.GetStream(pb.GetStreamRequest(stream="🎥")), "stream"),
+        (lambda r: r.GetStream(pb.GetStreamRequest(stream="a b")), "stream"),
+        (lambda r: r.StartStream(pb.StartStreamRequest(stream="../x", source="http://x/y")), "stream"),
+        (lambda r: r.StartStream(pb.StartStreamRequest(stream="", source="http://x/y")), "stream"),
+        (lambda r: r.StartStream(pb.StartStreamRequest(stream="x", source="http://x/y", title="a\nb")), "title"),
+        (lambda r: r.StartStream(pb.StartStreamRequest(stream="x", source="http://x/y", session=session)), "session"),
+        (lambda r: r.StopStream(pb.StopStreamRequest(stream="%2e%2e")), "stream"),
+        (lambda r: list(r.WatchStream(pb.WatchStreamRequest(stream=".."))), "stream"),
+        (lambda r: r.ListStreams(pb.ListStreamsRequest(stream="/etc")), "stream"),
+        (lambda r: r.ForwardMetadata(pb.ForwardMetadataRequest(session="../../000000")), "session"),
         (lambda r: r.GetStream(pb.GetStreamRequest(stream="cam", broadcast="..")), "broadcast"),
         (lambda r: r.StartStream(pb.StartStreamRequest(session="cam/../000000")), "session"),
         (lambda r: r.StartStream(pb.StartStreamRequest(session="")), "session"),

@@ -74,6 +74,12 @@ def test_every_scheme_may_use_only_what_carries_it() -> None:
         assert not {"concat", "data", "crypto", "subfile", "pipe"} & set(allowed.split(","))
 
 
+def test_an_address_that_is_none() -> None:
+    for bad in ("http://[x/", "rtmp://[::1", "http://", "srt:"):
+        with pytest.raises(SourceError, match="not allowed"):
+            resolve_source(bad)
+
+
 def test_secrets_are_not_shown() -> None:
     assert redact("rtmp://user:pass@host:1935/live/key?token=s") == "rtmp://host:1935/live/***"
     assert redact("RTMPS://host/app/instance/key/") == "rtmps://host/app/***"
