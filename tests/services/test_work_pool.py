@@ -22,7 +22,7 @@ from tests.support.player import decode_pictures, representations
 
 POOL = "streamwave"
 #: A worker starts two interpreters for a run, and a busy machine takes its time.
-LIMIT_S = 60
+LIMIT_S = 120
 
 
 @dataclass
