@@ -84,12 +84,14 @@ def test_a_stream_is_published_by_a_worker(case: Case, pool: Pool) -> None:
     """The commands of deployments/prefect.yaml, then StartStream."""
     clip = make_clip(case.folder / "films" / "clip.mp4", frames=150)
     with pool.worker() as worker, case.rpc() as rpc:
-        answer = rpc.StartStream(pb.StartStreamRequest(stream="film", source=str(clip.path)), timeout=10)
+        answer = rpc.StartStream(pb.StartStreamRequest(stream="film", source=str(clip.path)), timeout=30)
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="film")).status  # noqa: E731
         eventually(lambda: get().state == pb.STREAM_STATE_FINISHED, "the recording is complete", 2 * LIMIT_S)
         status = get()
         assert (status.chunks, status.attempts) == (clip.chunks, 1)
-        eventually(lambda: case.run_state(status.flow_run_id) == "COMPLETED", "Prefect knows that it is completed")
+        eventually(
+            lambda: case.run_state(status.flow_run_id) == "COMPLETED", "Prefect knows that it is completed", LIMIT_S
+        )
         assert answer.flow_run_id in ("", status.flow_run_id)
         worker.send_signal(signal.SIGTERM)
         worker.communicate(timeout=30)
@@ -106,7 +108,7 @@ def test_what_becomes_of_runs_on_workers(case: Case, pool: Pool) -> None:
     spool, session, segmenter = case.session("cam")
     with case.rpc() as rpc:
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="cam")).status  # noqa: E731
-        rpc.StartStream(pb.StartStreamRequest(session=session), timeout=10)
+        rpc.StartStream(pb.StartStreamRequest(session=session), timeout=30)
         eventually(lambda: "no worker" in get().error, "the status says that there is no worker")
         first = get().flow_run_id
         with pool.worker():
