@@ -37,6 +37,7 @@ class ChunkPipeline:
         self._on_stored = on_stored
         self._on_their_way: dict[int, Sequence[PrefectFuture[Any]]] = {}  # a chunk's futures by the id of its last
         self._done: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
+        self._transcode = transcode
 
     def submit(self, job: Job, record: ChunkRecord) -> None:
         """Send a chunk on its way; waits for earlier ones if too many are.
@@ -46,8 +47,10 @@ class ChunkPipeline:
         self.collect()
         while not self._in_flight.room.acquire(timeout=0.05):
             self.collect()
+        if self._transcode.retries != job.retries:
+            self._transcode = transcode.with_options(retries=job.retries)
         chunk: Any = segment.submit(job, record)
-        made = transcode.map(unmapped(job), unmapped(chunk), list(job.renditions))
+        made = self._transcode.map(unmapped(job), unmapped(chunk), list(job.renditions))
         packaged: Any = package.submit(
             job=job, chunk=chunk, wait_for=[*made, *self._in_flight.last[:1]], return_state=False
         )

@@ -15,7 +15,7 @@ from streamwave.errors import FencedError, MediaError, OutputError
 from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, playlist_name, segment_name
 from streamwave.manifest.dash import render_mpd
 from streamwave.manifest.hls import playlist_renditions, render_master, render_media
-from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger, PeriodLine, TrackLine
+from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, InfoLine, Ledger, PeriodLine, TrackLine
 from streamwave.manifest.timeline import Timeline
 from streamwave.package import PackagedChunk
 from streamwave.storage.store import Store
@@ -66,6 +66,12 @@ class Publication:
             self.store.put(FENCE, json.dumps({"token": self._token}).encode())
             if self.ledger.header is None:
                 self.ledger.append(header)
+
+    def describe(self, info: dict[str, str]) -> None:
+        """Have the next manifest say ``info`` of the broadcast; it is in the ledger with the next chunk."""
+        with self._lock:
+            if self.ledger.timeline is not None and not self.timeline.ended and self.timeline.info != info:
+                self.ledger.append(InfoLine(info=info), save=False)
 
     def next_chunk(self, session: str) -> int | None:
         """Number of the first chunk of ``session`` that is still to be published; None if the session is complete."""

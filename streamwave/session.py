@@ -137,6 +137,7 @@ def file_session(
             store_options=settings.store_options(output),
             ffmpeg_slots=settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=settings.ffmpeg_timeout_s,
+            retries=settings.chunk_retries,
         )
         if overwrite:
             _remove_broadcast(store)
