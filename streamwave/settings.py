@@ -186,6 +186,15 @@ class Settings(BaseSettings):
             "`prefect` in `STREAMWAVE_STATE_DIR`",
         ),
     )
+    window_s: int = setting(
+        "Prefect",
+        "Length of stream that one child flow run of a live stream holds. Prefect's UI draws up to about 2000 task "
+        "runs at once, which is five minutes of 2 s chunks in twice the usual number of renditions.",
+        300,
+        unit="s",
+        ge=1,
+        le=86400,
+    )
     prefect_port: Port = setting(
         "Prefect",
         "Port of the API and UI of the server that `streamwave up` starts. Not used while `PREFECT_API_URL` is set.",
