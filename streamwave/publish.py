@@ -16,6 +16,7 @@ from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, playlist_name,
 from streamwave.manifest.dash import render_mpd
 from streamwave.manifest.hls import playlist_renditions, render_master, render_media
 from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, InfoLine, Ledger, PeriodLine, TrackLine
+from streamwave.manifest.memo import Memo
 from streamwave.manifest.timeline import Timeline
 from streamwave.package import PackagedChunk
 from streamwave.storage.store import Store
@@ -42,6 +43,7 @@ class Publication:
         self._unlisted: list[str] = []  # objects of the chunk that is being written, which the ledger does not know yet
         self._discarded = False
         self._unsaved = False
+        self._memo = Memo()
         #: Of the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
         self.latencies_ms: deque[int] = deque(maxlen=300)
 
@@ -210,10 +212,13 @@ class Publication:
         shown = self.ledger.shown
         assert shown is not None
         now_unix_ms = time.time_ns() // 1_000_000
-        playlists = [(playlist_name(r.name), render_media(shown, r.name)) for r in playlist_renditions(shown)]
+        playlists = [
+            (playlist_name(r.name), render_media(shown, r.name, self._memo)) for r in playlist_renditions(shown)
+        ]
         self._together(self._pool.submit(self.store.put, name, data) for name, data in playlists)
         self.store.put(MASTER, render_master(shown))
-        self.store.put(MANIFEST, render_mpd(shown, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url))
+        mpd = render_mpd(shown, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url, memo=self._memo)
+        self.store.put(MANIFEST, mpd)
 
     def _check_fence(self) -> None:
         if self._discarded:
