@@ -49,7 +49,10 @@ class ChunkPipeline:
             self.collect()
         if self._transcode.retries != job.retries:
             self._transcode = transcode.with_options(retries=job.retries)
-        chunk: Any = segment.submit(job, record)
+        # The chunk itself, not its future: for each parameter that is one, Prefect asks its server for the state before
+        # the task starts. That costs more than the task, and waits for as long as the server is away.
+        segmented: Any = segment.submit(job, record)
+        chunk = segmented.result()
         made = self._transcode.map(unmapped(job), unmapped(chunk), list(job.renditions))
         packaged: Any = package.submit(
             job=job, chunk=chunk, wait_for=[*made, *self._in_flight.last[:1]], return_state=False
@@ -58,7 +61,7 @@ class ChunkPipeline:
             job=job, number=record.number, wait_for=[packaged, *self._in_flight.last[1:]], return_state=False
         )
         self._in_flight.last = (packaged, stored)
-        self._on_their_way[id(stored)] = (chunk, *made, packaged, stored)
+        self._on_their_way[id(stored)] = (segmented, *made, packaged, stored)
         stored.add_done_callback(self._finished)
 
     def _finished(self, stored: PrefectFuture[Any]) -> None:

@@ -100,18 +100,27 @@ def finish(process: subprocess.Popen[str]) -> None:
 
 
 def test_order_and_completeness_over_many_borders(cli: Cli, received: Received) -> None:
-    """All is there from the start, so the limit of chunks in flight is reached all the time."""
+    """Chunks come faster than they are worked on, so the limit of chunks in flight is reached at every border."""
     cli.extra |= SETTINGS
+    api = PrefectApi(cli.extra["PREFECT_API_URL"])
     feed = Feed(cli, received)
-    feed.chunks(CHUNKS)
-    feed.end()
+
+    def windows_begun() -> int:
+        return sum(len(api.children(run["id"])) for run in api.flow_runs("live-stream", **parameters))
+
+    parameters = {"broadcast_spool": str(feed.spool.folder)}
     with cli.start("-c", RUN, str(feed.spool.folder), program="python") as process:
+        for border in (1, 2):
+            feed.chunks(4 * border)
+            # The next window is begun while the old one goes on; the next chunks find it.
+            wait_for(lambda border=border: windows_begun() > border, f"window {border}", 60)  # type: ignore[misc]
+        feed.chunks(CHUNKS)
+        feed.end()
         finish(process)
     assert_exact(feed.root, [received.clip])
     assert feed.spool.status()["warnings"] == []
 
-    api = PrefectApi(cli.extra["PREFECT_API_URL"])
-    (run,) = api.flow_runs("live-stream", broadcast_spool=str(feed.spool.folder))
+    (run,) = api.flow_runs("live-stream", **parameters)
     assert run["state_type"] == "COMPLETED"
     windows = api.children(run["id"])
     assert len(windows) >= 3
