@@ -7,7 +7,7 @@ the next smaller rendition of the same kind (else the next larger), or, where th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 from streamwave import layout
@@ -45,12 +45,18 @@ def playlist_renditions(timeline: Timeline) -> list[Rendition]:
     return list(known.values())
 
 
-def render_master(timeline: Timeline, *, base_urls: Sequence[BaseUrl] = ()) -> bytes:
+def render_master(
+    timeline: Timeline,
+    *,
+    base_urls: Sequence[BaseUrl] = (),
+    playlist_name: Callable[[str], str] = layout.playlist_name,
+) -> bytes:
     """The master playlist as UTF-8: the renditions of all periods that are still listed.
 
     The first variant is the best one up to STARTUP_BPS, where many players begin; then from the highest to the lowest.
     Several ``base_urls`` give redundant variants (RFC 8216, 6.2.4), in their order. Rates are measured, and while the
-    broadcast runs at least those of the ladder. Raises MediaError if nothing has been published yet.
+    broadcast runs at least those of the ladder. ``playlist_name`` gives the media playlist of a
+    rendition. Raises MediaError if nothing has been published yet.
     """
     periods = _published(timeline)
     tracks = {name: track for period in periods for name, track in period.tracks.items()}  # the latest period's
@@ -71,18 +77,19 @@ def render_master(timeline: Timeline, *, base_urls: Sequence[BaseUrl] = ()) -> b
             default = "YES" if rendition is audio[0] else "NO"
             lines.append(
                 f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="{group}",NAME="{rendition.name}",LANGUAGE="und",DEFAULT={default},'
-                f'AUTOSELECT=YES,CHANNELS="{rendition.channels}",URI="{prefix}{layout.playlist_name(rendition.name)}"'
+                f'AUTOSELECT=YES,CHANNELS="{rendition.channels}",URI="{prefix}{playlist_name(rendition.name)}"'
             )
         for peak, average, members in variants:
             lines.append(_stream_inf(periods, tracks, peak, average, members, group))
-            lines.append(prefix + layout.playlist_name(members[0].name))
+            lines.append(prefix + playlist_name(members[0].name))
     return ("\n".join(lines) + "\n").encode()
 
 
 def render_media(timeline: Timeline, rendition_name: str, memo: Memo | None = None) -> bytes:
     """The media playlist of one rendition over all periods as UTF-8.
 
-    EVENT while it grows, VOD at the end, no type where a DVR window takes segments away. EXTINF has six decimals; each
+    EVENT while it grows, VOD at the end, no type where a DVR window takes segments away, also at its end.
+    EXTINF has six decimals; each
     edge between segments is rounded, not each length, so that sums never drift: no edge is more than half a microsecond
     off. EXT-X-PROGRAM-DATE-TIME stands at the start of every period whose wall clock is known. Raises MediaError if
     nothing has been published yet, LadderError for a rendition that no period ever had. ``memo`` of earlier renderings of
@@ -108,10 +115,8 @@ def render_media(timeline: Timeline, rendition_name: str, memo: Memo | None = No
         f"#EXT-X-DISCONTINUITY-SEQUENCE:{timeline.gone_periods + skipped}",
         "#EXT-X-INDEPENDENT-SEGMENTS",
     ]
-    if timeline.ended:
-        head.append("#EXT-X-PLAYLIST-TYPE:VOD")
-    elif timeline.dvr_window_ms is None:
-        head.append("#EXT-X-PLAYLIST-TYPE:EVENT")
+    if timeline.dvr_window_ms is None:
+        head.append(f"#EXT-X-PLAYLIST-TYPE:{'VOD' if timeline.ended else 'EVENT'}")
     parts = [_text(head)]
     for index, (period, track, is_gap) in enumerate(sources[skipped:]):
         if track is not None:

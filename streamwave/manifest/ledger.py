@@ -91,7 +91,7 @@ class Ledger:
         self.header: BroadcastLine | None = None
         self.periods: list[PeriodLine] = []
         self.timeline: Timeline | None = None
-        self._window: Timeline | None = None
+        self.window: Timeline | None = None  # what the DVR window leaves of the timeline, if there is one
         self.black_chunks = 0  # chunks that show black in at least one rendition
         self.silent_chunks = 0
         self.filled_numbers: list[int] = []  # of these, the first ones
@@ -144,18 +144,18 @@ class Ledger:
     @property
     def shown(self) -> Timeline | None:
         """What manifests show: while live the DVR window, if there is one; in the end everything."""
-        if self._window is not None and self.timeline is not None and not self.timeline.ended:
-            return self._window
+        if self.window is not None and self.timeline is not None and not self.timeline.ended:
+            return self.window
         return self.timeline
 
     def _both(self) -> list[Timeline]:
-        return [timeline for timeline in (self.timeline, self._window) if timeline is not None]
+        return [timeline for timeline in (self.timeline, self.window) if timeline is not None]
 
     def _apply(self, line: AnyLine) -> None:
         if isinstance(line, BroadcastLine):
             self.header = line
             self.timeline = _begin(line, None)
-            self._window = _begin(line, line.dvr_window_ms) if line.dvr_window_ms else None
+            self.window = _begin(line, line.dvr_window_ms) if line.dvr_window_ms else None
             return
         if self.timeline is None:
             raise OutputError(f"the ledger of {self.store.url} has no beginning; remove the broadcast")
@@ -181,7 +181,8 @@ class Ledger:
             self._count_filled(line)
             self._chunks_in_part += 1
         else:
-            self.timeline.ended = True
+            for timeline in self._both():
+                timeline.ended = True
             # The recording has no pauses where the publisher was away.
             start = Fraction(0)
             for recorded in self.timeline.periods:

@@ -125,6 +125,6 @@ class Memo:
 
     def keep(self, periods: Sequence[str]) -> None:
         """Forget what belongs to other periods: a DVR window has left them behind."""
-        for kept in (self._lines, self._runs, self._checked):
-            for key in [key for key in kept if key[0] not in periods]:
-                del kept[key]  # type: ignore[attr-defined]
+        self._lines = {key: value for key, value in self._lines.items() if key[0] in periods}
+        self._runs = {key: value for key, value in self._runs.items() if key[0] in periods}
+        self._checked = {key: value for key, value in self._checked.items() if key[0] in periods}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,12 @@ def test_what_was_rendered_is_not_rendered_again(monkeypatch: pytest.MonkeyPatch
     render_media(timeline, "720p", memo)
     named: list[object] = []
     usual = layout.segment_name
-    monkeypatch.setattr(layout, "segment_name", lambda *parts: named.append(parts[2]) or usual(*parts))
+
+    def noted(*parts: Any) -> str:
+        named.append(parts[2])
+        return usual(*parts)
+
+    monkeypatch.setattr(layout, "segment_name", noted)
     timeline.periods[0].tracks["720p"].append(SegmentRef(timeline.periods[0].tracks["720p"].end, 60_060, 1))
     render_media(timeline, "720p", memo)
     assert named == [500 * 60_060]
