@@ -158,7 +158,13 @@ class Settings(BaseSettings):
         derived=(lambda d: d.get("state_dir", Path("var").absolute()) / "spool", "`spool` in `STREAMWAVE_STATE_DIR`"),
     )
     spool_max_gb: int = setting(
-        "Work", "Size of the spool from which no further chunk is accepted.", 20, unit="GB", ge=1, le=1_000_000
+        "Work",
+        "Bytes of chunks that may wait to be published, of all live streams of this machine. Beyond that a stream is "
+        "not received any further; what was received is published.",
+        20,
+        unit="GB",
+        ge=1,
+        le=1_000_000,
     )
     allowed_file_roots: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(to_folders)] = setting(
         "Work",
