@@ -210,3 +210,28 @@ def test_damaged_files_cost_their_chunk_and_are_said(cli: Cli, received: Receive
         "the sound of 1 chunks could not be read and is silent",
         "1 chunks could not be decoded and are shown in black",
     ]
+
+
+def test_an_output_that_comes_back_costs_nothing(cli: Cli, received: Received) -> None:
+    cli.extra |= SETTINGS
+    api = PrefectApi(cli.extra["PREFECT_API_URL"])
+    feed = Feed(cli, received)
+    feed.chunks(1)
+
+    def waits_for_a_retry() -> bool:
+        (run,) = api.flow_runs("live-stream", broadcast_spool=str(feed.spool.folder))
+        tasks = [task for window in api.children(run["id"]) for task in api.task_runs(window["id"])]
+        return any(task["name"] == "store 000001" and "Retry" in task["state_name"] for task in tasks)
+
+    with cli.start("-c", RUN, str(feed.spool.folder), program="python") as process:
+        feed.published(1)
+        away = feed.root.rename(feed.root.with_name("away"))
+        feed.root.write_bytes(b"")
+        feed.chunks(3)
+        feed.end()
+        wait_for(waits_for_a_retry, "a store that failed", 12)
+        feed.root.unlink()
+        away.rename(feed.root)
+        finish(process)
+    (period,) = periods(feed.root)
+    assert picture_numbers(period, received.clip.rate) == list(range(3 * received.clip.gop))
