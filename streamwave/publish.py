@@ -12,10 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from streamwave.errors import FencedError, MediaError, OutputError
-from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, playlist_name, segment_name
+from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, playlist_name, recording_name, segment_name
 from streamwave.manifest.dash import render_mpd
 from streamwave.manifest.hls import playlist_renditions, render_master, render_media
-from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger, PeriodLine, TrackLine
+from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, InfoLine, Ledger, PeriodLine, TrackLine
+from streamwave.manifest.memo import Memo
 from streamwave.manifest.timeline import Timeline
 from streamwave.package import PackagedChunk
 from streamwave.storage.store import Store
@@ -42,6 +43,7 @@ class Publication:
         self._unlisted: list[str] = []  # objects of the chunk that is being written, which the ledger does not know yet
         self._discarded = False
         self._unsaved = False
+        self._memo = Memo()
         #: Of the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
         self.latencies_ms: deque[int] = deque(maxlen=300)
 
@@ -66,6 +68,12 @@ class Publication:
             self.store.put(FENCE, json.dumps({"token": self._token}).encode())
             if self.ledger.header is None:
                 self.ledger.append(header)
+
+    def describe(self, info: dict[str, str]) -> None:
+        """Have the next manifest say ``info`` of the broadcast; it is in the ledger with the next chunk."""
+        with self._lock:
+            if self.ledger.timeline is not None and not self.timeline.ended and self.timeline.info != info:
+                self.ledger.append(InfoLine(info=info), save=False)
 
     def next_chunk(self, session: str) -> int | None:
         """Number of the first chunk of ``session`` that is still to be published; None if the session is complete."""
@@ -172,7 +180,8 @@ class Publication:
             if not self._begun or not self._holds_fence():
                 return
             timeline = self.ledger.timeline or Timeline(created_unix_ms=0, segment_ms=0)
-            names = [MANIFEST, MASTER, *(playlist_name(r.name) for r in playlist_renditions(timeline))]
+            names = [MANIFEST, MASTER]
+            names += [name(r.name) for r in playlist_renditions(timeline) for name in (playlist_name, recording_name)]
             # The ledger before what it lists: a run that finds one relies on it.
             names += [*reversed(self.ledger.part_names), *self._unlisted]
             for period in timeline.periods:
@@ -204,10 +213,19 @@ class Publication:
         shown = self.ledger.shown
         assert shown is not None
         now_unix_ms = time.time_ns() // 1_000_000
-        playlists = [(playlist_name(r.name), render_media(shown, r.name)) for r in playlist_renditions(shown)]
-        self._together(self._pool.submit(self.store.put, name, data) for name, data in playlists)
-        self.store.put(MASTER, render_master(shown))
-        self.store.put(MANIFEST, render_mpd(shown, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url))
+        playlists, named = [(shown, playlist_name)], playlist_name
+        if shown.ended and self.ledger.window is not None:
+            # Players rely on numbers that never go back at one address: the window ends there, the recording is new.
+            playlists, named = [(self.ledger.window, playlist_name), (shown, recording_name)], recording_name
+        rendered = [
+            (name(rendition.name), render_media(timeline, rendition.name, self._memo))
+            for timeline, name in playlists
+            for rendition in playlist_renditions(timeline)
+        ]
+        self._together(self._pool.submit(self.store.put, name, data) for name, data in rendered)
+        self.store.put(MASTER, render_master(shown, playlist_name=named))
+        mpd = render_mpd(shown, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url, memo=self._memo)
+        self.store.put(MANIFEST, mpd)
 
     def _check_fence(self) -> None:
         if self._discarded:

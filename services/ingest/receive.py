@@ -77,6 +77,7 @@ class Receiver:
             audio_bps=load_ladder(self._settings.ladder).audio_kbps * 1000,
             live=live,
             max_ahead=0 if live else FILE_AHEAD,
+            spool_max_bytes=self._settings.spool_max_bytes,
         )
         try:
             process = start_segmenter(options, survive=True)

@@ -94,6 +94,7 @@ class Sources:
             audio_bps=load_ladder(settings.ladder).audio_kbps * 1000,
             live=not is_file,
             max_ahead=settings.max_chunks_in_flight + 8 if is_file else 0,
+            spool_max_bytes=settings.spool_max_bytes,
         )
 
 

@@ -28,6 +28,7 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg.probe import describe, explain, nothing_in, open_source, tracks
 from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.spool.audio import SAMPLE_RATE, AudioTrack
+from streamwave.spool.bound import Bound
 from streamwave.spool.chunkfile import VideoChunk, write_audio
 from streamwave.spool.journal import ChunkLine, EndRecord, JournalWriter, OpenRecord
 from streamwave.timing import AAC_FRAME, aac_frame_at_ms, choose_rate, round_half_up
@@ -57,6 +58,7 @@ class Options:
     live: bool = False
     max_ahead: int = 0
     read_timeout_s: int = 30
+    spool_max_bytes: int = 0  # bound of the spool of all streams, of which ``spool`` is a session; 0: none
 
 
 @dataclass(frozen=True)
@@ -342,7 +344,8 @@ class Segmenter:
         self._number += video is None
 
     def _wait_for_room(self) -> None:
-        """Hold a source that can wait while its consumer is behind."""
+        """Hold a source that can wait while its consumer is behind; an OSError where the whole spool is full."""
+        Bound(self.options.spool, self.options.spool_max_bytes).check()
         if self.options.max_ahead <= 0:
             return
         suffix = "mkv" if self._video is not None else "aac"
