@@ -14,7 +14,7 @@ from prefect.futures import PrefectFuture
 
 from streamwave.job import Job
 from streamwave.model import ChunkRecord
-from tasks import package, segment, store, transcode
+from tasks import package, patient_store, segment, store, transcode
 
 
 class InFlight:
@@ -37,6 +37,7 @@ class ChunkPipeline:
         self._on_stored = on_stored
         self._on_their_way: dict[int, Sequence[PrefectFuture[Any]]] = {}  # a chunk's futures by the id of its last
         self._done: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
+        self._transcode = transcode
 
     def submit(self, job: Job, record: ChunkRecord) -> None:
         """Send a chunk on its way; waits for earlier ones if too many are.
@@ -46,16 +47,21 @@ class ChunkPipeline:
         self.collect()
         while not self._in_flight.room.acquire(timeout=0.05):
             self.collect()
-        chunk: Any = segment.submit(job, record)
-        made = transcode.map(unmapped(job), unmapped(chunk), list(job.renditions))
+        if self._transcode.retries != job.retries:
+            self._transcode = transcode.with_options(retries=job.retries)
+        # The chunk itself, not its future: for each parameter that is one, Prefect asks its server for the state before
+        # the task starts. That costs more than the task, and waits for as long as the server is away.
+        segmented: Any = segment.submit(job, record)
+        chunk = segmented.result()
+        made = self._transcode.map(unmapped(job), unmapped(chunk), list(job.renditions))
         packaged: Any = package.submit(
             job=job, chunk=chunk, wait_for=[*made, *self._in_flight.last[:1]], return_state=False
         )
-        stored = store.submit(
+        stored = (patient_store if job.manifests else store).submit(
             job=job, number=record.number, wait_for=[packaged, *self._in_flight.last[1:]], return_state=False
         )
         self._in_flight.last = (packaged, stored)
-        self._on_their_way[id(stored)] = (chunk, *made, packaged, stored)
+        self._on_their_way[id(stored)] = (segmented, *made, packaged, stored)
         stored.add_done_callback(self._finished)
 
     def _finished(self, stored: PrefectFuture[Any]) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from flows.pipeline import ChunkPipeline, InFlight
 from flows.progress import Progress
+from streamwave.errors import IncompleteError
 from streamwave.ffmpeg.process import launcher
 from streamwave.job import publication
 from streamwave.session import file_session
 from streamwave.settings import Settings
+from streamwave.source import redact
 
 
-@flow(name="vod", flow_run_name="vod {source}", persist_result=False)
+def _name() -> str:
+    # Prefect shows it to everybody, and the address of a source may hold a key.
+    return f"vod {redact(str(flow_run.parameters.get('source', '')))}"
+
+
+@flow(name="vod", flow_run_name=_name, persist_result=False)
 def vod(source: str, output: str | None = None, ladder: str | None = None, overwrite: bool = False) -> None:
     """Transcode a file or URL into an adaptive stream (CMAF segments, DASH manifest, HLS playlists).
 
@@ -21,6 +29,9 @@ def vod(source: str, output: str | None = None, ladder: str | None = None, overw
         output: Folder or fsspec address of the result; the setting OUTPUT_DIR without it.
         ladder: Names of renditions to make ("1080p,720p"), or a ladder of your own; all that fit without it.
         overwrite: Replace a broadcast that the output already holds.
+
+    Raises:
+        IncompleteError: all is published, but black pictures or silence are in the place of some chunks.
     """
     settings = Settings.load()
     processes = launcher(settings.ffmpeg_slot_count)
@@ -44,3 +55,6 @@ def vod(source: str, output: str | None = None, ladder: str | None = None, overw
             pipeline.settle()
             raise
         progress.finish(target)
+        stand_ins = session.stand_ins()
+    if stand_ins is not None:
+        raise IncompleteError(stand_ins)

@@ -19,8 +19,6 @@ from streamwave.live import LiveBroadcast
 from streamwave.model import ChunkRecord
 from streamwave.settings import Settings
 
-#: Stream time of one window. At 2 s chunks and 5 renditions: 150 chunks, 1200 task runs, which the UI draws at once.
-WINDOW_S = 300
 #: If a window cannot be begun (Prefect's server is away), the old one goes on and the next try is after this time.
 RETRY_S = 10.0
 #: How long a window may take to begin before it counts as failed.
@@ -94,6 +92,7 @@ class Windows:
 
     def __init__(self, broadcast: LiveBroadcast, settings: Settings, on_border: Callable[[str], None]) -> None:
         self._in_flight = InFlight(settings.max_chunks_in_flight)
+        self._length_ms = settings.window_s * 1000
         self._broadcast = broadcast
         self._on_border = on_border
         self._parent = str(flow_run.id)
@@ -124,7 +123,7 @@ class Windows:
 
     def _over(self, record: ChunkRecord) -> bool:
         length_ms = record.next_ms - self._began_ms
-        return (length_ms >= WINDOW_S * 1000 or length_ms < 0) and time.monotonic() >= self._retry_at
+        return (length_ms >= self._length_ms or length_ms < 0) and time.monotonic() >= self._retry_at
 
     def _switch(self, record: ChunkRecord) -> bool:
         """Make the next window the current one if it has begun; whether it was. The stream never waits for Prefect.

@@ -29,6 +29,7 @@ from pathlib import Path
 from types import TracebackType
 
 from streamwave.errors import OutputError, SettingsError, StreamWaveError
+from streamwave.streams.secret import write_secret
 
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATES = PROJECT / "deployments" / "nginx"
@@ -208,8 +209,9 @@ class MediaServer:
         runtime = Path(self._temporary.name) if self._temporary else (self._runtime_dir or Path()).resolve()
         try:
             (runtime / "temp").mkdir(parents=True, exist_ok=True)
+            runtime.chmod(0o700)
             (runtime / "nginx.pid").unlink(missing_ok=True)
-            (runtime / "nginx.conf").write_text(config, encoding="utf-8")
+            write_secret(runtime / "nginx.conf", config)  # the address of the hooks holds their token
             log = (runtime / "error.log").open("wb")
         except OSError as error:
             self._remove_temporary()

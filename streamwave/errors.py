@@ -9,6 +9,7 @@
     │   └── SettingsError        a setting has an impossible value
     ├── OutputError              the store refuses or is full                  FAILED_PRECONDITION
     │   └── FencedError          another run publishes this session
+    ├── IncompleteError          all is published, but parts of the source could not be used
     ├── SpoolError               the journal or a chunk is damaged or missing
     ├── MediaError               a produced file breaks an invariant (frames, boundaries, boxes)
     └── FFmpegError              an FFmpeg process failed, hung or was killed
@@ -50,6 +51,10 @@ class OutputError(StreamWaveError):
 
 class FencedError(OutputError):
     """Another run has taken over the publishing of this session."""
+
+
+class IncompleteError(StreamWaveError):
+    """A source was published to its end, with black pictures or silence in the place of what could not be used."""
 
 
 class SpoolError(StreamWaveError):

@@ -33,7 +33,8 @@ class Job(Frozen):
     ``wall_unix_ms`` is the wall clock at the session's first picture (None for a file). ``spool`` and ``work`` are
     folders (received chunks; results on their way), ``output`` a store's URL or several (``storage.target``), which are
     waited for at most ``patience_s`` when all refuse; ``store_options`` what all on S3 need. ``token`` fences the
-    output against other runs. ``manifests`` False holds the manifests back until the end.
+    output against other runs. ``manifests`` False holds the manifests back until the end. ``retries``: how often a
+    transcode that failed is tried again before black pictures, or silence, take the chunk's place.
     """
 
     session: str
@@ -59,6 +60,7 @@ class Job(Frozen):
     b_frames: bool = True
     patience_s: int = 0
     base_urls: tuple[BaseUrl, ...] = ()
+    retries: int = 2
 
     @property
     def video_renditions(self) -> tuple[Rendition, ...]:
@@ -98,13 +100,16 @@ def fingerprint(*parts: object) -> str:
 def place(job: Job, record: ChunkRecord) -> Chunk:
     """Where a received chunk lies on the frame grid, and how it is shared out over segments.
 
+    A last chunk of a single picture between two grid points takes the next one: no chunk is without a place.
+
     Raises:
-        MediaError: the chunk covers no grid point at all.
+        MediaError: its time runs backwards.
     """
     grid = Grid(job.rate)
     first, after = grid.frame_at_ms(record.start_ms), grid.frame_at_ms(record.next_ms)
-    if after <= first:
-        raise MediaError(f"chunk {record.number} lasts {record.next_ms - record.start_ms} ms, less than one frame")
+    if after < first:
+        raise MediaError(f"chunk {record.number} lasts {record.next_ms - record.start_ms} ms")
+    after = max(after, first + 1)
     spool = Path(job.spool)
     return Chunk(
         number=record.number,

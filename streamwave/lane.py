@@ -34,6 +34,7 @@ class Parcel:
     period: str
     wall_unix_ms: int | None
     done: Callable[[], None]
+    info: dict[str, str] | None = None  # what is known of the broadcast by now, where that is to be told
     open_lanes: int = 0
     stored: bool = False
     fault: Exception | None = None
@@ -75,6 +76,8 @@ class Lane:
                     self._catch_up()
                 elif self.owner.ending and not self.finished:
                     assert self.publication is not None
+                    if self.owner.info is not None:
+                        self.publication.describe(self.owner.info)
                     self.publication.finish()
                     with self.owner.changed:
                         self.finished = True
@@ -121,6 +124,8 @@ class Lane:
             self.publication.reload()  # a process on another machine may have published
             self._catch_up()
             place = self.publication.place(parcel.session, parcel.chunk.number)
+        if place == "next" and parcel.info is not None:
+            self.publication.describe(parcel.info)
         # The last one again: it may not be visible yet.
         if place == "next" or parcel.chunk.number == (self.publication.next_chunk(parcel.session) or 0) - 1:
             self.publication.publish(parcel.chunk, parcel.session, parcel.period, parcel.wall_unix_ms)

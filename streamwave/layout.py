@@ -28,13 +28,18 @@ def playlist_name(rendition: str) -> str:
     return f"{rendition}.m3u8"
 
 
+def recording_name(rendition: str) -> str:
+    """HLS media playlist of the whole of a broadcast that was watched through a DVR window. No rendition has a dot."""
+    return f"{rendition}.recording.m3u8"
+
+
 def ledger_name(part: int) -> str:
     """One part of the ledger."""
     return f"ledger/{part:06d}.jsonl"
 
 
 _OURS = re.compile(
-    r"manifest\.mpd|master\.m3u8|[a-z0-9][a-z0-9_-]*\.m3u8|thumbnail\.jpg|broadcast\.json"
+    r"manifest\.mpd|master\.m3u8|[a-z0-9][a-z0-9_-]*(\.recording)?\.m3u8|thumbnail\.jpg|broadcast\.json"
     r"|ledger/(\d+\.jsonl|writer\.json)|p\d+/[a-z0-9][a-z0-9_-]*/(init\.mp4|\d+\.m4s)"
 )
 

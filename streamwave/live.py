@@ -17,6 +17,7 @@ from typing import IO, Self
 
 from streamwave import index, thumbnail
 from streamwave import ladder as ladders
+from streamwave.encoding import Encoding, keep_encoding, kept_encoding
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
 from streamwave.job import Job, fingerprint, publication, release, target_ms
@@ -38,6 +39,8 @@ log = logging.getLogger("streamwave.live")
 UTC_TIMING_URL = "/time"
 #: How often a broadcast that waits for its publisher looks whether the reconnect window is over.
 WINDOW_LOOK_S = 0.5
+#: How long a run tries to become the one that publishes its broadcast.
+HOLD_S = 1.0
 #: A live FFmpeg that takes longer for one chunk hangs: the stream cannot wait for it as a file could.
 LIVE_TIMEOUT_S = 60
 
@@ -63,18 +66,17 @@ class LiveBroadcast:
         self._token = fingerprint(run, spool.folder, time.time_ns())
         self._warnings: list[str] = []
         self._state = "starting"
-        self._filled = 0
         self._telling = threading.RLock()
+        self._stand_ins = (0, 0)  # chunks in black, silent chunks
+        self._properties: dict[str, str] = {}
+        self._metadata: dict[str, object] = {}
 
     def __enter__(self) -> Self:
-        self._lock = self.spool.hold_run()
-        if self._lock is None:
-            raise SpoolError(f"another run publishes {self.spool.stream}/{self.spool.broadcast}")
+        self._lock = self._hold()
         try:
             if self.spool.finished:
                 raise SpoolError(f"{self.spool.stream}/{self.spool.broadcast} is finished; there is nothing to publish")
             self._binary = locate(str(self.settings.ffmpeg_path) if self.settings.ffmpeg_path else None)
-            self._ladder = ladders.load_ladder(self.settings.ladder)
             # What a run that was killed left on its way is done again.
             shutil.rmtree(self._work, ignore_errors=True)
             self.tell("starting")
@@ -82,6 +84,25 @@ class LiveBroadcast:
             self._lock.close()
             raise
         return self
+
+    def _hold(self) -> IO[bytes]:
+        """Become the one run of the broadcast. Whoever asks ``run_alive`` holds the lock for a moment, which is waited for.
+
+        Raises:
+            SpoolError: another run goes on holding it, or the spool cannot be written.
+        """
+        end = time.monotonic() + HOLD_S
+        while True:
+            trouble = f"another run publishes {self.spool.stream}/{self.spool.broadcast}"
+            try:
+                lock = self.spool.hold_run()
+            except OSError as error:
+                trouble, lock = f"the spool {self.spool.folder} cannot be written ({error.strerror})", None
+            if lock is not None:
+                return lock
+            if time.monotonic() > end:
+                raise SpoolError(trouble)
+            time.sleep(POLL_S)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -128,6 +149,8 @@ class LiveBroadcast:
                 self.received_ms = record.next_ms
                 if first is not None and record.number >= first:
                     yield job, record
+                else:
+                    job.forget(record.number)  # an earlier run has published it; the spool is bounded
         except SpoolError as error:
             # What was received before is published; the publisher may still come back.
             self.warn(f"session {folder.name}: {error}")
@@ -135,7 +158,7 @@ class LiveBroadcast:
             self.warn(f"session {folder.name}: {follower.ended.error}")
 
     def _job(self, folder: Path, opened: OpenRecord) -> Job:
-        segment_ms = target_ms(self.settings.segment_seconds)
+        encoding = self._encoding(folder, opened)
         job = Job(
             session=folder.name,
             period=f"p{int(folder.name)}",
@@ -147,42 +170,69 @@ class LiveBroadcast:
             manifests=True,
             utc_timing_url=UTC_TIMING_URL,
             rate=opened.rate or Fraction(SAMPLE_RATE, 1024),
-            segment_ms=segment_ms,
-            renditions=ladders.plan(opened.source, self._ladder),
+            segment_ms=encoding.segment_ms,
+            renditions=encoding.renditions,
             ffmpeg_path=self._binary.path,
-            preset=self.settings.preset,
-            crf=self.settings.crf,
-            encoder_threads=self.settings.encoder_threads,
+            preset=encoding.preset,
+            crf=encoding.crf,
+            encoder_threads=encoding.encoder_threads,
             colour=opened.source.video.colour if opened.source.video else Colour(),
             store_options=self.settings.store_options(self.info.output),
             ffmpeg_slots=self.settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=min(self.settings.ffmpeg_timeout_s, LIVE_TIMEOUT_S),
             patience_s=self.settings.output_patience_s,
             base_urls=self.settings.base_urls_of(f"{self.info.stream}/{self.info.broadcast}"),
+            retries=self.settings.chunk_retries,
             b_frames=False,  # hls.js misplaces periods otherwise, see docs/decisions/0005-timing-inside-segments.md
         )
         first = self.job is None
         self.job = job
         publication(job).on_change = self._on_output
+        self._properties = _properties(opened)
         if first:
             publication(job).begin(
                 BroadcastLine(
                     created_unix_ms=opened.origin_unix_ms,
-                    segment_ms=segment_ms,
+                    segment_ms=encoding.segment_ms,
                     fingerprint=fingerprint(self.info.stream, self.info.broadcast),
                     dvr_window_ms=self.settings.dvr_window_s * 1000 or None,
-                    info=_properties(opened) | self._program_information(),
+                    info=self._program_information(),
                 )
             )
+        self._describe()
         self.tell("live")
         return job
 
+    def _encoding(self, folder: Path, opened: OpenRecord) -> Encoding:
+        """How the session is encoded: as an earlier run of it did, else by the settings."""
+        found = kept_encoding(folder)
+        if found is None:
+            ladder = ladders.load_ladder(self.settings.ladder)
+            # HLS players rely on a target duration that never changes, over all sessions of a broadcast.
+            first = kept_encoding(self.spool.sessions()[0])
+            found = Encoding(
+                renditions=ladders.plan(opened.source, ladder),
+                segment_ms=first.segment_ms if first else target_ms(self.settings.segment_seconds),
+                preset=self.settings.preset,
+                crf=self.settings.crf,
+                encoder_threads=self.settings.encoder_threads,
+            )
+            keep_encoding(folder, found)
+        return found
+
+    def _describe(self) -> None:
+        """Tell what the publisher has said since, so that the next manifest has it."""
+        if self.publication is not None:
+            self.publication.describe(self._program_information())
+
     def _program_information(self) -> dict[str, str]:
-        told = {"title": self.info.title or self.info.stream, **self.info.info}
+        """What is known of the broadcast: what is received, and on top of it what its publisher says, as of now."""
+        told = self._properties | {"title": self.info.title or self.info.stream} | self.info.info
         with suppress(OSError, ValueError):
-            metadata = json.loads((self.spool.folder / "metadata.json").read_bytes())
-            told |= {str(name): str(value) for name, value in metadata.items()}
-        return told
+            found = json.loads((self.spool.folder / "metadata.json").read_bytes())
+            if isinstance(found, dict):
+                self._metadata = found
+        return told | {str(name): str(value) for name, value in self._metadata.items()}
 
     @property
     def publication(self) -> Targets | None:
@@ -197,17 +247,26 @@ class LiveBroadcast:
         if first:
             self._store_thumbnail()
             self.announce()
-        filled = self.publication.progress.filled_chunks if self.publication is not None else 0
-        with self._telling:
-            news, self._filled = filled > self._filled, max(filled, self._filled)
-        if news:
-            self.warn(f"{filled} chunks could not be decoded and are shown in black")
+        self._describe()
+        self._warn_of_stand_ins()
         self.tell(self._state)
 
     def _on_output(self, news: str) -> None:
         """An output begins to refuse, or can be written again: nothing else might be told for as long as that lasts."""
         self.warn(news)
         self.tell(self._state)
+
+    def _warn_of_stand_ins(self) -> None:
+        published = self.publication
+        if published is None:
+            return
+        found = (published.progress.black_chunks, published.progress.silent_chunks)
+        with self._telling:
+            before, self._stand_ins = self._stand_ins, found
+        if found[0] > before[0]:
+            self.warn(f"{found[0]} chunks could not be decoded and are shown in black")
+        if found[1] > before[1]:
+            self.warn(f"the sound of {found[1]} chunks could not be read and is silent")
 
     def _store_thumbnail(self) -> None:
         """Keep the first picture for the list of broadcasts; a failure costs the picture."""
@@ -236,6 +295,7 @@ class LiveBroadcast:
         """Everything is published: write the recording's manifests and mark the spool as done with."""
         self.tell("finishing")
         if self.publication is not None:
+            self._describe()
             self.publication.finish()
             self.announce()
         self.spool.mark_finished()

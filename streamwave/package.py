@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from streamwave.errors import MediaError
@@ -17,6 +18,8 @@ from streamwave.mp4.normal import video_init
 from streamwave.mp4.retime import retime
 from streamwave.mp4.split import media_segment, split_file
 from streamwave.timing import AAC_FRAME
+
+log = logging.getLogger("streamwave.package")
 
 
 class PackagedSegment(Frozen):
@@ -57,19 +60,33 @@ def package(
     work: Path,
     *,
     b_frames: bool = True,
+    stand_in: Callable[[Rendition], None] | None = None,
 ) -> PackagedChunk:
     """Make media segments of the transcoded files ``results`` (by rendition name) in the folder ``work``.
 
-    ``b_frames`` tells whether pictures may be stored in another order than they are shown in.
+    ``b_frames`` tells whether pictures may be stored in another order than they are shown in. ``stand_in`` replaces
+    the result of a rendition that cannot be used; without it that is an error.
 
     Raises:
         MediaError: a file is damaged, has another number of frames, another boundary, or does not begin with an IDR.
     """
     folder = work / f"{chunk.number:06d}"
     folder.mkdir(parents=True, exist_ok=True)
+    tracks = []
+    for rendition in renditions:
+        path = results[rendition.name]
+        try:
+            tracks.append(_track(chunk, rendition, path, folder, b_frames))
+        except MediaError as error:
+            if stand_in is None or path.with_suffix(FILLED).exists():
+                raise
+            # The same would come out every time; a bad chunk costs at most that chunk.
+            log.error("chunk %d %s is replaced by a stand-in: %s", chunk.number, rendition.name, error)
+            stand_in(rendition)
+            tracks.append(_track(chunk, rendition, path, folder, b_frames))
     return PackagedChunk(
         number=chunk.number,
-        tracks=tuple(_track(chunk, rendition, results[rendition.name], folder, b_frames) for rendition in renditions),
+        tracks=tuple(tracks),
         closed_unix_ms=chunk.closed_unix_ms,
         filled=tuple(r.name for r in renditions if results[r.name].with_suffix(FILLED).exists()),
     )

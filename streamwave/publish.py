@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Literal
 
 from streamwave.errors import FencedError, MediaError, OutputError
-from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, playlist_name, segment_name
-from streamwave.manifest.dash import render_mpd
-from streamwave.manifest.hls import playlist_renditions, render_master, render_media
-from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger, PeriodLine, TrackLine
+from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, playlist_name, recording_name, segment_name
+from streamwave.manifest.hls import playlist_renditions
+from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, InfoLine, Ledger, PeriodLine, TrackLine
 from streamwave.manifest.location import BaseUrl
+from streamwave.manifest.memo import Memo
 from streamwave.manifest.progress import Progress
+from streamwave.manifest.render import render_all
 from streamwave.manifest.timeline import Timeline
 from streamwave.package import PackagedChunk
 from streamwave.storage.store import Store
@@ -70,6 +71,7 @@ class Publication:
         self._timer: threading.Timer | None = None
         self._shown_closed: list[int] = []  # when the chunks were closed that the next manifest names first
         self._known_playlists: set[str] = set()
+        self._memo = Memo()
         #: Of the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
         self.latencies_ms: deque[int] = deque(maxlen=300)
         self.progress = Progress.of(self.ledger)
@@ -112,8 +114,14 @@ class Publication:
         """Read the ledger again: another process may have published."""
         with self._lock:
             if not self._unsaved:
-                self.ledger = Ledger.load(self.store)
+                self.ledger, self._memo = Ledger.load(self.store), Memo()
                 self.progress = Progress.of(self.ledger)
+
+    def describe(self, info: dict[str, str]) -> None:
+        """Have the next manifest say ``info`` of the broadcast; it is in the ledger with the next chunk."""
+        with self._lock:
+            if self.ledger.timeline is not None and not self.timeline.ended and self.timeline.info != info:
+                self.ledger.append(InfoLine(info=info), save=False)
 
     def next_chunk(self, session: str) -> int | None:
         """Number of the first chunk of ``session`` that is still to be published; None if the session is complete."""
@@ -208,6 +216,8 @@ class Publication:
                 with self._lock:
                     if isinstance(line, EndLine):
                         self.finish()
+                    elif isinstance(line, InfoLine):
+                        self.describe(line.info)
                     elif isinstance(line, PeriodLine | ChunkLine):
                         self._copy(line, other.store)
                     if isinstance(line, ChunkLine):  # a period is nothing without one
@@ -284,7 +294,8 @@ class Publication:
             if not self._begun or not self._holds_fence():
                 return
             timeline = self.ledger.timeline or Timeline(created_unix_ms=0, segment_ms=0)
-            names = [MANIFEST, MASTER, *(playlist_name(r.name) for r in playlist_renditions(timeline))]
+            names = [MANIFEST, MASTER]
+            names += [name(r.name) for r in playlist_renditions(timeline) for name in (playlist_name, recording_name)]
             # The ledger before what it lists: a run that finds one relies on it.
             names += [*reversed(self.ledger.part_names), *self._unlisted]
             for period in timeline.periods:
@@ -350,16 +361,10 @@ class Publication:
             timer.cancel()
 
     def _put_manifests(self) -> None:
-        shown = self.ledger.shown
-        assert shown is not None
-        now_unix_ms = time.time_ns() // 1_000_000
-        playlists = {playlist_name(r.name): render_media(shown, r.name) for r in playlist_renditions(shown)}
-        others = {
-            MASTER: render_master(shown, base_urls=self._base_urls),
-            MANIFEST: render_mpd(
-                shown, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url, base_urls=self._base_urls
-            ),
-        }
+        playlists, others = render_all(
+            self.ledger, now_unix_ms=time.time_ns() // 1_000_000, utc_timing_url=self._utc_timing_url,
+            base_urls=self._base_urls, memo=self._memo,
+        )  # fmt: skip
         if self.store.remote and playlists.keys() <= self._known_playlists:
             # All that they name is there; in which order they come does not matter.
             self._together(self._pool.submit(self.store.put, *one) for one in (playlists | others).items())

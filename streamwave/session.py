@@ -39,6 +39,8 @@ FEW_CHUNKS = 10
 LONG_CHUNK_SEGMENTS = 5
 #: Task runs of one file that Prefect can still draw as one graph: beyond that, chunks grow with the file.
 MAX_CHUNKS = 600
+#: Chunks that a message names by their number.
+NAMED = 10
 #: File in a run's folder that the run holds locked; the lock of one that was killed is gone.
 OWNER = "owner"
 
@@ -67,6 +69,23 @@ class FileSession:
             if ended.reason == SPOOL_FAILED:
                 raise OutputError(f"{ended.error}; free some space or set STREAMWAVE_SPOOL_DIR to another folder")
             raise SourceError(f"{ended.error}; it was readable for {self.published_ms() / 1000:.1f} s")
+
+    def stand_ins(self) -> str | None:
+        """A sentence on the chunks in whose place black pictures or silence were published; None if there are none."""
+        ledger = publication(self.job).ledger
+        if not ledger.filled_numbers:
+            return None
+        what = [
+            f"{count} of {ledger.next_chunk} chunks {how}"
+            for count, how in ((ledger.black_chunks, "are shown in black"), (ledger.silent_chunks, "are silent"))
+            if count
+        ]
+        numbers = ", ".join(str(number) for number in ledger.filled_numbers[:NAMED])
+        more = ", …" if len(ledger.filled_numbers) > NAMED else ""
+        return (
+            f"{' and '.join(what)} because they could not be decoded (numbers {numbers}{more}); "
+            "everything else is there; mend the source and run the command again with --overwrite"
+        )
 
 
 def chunk_ms(segment_ms: int, duration_ms: int | None) -> int:
@@ -139,6 +158,7 @@ def file_session(
             base_urls=settings.base_urls,
             ffmpeg_slots=settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=settings.ffmpeg_timeout_s,
+            retries=settings.chunk_retries,
         )
         for store in stores:
             if overwrite:

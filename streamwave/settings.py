@@ -123,7 +123,13 @@ class Settings(OutputSettings):
         derived=(lambda d: d.get("state_dir", Path("var").absolute()) / "spool", "`spool` in `STREAMWAVE_STATE_DIR`"),
     )
     spool_max_gb: int = setting(
-        "Work", "Size of the spool from which no further chunk is accepted.", 20, unit="GB", ge=1, le=1_000_000
+        "Work",
+        "Bytes of chunks that may wait to be published, of all live streams of this machine. Beyond that a stream is "
+        "not received any further; what was received is published.",
+        20,
+        unit="GB",
+        ge=1,
+        le=1_000_000,
     )
     allowed_file_roots: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(to_folders)] = setting(
         "Work",
@@ -150,6 +156,15 @@ class Settings(OutputSettings):
             lambda d: d.get("state_dir", Path("var").absolute()) / "prefect",
             "`prefect` in `STREAMWAVE_STATE_DIR`",
         ),
+    )
+    window_s: int = setting(
+        "Prefect",
+        "Length of stream that one child flow run of a live stream holds. Prefect's UI draws up to about 2000 task "
+        "runs at once, which is five minutes of 2 s chunks in twice the usual number of renditions.",
+        300,
+        unit="s",
+        ge=1,
+        le=86400,
     )
     prefect_port: Port = setting(
         "Prefect",

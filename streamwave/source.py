@@ -42,7 +42,7 @@ def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:
     if not _exists(Path(source)):
         scheme = re.match(r"([A-Za-z][A-Za-z0-9+.,-]*):", source)
         if scheme and scheme[1].lower() != "file":
-            if scheme[1].lower() not in PROTOCOLS or not urlsplit(source).netloc:
+            if scheme[1].lower() not in PROTOCOLS or not _host(source):
                 allowed = ", ".join(f"{name}://" for name in PROTOCOLS if name != "file")
                 raise SourceError(f"sources of the kind {scheme[1][:20]!r} are not allowed; use a file or {allowed}")
             return source
@@ -73,15 +73,29 @@ def _exists(path: Path) -> bool:
         return False
 
 
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:  # brackets that are no IPv6 address
+        return ""
+
+
 def protocol_whitelist(url: str) -> str:
     """The protocols that opening ``url`` may use, in libavformat's comma-separated form."""
     return PROTOCOLS[url.split(":", 1)[0].lower()]
 
 
 def redact(url: str) -> str:
-    """``url`` without user, password and query, which may hold keys: for logs, errors and manifests."""
+    """``url`` without what may be a key: user, password, query, and what follows the application of an RTMP address.
+
+    For logs, errors and manifests.
+    """
     parts = urlsplit(url)
     if not parts.netloc:
         return url
-    host = parts.hostname or ""
-    return urlunsplit((parts.scheme, host if parts.port is None else f"{host}:{parts.port}", parts.path, "", ""))
+    host = parts.netloc.rpartition("@")[2]
+    path = parts.path
+    if parts.scheme in ("rtmp", "rtmps"):
+        application, _, key = path.strip("/").partition("/")
+        path = f"/{application}/***" if key else "/***" if application else path
+    return urlunsplit((parts.scheme, host, path, "", ""))

@@ -40,6 +40,7 @@ class Targets:
         #: Called with a sentence, from any thread, when a place begins to refuse or can be written again.
         self.on_change: Callable[[str], None] = lambda news: None
         self.header: BroadcastLine | None = None
+        self.info: dict[str, str] | None = None
         self._patience_s = patience_s
         self._publish_lock = threading.Lock()
         self._closed = threading.Event()
@@ -140,6 +141,10 @@ class Targets:
         """Number of the first chunk of ``session`` that no place has; None if the session is complete."""
         return self.leader.next_chunk(session)
 
+    def describe(self, info: dict[str, str]) -> None:
+        """Have manifests say ``info`` of the broadcast from the next chunk on (not sooner: all ledgers are the same)."""
+        self.info = dict(info)
+
     def publish(
         self,
         chunk: PackagedChunk,
@@ -160,7 +165,7 @@ class Targets:
         self._start()
         end = time.monotonic() + self._patience_s
         with self._publish_lock:
-            parcel = Parcel(chunk, session, period, wall_unix_ms, done, open_lanes=len(self.lanes))
+            parcel = Parcel(chunk, session, period, wall_unix_ms, done, self.info, open_lanes=len(self.lanes))
             left_out = 0
             for lane in self.lanes:
                 try:

@@ -7,6 +7,7 @@ from prefect import task
 from streamwave.job import Job
 from streamwave.model import Chunk
 from streamwave.package import package as package_chunk
+from streamwave.standin import stand_in
 
 
 @task(task_run_name="package {chunk.number:06d}")
@@ -14,6 +15,13 @@ def package(job: Job, chunk: Chunk) -> int:
     """Package ``chunk``; its description lies where ``Job.packaged_path`` says. The size of its segments in bytes."""
     transcoder = job.transcoder()
     results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
-    packaged = package_chunk(chunk, results, job.renditions, transcoder.work, b_frames=job.b_frames)
+    packaged = package_chunk(
+        chunk,
+        results,
+        job.renditions,
+        transcoder.work,
+        b_frames=job.b_frames,
+        stand_in=lambda rendition: stand_in(transcoder, chunk, rendition),
+    )
     job.packaged_path(chunk.number).write_text(packaged.model_dump_json(), encoding="utf-8")
     return sum(segment.size for track in packaged.tracks for segment in track.segments)

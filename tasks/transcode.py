@@ -13,8 +13,7 @@ from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.job import Job, shared_decode
 from streamwave.model import Chunk, Rendition
-
-RETRIES = 2
+from streamwave.standin import stand_in
 
 log = logging.getLogger("streamwave.transcode")
 
@@ -29,22 +28,22 @@ def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
 
 @task(
     task_run_name="transcode {chunk.number:06d} {rendition.name}",
-    retries=RETRIES,
+    retries=2,  # the pipeline puts the setting in its place
     retry_delay_seconds=0.2,
     retry_condition_fn=worth_a_retry,
 )
 def transcode(job: Job, chunk: Chunk, rendition: Rendition) -> None:
     """Transcode ``chunk`` into ``rendition``; the result lies where ``Transcoder.result_path`` says."""
     transcoder = job.transcoder()
-    if rendition.kind == "audio":
-        wrap_audio(transcoder, chunk, rendition)
-        return
     tries = task_run.run_count or 1
     try:
-        shared_decode.encode(transcoder, chunk, rendition, len(job.video_renditions), alone=tries > 1)
+        if rendition.kind == "audio":
+            wrap_audio(transcoder, chunk, rendition)
+        else:
+            shared_decode.encode(transcoder, chunk, rendition, len(job.video_renditions), alone=tries > 1)
     except (FFmpegError, MediaError) as error:
-        if tries <= RETRIES or transcoder.launcher.closed:
+        if tries <= job.retries or transcoder.launcher.closed:
             raise
         # A bad chunk costs at most that chunk: the stream goes on over it.
-        log.error("chunk %d %s is shown in black: %s", chunk.number, rendition.name, error)
-        transcoder.fill(chunk, rendition)
+        log.error("chunk %d %s is replaced by a stand-in: %s", chunk.number, rendition.name, error)
+        stand_in(transcoder, chunk, rendition)

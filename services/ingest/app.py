@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -15,10 +16,13 @@ from services.ingest.kick import Processing
 from services.ingest.sessions import Sessions
 from streamwave import __version__
 from streamwave.settings import Settings
-from streamwave.streams.database import Database
+from streamwave.streams.database import MAX_CONNECTIONS, Database
 from streamwave.streams.hooks import hook_token
 from streamwave.streams.publishes import Publishes
 from streamwave.streams.registry import Registry
+
+#: Calls that may wait for the database or the disk at once.
+THREADS = MAX_CONNECTIONS
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -26,6 +30,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Calls that wait for a locked database must not keep those from being served that need none.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="call"))
         database = await asyncio.to_thread(Database.open, settings)
         try:
             registry = Registry(database)

@@ -5,6 +5,10 @@ Each answers at ``/NAME`` for callers on this machine, and at ``/hooks/TOKEN/STA
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import APIRouter, Request
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.background import BackgroundTask
@@ -14,10 +18,22 @@ from services.ingest import pull
 from services.ingest.body import fields
 from services.ingest.call import HookCall, read_call
 from services.ingest.log import events
+from services.ingest.refusal import Refused
+from services.ingest.sessions import ANSWER_S
 from streamwave.errors import StreamWaveError
 
 router = APIRouter()
 TOKEN = "/hooks/{token}/{instance}"
+
+
+@asynccontextmanager
+async def bounded() -> AsyncIterator[None]:
+    """Refuse what takes longer than ``ANSWER_S``."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            yield
+    except TimeoutError:
+        raise Refused(503, "the ingest service is too slow at the moment; connect again") from None
 
 
 async def _call(request: Request, hook: str, token: str | None, instance: str) -> HookCall:
@@ -50,7 +66,7 @@ async def stop_stream(request: Request, token: str | None = None, instance: str 
         found, _ = await fields(request)
         if "stream" in found:
             return await pull.stop(request, found)
-    await request.app.state.sessions.unpublish(await _call(request, "stop-stream", token, instance))
+    await request.app.state.sessions.left(await _call(request, "stop-stream", token, instance))
     return Response(status_code=204)
 
 
@@ -58,7 +74,8 @@ async def stop_stream(request: Request, token: str | None = None, instance: str 
 @router.post(TOKEN + "/play-stream")
 async def play_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
     """Somebody wants to pull a stream: only our segmenters may."""
-    pulling = await request.app.state.sessions.play(await _call(request, "play-stream", token, instance))
+    async with bounded():
+        pulling = await request.app.state.sessions.play(await _call(request, "play-stream", token, instance))
     # The publisher is let in when nginx knows that its puller is welcome: after this answer, not before.
     return Response(status_code=204, background=BackgroundTask(pulling))
 
@@ -70,8 +87,9 @@ async def update_stream(request: Request, token: str | None = None, instance: st
     call = await _call(request, "update-stream", token, instance)
     if call.call != "update_play":
         try:
-            await request.app.state.sessions.check(call)
-        except (SQLAlchemyError, OSError, StreamWaveError) as error:
+            async with asyncio.timeout(ANSWER_S):
+                await request.app.state.sessions.check(call)
+        except (SQLAlchemyError, OSError, StreamWaveError, TimeoutError) as error:
             # Any refusal disconnects the publisher, who is not to blame for what is wrong with us.
             events.error("publish not checked", kind=type(error).__name__)
     return Response(status_code=204)

@@ -8,22 +8,24 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from services.ingest.log import events
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.process import kill, wait_until
 from streamwave.ladder import load_ladder
+from streamwave.locks import signal_holder
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import open_session
-from streamwave.spool.journal import JOURNAL, LOCK, EndRecord, fsync_folder, writer_alive, writer_pid
+from streamwave.spool.journal import JOURNAL, LOCK, EndRecord, end_of, fsync_folder, writer_alive, writer_pid
 from streamwave.spool.launch import request_stop, start_segmenter
 from streamwave.spool.segmenter import STOP_LIMIT_S, Options
 from streamwave.streams.registry import Stream
 
 #: Chunk files of a file source that may wait for the flow; a file can be read faster than it can be transcoded.
 FILE_AHEAD = 16
+#: Name of the ingest service among those who receive streams.
+OWNER = "ingest"
 _TAIL_BYTES = 64 * 1024
 
 
@@ -40,6 +42,7 @@ class Receiver:
         """A folder for a new session of ``stream``.
 
         Raises:
+            StreamLiveError: the processing service, or a run by hand, receives this stream.
             SpoolError: the spool can't be written to.
         """
         try:
@@ -49,6 +52,7 @@ class Receiver:
                 output=self._settings.output_url,
                 window_ms=self._settings.reconnect_window_s * 1000,
                 title=stream.title,
+                owner=OWNER,
             )[1]
         except OSError as error:
             raise SpoolError(
@@ -73,6 +77,7 @@ class Receiver:
             audio_bps=load_ladder(self._settings.ladder).audio_kbps * 1000,
             live=live,
             max_ahead=0 if live else FILE_AHEAD,
+            spool_max_bytes=self._settings.spool_max_bytes,
         )
         try:
             process = start_segmenter(options, survive=True)
@@ -100,22 +105,21 @@ def stop(folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
         pid = writer_pid(folder)
         if pid is not None:
             events.warning("segmenter killed", why="it did not end when asked to", session=folder, pid=pid)
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            signal_holder(pid, folder / LOCK, signal.SIGKILL)
             wait_until(lambda: not writer_alive(folder), 2)
     seal(folder, "the segmenter died")
 
 
 def seal(folder: Path, error: str) -> None:
     """Give the journal of a session that nobody writes an end record, dated to when it was last written."""
-    if ended(folder) or not folder.is_dir():
+    if end_of(folder) is not None or not folder.is_dir():
         return
     try:
         with (folder / LOCK).open("a+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever wants to stop the segmenter meanwhile must neither find its old number nor ours.
             lock.truncate(0)
-            if not ended(folder):
+            if end_of(folder) is None:
                 _end_journal(folder, error)
     except BlockingIOError:
         return  # it is being written after all
@@ -135,16 +139,3 @@ def _end_journal(folder: Path, error: str) -> None:
         journal.write(record.model_dump_json().encode() + b"\n")
         os.fsync(journal.fileno())
     fsync_folder(folder)
-
-
-def ended(folder: Path) -> bool:
-    """Whether the journal has its end record. Reads the tail only: journals of long sessions are large."""
-    try:
-        with (folder / JOURNAL).open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            lines = file.read().split(b"\n")
-    except OSError:
-        return False
-    # The last part is empty, or a line that was cut off by a crash.
-    return len(lines) > 1 and lines[-2].startswith(b'{"type":"end"')

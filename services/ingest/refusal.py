@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from services.ingest.log import events
 from streamwave.errors import StreamWaveError, UsageError
+from streamwave.spool.broadcast import StreamLiveError
 from streamwave.streams.registry import StreamExistsError, UnknownStreamError
 
 
@@ -33,6 +34,8 @@ def status_of(error: StreamWaveError) -> int:
         return 404
     if isinstance(error, StreamExistsError):
         return 409
+    if isinstance(error, StreamLiveError):
+        return 403
     return 400 if isinstance(error, UsageError) else 503
 
 

@@ -7,8 +7,11 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.ingest import receive
 from services.ingest.call import HookCall
@@ -19,16 +22,23 @@ from services.ingest.refusal import Refused
 from streamwave.errors import SpoolError
 from streamwave.settings import Settings
 from streamwave.source import redact
-from streamwave.spool.journal import LOCK, writer_alive
+from streamwave.spool.broadcast import StreamLiveError
+from streamwave.spool.journal import LOCK, end_of, writer_alive
 from streamwave.streams.publishes import Client, Publish, Publishes
 from streamwave.streams.registry import Registry, Stream
 
 #: A publish is accepted when its segmenter has begun to pull; nginx waits 10 s for our answer.
 PULL_TIMEOUT_S = 5.0
+#: A hook is answered within this time, whatever hangs: nginx gives up after 10 s, and nobody would know of what came out.
+ANSWER_S = 7.0
+#: Threads that wait for segmenters to end, so that many publishers who leave at once hold up nobody else's call.
+ENDING_THREADS = 32
 #: A segmenter that died is replaced, unless it lived for less than this.
 REVIVE_MS = 5_000
 #: ``instance`` of sessions whose source we pull ourselves.
 PULLED = "pull"
+
+_TOO_SLOW = "the ingest service is too slow at the moment (disk, database or processor); connect again"
 
 T = TypeVar("T")
 
@@ -44,6 +54,7 @@ class Sessions:
         self._asking: set[Client] = set()
         self._segmenters: dict[Path, subprocess.Popen[bytes]] = {}  # those started by this process
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._ending = ThreadPoolExecutor(ENDING_THREADS, thread_name_prefix="ending")
 
     async def recover(self) -> None:
         """After a start: forget publishes that were not accepted yet, and those that ended while nobody listened."""
@@ -54,12 +65,27 @@ class Sessions:
                 events.info("publish goes on", stream=publish.stream, session=publish.path, client=publish.address)
 
     async def publish(self, call: HookCall) -> str:
-        """Like ``_publish``; nginx-rtmp asks for updates of a connection from the moment on that it asks for this."""
+        """Like ``_publish``, within ``ANSWER_S``.
+
+        nginx-rtmp asks for updates of a connection from the moment on that it asks for this.
+        """
         self._asking.add(call.client)
+        work = self._start_task(self._publish(call))
         try:
-            return await self._publish(call)
+            async with asyncio.timeout(ANSWER_S):
+                return await asyncio.shield(work)
+        except TimeoutError:
+            self._start_task(self._take_back(work, call))
+            events.limited("publish refused", call.address, why="no answer in time", client=call.address)
+            raise Refused(503, _TOO_SLOW) from None
         finally:
             self._asking.discard(call.client)
+
+    async def _take_back(self, work: asyncio.Task[str], call: HookCall) -> None:
+        """End a publish that was let in only after its publisher had been refused."""
+        await asyncio.wait([work])
+        if not work.cancelled() and work.exception() is None:
+            await self.unpublish(call)
 
     async def _publish(self, call: HookCall) -> str:
         """Let a publisher in, once every picture that it sends will be received; the public name of its stream.
@@ -92,6 +118,15 @@ class Sessions:
         events.info("publish accepted", stream=stream.name, session=publish.path, client=call.address)
         self._tell(publish, stream, {"encoder": call.encoder})
         return stream.name
+
+    async def left(self, call: HookCall) -> None:
+        """Like ``unpublish``, which goes on by itself if it takes longer than ``ANSWER_S``."""
+        work = self._start_task(self.unpublish(call))
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await asyncio.shield(work)
+        except TimeoutError:
+            events.limited("end of a publish delayed", call.address, client=call.address)
 
     async def unpublish(self, call: HookCall) -> None:
         """A publisher has left: end its session, and no other."""
@@ -177,6 +212,7 @@ class Sessions:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        self._ending.shutdown(wait=False, cancel_futures=True)
 
     async def _begin(self, stream: Stream, client: Client | None, key_hash: str, address: str) -> Publish:
         """Note a publish, after ending one of the same stream that is certainly over."""
@@ -220,6 +256,10 @@ class Sessions:
             if process.poll() is None:
                 self._segmenters[folder] = process
             return publish, process
+        except StreamLiveError as error:
+            events.limited("publish refused", f"{publish.address} {stream.name}", stream=stream.name, why=error)
+            await self._end(publish, str(error))
+            raise
         except SpoolError as error:
             events.error("publish refused", stream=stream.name, why=error)
             await self._end(publish, str(error))
@@ -232,12 +272,13 @@ class Sessions:
         events.info("publish ended", stream=publish.stream, session=publish.path, client=publish.address, why=reason)
         folder = publish.folder(self._settings.spool_dir)
         if folder is not None:
-            self._start_task(_thread(receive.stop, folder, process))
+            loop = asyncio.get_running_loop()
+            self._start_task(_waited(loop.run_in_executor(self._ending, receive.stop, folder, process)))
 
     async def _exited(self, id: str, folder: Path) -> None:
         """The segmenter of a publish has exited; if it was killed, go on with another one."""
         self._segmenters.pop(folder, None)
-        if not await _thread(receive.ended, folder):
+        if await _thread(end_of, folder) is None:
             await self._revive(id)
         publish = await _thread(self._publishes.open_id, id)
         if (
@@ -257,7 +298,7 @@ class Sessions:
             folder = publish.folder(self._settings.spool_dir) if publish is not None else None
             if publish is None or folder is None or await self._receiving(publish):
                 return
-            if await _thread(receive.ended, folder):
+            if await _thread(end_of, folder) is not None:
                 return  # it could not read the source: a second one could not either
             lived_ms = time.time_ns() // 1_000_000 - await _thread(_created_ms, folder)
             await _thread(receive.seal, folder, "the segmenter died")
@@ -285,15 +326,20 @@ class Sessions:
     def _tell(self, publish: Publish, stream: Stream, metadata: dict[str, str]) -> None:
         self._start_task(self._processing.started(publish.path, stream.name, {"title": stream.title, **metadata}))
 
-    def _start_task(self, work: Coroutine[Any, Any, object]) -> None:
+    def _start_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            events.error("work in the background failed", why=repr(task.exception()))
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, SQLAlchemyError):
+            # Its text can hold the statement's parameters; the kind alone is safe.
+            events.error("database failed", kind=type(getattr(error, "orig", None) or error).__name__)
+        elif error is not None and not isinstance(error, Refused):  # that was said where it was decided
+            events.error("work in the background failed", why=repr(error))
 
 
 async def _first(started: asyncio.Event, process: subprocess.Popen[bytes]) -> bool:
@@ -306,6 +352,10 @@ async def _first(started: asyncio.Event, process: subprocess.Popen[bytes]) -> bo
         except TimeoutError:
             continue
     return started.is_set()
+
+
+async def _waited(future: asyncio.Future[T]) -> T:
+    return await future
 
 
 async def _thread(work: Callable[..., T], *arguments: Any) -> T:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.processing.processes import send, start_ticks
+from services.processing.processes import start_ticks
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.process import spawn
 
@@ -126,7 +126,7 @@ class Executor:
             return []
         runs = list(self.running().values())
         for run in runs:
-            send(run.process.pid, signal.SIGTERM)
+            run.process.send_signal(signal.SIGTERM)
         end = time.monotonic() + grace_s
         for run in runs:
             try:

@@ -1,4 +1,4 @@
-"""Facts about processes from the kernel: who holds a lock, whether a process is still the one that it was."""
+"""Facts about processes from the kernel: whether a process is still the one that it was."""
 
 from __future__ import annotations
 
@@ -22,22 +22,14 @@ def is_same(pid: int, ticks: int) -> bool:
     return pid > 0 and start_ticks(pid) == ticks
 
 
-def lock_holder(path: Path) -> int | None:
-    """The process that holds a ``flock`` on ``path``, if it can be seen from here."""
-    try:
-        inode = path.stat().st_ino
-        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        # 1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF
-        fields = line.split()
-        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(inode):
-            return int(fields[4]) or None
-    return None
-
-
-def send(pid: int, number: signal.Signals) -> None:
-    """Send a signal; harmless when the process is gone."""
+def send(pid: int, ticks: int, number: signal.Signals) -> None:
+    """Send a signal to the process that had ``pid`` and ``ticks``; harmless when it is gone."""
+    if pid <= 0:
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
+        handle = os.pidfd_open(pid)
+        try:
+            if is_same(pid, ticks):
+                signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)

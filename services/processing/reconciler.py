@@ -8,39 +8,41 @@ only: whether a person has cancelled.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from services.processing import attempts
+from services.processing.cancel import Cancellations, signal_run
 from services.processing.executor import Executor, RunProcess, last_words
 from services.processing.orchestration import Orchestration, ServerAway, Verdict, is_cancelled
-from services.processing.processes import is_same, lock_holder, send
-from services.processing.repair import end_cut_off_sessions, give_up_sessions
-from services.processing.watch import Watch
-from streamwave.errors import StreamWaveError
-from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, broadcasts
+from services.processing.processes import is_same, send
+from services.processing.repair import end_cut_off_sessions
+from services.processing.watch import WORKER_LIMIT_S, Watch, next_starts, start_limit_s
+from streamwave.errors import SpoolError, StreamWaveError
+from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 
 log = logging.getLogger("streamwave.processing")
 
 INTERVAL_S = 1.0
-#: A run that was started takes the lock within this time; a worker on another machine gets longer.
-START_LIMIT_S = 15.0
+#: Runs that are being started at once: each takes seconds of a processor until it holds its broadcast, and all of them
+#: together would time each other out. Workers of a pool have a bound of their own.
+STARTS_AT_ONCE = max(2, len(os.sched_getaffinity(0)))
 #: A broadcast that nobody has asked us to start may be that of a run by hand, which takes the lock itself.
 YOUNG_MS = 3000
 #: How long a run that has let go of its broadcast may take to tell Prefect and to exit.
 EXIT_LIMIT_S = 5.0
-#: How long a cancelled run may take to end by itself.
-KILL_AFTER_S = 2.5
 
 
 class Reconciler:
     """Keeps the runs of all broadcasts under ``root`` going. ``executor`` None: a work pool runs them elsewhere.
 
-    ``on_health`` is told whether Prefect answers, at every change.
+    ``restore`` mends the damaged description of a broadcast. ``on_health`` is told whether Prefect answers, at every change.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class Reconciler:
         executor: Executor | None,
         *,
         max_runs: int,
+        restore: Callable[[BroadcastSpool], object],
         on_health: Callable[[bool], None] = lambda healthy: None,
     ) -> None:
         self.root = root
         self.max_runs = max_runs
+        self._restore = restore
         self._orchestration = orchestration
         self._executor = executor
         self._on_health = on_health
@@ -64,8 +68,7 @@ class Reconciler:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler")
         self._later = ThreadPoolExecutor(4, thread_name_prefix="conclude")
-        self._cutting: set[Path] = set()
-        self._cancelling: dict[str, float] = {}
+        self._cancellations = Cancellations(orchestration, executor, self._later)
         self._alive: dict[str, BroadcastSpool] = {}
         self._swept = False
         self._exits: dict[str, str] = {}
@@ -118,9 +121,7 @@ class Reconciler:
         """End runs that an earlier life of this service has started."""
         ended = []
         for flow_run_id, spool in self._alive.items():
-            pid = lock_holder(spool.folder / RUN_LOCK)
-            if pid is not None:
-                send(pid, signal.SIGTERM)
+            if signal_run(spool, signal.SIGTERM):
                 ended.append(flow_run_id)
         end = time.monotonic() + 10
         while time.monotonic() < end and any(spool.run_alive() for spool in self._alive.values()):
@@ -145,30 +146,58 @@ class Reconciler:
             self._health(False, str(error))
         self._alive = {}
         found = [spool for spool in broadcasts(self.root) if not spool.finished]
+        waiting: dict[BroadcastSpool, Watch] = {}
         for spool in found:
             if self._stopping.is_set():
                 return
-            try:
-                self._reconcile(spool)
-            except ServerAway as error:
-                self.watch(spool.folder).error = str(error)
-                self._health(False, str(error))
-            except (StreamWaveError, OSError) as error:
-                self.watch(spool.folder).error = str(error)
-                log.warning("%s/%s: %s", spool.stream, spool.broadcast, error)
+            with self._blaming(spool):
+                if self._reconcile(spool):
+                    watch = waiting[spool] = self.watch(spool.folder)
+                    watch.waiting_since = watch.waiting_since or time.monotonic()
+        self._start_some(waiting)
         with self._lock:
             folders = {spool.folder for spool in found}
             for gone in [folder for folder in self._watches if folder not in folders]:
                 self._watches.pop(gone).tell()
         if self._healthy:
             try:
-                self._see_cancelled()
+                self._cancellations.see(self._alive)
                 self._run_by_hand()
                 self._sweep()
             except ServerAway as error:
                 self._health(False, str(error))
         if self._executor is not None and self._healthy:
             self._executor.keep_spare()
+
+    @contextmanager
+    def _blaming(self, spool: BroadcastSpool) -> Iterator[None]:
+        """What goes wrong with one broadcast is its own affair; it is said once."""
+        watch = self.watch(spool.folder)
+        try:
+            yield
+        except ServerAway as error:
+            watch.error = str(error)
+            self._health(False, str(error))
+        except (StreamWaveError, OSError) as error:
+            if watch.error != str(error):
+                log.warning("%s/%s: %s", spool.stream, spool.broadcast, error)
+            watch.error = str(error)
+
+    def _start_some(self, waiting: dict[BroadcastSpool, Watch]) -> None:
+        """Start runs for some of the broadcasts that wait for one: not more at once than the machine can bear."""
+        with self._lock:
+            starting = sum(watch.starting for watch in self._watches.values())
+        slots = min(self.max_runs - self.active, STARTS_AT_ONCE - starting if self._executor else self.max_runs)
+        for spool in next_starts(waiting, slots):
+            if self._stopping.is_set():
+                return
+            with self._blaming(spool):
+                self._start(spool, waiting.pop(spool))
+        for watch in waiting.values():
+            if self.active >= self.max_runs:
+                watch.error = f"{self.max_runs} broadcasts are being published: that is STREAMWAVE_MAX_STREAMS"
+            elif self._healthy:
+                watch.error = "other broadcasts are being started; this one waits for its turn"
 
     def _health(self, healthy: bool, why: str = "") -> None:
         if healthy != self._healthy:
@@ -179,34 +208,34 @@ class Reconciler:
             self._healthy = healthy
             self._on_health(healthy)
 
-    def _reconcile(self, spool: BroadcastSpool) -> None:
+    def _reconcile(self, spool: BroadcastSpool) -> bool:
+        """Settle what is to be settled of a broadcast; whether it needs a new run now."""
         watch = self.watch(spool.folder)
+        try:
+            info = spool.info()
+        except SpoolError:
+            self._restore(spool)
+            info = spool.info()
         attempt = attempts.read(spool.folder)
         end_cut_off_sessions(spool, watch)
         if attempt is not None and attempt.cancelled and attempt.concluded:
-            self._cut_off(spool)
-            return
+            self._cancellations.cut_off(spool, watch)
+            return False
         if spool.run_alive():
             watch.alive()
             flow_run_id = _told_id(spool) or (attempt.flow_run_id if attempt else "")
             if flow_run_id:
                 self._alive[flow_run_id] = spool
-            return
+            return False
         if spool.finished:  # it was, between the listing and now
-            return
+            return False
         if self._start_under_way(attempt, watch):
-            return
-        if not self._conclude(spool, attempt, watch):
-            return
-        if time.monotonic() < watch.next_start_at:
-            return
-        young = time.time_ns() // 1_000_000 - spool.info().created_unix_ms < YOUNG_MS
-        if young and not watch.wanted:
-            return
-        if self.active >= self.max_runs:
-            watch.error = f"{self.max_runs} broadcasts are being published, which is the bound STREAMWAVE_MAX_STREAMS"
-            return
-        self._start(spool, watch)
+            watch.started_at = watch.started_at or time.monotonic()  # by an earlier life of this service
+            return False
+        if not self._conclude(spool, attempt, watch) or time.monotonic() < watch.next_start_at:
+            return False
+        young = time.time_ns() // 1_000_000 - info.created_unix_ms < YOUNG_MS
+        return watch.wanted or not young
 
     def _start_under_way(self, attempt: attempts.Attempt | None, watch: Watch) -> bool:
         """Whether a run that was created may still take the lock."""
@@ -215,21 +244,33 @@ class Reconciler:
         if watch.alive_since is not None:
             return self._ending(attempt, watch)
         if self._orchestration.work_pool:
-            state = self._orchestration.states([attempt.flow_run_id]).get(attempt.flow_run_id)
-            waiting = state is not None and (state.is_scheduled() or state.is_pending())
-            if waiting:
-                watch.error = f"no worker of the work pool {self._orchestration.work_pool} has begun the flow run yet"
-                return True
-            if state is None or state.is_final() or is_cancelled(state):
-                return False
-        elif not is_same(attempt.pid, attempt.pid_ticks):
+            return self._worker_may_come(attempt, watch)
+        if not is_same(attempt.pid, attempt.pid_ticks):
             return False
         age_ms = time.time_ns() // 1_000_000 - attempt.created_unix_ms
-        if age_ms < START_LIMIT_S * 1000:
+        limit_s = start_limit_s(watch.failures)
+        if age_ms < limit_s * 1000:
             return True
         if attempt.pid:
-            log.warning("flow run %s did not begin within %g s and is killed", attempt.flow_run_id, START_LIMIT_S)
-            send(attempt.pid, signal.SIGKILL)
+            log.warning("flow run %s did not begin within %g s and is killed", attempt.flow_run_id, limit_s)
+            send(attempt.pid, attempt.pid_ticks, signal.SIGKILL)
+        return False
+
+    def _worker_may_come(self, attempt: attempts.Attempt, watch: Watch) -> bool:
+        """Whether a run in a work pool may still take the lock. Only Prefect knows where it is."""
+        state = self._orchestration.states([attempt.flow_run_id]).get(attempt.flow_run_id)
+        if state is None or state.is_final() or is_cancelled(state):
+            return False
+        stood_s = watch.seen_for_s((attempt.flow_run_id, state.type))
+        if state.is_scheduled():
+            watch.error = f"no worker of the work pool {self._orchestration.work_pool} has taken the flow run yet"
+            return True
+        if state.is_pending():
+            watch.error = "a worker has taken the flow run and starts it"
+        limit_s = WORKER_LIMIT_S if state.is_pending() else start_limit_s(watch.failures)
+        if stood_s < limit_s:
+            return True
+        log.warning("flow run %s: its worker did not get it going within %g s", attempt.flow_run_id, limit_s)
         return False
 
     def _ending(self, attempt: attempts.Attempt, watch: Watch) -> bool:
@@ -240,7 +281,7 @@ class Reconciler:
         watch.released_at = watch.released_at or now
         if now - watch.released_at < EXIT_LIMIT_S:
             return True
-        send(attempt.pid, signal.SIGKILL)
+        send(attempt.pid, attempt.pid_ticks, signal.SIGKILL)
         return False
 
     def _conclude(self, spool: BroadcastSpool, attempt: attempts.Attempt | None, watch: Watch) -> bool:
@@ -263,7 +304,7 @@ class Reconciler:
         if verdict is Verdict.CANCELLED or attempt.cancelled:
             attempts.write(spool.folder, attempt.model_copy(update={"concluded": True, "cancelled": True}))
             log.info("%s/%s: cancelled in Prefect, so it is ended", spool.stream, spool.broadcast)
-            self._cut_off(spool)
+            self._cancellations.cut_off(spool, watch)
             return False
         attempts.write(spool.folder, attempt.model_copy(update={"concluded": True}))
         watch.died(why)
@@ -271,7 +312,8 @@ class Reconciler:
         return True
 
     def _start(self, spool: BroadcastSpool, watch: Watch) -> None:
-        began = time.monotonic()
+        began = watch.tried_at = time.monotonic()
+        watch.waiting_since = None
         attempt = attempts.following(attempts.read(spool.folder))
         attempts.write(spool.folder, attempt)
         label = f"{spool.stream}/{spool.broadcast}"
@@ -298,26 +340,6 @@ class Reconciler:
                 self._exits[run.flow_run_id] = _exit_words(run)
             self._later.submit(_quietly, self._orchestration.conclude, run.flow_run_id, _exit_words(run))
 
-    def _see_cancelled(self) -> None:
-        """End the processes of runs that a person has cancelled; what follows from that is ``_conclude``'s."""
-        running = self._executor.running() if self._executor is not None else {}
-        for flow_run_id in [gone for gone in self._cancelling if gone not in running and gone not in self._alive]:
-            # It may have ended so well that its broadcast is finished and nobody else looks at it any more.
-            self._orchestration.conclude(flow_run_id, "Cancelled.", cancelled=True)
-            del self._cancelling[flow_run_id]
-        for flow_run_id, state in self._orchestration.states(list({*self._alive, *running})).items():
-            if self._orchestration.work_pool or not (flow_run_id in self._cancelling or is_cancelled(state)):
-                continue
-            run, spool = running.get(flow_run_id), self._alive.get(flow_run_id)
-            asked_at = self._cancelling.setdefault(flow_run_id, time.monotonic())
-            if spool is not None:
-                _note_cancelled(spool, flow_run_id)
-            pid = run.process.pid if run else lock_holder(spool.folder / RUN_LOCK) if spool else None
-            if pid is not None:
-                send(pid, signal.SIGKILL if time.monotonic() - asked_at > KILL_AFTER_S else signal.SIGTERM)
-            if spool is not None:
-                give_up_sessions(spool)
-
     def _run_by_hand(self) -> None:
         """Start what somebody has scheduled without this service."""
         if self._executor is None or self._stopping.is_set():
@@ -338,30 +360,6 @@ class Reconciler:
             self._orchestration.conclude(flow_run_id, "The run's process is gone.")
         self._swept = True
 
-    def _cut_off(self, spool: BroadcastSpool) -> None:
-        """End a cancelled broadcast: no more segmenter, and what was published becomes the recording."""
-        watch = self.watch(spool.folder)
-        if spool.folder in self._cutting or time.monotonic() < watch.next_start_at:
-            return
-        self._cutting.add(spool.folder)
-
-        def cut_off() -> None:
-            from streamwave.live import finish_cut_off
-            from streamwave.settings import Settings
-
-            try:
-                give_up_sessions(spool, wait=True)
-                finish_cut_off(spool, Settings.load())
-                spool.write_status(spool.status() | {"state": "finished", "error": "cancelled in Prefect"})
-                watch.tell()
-            except (StreamWaveError, OSError) as error:
-                watch.died(str(error))
-                log.warning("%s/%s: %s; tried again", spool.stream, spool.broadcast, error)
-            finally:
-                self._cutting.discard(spool.folder)
-
-        self._later.submit(cut_off)
-
 
 def _told_id(spool: BroadcastSpool) -> str:
     return str(spool.status().get("flow_run_id") or "")
@@ -370,16 +368,6 @@ def _told_id(spool: BroadcastSpool) -> str:
 def _told_at(spool: BroadcastSpool) -> int:
     at = spool.status().get("updated_unix_ms")
     return at if isinstance(at, int) else 0
-
-
-def _note_cancelled(spool: BroadcastSpool, flow_run_id: str) -> None:
-    """Remember it before anything is ended: the run's own last word to Prefect may be that it crashed."""
-    attempt = attempts.read(spool.folder)
-    if attempt is None or attempt.flow_run_id != flow_run_id:  # by hand
-        number = attempt.number if attempt else 0
-        attempt = attempts.Attempt(number=number, created_unix_ms=time.time_ns() // 1_000_000, flow_run_id=flow_run_id)
-    if not attempt.cancelled:
-        attempts.write(spool.folder, attempt.model_copy(update={"cancelled": True, "concluded": False}))
 
 
 def _exit_words(run: RunProcess) -> str:

@@ -10,12 +10,13 @@ from pathlib import Path
 from services.processing.watch import Watch
 from streamwave.errors import SpoolError
 from streamwave.spool.broadcast import BroadcastSpool
-from streamwave.spool.journal import JOURNAL, EndRecord, JournalReader, JournalWriter, writer_alive
+from streamwave.spool.follow import START_S
+from streamwave.spool.journal import JOURNAL, EndRecord, JournalWriter, end_of, was_opened, writer_alive
 from streamwave.spool.launch import request_stop, stop_and_wait
 
 log = logging.getLogger("streamwave.processing")
 
-#: How long a session may be without a segmenter: one that is just being started, or restarted, takes its lock sooner.
+#: How long a session may be without its segmenter. One that has never had any gets ``START_S``, like everywhere.
 WITHOUT_WRITER_S = 10.0
 
 
@@ -45,25 +46,25 @@ def end_cut_off_sessions(spool: BroadcastSpool, watch: Watch) -> None:
     now = time.monotonic()
     if watch.dead_writer_since is None:
         watch.dead_writer_since = now
-    if now - watch.dead_writer_since < WITHOUT_WRITER_S:
+    if now - watch.dead_writer_since < (WITHOUT_WRITER_S if was_opened(sessions[-1]) else START_S):
         return
-    with contextlib.suppress(SpoolError):  # a segmenter came back, or the journal is damaged: the run says so
-        if any(isinstance(line, EndRecord) for line in JournalReader(sessions[-1]).read()):
-            watch.ended_session = sessions[-1].name
-            return
-        writer = JournalWriter(sessions[-1], stoppable=False)
+    if end_of(sessions[-1]) is not None:
+        watch.ended_session = sessions[-1].name
+    elif end_journal(sessions[-1], "segmenter died", "the segmenter died; what it had received is published"):
+        log.warning("%s/%s: the segmenter of session %s died", spool.stream, spool.broadcast, sessions[-1].name)
+
+
+def end_journal(session: Path, reason: str, error: str) -> bool:
+    """Give a journal that nobody writes its end record; False if somebody writes it after all, or it has its end."""
+    with contextlib.suppress(SpoolError):
+        writer = JournalWriter(session, stoppable=False)
         try:
-            _cut_torn_line(sessions[-1] / JOURNAL)
-            writer.append(
-                EndRecord(
-                    reason="segmenter died",
-                    error="the segmenter died; what it had received is published",
-                    ended_unix_ms=time.time_ns() // 1_000_000,
-                )
-            )
+            _cut_torn_line(session / JOURNAL)
+            writer.append(EndRecord(reason=reason, error=error, ended_unix_ms=time.time_ns() // 1_000_000))
         finally:
             writer.close()
-        log.warning("%s/%s: the segmenter of session %s died", spool.stream, spool.broadcast, sessions[-1].name)
+        return True
+    return False
 
 
 def _cut_torn_line(journal: Path) -> None:

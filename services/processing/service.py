@@ -80,6 +80,7 @@ class ProcessingService:
             self._orchestration,
             executor,
             max_runs=settings.max_streams,
+            restore=lambda spool: spool.restore(settings.output_url, settings.reconnect_window_s * 1000),
             on_health=lambda healthy: self._set_health(PREFECT, healthy),
         )
         self._set_health(PREFECT, False)

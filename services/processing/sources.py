@@ -7,19 +7,22 @@ import threading
 from pathlib import Path
 
 from services.processing.faults import BadField, NotReady
-from streamwave.errors import SourceError
+from services.processing.repair import end_journal
+from streamwave.errors import SourceError, SpoolError
 from streamwave.job import fingerprint, target_ms
 from streamwave.ladder import load_ladder
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
-from streamwave.spool.broadcast import BroadcastSpool, broadcasts, open_session
-from streamwave.spool.journal import writer_alive
+from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError, broadcasts, open_session
+from streamwave.spool.journal import was_opened, writer_alive
 from streamwave.spool.launch import start_segmenter
 from streamwave.spool.segmenter import Options
 from streamwave.storage.target import check_outputs
 
 #: In the folder of a session that was pulled: a digest of its source, which may hold a key.
 MARK = "source.sha256"
+#: Name of this service among those who receive streams.
+OWNER = "processing"
 
 
 class Sources:
@@ -55,18 +58,28 @@ class Sources:
             check_outputs(self._settings.output_url, self._settings.s3_options)
             # Nobody comes back to a file that has been read to its end.
             window_ms = 0 if url.startswith("file:") else self._settings.reconnect_window_s * 1000
-            spool, session = open_session(
-                self._settings.spool_dir, stream, output=self._settings.output_url, window_ms=window_ms, title=title
-            )
-            (session / MARK).write_text(mark, encoding="ascii")
-            self._segmenters[session] = start_segmenter(self._options(url, session), survive=True)
+            try:
+                spool, session = open_session(
+                    self._settings.spool_dir, stream,
+                    output=self._settings.output_url, window_ms=window_ms, title=title, owner=OWNER,
+                )  # fmt: skip
+            except StreamLiveError as error:
+                raise NotReady(str(error), "live") from None
+            try:
+                (session / MARK).write_text(mark, encoding="ascii")
+                self._segmenters[session] = start_segmenter(self._options(url, session), survive=True)
+            except OSError as error:
+                end_journal(session, "not started", "the segmenter could not be started")
+                raise SpoolError(f"{stream} cannot be received ({error.strerror}); see the spool {session}") from None
         return spool, session.name
 
     def reap(self) -> None:
-        """Forget segmenters that have ended."""
+        """Forget segmenters that have ended; the session of one that never began is over."""
         for session, process in list(self._segmenters.items()):
             if process.poll() is not None:
                 del self._segmenters[session]
+                if not was_opened(session):
+                    end_journal(session, "not started", "the segmenter did not start; its log says why")
 
     def _receiving(self, session: Path) -> bool:
         # One that has just been started does not hold its spool yet.
@@ -81,6 +94,7 @@ class Sources:
             audio_bps=load_ladder(settings.ladder).audio_kbps * 1000,
             live=not is_file,
             max_ahead=settings.max_chunks_in_flight + 8 if is_file else 0,
+            spool_max_bytes=settings.spool_max_bytes,
         )
 
 

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 #: A run that held its broadcast for this long was healthy: its death is the first one again.
 HEALTHY_S = 30.0
 MAX_DELAY_S = 30.0
 #: After this many deaths in a row the state says FAILED; new runs are still started.
 FAILED_AFTER = 3
+
+
+#: A run that was started holds its broadcast within this time; after each one that did not, twice as much is allowed.
+START_LIMIT_S = 15.0
+MAX_START_LIMIT_S = 120.0
+#: A worker that has taken a run from its pool makes a process, or fetches an image and makes a container, within this time.
+WORKER_LIMIT_S = 300.0
+
+
+def start_limit_s(failures: int) -> float:
+    """How long a start may take after this many failures in a row.
+
+    On a machine that is busy a fixed limit would end every start just before it comes to something, for ever.
+    """
+    return min(MAX_START_LIMIT_S, START_LIMIT_S * 2.0 ** min(failures, 10))
 
 
 def delay_s(failures: int) -> float:
@@ -29,6 +48,9 @@ class Watch:
     alive_since: float | None = None
     started_at: float | None = None
     released_at: float | None = None
+    tried_at: float = 0.0  # the last start
+    waiting_since: float | None = None
+    seen: tuple[object, float] | None = None  # what Prefect said of the run that a worker starts, and since when
     dead_writer_since: float | None = None
     ended_session: str = ""
     error: str = ""
@@ -58,7 +80,29 @@ class Watch:
         self.next_start_at = now + delay_s(self.failures)
         self.error = why
 
+    def seen_for_s(self, what: object) -> float:
+        """For how long Prefect has said ``what`` of the run. Our own clock counts: that of the server may be wrong."""
+        now = time.monotonic()
+        if self.seen is None or self.seen[0] != what:
+            self.seen = (what, now)
+        return now - self.seen[1]
+
+    @property
+    def starting(self) -> bool:
+        """Whether a run was started that does not hold the broadcast yet."""
+        return self.started_at is not None and self.alive_since is None
+
     @property
     def failed(self) -> bool:
         """Whether it has died too often in a row."""
         return self.failures >= FAILED_AFTER
+
+
+def next_starts(waiting: Mapping[T, Watch], slots: int) -> list[T]:
+    """Which of the broadcasts that wait for a run get one now: at most ``slots``, whoever was tried longest ago first.
+
+    Among those that were never tried the one that has waited longest comes first. So one that fails again and again takes
+    its turn with the others, and all get theirs.
+    """
+    order = sorted(waiting, key=lambda one: (waiting[one].tried_at, waiting[one].waiting_since or 0.0))
+    return order[: max(0, slots)]

@@ -28,7 +28,8 @@ from streamwave.streams.registry import Registry
 from streamwave.verify import RenditionReport, read_broadcast
 
 STREAM = "demo"
-CLIP_S = 30
+#: A whole number of pictures, of GOPs and of AAC frames, so that it can be sent over and over without a gap.
+CLIP_S = 32
 #: The demo's publisher does not come back, so there is no need to wait for it for long.
 RECONNECT_WINDOW_S = 2
 #: AAC frames by which the audio may differ from what was published: where the publisher's first and last ones fall.
@@ -43,11 +44,13 @@ def make_clip(ffmpeg_path: str, path: Path, seconds: int = CLIP_S, *, grain: int
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.mp4")
     style = "x=60:y=60:fontsize=64:fontcolor=white:box=1:boxborderw=16:boxcolor=black"
+    # Whole AAC frames: no padded one makes the track longer than the pictures are.
+    samples = seconds * 48000 // 1024 * 1024
     text = f"drawtext=text='frame %{{n}}   %{{pts\\:hms}}':{style}"
     argv = [
         ffmpeg_path, "-hide_banner", "-nostdin", "-loglevel", "error", "-y",
         "-f", "lavfi", "-i", f"testsrc2=size=1920x1080:rate=30:duration={seconds},noise=alls={grain}:allf=t,{text}",
-        "-f", "lavfi", "-i", f"aevalsrc=0.2*sin(2*PI*t*(330+110*mod(floor(t)\\,4))):s=48000:d={seconds}",
+        "-f", "lavfi", "-i", f"aevalsrc=0.2*sin(2*PI*t*(330+110*mod(floor(t)\\,4))):s=48000,atrim=end_sample={samples}",
         "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "60", "-sc_threshold", "0",
         "-c:a", "aac", "-ac", "2", str(part),
     ]  # fmt: skip
@@ -62,7 +65,7 @@ def make_clip(ffmpeg_path: str, path: Path, seconds: int = CLIP_S, *, grain: int
 class Publisher:
     """FFmpeg in the place of OBS: sends a clip in real time, over and over, without encoding it again."""
 
-    def __init__(self, ffmpeg_path: str, clip: Path, url: str, seconds: int | None) -> None:
+    def __init__(self, ffmpeg_path: str, clip: Path, url: str, seconds: int | None, *, loop: bool) -> None:
         argv = [
             ffmpeg_path,
             "-hide_banner",
@@ -70,11 +73,10 @@ class Publisher:
             "-loglevel",
             "error",
             "-re",
-            "-stream_loop",
-            "-1",
-            "-i",
-            str(clip),
         ]
+        # Only a clip of ours is known to fit onto its own end; between two turns of another one may be a gap.
+        argv += ["-stream_loop", "-1"] if seconds is None or loop else []
+        argv += ["-i", str(clip)]
         argv += ["-t", str(seconds)] if seconds is not None else []
         argv += ["-c", "copy", "-f", "flv", "-progress", "pipe:1", url]
         self.started_unix_ms = time.time_ns() // 1_000_000
@@ -140,7 +142,7 @@ def run_demo(source: str | None, duration_s: int | None, console: Console) -> in
     os.environ.setdefault("STREAMWAVE_RECONNECT_WINDOW_S", str(RECONNECT_WINDOW_S))
     settings = Settings.load()
     ffmpeg_path = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None).path
-    clip = Path(source) if source else settings.state_dir / "clip.mp4"
+    clip = Path(source) if source else settings.state_dir / f"clip-{CLIP_S}.mp4"
     if source is None and not clip.exists():
         console.print(f"generating a clip of {CLIP_S} s (once)")
         make_clip(ffmpeg_path, clip)
@@ -148,7 +150,7 @@ def run_demo(source: str | None, duration_s: int | None, console: Console) -> in
     with everything(settings, lambda name, line: None) as supervisor:
         key = _demo_key(settings)
         address = f"rtmp://127.0.0.1:{settings.rtmp_port}/live/{key}"
-        publisher = Publisher(ffmpeg_path, clip, address, duration_s)
+        publisher = Publisher(ffmpeg_path, clip, address, duration_s, loop=source is None)
         try:
             spool = _wait_broadcast(settings, publisher)
             base = f"http://127.0.0.1:{settings.media_port}"

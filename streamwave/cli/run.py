@@ -6,7 +6,7 @@ import signal
 
 from rich.console import Console
 
-from streamwave.cli.transcode import first_line, prefect_for
+from streamwave.cli.transcode import check_lasting, first_line, prefect_for
 from streamwave.errors import StreamWaveError, UsageError
 from streamwave.settings import Settings
 from streamwave.source import is_stream_name, resolve_source
@@ -40,6 +40,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
     if not is_stream_name(stream):
         raise UsageError(f"{stream[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
     root = (output or settings.output_url).rstrip("/")
+    check_lasting(root)
     console.print(f"publishing to {root}/{stream}/; Ctrl-C ends it")
     with prefect_for(settings):
         from flows.live_stream import live_stream

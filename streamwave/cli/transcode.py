@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from streamwave import ladder as ladders
-from streamwave.errors import StreamWaveError, UsageError
+from streamwave.errors import IncompleteError, StreamWaveError, UsageError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import probe
 from streamwave.layout import MANIFEST, MASTER
@@ -91,6 +92,7 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
     if output is not None and not output.strip():
         raise UsageError("--output is empty; name a folder, or leave it out to write to OUTPUT_DIR")
     target = output or settings.output_url
+    check_lasting(target)
     # What is wrong with the request is said at once, before a server is started for it.
     url = resolve_source(source)
     locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
@@ -118,8 +120,11 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
 
             bar.update(task, description="transcoding")
             token = listener.set(show)
+            incomplete: IncompleteError | None = None
             try:
                 vod(source=source, output=target, ladder=ladder, overwrite=overwrite)
+            except IncompleteError as error:
+                incomplete = error
             except StreamWaveError:
                 raise
             except Exception as error:
@@ -136,7 +141,19 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
         f"watch it with [bold]ffplay {root}/{MASTER}[/bold], or serve the folder: [bold]python -m services.media[/bold]",
         soft_wrap=True,
     )
+    if incomplete is not None:
+        raise incomplete
     return target
+
+
+def check_lasting(output: str) -> None:
+    """Refuse an output that is gone when the command ends.
+
+    Raises:
+        UsageError: it is in the memory of this process.
+    """
+    if re.search(r"(^|::)memory:", output):
+        raise UsageError(f"{output} is lost when the command ends; name a folder or an address that lasts")
 
 
 def _bar(console: Console) -> Progress:

@@ -103,7 +103,8 @@ def everything(settings: Settings, show: Callable[[str, str], None]) -> Iterator
     _check_ports(settings)
     for fault in check_outputs(settings.output_url, settings.s3_options):
         show("output", f"{fault}; the other outputs are written to meanwhile")
-    settings.prefect_home.mkdir(parents=True, exist_ok=True)
+    # Its database holds the parameters of runs by hand, and so their sources.
+    settings.prefect_home.mkdir(parents=True, exist_ok=True, mode=0o700)
     supervisor = Supervisor(make_parts(settings), settings.state_dir / "logs", show)
     try:
         end = time.monotonic() + READY_LIMIT_S

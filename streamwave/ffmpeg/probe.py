@@ -60,7 +60,7 @@ def explain(url: str, error: Exception) -> str:
         return nothing_in(url)
     if isinstance(error, av.error.ExitError):
         return f"{name} gave no answer in time; check the address and the network"
-    reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+    reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".").replace(url, name)
     return f"{name} cannot be read ({reason}); check the address and that the source is running"
 
 

@@ -11,12 +11,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from streamwave.errors import FFmpegError
 
 STDERR_TAIL_BYTES = 8192
+#: FFmpeg takes all cores. What receives, packages and publishes needs little, but at once: it comes first.
+NICENESS = 5
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 _setpriv = shutil.which("setpriv")
@@ -124,6 +126,8 @@ class Launcher:
                 except OSError as error:
                     raise FFmpegError(f"{what}: {argv[0]} cannot be started ({error.strerror})", tuple(argv)) from None
                 self._running.add(process)
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)  # its threads inherit it
             timed_out = False
             try:
                 process.wait(timeout_s)

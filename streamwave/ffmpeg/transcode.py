@@ -120,11 +120,21 @@ def wrap_audio(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> Pa
     Raises:
         MediaError: the chunk's audio file does not hold the frames that its journal promises.
     """
-    frames = read_adts(Path(chunk.audio_path).read_bytes()) if chunk.audio_path else []
+    try:
+        frames = read_adts(Path(chunk.audio_path).read_bytes()) if chunk.audio_path else []
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EIO):
+            raise
+        raise MediaError(f"chunk {chunk.number} audio: its file cannot be read ({error.strerror})") from None
     if len(frames) != chunk.audio_count:
         raise MediaError(
             f"chunk {chunk.number} audio: {len(frames)} AAC frames are there, {chunk.audio_count} were due"
         )
+    return put_audio(transcoder, chunk, rendition, frames)
+
+
+def put_audio(transcoder: Transcoder, chunk: Chunk, rendition: Rendition, frames: Sequence[bytes]) -> Path:
+    """Put ``frames``, as many as the chunk has, into CMAF fragments; the path of the result."""
     pieces = [aac_init(rendition.sample_rate, rendition.channels, rendition.max_bps)]
     for time_ticks, duration in chunk.boundaries(rendition):
         first = time_ticks // AAC_FRAME - chunk.audio_first

@@ -10,7 +10,6 @@ microsecond shorter than its pictures, never longer: the segments cover all of i
 
 from __future__ import annotations
 
-import itertools
 import unicodedata
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -22,8 +21,9 @@ from typing import Literal
 from streamwave import layout
 from streamwave.errors import MediaError
 from streamwave.manifest.location import BaseUrl
+from streamwave.manifest.memo import Memo
 from streamwave.manifest.rates import RECENT_SEGMENTS, buffered_bps
-from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
+from streamwave.manifest.timeline import Period, Timeline, Track
 
 PROFILE = "urn:mpeg:dash:profile:isoff-live:2011"
 NAMESPACE = "urn:mpeg:dash:schema:mpd:2011"
@@ -70,6 +70,7 @@ def render_mpd(
     utc_timing_scheme: Literal["http-xsdate", "http-iso", "http-head"] = "http-xsdate",
     delay_ms: int | None = None,
     base_urls: Sequence[BaseUrl] = (),
+    memo: Memo | None = None,
 ) -> bytes:
     """The MPD of ``timeline`` as UTF-8: dynamic while it runs, static once it has ended.
 
@@ -82,8 +83,11 @@ def render_mpd(
     period begins at its first segment instead (presentationTimeOffset), without moving anything on the MPD timeline.
 
     Raises MediaError if nothing has been published yet (an MPD has at least one period with a segment, 5.3.1.2; publish
-    none before) or if the video renditions of a period do not have equal segment boundaries.
+    none before) or if the video renditions of a period do not have equal segment boundaries. ``memo`` of earlier
+    renderings of the same broadcast saves work and changes nothing.
     """
+    memo, texts = memo or Memo(), list[str]()
+    memo.keep([period.name for period in timeline.periods])
     periods = [p for p in timeline.periods if any(t.segments for t in p.tracks.values())]
     if not periods:
         raise MediaError("the broadcast has no segment yet: publish its manifest after the first one")
@@ -119,13 +123,15 @@ def render_mpd(
     _add_base_urls(root, base_urls)
     for index, period in enumerate(periods):
         following = periods[index + 1] if index + 1 < len(periods) else None
-        _add_period(root, timeline, period, following, trim_start=timeline.ended and index == 0)
+        trim_start = timeline.ended and index == 0
+        _add_period(root, timeline, period, following, memo, texts, trim_start=trim_start)
     if not timeline.ended:
         if utc_timing_url:
             _add_descriptor(root, "UTCTiming", f"urn:mpeg:dash:utc:{utc_timing_scheme}:2014", utc_timing_url)
         _add_descriptor(root, "UTCTiming", "urn:mpeg:dash:utc:direct:2014", wall_text(now_unix_ms))
     ET.indent(root)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'.encode()
+    xml = _fill_in(ET.tostring(root, encoding="unicode"), texts)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{xml}\n'.encode()
 
 
 def _add_descriptor(parent: ET.Element, tag: str, scheme: str, value: str) -> None:
@@ -159,12 +165,19 @@ def _add_base_urls(root: ET.Element, base_urls: Sequence[BaseUrl]) -> None:
 
 
 def _add_period(
-    root: ET.Element, timeline: Timeline, period: Period, following: Period | None, trim_start: bool
+    root: ET.Element,
+    timeline: Timeline,
+    period: Period,
+    following: Period | None,
+    memo: Memo,
+    texts: list[str],
+    *,
+    trim_start: bool,
 ) -> None:
     """One Period with an AdaptationSet per kind (5.3.2).
 
     Period@duration stands only where the next period does not begin at this one's end: a pause without media.
-    ``trim_start`` moves the start of a period whose head is gone to its first segment.
+    ``trim_start`` moves the start of a period whose head is gone to its first segment. ``texts`` gets the S elements.
     """
     kinds = {
         kind: [t for t in period.tracks.values() if t.rendition.kind == kind and t.segments]
@@ -181,27 +194,37 @@ def _add_period(
     for kind, tracks in kinds.items():
         if tracks:
             expected = [t for t in period.tracks.values() if t.rendition.kind == kind]
-            _check_boundaries(period, expected)
-            _add_adaptation_set(element, timeline, period, kind, tracks, offset)
+            _check_boundaries(period, kind, expected, memo)
+            _add_adaptation_set(element, timeline, period, kind, tracks, offset, memo, texts)
 
 
-def _check_boundaries(period: Period, tracks: Sequence[Track]) -> None:
+def _check_boundaries(period: Period, kind: str, tracks: Sequence[Track], memo: Memo) -> None:
     """Players switch between renditions at segment boundaries: those must be equal (5.3.3.2, segmentAlignment)."""
-    first = tracks[0]
+    first, names = tracks[0], [track.rendition.name for track in tracks]
+    # What was compared for the manifest before need not be compared again.
+    known = max(memo.checked(period.name, kind, names) - first.removed, 0)
     for track in tracks[1:]:
         # Track.append keeps segments contiguous, so equal durations after an equal start are equal boundaries.
-        mine = [s.duration * first.timescale for s in track.segments]
-        theirs = [s.duration * track.timescale for s in first.segments]
+        mine = [s.duration * first.timescale for s in track.segments[known:]]
+        theirs = [s.duration * track.timescale for s in first.segments[known:]]
         start_differs = mine and track.segments[0].time * first.timescale != first.segments[0].time * track.timescale
         if mine != theirs or start_differs:
             raise MediaError(
                 f"period {period.name}: segment boundaries of {track.rendition.name} differ from those of "
                 f"{first.rendition.name}; publish a chunk only when all its renditions are there"
             )
+    memo.note_checked(period.name, kind, names, first.removed + len(first.segments))
 
 
 def _add_adaptation_set(
-    parent: ET.Element, timeline: Timeline, period: Period, kind: str, tracks: Sequence[Track], offset: Fraction
+    parent: ET.Element,
+    timeline: Timeline,
+    period: Period,
+    kind: str,
+    tracks: Sequence[Track],
+    offset: Fraction,
+    memo: Memo,
+    texts: list[str],
 ) -> None:
     """The renditions of one kind, between which a player may switch at every segment (5.3.3)."""
     attributes = {"id": ADAPTATION_SET_IDS[kind], "contentType": kind, "mimeType": f"{kind}/mp4"}
@@ -232,11 +255,11 @@ def _add_adaptation_set(
     _add_descriptor(element, "Role", "urn:mpeg:dash:role:2011", "main")
     shared = len({t.timescale for t in tracks}) == 1
     if shared:
-        _add_segment_template(element, period, tracks[0], offset)
+        texts.append(_add_segment_template(element, period, tracks[0], offset, len(texts), memo, depth=5))
     for track in sorted(tracks, key=lambda t: -t.rendition.max_bps):
         representation = _add_representation(element, timeline, track)
         if not shared:
-            _add_segment_template(representation, period, track, offset)
+            texts.append(_add_segment_template(representation, period, track, offset, len(texts), memo, depth=6))
 
 
 def _add_representation(parent: ET.Element, timeline: Timeline, track: Track) -> ET.Element:
@@ -264,8 +287,14 @@ def _add_representation(parent: ET.Element, timeline: Timeline, track: Track) ->
     return element
 
 
-def _add_segment_template(parent: ET.Element, period: Period, track: Track, offset: Fraction) -> None:
-    """SegmentTemplate with a SegmentTimeline (5.3.9.6); the period starts at ``offset`` seconds of the track."""
+def _add_segment_template(
+    parent: ET.Element, period: Period, track: Track, offset: Fraction, number: int, memo: Memo, depth: int
+) -> str:
+    """SegmentTemplate with a SegmentTimeline (5.3.9.6); the period starts at ``offset`` seconds of the track.
+
+    The S elements, ``depth`` levels deep, are the result: one element with their ``number`` is put in their place, because
+    most of them are those of the rendering before.
+    """
     attributes = {"timescale": str(track.timescale)}
     if offset:
         attributes["presentationTimeOffset"] = str(int(offset * track.timescale))
@@ -273,17 +302,15 @@ def _add_segment_template(parent: ET.Element, period: Period, track: Track, offs
     attributes["initialization"] = layout.init_name(name, "$RepresentationID$")
     attributes["media"] = layout.segment_name(name, "$RepresentationID$", "$Time$")
     timeline = ET.SubElement(ET.SubElement(parent, "SegmentTemplate", attributes), "SegmentTimeline")
-    for number, (time, duration, repeats) in enumerate(run_lengths(track.segments)):
-        run = {"d": str(duration)} if number else {"t": str(time), "d": str(duration)}
-        if repeats:
-            run["r"] = str(repeats)
-        ET.SubElement(timeline, "S", run)
+    ET.SubElement(timeline, "S", {"n": str(number)})
+    indent = "\n" + "  " * depth
+    return memo.runs(period.name, track.rendition.name, indent).text(track, indent)
 
 
-def run_lengths(segments: Sequence[SegmentRef]) -> list[tuple[int, int, int]]:
-    """Contiguous segments as (time, duration, further segments of that duration), times and durations in ticks."""
-    runs = []
-    for duration, group in itertools.groupby(segments, key=lambda segment: segment.duration):
-        members = list(group)
-        runs.append((members[0].time, duration, len(members) - 1))
-    return runs
+def _fill_in(xml: str, texts: Sequence[str]) -> str:
+    """``xml`` with the S elements in the places that are kept for them."""
+    parts = []
+    for number, text in enumerate(texts):
+        before, _, xml = xml.partition(f'<S n="{number}" />')
+        parts += [before, text]
+    return "".join([*parts, xml])

@@ -7,15 +7,16 @@ the next smaller rendition of the same kind (else the next larger), or, where th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 from streamwave import layout
 from streamwave.errors import LadderError, MediaError
 from streamwave.manifest.dash import wall_text
 from streamwave.manifest.location import BaseUrl
+from streamwave.manifest.memo import Memo
 from streamwave.manifest.rates import RECENT_SEGMENTS, average_bps, peak_bps
-from streamwave.manifest.timeline import Period, Timeline, Track
+from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
 from streamwave.model import Rendition
 from streamwave.timing import round_half_up
 
@@ -44,12 +45,18 @@ def playlist_renditions(timeline: Timeline) -> list[Rendition]:
     return list(known.values())
 
 
-def render_master(timeline: Timeline, *, base_urls: Sequence[BaseUrl] = ()) -> bytes:
+def render_master(
+    timeline: Timeline,
+    *,
+    base_urls: Sequence[BaseUrl] = (),
+    playlist_name: Callable[[str], str] = layout.playlist_name,
+) -> bytes:
     """The master playlist as UTF-8: the renditions of all periods that are still listed.
 
     The first variant is the best one up to STARTUP_BPS, where many players begin; then from the highest to the lowest.
     Several ``base_urls`` give redundant variants (RFC 8216, 6.2.4), in their order. Rates are measured, and while the
-    broadcast runs at least those of the ladder. Raises MediaError if nothing has been published yet.
+    broadcast runs at least those of the ladder. ``playlist_name`` gives the media playlist of a
+    rendition. Raises MediaError if nothing has been published yet.
     """
     periods = _published(timeline)
     tracks = {name: track for period in periods for name, track in period.tracks.items()}  # the latest period's
@@ -70,22 +77,25 @@ def render_master(timeline: Timeline, *, base_urls: Sequence[BaseUrl] = ()) -> b
             default = "YES" if rendition is audio[0] else "NO"
             lines.append(
                 f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="{group}",NAME="{rendition.name}",LANGUAGE="und",DEFAULT={default},'
-                f'AUTOSELECT=YES,CHANNELS="{rendition.channels}",URI="{prefix}{layout.playlist_name(rendition.name)}"'
+                f'AUTOSELECT=YES,CHANNELS="{rendition.channels}",URI="{prefix}{playlist_name(rendition.name)}"'
             )
         for peak, average, members in variants:
             lines.append(_stream_inf(periods, tracks, peak, average, members, group))
-            lines.append(prefix + layout.playlist_name(members[0].name))
+            lines.append(prefix + playlist_name(members[0].name))
     return ("\n".join(lines) + "\n").encode()
 
 
-def render_media(timeline: Timeline, rendition_name: str) -> bytes:
+def render_media(timeline: Timeline, rendition_name: str, memo: Memo | None = None) -> bytes:
     """The media playlist of one rendition over all periods as UTF-8.
 
-    EVENT while it grows, VOD at the end, no type where a DVR window takes segments away. EXTINF has six decimals; each
+    EVENT while it grows, VOD at the end, no type where a DVR window takes segments away, also at its end.
+    EXTINF has six decimals; each
     edge between segments is rounded, not each length, so that sums never drift: no edge is more than half a microsecond
     off. EXT-X-PROGRAM-DATE-TIME stands at the start of every period whose wall clock is known. Raises MediaError if
-    nothing has been published yet, LadderError for a rendition that no period ever had.
+    nothing has been published yet, LadderError for a rendition that no period ever had. ``memo`` of earlier renderings of
+    the same broadcast saves work and changes nothing.
     """
+    memo = memo or Memo()
     _published(timeline)
     rendition = next((r for r in playlist_renditions(timeline) if r.name == rendition_name), None)
     if rendition is None:
@@ -97,7 +107,7 @@ def render_media(timeline: Timeline, rendition_name: str) -> bytes:
         skipped += 1
     sequence = timeline.gone_segments.get(rendition.kind, 0)
     sequence += sum(track.removed for _, track, _ in sources[: skipped + 1] if track is not None)
-    lines = [
+    head = [
         "#EXTM3U",
         f"#EXT-X-VERSION:{VERSION}",
         f"#EXT-X-TARGETDURATION:{target_duration_s(timeline)}",
@@ -105,16 +115,19 @@ def render_media(timeline: Timeline, rendition_name: str) -> bytes:
         f"#EXT-X-DISCONTINUITY-SEQUENCE:{timeline.gone_periods + skipped}",
         "#EXT-X-INDEPENDENT-SEGMENTS",
     ]
-    if timeline.ended:
-        lines.append("#EXT-X-PLAYLIST-TYPE:VOD")
-    elif timeline.dvr_window_ms is None:
-        lines.append("#EXT-X-PLAYLIST-TYPE:EVENT")
+    if timeline.dvr_window_ms is None:
+        head.append(f"#EXT-X-PLAYLIST-TYPE:{'VOD' if timeline.ended else 'EVENT'}")
+    parts = [_text(head)]
     for index, (period, track, is_gap) in enumerate(sources[skipped:]):
         if track is not None:
-            lines += _period_lines(period, track, is_gap, discontinuity=index > 0)
+            parts += _period_parts(period, track, is_gap, memo, discontinuity=index > 0)
     if timeline.ended:
-        lines.append("#EXT-X-ENDLIST")
-    return ("\n".join(lines) + "\n").encode()
+        parts.append(b"#EXT-X-ENDLIST\n")
+    return b"".join(parts)
+
+
+def _text(lines: Sequence[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _published(timeline: Timeline) -> list[Period]:
@@ -138,28 +151,31 @@ def _source(period: Period, rendition: Rendition) -> tuple[Track | None, bool]:
     return next(iter(period.tracks.values()), None), True
 
 
-def _period_lines(period: Period, track: Track, is_gap: bool, discontinuity: bool) -> Iterator[str]:
-    if discontinuity:
-        yield "#EXT-X-DISCONTINUITY"
-    if not track.segments:
-        return
+def _period_parts(period: Period, track: Track, is_gap: bool, memo: Memo, discontinuity: bool) -> Iterator[bytes]:
     name, timescale = track.rendition.name, track.timescale
+    head = ["#EXT-X-DISCONTINUITY"] if discontinuity else []
+    if not track.segments:
+        yield _text(head)
+        return
     if not is_gap:
-        yield f'#EXT-X-MAP:URI="{layout.init_name(period.name, name)}"'
+        head.append(f'#EXT-X-MAP:URI="{layout.init_name(period.name, name)}"')
     if period.wall_unix_ms is not None:
         # Not of whole milliseconds in general; the rounding is the same in every rendering.
         since_ms = round_half_up(Fraction(track.segments[0].time * 1000, timescale))
-        yield f"#EXT-X-PROGRAM-DATE-TIME:{wall_text(period.wall_unix_ms + since_ms)}"
-    edge = (2_000_000 * track.segments[0].time + timescale) // (2 * timescale)  # microseconds, half up
-    for time, duration, _ in track.segments:
-        next_edge = (2_000_000 * (time + duration) + timescale) // (2 * timescale)
-        whole, rest = divmod(next_edge - edge, 1_000_000)
-        edge = next_edge
-        if is_gap:
-            yield "#EXT-X-GAP"
-        yield f"#EXTINF:{whole}.{rest:06d},"
+        head.append(f"#EXT-X-PROGRAM-DATE-TIME:{wall_text(period.wall_unix_ms + since_ms)}")
+    yield _text(head)
+
+    def lines(segment: SegmentRef) -> str:
+        start, end = (
+            (2_000_000 * ticks + timescale) // (2 * timescale)  # microseconds, half up
+            for ticks in (segment.time, segment.time + segment.duration)
+        )
+        whole, rest = divmod(end - start, 1_000_000)
         # A gap is not to be loaded; it names an object that exists, as everything in a playlist does.
-        yield layout.segment_name(period.name, name, time)
+        gap = "#EXT-X-GAP\n" if is_gap else ""
+        return f"{gap}#EXTINF:{whole}.{rest:06d},\n{layout.segment_name(period.name, name, segment.time)}\n"
+
+    yield memo.lines(period.name, name, is_gap).text(track, lines)
 
 
 def _rates(timeline: Timeline, periods: Sequence[Period], rendition: Rendition) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """The ledger: the durable record of what a broadcast has published, and the timeline that is read back from it.
 
 Lines of JSON in parts of at most ``PART_CHUNKS`` chunks, so that an append rewrites a bounded object even on stores
-that cannot append. Line kinds: ``broadcast`` (first), ``period``, ``chunk``, ``end``.
+that cannot append. Line kinds: ``broadcast`` (first), ``info``, ``period``, ``chunk``, ``end``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from streamwave.model import Frozen, Rational, Rendition
 from streamwave.storage.store import Store
 
 PART_CHUNKS = 256
+#: Chunks with stand-ins of which the numbers are remembered; of further ones only the count.
+NAMED_CHUNKS = 100
 
 
 class BroadcastLine(Frozen):
@@ -29,6 +31,13 @@ class BroadcastLine(Frozen):
     fingerprint: str
     dvr_window_ms: int | None = None
     info: dict[str, str] = Field(default_factory=dict)
+
+
+class InfoLine(Frozen):
+    """What is known of the broadcast is now this: publishers say it when, and as often as, they like."""
+
+    type: Literal["info"] = "info"
+    info: dict[str, str]
 
 
 class TrackLine(Frozen):
@@ -60,7 +69,7 @@ class ChunkLine(Frozen):
     type: Literal["chunk"] = "chunk"
     number: int
     segments: dict[str, tuple[tuple[int, int, int], ...]]
-    filled: tuple[str, ...] = ()  # renditions that show black here, because the chunk could not be decoded
+    filled: tuple[str, ...] = ()  # renditions that are black or silent here, because the chunk could not be used
 
 
 class EndLine(Frozen):
@@ -69,8 +78,9 @@ class EndLine(Frozen):
     type: Literal["end"] = "end"
 
 
-Line = Annotated[BroadcastLine | PeriodLine | ChunkLine | EndLine, Field(discriminator="type")]
-_line: TypeAdapter[BroadcastLine | PeriodLine | ChunkLine | EndLine] = TypeAdapter(Line)
+AnyLine = BroadcastLine | InfoLine | PeriodLine | ChunkLine | EndLine
+Line = Annotated[AnyLine, Field(discriminator="type")]
+_line: TypeAdapter[AnyLine] = TypeAdapter(Line)
 
 
 class Ledger:
@@ -81,9 +91,11 @@ class Ledger:
         self.header: BroadcastLine | None = None
         self.periods: list[PeriodLine] = []
         self.timeline: Timeline | None = None
-        self._window: Timeline | None = None
-        self.filled_chunks = 0
+        self.window: Timeline | None = None  # what the DVR window leaves of the timeline, if there is one
         self.chunk_count = 0  # over all periods
+        self.black_chunks = 0  # chunks that show black in at least one rendition
+        self.silent_chunks = 0
+        self.filled_numbers: list[int] = []  # of these, the first ones
         self.next_chunk = 0  # of the last period's session
         self._part = 0
         self._lines: list[str] = []
@@ -106,7 +118,7 @@ class Ledger:
             part += 1
         return ledger
 
-    def append(self, *lines: BroadcastLine | PeriodLine | ChunkLine | EndLine, save: bool = True) -> None:
+    def append(self, *lines: AnyLine, save: bool = True) -> None:
         """Apply ``lines`` to the state and, with ``save``, write them durably."""
         for line in lines:
             if self._chunks_in_part >= PART_CHUNKS and isinstance(line, ChunkLine):
@@ -117,7 +129,7 @@ class Ledger:
         if save:
             self.save()
 
-    def lines_after(self, other: Ledger) -> list[BroadcastLine | PeriodLine | ChunkLine | EndLine]:
+    def lines_after(self, other: Ledger) -> list[AnyLine]:
         """What the ledger at ``other``'s store goes on with after all that this one holds, up to the end of a part.
 
         Raises:
@@ -148,22 +160,25 @@ class Ledger:
     @property
     def shown(self) -> Timeline | None:
         """What manifests show: while live the DVR window, if there is one; in the end everything."""
-        if self._window is not None and self.timeline is not None and not self.timeline.ended:
-            return self._window
+        if self.window is not None and self.timeline is not None and not self.timeline.ended:
+            return self.window
         return self.timeline
 
     def _both(self) -> list[Timeline]:
-        return [timeline for timeline in (self.timeline, self._window) if timeline is not None]
+        return [timeline for timeline in (self.timeline, self.window) if timeline is not None]
 
-    def _apply(self, line: BroadcastLine | PeriodLine | ChunkLine | EndLine) -> None:
+    def _apply(self, line: AnyLine) -> None:
         if isinstance(line, BroadcastLine):
             self.header = line
             self.timeline = _begin(line, None)
-            self._window = _begin(line, line.dvr_window_ms) if line.dvr_window_ms else None
+            self.window = _begin(line, line.dvr_window_ms) if line.dvr_window_ms else None
             return
         if self.timeline is None:
             raise OutputError(f"the ledger of {self.store.url} has no beginning; remove the broadcast")
-        if isinstance(line, PeriodLine):
+        if isinstance(line, InfoLine):
+            for timeline in self._both():
+                timeline.info = dict(line.info)
+        elif isinstance(line, PeriodLine):
             self.periods.append(line)
             self.next_chunk = line.first_chunk
             for timeline in self._both():
@@ -179,18 +194,28 @@ class Ledger:
                         timeline.periods[-1].tracks[name].append(SegmentRef(*segment))
                 timeline.trim()
             self.next_chunk = line.number + 1
-            self.filled_chunks += bool(line.filled)
             self.chunk_count += 1
+            self._count_filled(line)
             self._chunks_in_part += 1
         else:
-            self.timeline.ended = True
+            for timeline in self._both():
+                timeline.ended = True
             # The recording has no pauses where the publisher was away.
             start = Fraction(0)
             for recorded in self.timeline.periods:
                 recorded.start, start = start, start + recorded.duration
 
+    def _count_filled(self, line: ChunkLine) -> None:
+        assert self.timeline is not None
+        tracks = self.timeline.periods[-1].tracks
+        kinds = {tracks[name].rendition.kind for name in line.filled}
+        self.black_chunks += "video" in kinds
+        self.silent_chunks += "audio" in kinds
+        if kinds and len(self.filled_numbers) < NAMED_CHUNKS:
+            self.filled_numbers.append(line.number)
 
-def _parsed(text: str, store: Store) -> BroadcastLine | PeriodLine | ChunkLine | EndLine:
+
+def _parsed(text: str, store: Store) -> AnyLine:
     try:
         return _line.validate_json(text)
     except ValidationError:

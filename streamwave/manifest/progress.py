@@ -12,7 +12,8 @@ class Progress:
     """How far a publication is. ``period_ms`` counts from the start of the last period, ``total_ms`` from the first."""
 
     chunks: int = 0
-    filled_chunks: int = 0
+    black_chunks: int = 0
+    silent_chunks: int = 0
     session: str | None = None
     period_ms: int = 0
     total_ms: int = 0
@@ -27,7 +28,8 @@ class Progress:
         period = ledger.timeline.periods[-1]
         return cls(
             chunks=ledger.chunk_count,
-            filled_chunks=ledger.filled_chunks,
+            black_chunks=ledger.black_chunks,
+            silent_chunks=ledger.silent_chunks,
             session=ledger.periods[-1].session,
             period_ms=int(period.duration * 1000),
             total_ms=int(ledger.timeline.duration * 1000),

@@ -64,6 +64,6 @@ def average_bps(tracks: Iterable[Track]) -> int:
     """Mean bit rate over several tracks that follow each other, in bits per second, rounded up."""
     bits, microseconds = 0, 0
     for track in tracks:
-        bits += 8 * sum(s.size for s in track.segments)
-        microseconds += sum(s.duration for s in track.segments) * 1_000_000 // track.timescale
+        bits += 8 * track.total_size
+        microseconds += track.listed_ticks * 1_000_000 // track.timescale
     return -(-bits * 1_000_000 // microseconds) if microseconds else 0

@@ -33,6 +33,12 @@ class Track:
     frame_rate: Fraction | None = None
     segments: list[SegmentRef] = field(default_factory=list)
     removed: int = 0  # segments that a DVR window has dropped from the front
+    longest: int = 0  # duration of the longest segment that there ever was, in ticks
+    total_size: int = 0  # bytes of the listed segments
+
+    def __post_init__(self) -> None:
+        self.longest = max([self.longest, *(segment.duration for segment in self.segments)])
+        self.total_size = sum(segment.size for segment in self.segments)
 
     @property
     def end(self) -> int:
@@ -51,6 +57,16 @@ class Track:
         if self.segments and segment.time != self.end:
             raise MediaError(f"{self.rendition.name}: a segment begins at {segment.time}, the last ended at {self.end}")
         self.segments.append(segment)
+        self.longest = max(self.longest, segment.duration)
+        self.total_size += segment.size
+
+    def drop(self, count: int) -> list[SegmentRef]:
+        """Take ``count`` segments away from the front."""
+        gone = self.segments[:count]
+        del self.segments[:count]
+        self.removed += count
+        self.total_size -= sum(segment.size for segment in gone)
+        return gone
 
     def peak_bps(self) -> int:
         """Highest bit rate of a segment, in bits per second, rounded up."""
@@ -58,8 +74,13 @@ class Track:
 
     def average_bps(self) -> int:
         """Mean bit rate over all segments, in bits per second, rounded up."""
-        ticks = sum(s.duration for s in self.segments)
-        return -(-sum(s.size for s in self.segments) * 8 * self.timescale // ticks) if ticks else 0
+        ticks = self.listed_ticks
+        return -(-self.total_size * 8 * self.timescale // ticks) if ticks else 0
+
+    @property
+    def listed_ticks(self) -> int:
+        """Sum of the durations of the listed segments."""
+        return self.end - self.segments[0].time if self.segments else 0
 
 
 @dataclass
@@ -111,8 +132,8 @@ class Timeline:
 
     def longest_segment(self) -> Fraction:
         """The longest segment that was ever published, in seconds."""
-        tracks = [t for p in self.periods for t in p.tracks.values() if t.segments]
-        return max([self.longest, *(Fraction(max(s.duration for s in t.segments), t.timescale) for t in tracks)])
+        tracks = [t for p in self.periods for t in p.tracks.values()]
+        return max([self.longest, *(Fraction(t.longest, t.timescale) for t in tracks)])
 
     def trim(self) -> list[tuple[str, str, SegmentRef]]:
         """Forget what lies wholly before the DVR window and return it as (period, rendition, segment).
@@ -140,8 +161,8 @@ class Timeline:
         period = self.periods[0]
         for name, track in period.tracks.items():
             limit = (edge - period.start) * track.timescale
-            count = sum(1 for segment in track.segments[:-1] if segment.time + segment.duration <= limit)
-            out += [(period.name, name, segment) for segment in track.segments[:count]]
-            del track.segments[:count]
-            track.removed += count
+            count = 0
+            while count < len(track.segments) - 1 and track.segments[count + 1].time <= limit:
+                count += 1
+            out += [(period.name, name, segment) for segment in track.drop(count)]
         return out

@@ -3,7 +3,7 @@
 ::
 
     SPOOL/<stream>/<broadcast>/broadcast.json   what it is (BroadcastInfo), written once
-                               000000/          first session: journal, chunks, segmenter.log
+                               000000/          first session: journal, chunks, segmenter.log, owner
                                000001/          the publisher came back within the reconnect window
                                closed           no further session may join; the recording is being finished
                                finished         everything is published; the folder may go
@@ -16,9 +16,12 @@ either joins or begins a new broadcast, never neither.
 
 from __future__ import annotations
 
+import calendar
 import fcntl
 import json
+import logging
 import os
+import re
 import secrets
 import shutil
 import time
@@ -32,13 +35,25 @@ from pydantic import Field, ValidationError
 from streamwave.errors import SpoolError
 from streamwave.model import Frozen
 from streamwave.source import is_stream_name
-from streamwave.spool.follow import ORPHAN_S
-from streamwave.spool.journal import EndRecord, JournalReader, fsync_folder, writer_alive
+from streamwave.spool.follow import patience_s
+from streamwave.spool.journal import end_of, fsync_folder, writer_alive
 from streamwave.storage.target import outputs_below
+
+log = logging.getLogger("streamwave.spool")
 
 INFO, CLOSED, FINISHED, STATUS, RUN_LOCK, LOCK = (
     "broadcast.json", "closed", "finished", "status.json", "run.lock", "lock",
 )  # fmt: skip
+#: In a session's folder: who receives it.
+OWNER = "owner"
+#: In the spool: held while a session is being opened, so that of two at once one sees the other.
+OPENING = "opening.lock"
+#: Opening a session takes milliseconds; who holds the lock for longer than this hangs.
+OPENING_LIMIT_S = 5.0
+
+
+class StreamLiveError(SpoolError):
+    """Somebody else is publishing this stream."""
 
 
 class BroadcastInfo(Frozen):
@@ -79,6 +94,34 @@ class BroadcastSpool:
             return BroadcastInfo.model_validate_json((self.folder / INFO).read_bytes())
         except (OSError, ValidationError):
             raise SpoolError(f"{self.folder} is not the spool of a broadcast; remove it") from None
+
+    def restore(self, output: str, window_ms: int) -> BroadcastInfo:
+        """Describe the broadcast anew if its description is damaged, so that what was received is still published.
+
+        ``output`` is the root of all outputs. The title is lost; the damaged file is kept as ``broadcast.json.damaged``.
+
+        Raises:
+            SpoolError: it cannot be read or written.
+        """
+        with self._locked():
+            with suppress(SpoolError):
+                return self.info()
+            path = self.folder / INFO
+            try:
+                damaged = path.read_bytes()
+                path.with_name(f"{INFO}.damaged").write_bytes(damaged)
+                info = BroadcastInfo(
+                    stream=self.stream,
+                    broadcast=self.broadcast,
+                    created_unix_ms=_named_unix_ms(self.broadcast) or path.stat().st_mtime_ns // 1_000_000,
+                    output=_still_said(damaged, "output") or f"{output.rstrip('/')}/{self.stream}/{self.broadcast}",
+                    reconnect_window_ms=window_ms,
+                )
+                _write_info(self.folder, info)
+            except OSError as error:
+                raise SpoolError(f"{path} is damaged and cannot be replaced ({error.strerror}); remove it") from None
+        log.warning("%s/%s: %s was damaged and is written anew; its title is lost", self.stream, self.broadcast, INFO)
+        return info
 
     def sessions(self) -> list[Path]:
         """The spools of its sessions, in order."""
@@ -130,13 +173,15 @@ class BroadcastSpool:
         fsync_folder(self.folder)
         return True
 
-    def add_session(self) -> Path | None:
-        """The folder of a new session, or None if the broadcast is closed."""
+    def add_session(self, owner: str = "") -> Path | None:
+        """The folder of a new session that ``owner`` receives, or None if the broadcast is closed."""
         with self._locked():
             if self.closed:
                 return None
             path = self.folder / f"{len(self.sessions()):06d}"
             path.mkdir()
+            if owner:
+                (path / OWNER).write_text(owner, encoding="utf-8")
             fsync_folder(self.folder)
             return path
 
@@ -184,9 +229,9 @@ class BroadcastSpool:
 
 def session_ended_unix_ms(session: Path) -> int | None:
     """When a session ended: by its end record, or, if its segmenter was killed, when that last wrote. None: it goes on."""
-    last = [line for line in JournalReader(session).read() if isinstance(line, EndRecord)]
-    if last:
-        return last[-1].ended_unix_ms
+    end = end_of(session)
+    if end is not None:
+        return end.ended_unix_ms
     if writer_alive(session):
         return None
     try:
@@ -194,7 +239,7 @@ def session_ended_unix_ms(session: Path) -> int | None:
     except OSError:
         return None  # files are coming and going: it is alive
     # A segmenter that is just being started has not taken its lock yet.
-    return touched if time.time_ns() // 1_000_000 - touched > ORPHAN_S * 1000 else None
+    return touched if time.time_ns() // 1_000_000 - touched > patience_s(session) * 1000 else None
 
 
 def broadcasts(root: Path, stream: str | None = None) -> list[BroadcastSpool]:
@@ -204,28 +249,74 @@ def broadcasts(root: Path, stream: str | None = None) -> list[BroadcastSpool]:
 
 
 def open_session(
-    root: Path, stream: str, *, output: str, window_ms: int, title: str = "", now_unix_ms: int | None = None
+    root: Path,
+    stream: str,
+    *,
+    output: str,
+    window_ms: int,
+    title: str = "",
+    owner: str | None = None,
+    now_unix_ms: int | None = None,
 ) -> tuple[BroadcastSpool, Path]:
     """A folder for a new session of ``stream``: in its open broadcast if the window allows, else in a new one.
 
-    ``output`` is the root of all outputs; the broadcast gets ``output/<stream>/<broadcast>``.
+    ``output`` is the root of all outputs; the broadcast gets ``output/<stream>/<broadcast>``. ``owner`` is who receives
+    it: a stream has one owner at a time, who alone decides whether a new session may follow one that still goes on.
+    None stands for somebody new.
 
     Raises:
-        SpoolError: the name is not allowed.
+        StreamLiveError: somebody else receives this stream.
+        SpoolError: the name is not allowed, or the spool hangs.
     """
     if not is_stream_name(stream):
         raise SpoolError(f"{stream[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
     now = now_unix_ms if now_unix_ms is not None else time.time_ns() // 1_000_000
-    for found in reversed(broadcasts(root, stream)):
-        if found.close_if_over(now):
-            continue
-        session = found.add_session()
-        if session is not None:
-            return found, session
-    spool = _create(root, stream, output, window_ms, title, now)
-    session = spool.add_session()
-    assert session is not None
-    return spool, session
+    owner = owner or secrets.token_hex(8)
+    with _opening(root):
+        known = [spool for spool in reversed(broadcasts(root, stream)) if not spool.finished]
+        for found in known:
+            _check_owner(found, owner)
+        for found in known:
+            try:
+                found.restore(output, window_ms)
+                session = None if found.close_if_over(now) else found.add_session(owner)
+            except SpoolError as error:
+                # One that cannot be used must not keep its stream off the air.
+                log.error("%s/%s is left out: %s", stream, found.broadcast, error)
+                continue
+            if session is not None:
+                return found, session
+        spool = _create(root, stream, output, window_ms, title, now)
+        session = spool.add_session(owner)
+        assert session is not None
+        return spool, session
+
+
+@contextmanager
+def _opening(root: Path) -> Iterator[None]:
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / OPENING).open("ab") as file:
+        end = time.monotonic() + OPENING_LIMIT_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise SpoolError(f"another process has held {root / OPENING} for too long; end it") from None
+                time.sleep(0.01)
+        yield
+
+
+def _check_owner(spool: BroadcastSpool, owner: str) -> None:
+    """Raises StreamLiveError if somebody other than ``owner`` receives the newest session."""
+    for session in spool.sessions()[-1:]:
+        try:
+            other = (session / OWNER).read_text(encoding="utf-8")
+        except OSError:
+            continue  # of an earlier version, whose sessions name nobody
+        if other != owner and session_ended_unix_ms(session) is None:
+            raise StreamLiveError(f"{spool.stream} is live from elsewhere; end that publish first")
 
 
 def _create(root: Path, stream: str, output: str, window_ms: int, title: str, now: int) -> BroadcastSpool:
@@ -242,8 +333,33 @@ def _create(root: Path, stream: str, output: str, window_ms: int, title: str, no
         title=title,
         reconnect_window_ms=window_ms,
     )
+    _write_info(folder, info)
+    fsync_folder(folder.parent)
+    return BroadcastSpool(folder)
+
+
+def _write_info(folder: Path, info: BroadcastInfo) -> None:
     part = folder / f".{INFO}"
-    part.write_text(info.model_dump_json(), encoding="utf-8")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(info.model_dump_json())
+        file.flush()
+        os.fsync(file.fileno())  # before its name: a crash must not leave the name on an empty file
     part.replace(folder / INFO)
     fsync_folder(folder)
-    return BroadcastSpool(folder)
+
+
+def _named_unix_ms(broadcast: str) -> int | None:
+    """When a broadcast was created, by its name."""
+    try:
+        return calendar.timegm(time.strptime(broadcast[:15], "%Y%m%d-%H%M%S")) * 1000
+    except ValueError:
+        return None
+
+
+def _still_said(damaged: bytes, name: str) -> str:
+    """The text that a damaged description still gives for ``name``; empty if it is not there whole."""
+    found = re.search(rb'"' + name.encode() + rb'"\s*:\s*("(?:[^"\\\x00-\x1f]|\\.)*")', damaged)
+    try:
+        return str(json.loads(found[1])) if found else ""
+    except ValueError:
+        return ""

@@ -8,12 +8,18 @@ from pathlib import Path
 
 from streamwave.errors import SourceError, SpoolError
 from streamwave.model import ChunkRecord
-from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, OpenRecord, writer_alive
+from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, OpenRecord, was_opened, writer_alive
 
 POLL_S = 0.03
-#: How long a journal may stay without a writer before its session counts as cut off. A segmenter that is just
-#: being started, or restarted, takes the lock within this time.
+#: How long a journal may stay without its writer before the session counts as cut off.
 ORPHAN_S = 5.0
+#: The same while no segmenter has been there yet: on a machine that is busy it takes long to start.
+START_S = 30.0
+
+
+def patience_s(folder: Path) -> float:
+    """How long the session in ``folder`` may be without a segmenter."""
+    return ORPHAN_S if was_opened(folder) else START_S
 
 
 class Follower:
@@ -83,5 +89,6 @@ class Follower:
         now = time.monotonic()
         if self._orphan_since is None:
             self._orphan_since = now
-        elif now - self._orphan_since > ORPHAN_S and not self.poll():
-            raise SpoolError(f"the segmenter of {self.folder.name} died; what it had received is kept in the spool")
+        elif now - self._orphan_since > patience_s(self.folder) and not self.poll():
+            how = "died; what it had received is kept in the spool" if was_opened(self.folder) else "never began"
+            raise SpoolError(f"the segmenter of {self.folder.name} {how}")

@@ -15,11 +15,14 @@ from typing import IO, Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from streamwave.errors import SpoolError
+from streamwave.locks import holds
 from streamwave.model import ChunkRecord, Frozen, Rational, SourceInfo
 
 JOURNAL = "journal.jsonl"
 LOCK = "lock"
 _LOCK_WAIT_S = 0.5
+#: More than a line of the journal can be long.
+_TAIL_BYTES = 64 * 1024
 
 
 class OpenRecord(Frozen):
@@ -96,6 +99,10 @@ class JournalWriter:
         if not _take(self._lock):
             self._lock.close()
             raise SpoolError(f"the spool {folder} is being written by another segmenter")
+        if end_of(folder) is not None:
+            # It was given up before this segmenter came; who follows it has gone on.
+            self._lock.close()
+            raise SpoolError(f"the session in {folder} has ended; a new one begins in a folder of its own")
         self._lock.truncate(0)
         if stoppable:
             self._lock.write(str(os.getpid()).encode())
@@ -128,12 +135,33 @@ def writer_alive(folder: Path) -> bool:
 
 
 def writer_pid(folder: Path) -> int | None:
-    """Process id of the segmenter that holds this spool, or None. The lock proves that the number is not an old one."""
-    if not writer_alive(folder):
+    """Process id of the segmenter that holds this spool, or None. The kernel says that it is not an old number."""
+    try:
+        pid = int((folder / LOCK).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return pid if holds(pid, folder / LOCK) else None
+
+
+def was_opened(folder: Path) -> bool:
+    """Whether a segmenter has ever held this spool."""
+    return (folder / LOCK).exists()
+
+
+def end_of(folder: Path) -> EndRecord | None:
+    """The journal's end record, if it is there. Reads the tail only, whatever the length of the journal."""
+    try:
+        with (folder / JOURNAL).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            # The last part is empty, or a line that was cut off by a crash.
+            lines = file.read().split(b"\n")[:-1]
+    except OSError:
+        return None
+    if not lines or not lines[-1].startswith(b'{"type":"end"'):
         return None
     try:
-        return int((folder / LOCK).read_bytes())
-    except (OSError, ValueError):
+        return EndRecord.model_validate_json(lines[-1])
+    except ValidationError:
         return None
 
 

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from streamwave.ffmpeg.process import kill, spawn, wait_until
-from streamwave.spool.journal import writer_alive, writer_pid
+from streamwave.locks import signal_holder
+from streamwave.spool.journal import LOCK, writer_alive, writer_pid
 from streamwave.spool.segmenter import STOP_LIMIT_S, Options
 
 
 def start_segmenter(options: Options, *, survive: bool = False) -> subprocess.Popen[bytes]:
-    """Run the segmenter for ``options``; its log is ``segmenter.log`` in the spool. ``survive``: it outlives us."""
+    """Run the segmenter for ``options``; its log is ``segmenter.log`` in the spool. ``survive``: it outlives us.
+
+    The source may hold a key or a password, so it travels through standard input: every user of the machine can read a
+    command line. There stands only the spool's folder, by which people tell segmenters apart.
+    """
     options.spool.mkdir(parents=True, exist_ok=True)
-    arguments = TypeAdapter(Options).dump_json(options).decode()
     with (options.spool / "segmenter.log").open("ab") as log:
-        return spawn(
-            [sys.executable, "-m", "streamwave.spool.segmenter", arguments], survive=survive, stdout=log, stderr=log
+        process = spawn(
+            [sys.executable, "-m", "streamwave.spool.segmenter", str(options.spool)],
+            survive=survive,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
         )
+    assert process.stdin is not None
+    # Much smaller than what a pipe holds, so nobody waits; a process that is gone already tells so by its exit.
+    with suppress(BrokenPipeError):
+        process.stdin.write(TypeAdapter(Options).dump_json(options))
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    return process
 
 
 def stop_segmenter(process: subprocess.Popen[bytes], *, graceful: bool) -> None:
@@ -37,13 +52,7 @@ def request_stop(spool: Path, *, at_once: bool = False) -> bool:
     goes on sending, because all that has arrived is taken in; not so with ``at_once``.
     """
     pid = writer_pid(spool)
-    if pid is None:
-        return False
-    try:
-        os.kill(pid, signal.SIGUSR1 if at_once else signal.SIGTERM)
-    except ProcessLookupError:
-        return False
-    return True
+    return pid is not None and signal_holder(pid, spool / LOCK, signal.SIGUSR1 if at_once else signal.SIGTERM)
 
 
 def stop_and_wait(spool: Path, timeout_s: float = STOP_LIMIT_S + 3) -> bool:

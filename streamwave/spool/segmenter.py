@@ -1,8 +1,9 @@
 """The segmenter: reads one source and writes its spool. A process of its own, so that it survives all others.
 
-``python -m streamwave.spool.segmenter SOURCE SPOOL`` ends by itself with the source. SIGTERM and SIGINT end it
-gracefully: what has already arrived is still taken in, the last chunk is closed, and the journal gets its end record.
-SIGUSR1 ends it so too, but takes nothing more in, for a publisher that is given up while it goes on sending.
+``python -m streamwave.spool.segmenter SPOOL``, with ``Options`` on standard input, ends by itself with the source.
+SIGTERM and SIGINT end it gracefully: what has already arrived is still taken in, the last chunk is closed, and the
+journal gets its end record. SIGUSR1 ends it so too, but takes nothing more in, for a publisher that is given up while it
+goes on sending.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg.probe import describe, explain, nothing_in, open_source, tracks
 from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.spool.audio import SAMPLE_RATE, AudioTrack
+from streamwave.spool.bound import Bound
 from streamwave.spool.chunkfile import VideoChunk, write_audio
 from streamwave.spool.journal import ChunkLine, EndRecord, JournalWriter, OpenRecord
 from streamwave.timing import AAC_FRAME, aac_frame_at_ms, choose_rate, round_half_up
@@ -56,6 +58,7 @@ class Options:
     live: bool = False
     max_ahead: int = 0
     read_timeout_s: int = 30
+    spool_max_bytes: int = 0  # bound of the spool of all streams, of which ``spool`` is a session; 0: none
 
 
 @dataclass(frozen=True)
@@ -341,7 +344,8 @@ class Segmenter:
         self._number += video is None
 
     def _wait_for_room(self) -> None:
-        """Hold a source that can wait while its consumer is behind."""
+        """Hold a source that can wait while its consumer is behind; an OSError where the whole spool is full."""
+        Bound(self.options.spool, self.options.spool_max_bytes).check()
         if self.options.max_ahead <= 0:
             return
         suffix = "mkv" if self._video is not None else "aac"
@@ -379,9 +383,9 @@ class Segmenter:
                     chunk.abandon()
 
 
-def main(argv: list[str]) -> int:
-    """Command line of the segmenter process; its argument is ``Options`` as JSON."""
-    options = TypeAdapter(Options).validate_json(argv[0])
+def main() -> int:
+    """The segmenter process; ``Options`` come as JSON on standard input."""
+    options = TypeAdapter(Options).validate_json(sys.stdin.buffer.read())
     segmenter = Segmenter(options)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: segmenter.stop.set())
@@ -391,6 +395,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
+    code = main()
     # The reader may still wait for a source that says nothing any more; it must not hold the process.
     os._exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from streamwave.streams.tables import SCHEMA_VERSION, Base, SchemaRow
 
 #: How long a statement waits for another process that is writing.
 BUSY_TIMEOUT_MS = 10_000
+#: As many as the ingest service has threads for calls.
+MAX_CONNECTIONS = 64
 
 
 class Database:
@@ -36,7 +39,7 @@ class Database:
         text = settings.database_url.get_secret_value()
         try:
             url = make_url(text)
-            engine = create_engine(url, pool_pre_ping=True, connect_args=_connect_arguments(url))
+            engine = create_engine(url, pool_pre_ping=True, connect_args=_connect_arguments(url), **_pool(url))
         except (ArgumentError, ImportError, SQLAlchemyError):
             raise SettingsError(
                 "STREAMWAVE_DATABASE_URL cannot be used; write it as sqlite:////folder/file.db or "
@@ -46,8 +49,10 @@ class Database:
         try:
             if engine.dialect.name == "sqlite":
                 event.listen(engine, "connect", _set_up_sqlite)
-                if url.database and url.database != ":memory:":
+                if url.database and url.database != ":memory:" and not url.database.startswith("file:"):
                     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+                    # SQLite's own files beside it get its mode. One that is there keeps what its owner gave it.
+                    os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o600))
             database._make_tables()
         except (SQLAlchemyError, OSError) as error:
             engine.dispose()
@@ -94,6 +99,12 @@ def _connect_arguments(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return {"timeout": BUSY_TIMEOUT_MS / 1000}
     return {"connect_timeout": 5}
+
+
+def _pool(url: URL) -> dict[str, Any]:
+    # Calls that wait for a lock must not use up what those need that only read.
+    in_memory = url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+    return {} if in_memory else {"pool_size": 8, "max_overflow": MAX_CONNECTIONS - 8, "pool_timeout": 5}
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from streamwave.ffmpeg.locate import locate
 from tests.support.cli import Cli, slow_ffmpeg
 from tests.support.media import Clip, make_clip
+from tests.support.player import decode_pictures, representations
 from tests.support.prefect_api import PrefectApi, upstream
 from tests.support.processes import wait_for
 
@@ -119,6 +121,48 @@ def test_a_killed_transcode_is_retried_alone_and_leaves_no_trace_in_the_output(
     made = [[name for name in RENDITIONS if f"/000001/{name}." in line] for line in starts if "000001.mkv" in line]
     assert sorted(made) == [["large"], ["large", "small"], ["small"]]
     assert files(output) == files(undisturbed.output)
+
+
+def test_a_chunk_that_never_works_is_black_and_the_command_says_so(cli: Cli, clip: Clip, undisturbed: Run) -> None:
+    stand_in = failing_ffmpeg(cli.folder / "ffmpeg", "000001.mkv")
+    cli.extra |= {"FFMPEG_PATH": str(stand_in), "STREAMWAVE_CHUNK_RETRIES": "1"}
+    output = cli.folder / "out"
+    done = cli.run("transcode", str(clip.path), "--output", str(output))
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == (
+        "error: 1 of 4 chunks are shown in black because they could not be decoded (numbers 1); everything else is "
+        "there; mend the source and run the command again with --overwrite"
+    )
+    assert f"{output}/manifest.mpd" in done.out
+    # As often as the setting says: once together, then each rendition once again.
+    tries = [line for line in (stand_in.parent / "starts").read_text().splitlines() if "000001.mkv" in line]
+    assert len(tries) == 3
+    made, usual = representations(output), representations(undisturbed.output)
+    assert made["audio"].data == usual["audio"].data
+    for name in ("large", "small"):
+        numbers = [picture.number for picture in decode_pictures(made[name].data, made[name].timescale)]
+        gop = clip.gop
+        assert numbers == [*range(gop), *[0] * gop, *range(2 * gop, clip.frames)]
+
+
+def test_an_output_that_does_not_last_is_refused(cli: Cli, clip: Clip) -> None:
+    for command in (("transcode", str(clip.path)), ("run", str(clip.path), "--stream", "show")):
+        done = cli.run(*command, "--output", "memory://lost")
+        assert (done.code, done.out) == (2, "")
+        assert done.err == (
+            "error: memory://lost is lost when the command ends; name a folder or an address that lasts\n"
+        )
+
+
+def failing_ffmpeg(folder: Path, part: str) -> Path:
+    """A stand-in for FFMPEG_PATH that runs the real one, but fails where ``part`` is an argument; it lists all starts."""
+    folder.mkdir(parents=True)
+    path = folder / "failing-ffmpeg"
+    path.write_text(
+        f'#!/bin/sh\necho "$*" >>"{folder}/starts"\ncase "$*" in *"{part}"*) exit 1 ;; esac\nexec "{locate().path}" "$@"\n'
+    )
+    path.chmod(0o755)
+    return path
 
 
 def files(root: Path) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ import grpc
 import httpx
 
 from flows.server import free_port
-from services.processing.processes import lock_holder
+from streamwave.locks import lock_holder
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
 
@@ -105,7 +105,7 @@ class Case:
     def session(self, stream: str) -> tuple[BroadcastSpool, str, subprocess.Popen[bytes]]:
         """What ingest does on a publish: a session in the spool with a segmenter; broadcast, its name, segmenter."""
         output = str(self.folder / "out")
-        spool, session = open_session(self.spool, stream, output=output, window_ms=self.window_ms)
+        spool, session = open_session(self.spool, stream, output=output, window_ms=self.window_ms, owner="ingest")
         process = subprocess.Popen(
             [sys.executable, str(HERE / "processing_segmenter.py"), str(session)],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -138,7 +138,7 @@ class Case:
                 os.kill(pid, signal.SIGKILL)
 
 
-def publisher(spool: BroadcastSpool, not_this: int | None = None) -> int:
+def publisher(spool: BroadcastSpool, not_this: int | None = None, limit_s: float = 20.0) -> int:
     """The process that publishes a broadcast, once there is one (another than ``not_this``)."""
 
     def holder() -> int | None:
@@ -146,7 +146,7 @@ def publisher(spool: BroadcastSpool, not_this: int | None = None) -> int:
         told = spool.status().get("state") if pid != not_this else None
         return pid if told else None
 
-    return int(eventually(holder, "a run holds the broadcast"))
+    return int(eventually(holder, "a run holds the broadcast", limit_s))
 
 
 def published_by(spool: BroadcastSpool) -> str:

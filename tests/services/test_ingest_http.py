@@ -7,12 +7,13 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ import httpx
 import pytest
 
 from streamwave.settings import Settings
-from streamwave.spool.broadcast import broadcasts
-from streamwave.spool.journal import EndRecord, JournalReader, writer_alive, writer_pid
+from streamwave.spool.broadcast import broadcasts, open_session
+from streamwave.spool.journal import EndRecord, JournalReader, JournalWriter, writer_alive, writer_pid
 from streamwave.streams.hooks import hook_token, hooks_url
 from tests.services.test_media import free_port
 from tests.support.processes import wait_for
@@ -309,6 +310,7 @@ def test_administration_needs_the_token(ingest: Ingest, header: str | None) -> N
             "\0",
             "x" * 5000,
             "private://x/",
+            "http://[x/",
             "folder",
         ),
     ],
@@ -366,6 +368,66 @@ def test_a_publish_that_nothing_can_receive_is_refused_soon(ingest: Ingest) -> N
     sessions = ingest.sessions("nowhere")
     wait_for(lambda: all(end_of(session) for session in sessions), "the end records")
     assert len(sessions) == 2
+
+
+def test_hooks_are_answered_while_the_database_is_locked(tmp_path: Path) -> None:
+    """nginx gives up after 10 s; an answer that it has not waited for would leave a publish that nobody makes."""
+    with running(tmp_path) as ingest:
+        keys = [ingest.add(f"locked-{number}") for number in range(16)]
+
+        def ask(hook: str, number: int) -> int:
+            data = {"name": keys[number], "clientid": str(number), "addr": "127.0.0.1"}
+            return httpx.post(f"{ingest.url}/{hook}", data=data, timeout=9, trust_env=False).status_code
+
+        database = sqlite3.connect(ingest.settings.state_dir / "streamwave.db", isolation_level=None)
+        with closing(database), concurrent.futures.ThreadPoolExecutor(16) as pool:
+            database.execute("BEGIN IMMEDIATE")
+            asked = [pool.submit(ask, "start-stream", number) for number in range(16)]
+            # What changes nothing is served meanwhile.
+            assert [ask(hook, 0) for hook in ("stop-stream", "play-stream")] == [204, 403]
+            assert {call.result(20) for call in asked} == {503}
+            database.execute("ROLLBACK")
+        # Nothing of it is left that would stand in the way of the next publisher.
+        wait_for(lambda: "RTMP_URL" in ingest.hook("start-stream", name=keys[0], clientid="99").text, "a try", 60)
+        log = ingest.log.read_text()
+        assert not [key for key in keys if key in log]
+        assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("hook", ["stop-stream", "play-stream", "update-stream"])
+@pytest.mark.parametrize("name", ["../x", "%2e%2e/x", "a\0b", "a b", "x" * 10_000, "🎥"])
+def test_impossible_names_in_every_hook(ingest: Ingest, hook: str, name: str) -> None:
+    before = len(ingest.log.read_bytes())
+    answer = ingest.hook(hook, name=name)
+    assert answer.status_code in (204, 403)
+    assert name not in ingest.log.read_bytes()[before:].decode()
+    assert "Traceback" not in ingest.log.read_text()
+
+
+def test_files_with_secrets_are_their_owners(ingest: Ingest) -> None:
+    ingest.add("modes")
+    for path in ingest.settings.state_dir.glob("streamwave.db*"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_a_stream_that_the_processing_service_receives_is_taken(ingest: Ingest) -> None:
+    """A pull that was asked for over gRPC, and a publisher who comes then."""
+    key = ingest.add("taken")
+    spool = ingest.settings.spool_dir
+    found, session = open_session(spool, "taken", output="/out", window_ms=0, owner="processing")
+    writer = JournalWriter(session)
+    try:
+        answer = ingest.hook("start-stream", call="publish", name=key)
+        assert (answer.status_code, "live from elsewhere" in answer.text) == (403, True), answer.text
+        body = {"stream": "taken", "source": "rtmp://127.0.0.1:1/live/x"}
+        assert ingest.client.post("/start-stream", json=body, headers=BEARER).status_code == 403
+        assert found.sessions() == [session]
+        assert writer_pid(session) == os.getpid()
+    finally:
+        writer.append(EndRecord(reason="stopped", ended_unix_ms=time.time_ns() // 1_000_000))
+        writer.close()
+    # Nothing of the refused ones is left: with the stream free, the publisher gets as far as the RTMP server.
+    assert "RTMP_URL" in ingest.hook("start-stream", call="publish", name=key).text
 
 
 def test_status_of_missing_neighbours(ingest: Ingest) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -273,6 +274,9 @@ def test_everything_it_writes_is_in_its_runtime_directory_and_it_ends_whole(tmp_
         assert (runtime / "nginx.pid").read_text().strip() == str(pid)
         workers = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, timeout=5).stdout.split()
         assert workers
+        # The address of the hooks holds their token.
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (runtime, runtime / "nginx.conf")}
+        assert modes == {"run": 0o700, "nginx.conf": 0o600}
     assert server.pid is None
     assert not any(Path(f"/proc/{process}").exists() for process in [pid, *workers])
     assert "[warn]" not in (runtime / "error.log").read_text()

@@ -16,11 +16,12 @@ from typing import Any
 import grpc
 import pytest
 
-from services.processing.processes import lock_holder
+from streamwave.locks import lock_holder
 from streamwave.spool.broadcast import RUN_LOCK
 from streamwave.spool.journal import writer_alive
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import ROOT, Case, eventually, published_by, publisher, refused
+from tests.support.media import make_clip
 
 
 @pytest.fixture
@@ -206,7 +207,6 @@ def test_the_broadcast_of_a_dead_segmenter_ends(case: Case) -> None:
 
 
 def test_a_source_is_pulled_once(case: Case, tmp_path: Path) -> None:
-    from tests.support.media import make_clip
 
     films = tmp_path / "films"
     films.mkdir()
@@ -224,7 +224,16 @@ def test_a_source_is_pulled_once(case: Case, tmp_path: Path) -> None:
         eventually(lambda: get().state == pb.STREAM_STATE_FINISHED, "the file has been read to its end")
         assert (get().chunks, get().title) == (clip.chunks, "A film")
 
-        for bad in ("gopher://x/y", "concat:a|b", "file:/etc/passwd", "data:text/plain,x", "../x", "a\0b", str(films)):
+        for bad in (
+            "gopher://x/y",
+            "concat:a|b",
+            "file:/etc/passwd",
+            "data:text/plain,x",
+            "../x",
+            "a\0b",
+            str(films),
+            "http://[x/",
+        ):
             code, _, details = refused(partial(rpc.StartStream, pb.StartStreamRequest(stream="film", source=bad)))
             assert code == grpc.StatusCode.INVALID_ARGUMENT, bad
             assert [violation.field for violation in details[0].field_violations] == ["source"]
@@ -239,6 +248,15 @@ def test_what_is_asked_wrongly_is_refused_with_details(case: Case) -> None:
         (lambda r: r.GetStream(pb.GetStreamRequest(stream="cam\0")), "stream"),
         (lambda r: r.GetStream(pb.GetStreamRequest(stream="c" * 10_000)), "stream"),
         (lambda r: r.GetStream(pb.GetStreamRequest(stream="🎥")), "stream"),
+        (lambda r: r.GetStream(pb.GetStreamRequest(stream="a b")), "stream"),
+        (lambda r: r.StartStream(pb.StartStreamRequest(stream="../x", source="http://x/y")), "stream"),
+        (lambda r: r.StartStream(pb.StartStreamRequest(stream="", source="http://x/y")), "stream"),
+        (lambda r: r.StartStream(pb.StartStreamRequest(stream="x", source="http://x/y", title="a\nb")), "title"),
+        (lambda r: r.StartStream(pb.StartStreamRequest(stream="x", source="http://x/y", session=session)), "session"),
+        (lambda r: r.StopStream(pb.StopStreamRequest(stream="%2e%2e")), "stream"),
+        (lambda r: list(r.WatchStream(pb.WatchStreamRequest(stream=".."))), "stream"),
+        (lambda r: r.ListStreams(pb.ListStreamsRequest(stream="/etc")), "stream"),
+        (lambda r: r.ForwardMetadata(pb.ForwardMetadataRequest(session="../../000000")), "session"),
         (lambda r: r.GetStream(pb.GetStreamRequest(stream="cam", broadcast="..")), "broadcast"),
         (lambda r: r.StartStream(pb.StartStreamRequest(session="cam/../000000")), "session"),
         (lambda r: r.StartStream(pb.StartStreamRequest(session="")), "session"),

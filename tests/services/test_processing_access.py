@@ -15,9 +15,9 @@ import pytest
 
 from flows.server import free_port, prefect_server
 from services.processing.auth import check_exposure
-from services.processing.processes import lock_holder
-from services.processing.watch import Watch, delay_s
+from services.processing.watch import Watch, delay_s, next_starts, start_limit_s
 from streamwave.errors import SettingsError
+from streamwave.locks import lock_holder
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import RUN_LOCK
 from streamwave.v1 import streamwave_pb2 as pb
@@ -123,3 +123,24 @@ def test_back_off_grows_to_its_bound_and_a_healthy_run_resets_it() -> None:
     watch.alive_since -= 31
     watch.died("x")
     assert watch.failures == 1
+
+
+def test_whoever_waits_for_a_run_gets_one_in_turn() -> None:
+    """Ten streams, of which the first two fail at every start, and two places: the others are not kept waiting by them."""
+    watches = {number: Watch(waiting_since=float(number)) for number in range(10)}
+    started: list[int] = []
+    for now in range(1, 11):
+        for chosen in next_starts(watches, 2):
+            started.append(chosen)
+            watches[chosen].tried_at = float(now)
+            if chosen > 1:
+                del watches[chosen]
+    assert started[:10] == list(range(10))
+    assert set(started[10:]) == {0, 1}
+    assert next_starts(watches, 0) == next_starts(watches, -1) == []
+
+
+def test_a_start_is_given_more_time_the_more_often_it_took_too_long() -> None:
+    limits = [start_limit_s(failures) for failures in range(12)]
+    assert limits[:4] == [15, 30, 60, 120]
+    assert set(limits[4:]) == {120}

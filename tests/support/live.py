@@ -19,8 +19,8 @@ import pytest
 from lxml import etree
 
 from flows.server import free_port
-from services.processing.processes import lock_holder
 from streamwave.ffmpeg.locate import locate
+from streamwave.locks import lock_holder
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, broadcasts
 from streamwave.spool.journal import ChunkLine, JournalReader, writer_pid

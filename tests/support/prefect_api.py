@@ -31,6 +31,11 @@ class PrefectApi:
         runs = self._post("flow_runs/filter", {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC"})
         return [run for run in runs if parameters.items() <= run["parameters"].items()]
 
+    def children(self, flow_run: str) -> list[dict[str, Any]]:
+        """The flow runs that a flow run has begun, oldest first."""
+        found = self._post("flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [flow_run]}}})
+        return sorted(found, key=lambda run: run["name"])
+
     def task_runs(self, flow_run: str) -> list[dict[str, Any]]:
         """All task runs of a flow run that are recorded by now."""
         body = {"flow_runs": {"id": {"any_": [flow_run]}}, "limit": 200}

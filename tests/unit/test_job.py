@@ -64,8 +64,11 @@ def test_paths_lie_in_the_spool() -> None:
 
 
 def test_a_chunk_that_covers_no_place() -> None:
-    with pytest.raises(MediaError, match="chunk 5 lasts 10 ms, less than one frame"):
-        place(job(rate=Fraction(25)), record(5, 1000, 1010))
+    """A last picture of a variable rate, half-way between two places: it gets one all the same."""
+    chunk = place(job(rate=Fraction(25)), record(5, 1020, 1059))
+    assert (chunk.first_frame, chunk.frame_count, chunk.segments) == (26, 1, (1,))
+    with pytest.raises(MediaError, match="chunk 5 lasts -1000 ms"):
+        place(job(rate=Fraction(25)), record(5, 1000, 0))
 
 
 def test_a_job_travels() -> None:

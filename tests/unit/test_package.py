@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from streamwave.mp4.boxes import find_all
 from streamwave.package import PackagedChunk, package
 from streamwave.spool.journal import ChunkLine, JournalReader
 from streamwave.spool.segmenter import Options, Segmenter
+from streamwave.standin import stand_in
+from streamwave.timing import AAC_FRAME
 from tests.support.media import make_clip
-from tests.support.player import decode_pictures
+from tests.support.player import decode_pictures, decode_sound
 
 RATE = Fraction(30000, 1001)
 LARGE = Rendition(name="large", kind="video", width=160, height=90, max_bps=300_000)
@@ -137,3 +140,33 @@ def test_what_does_not_fit_is_refused(made: tuple[Transcoder, list[Chunk]], tmp_
     (tmp_path / "cut.mp4").write_bytes(cut["large"].read_bytes()[:-100])
     with pytest.raises(MediaError, match="truncated MP4"):
         package(chunks[0], {**cut, "large": tmp_path / "cut.mp4"}, ALL, tmp_path)
+
+
+def test_a_result_that_cannot_be_used_has_a_stand_in(made: tuple[Transcoder, list[Chunk]], tmp_path: Path) -> None:
+    """Pictures or sound that come out wrong every time must not hold up the stream for ever."""
+    transcoder, chunks = made
+    usual = pack(made, tmp_path / "usual")[1]
+    broken = replace(transcoder, work=tmp_path / "broken")
+    for name in ("large", "audio"):
+        path = broken.result_path(chunks[1], name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Those of another chunk: all is well with them, but for their number of frames.
+        path.write_bytes(transcoder.result_path(chunks[0], name).read_bytes())
+    broken.result_path(chunks[1], "small").write_bytes(transcoder.result_path(chunks[1], "small").read_bytes())
+    found = results(broken, chunks[1])
+    with pytest.raises(MediaError, match="chunk 1 large"):
+        package(chunks[1], found, ALL, broken.work)
+    packed = package(chunks[1], found, ALL, broken.work, stand_in=lambda r: stand_in(broken, chunks[1], r))
+    assert packed.filled == ("large", "audio") and usual.filled == ()
+    for track, wanted in zip(packed.tracks, usual.tracks, strict=True):
+        assert [(s.time, s.duration) for s in track.segments] == [(s.time, s.duration) for s in wanted.segments]
+        assert track.init_sha256 == wanted.init_sha256
+    large, small, audio = ([Path(s.path).read_bytes() for s in track.segments] for track in packed.tracks)
+    assert small == [Path(s.path).read_bytes() for s in usual.tracks[1].segments]
+    inits = [Path(track.init_path).read_bytes() for track in packed.tracks]
+    pictures = list(decode_pictures(inits[0] + b"".join(large), packed.tracks[0].timescale))
+    assert len(pictures) == 60
+    assert {picture.number for picture in pictures} == {0}  # black; they bear 30 to 89
+    sound = decode_sound(inits[2] + b"".join(audio)).samples
+    assert len(sound) == chunks[1].audio_count * AAC_FRAME
+    assert abs(sound).max() < 1e-4

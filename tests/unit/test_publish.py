@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamwave.errors import FencedError, MediaError, OutputError
-from streamwave.layout import FENCE, MANIFEST, MASTER
+from streamwave.layout import FENCE, MANIFEST, MASTER, is_broadcast_object
 from streamwave.manifest.ledger import Ledger
 from streamwave.publish import Publication
 from streamwave.storage.store import LocalStore
@@ -298,7 +298,19 @@ def test_a_dvr_window_shows_the_newest_and_the_recording_everything(tmp_path: Pa
     live = (store.root / "360p.m3u8").read_text()
     assert len(playlist_addresses(live)) == 2 and playlist_tags(live)["EXT-X-MEDIA-SEQUENCE"] == ["5"]
     resumed.finish()
-    recording = (store.root / "360p.m3u8").read_text()
-    assert len(playlist_addresses(recording)) == 7 and "EXT-X-ENDLIST" in recording
+    # At the address that players know, the window ends where it was: no number goes back (RFC 8216, 6.2.1 and 6.2.2).
+    assert (store.root / "360p.m3u8").read_text() == live + "#EXT-X-ENDLIST\n"
+    # Who comes later gets the recording, by the address that stays the same.
+    master = (store.root / MASTER).read_text()
+    assert playlist_addresses(master) == ["360p.recording.m3u8"] and 'URI="audio.recording.m3u8"' in master
+    for name in ("360p", "audio"):
+        recording = (store.root / f"{name}.recording.m3u8").read_text()
+        assert len(playlist_addresses(recording)) == 7 and "EXT-X-ENDLIST" in recording
+        assert playlist_tags(recording)["EXT-X-MEDIA-SEQUENCE"] == ["0"]
+        assert playlist_tags(recording)["EXT-X-PLAYLIST-TYPE"] == ["VOD"]
+    assert all(is_broadcast_object(path.relative_to(store.root).as_posix()) for path in store.root.rglob("*.m3u8"))
+    (representation,) = [r for r in representations(store.root).values() if r.kind == "video"]
+    assert len(representation.segments) == 7
+    whole(store.root)
     publication.close()
     resumed.close()

@@ -74,8 +74,19 @@ def test_every_scheme_may_use_only_what_carries_it() -> None:
         assert not {"concat", "data", "crypto", "subfile", "pipe"} & set(allowed.split(","))
 
 
+def test_an_address_that_is_none() -> None:
+    for bad in ("http://[x/", "rtmp://[::1", "http://", "srt:"):
+        with pytest.raises(SourceError, match="not allowed"):
+            resolve_source(bad)
+
+
 def test_secrets_are_not_shown() -> None:
-    assert redact("rtmp://user:pass@host:1935/live/key?token=s") == "rtmp://host:1935/live/key"
+    assert redact("rtmp://user:pass@host:1935/live/key?token=s") == "rtmp://host:1935/live/***"
+    assert redact("RTMPS://host/app/instance/key/") == "rtmps://host/app/***"
+    assert redact("rtmp://host/key") == "rtmp://host/***"
+    assert redact("rtmp://host:1935/") == "rtmp://host:1935/"
+    assert redact("srt://user:pass@[::1]:9000?passphrase=secret&streamid=key") == "srt://[::1]:9000"
+    assert redact("http://user:pass@host:port/x") == "http://host:port/x"
     assert redact("https://u:p@h/x.mp4?sig=abc#f") == "https://h/x.mp4"
     assert redact("file:/films/a.mp4") == "file:/films/a.mp4"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from streamwave.errors import FFmpegError
-from streamwave.ffmpeg.process import STDERR_TAIL_BYTES, Launcher, kill, spawn, wait_until
+from streamwave.ffmpeg.process import NICENESS, STDERR_TAIL_BYTES, Launcher, kill, spawn, wait_until
 from tests.support.processes import alive, wait_for
 
 #: A program that starts a child of its own and, like it, ignores every request to end.
@@ -47,6 +47,11 @@ def gone(numbers: list[int]) -> bool:
 def test_returns_what_was_said_last() -> None:
     said = Launcher(1).run(python("import sys; sys.stderr.write('x' * 100_000 + 'the end')"), what="w", timeout_s=20)
     assert said.endswith("the end") and len(said) == STDERR_TAIL_BYTES
+
+
+def test_it_gives_way_to_those_who_wait_for_it() -> None:
+    script = "import os, sys, time; time.sleep(0.2); print(os.nice(0), file=sys.stderr)"
+    assert int(Launcher(1).run(python(script), what="w", timeout_s=20)) == os.nice(0) + NICENESS
 
 
 def test_failure_says_what_why_and_how() -> None:

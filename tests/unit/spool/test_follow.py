@@ -90,7 +90,26 @@ def test_a_dead_writer_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         for chunk in Follower(tmp_path).chunks():
             found.append(chunk)
     assert found == [record(0)]
-    with pytest.raises(SpoolError, match="died"):
+
+
+def test_a_segmenter_that_never_comes_is_waited_for_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy it takes long to start."""
+    monkeypatch.setattr(follow, "ORPHAN_S", 0.0)
+    late: list[JournalWriter] = []
+
+    def come() -> None:
+        writer = JournalWriter(tmp_path)
+        late.append(writer)
+        writer.append(OPEN)
+        writer.append(EndRecord(reason="end of source"))
+
+    looks = iter(range(10_000))
+    follower = Follower(tmp_path)
+    assert list(follower.chunks(tick=lambda: come() if next(looks) == 3 else None)) == []
+    assert follower.opened == OPEN
+    late[0].close()
+    monkeypatch.setattr(follow, "START_S", 0.05)
+    with pytest.raises(SpoolError, match="never began"):
         Follower(tmp_path / "never").wait_open(60)
 
 

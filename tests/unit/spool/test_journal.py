@@ -87,6 +87,17 @@ def test_one_writer(tmp_path: Path) -> None:
     JournalWriter(tmp_path).close()
 
 
+def test_a_session_that_has_ended_is_not_taken_up_again(tmp_path: Path) -> None:
+    """It was given up for a segmenter that came late; somebody else has gone on."""
+    writer = JournalWriter(tmp_path)
+    writer.append(EndRecord(reason="cut off", error="the segmenter died"))
+    writer.close()
+    with pytest.raises(SpoolError, match="has ended"):
+        JournalWriter(tmp_path)
+    assert not writer_alive(tmp_path)
+    assert len(JournalReader(tmp_path).read()) == 1
+
+
 def test_a_killed_writer_writes_no_more(tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
     program = (

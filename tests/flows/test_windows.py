@@ -1,0 +1,237 @@
+"""A live run over the borders of its windows: in order, whole, also while Prefect's server is away, and ended by Ctrl-C."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.server import free_port, prefect_server
+from streamwave.ffmpeg.locate import locate
+from streamwave.layout import MASTER
+from streamwave.model import ChunkRecord
+from streamwave.spool.broadcast import BroadcastSpool, broadcasts, open_session
+from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, JournalWriter, OpenRecord
+from streamwave.spool.segmenter import Options, Segmenter
+from tests.support.cli import Cli
+from tests.support.live import assert_exact, is_static, periods, picture_numbers
+from tests.support.media import Clip, make_clip
+from tests.support.prefect_api import RECORDED_S, PrefectApi
+from tests.support.processes import wait_for
+
+CHUNKS = 12
+#: Two chunks a window, and no more than two on their way at once.
+SETTINGS = {
+    "STREAMWAVE_SEGMENT_SECONDS": "1",
+    "STREAMWAVE_WINDOW_S": "2",
+    "STREAMWAVE_MAX_CHUNKS_IN_FLIGHT": "2",
+    "STREAMWAVE_PRESET": "ultrafast",
+    "STREAMWAVE_CHUNK_RETRIES": "1",
+}
+RUN = "import sys; from flows.live_stream import live_stream; live_stream(broadcast_spool=sys.argv[1])"
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a segmenter has made of a clip."""
+
+    clip: Clip
+    folder: Path
+    opened: OpenRecord
+    chunks: list[ChunkRecord]
+
+
+@pytest.fixture(scope="module")
+def received(tmp_path_factory: pytest.TempPathFactory) -> Received:
+    folder = tmp_path_factory.mktemp("received")
+    clip = make_clip(folder / "clip.mp4", frames=25 * CHUNKS, gop=25)
+    Segmenter(Options(source=f"file:{clip.path}", spool=folder / "spool", segment_ms=1000)).run()
+    lines = JournalReader(folder / "spool").read()
+    assert isinstance(lines[0], OpenRecord)
+    chunks = [line.chunk for line in lines if isinstance(line, ChunkLine)]
+    assert len(chunks) == CHUNKS
+    return Received(clip, folder / "spool", lines[0], chunks)
+
+
+class Feed:
+    """A broadcast that is received at the test's word. It is over as soon as its one session has ended."""
+
+    def __init__(self, cli: Cli, received: Received) -> None:
+        self.spool, self.session = open_session(
+            cli.state / "spool", "show", output=str(cli.folder / "out"), window_ms=0
+        )
+        self._received = received
+        self._journal = JournalWriter(self.session, stoppable=False)
+        self._journal.append(received.opened)
+        self._next = 0
+
+    def chunks(self, until: int) -> None:
+        """Receive the chunks before number ``until``."""
+        for record in self._received.chunks[self._next : until]:
+            for name in (record.video_file, record.audio_file):
+                shutil.copy(self._received.folder / str(name), self.session)
+            self._journal.append(ChunkLine(chunk=record))
+        self._next = until
+
+    def end(self) -> None:
+        """The publisher leaves."""
+        self._journal.append(EndRecord(reason="end of source", ended_unix_ms=time.time_ns() // 1_000_000))
+        self._journal.close()
+
+    @property
+    def root(self) -> Path:
+        """Where it is published."""
+        return Path(self.spool.info().output)
+
+    def published(self, count: int) -> None:
+        """Wait until so many chunks are published."""
+        wait_for(lambda: self.spool.status().get("chunks") == count, f"{count} chunks: {self.spool.status()}", 60)
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err[-3000:]
+
+
+def test_order_and_completeness_over_many_borders(cli: Cli, received: Received) -> None:
+    """Chunks come faster than they are worked on, so the limit of chunks in flight is reached at every border."""
+    cli.extra |= SETTINGS
+    api = PrefectApi(cli.extra["PREFECT_API_URL"])
+    feed = Feed(cli, received)
+
+    def windows_begun() -> int:
+        return sum(len(api.children(run["id"])) for run in api.flow_runs("live-stream", **parameters))
+
+    parameters = {"broadcast_spool": str(feed.spool.folder)}
+    with cli.start("-c", RUN, str(feed.spool.folder), program="python") as process:
+        for border in (1, 2):
+            feed.chunks(4 * border)
+            # The next window is begun while the old one goes on; the next chunks find it.
+            wait_for(lambda border=border: windows_begun() > border, f"window {border}", 60)  # type: ignore[misc]
+        feed.chunks(CHUNKS)
+        feed.end()
+        finish(process)
+    assert_exact(feed.root, [received.clip])
+    assert feed.spool.status()["warnings"] == []
+
+    (run,) = api.flow_runs("live-stream", **parameters)
+    assert run["state_type"] == "COMPLETED"
+    windows = api.children(run["id"])
+    assert len(windows) >= 3
+    assert [window["name"] for window in windows] == [f"window {number:04d}" for number in range(len(windows))]
+    assert {window["state_type"] for window in windows} == {"COMPLETED"}
+
+    def stores() -> list[list[dict[str, Any]]]:
+        runs = [[t for t in api.task_runs(w["id"]) if t["name"].startswith("store") and t["end_time"]] for w in windows]
+        return runs if sum(map(len, runs)) >= CHUNKS else []
+
+    stored = wait_for(stores, "the chunks", RECORDED_S)
+    in_order = [run for window in stored for run in sorted(window, key=lambda run: str(run["name"]))]
+    assert [run["name"] for run in in_order] == [f"store {number:06d}" for number in range(CHUNKS)]
+    assert all(a["end_time"] <= b["start_time"] for a, b in zip(in_order, in_order[1:], strict=False))
+
+
+def test_prefect_is_away_at_a_border(own_cli: Cli, received: Received) -> None:
+    cli, home, port = own_cli, own_cli.state / "prefect", free_port()
+    cli.extra |= {**SETTINGS, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    feed = Feed(cli, received)
+    feed.chunks(1)
+    with ExitStack() as server, ExitStack() as run:
+        server.enter_context(prefect_server(home, port=port))
+        process = run.enter_context(cli.start("-c", RUN, str(feed.spool.folder), program="python"))
+        feed.published(1)
+        server.close()
+        # The first window is full after the next chunk, and another one cannot be begun.
+        feed.chunks(7)
+        feed.published(7)
+        server.enter_context(prefect_server(home, port=port))
+        feed.chunks(CHUNKS)
+        feed.end()
+        finish(process)
+    assert_exact(feed.root, [received.clip])
+    assert feed.spool.status()["warnings"] == []
+
+
+def test_a_first_interrupt_publishes_all_that_was_received(cli: Cli, tmp_path: Path) -> None:
+    cli.extra |= SETTINGS
+    # No B-frames: the last picture that arrives could be one that belongs behind one which does not.
+    clip = make_clip(tmp_path / "clip.mp4", frames=1000, gop=25, options=("-bf", "0"))
+    port = free_port()
+    command = [locate().path, "-nostdin", "-v", "error", "-re", "-i", str(clip.path), "-c", "copy", "-f", "mpegts"]
+    publisher = subprocess.Popen([*command, "-listen", "1", f"http://127.0.0.1:{port}/show.ts"])
+    try:
+        wait_for(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(), "the publisher", 20)
+        source = f"http://127.0.0.1:{port}/show.ts"
+        with cli.start("run", source, "--stream", "show", "--output", str(cli.folder / "out")) as process:
+            spool: BroadcastSpool = wait_for(lambda: broadcasts(cli.state / "spool", "show"), "the broadcast")[0]
+            wait_for(lambda: int(str(spool.status().get("chunks", 0))) >= 3, "three chunks")
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+    finally:
+        publisher.kill()
+        publisher.wait(5)
+    assert process.returncode == 0, err
+    assert "ending; Ctrl-C again aborts" in out and "the recording is complete" in out
+    root = Path(spool.info().output)
+    assert is_static(root)
+    (period,) = periods(root)
+    numbers = picture_numbers(period, clip.rate)
+    assert numbers == list(range(len(numbers)))
+    status = spool.status()
+    assert (status["state"], status["lag_ms"], status["warnings"]) == ("finished", 0, [])
+    # All that was received, to the last picture, which is no keyframe's chunk in full.
+    assert len(numbers) * 40 == status["received_ms"]
+    assert 3 * clip.gop < len(numbers) < clip.frames
+    assert cli.ffmpegs() == []
+
+
+def test_damaged_files_cost_their_chunk_and_are_said(cli: Cli, received: Received) -> None:
+    cli.extra |= SETTINGS
+    feed = Feed(cli, received)
+    feed.chunks(4)
+    (feed.session / str(received.chunks[1].audio_file)).write_bytes(b"no sound")
+    (feed.session / str(received.chunks[2].video_file)).write_bytes(b"no pictures")
+    feed.end()
+    with cli.start("-c", RUN, str(feed.spool.folder), program="python") as process:
+        finish(process)
+    (period,) = periods(feed.root)
+    gop = received.clip.gop
+    assert picture_numbers(period, received.clip.rate) == [*range(2 * gop), *[0] * gop, *range(3 * gop, 4 * gop)]
+    frames = sum(chunk.audio_count for chunk in received.chunks[:4])
+    audio = period["audio"]
+    assert sum(segment.duration for segment in audio.segments) == frames * 1024
+    assert feed.spool.status()["warnings"] == [
+        "the sound of 1 chunks could not be read and is silent",
+        "1 chunks could not be decoded and are shown in black",
+    ]
+
+
+def test_an_output_that_comes_back_costs_nothing(cli: Cli, received: Received) -> None:
+    cli.extra |= SETTINGS
+    api = PrefectApi(cli.extra["PREFECT_API_URL"])
+    feed = Feed(cli, received)
+    feed.chunks(1)
+
+    def waits_for_a_retry() -> bool:
+        (run,) = api.flow_runs("live-stream", broadcast_spool=str(feed.spool.folder))
+        tasks = [task for window in api.children(run["id"]) for task in api.task_runs(window["id"])]
+        return any(task["name"] == "store 000001" and "Retry" in task["state_name"] for task in tasks)
+
+    with cli.start("-c", RUN, str(feed.spool.folder), program="python") as process:
+        feed.published(1)
+        (feed.root / MASTER).unlink()
+        (feed.root / MASTER).mkdir()  # in the way of the file
+        feed.chunks(3)
+        feed.end()
+        wait_for(waits_for_a_retry, "a store that failed", 12)
+        (feed.root / MASTER).rmdir()
+        finish(process)
+    (period,) = periods(feed.root)
+    assert picture_numbers(period, received.clip.rate) == list(range(3 * received.clip.gop))

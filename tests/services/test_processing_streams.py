@@ -1,0 +1,119 @@
+"""The processing service with several streams, damaged spools, and streams that two want at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+
+from services.processing import attempts
+from streamwave.spool.broadcast import INFO, StreamLiveError, broadcasts, open_session
+from streamwave.spool.journal import writer_alive
+from streamwave.v1 import streamwave_pb2 as pb
+from tests.services.processing_case import Case, eventually, published_by, publisher, refused
+from tests.support.media import make_clip
+
+#: As in the reconciler, which is not imported: it would read Prefect's settings into the process of the tests.
+STARTS_AT_ONCE = max(2, len(os.sched_getaffinity(0)))
+
+
+@pytest.fixture
+def case(tmp_path: Path, prefect_api: str) -> Iterator[Case]:
+    """An installation whose service does not run yet."""
+    case = Case(tmp_path, prefect_api)
+    try:
+        yield case
+    finally:
+        case.close()
+
+
+def test_many_streams_at_once_are_started_a_few_at_a_time(case: Case) -> None:
+    """After a restart with a full house: each gets its run at the first try, and no more start at once than can."""
+    spools = [case.session(f"cam{number}")[0] for number in range(6)]
+    case.start()
+    starting: list[int] = []
+
+    def all_published() -> bool:
+        created = [spool for spool in spools if (attempt := attempts.read(spool.folder)) and attempt.flow_run_id]
+        starting.append(sum(not spool.run_alive() for spool in created))
+        return all(spool.run_alive() for spool in spools)
+
+    eventually(all_published, "every broadcast has a run", 90)
+    assert max(starting) <= STARTS_AT_ONCE
+    assert {json.loads((spool.folder / "run.json").read_text())["number"] for spool in spools} == {1}
+
+
+def test_a_damaged_description_does_not_cost_the_broadcast(case: Case) -> None:
+    """Cut off by a crash of the machine; another stream beside it is not held up either."""
+    spool, session, _ = case.session("cam")
+    whole = (spool.folder / INFO).read_bytes()
+    (spool.folder / INFO).write_bytes(whole[:20])
+    other, _, _ = case.session("other")
+    case.start()
+    publisher(other)
+    flow_run_id = published_by(spool)
+    assert spool.info().output == f"{case.folder / 'out'}/cam/{spool.broadcast}"
+    assert case.log.count("broadcast.json was damaged") == 1
+    with case.rpc() as rpc:
+        assert rpc.GetStream(pb.GetStreamRequest(stream="cam")).status.chunks == 1
+        rpc.StopStream(pb.StopStreamRequest(session=session, finish_now=True))
+    eventually(lambda: case.run_state(flow_run_id) == "COMPLETED", "all that was received is published")
+
+
+def test_a_stream_that_somebody_publishes_is_not_pulled(case: Case) -> None:
+    """Neither while its segmenter starts, nor while it receives; the publisher is not disturbed."""
+    media = case.folder / "media"
+    media.mkdir()
+    (media / "clip.mp4").write_bytes(b"no media")
+    case.environment["STREAMWAVE_ALLOWED_FILE_ROOTS"] = str(media)
+    case.start()
+    pull = pb.StartStreamRequest(stream="cam", source=str(media / "clip.mp4"))
+    spool, _, segmenter = case.session("cam")
+    with case.rpc() as rpc:
+        for wait in (False, True):
+            if wait:
+                eventually(lambda: writer_alive(spool.folder / "000000"), "the segmenter receives")
+            code, message, details = refused(lambda: rpc.StartStream(pull))
+            assert (code, details[0].violations[0].type) == (grpc.StatusCode.FAILED_PRECONDITION, "LIVE"), message
+        assert segmenter.poll() is None
+        assert [session.name for session in spool.sessions()] == ["000000"]
+        rpc.StopStream(pb.StopStreamRequest(stream="cam"))
+        assert segmenter.wait(5) == 0
+        assert rpc.StartStream(pull).session.startswith("cam/")
+
+
+def test_publishers_and_pulls_that_come_at_once_are_one(case: Case) -> None:
+    """The pull's side is the service, the publisher's that which ingest does."""
+    sources = case.folder / "sources"
+    sources.mkdir()
+    case.environment["STREAMWAVE_ALLOWED_FILE_ROOTS"] = str(sources)
+    case.start()
+    clip = make_clip(sources / "clip.mp4", frames=100)
+
+    def pull(stream: str) -> bool:
+        with case.rpc() as rpc:
+            try:
+                rpc.StartStream(pb.StartStreamRequest(stream=stream, source=str(clip.path)), timeout=10)
+            except grpc.RpcError as error:
+                assert error.code() == grpc.StatusCode.FAILED_PRECONDITION, error
+                return False
+        return True
+
+    def publish(stream: str) -> bool:
+        try:
+            open_session(case.spool, stream, output=str(case.folder / "out"), window_ms=0, owner="ingest")
+        except StreamLiveError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(8):
+            stream = f"race{number}"
+            both = [pool.submit(pull, stream), pool.submit(publish, stream)]
+            assert sorted(future.result(30) for future in both) == [False, True], stream
+            assert sum(len(found.sessions()) for found in broadcasts(case.spool, stream)) == 1

@@ -1,0 +1,146 @@
+"""A live broadcast without any orchestration: what survives a crash, a change of the settings, and late words."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from streamwave.errors import SpoolError
+from streamwave.ffmpeg.transcode import wrap_audio
+from streamwave.job import Job, place, publication
+from streamwave.layout import MANIFEST
+from streamwave.live import LiveBroadcast
+from streamwave.model import ChunkRecord
+from streamwave.package import package
+from streamwave.settings import Settings
+from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
+from streamwave.spool.segmenter import Options, Segmenter
+from tests.support.cli import LADDER
+from tests.support.media import Clip, make_clip
+from tests.support.player import MPD_NS, decode_pictures, representations
+
+CHUNKS = 3
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=25 * CHUNKS, gop=25, size="160x90")
+
+
+@pytest.fixture
+def spool(tmp_path: Path, clip: Clip) -> BroadcastSpool:
+    """A broadcast of which one session has been received."""
+    found, session = open_session(tmp_path / "spool", "show", output=str(tmp_path / "out"), window_ms=0)
+    Segmenter(Options(source=f"file:{clip.path}", spool=session, segment_ms=1000)).run()
+    return found
+
+
+def settings(tmp_path: Path, **changes: object) -> Settings:
+    values = {"state_dir": tmp_path, "segment_seconds": 1, "ladder": json.dumps(LADDER), "preset": "ultrafast"}
+    return Settings.load(env_file=None, **{**values, **changes})
+
+
+def publish(broadcast: LiveBroadcast, chunks: Iterator[tuple[Job, ChunkRecord]], count: int | None = None) -> int:
+    """Do what the tasks do with ``count`` chunks, or with all; how many there were."""
+    done = 0
+    while done != count and (item := next(chunks, None)) is not None:
+        job, record = item
+        chunk, transcoder = place(job, record), job.transcoder()
+        transcoder.encode(chunk, job.video_renditions)
+        wrap_audio(transcoder, chunk, job.rendition("audio"))
+        results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
+        packaged = package(chunk, results, job.renditions, transcoder.work, b_frames=job.b_frames)
+        publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)
+        job.forget(record.number)
+        broadcast.stored()
+        done += 1
+    return done
+
+
+def root(spool: BroadcastSpool) -> Path:
+    return Path(spool.info().output)
+
+
+def program(spool: BroadcastSpool) -> dict[str, str]:
+    """Title and Source of the manifest."""
+    mpd = etree.fromstring((root(spool) / MANIFEST).read_bytes())
+    found = mpd.find("mpd:ProgramInformation", MPD_NS)
+    return {etree.QName(child).localname: child.text for child in found}
+
+
+def test_other_settings_after_a_crash_count_from_the_next_session_on(
+    spool: BroadcastSpool, clip: Clip, tmp_path: Path
+) -> None:
+    with LiveBroadcast(spool, settings(tmp_path), "first") as broadcast:
+        assert publish(broadcast, broadcast.chunks(), 2) == 2
+    other = {"rungs": [{"name": "tiny", "short_side": 60, "max_kbps": 200}], "audio_kbps": 64}
+    changed = settings(tmp_path, ladder=json.dumps(other), crf=40, encoder_threads=1, segment_seconds=2)
+    session = spool.add_session()
+    assert session is not None
+    Segmenter(Options(source=f"file:{clip.path}", spool=session, segment_ms=1000)).run()
+    with LiveBroadcast(spool, changed, "second") as broadcast:
+        assert publish(broadcast, broadcast.chunks()) == 1 + CHUNKS
+        broadcast.finish()
+    first, second = representations(root(spool), 0), representations(root(spool), 1)
+    assert (set(first), set(second)) == ({"small", "audio"}, {"tiny", "audio"})
+    for name, period in (("small", first), ("tiny", second)):
+        assert len(list(decode_pictures(period[name].data, period[name].timescale))) == clip.frames
+    # No segment is longer than the broadcast has promised from its start.
+    assert all(len(period["audio"].segments) == CHUNKS for period in (first, second))
+
+
+def test_a_later_run_clears_what_an_earlier_one_has_published(spool: BroadcastSpool, tmp_path: Path) -> None:
+    left = {path.name: path.read_bytes() for path in spool.sessions()[0].glob("000000.*")}
+    assert len(left) == 2
+    with LiveBroadcast(spool, settings(tmp_path), "first") as broadcast:
+        publish(broadcast, broadcast.chunks(), 1)
+    for name, data in left.items():  # it was killed before it came to removing them
+        (spool.sessions()[0] / name).write_bytes(data)
+    with LiveBroadcast(spool, settings(tmp_path), "second") as broadcast:
+        publish(broadcast, broadcast.chunks(), 1)
+    assert sorted(path.name for path in spool.sessions()[0].glob("0*")) == ["000002.aac", "000002.mkv"]
+
+
+def test_what_the_publisher_says_late_is_in_the_next_manifest_and_in_the_last(
+    spool: BroadcastSpool, tmp_path: Path
+) -> None:
+    with LiveBroadcast(spool, settings(tmp_path), "run") as broadcast:
+        chunks = broadcast.chunks()
+        publish(broadcast, chunks, 1)
+        assert program(spool)["Title"] == "show"
+        assert program(spool)["Source"] == "audio: aac; fps: 25; size: 160x90; video: h264"
+        (spool.folder / "metadata.json").write_text('{"title": "Evening", "encoder": "obs"}')
+        publish(broadcast, chunks, 1)
+        # The tasks of the next chunk may have been on their way already; the one after it has it.
+        publish(broadcast, chunks, 1)
+        assert program(spool)["Title"] == "Evening"
+        assert "encoder: obs" in program(spool)["Source"]
+        (spool.folder / "metadata.json").write_text('{"title": "Night", "fps": "60"}')
+        assert publish(broadcast, chunks) == 0
+        broadcast.finish()
+    assert program(spool) == {"Title": "Night", "Source": "audio: aac; fps: 60; size: 160x90; video: h264"}
+
+
+def test_a_look_at_the_lock_does_not_end_a_run(spool: BroadcastSpool, tmp_path: Path) -> None:
+    """``run_alive`` holds the lock for a moment."""
+    with (spool.folder / RUN_LOCK).open("ab") as peek:
+        fcntl.flock(peek, fcntl.LOCK_SH)
+        threading.Timer(0.2, fcntl.flock, (peek, fcntl.LOCK_UN)).start()
+        with LiveBroadcast(spool, settings(tmp_path), "run"):
+            assert spool.run_alive()
+            time.sleep(0.25)
+    held = spool.hold_run()
+    assert held is not None
+    with (
+        held,
+        pytest.raises(SpoolError, match="another run publishes show/"),
+        LiveBroadcast(spool, settings(tmp_path), "run"),
+    ):
+        pass
