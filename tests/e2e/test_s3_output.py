@@ -30,7 +30,12 @@ def both(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, s3: S3) -> 
     folder = tmp_path_factory.mktemp("both")
     make_output(folder / "alone", folder, prefect_api)
     several = folder / "several"
-    make_output(f"{several}, s3://films/tv", folder, prefect_api, environment=s3.environment)
+    make_output(
+        f"{several}, s3://films/tv",
+        folder,
+        prefect_api,
+        environment={**s3.environment, "STREAMWAVE_S3_ACL": "public-read"},
+    )
     return folder
 
 
@@ -67,7 +72,7 @@ def test_dashjs_plays_from_the_endpoints_address(both: Path, s3: S3, tmp_path_fa
 def test_what_cannot_be_written_to_is_told_before_anything_starts(
     tmp_path: Path, s3: S3, environment: dict[str, str], says: str
 ) -> None:
-    cli = Cli(tmp_path, {**s3.environment, "USE_S3": "true", **environment})
+    cli = Cli(tmp_path, {**s3.environment, "USE_S3": "true", "COLUMNS": "500", **environment})
     for command in (("transcode", __file__), ("up",), ("doctor",)):
         done = cli.run(*command)
         text = " ".join((done.out + done.err).split())
