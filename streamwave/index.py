@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from streamwave import catalog
 from streamwave.layout import ENTRY, INDEX, MANIFEST, MASTER, THUMBNAIL
 from streamwave.publish import Publication
 from streamwave.spool.broadcast import BroadcastInfo
@@ -33,6 +35,9 @@ def update(published: Publication, info: BroadcastInfo, store_options: Mapping[s
         "state": "ended" if timeline.ended else "live",
         "started_unix_ms": timeline.created_unix_ms,
         "duration_ms": round_half_up(timeline.duration * 1000),
+        "ended_unix_ms": time.time_ns() // 1_000_000 if timeline.ended else None,
+        "renditions": catalog.renditions(timeline),
+        "size_bytes": catalog.size_bytes(timeline),
         "manifest": f"{path}/{MANIFEST}",
         "hls": f"{path}/{MASTER}",
         "thumbnail": f"{path}/{THUMBNAIL}" if published.store.get(THUMBNAIL) is not None else None,
@@ -50,7 +55,7 @@ def rebuild(root: Store) -> None:
             if data is not None:
                 with suppress(ValueError, TypeError, KeyError):  # a file of somebody else's
                     entry = json.loads(data)
-                    if isinstance(entry["started_unix_ms"], int):
+                    if isinstance(entry["started_unix_ms"], int) and entry["state"] != catalog.DELETED:
                         entries.append(entry)
         entries.sort(key=lambda entry: entry["started_unix_ms"], reverse=True)
         root.put(INDEX, json.dumps({"broadcasts": entries}).encode())

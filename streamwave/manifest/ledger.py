@@ -6,6 +6,7 @@ that cannot append. Line kinds: ``broadcast`` (first), ``info``, ``period``, ``c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Annotated, Literal
 
@@ -83,6 +84,22 @@ Line = Annotated[AnyLine, Field(discriminator="type")]
 _line: TypeAdapter[AnyLine] = TypeAdapter(Line)
 
 
+def read_lines(store: Store) -> Iterator[tuple[int, str, BroadcastLine | PeriodLine | ChunkLine | EndLine]]:
+    """Every line of the ledger at ``store``, as (part, text, line); nothing if there is none.
+
+    Raises:
+        OutputError: the ledger is damaged.
+    """
+    part = 0
+    while (data := store.get(ledger_name(part))) is not None:
+        for text in data.decode("utf-8", "replace").splitlines():
+            try:
+                yield part, text, _line.validate_json(text)
+            except ValidationError:
+                raise OutputError(f"the ledger of {store.url} is damaged; remove the broadcast") from None
+        part += 1
+
+
 class Ledger:
     """The ledger of one broadcast at its store, and the state that follows from it."""
 
@@ -108,17 +125,11 @@ class Ledger:
             OutputError: the ledger is damaged.
         """
         ledger = cls(store)
-        part = 0
-        while (data := store.get(ledger_name(part))) is not None:
-            ledger._part, ledger._lines, ledger._chunks_in_part = part, [], 0
-            for text in data.decode("utf-8", "replace").splitlines():
-                try:
-                    line = _line.validate_json(text)
-                except ValidationError:
-                    raise OutputError(f"the ledger of {store.url} is damaged; remove the broadcast") from None
-                ledger._apply(line)
-                ledger._lines.append(text)
-            part += 1
+        for part, text, line in read_lines(store):
+            if part != ledger._part:
+                ledger._part, ledger._lines, ledger._chunks_in_part = part, [], 0
+            ledger._apply(line)
+            ledger._lines.append(text)
         return ledger
 
     def append(self, *lines: AnyLine, save: bool = True) -> None:

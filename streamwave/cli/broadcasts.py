@@ -1,0 +1,131 @@
+"""``streamwave broadcasts``: what has been published, whether it is whole, as a file, and away with it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from streamwave import catalog
+from streamwave.catalog import Broadcast, Output
+from streamwave.cli.units import length_text, moment_text, size_text
+from streamwave.errors import UsageError
+from streamwave.layout import ENTRY
+from streamwave.settings import Settings
+
+broadcasts_app = typer.Typer(
+    name="broadcasts", help="What has been published: list, check, export and delete it.", no_args_is_help=True
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Name = Annotated[
+    str, typer.Argument(help="stream/broadcast, either of the two if that is clear, or the folder or address of one.")
+]
+At = Annotated[
+    str | None, typer.Option("--output", "-o", help="Folder or address of all outputs. Default: OUTPUT_DIR.")
+]
+
+
+def output_of(settings: Settings, url: str | None) -> Output:
+    """The output that a command works on. Raises UsageError for an empty address."""
+    if url is not None and not url.strip():
+        raise UsageError("--output is empty; name a folder, or leave it out to look into OUTPUT_DIR")
+    target = url or settings.output_url
+    # A broadcast whose publisher is away shows no sign of life for as long as the reconnect window lasts.
+    cut_off_s = max(catalog.CUT_OFF_S, 2 * settings.reconnect_window_s)
+    return Output(target, settings.store_options(target), settings.spool_dir, cut_off_s)
+
+
+def choose(name: str, url: str | None) -> tuple[Output, Broadcast]:
+    """The broadcast that ``name`` means, and the output that it lies in. Raises UsageError if it means none."""
+    settings = Settings.load()
+    now_ms = time.time_ns() // 1_000_000
+    address = catalog.split_address(name)
+    if address is None:
+        output = output_of(settings, url)
+        return output, catalog.find(output, name, now_ms)
+    # A broadcast in the usual place is called as it is called there; one that lies by itself is its folder.
+    for depth in (2, 1):
+        parts = name.rstrip("/").rsplit("/", depth)
+        output = output_of(settings, parts[0] or "/")
+        path = "/".join(parts[1:])
+        if depth == 2 and not output.store(path).get(ENTRY):
+            continue
+        found = catalog.load(output, path, now_ms, live=path in output.in_spool())
+        if found is not None:
+            return output, found
+    raise UsageError(f"{name} holds no broadcast")
+
+
+@broadcasts_app.command("ls")
+def list_broadcasts(output: At = None) -> None:
+    """List the broadcasts, newest first."""
+    where = output_of(Settings.load(), output)
+    found = catalog.list_broadcasts(where, time.time_ns() // 1_000_000)
+    if not found:
+        out.print(f"no broadcasts in {escape(where.url)}")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("broadcast", "title", "state", "started (UTC)", "length", "renditions", "size"):
+        table.add_column(heading, justify="right" if heading in ("length", "size") else "left", overflow="fold")
+    for one in found:
+        table.add_row(
+            escape(one.path or "."), escape(one.title), one.state, moment_text(one.started_unix_ms),
+            length_text(one.duration_ms), " ".join(one.renditions), size_text(one.size_bytes),
+        )  # fmt: skip
+    out.print(table)
+
+
+@broadcasts_app.command()
+def show(name: Name, output: At = None) -> None:
+    """Show what a broadcast consists of, what is missing or stands in, and where it plays."""
+    from streamwave.cli.show import print_broadcast
+
+    where, found = choose(name, output)
+    print_broadcast(where, found, Settings.load(), out)
+
+
+@broadcasts_app.command()
+def rm(
+    names: Annotated[list[str], typer.Argument(help="Broadcasts, as in show.")],
+    output: At = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete broadcasts with everything that belongs to them. A live one is refused."""
+    chosen = [choose(name, output) for name in names]
+    for _, found in chosen:
+        if found.state == "live":
+            raise UsageError(f"{found.path} is live: end it first; nothing was deleted")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("deleting is for good: say --yes where nobody can be asked")
+        for _, found in chosen:
+            length, size = length_text(found.duration_ms), size_text(found.size_bytes)
+            out.print(f"{escape(found.path)}  {moment_text(found.started_unix_ms)}  {length}  {size}")
+        typer.confirm("Delete for good?", abort=True)
+    for where, found in chosen:
+        _remove(where, found)
+
+
+def _remove(where: Output, found: Broadcast) -> None:
+    from streamwave.removal import remove
+
+    with bar() as progress:
+        task = progress.add_task(f"deleting {found.path}", total=None)
+        count = remove(where, found, lambda done, total: progress.update(task, completed=done, total=total))
+    out.print(f"deleted {escape(found.path or where.url)}: {count} objects, {size_text(found.size_bytes)}")
+
+
+def bar() -> Progress:
+    """A progress bar for objects; nothing where the output is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=err, disable=not err.is_terminal,
+    )  # fmt: skip
