@@ -18,6 +18,7 @@ from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.errors import UsageError
 from streamwave.layout import ENTRY
 from streamwave.settings import Settings
+from streamwave.timing import round_half_up
 
 broadcasts_app = typer.Typer(
     name="broadcasts", help="What has been published: list, check, export and delete it.", no_args_is_help=True
@@ -90,6 +91,42 @@ def show(name: Name, output: At = None) -> None:
 
     where, found = choose(name, output)
     print_broadcast(where, found, Settings.load(), out)
+
+
+@broadcasts_app.command()
+def verify(
+    name: Name,
+    output: At = None,
+    decode: Annotated[
+        bool, typer.Option(help="Decode everything; without it only boxes and times are checked.")
+    ] = True,
+) -> None:
+    """Read a broadcast as a player does: everything that its manifests name exists, joins on and decodes.
+
+    Prints one line per finding; exit code 1 if there is any. Of a live broadcast, what is published up to now.
+    """
+    from streamwave.verify import verify_broadcast
+
+    where, found = choose(name, output)
+    store = where.store(found.path)
+    with bar() as progress:
+        task = progress.add_task("segments", total=None)
+
+        def show_progress(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        verdict = verify_broadcast(store, decode=decode, progress=show_progress)
+    for finding in verdict.findings:
+        out.print(finding, markup=False)
+    for report in verdict.renditions.values():
+        what = "pictures" if report.kind == "video" else "AAC frames"
+        length = length_text(round_half_up(report.seconds * 1000))
+        out.print(f"{report.name}: {report.samples} {what} in {report.segments} segments, {length}", markup=False)
+    if verdict.findings:
+        out.print(f"[red]{len(verdict.findings)} findings[/red]")
+        raise typer.Exit(1)
+    checked = "exists, joins on and decodes" if decode else "exists and joins on"
+    out.print(f"[green]all of it {checked}[/green]{' (live: up to now)' if verdict.live else ''}")
 
 
 @broadcasts_app.command()
