@@ -71,7 +71,7 @@ def plan(timeline: Timeline, rendition: str | None = None, *, audio: bool = True
         lead = tracks[0]
         offset = Fraction(lead.segments[0].time, lead.timescale)
         parts.append(Part(period, tracks, start, offset))
-        start += max(t.duration for t in tracks) - offset
+        start += period.duration - offset
     return parts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -123,10 +124,41 @@ def verify(
         length = length_text(round_half_up(report.seconds * 1000))
         out.print(f"{report.name}: {report.samples} {what} in {report.segments} segments, {length}", markup=False)
     if verdict.findings:
-        out.print(f"[red]{len(verdict.findings)} findings[/red]")
+        count = len(verdict.findings)
+        out.print(f"[red]{count} finding{'s' if count > 1 else ''}[/red]")
         raise typer.Exit(1)
     checked = "exists, joins on and decodes" if decode else "exists and joins on"
     out.print(f"[green]all of it {checked}[/green]{' (live: up to now)' if verdict.live else ''}")
+
+
+@broadcasts_app.command()
+def export(
+    name: Name,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The file to write. Default: NAME.mp4 in this folder.")
+    ] = None,
+    output: At = None,
+    rendition: Annotated[str | None, typer.Option(help="The picture to take. Default: the best.")] = None,
+    audio: Annotated[bool, typer.Option(help="Take the sound too.")] = True,
+    split: Annotated[
+        bool, typer.Option("--split", help="Where the publisher changed the picture's size or rate: a file for each.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a broadcast as one MP4 file, without encoding it again. Of a live one, what is published up to now."""
+    from streamwave.cli.export import run_export
+
+    where, found = choose(name, output)
+    target = to or Path(f"{(found.path or Path(where.url).name).replace('/', '-')}.mp4")
+    with bar() as progress:
+        task = progress.add_task("segments", total=None)
+
+        def show_progress(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        written = run_export(where.store(found.path), target, rendition, audio, split, overwrite, show_progress)
+    for path, length_ms in written:
+        out.print(f"written: {path}, {length_text(length_ms)}, {size_text(path.stat().st_size)}", markup=False)
 
 
 @broadcasts_app.command()
