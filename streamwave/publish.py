@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from streamwave.errors import FencedError, MediaError, OutputError
+from streamwave.expiry import Expiry
 from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, playlist_name, recording_name, segment_name
 from streamwave.manifest.dash import render_mpd
 from streamwave.manifest.hls import playlist_renditions, render_master, render_media
@@ -34,6 +35,7 @@ class Publication:
     def __init__(self, store: Store, *, manifests: bool, token: str, utc_timing_url: str | None = None) -> None:
         self.store = store
         self.ledger = Ledger.load(store)
+        self._expiry = Expiry(store, self.ledger)
         self._manifests = manifests
         self._utc_timing_url = utc_timing_url
         self._token = token
@@ -110,6 +112,7 @@ class Publication:
                     self.latencies_ms.append(time.time_ns() // 1_000_000 - chunk.closed_unix_ms)
                 self.ledger.save()
                 self._unsaved = False
+            self._expiry.run()
 
     def _publish_next(self, chunk: PackagedChunk, session: str, opening: str | None, wall_unix_ms: int | None) -> None:
         """Write the objects of ``chunk`` and extend the timeline by it."""

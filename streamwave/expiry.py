@@ -1,0 +1,73 @@
+"""Delete what has left the DVR window of a channel that keeps nothing else, once no player can want it any more."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from fractions import Fraction
+
+from streamwave.errors import OutputError
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.timeline import Timeline
+from streamwave.storage.store import Store
+
+log = logging.getLogger("streamwave.retention")
+
+#: Segment durations for which an object outlives the last manifest that named it: players hold older manifests.
+GRACE_SEGMENTS = 3
+
+
+class Expiry:
+    """Deletes from ``store`` what ``ledger`` says has left.
+
+    ``clock`` counts seconds and never runs backwards; what the wall clock does is of no concern. After a restart
+    everything that is still to be deleted waits anew, because nobody knows for how long it has waited.
+    """
+
+    def __init__(self, store: Store, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._ledger, self._clock = store, ledger, clock
+        self._left_at: dict[str, float] = {}
+
+    def run(self) -> int:
+        """Call after the manifests have been written: delete what is due; the number of objects that went.
+
+        What cannot be deleted now is tried again the next time.
+        """
+        ledger, now = self._ledger, self._clock()
+        if not ledger.left or ledger.timeline is None:
+            return 0
+        hold_s = GRACE_SEGMENTS * max(ledger.timeline.longest_segment(), Fraction(ledger.timeline.segment_ms, 1000))
+        for name in ledger.left:
+            self._left_at.setdefault(name, now)
+        due = [name for name in ledger.left if now - self._left_at[name] >= hold_s]
+        if not due:
+            return 0
+        gone = 0
+        for name in due:
+            # It has left for good, so this never holds; to delete what is named would be worse than to keep too much.
+            if not is_named(ledger.timeline, name):
+                try:
+                    self._store.delete(name)
+                except OutputError as error:
+                    log.warning("%s has left the DVR window and was not deleted: %s", name, error)
+                    break
+                gone += 1
+            del ledger.left[name]
+            del self._left_at[name]
+        return gone
+
+
+def is_named(timeline: Timeline, name: str) -> bool:
+    """Whether the manifests of ``timeline`` name this media object; takes no longer for a long window."""
+    if name.count("/") != 2:
+        return False  # a part of the ledger
+    period_name, rendition, last = name.split("/")
+    for period in timeline.periods:
+        track = period.tracks.get(rendition) if period.name == period_name else None
+        if track is not None:
+            # Segments go from the front only, and follow each other without a hole.
+            if last == "init.mp4" or not track.segments:
+                return True
+            return int(last.removesuffix(".m4s")) >= track.segments[0].time
+    return False
