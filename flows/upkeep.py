@@ -21,8 +21,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
+from streamwave.janitor import in_spool
 from streamwave.settings import Settings
-from streamwave.spool.broadcast import broadcasts
 
 log = logging.getLogger("streamwave.upkeep")
 
@@ -84,7 +84,5 @@ def _sweep(settings: Settings) -> None:
                 client.delete_flow_run(run.id)
             if not old:
                 break
-    oldest = time.time() - KEEP_HOURS * 3600
-    for spool in broadcasts(settings.spool_dir):
-        if spool.finished and (spool.folder / "finished").stat().st_mtime < oldest:
-            spool.remove()
+    for find in in_spool(settings.spool_dir, time.time_ns() // 1_000_000):
+        find.act()

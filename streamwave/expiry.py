@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from streamwave.errors import OutputError
+from streamwave.layout import init_name, segment_name
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.timeline import Timeline
 from streamwave.storage.store import Store
@@ -71,3 +72,13 @@ def is_named(timeline: Timeline, name: str) -> bool:
                 return True
             return int(last.removesuffix(".m4s")) >= track.segments[0].time
     return False
+
+
+def named_objects(timeline: Timeline) -> set[str]:
+    """Names of all media that the ledger and the manifests of ``timeline`` name."""
+    names = set()
+    for period in timeline.periods:
+        for rendition, track in period.tracks.items():
+            names.add(init_name(period.name, rendition))
+            names.update(segment_name(period.name, rendition, segment.time) for segment in track.segments)
+    return names

@@ -46,6 +46,13 @@ def update(published: Publication, info: BroadcastInfo, store_options: Mapping[s
     rebuild(open_store(info.output.removesuffix(f"/{path}"), store_options))
 
 
+def mark_clean(store: Store) -> None:
+    """Note in the entry of a recording that nothing superfluous lies beside it."""
+    data = store.get(ENTRY)
+    if data is not None:
+        store.put(ENTRY, json.dumps(json.loads(data) | {"clean": True}).encode())
+
+
 def rebuild(root: Store) -> None:
     """Write the list anew from the entries that are there, newest first."""
     with _one_at_a_time(root.url):

@@ -49,6 +49,7 @@ def remove(
         for _ in delete_all(root, [prefix + name for name in stages[stage]]):
             done += 1
             progress(done, len(names))
+    store.tidy()
     root.prune()
     if isinstance(store, LocalStore):
         _remove_empty(store.root)

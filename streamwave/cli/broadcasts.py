@@ -183,6 +183,30 @@ def rm(
         _remove(where, found)
 
 
+@broadcasts_app.command()
+def clean(
+    output: At = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+) -> None:
+    """Remove what nobody needs any more: what crashes have left, and recordings older than STREAMWAVE_RECORDINGS_DAYS.
+
+    The processing service does the same every hour.
+    """
+    from streamwave import janitor
+
+    settings = Settings.load()
+    now_ms = time.time_ns() // 1_000_000
+    where = output_of(settings, output)
+    done = janitor.clean(where, days=settings.recordings_days, now_unix_ms=now_ms, dry_run=dry_run)
+    for find, trouble in done:
+        verb = "would remove" if dry_run else "not removed" if trouble else "removed"
+        out.print(f"{verb} {find.what}: {trouble or find.why}", markup=False)
+    if not done:
+        out.print("nothing to clean")
+    if any(trouble for _, trouble in done):
+        raise typer.Exit(1)
+
+
 def _remove(where: Output, found: Broadcast) -> None:
     from streamwave.removal import remove
 
