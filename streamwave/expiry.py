@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -20,32 +21,33 @@ GRACE_SEGMENTS = 3
 
 
 class Expiry:
-    """Deletes from ``store`` what ``ledger`` says has left.
+    """Deletes from ``store`` what a ledger says has left.
 
     ``clock`` counts seconds and never runs backwards; what the wall clock does is of no concern. After a restart
     everything that is still to be deleted waits anew, because nobody knows for how long it has waited.
     """
 
-    def __init__(self, store: Store, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self._ledger, self._clock = store, ledger, clock
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._clock = store, clock
         self._left_at: dict[str, float] = {}
 
-    def run(self) -> int:
-        """Call after the manifests have been written: delete what is due; the number of objects that went.
+    def note(self, ledger: Ledger) -> None:
+        """Call when the manifests of ``ledger`` have been written: what is left out of them begins to wait."""
+        now = self._clock()
+        for name in ledger.left:
+            self._left_at.setdefault(name, now)
+
+    def run(self, ledger: Ledger) -> int:
+        """Call when ``ledger`` is saved: delete what is due; the number of objects that went.
 
         What cannot be deleted now is tried again the next time.
         """
-        ledger, now = self._ledger, self._clock()
         if not ledger.left or ledger.timeline is None:
             return 0
         hold_s = GRACE_SEGMENTS * max(ledger.timeline.longest_segment(), Fraction(ledger.timeline.segment_ms, 1000))
-        for name in ledger.left:
-            self._left_at.setdefault(name, now)
-        due = [name for name in ledger.left if now - self._left_at[name] >= hold_s]
-        if not due:
-            return 0
+        latest = self._clock() - hold_s
         gone = 0
-        for name in due:
+        for name in [name for name in ledger.left if self._left_at.get(name, math.inf) <= latest]:
             # It has left for good, so this never holds; to delete what is named would be worse than to keep too much.
             if not is_named(ledger.timeline, name):
                 try:

@@ -35,7 +35,7 @@ class Publication:
     def __init__(self, store: Store, *, manifests: bool, token: str, utc_timing_url: str | None = None) -> None:
         self.store = store
         self.ledger = Ledger.load(store)
-        self._expiry = Expiry(store, self.ledger)
+        self._expiry = Expiry(store)
         self._manifests = manifests
         self._utc_timing_url = utc_timing_url
         self._token = token
@@ -112,7 +112,7 @@ class Publication:
                     self.latencies_ms.append(time.time_ns() // 1_000_000 - chunk.closed_unix_ms)
                 self.ledger.save()
                 self._unsaved = False
-            self._expiry.run()
+            self._expiry.run(self.ledger)
 
     def _publish_next(self, chunk: PackagedChunk, session: str, opening: str | None, wall_unix_ms: int | None) -> None:
         """Write the objects of ``chunk`` and extend the timeline by it."""
@@ -229,6 +229,7 @@ class Publication:
         self.store.put(MASTER, render_master(shown, playlist_name=named))
         mpd = render_mpd(shown, now_unix_ms=now_unix_ms, utc_timing_url=self._utc_timing_url, memo=self._memo)
         self.store.put(MANIFEST, mpd)
+        self._expiry.note(self.ledger)
 
     def _check_fence(self) -> None:
         if self._discarded:

@@ -148,7 +148,7 @@ def run(root: Path, seed: int, *, steps: int = 60, stubborn: float = 0.0) -> tup
 
     def publication(token: int) -> Publication:
         found = Publication(store, manifests=True, token=str(token))
-        found._expiry = Expiry(store, found.ledger, lambda: store.now)
+        found._expiry = Expiry(store, lambda: store.now)
         found.begin(header)
         return found
 
