@@ -15,6 +15,7 @@ from streamwave.errors import OutputError, UsageError
 from streamwave.layout import ENTRY, FENCE, MANIFEST, ledger_name
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.timeline import Timeline
+from streamwave.settings import Settings
 from streamwave.spool.broadcast import broadcasts as spooled
 from streamwave.storage.store import Store, check_name, open_store
 from streamwave.timing import round_half_up
@@ -43,6 +44,20 @@ class Output:
     def in_spool(self) -> set[str]:
         """Paths of the broadcasts that are being received or published on this machine."""
         return {f"{spool.stream}/{spool.broadcast}" for spool in spooled(self.spool_dir) if not spool.finished}
+
+
+def outputs(settings: Settings, url: str | None = None) -> list[Output]:
+    """Where broadcasts are kept: at ``url``, or at every output of the settings; the first one is read from.
+
+    Raises:
+        UsageError: the address is empty.
+    """
+    if url is not None and not url.strip():
+        raise UsageError("--output is empty; name a folder, or leave it out to look into OUTPUT_DIR")
+    target = url or settings.output_url
+    # A broadcast whose publisher is away shows no sign of life for as long as the reconnect window lasts.
+    cut_off_s = max(CUT_OFF_S, 2 * settings.reconnect_window_s)
+    return [Output(target, settings.store_options(target), settings.spool_dir, cut_off_s)]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import logging
 import threading
 
 from streamwave import janitor
-from streamwave.catalog import CUT_OFF_S, Output
+from streamwave.catalog import outputs
 from streamwave.errors import StreamWaveError
 from streamwave.settings import Settings
 
@@ -46,12 +46,10 @@ class Rounds:
 
 
 def clean(settings: Settings) -> None:
-    """One round over the spool and the output.
+    """One round over the spool and the outputs.
 
     Raises:
         OutputError: the output cannot be read.
     """
-    url = settings.output_url
-    cut_off_s = max(CUT_OFF_S, 2 * settings.reconnect_window_s)
-    output = Output(url, settings.store_options(url), settings.spool_dir, cut_off_s)
-    janitor.clean(output, days=settings.recordings_days, now_unix_ms=janitor.now_ms())
+    for output in outputs(settings):
+        janitor.clean(output, days=settings.recordings_days, now_unix_ms=janitor.now_ms())

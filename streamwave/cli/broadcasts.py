@@ -35,28 +35,18 @@ At = Annotated[
 ]
 
 
-def output_of(settings: Settings, url: str | None) -> Output:
-    """The output that a command works on. Raises UsageError for an empty address."""
-    if url is not None and not url.strip():
-        raise UsageError("--output is empty; name a folder, or leave it out to look into OUTPUT_DIR")
-    target = url or settings.output_url
-    # A broadcast whose publisher is away shows no sign of life for as long as the reconnect window lasts.
-    cut_off_s = max(catalog.CUT_OFF_S, 2 * settings.reconnect_window_s)
-    return Output(target, settings.store_options(target), settings.spool_dir, cut_off_s)
-
-
 def choose(name: str, url: str | None) -> tuple[Output, Broadcast]:
     """The broadcast that ``name`` means, and the output that it lies in. Raises UsageError if it means none."""
     settings = Settings.load()
     now_ms = time.time_ns() // 1_000_000
     address = catalog.split_address(name)
     if address is None:
-        output = output_of(settings, url)
+        output = catalog.outputs(settings, url)[0]
         return output, catalog.find(output, name, now_ms)
     # A broadcast in the usual place is called as it is called there; one that lies by itself is its folder.
     for depth in (2, 1):
         parts = name.rstrip("/").rsplit("/", depth)
-        output = output_of(settings, parts[0] or "/")
+        (output,) = catalog.outputs(settings, parts[0] or "/")
         path = "/".join(parts[1:])
         if depth == 2 and not output.store(path).get(ENTRY):
             continue
@@ -69,7 +59,7 @@ def choose(name: str, url: str | None) -> tuple[Output, Broadcast]:
 @broadcasts_app.command("ls")
 def list_broadcasts(output: At = None) -> None:
     """List the broadcasts, newest first."""
-    where = output_of(Settings.load(), output)
+    where = catalog.outputs(Settings.load(), output)[0]
     found = catalog.list_broadcasts(where, time.time_ns() // 1_000_000)
     if not found:
         out.print(f"no broadcasts in {escape(where.url)}")
@@ -181,6 +171,12 @@ def rm(
         typer.confirm("Delete for good?", abort=True)
     for where, found in chosen:
         _remove(where, found)
+        # It may have been published to several places; one that was named by its address is meant alone.
+        first, *others = catalog.outputs(Settings.load(), output)
+        for other in others if where.url == first.url else []:
+            copy = catalog.load(other, found.path, time.time_ns() // 1_000_000)
+            if copy is not None:
+                _remove(other, copy)
 
 
 @broadcasts_app.command()
@@ -196,8 +192,9 @@ def clean(
 
     settings = Settings.load()
     now_ms = time.time_ns() // 1_000_000
-    where = output_of(settings, output)
-    done = janitor.clean(where, days=settings.recordings_days, now_unix_ms=now_ms, dry_run=dry_run)
+    done = []
+    for where in catalog.outputs(settings, output):
+        done += janitor.clean(where, days=settings.recordings_days, now_unix_ms=now_ms, dry_run=dry_run)
     for find, trouble in done:
         verb = "would remove" if dry_run else "not removed" if trouble else "removed"
         out.print(f"{verb} {find.what}: {trouble or find.why}", markup=False)
