@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -21,8 +20,9 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
+from streamwave.catalog import outputs
+from streamwave.janitor import clean, in_spool, now_ms
 from streamwave.settings import Settings
-from streamwave.spool.broadcast import broadcasts
 
 log = logging.getLogger("streamwave.upkeep")
 
@@ -67,8 +67,11 @@ def sweep(settings: Settings) -> None:
 
 @flow(name="upkeep", persist_result=False)
 def upkeep() -> None:
-    """Delete windows that ended long ago, and what finished broadcasts left in the spool."""
-    _sweep(Settings.load())
+    """Delete windows that ended long ago, and what the janitor finds in the spool and at the outputs."""
+    settings = Settings.load()
+    _sweep(settings)
+    for output in outputs(settings):
+        clean(output, days=settings.recordings_days, now_unix_ms=now_ms())
 
 
 def _sweep(settings: Settings) -> None:
@@ -84,7 +87,5 @@ def _sweep(settings: Settings) -> None:
                 client.delete_flow_run(run.id)
             if not old:
                 break
-    oldest = time.time() - KEEP_HOURS * 3600
-    for spool in broadcasts(settings.spool_dir):
-        if spool.finished and (spool.folder / "finished").stat().st_mtime < oldest:
-            spool.remove()
+    for find in in_spool(settings.spool_dir, now_ms()):
+        find.act()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from streamwave import catalog
 from streamwave.errors import OutputError
 from streamwave.layout import ENTRY, INDEX, MANIFEST, MASTER, THUMBNAIL
 from streamwave.publish import Publication
@@ -31,14 +33,15 @@ def update(published: Targets, info: BroadcastInfo, s3_options: Mapping[str, Any
     for root, place in zip(roots, published.publications, strict=True):
         if place is not None and place.ledger.timeline is not None:
             try:
-                _update_at(place, info, root.open(s3_options))
+                update_at(place, info, root.open(s3_options))
             except OutputError as error:
                 faults.append(error)
     if faults:
         raise faults[0]
 
 
-def _update_at(published: Publication, info: BroadcastInfo, root: Store) -> None:
+def update_at(published: Publication, info: BroadcastInfo, root: Store) -> None:
+    """Write the entry of a broadcast at one output, and the list in its ``root``."""
     timeline = published.timeline
     path = f"{info.stream}/{info.broadcast}"
     entry = {
@@ -48,12 +51,22 @@ def _update_at(published: Publication, info: BroadcastInfo, root: Store) -> None
         "state": "ended" if timeline.ended else "live",
         "started_unix_ms": timeline.created_unix_ms,
         "duration_ms": round_half_up(timeline.duration * 1000),
+        "ended_unix_ms": time.time_ns() // 1_000_000 if timeline.ended else None,
+        "renditions": catalog.renditions(timeline),
+        "size_bytes": catalog.size_bytes(timeline),
         "manifest": f"{path}/{MANIFEST}",
         "hls": f"{path}/{MASTER}",
         "thumbnail": f"{path}/{THUMBNAIL}" if published.store.get(THUMBNAIL) is not None else None,
     }
     published.store.put(ENTRY, json.dumps(entry).encode())
     rebuild(root)
+
+
+def mark_clean(store: Store) -> None:
+    """Note in the entry of a recording that nothing superfluous lies beside it."""
+    data = store.get(ENTRY)
+    if data is not None:
+        store.put(ENTRY, json.dumps(json.loads(data) | {"clean": True}).encode())
 
 
 def rebuild(root: Store) -> None:
@@ -65,7 +78,7 @@ def rebuild(root: Store) -> None:
             if data is not None:
                 with suppress(ValueError, TypeError, KeyError):  # a file of somebody else's
                     entry = json.loads(data)
-                    if isinstance(entry["started_unix_ms"], int):
+                    if isinstance(entry["started_unix_ms"], int) and entry["state"] != catalog.DELETED:
                         entries.append(entry)
         entries.sort(key=lambda entry: entry["started_unix_ms"], reverse=True)
         root.put(INDEX, json.dumps({"broadcasts": entries}).encode())

@@ -196,6 +196,7 @@ class LiveBroadcast:
                     segment_ms=encoding.segment_ms,
                     fingerprint=fingerprint(self.info.stream, self.info.broadcast),
                     dvr_window_ms=self.settings.dvr_window_s * 1000 or None,
+                    keep=self.settings.record,
                     info=self._program_information(),
                 )
             )

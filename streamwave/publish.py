@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from streamwave.errors import FencedError, MediaError, OutputError
+from streamwave.expiry import Expiry
 from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, playlist_name, recording_name, segment_name
 from streamwave.manifest.hls import playlist_renditions
 from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, InfoLine, Ledger, PeriodLine, TrackLine
@@ -55,6 +56,7 @@ class Publication:
     ) -> None:
         self.store = store
         self.ledger = Ledger.load(store)
+        self._expiry = Expiry(store)
         self._manifests = manifests
         self._utc_timing_url = utc_timing_url
         self._interval_s = manifest_interval_s
@@ -161,6 +163,7 @@ class Publication:
             if opens or chunk.number != self.ledger.next_chunk - 1:
                 self._publish_next(chunk, session, period if opens else None, wall_unix_ms)
             self._save()
+            self._expiry.run(self.ledger)
 
     def _publish_next(self, chunk: PackagedChunk, session: str, opening: str | None, wall_unix_ms: int | None) -> None:
         """Write the objects of ``chunk`` and extend the timeline by it."""
@@ -378,6 +381,7 @@ class Publication:
         now_unix_ms = time.time_ns() // 1_000_000
         self.latencies_ms.extend(now_unix_ms - closed for closed in self._shown_closed)
         self._shown_closed = []
+        self._expiry.note(self.ledger)
 
     def _check_fence(self) -> None:
         if self._discarded:

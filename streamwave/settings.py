@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, PrivateAttr, SecretStr, ValidationError
+from pydantic import BeforeValidator, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from streamwave.errors import SettingsError
@@ -217,6 +217,20 @@ class Settings(OutputSettings):
     dvr_window_s: int = setting(
         "Live", "How far back viewers of a live stream can seek. 0: to its start.", 0, unit="s", ge=0, le=31_536_000
     )
+    record: bool = setting(
+        "Live",
+        "Whether the recording of a live stream is kept. `false`: what has left `STREAMWAVE_DVR_WINDOW_S`, which must be "
+        "set then, is deleted, for channels that never end. Counts for broadcasts that begin after the change.",
+        True,
+    )
+    recordings_days: int = setting(
+        "Live",
+        "Recordings are deleted this many days after their end. 0: they are kept for ever. Transcoded files always are.",
+        0,
+        unit="days",
+        ge=0,
+        le=36500,
+    )
     reconnect_window_s: int = setting(
         "Live",
         "A publisher that comes back within this time continues its broadcast; later it begins a new one.",
@@ -251,6 +265,15 @@ class Settings(OutputSettings):
     )
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _window_is_set(self) -> Self:
+        if not self.record and not self.dvr_window_s:
+            raise ValueError(
+                "STREAMWAVE_RECORD is false but STREAMWAVE_DVR_WINDOW_S is not set: say how many seconds are to be kept, "
+                "or set STREAMWAVE_RECORD=true"
+            )
+        return self
 
     @classmethod
     def load(cls, env_file: str | Path | None = ".env", **overrides: Any) -> Settings:

@@ -21,7 +21,7 @@ class OutputSettings(BaseSettings):
         "Output",
         "Where streams are written: a folder, or any address that fsspec knows (`s3://bucket/prefix`). Several, "
         "joined by commas or as a JSON list, are all written to, each at its own pace "
-        "(docs/storage.md). Not used while `USE_S3` is true.",
+        "(docs/outputs.md). Not used while `USE_S3` is true.",
         "./out",
         name="OUTPUT_DIR",
         min_length=1,

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from services.processing.auth import TokenInterceptor, check_exposure
 from services.processing.executor import Executor
 from services.processing.rpc import MAX_WATCHERS, StreamProcessing
+from services.processing.upkeep import Rounds
 from streamwave.errors import OutputError, SettingsError
 from streamwave.prefect_env import CLIENT_ENV, READY_FILE
 from streamwave.settings import Settings
@@ -88,6 +89,8 @@ class ProcessingService:
         if executor is not None:
             executor.keep_spare()
         self._reconciler.start()
+        self._rounds = Rounds(settings)
+        self._rounds.start()
         for name in ("", SERVICE):
             self._set_health(name, True)
 
@@ -130,6 +133,7 @@ class ProcessingService:
         if self._server is None:
             return
         ended = self._server.stop(grace=2)
+        self._rounds.stop()
         self._reconciler.stop(leave=leave)
         ended.wait(5)
         self._orchestration.close()

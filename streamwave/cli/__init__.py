@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from streamwave import __version__
+from streamwave.cli.broadcasts import broadcasts_app
 from streamwave.cli.streams import streams_app
 from streamwave.errors import StreamWaveError
 from streamwave.settings import Settings
@@ -38,6 +39,7 @@ def _version(wanted: bool) -> None:
 
 
 app.add_typer(streams_app, name="streams")
+app.add_typer(broadcasts_app, name="broadcasts")
 
 
 @app.callback()

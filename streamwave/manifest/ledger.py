@@ -1,18 +1,20 @@
 """The ledger: the durable record of what a broadcast has published, and the timeline that is read back from it.
 
 Lines of JSON in parts of at most ``PART_CHUNKS`` chunks, so that an append rewrites a bounded object even on stores
-that cannot append. Line kinds: ``broadcast`` (first), ``info``, ``period``, ``chunk``, ``end``.
+that cannot append. Line kinds: ``broadcast`` (first), ``state`` (see ``rolling``), ``info``, ``period``, ``chunk``, ``end``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from streamwave.errors import OutputError
-from streamwave.layout import ledger_name
+from streamwave.layout import init_name, ledger_name, segment_name
+from streamwave.manifest.rolling import StateLine, restore, snapshot
 from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
 from streamwave.model import Frozen, Rational, Rendition
 from streamwave.storage.store import Store
@@ -30,6 +32,7 @@ class BroadcastLine(Frozen):
     segment_ms: int
     fingerprint: str
     dvr_window_ms: int | None = None
+    keep: bool = True  # False: what has left the DVR window is deleted, and forgotten
     info: dict[str, str] = Field(default_factory=dict)
 
 
@@ -78,9 +81,29 @@ class EndLine(Frozen):
     type: Literal["end"] = "end"
 
 
-AnyLine = BroadcastLine | InfoLine | PeriodLine | ChunkLine | EndLine
+AnyLine = BroadcastLine | StateLine | InfoLine | PeriodLine | ChunkLine | EndLine
 Line = Annotated[AnyLine, Field(discriminator="type")]
 _line: TypeAdapter[AnyLine] = TypeAdapter(Line)
+
+
+def read_lines(store: Store) -> Iterator[tuple[int, str, AnyLine]]:
+    """Every line of the ledger at ``store``, as (part, text, line); nothing if there is none.
+
+    Raises:
+        OutputError: the ledger is damaged.
+    """
+    part = 0
+    while (data := store.get(ledger_name(part))) is not None:
+        following = part + 1
+        for text in data.decode("utf-8", "replace").splitlines():
+            try:
+                line = _line.validate_json(text)
+            except ValidationError:
+                raise OutputError(f"the ledger of {store.url} is damaged; remove the broadcast") from None
+            yield part, text, line
+            if isinstance(line, StateLine):
+                following = line.part
+        part = following
 
 
 class Ledger:
@@ -97,7 +120,10 @@ class Ledger:
         self.silent_chunks = 0
         self.filled_numbers: list[int] = []  # of these, the first ones
         self.next_chunk = 0  # of the last period's session
+        #: Objects that nothing names any more and that are still to be deleted, oldest first (only without ``keep``).
+        self.left: dict[str, None] = {}
         self._part = 0
+        self._first_part = 1  # the first one behind part 0 that counts
         self._lines: list[str] = []
         self._chunks_in_part = 0
 
@@ -109,13 +135,11 @@ class Ledger:
             OutputError: the ledger is damaged.
         """
         ledger = cls(store)
-        part = 0
-        while (data := store.get(ledger_name(part))) is not None:
-            ledger._part, ledger._lines, ledger._chunks_in_part = part, [], 0
-            for text in data.decode("utf-8", "replace").splitlines():
-                ledger._apply(_parsed(text, store))
-                ledger._lines.append(text)
-            part += 1
+        for part, text, line in read_lines(store):
+            if part != ledger._part:
+                ledger._part, ledger._lines, ledger._chunks_in_part = part, [], 0
+            ledger._apply(line)
+            ledger._lines.append(text)
         return ledger
 
     def append(self, *lines: AnyLine, save: bool = True) -> None:
@@ -124,6 +148,8 @@ class Ledger:
             if self._chunks_in_part >= PART_CHUNKS and isinstance(line, ChunkLine):
                 self.save()
                 self._part, self._lines, self._chunks_in_part = self._part + 1, [], 0
+                if self.header is not None and not self.header.keep:
+                    self._forget()
             self._apply(line)
             self._lines.append(line.model_dump_json())
         if save:
@@ -153,6 +179,30 @@ class Ledger:
         """Names of the objects that the ledger consists of."""
         return [ledger_name(part) for part in range(self._part + 1)]
 
+    def _forget(self) -> None:
+        """Replace all parts before the current one by what still counts of them."""
+        assert self.header is not None and self.timeline is not None
+        superfluous = dict.fromkeys(ledger_name(part) for part in range(self._first_part, self._part))
+        state = StateLine(
+            part=self._part,
+            # Of sessions that have nothing left, only that they were there.
+            lines=tuple(self._brief(line).model_dump(mode="json") for line in self.periods),
+            next_chunk=self.next_chunk,
+            black_chunks=self.black_chunks,
+            silent_chunks=self.silent_chunks,
+            filled_numbers=tuple(self.filled_numbers),
+            left=(*self.left, *superfluous),
+            **snapshot(self.timeline),
+        )
+        lines = (self.header.model_dump_json(), state.model_dump_json())
+        self.store.put(ledger_name(0), "".join(f"{line}\n" for line in lines).encode())
+        self.left |= superfluous
+        self._first_part = self._part
+
+    def _brief(self, line: PeriodLine) -> PeriodLine:
+        assert self.timeline is not None
+        return line if line is self.periods[-1] else line.model_copy(update={"tracks": ()})
+
     def save(self) -> None:
         """Write the current part."""
         self.store.put(ledger_name(self._part), "".join(f"{line}\n" for line in self._lines).encode())
@@ -170,12 +220,18 @@ class Ledger:
     def _apply(self, line: AnyLine) -> None:
         if isinstance(line, BroadcastLine):
             self.header = line
-            self.timeline = _begin(line, None)
-            self.window = _begin(line, line.dvr_window_ms) if line.dvr_window_ms else None
+            self.timeline = _begin(line, None if line.keep else line.dvr_window_ms)
+            self.window = _begin(line, line.dvr_window_ms) if line.dvr_window_ms and line.keep else None
             return
         if self.timeline is None:
             raise OutputError(f"the ledger of {self.store.url} has no beginning; remove the broadcast")
-        if isinstance(line, InfoLine):
+        if isinstance(line, StateLine):
+            restore(self.timeline, line)
+            self.periods = [PeriodLine.model_validate(period) for period in line.lines]
+            self.next_chunk, self.left, self._first_part = line.next_chunk, dict.fromkeys(line.left), line.part
+            self.black_chunks, self.silent_chunks = line.black_chunks, line.silent_chunks
+            self.filled_numbers = list(line.filled_numbers)
+        elif isinstance(line, InfoLine):
             for timeline in self._both():
                 timeline.info = dict(line.info)
         elif isinstance(line, PeriodLine):
@@ -192,7 +248,9 @@ class Ledger:
                 for name, segments in line.segments.items():
                     for segment in segments:
                         timeline.periods[-1].tracks[name].append(SegmentRef(*segment))
-                timeline.trim()
+                gone = timeline.trim()
+                if timeline is self.timeline:
+                    self._leave(gone)
             self.next_chunk = line.number + 1
             self.chunk_count += 1
             self._count_filled(line)
@@ -201,7 +259,7 @@ class Ledger:
             for timeline in self._both():
                 timeline.ended = True
             # The recording has no pauses where the publisher was away.
-            start = Fraction(0)
+            start = self.timeline.head * -1
             for recorded in self.timeline.periods:
                 recorded.start, start = start, start + recorded.duration
 
@@ -213,6 +271,16 @@ class Ledger:
         self.silent_chunks += "audio" in kinds
         if kinds and len(self.filled_numbers) < NAMED_CHUNKS:
             self.filled_numbers.append(line.number)
+
+    def _leave(self, gone: list[tuple[str, str, SegmentRef]]) -> None:
+        """Note that nothing will name these segments any more, nor the init segments of periods that are gone."""
+        assert self.timeline is not None
+        listed = {period.name for period in self.timeline.periods}
+        for period, rendition, segment in gone:
+            self.left[segment_name(period, rendition, segment.time)] = None
+        for period, rendition, _ in gone:
+            if period not in listed:
+                self.left[init_name(period, rendition)] = None
 
 
 def _parsed(text: str, store: Store) -> AnyLine:

@@ -130,6 +130,14 @@ class Timeline:
         """From the broadcast's start to the end of its last period, in seconds."""
         return self.periods[-1].start + self.periods[-1].duration if self.periods else Fraction(0)
 
+    @property
+    def head(self) -> Fraction:
+        """What a DVR window has taken from the front of the first period, in seconds."""
+        tracks = [t for t in self.periods[0].tracks.values() if t.segments] if self.periods else []
+        # The pictures lead: sound is cut at frames of its own.
+        tracks.sort(key=lambda track: track.rendition.kind != "video")
+        return Fraction(tracks[0].segments[0].time, tracks[0].timescale) if tracks else Fraction(0)
+
     def longest_segment(self) -> Fraction:
         """The longest segment that was ever published, in seconds."""
         tracks = [t for p in self.periods for t in p.tracks.values()]

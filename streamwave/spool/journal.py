@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from streamwave.errors import SpoolError
 from streamwave.locks import holds
 from streamwave.model import ChunkRecord, Frozen, Rational, SourceInfo
+from streamwave.spool.room import check_room, has_room
 
 JOURNAL = "journal.jsonl"
 LOCK = "lock"
@@ -107,14 +108,47 @@ class JournalWriter:
         if stoppable:
             self._lock.write(str(os.getpid()).encode())
         self._lock.flush()
+        # A file that is being transcoded waits for its consumer instead; its spool is not that of a broadcast.
+        self._live = (folder.parent / "broadcast.json").exists()
+        self._had_room = True
+        self._refused: OSError | None = None
+        self._last = -1
         self._file: IO[bytes] = (folder / JOURNAL).open("ab", buffering=0)
 
     def append(self, record: OpenRecord | ChunkLine | EndRecord) -> None:
-        """Write one line durably."""
+        """Write one line durably.
+
+        Raises:
+            OSError: it could not be written; or, where a live stream is received, there was no room for a further chunk
+                (see ``room``), and then there is none for those that follow either: the numbers would have a hole.
+        """
+        if not isinstance(record, EndRecord):
+            self._check_room(opening=isinstance(record, OpenRecord))
+        elif self._refused is not None:
+            self._drop_unrecorded()
         self._file.write(record.model_dump_json().encode() + b"\n")
         os.fsync(self._file.fileno())
         if isinstance(record, OpenRecord):
             fsync_folder(self.folder)
+        elif isinstance(record, ChunkLine):
+            self._last = record.chunk.number
+        if self._live:
+            self._had_room = has_room(self.folder)
+
+    def _drop_unrecorded(self) -> None:
+        """Remove what was refused: it takes space and helps nobody."""
+        for path in self.folder.iterdir():
+            if path.suffix in (".mkv", ".aac") and path.stem.isdigit() and int(path.stem) > self._last:
+                path.unlink(missing_ok=True)
+
+    def _check_room(self, opening: bool) -> None:
+        if self._refused is None and self._live and (opening or not self._had_room):
+            try:
+                check_room(self.folder)
+            except OSError as error:
+                self._refused = error
+        if self._refused is not None:
+            raise self._refused
 
     def close(self) -> None:
         """Release the journal."""

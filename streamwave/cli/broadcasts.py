@@ -1,0 +1,221 @@
+"""``streamwave broadcasts``: what has been published, whether it is whole, as a file, and away with it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from streamwave import catalog
+from streamwave.catalog import Broadcast, Output
+from streamwave.cli.units import length_text, moment_text, size_text
+from streamwave.errors import UsageError
+from streamwave.layout import ENTRY
+from streamwave.settings import Settings
+from streamwave.timing import round_half_up
+
+broadcasts_app = typer.Typer(
+    name="broadcasts", help="What has been published: list, check, export and delete it.", no_args_is_help=True
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Name = Annotated[
+    str, typer.Argument(help="stream/broadcast, either of the two if that is clear, or the folder or address of one.")
+]
+At = Annotated[
+    str | None, typer.Option("--output", "-o", help="Folder or address of all outputs. Default: OUTPUT_DIR.")
+]
+
+
+def choose(name: str, url: str | None) -> tuple[Output, Broadcast]:
+    """The broadcast that ``name`` means, and the output that it lies in. Raises UsageError if it means none."""
+    settings = Settings.load()
+    now_ms = time.time_ns() // 1_000_000
+    address = catalog.split_address(name)
+    if address is None:
+        output = catalog.outputs(settings, url)[0]
+        return output, catalog.find(output, name, now_ms)
+    # A broadcast in the usual place is called as it is called there; one that lies by itself is its folder.
+    for depth in (2, 1):
+        parts = name.rstrip("/").rsplit("/", depth)
+        (output,) = catalog.outputs(settings, parts[0] or "/")
+        path = "/".join(parts[1:])
+        if depth == 2 and not output.store(path).get(ENTRY):
+            continue
+        found = catalog.load(output, path, now_ms, live=path in output.in_spool())
+        if found is not None:
+            return output, found
+    raise UsageError(f"{name} holds no broadcast")
+
+
+@broadcasts_app.command("ls")
+def list_broadcasts(output: At = None) -> None:
+    """List the broadcasts, newest first."""
+    where = catalog.outputs(Settings.load(), output)[0]
+    found = catalog.list_broadcasts(where, time.time_ns() // 1_000_000)
+    if not found:
+        out.print(f"no broadcasts in {escape(where.url)}")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("broadcast", "title", "state", "started (UTC)", "length", "renditions", "size"):
+        table.add_column(heading, justify="right" if heading in ("length", "size") else "left", overflow="fold")
+    for one in found:
+        table.add_row(
+            escape(one.path or "."), escape(one.title), one.state, moment_text(one.started_unix_ms),
+            length_text(one.duration_ms), " ".join(one.renditions), size_text(one.size_bytes),
+        )  # fmt: skip
+    out.print(table)
+
+
+@broadcasts_app.command()
+def show(name: Name, output: At = None) -> None:
+    """Show what a broadcast consists of, what is missing or stands in, and where it plays."""
+    from streamwave.cli.show import print_broadcast
+
+    where, found = choose(name, output)
+    print_broadcast(where, found, Settings.load(), out)
+
+
+@broadcasts_app.command()
+def verify(
+    name: Name,
+    output: At = None,
+    decode: Annotated[
+        bool, typer.Option(help="Decode everything; without it only boxes and times are checked.")
+    ] = True,
+) -> None:
+    """Read a broadcast as a player does: everything that its manifests name exists, joins on and decodes.
+
+    Prints one line per finding; exit code 1 if there is any. Of a live broadcast, what is published up to now.
+    """
+    from streamwave.verify import verify_broadcast
+
+    where, found = choose(name, output)
+    store = where.store(found.path)
+    with bar() as progress:
+        task = progress.add_task("segments", total=None)
+
+        def show_progress(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        verdict = verify_broadcast(store, decode=decode, progress=show_progress)
+    for finding in verdict.findings:
+        out.print(finding, markup=False)
+    for report in verdict.renditions.values():
+        what = "pictures" if report.kind == "video" else "AAC frames"
+        length = length_text(round_half_up(report.seconds * 1000))
+        out.print(f"{report.name}: {report.samples} {what} in {report.segments} segments, {length}", markup=False)
+    if verdict.findings:
+        count = len(verdict.findings)
+        out.print(f"[red]{count} finding{'s' if count > 1 else ''}[/red]")
+        raise typer.Exit(1)
+    checked = "exists, joins on and decodes" if decode else "exists and joins on"
+    out.print(f"[green]all of it {checked}[/green]{' (live: up to now)' if verdict.live else ''}")
+
+
+@broadcasts_app.command()
+def export(
+    name: Name,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The file to write. Default: NAME.mp4 in this folder.")
+    ] = None,
+    output: At = None,
+    rendition: Annotated[str | None, typer.Option(help="The picture to take. Default: the best.")] = None,
+    audio: Annotated[bool, typer.Option(help="Take the sound too.")] = True,
+    split: Annotated[
+        bool, typer.Option("--split", help="Where the publisher changed the picture's size or rate: a file for each.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a broadcast as one MP4 file, without encoding it again. Of a live one, what is published up to now."""
+    from streamwave.cli.export import run_export
+
+    where, found = choose(name, output)
+    target = to or Path(f"{(found.path or Path(where.url).name).replace('/', '-')}.mp4")
+    with bar() as progress:
+        task = progress.add_task("segments", total=None)
+
+        def show_progress(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        written = run_export(where.store(found.path), target, rendition, audio, split, overwrite, show_progress)
+    for path, length_ms in written:
+        out.print(f"written: {path}, {length_text(length_ms)}, {size_text(path.stat().st_size)}", markup=False)
+
+
+@broadcasts_app.command()
+def rm(
+    names: Annotated[list[str], typer.Argument(help="Broadcasts, as in show.")],
+    output: At = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete broadcasts with everything that belongs to them. A live one is refused."""
+    chosen = [choose(name, output) for name in names]
+    for _, found in chosen:
+        if found.state == "live":
+            raise UsageError(f"{found.path} is live: end it first; nothing was deleted")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("deleting is for good: say --yes where nobody can be asked")
+        for _, found in chosen:
+            length, size = length_text(found.duration_ms), size_text(found.size_bytes)
+            out.print(f"{escape(found.path)}  {moment_text(found.started_unix_ms)}  {length}  {size}")
+        typer.confirm("Delete for good?", abort=True)
+    for where, found in chosen:
+        _remove(where, found)
+        # It may have been published to several places; one that was named by its address is meant alone.
+        first, *others = catalog.outputs(Settings.load(), output)
+        for other in others if where.url == first.url else []:
+            copy = catalog.load(other, found.path, time.time_ns() // 1_000_000)
+            if copy is not None:
+                _remove(other, copy)
+
+
+@broadcasts_app.command()
+def clean(
+    output: At = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+) -> None:
+    """Remove what nobody needs any more: what crashes have left, and recordings older than STREAMWAVE_RECORDINGS_DAYS.
+
+    The processing service does the same every hour.
+    """
+    from streamwave import janitor
+
+    settings = Settings.load()
+    now_ms = time.time_ns() // 1_000_000
+    done = []
+    for where in catalog.outputs(settings, output):
+        done += janitor.clean(where, days=settings.recordings_days, now_unix_ms=now_ms, dry_run=dry_run)
+    for find, trouble in done:
+        verb = "would remove" if dry_run else "not removed" if trouble else "removed"
+        out.print(f"{verb} {find.what}: {trouble or find.why}", markup=False)
+    if not done:
+        out.print("nothing to clean")
+    if any(trouble for _, trouble in done):
+        raise typer.Exit(1)
+
+
+def _remove(where: Output, found: Broadcast) -> None:
+    from streamwave.removal import remove
+
+    with bar() as progress:
+        task = progress.add_task(f"deleting {found.path}", total=None)
+        count = remove(where, found, lambda done, total: progress.update(task, completed=done, total=total))
+    out.print(f"deleted {escape(found.path or where.url)}: {count} objects, {size_text(found.size_bytes)}")
+
+
+def bar() -> Progress:
+    """A progress bar for objects; nothing where the output is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=err, disable=not err.is_terminal,
+    )  # fmt: skip

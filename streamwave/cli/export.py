@@ -1,0 +1,55 @@
+"""``streamwave broadcasts export``: which files are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from streamwave.catalog import need_ledger
+from streamwave.errors import OutputError, UsageError
+from streamwave.export import Part, joined, plan, write_mp4
+from streamwave.storage.store import Store
+from streamwave.timing import round_half_up
+
+
+def run_export(
+    store: Store,
+    target: Path,
+    rendition: str | None,
+    audio: bool,
+    split: bool,
+    overwrite: bool,
+    progress: Callable[[int, int], None],
+) -> list[tuple[Path, int]]:
+    """Write the broadcast at ``store``; the files with their lengths in milliseconds.
+
+    Raises:
+        UsageError: one file cannot hold it, or the file exists.
+        OutputError: the store lacks something, or the file cannot be written.
+    """
+    timeline = need_ledger(store).shown
+    assert timeline is not None
+    groups = joined(store, plan(timeline, rendition, audio=audio))
+    if len(groups) > 1 and not split:
+        what = ", ".join("+".join(part.period.name for part in group) for group in groups)
+        raise UsageError(
+            f"one file cannot hold pictures or sound of different kinds, which the periods {what} have; "
+            "--split writes a file for each"
+        )
+    files = [target] if len(groups) == 1 else [_numbered(target, group) for group in groups]
+    for path in files:
+        if path.is_dir() or not path.parent.is_dir():
+            raise OutputError(f"{path} cannot be written (no such folder); name a file in a folder that exists")
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists; choose another name, or replace it with --overwrite")
+    written = []
+    for path, group in zip(files, groups, strict=True):
+        write_mp4(store, group, path, progress)
+        last = group[-1]
+        length = last.start - group[0].start + last.period.duration - last.lead
+        written.append((path, round_half_up(length * 1000)))
+    return written
+
+
+def _numbered(target: Path, group: Sequence[Part]) -> Path:
+    return target.with_name(f"{target.stem}-{group[0].period.name}{target.suffix}")

@@ -1,0 +1,122 @@
+"""``streamwave broadcasts show``: everything that is known of one broadcast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from streamwave.catalog import DELETED, Broadcast, Output
+from streamwave.cli.units import length_text, moment_text, size_text
+from streamwave.layout import MANIFEST, MASTER
+from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine, read_lines
+from streamwave.manifest.timeline import Period
+from streamwave.settings import Settings
+from streamwave.spool.broadcast import BroadcastSpool
+from streamwave.storage.store import LocalStore, Store
+from streamwave.timing import round_half_up
+
+
+@dataclass
+class _Told:
+    """What the ledger says of a period besides its timeline."""
+
+    session: str
+    chunks: int = 0
+    black: list[tuple[int, tuple[str, ...], Fraction]] = field(default_factory=list)  # number, renditions, from (s)
+
+
+def print_broadcast(output: Output, found: Broadcast, settings: Settings, console: Console) -> None:
+    """Print state, addresses, periods, renditions, gaps, stand-ins and warnings.
+
+    Raises:
+        OutputError: the output cannot be read.
+    """
+    store = output.store(found.path)
+    console.print(f"[bold]{escape(found.path or store.url)}[/bold]  {escape(found.title)}")
+    console.print(f"  state      {found.state}")
+    console.print(f"  started    {moment_text(found.started_unix_ms)} UTC")
+    if found.state == DELETED:
+        console.print("  It was being deleted when that was interrupted: delete it again, or run broadcasts clean.")
+        return
+    if found.ended_unix_ms:
+        console.print(f"  ended      {moment_text(found.ended_unix_ms)} UTC")
+    console.print(f"  length     {length_text(found.duration_ms)}")
+    console.print(f"  size       {size_text(found.size_bytes)}")
+    for label, address in addresses(output, found, settings, store):
+        console.print(f"  {label:<10} {escape(address)}")
+    timeline = Ledger.load(store).timeline
+    if timeline is None:
+        return
+    told = _read(store)
+    for number, period in enumerate(timeline.periods):
+        _print_period(period, told.get(period.name), console)
+        if number + 1 < len(timeline.periods):
+            away = _away_ms(period, timeline.periods[number + 1])
+            if away > 0:
+                console.print(f"  [yellow]gap[/yellow]  the publisher was away for {length_text(away)}")
+    spool = BroadcastSpool(output.spool_dir / found.path) if found.path.count("/") == 1 else None
+    warnings = spool.status().get("warnings") if spool is not None else None
+    for warning in warnings if isinstance(warnings, list) else []:
+        console.print(f"[yellow]warning[/yellow] {escape(str(warning))}")
+
+
+def addresses(output: Output, found: Broadcast, settings: Settings, store: Store) -> list[tuple[str, str]]:
+    """(what, address) of everything by which a broadcast can be reached."""
+    root = f"{output.url.rstrip('/')}/{found.path}".rstrip("/")
+    known = [("DASH", f"{root}/{MANIFEST}"), ("HLS", f"{root}/{MASTER}")]
+    if isinstance(store, LocalStore) and output.url in [target.url for target in settings.targets[:1]]:
+        base = settings.public_url.rstrip("/")
+        known.append(("watch", f"{base}/?src=/media/{found.path}/{MANIFEST}"))
+    return known
+
+
+def _read(store: Store) -> dict[str, _Told]:
+    """The chunks of each period, and those that stand for what could not be decoded."""
+    periods: dict[str, _Told] = {}
+    current: PeriodLine | None = None
+    for _, _, line in read_lines(store):
+        if isinstance(line, PeriodLine):
+            current = line
+            periods[line.name] = _Told(line.session)
+        elif isinstance(line, ChunkLine) and current is not None:
+            told = periods[current.name]
+            told.chunks += 1
+            if line.filled:
+                scales = {track.rendition.name: track.timescale for track in current.tracks}
+                first = line.filled[0]
+                told.black.append((line.number, line.filled, Fraction(line.segments[first][0][0], scales[first])))
+    return periods
+
+
+def _print_period(period: Period, told: _Told | None, console: Console) -> None:
+    start = length_text(round_half_up(max(period.start, Fraction(0)) * 1000))
+    length = length_text(round_half_up(period.duration * 1000))
+    session = f", session {told.session} ({told.chunks} chunks)" if told else ""
+    console.print(f"\nperiod [bold]{escape(period.name)}[/bold] from {start}, {length} long{session}")
+    table = Table(box=None, padding=(0, 2, 0, 2))
+    for heading in ("rendition", "codec", "picture", "rate", "segments", "size", "mean", "peak"):
+        table.add_column(heading, justify="left" if heading in ("rendition", "codec", "picture", "rate") else "right")
+    for name, track in period.tracks.items():
+        video = track.rendition.kind == "video"
+        picture = f"{track.rendition.width}x{track.rendition.height}" if video else f"{track.rendition.channels} ch"
+        rate = f"{track.frame_rate} fps" if video else f"{track.rendition.sample_rate} Hz"
+        size = track.init_size + sum(segment.size for segment in track.segments)
+        table.add_row(
+            name, track.codecs, picture, rate, str(len(track.segments)), size_text(size),
+            f"{track.average_bps() // 1000} kbit/s", f"{track.peak_bps() // 1000} kbit/s",
+        )  # fmt: skip
+    console.print(table)
+    for number, names, from_s in told.black if told else []:
+        at = length_text(round_half_up(from_s * 1000))
+        console.print(f"  [yellow]black[/yellow]  chunk {number} at {at} could not be decoded ({', '.join(names)})")
+
+
+def _away_ms(period: Period, following: Period) -> int:
+    """Time between the end of a period and the beginning of the next one, by the wall clock; 0 for files."""
+    if period.wall_unix_ms is None or following.wall_unix_ms is None:
+        return 0
+    return following.wall_unix_ms - period.wall_unix_ms - round_half_up(period.duration * 1000)

@@ -1,0 +1,166 @@
+"""The janitor: finds and removes what nobody needs any more, at outputs and in the spool.
+
+What a manifest names, or the ledger of a broadcast that is not over, is never touched. Every removal can break off at
+any moment and be done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamwave import catalog, index
+from streamwave.catalog import Broadcast, Output
+from streamwave.errors import StreamWaveError
+from streamwave.expiry import named_objects
+from streamwave.layout import is_broadcast_object
+from streamwave.manifest.ledger import Ledger
+from streamwave.removal import delete_all, remove
+from streamwave.spool.broadcast import FINISHED, BroadcastSpool
+from streamwave.spool.broadcast import broadcasts as spooled
+from streamwave.spool.journal import writer_alive
+from streamwave.storage.store import LocalStore
+
+log = logging.getLogger("streamwave.janitor")
+
+#: Nothing younger than this is touched by age: a temporary file may be one that is being written.
+YOUNG_S = 3600
+#: The spool of a finished broadcast stays this long, because it says how the broadcast went.
+SPOOL_KEEP_S = 24 * 3600
+DAY_MS = 86_400_000
+#: What a local store calls an object until it is whole.
+_TEMPORARY = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9._-]*\.[0-9a-f]{8}")
+
+
+@dataclass(frozen=True)
+class Find:
+    """Something that can go: what it is, why, and how to remove it."""
+
+    what: str
+    why: str
+    act: Callable[[], object]
+
+
+def clean(output: Output, *, days: int, now_unix_ms: int, dry_run: bool = False) -> list[tuple[Find, str | None]]:
+    """Remove everything that can go from ``output`` and the spool; each find with what went wrong, if anything did.
+
+    ``days``: recordings older than that go too, 0: none. ``dry_run`` only looks.
+
+    Raises:
+        OutputError: the output cannot be read.
+    """
+    done: list[tuple[Find, str | None]] = []
+    finds = at_output(output, days=days, now_unix_ms=now_unix_ms, note=not dry_run)
+    for find in (*in_spool(output.spool_dir, now_unix_ms), *finds):
+        trouble = None
+        if not dry_run:
+            try:
+                find.act()
+            except (StreamWaveError, OSError) as error:
+                trouble = str(error)
+                log.warning("%s was not removed: %s", find.what, error)
+            else:
+                log.info("removed %s: %s", find.what, find.why)
+        done.append((find, trouble))
+    return done
+
+
+def at_output(output: Output, *, days: int, now_unix_ms: int, note: bool = True) -> Iterator[Find]:
+    """What can go at an output: half-deleted and outdated broadcasts, what no ledger names, temporary files.
+
+    ``note``: recordings that were looked through get a note that says so.
+    """
+    found = catalog.list_broadcasts(output, now_unix_ms)
+    for one in found:
+        if one.state == "deleted":
+            yield Find(one.path, "its removal was interrupted", _remover(output, one))
+        elif is_outdated(one, days, now_unix_ms):
+            yield Find(one.path, f"it ended more than {days} days ago", _remover(output, one))
+        elif one.state == "recorded":
+            yield from _unnamed(output, one, note)
+    yield from _temporary(output, now_unix_ms)
+
+
+def is_outdated(one: Broadcast, days: int, now_unix_ms: int) -> bool:
+    """Whether a recording is to go. Only live streams have one: a transcoded file stays until somebody deletes it."""
+    over = one.state in ("recorded", "cut off") and one.ended_unix_ms is not None and one.path.count("/") == 1
+    # A clock that has run backwards makes recordings younger, never older.
+    return over and days > 0 and now_unix_ms - max(one.ended_unix_ms or 0, one.started_unix_ms) > days * DAY_MS
+
+
+def _unnamed(output: Output, one: Broadcast, note: bool) -> Iterator[Find]:
+    """Media of a recording that its ledger does not name: of a chunk during which a run was killed."""
+    store = output.store(one.path)
+    if one.path.count("/") != 1 or catalog.read_entry(store).get("clean"):
+        return
+    names = [name for name in store.names() if is_broadcast_object(name) and name.endswith((".m4s", ".mp4"))]
+    # Read after the listing: what was published in between is not in the list, and so not in danger.
+    timeline = Ledger.load(store).timeline
+    if timeline is None or not timeline.ended:
+        return
+    extra = sorted({*names} - named_objects(timeline))
+    if extra:
+        count = f"{len(extra)} media object{'s' if len(extra) > 1 else ''}"
+        yield Find(
+            f"{one.path}/{extra[0]}", f"{count} that its ledger does not name", lambda: list(delete_all(store, extra))
+        )
+    elif note:
+        index.mark_clean(store)  # a recording does not change: once is enough
+
+
+def _temporary(output: Output, now_unix_ms: int) -> Iterator[Find]:
+    """Temporary files of writers that were killed; only local disks have any."""
+    root = output.store()
+    if not isinstance(root, LocalStore) or not root.root.is_dir():
+        return
+    for pattern in ("", "*/*/", "*/*/ledger/", "*/*/p*/*/"):
+        for path in root.root.glob(f"{pattern}.*"):
+            if _TEMPORARY.fullmatch(path.name) and path.is_file() and _age_s(path, now_unix_ms) > YOUNG_S:
+                yield Find(str(path.relative_to(root.root)), "a write that was interrupted", _deleter(path))
+
+
+def in_spool(spool_dir: Path, now_unix_ms: int) -> Iterator[Find]:
+    """What can go in the spool: chunks of finished broadcasts, later their folders; folders without a broadcast."""
+    for spool in spooled(spool_dir):
+        if not spool.finished or spool.run_alive():
+            continue
+        if _age_s(spool.folder / FINISHED, now_unix_ms) > SPOOL_KEEP_S:
+            yield Find(str(spool.folder), "its broadcast is finished", spool.remove)
+            continue
+        for folder in (*spool.sessions(), spool.folder / "work"):
+            if folder.is_dir() and not writer_alive(folder):
+                yield Find(str(folder), "its broadcast is finished", _tree_deleter(folder))
+    for folder in spool_dir.glob("*/*"):
+        described = (folder / "broadcast.json").exists() or folder.parent.name.startswith("file-")
+        empty = folder.is_dir() and not any(path.is_dir() for path in folder.iterdir())
+        if not described and empty and _age_s(folder, now_unix_ms) > YOUNG_S:
+            yield Find(str(folder), "a broadcast that never began", BroadcastSpool(folder).remove)
+
+
+def _age_s(path: Path, now_unix_ms: int) -> float:
+    try:
+        return now_unix_ms / 1000 - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _remover(output: Output, one: Broadcast) -> Callable[[], object]:
+    return lambda: remove(output, one)
+
+
+def _deleter(path: Path) -> Callable[[], object]:
+    return lambda: path.unlink(missing_ok=True)
+
+
+def _tree_deleter(folder: Path) -> Callable[[], object]:
+    return lambda: shutil.rmtree(folder)
+
+
+def now_ms() -> int:
+    """The wall clock, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

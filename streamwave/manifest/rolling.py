@@ -1,0 +1,100 @@
+"""The state of a ledger that forgets: what a channel without end keeps of itself, however long it runs.
+
+Where nothing is to be kept but the DVR window, lines of chunks that have left it are of no use. So from time to time the
+first part of the ledger is replaced by its beginning and one ``state`` line that says all that still counts, and the
+parts in between go.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
+from streamwave.model import Frozen, Rational, Rendition
+
+
+class TrackState(Frozen):
+    """A ``Track``."""
+
+    rendition: Rendition
+    timescale: int
+    codecs: str
+    init_size: int
+    frame_rate: Rational | None
+    removed: int
+    longest: int
+    segments: tuple[tuple[int, int, int], ...]
+
+
+class PeriodState(Frozen):
+    """A ``Period``."""
+
+    name: str
+    start: Rational
+    wall_unix_ms: int | None
+    tracks: tuple[TrackState, ...]
+
+
+class StateLine(Frozen):
+    """All that the parts before ``part`` said. ``lines`` are the period lines of all sessions, as they were written.
+
+    ``left`` names the objects that have left the window and are not deleted yet.
+    """
+
+    type: Literal["state"] = "state"
+    part: int
+    lines: tuple[dict[str, Any], ...]
+    periods: tuple[PeriodState, ...]
+    gone_periods: int
+    gone_segments: dict[str, int]
+    gone_renditions: tuple[Rendition, ...]
+    longest: Rational
+    next_chunk: int
+    black_chunks: int
+    silent_chunks: int
+    filled_numbers: tuple[int, ...]
+    info: dict[str, str]
+    left: tuple[str, ...]
+
+
+def snapshot(timeline: Timeline) -> dict[str, Any]:
+    """What a ``StateLine`` says of ``timeline``."""
+    periods = tuple(
+        PeriodState(
+            name=period.name, start=period.start, wall_unix_ms=period.wall_unix_ms,
+            tracks=tuple(
+                TrackState(
+                    rendition=t.rendition, timescale=t.timescale, codecs=t.codecs, init_size=t.init_size,
+                    frame_rate=t.frame_rate, removed=t.removed, longest=t.longest, segments=tuple(t.segments),
+                )
+                for t in period.tracks.values()
+            ),
+        )
+        for period in timeline.periods
+    )  # fmt: skip
+    return {
+        "periods": periods,
+        "gone_periods": timeline.gone_periods,
+        "gone_segments": timeline.gone_segments,
+        "gone_renditions": tuple(timeline.gone_renditions.values()),
+        "longest": timeline.longest,
+        "info": timeline.info,
+    }
+
+
+def restore(timeline: Timeline, state: StateLine) -> None:
+    """Give ``timeline``, which is empty, what ``state`` says of it."""
+    for period in state.periods:
+        tracks = {
+            t.rendition.name: Track(
+                t.rendition, t.timescale, t.codecs, t.init_size, t.frame_rate,
+                [SegmentRef(*segment) for segment in t.segments], t.removed, t.longest,
+            )
+            for t in period.tracks
+        }  # fmt: skip
+        timeline.periods.append(Period(period.name, period.start, tracks, period.wall_unix_ms))
+    timeline.gone_periods = state.gone_periods
+    timeline.gone_segments = dict(state.gone_segments)
+    timeline.gone_renditions = {rendition.name: rendition for rendition in state.gone_renditions}
+    timeline.longest = state.longest
+    timeline.info = dict(state.info)

@@ -1,0 +1,57 @@
+"""Count what is in a broadcast, through its MPD."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from streamwave.errors import MediaError
+from streamwave.mp4.init import read_init
+from streamwave.verify.media import check_segment
+from streamwave.verify.mpd import ListedTrack, read_mpd
+
+
+@dataclass
+class RenditionReport:
+    """What one rendition holds over all periods. ``samples`` are pictures, or AAC frames; ``seconds`` their length."""
+
+    name: str
+    kind: str
+    samples: int = 0
+    segments: int = 0
+    seconds: Fraction = Fraction(0)
+    faults: list[str] = field(default_factory=list)
+
+
+def read_broadcast(manifest: bytes, fetch: Callable[[str], bytes | None]) -> dict[str, RenditionReport]:
+    """Fetch every object that ``manifest`` (an MPD) names through ``fetch`` and check it against its place.
+
+    A fault is a missing object, a time or duration other than the manifest says, or a hole. Raises MediaError for an MPD
+    that is not one of ours.
+    """
+    reports: dict[str, RenditionReport] = {}
+    for track in read_mpd(manifest).tracks:
+        _read_track(reports.setdefault(track.name, RenditionReport(track.name, track.kind)), track, fetch)
+    return reports
+
+
+def _read_track(report: RenditionReport, track: ListedTrack, fetch: Callable[[str], bytes | None]) -> None:
+    init = fetch(track.init)
+    if init is None:
+        report.faults.append(f"{track.init} is missing")
+        return
+    summary = read_init(init)
+    for name, time, duration in track.segments:
+        data = fetch(name)
+        if data is None:
+            report.faults.append(f"{name} is missing")
+            continue
+        try:
+            samples = check_segment(track, init, summary, data, time, duration, decode=False)
+        except MediaError as error:
+            report.faults.append(f"{name}: {error}")
+            continue
+        report.segments += 1
+        report.samples += samples
+        report.seconds += Fraction(duration, track.timescale)

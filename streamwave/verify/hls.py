@@ -1,0 +1,69 @@
+"""What HLS playlists of ours list (RFC 8216, 4.3)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from streamwave.errors import MediaError
+
+_URI = re.compile(r'URI="([^"]*)"')
+
+
+@dataclass(frozen=True)
+class ListedPlaylist:
+    """A media playlist: (name, seconds, whether a gap) of its segments, and the init segments before them."""
+
+    segments: tuple[tuple[str, Fraction, bool], ...]
+    inits: tuple[str, ...]
+    ended: bool
+
+    def objects(self) -> set[str]:
+        """Names of all media that a player loads."""
+        return {*self.inits, *(name for name, _, gap in self.segments if not gap)}
+
+
+def read_master(text: str) -> list[str]:
+    """Names of the media playlists that a master playlist lists, each once; of redundant variants the first.
+
+    Raises:
+        MediaError: it is not a master playlist.
+    """
+    if not text.startswith("#EXTM3U"):
+        raise MediaError("it does not begin with #EXTM3U")
+    addresses = [line for line in text.splitlines() if line and not line.startswith("#")]
+    addresses += [
+        found[1] for line in text.splitlines() if line.startswith("#EXT-X-MEDIA:") and (found := _URI.search(line))
+    ]
+    if not addresses:
+        raise MediaError("it lists no playlist")
+    # Playlists lie beside the master; several base addresses name the same ones again.
+    return list(dict.fromkeys(address.rpartition("/")[2] for address in addresses))
+
+
+def read_playlist(text: str) -> ListedPlaylist:
+    """What a media playlist lists.
+
+    Raises:
+        MediaError: it is not a media playlist.
+    """
+    if not text.startswith("#EXTM3U"):
+        raise MediaError("it does not begin with #EXTM3U")
+    segments: list[tuple[str, Fraction, bool]] = []
+    inits: list[str] = []
+    seconds, gap = Fraction(0), False
+    for line in text.splitlines():
+        if line.startswith("#EXTINF:"):
+            try:
+                seconds = Fraction(line[8:].split(",")[0])
+            except ValueError:
+                raise MediaError(f"{line[:40]!r} has no length") from None
+        elif line == "#EXT-X-GAP":
+            gap = True
+        elif line.startswith("#EXT-X-MAP:") and (found := _URI.search(line)):
+            inits.append(found[1])
+        elif line and not line.startswith("#"):
+            segments.append((line, seconds, gap))
+            gap = False
+    return ListedPlaylist(tuple(segments), tuple(dict.fromkeys(inits)), "#EXT-X-ENDLIST" in text)

@@ -1,0 +1,198 @@
+"""Verify a whole broadcast: both manifests against each other, and every object that they name."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+
+from streamwave.errors import MediaError, OutputError
+from streamwave.layout import MANIFEST, MASTER
+from streamwave.mp4.init import InitSummary, read_init
+from streamwave.storage.store import Store
+from streamwave.verify.counting import RenditionReport
+from streamwave.verify.hls import ListedPlaylist, read_master, read_playlist
+from streamwave.verify.media import check_segment
+from streamwave.verify.mpd import Listed, ListedTrack, read_mpd
+
+#: While a broadcast is live its playlists are written a moment before its MPD: how often both are read until they agree.
+AGREE_TRIES = 10
+AGREE_PAUSE_S = 0.3
+#: Segments that are fetched ahead, so that a slow output and the decoder work at the same time.
+AHEAD = 16
+
+
+@dataclass
+class Verdict:
+    """The outcome: one line per finding, none if all is well; and what was counted."""
+
+    live: bool = False
+    findings: list[str] = field(default_factory=list)
+    renditions: dict[str, RenditionReport] = field(default_factory=dict)
+    objects: int = 0
+
+
+def verify_broadcast(
+    store: Store, *, decode: bool = True, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Verdict:
+    """Read everything that the manifests at ``store`` name: it exists, parses, joins on and decodes.
+
+    Of a live broadcast, what is published at this moment. ``progress`` is told of segments done and to do.
+
+    Raises:
+        OutputError: the store cannot be read, or holds no manifest.
+    """
+    verdict = Verdict()
+    listed, playlists = _agreeing(store, verdict)
+    if listed is None:
+        return verdict
+    verdict.live = listed.live
+    _compare_lengths(listed, playlists, verdict.findings)
+    _check_joints(listed, verdict.findings)
+    total, done = sum(len(track.segments) for track in listed.tracks), 0
+    workers = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool:
+        for step in _in_order(pool, _jobs(store, listed, verdict, decode)):
+            track, name, length, outcome = step
+            done += 1
+            progress(done, total)
+            report = verdict.renditions.setdefault(track.name, RenditionReport(track.name, track.kind))
+            if isinstance(outcome, str):
+                if listed.live and store.get(name) is None and not _still_named(store, name):
+                    continue  # it has left the window since
+                verdict.findings.append(f"{name}: {outcome}")
+                continue
+            report.segments += 1
+            report.samples += outcome
+            report.seconds += Fraction(length, track.timescale)
+    verdict.objects = len(listed.objects())
+    return verdict
+
+
+_Step = tuple[ListedTrack, str, int, int | str]
+
+
+def _jobs(store: Store, listed: Listed, verdict: Verdict, decode: bool) -> Iterator[Callable[[], _Step]]:
+    for track in listed.tracks:
+        init, summary = _init(store, track, verdict)
+        if summary is None:
+            continue
+        for name, at, length in track.segments:
+
+            def job(
+                track: ListedTrack = track, init: bytes = init, summary: InitSummary = summary,
+                name: str = name, at: int = at, length: int = length,
+            ) -> _Step:  # fmt: skip
+                try:
+                    data = store.get(name)
+                    if data is None:
+                        return track, name, length, "it is missing"
+                    return track, name, length, check_segment(track, init, summary, data, at, length, decode=decode)
+                except (MediaError, OutputError) as error:
+                    return track, name, length, str(error)
+
+            yield job
+
+
+def _init(store: Store, track: ListedTrack, verdict: Verdict) -> tuple[bytes, InitSummary | None]:
+    init = store.get(track.init)
+    try:
+        if init is None:
+            raise MediaError("it is missing, and with it all of its rendition in this period")
+        summary = read_init(init)
+        if summary.timescale != track.timescale:
+            raise MediaError(f"its timescale is {summary.timescale}, the manifest says {track.timescale}")
+    except MediaError as error:
+        verdict.findings.append(f"{track.init}: {error}")
+        return b"", None
+    assert init is not None
+    return init, summary
+
+
+def _in_order(pool: ThreadPoolExecutor, jobs: Iterator[Callable[[], _Step]]) -> Iterator[_Step]:
+    """The outcomes in the order of ``jobs``, of which no more than ``AHEAD`` are under way."""
+    waiting: list[Future[_Step]] = []
+    for job in jobs:
+        waiting.append(pool.submit(job))
+        if len(waiting) >= AHEAD:
+            yield waiting.pop(0).result()
+    for left in waiting:
+        yield left.result()
+
+
+def _agreeing(store: Store, verdict: Verdict) -> tuple[Listed | None, dict[str, ListedPlaylist]]:
+    """What the MPD and the playlists list; a finding for every object that only one of them names."""
+    for attempt in range(AGREE_TRIES):
+        findings: list[str] = []
+        listed, playlists = _read_manifests(store, findings)
+        if listed is not None and playlists:
+            mine, theirs = listed.objects(), {name for one in playlists.values() for name in one.objects()}
+            findings += [f"{name}: it is in {MANIFEST} and in no playlist" for name in sorted(mine - theirs)]
+            findings += [f"{name}: it is in a playlist and not in {MANIFEST}" for name in sorted(theirs - mine)]
+        if not findings or listed is None or not listed.live or attempt == AGREE_TRIES - 1:
+            break
+        time.sleep(AGREE_PAUSE_S)
+    verdict.findings += findings
+    return listed, playlists
+
+
+def _read_manifests(store: Store, findings: list[str]) -> tuple[Listed | None, dict[str, ListedPlaylist]]:
+    manifest, listed = store.get(MANIFEST), None
+    if manifest is None and store.get(MASTER) is None:
+        raise OutputError(f"{store.url} holds no manifest: it is no broadcast, or nothing of it is published yet")
+    try:
+        if manifest is None:
+            raise MediaError("it is missing")
+        listed = read_mpd(manifest)
+    except MediaError as error:
+        findings.append(f"{MANIFEST}: {error}")
+    playlists: dict[str, ListedPlaylist] = {}
+    name = MASTER
+    try:
+        for name in (MASTER, *read_master(_text(store, MASTER))):
+            if name != MASTER:
+                playlists[name] = read_playlist(_text(store, name))
+                if listed is not None and playlists[name].ended == listed.live:
+                    raise MediaError(f"it {'has' if listed.live else 'lacks'} an end, {MANIFEST} does not agree")
+    except MediaError as error:
+        findings.append(f"{name}: {error}")
+    return listed, playlists
+
+
+def _text(store: Store, name: str) -> str:
+    data = store.get(name)
+    if data is None:
+        raise MediaError("it is missing")
+    return data.decode("utf-8", "replace")
+
+
+def _still_named(store: Store, name: str) -> bool:
+    manifest = store.get(MANIFEST)
+    return manifest is not None and name in read_mpd(manifest).objects()
+
+
+def _check_joints(listed: Listed, findings: list[str]) -> None:
+    """Segments follow each other, and the renditions of a kind have the same boundaries (5.3.3.2)."""
+    edges: dict[tuple[str, str], tuple[str, list[Fraction]]] = {}
+    for track in listed.tracks:
+        for (_, time_a, length), (name, time_b, _) in pairwise(track.segments):
+            if time_a + length != time_b:
+                findings.append(f"{name}: it begins at {time_b}, the one before ends at {time_a + length}")
+        mine = [Fraction(at, track.timescale) for _, at, _ in track.segments]
+        other, theirs = edges.setdefault((track.period, track.kind), (track.name, mine))
+        if mine != theirs:
+            findings.append(f"{MANIFEST}: in period {track.period} {track.name} and {other} have other boundaries")
+
+
+def _compare_lengths(listed: Listed, playlists: dict[str, ListedPlaylist], findings: list[str]) -> None:
+    """EXTINF is the segment's length to a microsecond: edges are rounded, so that sums never drift."""
+    lengths = {name: Fraction(d, track.timescale) for track in listed.tracks for name, _, d in track.segments}
+    for playlist, found in playlists.items():
+        for name, seconds, gap in found.segments:
+            if not gap and name in lengths and abs(seconds - lengths[name]) > Fraction(1, 1_000_000):
+                due = float(lengths[name])
+                findings.append(f"{playlist}: {name} lasts {float(seconds):.6f} s in it, {due:.6f} s were due")

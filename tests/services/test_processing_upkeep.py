@@ -1,0 +1,47 @@
+"""The processing service sends the janitor round by itself, and goes on when a round fails."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.processing import upkeep
+from streamwave.settings import Settings
+from streamwave.storage.store import LocalStore
+from tests.support.processes import wait_for
+
+
+def half_deleted(root: Path, path: str) -> None:
+    """What a removal leaves that was interrupted after its first step."""
+    store = LocalStore(root / path)
+    store.put("broadcast.json", json.dumps({"state": "deleted", "started_unix_ms": 1}).encode())
+    store.put("p0/large/0.m4s", b"media")
+
+
+def gone(path: Path) -> Callable[[], bool]:
+    return lambda: not path.exists()
+
+
+def test_rounds_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "FIRST_S", 0.05)
+    monkeypatch.setattr(upkeep, "ROUND_S", 0.05)
+    out = tmp_path / "out"
+    out.write_text("in the way")  # the first rounds cannot read the output
+    settings = Settings.load(env_file=None, state_dir=tmp_path / "state", output_dir=str(out))
+    rounds = upkeep.Rounds(settings)
+    rounds.start()
+    try:
+        time.sleep(0.2)
+        out.unlink()
+        for number in range(2):
+            path = f"stage/20260101-000000-000{number}"
+            half_deleted(out, path)
+            wait_for(gone(out / path), "the janitor", 20)
+    finally:
+        rounds.stop()
+    rounds._thread.join(10)
+    assert not rounds._thread.is_alive()

@@ -1,0 +1,43 @@
+"""A disk that is really full: a file system of a few megabytes that goes away with the test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def small_disk(folder: Path, size_kb: int) -> Iterator[Path]:
+    """A file system of ``size_kb`` of its own; the path by which it is reached.
+
+    It is mounted in the namespace of a process that sleeps, so it needs neither root nor cleaning up.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    script = f'mount -t tmpfs -o size={size_kb}k tmpfs "$0" && echo mounted && exec sleep 600'
+    command = ["unshare", "--mount", *user, "sh", "-c", script, str(folder)]
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert holder.stdout is not None
+        said = holder.stdout.readline()
+        assert said == "mounted\n", f"no file system could be mounted: {said}"
+        yield Path(f"/proc/{holder.pid}/root{folder.absolute()}")
+    finally:
+        holder.kill()
+        holder.communicate(timeout=10)
+
+
+def fill(disk: Path, but: int = 0) -> Path:
+    """Take all space that is left except ``but`` bytes; the file that holds it."""
+    ballast = disk / "ballast"
+    with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            continue
+    if but:
+        os.truncate(ballast, max(0, ballast.stat().st_size - but))
+    return ballast
