@@ -25,6 +25,7 @@ from streamwave.spool.segmenter import Options, Segmenter
 from tests.support.cli import LADDER
 from tests.support.media import Clip, make_clip
 from tests.support.player import MPD_NS, decode_pictures, representations
+from tests.support.processes import wait_for
 
 CHUNKS = 3
 
@@ -120,7 +121,8 @@ def test_what_the_publisher_says_late_is_in_the_next_manifest_and_in_the_last(
         publish(broadcast, chunks, 1)
         # The tasks of the next chunk may have been on their way already; the one after it has it.
         publish(broadcast, chunks, 1)
-        assert program(spool)["Title"] == "Evening"
+        # Manifests of one second are one.
+        wait_for(lambda: program(spool)["Title"] == "Evening", "the manifest that says so", 10)
         assert "encoder: obs" in program(spool)["Source"]
         (spool.folder / "metadata.json").write_text('{"title": "Night", "fps": "60"}')
         assert publish(broadcast, chunks) == 0
