@@ -21,7 +21,7 @@ from streamwave.ffmpeg.locate import locate
 from streamwave.job import Job, fingerprint, publication, release, target_ms
 from streamwave.layout import THUMBNAIL
 from streamwave.manifest.ledger import BroadcastLine
-from streamwave.model import ChunkRecord, Colour
+from streamwave.model import ChunkRecord
 from streamwave.publish import Publication
 from streamwave.settings import Settings
 from streamwave.spool.audio import SAMPLE_RATE
@@ -173,7 +173,7 @@ class LiveBroadcast:
             preset=encoding.preset,
             crf=encoding.crf,
             encoder_threads=encoding.encoder_threads,
-            colour=opened.source.video.colour if opened.source.video else Colour(),
+            video=opened.source.video,
             store_options=self.settings.store_options(self.info.output),
             ffmpeg_slots=self.settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=min(self.settings.ffmpeg_timeout_s, LIVE_TIMEOUT_S),

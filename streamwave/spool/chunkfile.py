@@ -44,11 +44,15 @@ class VideoChunk:
         self.last_arrival_unix_ms = 0
         # Shifting negative decoding times would shift the presentation times too, and those are the exact ones.
         self._out = av.open(str(self.path), "w", format="matroska", options={"avoid_negative_ts": "disabled"})
-        self._stream = self._out.add_stream_from_template(template)
+        # Opaque: nothing is encoded here, and for some codecs there is no encoder of the decoder's name.
+        self._stream = self._out.add_stream_from_template(template, opaque=True)
         self._last_dts: int | None = None
 
-    def write(self, packet: Packet[Any], pts_ms: int, dts_ms: int, duration_ms: int) -> None:
+    def write(self, packet: Packet[Any], pts_ms: int, dts_ms: int | None, duration_ms: int) -> None:
         """Add one packet, with times in milliseconds since the session's origin."""
+        if dts_ms is None:
+            # Matroska sources don't say it of their first pictures: leave room for those that are shown before.
+            dts_ms = self._last_dts + 1 if self._last_dts is not None else pts_ms - 1000
         # Rounding to milliseconds may give neighbours the same decoding time, which no muxer takes.
         if self._last_dts is not None and dts_ms <= self._last_dts:
             dts_ms = self._last_dts + 1

@@ -25,6 +25,7 @@ from av import Packet
 from pydantic import TypeAdapter
 
 from streamwave.errors import SourceError
+from streamwave.ffmpeg.examine import examine_file
 from streamwave.ffmpeg.probe import describe, explain, nothing_in, open_source, tracks
 from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.spool.audio import SAMPLE_RATE, AudioTrack
@@ -191,7 +192,7 @@ class Segmenter:
             self._begin(at)
         assert self._origin is not None
         pts_ms = round_half_up((at - self._origin) * 1000)
-        dts_ms = pts_ms
+        dts_ms = None
         if packet.dts is not None:
             dts_ms = round_half_up((self._seconds(packet, packet.dts) - self._origin) * 1000)
         duration_ms = round_half_up(self._seconds(packet, packet.duration or 0) * 1000)
@@ -298,6 +299,8 @@ class Segmenter:
         if chunk is not None:
             assert self._info.video is not None
             rate = choose_rate(self._info.video.stated_rate, chunk.starts_ms)
+            seen = examine_file(chunk.path, self._info.video)
+            self._info = self._info.model_copy(update={"video": seen})
         else:
             rate = Fraction(SAMPLE_RATE, AAC_FRAME)  # a grid of AAC frames
         self._journal.append(
