@@ -137,16 +137,3 @@ def _tagged(pictures: ffmpeg.Stream, colour: Colour) -> ffmpeg.Stream:
         color_trc=colour.transfer,
         colorspace=colour.matrix,
     )
-
-
-def described(video: VideoInfo) -> str:
-    """What is unusual about the pictures, in words for a person; empty if nothing is."""
-    words = [f"turned by {video.rotation}°"] if video.rotation else []
-    if video.sample_aspect != 1:
-        words.append(f"pixels {video.sample_aspect.numerator}:{video.sample_aspect.denominator}")
-    if video.interlaced:
-        words.append("interlaced")
-    if is_hdr(video):
-        kind = "PQ" if video.colour.transfer == "smpte2084" else "HLG"
-        words.append(f"HDR ({kind}, up to {video.peak_nits or tonemap.USUAL_PEAK_NITS} cd/m²)")
-    return ", ".join(words)
