@@ -39,7 +39,7 @@ GRAIN = 10
 
 @dataclass(frozen=True)
 class Quality:
-    """One encode: ``scores`` per picture, ``bits`` in all, and the processor seconds that it took."""
+    """One encode: ``scores`` per picture, ``bits`` in all."""
 
     scores: tuple[float, ...]
     bits: int
@@ -74,7 +74,9 @@ class Judge:
         scale = f"scale={size[0]}:{size[1]}:flags=bicubic,format=yuv420p,setsar=1,{tick},setpts=N"
         log = made.with_suffix(".log")
         metric = f"libvmaf=log_fmt=json:log_path={log}:n_threads=2" if self.vmaf else f"ssim=stats_file={log}"
-        graph = f"[0:v]{scale}[made];[1:v]{frame},trim=end_frame={chunk.frame_count},{scale}[source];[made][source]{metric}"
+        graph = (
+            f"[0:v]{scale}[made];[1:v]{frame},trim=end_frame={chunk.frame_count},{scale}[source];[made][source]{metric}"
+        )
         argv = [self.ffmpeg, "-v", "error", "-nostdin", "-i", str(made), "-i", str(source)]
         run([*argv, "-filter_complex", graph, "-f", "null", "-"], timeout_s=TIMEOUT_S)
         if self.vmaf:
@@ -194,4 +196,4 @@ def report(name: str, one: Quality, ours: Quality, seams: Sequence[int]) -> bool
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main(*sys.argv[1:2]) else 1)
+    sys.exit(0 if main(sys.argv[1] if len(sys.argv) > 1 else None) else 1)

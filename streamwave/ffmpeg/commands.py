@@ -90,14 +90,19 @@ def transcode_argv(
     return [str(part) for part in whole.compile(cmd=ffmpeg_path)]
 
 
+#: Seconds' worth of bits that x264 takes from its full buffer within a chunk, as measured (``benchmarks/quality.py``).
+_HEAD_START_S = Fraction(56, 100)
+
+
 def vbv_bps(max_bps: int, chunk: Chunk) -> int:
     """Rate of the encoder's one-second buffer with which the whole chunk stays within ``max_bps`` on average.
 
     x264 begins every encode with nine tenths of the buffer filled. That is once per stream elsewhere; here it would be
-    once per chunk, and the sum of the chunks would exceed the maximum by half.
+    once per chunk, and the sum of the chunks would exceed the maximum. It never spends all of it; what it does is what
+    counts here. Only noise, which cannot be compressed, gets a few percent beyond the maximum.
     """
     seconds = max(chunk.frame_count / chunk.rate, Fraction(1))
-    return int(max_bps * seconds / (seconds + Fraction(9, 10)))
+    return int(max_bps * seconds / (seconds + _HEAD_START_S))
 
 
 def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings) -> dict[str, object]:
@@ -111,7 +116,9 @@ def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings
         "preset": encoder.preset,
         # 8x8dct: part of what makes it the High profile, which the fastest preset leaves out. chromaloc: the usual place
         # of colour samples, whatever the source's was; x264 would write that into what the init segment is made of.
-        "x264-params": "8x8dct=1:chromaloc=0",
+        # zones: an encode's first predicted pictures are coded too coarsely, because its measure of complexity has seen
+        # nothing but an intra picture; in a whole-file run that is once, here it would show at every seam.
+        "x264-params": "8x8dct=1:chromaloc=0:zones=0,2,b=1.5",
         "profile:v": "high",
         "level": h264_level(rendition.width, rendition.height, chunk.rate, rendition.max_bps),
         "crf": encoder.crf,
