@@ -13,7 +13,7 @@ import av.error
 from av.container import InputContainer
 
 from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
-from streamwave.model import Colour, VideoInfo
+from streamwave.model import Colour, SourceInfo, VideoInfo
 
 #: Pictures that are looked at: the first of film on interlaced video may have no fields, so not only one.
 PICTURES = 12
@@ -40,11 +40,13 @@ def examine(container: InputContainer, stream: Any, video: VideoInfo) -> VideoIn
     return described_by(pictures, video)
 
 
-def examine_file(path: Path, video: VideoInfo) -> VideoInfo:
-    """``video`` with what the first pictures of a chunk's file say."""
-    with suppress(av.error.FFmpegError, OSError, IndexError), av.open(str(path)) as container:
-        return examine(container, container.streams.video[0], video)
-    return video
+def examine_file(path: Path, source: SourceInfo) -> SourceInfo:
+    """``source`` with what the first pictures of a chunk's file say."""
+    if source.video is not None:
+        with suppress(av.error.FFmpegError, OSError, IndexError), av.open(str(path)) as container:
+            seen = examine(container, container.streams.video[0], source.video)
+            return source.model_copy(update={"video": seen})
+    return source
 
 
 def described_by(pictures: list[Any], video: VideoInfo) -> VideoInfo:

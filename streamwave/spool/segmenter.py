@@ -192,9 +192,8 @@ class Segmenter:
             self._begin(at)
         assert self._origin is not None
         pts_ms = round_half_up((at - self._origin) * 1000)
-        dts_ms = None
-        if packet.dts is not None:
-            dts_ms = round_half_up((self._seconds(packet, packet.dts) - self._origin) * 1000)
+        dts = packet.dts
+        dts_ms = None if dts is None else round_half_up((self._seconds(packet, dts) - self._origin) * 1000)
         duration_ms = round_half_up(self._seconds(packet, packet.duration or 0) * 1000)
         if packet.is_keyframe and (
             # Ten percent of grace: a keyframe that comes a little early must not double the chunk.
@@ -296,11 +295,9 @@ class Segmenter:
 
     def _open(self, chunk: VideoChunk | None) -> None:
         assert self._info is not None
-        if chunk is not None:
-            assert self._info.video is not None
+        if chunk is not None and self._info.video is not None:
             rate = choose_rate(self._info.video.stated_rate, chunk.starts_ms)
-            seen = examine_file(chunk.path, self._info.video)
-            self._info = self._info.model_copy(update={"video": seen})
+            self._info = examine_file(chunk.path, self._info)
         else:
             rate = Fraction(SAMPLE_RATE, AAC_FRAME)  # a grid of AAC frames
         self._journal.append(
