@@ -13,8 +13,8 @@ import av
 from av import Packet
 
 from streamwave.mp4.adts import adts_frame
-from streamwave.spool.audio import CHANNELS, SAMPLE_RATE
 from streamwave.spool.journal import chunk_name
+from streamwave.spool.sound import CHANNELS, SAMPLE_RATE
 
 MILLISECOND = Fraction(1, 1000)
 #: Errors of the disk, not of the packet.
@@ -34,7 +34,7 @@ def _sync(path: Path) -> int:
 class VideoChunk:
     """A chunk that is being received: video packets go to its file as they come."""
 
-    def __init__(self, folder: Path, number: int, template: Any, start_ms: int) -> None:
+    def __init__(self, folder: Path, number: int, template: Any, start_ms: int, extradata: bytes | None = None) -> None:
         self.number = number
         self.start_ms = start_ms
         self.path = folder / chunk_name(number, "mkv")
@@ -44,11 +44,17 @@ class VideoChunk:
         self.last_arrival_unix_ms = 0
         # Shifting negative decoding times would shift the presentation times too, and those are the exact ones.
         self._out = av.open(str(self.path), "w", format="matroska", options={"avoid_negative_ts": "disabled"})
-        self._stream = self._out.add_stream_from_template(template)
+        # The decoder's parameters: not for every codec there is an encoder whose ones could be taken.
+        self._stream = self._out.add_stream_from_template(template, opaque=True)
+        if extradata is not None:
+            self._stream.codec_context.extradata = extradata
         self._last_dts: int | None = None
 
-    def write(self, packet: Packet[Any], pts_ms: int, dts_ms: int, duration_ms: int) -> None:
-        """Add one packet, with times in milliseconds since the session's origin."""
+    def write(self, packet: Packet[Any], pts_ms: int, dts_ms: int, duration_ms: int, *, counted: bool = True) -> None:
+        """Add one packet, with times in milliseconds since the session's origin.
+
+        One that is not ``counted`` is not a picture of this chunk, but is needed to decode one that is.
+        """
         # Rounding to milliseconds may give neighbours the same decoding time, which no muxer takes.
         if self._last_dts is not None and dts_ms <= self._last_dts:
             dts_ms = self._last_dts + 1
@@ -62,8 +68,10 @@ class VideoChunk:
                 raise
             self.refused += 1
             return
-        self.last_arrival_unix_ms = time.time_ns() // 1_000_000
         self._last_dts = packet.dts if packet.dts is not None else dts_ms
+        if not counted:
+            return
+        self.last_arrival_unix_ms = time.time_ns() // 1_000_000
         self.starts_ms.append(pts_ms)
         self.end_ms = max(self.end_ms, pts_ms + max(duration_ms, 1))
 
@@ -71,6 +79,17 @@ class VideoChunk:
         """Finish the file and make it durable; its size in bytes."""
         self._out.close()
         return _sync(self.path)
+
+    def move_to(self, other: VideoChunk, shift_ms: int) -> None:
+        """Finish this file and put its packets, ``shift_ms`` earlier, into ``other``; then this one goes."""
+        self._out.close()
+        with av.open(str(self.path)) as container:
+            for packet in container.demux(video=0):
+                if packet.size and packet.pts is not None:
+                    pts, dts = packet.pts, packet.dts if packet.dts is not None else packet.pts
+                    other.write(packet, pts - shift_ms, dts - shift_ms, packet.duration or 0)
+        other.last_arrival_unix_ms = self.last_arrival_unix_ms
+        self.path.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """Drop the file."""

@@ -23,6 +23,8 @@ LOCK = "lock"
 _LOCK_WAIT_S = 0.5
 #: More than a line of the journal can be long.
 _TAIL_BYTES = 64 * 1024
+#: Reason of an end record: the same connection goes on as the next session of the broadcast.
+CONTINUED = "continued"
 
 
 class OpenRecord(Frozen):
