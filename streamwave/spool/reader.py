@@ -116,6 +116,8 @@ class Reader:
                     in_a_row = 0
                     yield packet
                 return
+            except IndexError:
+                return  # PyAV, at the end of a source to which tracks were added while it was read
             except av.error.InvalidDataError:
                 self.damaged += 1
                 in_a_row += 1

@@ -270,6 +270,8 @@ class Segmenter:
         if self._sound is None:
             self._early = [*self._early[1 - EARLY_PACKETS :], timed]
             return
+        if self._clock is not None and self._clock.jumps:
+            self._sound.end = None  # it was said on another clock
         self._sound.push(timed)
         if self._video is None and self.session is not None:
             self.session.cut_audio_only()

@@ -41,7 +41,7 @@ class Sound:
         self.errors = 0
         self.heard = False  # something was decoded
         self.mended = Fraction(0)  # seconds of silence put in, less seconds of samples taken out, since the beginning
-        self._end = end
+        self.end = end
         self._shift = Fraction(0)
         self._to_planar: AudioResampler | None = None
         self._to_rate: AudioResampler | None = None
@@ -125,11 +125,11 @@ class Sound:
 
     def _without_padding(self, samples: Samples) -> Samples:
         """``samples`` up to the stated end; all of them if the source goes on long after it, so the statement is wrong."""
-        if self._end is None:
+        if self.end is None:
             return samples
-        left = round_half_up((self._end - self.origin - self._base) * self._rate) - self._written
+        left = round_half_up((self.end - self.origin - self._base) * self._rate) - self._written
         if left < -PADDING * self._rate:
-            self._end = None
+            self.end = None
             return samples
         return samples[:, : max(0, left)]
 

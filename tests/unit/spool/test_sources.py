@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -9,10 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamwave.timing import Grid
-from tests.support.media import make_clip, picture_flashes
+from streamwave.spool.broadcast import open_session
+from streamwave.spool.journal import CONTINUED
+from streamwave.spool.segmenter import Options, Segmenter
+from streamwave.timing import AAC_FRAME, Grid
+from tests.support.media import ffmpeg, make_clip, picture_flashes
 from tests.unit.spool.test_audio import decode, onsets
-from tests.unit.spool.test_segmenter import Spool, contiguous, luma_number, segment
+from tests.unit.spool.test_segmenter import Spool, contiguous, luma_number, read, segment
 
 SIZE = "160x90"
 
@@ -89,3 +94,197 @@ def test_pictures_that_are_shown_before_their_keyframe_are_not_lost(
 def test_a_raw_stream_has_its_pictures_in_the_order_in_which_they_are_shown(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.h264", frames=60, audio=False, size=SIZE, options=("-bf", "0"))
     assert shown(segment(clip.path, tmp_path / "spool")) == list(range(60))
+
+
+# --- clocks -----------------------------------------------------------------------------------------------------------
+
+
+def flv_from(clip: Path, target: Path, move: Callable[[int, int], int]) -> Path:
+    """Write ``clip``, an FLV file, with other timestamps: ``move`` gets the kind of a tag (8 sound, 9 video) and its ms."""
+    data, at = bytearray(clip.read_bytes()), 13
+    while at < len(data):
+        kind, size = data[at], int.from_bytes(data[at + 1 : at + 4], "big")
+        stamp = data[at + 7] << 24 | int.from_bytes(data[at + 4 : at + 7], "big")
+        moved = move(kind, stamp) % 2**32
+        data[at + 4 : at + 7], data[at + 7] = (moved & 0xFFFFFF).to_bytes(3, "big"), moved >> 24
+        at += 11 + size + 4
+    target.write_bytes(data)
+    return target
+
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        pytest.param(lambda kind, ms: ms + 5 * HOUR_MS, id="not from zero"),
+        pytest.param(lambda kind, ms: ms + 2**31 - 1500, id="past 2^31"),
+        pytest.param(lambda kind, ms: ms + 2**32 - 1500, id="wrap"),
+        pytest.param(lambda kind, ms: ms + (HOUR_MS if ms >= 2000 else 0), id="an hour ahead"),
+        pytest.param(lambda kind, ms: ms - (2000 if ms >= 2000 else 0), id="back to zero"),
+        pytest.param(
+            lambda kind, ms: ms - (2000 if ms >= (2000 if kind == 9 else 2150) else 0), id="sound jumps later"
+        ),
+        pytest.param(
+            lambda kind, ms: ms - (2000 if ms >= (2000 if kind == 9 else 1850) else 0), id="sound jumps first"
+        ),
+        pytest.param(
+            lambda kind, ms: ms + (HOUR_MS if ms >= 1000 else 0) - (ms if ms >= 3000 else 0) % 7, id="and shaky"
+        ),
+        pytest.param(lambda kind, ms: ms + HOUR_MS * (ms // 1000), id="every second"),
+    ],
+)
+def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, move: Callable[[int, int], int]) -> None:
+    clip = make_clip(tmp_path / "a.flv", frames=100, gop=25, size=SIZE, options=("-bf", "0"))
+    source = flv_from(clip.path, tmp_path / "b.flv", move)
+    spool = segment(source, tmp_path / "spool", segment_ms=1000)
+    contiguous(spool)
+    assert shown(spool) == list(range(100))
+    in_sync(spool)
+    assert abs(len(spool.sound()) - 4 * 48000 / AAC_FRAME) < 3
+
+
+@pytest.mark.parametrize("ahead_ms", [HOUR_MS, -2000])
+def test_a_clock_that_jumps_under_b_frames(tmp_path: Path, ahead_ms: int) -> None:
+    clip = make_clip(tmp_path / "a.flv", frames=100, gop=25, size=SIZE)
+    source = flv_from(clip.path, tmp_path / "b.flv", lambda kind, ms: ms + (ahead_ms if ms >= 2000 else 0))
+    spool = segment(source, tmp_path / "spool", segment_ms=1000)
+    contiguous(spool)
+    assert shown(spool) == list(range(100))
+    in_sync(spool)
+
+
+@pytest.mark.parametrize("start_s", [26.5 * 3600 + 42.6, -3.0, 100.0])
+def test_transport_streams_wrap_around(tmp_path: Path, start_s: float) -> None:
+    """The clock of MPEG-TS has 33 bits: here it begins again in the middle of the clip, with B-frames."""
+    clip = make_clip(tmp_path / "a.mp4", frames=100, gop=25, size=SIZE)
+    start = 2**33 / 90000 - 1.9 if start_s > 1000 else start_s
+    ffmpeg(
+        "-i", str(clip.path), "-c", "copy", "-output_ts_offset", str(start), "-muxdelay", "0", str(tmp_path / "b.ts")
+    )
+    spool = segment(tmp_path / "b.ts", tmp_path / "spool", segment_ms=1000)
+    contiguous(spool)
+    assert shown(spool) == list(range(100))
+    in_sync(spool)
+
+
+@pytest.mark.parametrize("gap_s", [0.2, 3.0, 25.0])
+def test_a_pause_stays_a_pause(tmp_path: Path, gap_s: float) -> None:
+    """The picture stands still; a long one is a pause if the sound goes on all the time, as on a screen that is still."""
+    clip = make_clip(tmp_path / "a.mkv", frames=50, gop=25, size=SIZE, options=("-bf", "0"))
+    seconds = 2 + gap_s
+    ffmpeg(
+        *("-itsoffset", "0", "-i", str(clip.path), "-f", "lavfi", "-i", f"anoisesrc=a=0.01:r=48000:d={seconds}"),
+        *("-map", "0:v", "-map", "1:a", "-c:v", "copy", "-c:a", "pcm_s16le"),
+        *("-bsf:v", f"setts=ts='if(gte(N\\,25)\\,TS+{round(gap_s * 1000)}\\,TS)'", str(tmp_path / "b.mkv")),
+    )
+    spool = segment(tmp_path / "b.mkv", tmp_path / "spool", segment_ms=1000)
+    contiguous(spool)
+    places = shown(spool)
+    assert [n for n in places if n is not None] == list(range(50))
+    assert places[24:26] == [24, None] and places.index(25) == round((1 + gap_s) * 25)
+    assert len(spool.sound()) == pytest.approx(seconds * 48000 / AAC_FRAME, abs=3)
+
+
+@pytest.mark.parametrize("late_s", [0.5, -0.5])
+def test_sound_that_begins_later_or_earlier_than_the_picture(tmp_path: Path, late_s: float) -> None:
+    """What was together stays together: only the packets of the first half second are missing on one side."""
+    clip = make_clip(tmp_path / "a.mkv", frames=100, gop=25, size=SIZE, options=("-bf", "0"))
+    lost = (0, -1) if late_s < 0 else (1, late_s)
+    cut = ("-bsf:v", "noise=drop='lt(n\\,25)'") if lost[0] == 0 else ("-bsf:a", "noise=drop='lt(pts\\,500)'")
+    ffmpeg("-i", str(clip.path), "-c", "copy", *cut, str(tmp_path / "b.mkv"))
+    spool = segment(tmp_path / "b.mkv", tmp_path / "spool", segment_ms=1000)
+    contiguous(spool)
+    first = 25 if late_s < 0 else 0
+    assert shown(spool) == list(range(first, 100))
+    if late_s < 0:
+        in_sync(spool)
+    else:  # the beep of the first flash is not there
+        beeps = onsets(decode(spool.sound()))
+        assert beeps == pytest.approx([26 / 25, 51 / 25, 76 / 25], abs=0.01)
+
+
+# --- changes in mid-stream --------------------------------------------------------------------------------------------
+
+
+def segment_broadcast(source: Path, root: Path) -> list[Spool]:
+    """The sessions that one connection becomes."""
+    _, session = open_session(root, "stage", output="memory://out", window_ms=0)
+    Segmenter(Options(source=f"file:{source}", spool=session, segment_ms=1000)).run()
+    return [read(folder) for folder in sorted(session.parent.iterdir()) if folder.is_dir()]
+
+
+def joined(first: Path, second: Path, target: Path, *, at_ms: int) -> Path:
+    """One connection that sends ``first`` and then, from ``at_ms`` on, ``second``; both FLV or both MPEG-TS."""
+    if target.suffix == ".flv":
+        later = flv_from(second, target.with_suffix(".later"), lambda kind, ms: ms + at_ms).read_bytes()
+        target.write_bytes(first.read_bytes() + later[13:])
+    else:
+        target.write_bytes(first.read_bytes() + second.read_bytes())
+    return target
+
+
+@pytest.mark.parametrize("kind", ["flv", "ts"])
+def test_another_size_is_another_session(tmp_path: Path, kind: str) -> None:
+    first = make_clip(tmp_path / f"a.{kind}", frames=60, gop=25, size=SIZE)
+    second = make_clip(tmp_path / f"b.{kind}", frames=50, gop=25, size="320x180")
+    source = joined(first.path, second.path, tmp_path / f"c.{kind}", at_ms=2400)
+    one, two = segment_broadcast(source, tmp_path / "spools")
+    assert one.end is not None and (one.end.reason, one.end.error) == (CONTINUED, None)
+    assert two.end is not None and (two.end.reason, two.end.error) == ("end of source", None)
+    for spool, frames, width in ((one, 60, 160), (two, 50, 320)):
+        contiguous(spool)
+        assert shown(spool) == list(range(frames))
+        in_sync(spool)
+        assert spool.opened is not None and spool.opened.source.video is not None
+        assert spool.opened.source.video.width == width and spool.opened.rate == 25
+        assert len(spool.sound()) == pytest.approx(frames / 25 * 48000 / AAC_FRAME, abs=2)
+    assert one.opened is not None and two.opened is not None
+    assert two.opened.origin_unix_ms - one.opened.origin_unix_ms == 2400
+
+
+@pytest.mark.parametrize(("before", "after"), [(25, 50), (30, 25)])
+def test_another_rate_is_another_session(tmp_path: Path, before: int, after: int) -> None:
+    """Also if nothing but the times of the pictures tells it."""
+    first = make_clip(tmp_path / "a.flv", Fraction(before), 2 * before, gop=before, size=SIZE, options=("-bf", "0"))
+    second = make_clip(tmp_path / "b.flv", Fraction(after), 3 * after, gop=after, size=SIZE, options=("-bf", "0"))
+    source = joined(first.path, second.path, tmp_path / "c.flv", at_ms=2000)
+    one, two = segment_broadcast(source, tmp_path / "spools")
+    for spool, rate, seconds in ((one, before, 2), (two, after, 3)):
+        contiguous(spool)
+        assert spool.opened is not None and spool.opened.rate == rate
+        assert shown(spool) == list(range(seconds * rate))
+        in_sync(spool)
+
+
+def test_half_the_rate_is_no_other_session(tmp_path: Path) -> None:
+    first = make_clip(tmp_path / "a.flv", Fraction(50), 100, gop=50, size=SIZE, options=("-bf", "0"))
+    second = make_clip(tmp_path / "b.flv", Fraction(25), 50, gop=25, size=SIZE, options=("-bf", "0"))
+    source = joined(first.path, second.path, tmp_path / "c.flv", at_ms=2000)
+    (one,) = segment_broadcast(source, tmp_path / "spools")
+    places = shown(one)
+    assert places[:100] == list(range(100)) and places[100::2] == list(range(50))
+
+
+def test_other_sound_is_the_same_session(tmp_path: Path) -> None:
+    """Another rate and other channels: all becomes 48 kHz stereo in one stream."""
+    first = make_clip(tmp_path / "a.ts", frames=50, gop=25, size=SIZE)
+    second = make_clip(tmp_path / "b.ts", frames=50, gop=25, size=SIZE, sample_rate=44100, channels=1)
+    source = joined(first.path, second.path, tmp_path / "c.ts", at_ms=2000)
+    (one,) = segment_broadcast(source, tmp_path / "spools")
+    contiguous(one)
+    assert shown(one) == [*range(50), *range(50)]
+    in_sync(one)
+
+
+def test_a_size_that_changes_where_no_session_can_follow(tmp_path: Path) -> None:
+    """A file's spool has one session: a chunk ends there, so that each holds one kind of picture."""
+    first = make_clip(tmp_path / "a.flv", frames=60, gop=25, size=SIZE)
+    second = make_clip(tmp_path / "b.flv", frames=50, gop=25, size="320x180")
+    source = joined(first.path, second.path, tmp_path / "c.flv", at_ms=2400)
+    spool = segment(source, tmp_path / "spool", segment_ms=1000)
+    contiguous(spool)
+    assert shown(spool) == [*range(60), *range(50)]
+    assert [chunk.pictures for chunk in spool.chunks] == [25, 25, 10, 25, 25]
+    in_sync(spool)
