@@ -17,6 +17,8 @@ from streamwave.spool.journal import chunk_name
 from streamwave.spool.sound import CHANNELS, SAMPLE_RATE
 
 MILLISECOND = Fraction(1, 1000)
+#: A chunk's decoding times are made up: they begin this long before its first picture.
+DECODED_BEFORE_MS = 3_600_000
 #: Errors of the disk, not of the packet.
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS})
 
@@ -48,19 +50,20 @@ class VideoChunk:
         self._stream = self._out.add_stream_from_template(template, opaque=True)
         if extradata is not None:
             self._stream.codec_context.extradata = extradata
-        self._last_dts: int | None = None
+        self._next_dts = start_ms - DECODED_BEFORE_MS
 
-    def write(self, packet: Packet[Any], pts_ms: int, dts_ms: int, duration_ms: int, *, counted: bool = True) -> None:
+    def write(self, packet: Packet[Any], pts_ms: int, duration_ms: int, *, counted: bool = True) -> None:
         """Add one packet, with times in milliseconds since the session's origin.
 
         One that is not ``counted`` is not a picture of this chunk, but is needed to decode one that is.
         """
-        # Rounding to milliseconds may give neighbours the same decoding time, which no muxer takes.
-        if self._last_dts is not None and dts_ms <= self._last_dts:
-            dts_ms = self._last_dts + 1
         packet.stream = self._stream
         packet.time_base = MILLISECOND
-        packet.pts, packet.dts, packet.duration = pts_ms, min(dts_ms, pts_ms), duration_ms
+        packet.pts, packet.duration = pts_ms, duration_ms
+        # Matroska stores no decoding times. The muxer only wants them to grow and to be before the presentation times,
+        # which not every source keeps to, and which rounding to milliseconds can break.
+        packet.dts = min(self._next_dts, pts_ms)
+        self._next_dts += 1
         try:
             self._out.mux_one(packet)
         except av.error.FFmpegError as error:
@@ -68,7 +71,6 @@ class VideoChunk:
                 raise
             self.refused += 1
             return
-        self._last_dts = packet.dts if packet.dts is not None else dts_ms
         if not counted:
             return
         self.last_arrival_unix_ms = time.time_ns() // 1_000_000
@@ -86,8 +88,7 @@ class VideoChunk:
         with av.open(str(self.path)) as container:
             for packet in container.demux(video=0):
                 if packet.size and packet.pts is not None:
-                    pts, dts = packet.pts, packet.dts if packet.dts is not None else packet.pts
-                    other.write(packet, pts - shift_ms, dts - shift_ms, packet.duration or 0)
+                    other.write(packet, packet.pts - shift_ms, packet.duration or 0)
         other.last_arrival_unix_ms = self.last_arrival_unix_ms
         self.path.unlink(missing_ok=True)
 

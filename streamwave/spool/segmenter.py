@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,16 @@ from typing import Any
 from av import Packet
 from pydantic import TypeAdapter
 
+from streamwave import advice
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.probe import nothing_in
 from streamwave.model import SourceInfo, VideoInfo
+from streamwave.spool.advisor import Advisor
 from streamwave.spool.audio import AudioTrack
 from streamwave.spool.broadcast import INFO, BroadcastSpool
 from streamwave.spool.changes import Change, VideoParameters
 from streamwave.spool.clock import SourceClock, Timed, grid_from
-from streamwave.spool.journal import CONTINUED, JOURNAL, LOCK, EndRecord, JournalWriter
+from streamwave.spool.journal import CONTINUED, AdviceLine, EndRecord, JournalWriter
 from streamwave.spool.options import Options as Options
 from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
 from streamwave.spool.reader import Reader
@@ -45,6 +48,8 @@ SILENT_S = 3.0
 EARLY_PACKETS = 1024
 #: Sessions that one connection can become because of its frame rate: beyond that it is a variable one.
 MOST_RATE_CHANGES = 8
+#: What services have noted in a session's folder that holds for the one that follows, too: whose it is, what it pulls.
+NOTES = ("owner", "source.sha256")
 #: Reason of an end record: it was not the source that failed.
 SPOOL_FAILED = "spool failed"
 _NOTHING_DECODABLE = "the source holds no picture that can be decoded from a keyframe on, and no audio"
@@ -69,6 +74,7 @@ class Segmenter:
         self._ending: SessionWriter | None = None  # the session before, whose last chunk waits for its audio
         self._early: list[Timed] = []  # audio from before the first keyframe
         self._rate_changes = 0
+        self._advisor = Advisor(live=options.live)
 
     def give_up(self) -> None:
         """Stop, and take nothing more in."""
@@ -142,6 +148,23 @@ class Segmenter:
             newest = self.session.chunk
             at = self.session.origin + Fraction(newest.end_ms, 1000) if newest is not None else None
             self.session.complete(at)
+            self._advise(self.session, timed)
+
+    def _advise(self, session: SessionWriter, timed: Timed) -> None:
+        if timed.kind == "video":
+            self._advisor.picture(timed, time.time_ns() // 1_000_000)
+            if timed.packet.is_keyframe:
+                assert self._clock is not None
+                self._advisor.counts(
+                    timed.shown,
+                    jumps=self._clock.jumps,
+                    lost=session.undecodable + self._clock.untimed,
+                    damaged=self._reader.damaged + (self._sound.errors if self._sound is not None else 0),
+                    slip=self._sound.mended if self._sound is not None else Fraction(0),
+                )
+        if session.opened:
+            for found in self._advisor.take():
+                session.journal.append(AdviceLine(advice=found))
 
     # --- pictures -----------------------------------------------------------------------------------------------------
 
@@ -218,6 +241,8 @@ class Segmenter:
         if following is None:
             return session
         self._rate_changes += 1
+        assert session.rate is not None
+        self._advisor.say(advice.rate_changed(session.rate, rate, self._advisor.ms(origin)), again=True)
         session.give_chunk(following)
         self._leave(session, following)
         return following
@@ -227,6 +252,10 @@ class Segmenter:
         session = self.session
         assert session is not None
         session.end_at(origin)
+        if session.info.video is not None:
+            before, after = ((of.width, of.height) for of in (session.info.video, video))
+            if before != after:
+                self._advisor.say(advice.size_changed(before, after, self._advisor.ms(origin)), again=True)
         following = self._open_next(session, origin, video.model_copy(update={"stated_rate": None}))
         if following is not None:
             self._leave(session, following)
@@ -309,10 +338,9 @@ def next_folder(session: Path) -> Path | None:
         return None
     following = BroadcastSpool(session.parent).add_session()
     if following is not None:
-        # What others have noted on the session (where it comes from) holds for what follows, too.
-        for note in session.iterdir():
-            if note.is_file() and note.name not in (JOURNAL, LOCK) and note.suffix not in (".mkv", ".aac", ".log"):
-                shutil.copy(note, following / note.name)
+        for name in NOTES:
+            with suppress(FileNotFoundError):
+                shutil.copy(session / name, following / name)
     return following
 
 

@@ -122,7 +122,7 @@ class SessionWriter:
     def _write(self, chunk: VideoChunk, timed: Timed, *, counted: bool = True) -> None:
         packet = timed.packet
         length = round_half_up((packet.duration or 0) * Fraction(packet.time_base or 0) * 1000)
-        chunk.write(packet, self.ms(timed.shown), self.ms(timed.decoded), length, counted=counted)
+        chunk.write(packet, self.ms(timed.shown), length, counted=counted)
 
     def _seal(self) -> None:
         """No more pictures for the chunk before the open one."""
