@@ -181,6 +181,7 @@ def _video(stream: Any, url: str) -> VideoInfo:
 
 def _audio(stream: Any, url: str) -> AudioInfo:
     context = stream.codec_context
-    if context is None or not context.sample_rate or not context.channels:
+    if context is None:
         raise SourceError(f"{shown(url)}: the format of its audio track is unknown; the file may be truncated")
-    return AudioInfo(codec=context.name, sample_rate=context.sample_rate, channels=context.channels)
+    # A track can be announced long before its first sound; whatever that will be becomes 48 kHz stereo.
+    return AudioInfo(codec=context.name, sample_rate=context.sample_rate or 48000, channels=context.channels or 2)

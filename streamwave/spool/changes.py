@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import Enum
 from fractions import Fraction
 from typing import Any
@@ -11,6 +10,7 @@ import av.error
 from av import CodecContext, Packet, VideoFrame
 
 from streamwave.model import VideoInfo
+from streamwave.spool.nals import nal_type, nals, refreshes_gradually
 
 #: NAL units that hold a sequence parameter set: ITU-T H.264 table 7-1, H.265 table 7-1.
 _SPS = {"h264": 7, "hevc": 33}
@@ -62,6 +62,13 @@ class VideoParameters:
                 return Change.PICTURE
         return Change.DECODING if replaced else Change.NONE
 
+    def is_entry(self, packet: Packet[Any]) -> bool:
+        """Whether what follows a packet that is marked as a keyframe can be decoded from there on.
+
+        With intra refresh (H.264) the mark only says that the picture will be whole some pictures later.
+        """
+        return self._codec != "h264" or not refreshes_gradually(bytes(packet), self.extradata)
+
     @staticmethod
     def _told(packet: Packet[Any]) -> bytes | None:
         if not packet.has_sidedata("new_extradata"):
@@ -73,7 +80,7 @@ class VideoParameters:
         data = bytes(packet)
         if self._codec in _SPS:
             kind = _SPS[self._codec]
-            found = [nal for nal in _nals(data, self.extradata) if _nal_type(nal, self._codec) == kind]
+            found = [nal for nal in nals(data, self.extradata) if nal_type(nal, self._codec) == kind]
             return b"".join(found) or told
         if self._codec == "mpeg2video":
             at = data.find(_MPEG2_SEQUENCE)
@@ -95,27 +102,3 @@ class VideoParameters:
             return None
         self._aspect = context.sample_aspect_ratio
         return frames[0] if frames else None
-
-
-def _nal_type(nal: bytes, codec: str) -> int:
-    return nal[0] & 0x1F if codec == "h264" else nal[0] >> 1 & 0x3F
-
-
-def _nals(data: bytes, extradata: bytes | None) -> Iterator[bytes]:
-    """The NAL units of a packet, whose lengths are in front (ISO/IEC 14496-15) if ``extradata`` is a configuration record."""
-    if extradata and extradata[0] == 1:
-        at = 0
-        while at + 4 <= len(data):
-            size = int.from_bytes(data[at : at + 4], "big")
-            if size == 0 or at + 4 + size > len(data):
-                return
-            yield data[at + 4 : at + 4 + size]
-            at += 4 + size
-        return
-    at = data.find(b"\x00\x00\x01")
-    while at >= 0:
-        after = data.find(b"\x00\x00\x01", at + 3)
-        nal = data[at + 3 : after if after >= 0 else len(data)].rstrip(b"\x00")
-        if nal:
-            yield nal
-        at = after

@@ -177,10 +177,10 @@ class Segmenter:
             self._begin(timed.shown)
         session = self.session
         assert session is not None
-        if not packet.is_keyframe:
+        assert self._parameters is not None
+        if not packet.is_keyframe or (session.chunk is not None and not self._parameters.is_entry(packet)):
             session.put(timed)
             return
-        assert self._parameters is not None
         change = self._parameters.look(packet)
         if session.chunk is not None and change is Change.PICTURE:
             session = self._next_session(timed.shown, self._parameters.info) or session

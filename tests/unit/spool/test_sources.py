@@ -91,6 +91,24 @@ def test_pictures_that_are_shown_before_their_keyframe_are_not_lost(
     in_sync(spool)
 
 
+def test_intra_refresh_has_no_places_to_cut(tmp_path: Path) -> None:
+    """What is marked as a keyframe there is whole only some pictures later."""
+    options = ("-bf", "0", "-x264-params", "intra-refresh=1")
+    clip = make_clip(tmp_path / "a.mp4", frames=75, gop=25, size=SIZE, options=options)
+    with av.open(str(clip.path)) as container:
+        assert len([p for p in container.demux(video=0) if p.is_keyframe]) > 1
+    spool = segment(clip.path, tmp_path / "spool", segment_ms=1000)
+    assert len(spool.chunks) == 1 and shown(spool) == list(range(75))
+
+
+def test_pictures_without_decoding_times_are_not_lost(tmp_path: Path) -> None:
+    """Matroska and NUT do not have those of the first pictures when there are B-frames."""
+    clip = make_clip(tmp_path / "a.nut", frames=50, size=SIZE, options=("-bf", "3", "-c:a", "pcm_s16le"))
+    with av.open(str(clip.path)) as container:
+        assert next(p.dts for p in container.demux(video=0)) is None
+    assert shown(segment(clip.path, tmp_path / "spool")) == list(range(50))
+
+
 def test_a_raw_stream_has_its_pictures_in_the_order_in_which_they_are_shown(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.h264", frames=60, audio=False, size=SIZE, options=("-bf", "0"))
     assert shown(segment(clip.path, tmp_path / "spool")) == list(range(60))
@@ -288,3 +306,63 @@ def test_a_size_that_changes_where_no_session_can_follow(tmp_path: Path) -> None
     assert shown(spool) == [*range(60), *range(50)]
     assert [chunk.pictures for chunk in spool.chunks] == [25, 25, 10, 25, 25]
     in_sync(spool)
+
+
+# --- sound ------------------------------------------------------------------------------------------------------------
+
+
+def tones(path: Path, *layouts: str, seconds: float = 2) -> Path:
+    """Pictures, and an audio track of a tone for each of ``layouts``: of 500 Hz, 1000 Hz and so on, at half of full scale."""
+    inputs, maps = [], []
+    for n, layout in enumerate(layouts):
+        channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
+        tone = "|".join([f"0.5*sin(2*PI*{500 * (n + 1)}*t)"] * channels)
+        inputs += ["-f", "lavfi", "-i", f"aevalsrc='{tone}':c={layout}:s=48000:d={seconds}"]
+        maps += ["-map", f"{n + 1}:a"]
+    picture = f"testsrc=size=64x36:rate=25:duration={seconds}"
+    ffmpeg("-f", "lavfi", "-i", picture, *inputs, "-map", "0:v", *maps, "-c:a", "pcm_s16le", str(path))
+    return path
+
+
+def pitch_and_peak(spool: Spool) -> tuple[float, float]:
+    """In Hz, and as a share of full scale."""
+    samples = decode(spool.sound())[:, 9600:-9600]
+    crossings = np.count_nonzero(np.diff(np.signbit(samples[0]))) / 2
+    return crossings / samples.shape[1] * 48000, float(np.abs(samples).max())
+
+
+@pytest.mark.parametrize(("track", "pitch"), [(0, 500), (1, 1000), (2, 1500), (7, 500)])
+def test_the_audio_track_that_was_chosen(tmp_path: Path, track: int, pitch: int) -> None:
+    source = tones(tmp_path / "a.mkv", "stereo", "mono", "stereo")
+    found, _ = pitch_and_peak(segment(source, tmp_path / "spool", audio_track=track))
+    assert found == pytest.approx(pitch, rel=0.01)
+
+
+@pytest.mark.parametrize("layout", ["mono", "stereo", "5.1"])
+def test_sound_is_as_loud_as_it_was_whatever_its_channels(tmp_path: Path, layout: str) -> None:
+    """Six channels that all have the same do not become louder than full scale, mono not softer."""
+    _, peak = pitch_and_peak(segment(tones(tmp_path / "a.mkv", layout), tmp_path / "spool"))
+    assert peak == pytest.approx(0.5, abs=0.06)
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_with_damage_in_the_middle_goes_on(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.ts", frames=100, gop=25, size=SIZE)
+    data = bytearray(clip.path.read_bytes())
+    middle = len(data) // 2 // 188 * 188
+    data[middle : middle + 188 * 6] = bytes(188 * 6)
+    (tmp_path / "b.ts").write_bytes(data)
+    spool = segment(tmp_path / "b.ts", tmp_path / "spool", segment_ms=1000)
+    contiguous(spool)
+    assert spool.end is not None and spool.end.error is None
+    assert spool.chunks[-1].next_ms == 4000
+    assert sum(chunk.pictures for chunk in spool.chunks) > 60
+
+
+def test_one_picture_is_a_chunk(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.mp4", frames=26, gop=25, size=SIZE, options=("-bf", "0"))
+    spool = segment(clip.path, tmp_path / "spool", segment_ms=1000)
+    assert [chunk.pictures for chunk in spool.chunks] == [25, 1]
+    assert shown(spool) == list(range(26))
