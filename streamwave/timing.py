@@ -129,10 +129,12 @@ def choose_rate(stated: Fraction | None, starts_ms: Sequence[int]) -> Fraction:
     starts = sorted(starts_ms)
     if stated is not None and not 0 < stated <= 1000:
         stated = None
-    stated = snap_rate(stated) if stated is not None else None
+    average, stated = stated, snap_rate(stated) if stated is not None else None
     if len(starts) < 2 or starts[-1] <= starts[0]:
         return min(stated or Fraction(30), MAX_RATE)
-    constant = _constant_rate(stated, starts)
+    # Some containers state no rate but an average, which is a little off where the times tremble.
+    exactly = average is not None and stated is not None and abs(average - stated) <= stated / 50_000
+    constant = _constant_rate(stated if exactly else None, starts)
     # A screen on which nothing moves gives a picture a second: what it gives when something does is not known yet.
     if constant is not None and (constant >= SLOWEST or constant == stated):
         return constant

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -21,8 +22,9 @@ from streamwave.spool.journal import ChunkLine, EndRecord, JournalWriter, OpenRe
 from streamwave.spool.options import Options
 from streamwave.timing import AAC_FRAME, aac_frame_at_ms, choose_rate, other_rate, round_half_up
 
-#: How far the pictures may be ahead before a chunk stops waiting for its audio and takes silence instead.
-AUDIO_WAIT_MS = 500
+#: How far the pictures may be ahead before a chunk stops waiting for its audio and takes silence instead: live, and in a
+#: file, where waiting costs nothing.
+AUDIO_WAIT_MS, FILE_AUDIO_WAIT_MS = 500, 10_000
 
 
 class SessionWriter:
@@ -48,7 +50,7 @@ class SessionWriter:
         self.audio = audio
         self.rate: Fraction | None = None
         self.chunk: VideoChunk | None = None
-        self.closing: tuple[VideoChunk, int, int] | None = None  # chunk, next_ms, size: waits for its audio
+        self.closing: deque[tuple[VideoChunk, int, int]] = deque()  # chunk, next_ms, size: they wait for their audio
         self.parameters: VideoParameters | None = None
         self.undecodable = 0
         self._video = video
@@ -133,8 +135,7 @@ class SessionWriter:
 
     def _close(self, chunk: VideoChunk, next_ms: int) -> None:
         """Close a chunk at ``next_ms``; it is journalled as soon as its audio is complete."""
-        self.complete(force=True)
-        self.closing = (chunk, next_ms, chunk.close())
+        self.closing.append((chunk, next_ms, chunk.close()))
 
     def end_at(self, at: Fraction) -> None:
         """Close the open chunk at ``at``: the next picture belongs to another session."""
@@ -176,31 +177,31 @@ class SessionWriter:
     # --- the journal --------------------------------------------------------------------------------------------------
 
     def complete(self, newest: Fraction | None = None, *, force: bool = False, last: bool = False) -> bool:
-        """Journal the closed chunk if its audio is there, or if it has been waited for long enough; whether none is left.
+        """Journal the closed chunks whose audio is there, or was waited for long enough; whether none is left.
 
-        ``newest`` is the time of the newest picture.
+        ``newest`` is the time of the newest picture. ``last``: the session has ended, so the last chunk gets all audio.
         """
-        if self.closing is None:
-            return True
-        chunk, next_ms, size = self.closing
-        name, count = None, 0
-        if self.audio is not None:
-            until = aac_frame_at_ms(next_ms, SAMPLE_RATE)
-            if self.audio.available < until:
-                if not force and (newest is None or self.ms(newest) - next_ms < AUDIO_WAIT_MS):
-                    return False
-                self.audio.fill_to(until)
-            if last:
-                until = max(until, self.audio.available)
-            frames = self.audio.take(until)
-            count = len(frames)
-            if frames:
-                name, audio_size = write_audio(self.folder, chunk.number, frames)
-                size += audio_size
-        self.closing = None
-        if not self.opened:
-            self._open(self._choose(chunk))
-        self._append(chunk.number, chunk, chunk.start_ms, next_ms, (name, count), size)
+        wait_ms = AUDIO_WAIT_MS if self.options.live else FILE_AUDIO_WAIT_MS
+        while self.closing:
+            chunk, next_ms, size = self.closing[0]
+            name, count = None, 0
+            if self.audio is not None:
+                until = aac_frame_at_ms(next_ms, SAMPLE_RATE)
+                if self.audio.available < until:
+                    if not force and (newest is None or self.ms(newest) - next_ms < wait_ms):
+                        return False
+                    self.audio.fill_to(until)
+                if last and len(self.closing) == 1:
+                    until = max(until, self.audio.available)
+                frames = self.audio.take(until)
+                count = len(frames)
+                if frames:
+                    name, audio_size = write_audio(self.folder, chunk.number, frames)
+                    size += audio_size
+            if not self.opened:
+                self._open(self._choose(chunk))
+            self.closing.popleft()
+            self._append(chunk.number, chunk, chunk.start_ms, next_ms, (name, count), size)
         return True
 
     def _choose(self, chunk: VideoChunk) -> Fraction:
@@ -252,16 +253,19 @@ class SessionWriter:
             return
         suffix = "mkv" if self._video is not None else "aac"
         while not self._stop.is_set() and len(list(self.folder.glob(f"*.{suffix}"))) >= self.options.max_ahead:
+            # Whoever makes room waits for the journal; the audio that is missing cannot come meanwhile.
+            self.complete(force=True)
             time.sleep(0.05)
 
     def finish(self) -> None:
         """The source has ended: close the last chunk with all audio that is left."""
         self._seal()
-        self.complete(force=True)
+        self.complete()
         if self.chunk is not None:
             if not self.chunk.starts_ms:
                 self.chunk.abandon()
                 self.chunk = None
+                self.complete(force=True, last=True)
                 return
             rate = self.rate or self._choose(self.chunk)
             end_ms = round_half_up(max(self.chunk.starts_ms) + 1000 / rate)
@@ -270,7 +274,9 @@ class SessionWriter:
             if self.audio is not None:
                 self.audio.finish(aac_frame_at_ms(end_ms, SAMPLE_RATE))
             self.complete(force=True, last=True)
-        elif self._video is None and self.audio is not None:
+        elif self._video is not None:
+            self.complete(force=True, last=True)
+        elif self.audio is not None:
             self.audio.finish()
             if self.audio.available > self._audio_first:
                 self._record_audio_only(self.audio.available)
@@ -284,7 +290,7 @@ class SessionWriter:
     def make_room(self) -> None:
         """Drop the chunks that could not be received, so that the journal's last line finds space."""
         before = self._before[0] if self._before is not None else None
-        for chunk in (self.chunk, before, self.closing[0] if self.closing is not None else None):
+        for chunk in (self.chunk, before, *(closed for closed, _, _ in self.closing)):
             if chunk is not None:
                 with suppress(OSError):
                     chunk.abandon()

@@ -138,6 +138,12 @@ def test_exact_times_tell_a_stated_thousandth_from_the_truth() -> None:
     assert choose_rate(NTSC, starts(Fraction(30), 120, jitter_ms=5)) == NTSC
 
 
+def test_an_average_is_no_statement() -> None:
+    """A file of a phone: 30 pictures a second that tremble, 29.964 on average over its length."""
+    trembling = starts(Fraction(30), 60, jitter_ms=6)
+    assert choose_rate(Fraction(2250000, 75091), [0, *trembling[1:-1], 1967]) == 30
+
+
 @pytest.mark.parametrize(
     ("grid", "now", "other"),
     [
