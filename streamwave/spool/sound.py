@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -19,6 +20,8 @@ CHANNELS = 2
 #: Timestamps may lie off the sample count by this much (RTMP rounds to milliseconds) before silence is put in or
 #: samples are taken out.
 TOLERANCE = Fraction(1, 100)
+#: What is off by more than this for this many frames is stretched or squeezed, by a fiftieth at most.
+STEP_MS, STEPS, STEP_LEAST = 3, 31, 128
 #: A source's last AAC, MP3 or Opus frame may hold up to this many seconds of padding after its end.
 PADDING = Fraction(1, 10)
 #: The longest silence put in at once: a larger gap is a broken clock, not a pause.
@@ -50,6 +53,7 @@ class Sound:
         self._rate = SAMPLE_RATE
         self._base = Fraction(0)  # seconds that were written before the source's sample rate last changed
         self._written = 0  # samples since then, at the source's rate
+        self._late: deque[int] = deque(maxlen=STEPS)  # how far off the latest frames were
 
     def push(self, timed: Timed) -> None:
         """Decode one packet; a damaged one is counted and leaves a gap that is filled with silence."""
@@ -104,6 +108,8 @@ class Sound:
             at = frame.pts * frame.time_base + shift
             place = round_half_up((at - self.origin - self._base) * self._rate)
             off = place - self._written
+            samples = self._kept_in_step(samples, off)
+            off = place - self._written
             # The first samples go exactly where they belong: what they are off by would last as long as the stream.
             limit = TOLERANCE * self._rate if self.heard and self._written else 0
             if off > limit:
@@ -112,8 +118,28 @@ class Sound:
                 samples = samples[:, -off:]
             if self.heard and abs(off) > limit:
                 self.mended += Fraction(off, self._rate)
+                self._late.clear()
         self.heard = True
         self._write(self._without_padding(samples))
+
+    def _kept_in_step(self, samples: Samples, off: int) -> Samples:
+        """``samples``, a little stretched or squeezed if the sound has been off its timestamps for a while.
+
+        ``off`` is how many samples too early they would be. Clocks of sound cards drift; to wait until they have drifted by
+        ``TOLERANCE`` would put sound and pictures out of step and then be heard as a click.
+        """
+        self._late.append(off)
+        if len(self._late) < STEPS or samples.shape[1] < STEP_LEAST:
+            return samples
+        usual = sorted(self._late)[len(self._late) // 2]
+        if abs(usual) * 1000 <= STEP_MS * self._rate:
+            return samples
+        count = samples.shape[1]
+        by = max(-(count // 50), min(usual, count // 50))
+        self._late = deque((late - by for late in self._late), maxlen=STEPS)
+        self.mended += Fraction(by, self._rate)
+        at = np.linspace(0, count - 1, count + by)
+        return np.stack([np.interp(at, np.arange(count), channel) for channel in samples]).astype(np.float32)
 
     def _stereo(self, frame: AudioFrame) -> Samples:
         assert self._to_planar is not None
@@ -138,6 +164,7 @@ class Sound:
         self._drain_rate()
         self._base += Fraction(self._written, self._rate)
         self._written = 0
+        self._late.clear()
         self._shape = shape
         self._rate, self._channels = shape[2], channels
         # More than two channels are mixed as integers, because libswresample then scales the mix so that it can't clip.

@@ -243,3 +243,19 @@ def test_damage_leaves_a_silence_of_its_length(tmp_path: Path) -> None:
     track.finish()
     assert track.sound.errors > 0
     assert onsets(decode(track.take(1000)))[-1] == pytest.approx(1.5, abs=0.012)
+
+
+@pytest.mark.parametrize("per_mille", [2, -2])
+def test_a_sound_card_whose_clock_drifts_stays_in_step(tmp_path: Path, per_mille: int) -> None:
+    """Two thousandths: within ten seconds it would be 20 ms. Corrected little by little, and nothing clicks."""
+    at = [0.5 + n for n in range(9)]
+    path = clicks(tmp_path / "a.mkv", *at, seconds=10, options=("-c:a", "pcm_s16le"))
+    track = Track(128_000, Fraction(0))
+    stretch = 1 + Fraction(per_mille, 1000)
+    for packet in packets(path):
+        assert packet.pts is not None
+        packet.pts = round(packet.pts * stretch)
+        track.push(packet)
+    track.finish()
+    found = onsets(decode(track.take(1000)))
+    assert found == pytest.approx([float(second * stretch) for second in at], abs=0.006)
