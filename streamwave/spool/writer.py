@@ -95,9 +95,14 @@ class SessionWriter:
         before, which then gets the keyframe too, because they refer to it.
         """
         self._seal()
+        try:
+            self._wait_for_room()
+        except OSError:
+            # There is no room for another chunk: what was received up to here is whole.
+            self.end_at(timed.shown)
+            raise
         if self.chunk is not None:
             self._before = (self.chunk, timed)
-        self._wait_for_room()
         extradata = self.parameters.extradata if self.parameters is not None else None
         self.chunk = VideoChunk(self.folder, self._number, self._video, self.ms(timed.shown), extradata)
         self._number += 1
