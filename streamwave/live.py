@@ -15,6 +15,7 @@ from typing import IO, Self
 
 from streamwave import index, thumbnail
 from streamwave import ladder as ladders
+from streamwave.advice import Advice, bitrate
 from streamwave.encoding import Encoding, keep_encoding, kept_encoding
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
@@ -36,6 +37,8 @@ log = logging.getLogger("streamwave.live")
 UTC_TIMING_URL = "/time"
 #: How often a broadcast that waits for its publisher looks whether the reconnect window is over.
 WINDOW_LOOK_S = 0.5
+#: After this much of a session its bitrate is known well enough to say something about it.
+BITRATE_OVER_MS = 10_000
 #: How long a run tries to become the one that publishes its broadcast.
 HOLD_S = 1.0
 #: A live FFmpeg that takes longer for one chunk hangs: the stream cannot wait for it as a file could.
@@ -62,6 +65,7 @@ class LiveBroadcast:
         self._work = spool.folder / "work"
         self._token = fingerprint(run, spool.folder, time.time_ns())
         self._warnings: list[str] = []
+        self._advice: list[Advice] = []
         self._state = "starting"
         self._stand_ins = (0, 0)  # chunks in black, silent chunks
         self._properties: dict[str, str] = {}
@@ -136,13 +140,20 @@ class LiveBroadcast:
         follower = Follower(folder, alive=lambda: writer_alive(folder))
         first: int | None = None
         job: Job | None = None
+        size = 0
         try:
-            for record in follower.chunks(tick):
+            for record in follower.chunks(lambda: self._hear(follower, tick)):
+                self._hear(follower)
                 if job is None:
                     assert follower.opened is not None
                     job = self._job(folder, follower.opened)
                     first = publication(job).next_chunk(job.session)
                 self.received_ms = record.next_ms
+                size += record.size_bytes
+                if record.video_file is not None and record.next_ms >= BITRATE_OVER_MS:
+                    found = bitrate(size * 8000 // record.next_ms, job.renditions, record.next_ms)
+                    if found is not None and found.code not in {known.code for known in self._advice}:
+                        self.advise(found)
                 if first is not None and record.number >= first:
                     yield job, record
                 else:
@@ -152,6 +163,13 @@ class LiveBroadcast:
             self.warn(f"session {folder.name}: {error}")
         if follower.ended is not None and follower.ended.error:
             self.warn(f"session {folder.name}: {follower.ended.error}")
+
+    def _hear(self, follower: Follower, tick: Callable[[], None] = lambda: None) -> None:
+        """Take over what the segmenter found that the publisher could do better."""
+        new, follower.advice[:] = list(follower.advice), []
+        for found in new:
+            self.advise(found)
+        tick()
 
     def _job(self, folder: Path, opened: OpenRecord) -> Job:
         encoding = self._encoding(folder, opened)
@@ -294,13 +312,20 @@ class LiveBroadcast:
         log.warning("%s/%s: %s", self.spool.stream, self.spool.broadcast, text)
         self._warnings = [*self._warnings[-19:], text]
 
+    def advise(self, found: Advice) -> None:
+        """Note something that the publisher could mend; it shows in the status, with a code for programs."""
+        log.warning("%s/%s: %s", self.spool.stream, self.spool.broadcast, found.text)
+        self._advice = [*self._advice[-19:], found]
+        self.tell(self._state)
+
     def tell(self, state: str, error: str | None = None) -> None:
         """Write the status for those who watch from other processes."""
         self._state = state
         status: dict[str, object] = {
             "state": state, "flow_run_id": self.run, "session": self.job.session if self.job else None,
             "chunks": self.stored_chunks, "received_ms": self.received_ms, "published_ms": 0, "lag_ms": 0,
-            "bitrates": {}, "warnings": self._warnings, "error": error, "updated_unix_ms": time.time_ns() // 1_000_000,
+            "bitrates": {}, "warnings": self._warnings, "error": error,
+            "advice": [found.model_dump() for found in self._advice], "updated_unix_ms": time.time_ns() // 1_000_000,
         }  # fmt: skip
         if self.job is not None and publication(self.job).ledger.periods:
             period = publication(self.job).timeline.periods[-1]

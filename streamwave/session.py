@@ -132,6 +132,7 @@ def file_session(
                 spool=spool,
                 segment_ms=chunk_ms(segment_ms, info.duration_ms),
                 audio_bps=chosen.audio_kbps * 1000,
+                audio_track=settings.audio_track - 1,
                 max_ahead=settings.max_chunks_in_flight + 8,
             )
         )

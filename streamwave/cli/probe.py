@@ -14,13 +14,15 @@ from streamwave.ffmpeg.tonemap import USUAL_PEAK_NITS
 from streamwave.model import Colour, VideoInfo
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
+from streamwave.spool.look import look
 
 
 def run_probe(source: str, ladder: str | None, console: Console) -> None:
     """Print the source's tracks and its planned renditions."""
     settings = Settings.load()
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
-    info = probe(resolve_source(source))
+    url = resolve_source(source)
+    info = probe(url)
     check_decodable(info, binary)
     found = Table(title=Text(f"found in {source}"), title_justify="left")
     for column in ("track", "codec", "format", "rate"):
@@ -38,10 +40,13 @@ def run_probe(source: str, ladder: str | None, console: Console) -> None:
     planned = Table(title="renditions", title_justify="left")
     for column in ("name", "size", "at most"):
         planned.add_column(column)
-    for rendition in ladders.plan(info, ladders.choose(settings.ladder, ladder)):
+    renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
+    for rendition in renditions:
         size = f"{rendition.width}x{rendition.height}" if rendition.kind == "video" else "stereo, 48000 Hz"
         planned.add_row(rendition.name, size, f"{rendition.max_bps // 1000} kbit/s")
     console.print(planned)
+    for advice in look(url, renditions):
+        console.print(Text.assemble((f"{advice.code}: ", "yellow"), advice.text), soft_wrap=True)
 
 
 def _picture(video: VideoInfo) -> str:

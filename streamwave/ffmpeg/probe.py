@@ -68,13 +68,13 @@ def nothing_in(url: str) -> str:
     return f"{shown(url)} ended before any picture or sound arrived; check what the encoder sends"
 
 
-def describe(container: InputContainer, url: str) -> SourceInfo:
-    """The first video and the first audio track of an open source.
+def describe(container: InputContainer, url: str, audio_track: int = 0) -> SourceInfo:
+    """The first video track of an open source, and its audio track number ``audio_track`` (from 0).
 
     Raises:
         SourceError: it has neither video nor audio, or tracks that no decoder here knows.
     """
-    video, audio = tracks(container)
+    video, audio = tracks(container, audio_track)
     if video is None and audio is None:
         raise SourceError(f"{shown(url)} holds neither video nor audio; name another source")
     _check_whole(container, url)
@@ -87,10 +87,14 @@ def describe(container: InputContainer, url: str) -> SourceInfo:
     )
 
 
-def tracks(container: InputContainer) -> tuple[Any, Any]:
-    """The video and the audio track that are used, each None if there is none; cover pictures are no video."""
+def tracks(container: InputContainer, audio_track: int = 0) -> tuple[Any, Any]:
+    """The video and the audio track that are used, each None if there is none; cover pictures are no video.
+
+    A source that has fewer audio tracks than ``audio_track`` (from 0) asks for gives its first one.
+    """
     video = next((s for s in container.streams.video if not _is_cover(s) and not _is_text(s)), None)
-    return video, next(iter(container.streams.audio), None)
+    sound = list(container.streams.audio)
+    return video, sound[audio_track if audio_track < len(sound) else 0] if sound else None
 
 
 def probe(url: str) -> SourceInfo:
@@ -205,6 +209,5 @@ def _audio(stream: Any, url: str) -> AudioInfo:
     context = stream.codec_context
     if context is None:
         raise SourceError(_no_decoder(stream, "audio", url))
-    if not context.sample_rate or not context.channels:
-        raise SourceError(f"{shown(url)}: the format of its audio track is unknown; the file may be truncated")
-    return AudioInfo(codec=context.name, sample_rate=context.sample_rate, channels=context.channels)
+    # A track can be announced long before its first sound; whatever that will be becomes 48 kHz stereo.
+    return AudioInfo(codec=context.name, sample_rate=context.sample_rate or 48000, channels=context.channels or 2)
