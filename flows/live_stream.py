@@ -77,6 +77,7 @@ def _by_hand(settings: Settings, source: str, stream: str, output: str | None) -
             spool=session,
             segment_ms=int(settings.segment_seconds * 1000),
             audio_bps=load_ladder(settings.ladder).audio_kbps * 1000,
+            audio_track=settings.audio_track - 1,
             live=not url.startswith("file:"),
             max_ahead=settings.max_chunks_in_flight + 8 if url.startswith("file:") else 0,
             spool_max_bytes=settings.spool_max_bytes,

@@ -13,10 +13,11 @@ from pydantic import Field
 
 from streamwave.errors import MediaError
 from streamwave.ffmpeg.commands import EncoderSettings
+from streamwave.ffmpeg.locate import has_zimg
 from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import SharedDecode, Transcoder
 from streamwave.manifest.location import BaseUrl
-from streamwave.model import Chunk, ChunkRecord, Colour, Frozen, Rational, Rendition
+from streamwave.model import Chunk, ChunkRecord, Frozen, Rational, Rendition, VideoInfo
 from streamwave.publish import Publication
 from streamwave.spool.journal import chunk_name
 from streamwave.storage.target import Target, outputs
@@ -53,7 +54,7 @@ class Job(Frozen):
     preset: str
     crf: int
     encoder_threads: int
-    colour: Colour = Colour()
+    video: VideoInfo | None = None
     store_options: dict[str, Any] = Field(default_factory=dict)
     ffmpeg_slots: int
     ffmpeg_timeout_s: int
@@ -75,7 +76,9 @@ class Job(Frozen):
         """The transcoder of this job in this process."""
         return Transcoder(
             ffmpeg_path=self.ffmpeg_path,
-            encoder=EncoderSettings(self.preset, self.crf, self.encoder_threads, self.colour, self.b_frames),
+            encoder=EncoderSettings(
+                self.preset, self.crf, self.encoder_threads, self.video, self.b_frames, has_zimg(self.ffmpeg_path)
+            ),
             launcher=launcher(self.ffmpeg_slots),
             work=Path(self.work),
             timeout_s=self.ffmpeg_timeout_s,

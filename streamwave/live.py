@@ -17,13 +17,14 @@ from typing import IO, Self
 
 from streamwave import index, thumbnail
 from streamwave import ladder as ladders
+from streamwave.advice import Advice, bitrate
 from streamwave.encoding import Encoding, keep_encoding, kept_encoding
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
 from streamwave.job import Job, fingerprint, publication, release, target_ms
 from streamwave.layout import THUMBNAIL
 from streamwave.manifest.ledger import BroadcastLine
-from streamwave.model import ChunkRecord, Colour
+from streamwave.model import ChunkRecord
 from streamwave.publish import Publication
 from streamwave.settings import Settings
 from streamwave.spool.audio import SAMPLE_RATE
@@ -39,6 +40,8 @@ log = logging.getLogger("streamwave.live")
 UTC_TIMING_URL = "/time"
 #: How often a broadcast that waits for its publisher looks whether the reconnect window is over.
 WINDOW_LOOK_S = 0.5
+#: After this much of a session its bitrate is known well enough to say something about it.
+BITRATE_OVER_MS = 10_000
 #: How long a run tries to become the one that publishes its broadcast.
 HOLD_S = 1.0
 #: A live FFmpeg that takes longer for one chunk hangs: the stream cannot wait for it as a file could.
@@ -65,6 +68,7 @@ class LiveBroadcast:
         self._work = spool.folder / "work"
         self._token = fingerprint(run, spool.folder, time.time_ns())
         self._warnings: list[str] = []
+        self._advice: list[Advice] = []
         self._state = "starting"
         self._telling = threading.RLock()
         self._stand_ins = (0, 0)  # chunks in black, silent chunks
@@ -140,13 +144,20 @@ class LiveBroadcast:
         follower = Follower(folder, alive=lambda: writer_alive(folder))
         first: int | None = None
         job: Job | None = None
+        size = 0
         try:
-            for record in follower.chunks(tick):
+            for record in follower.chunks(lambda: self._hear(follower, tick)):
+                self._hear(follower)
                 if job is None:
                     assert follower.opened is not None
                     job = self._job(folder, follower.opened)
                     first = publication(job).next_chunk(job.session)
                 self.received_ms = record.next_ms
+                size += record.size_bytes
+                if record.video_file is not None and record.next_ms >= BITRATE_OVER_MS:
+                    found = bitrate(size * 8000 // record.next_ms, job.renditions, record.next_ms)
+                    if found is not None and found.code not in {known.code for known in self._advice}:
+                        self.advise(found)
                 if first is not None and record.number >= first:
                     yield job, record
                 else:
@@ -156,6 +167,13 @@ class LiveBroadcast:
             self.warn(f"session {folder.name}: {error}")
         if follower.ended is not None and follower.ended.error:
             self.warn(f"session {folder.name}: {follower.ended.error}")
+
+    def _hear(self, follower: Follower, tick: Callable[[], None] = lambda: None) -> None:
+        """Take over what the segmenter found that the publisher could do better."""
+        new, follower.advice[:] = list(follower.advice), []
+        for found in new:
+            self.advise(found)
+        tick()
 
     def _job(self, folder: Path, opened: OpenRecord) -> Job:
         encoding = self._encoding(folder, opened)
@@ -176,7 +194,7 @@ class LiveBroadcast:
             preset=encoding.preset,
             crf=encoding.crf,
             encoder_threads=encoding.encoder_threads,
-            colour=opened.source.video.colour if opened.source.video else Colour(),
+            video=opened.source.video,
             store_options=self.settings.store_options(self.info.output),
             ffmpeg_slots=self.settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=min(self.settings.ffmpeg_timeout_s, LIVE_TIMEOUT_S),
@@ -310,6 +328,13 @@ class LiveBroadcast:
         with self._telling:
             self._warnings = [*self._warnings[-19:], text]
 
+    def advise(self, found: Advice) -> None:
+        """Note something that the publisher could mend; it shows in the status, with a code for programs."""
+        log.warning("%s/%s: %s", self.spool.stream, self.spool.broadcast, found.text)
+        with self._telling:
+            self._advice = [*self._advice[-19:], found]
+        self.tell(self._state)
+
     def tell(self, state: str, error: str | None = None) -> None:
         """Write the status for those who watch from other processes. Never waits for an output."""
         with self._telling:
@@ -318,6 +343,7 @@ class LiveBroadcast:
                 "state": state, "flow_run_id": self.run, "session": self.job.session if self.job else None,
                 "chunks": self.stored_chunks, "received_ms": self.received_ms, "published_ms": 0, "lag_ms": 0,
                 "bitrates": {}, "warnings": self._warnings, "error": error,
+                "advice": [found.model_dump() for found in self._advice],
                 "updated_unix_ms": time.time_ns() // 1_000_000,
             }  # fmt: skip
             if self.job is not None:
@@ -328,13 +354,8 @@ class LiveBroadcast:
                     status["published_ms"], status["bitrates"] = progress.period_ms, progress.bitrates
                     if progress.session == self.job.session:
                         status["lag_ms"] = max(0, self.received_ms - progress.period_ms)
-                    if latencies := published.latencies_ms:
-                        ranked = sorted(latencies)
-                        status["latency_ms"] = {
-                            "median": ranked[len(ranked) // 2],
-                            "p95": ranked[min(len(ranked) - 1, len(ranked) * 95 // 100)],
-                            "last": latencies[-1],
-                        }
+                    if latency := published.latency():
+                        status["latency_ms"] = latency
             with suppress(OSError):
                 self.spool.write_status(status)
 

@@ -36,7 +36,10 @@ class Colour(Frozen):
 
 
 class VideoInfo(Frozen):
-    """The video track of a source as the probe found it. Sizes in pixels, before rotation."""
+    """The video track of a source as the probe found it. Sizes in pixels, before rotation.
+
+    ``peak_nits`` is the brightest pixel of HDR video in cd/m², where the source says it.
+    """
 
     codec: str
     width: int
@@ -45,7 +48,9 @@ class VideoInfo(Frozen):
     rotation: int = 0  # degrees clockwise that the player must turn the picture: 0, 90, 180, 270
     stated_rate: Rational | None = None
     pixel_format: str = ""
+    interlaced: bool = False
     colour: Colour = Colour()
+    peak_nits: int | None = None
     bit_rate_bps: int | None = None
 
 

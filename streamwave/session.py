@@ -17,11 +17,11 @@ from typing import IO
 from streamwave import ladder as ladders
 from streamwave.errors import OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
-from streamwave.ffmpeg.probe import probe
+from streamwave.ffmpeg.probe import check_decodable, probe
 from streamwave.job import Job, fingerprint, publication, release, target_ms
 from streamwave.layout import is_broadcast_object, ledger_name
 from streamwave.manifest.ledger import BroadcastLine
-from streamwave.model import Colour, SourceInfo
+from streamwave.model import SourceInfo
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
 from streamwave.spool.audio import SAMPLE_RATE
@@ -113,6 +113,7 @@ def file_session(
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     chosen = ladders.choose(settings.ladder, ladder)
     info = probe(url)
+    check_decodable(info, binary)
     renditions = ladders.plan(info, chosen)
     check_outputs(output, settings.s3_options)
     stores = [target.open(settings.s3_options) for target in outputs(output)]
@@ -132,6 +133,7 @@ def file_session(
                 spool=spool,
                 segment_ms=chunk_ms(segment_ms, info.duration_ms),
                 audio_bps=chosen.audio_kbps * 1000,
+                audio_track=settings.audio_track - 1,
                 max_ahead=settings.max_chunks_in_flight + 8,
             )
         )
@@ -153,7 +155,7 @@ def file_session(
             preset=settings.preset,
             crf=settings.crf,
             encoder_threads=settings.encoder_threads,
-            colour=opened.source.video.colour if opened.source.video else Colour(),
+            video=opened.source.video,
             store_options=settings.store_options(output),
             base_urls=settings.base_urls,
             ffmpeg_slots=settings.ffmpeg_slot_count,

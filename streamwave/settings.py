@@ -69,6 +69,13 @@ class Settings(OutputSettings):
         le=10,
         kind="a number, also as a fraction (`1001/500`)",
     )
+    audio_track: int = setting(
+        "Encoding",
+        "Which of a source's audio tracks is taken, counted from 1; a source that has fewer gives its first.",
+        1,
+        ge=1,
+        le=64,
+    )
     ladder: str | None = setting(
         "Encoding",
         "Renditions: names of the default ladder (`720p,360p`), the path of a `.toml` or `.json` file, or "

@@ -7,6 +7,7 @@ from fractions import Fraction
 from streamwave.ffmpeg.transcode import FILLED, Transcoder, put_audio
 from streamwave.model import Chunk, Rendition
 from streamwave.spool.audio import AudioTrack
+from streamwave.spool.sound import Sound
 
 
 def stand_in(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> None:
@@ -24,6 +25,6 @@ def stand_in(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> None
 
 def silence(bit_rate_bps: int, count: int) -> list[bytes]:
     """``count`` AAC frames of silence, from an encoder like that of the session's sound."""
-    track = AudioTrack(bit_rate_bps, Fraction(0))
+    track = AudioTrack(bit_rate_bps, Sound(Fraction(0)))
     track.fill_to(count)
     return track.take(count)

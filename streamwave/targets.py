@@ -2,7 +2,7 @@
 
 A chunk counts as published once one place has stored it; the others follow at their own pace, from the files of the
 chunk while those lie in their queue, else from the place that is furthest. What a place holds, its own ledger says: that is
-what it goes on from after any interruption (docs/decisions/0006-several-outputs.md).
+what it goes on from after any interruption (docs/decisions/0010-several-outputs.md).
 """
 
 from __future__ import annotations
@@ -88,6 +88,15 @@ class Targets:
         found = [lane.publication for lane in self.lanes if lane.publication is not None]
         best = max(found, key=lambda one: one.progress.chunks, default=None)
         return list(best.latencies_ms) if best is not None else []
+
+    def latency(self) -> dict[str, int]:
+        """``median``, ``p95`` and ``last`` of these; empty while there are none."""
+        latencies = self.latencies_ms
+        ranked = sorted(latencies)
+        if not ranked:
+            return {}
+        p95 = ranked[min(len(ranked) - 1, len(ranked) * 95 // 100)]
+        return {"median": ranked[len(ranked) // 2], "p95": p95, "last": latencies[-1]}
 
     def lags(self) -> list[Mapping[str, Any]]:
         """Of every place: ``output``, ``chunks`` and ``lag_chunks``, ``lag_ms`` (media behind the furthest), ``error``."""

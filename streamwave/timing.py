@@ -24,6 +24,10 @@ STANDARD_RATES: tuple[Fraction, ...] = tuple(
 
 #: Pictures per second that a rendition can have at most; faster sources are thinned out to this.
 MAX_RATE = Fraction(120)
+#: The same for a source whose rate varies: the grid is filled up with repeated pictures, so that a finer one costs.
+MOST_VARIABLE = Fraction(60)
+#: Below this a measured rate says that little moved, not how fast the source can be.
+SLOWEST = Fraction(10)
 
 
 def round_half_up(value: Fraction | int) -> int:
@@ -97,33 +101,68 @@ def fits_grid(starts_ms: Sequence[int], rate: Fraction) -> bool:
     )
 
 
+def _exact(starts_ms: Sequence[int], rate: Fraction) -> bool:
+    """Whether pictures starting at ``starts_ms`` (sorted) are what ``rate`` gives when it is rounded to milliseconds."""
+    return all(abs(ms - starts_ms[0] - Fraction(1000 * n) / rate) <= 1 for n, ms in enumerate(starts_ms))
+
+
+def _constant_rate(stated: Fraction | None, starts: Sequence[int]) -> Fraction | None:
+    """The rate at which pictures starting at ``starts`` (milliseconds, sorted, two or more) come; None if it varies."""
+    measured = Fraction(1000 * (len(starts) - 1), starts[-1] - starts[0])
+    near = sorted(STANDARD_RATES, key=lambda standard: abs(standard - measured))[:3]
+    said = [stated] if stated is not None and stated <= MAX_RATE else []
+    # 30 and 30000/1001 are 2 ms apart after two seconds: told apart where the times are exact, believed where not.
+    for fits in (_exact, fits_grid):
+        for rate in [*said, *near]:
+            if fits(starts, rate):
+                return rate
+    return min(snap_rate(measured), MAX_RATE) if fits_grid(starts, measured) else None
+
+
 def choose_rate(stated: Fraction | None, starts_ms: Sequence[int]) -> Fraction:
     """The rate of the frame grid for a source.
 
     ``stated`` is what the container says; ``starts_ms`` are the presentation times of the first chunk's pictures in
     milliseconds. The stated rate wins if the pictures fall on its grid; else the standard rate on whose grid they
-    fall; else the pictures come at a variable rate and the grid is made fine enough for their usual distance.
+    fall; else the pictures come at a variable rate and the grid is made fine enough for most of their distances.
     """
     starts = sorted(starts_ms)
     if stated is not None and not 0 < stated <= 1000:
         stated = None
-    stated = snap_rate(stated) if stated is not None else None
+    average, stated = stated, snap_rate(stated) if stated is not None else None
     if len(starts) < 2 or starts[-1] <= starts[0]:
         return min(stated or Fraction(30), MAX_RATE)
-    if stated is not None and stated <= MAX_RATE and fits_grid(starts, stated):
-        return stated
+    # Some containers state no rate but an average, which is a little off where the times tremble.
+    exactly = average is not None and stated is not None and abs(average - stated) <= stated / 50_000
+    constant = _constant_rate(stated if exactly else None, starts)
+    # A screen on which nothing moves gives a picture a second: what it gives when something does is not known yet.
+    if constant is not None and (constant >= SLOWEST or constant == stated):
+        return constant
     measured = Fraction(1000 * (len(starts) - 1), starts[-1] - starts[0])
-    near = sorted(STANDARD_RATES, key=lambda standard: abs(standard - measured))
-    for standard in near[:3]:
-        if fits_grid(starts, standard):
-            return standard
-    if fits_grid(starts, measured):
-        return min(snap_rate(measured), MAX_RATE)
-    # Variable: the median distance between pictures tells the rate that the capture aimed at.
+    said = stated if stated is not None and stated <= MOST_VARIABLE else None
+    if said is not None and abs(said - measured) <= said / 20:
+        return said  # constant, but stamped by a clock that trembles
     steps = sorted(b - a for a, b in zip(starts, starts[1:], strict=False) if b > a)
-    usual = Fraction(1000, steps[len(steps) // 2])
-    aimed = max(usual, measured)
-    return min(snap_rate(aimed, tolerance=Fraction(1, 25)), Fraction(60))
+    # Three of four pictures have a place of their own even if they come in bursts.
+    usual = snap_rate(Fraction(1000, steps[len(steps) // 4]), tolerance=Fraction(1, 25))
+    least = said or (SLOWEST if constant is None else Fraction(30))
+    return min(max(usual, snap_rate(measured, tolerance=Fraction(1, 25)), least), MOST_VARIABLE)
+
+
+def other_rate(rate: Fraction, starts_ms: Sequence[int]) -> Fraction | None:
+    """The constant rate of a chunk's pictures if a grid of ``rate`` would lose or repeat some of them, else None.
+
+    Half the rate and the like are no other rate: each picture is then shown twice. Nor is anything that is seen for less
+    than a second.
+    """
+    starts = sorted(starts_ms)
+    if len(starts) < 10 or starts[-1] - starts[0] < 900 or fits_grid(starts, rate):
+        return None
+    found = _constant_rate(None, starts)
+    if found is None or found not in STANDARD_RATES or (rate / found).denominator == 1:
+        return None
+    # Some pictures that are missing, or a clock that trembles, do not make another rate.
+    return found if abs(found - rate) > rate / 50 else None
 
 
 def split_evenly(frame_count: int, target: Fraction) -> tuple[int, ...]:

@@ -75,6 +75,7 @@ class Receiver:
             spool=folder,
             segment_ms=int(self._settings.segment_seconds * 1000),
             audio_bps=load_ladder(self._settings.ladder).audio_kbps * 1000,
+            audio_track=self._settings.audio_track - 1,
             live=live,
             max_ahead=0 if live else FILE_AHEAD,
             spool_max_bytes=self._settings.spool_max_bytes,

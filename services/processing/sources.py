@@ -92,6 +92,7 @@ class Sources:
             spool=session,
             segment_ms=target_ms(settings.segment_seconds),
             audio_bps=load_ladder(settings.ladder).audio_kbps * 1000,
+            audio_track=settings.audio_track - 1,
             live=not is_file,
             max_ahead=settings.max_chunks_in_flight + 8 if is_file else 0,
             spool_max_bytes=settings.spool_max_bytes,

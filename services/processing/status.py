@@ -41,7 +41,10 @@ def stream_status(spool: BroadcastSpool, watch: Watch | None) -> pb.StreamStatus
     info, told, sessions = spool.info(), spool.status(), spool.sessions()
     alive = not spool.finished and spool.run_alive()
     bitrates = told.get("bitrates")
-    warnings = told.get("warnings")
+    warnings, advice = told.get("warnings"), told.get("advice")
+    said = [str(warning) for warning in warnings] if isinstance(warnings, list) else []
+    if isinstance(advice, list):
+        said += [f"{found['code']}: {found['text']}" for found in advice if {"code", "text"} <= set(found)]
     return pb.StreamStatus(
         stream=spool.stream,
         broadcast=spool.broadcast,
@@ -62,7 +65,7 @@ def stream_status(spool: BroadcastSpool, watch: Watch | None) -> pb.StreamStatus
         title=info.title,
         created_unix_ms=info.created_unix_ms,
         updated_unix_ms=_number(told.get("updated_unix_ms")),
-        warnings=[str(warning)[:500] for warning in warnings[-20:]] if isinstance(warnings, list) else [],
+        warnings=[text[:500] for text in said[-20:]],
         error=str((watch.error if watch and not alive else "") or told.get("error") or "")[:500],
     )
 

@@ -7,33 +7,85 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwave import ladder as ladders
-from streamwave.ffmpeg.probe import probe
+from streamwave.ffmpeg import picture
+from streamwave.ffmpeg.locate import has_zimg, locate
+from streamwave.ffmpeg.probe import check_decodable, probe
+from streamwave.ffmpeg.tonemap import USUAL_PEAK_NITS
+from streamwave.model import Colour, VideoInfo
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
+from streamwave.spool.look import look
 
 
 def run_probe(source: str, ladder: str | None, console: Console) -> None:
     """Print the source's tracks and its planned renditions."""
     settings = Settings.load()
-    info = probe(resolve_source(source))
+    binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
+    url = resolve_source(source)
+    info = probe(url)
+    check_decodable(info, binary)
     found = Table(title=Text(f"found in {source}"), title_justify="left")
     for column in ("track", "codec", "format", "rate"):
         found.add_column(column)
     if info.video is not None:
-        width, height = ladders.display_size(info.video)
-        stored = f"{info.video.width}x{info.video.height}"
-        shown = stored if stored == f"{width}x{height}" else f"{stored}, shown as {width}x{height}"
-        rate = info.video.stated_rate
-        found.add_row("video", info.video.codec, shown, f"{rate} fps" if rate else "unknown")
+        found.add_row("video", info.video.codec, _picture(info.video), _rate(info.video))
     if info.audio is not None:
         found.add_row("audio", info.audio.codec, f"{info.audio.channels} channels", f"{info.audio.sample_rate} Hz")
     console.print(found)
+    if info.video is not None:
+        for line in notes(info.video, zimg=has_zimg(binary.path)):
+            console.print(Text(line))
     if info.duration_ms is not None:
         console.print(f"{info.container}, {info.duration_ms // 1000}.{info.duration_ms % 1000:03d} s")
     planned = Table(title="renditions", title_justify="left")
     for column in ("name", "size", "at most"):
         planned.add_column(column)
-    for rendition in ladders.plan(info, ladders.choose(settings.ladder, ladder)):
+    renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
+    for rendition in renditions:
         size = f"{rendition.width}x{rendition.height}" if rendition.kind == "video" else "stereo, 48000 Hz"
         planned.add_row(rendition.name, size, f"{rendition.max_bps // 1000} kbit/s")
     console.print(planned)
+    for advice in look(url, renditions):
+        console.print(Text.assemble((f"{advice.code}: ", "yellow"), advice.text), soft_wrap=True)
+
+
+def _picture(video: VideoInfo) -> str:
+    width, height = ladders.display_size(video)
+    stored = f"{video.width}x{video.height}"
+    shown = stored if stored == f"{width}x{height}" else f"{stored}, shown as {width}x{height}"
+    return f"{shown}, {video.pixel_format}" if video.pixel_format else shown
+
+
+def _rate(video: VideoInfo) -> str:
+    rate = f"{video.stated_rate} fps" if video.stated_rate else "unknown"
+    return f"{rate}, {video.bit_rate_bps // 1000} kbit/s" if video.bit_rate_bps else rate
+
+
+def notes(video: VideoInfo, *, zimg: bool) -> list[str]:
+    """What is done with pictures that renditions cannot show as they are, and with which colours; a line each."""
+    lines = []
+    if video.rotation:
+        lines.append(f"its metadata asks for a turn by {video.rotation} degrees: turned")
+    if video.sample_aspect != 1:
+        lines.append(f"pixels are {video.sample_aspect.numerator}:{video.sample_aspect.denominator}: made square")
+    if video.interlaced:
+        lines.append("interlaced: deinterlaced, one picture per frame")
+    told, taken, out = video.colour, picture.complete(video), picture.output_colour(video)
+    names = f"{taken.primaries}/{taken.transfer}/{taken.matrix}"
+    unsaid = " (what it does not say follows from its size)" if "unknown" in _words(told) else ""
+    lines.append(
+        f"colours (primaries/transfer/matrix): {names}, {'full' if told.full_range else 'limited'} range{unsaid}"
+    )
+    if picture.is_hdr(video):
+        kind = "PQ" if told.transfer == "smpte2084" else "HLG"
+        way = "" if zimg else ", approximately: this FFmpeg lacks zimg"
+        lines.append(f"HDR ({kind}, up to {video.peak_nits or USUAL_PEAK_NITS} cd/m2): tone-mapped to BT.709{way}")
+    elif _words(out) != _words(taken):
+        lines.append("wider colours than renditions have: converted to BT.709")
+    if told.full_range:
+        lines.append("full range: converted to limited")
+    return lines
+
+
+def _words(colour: Colour) -> tuple[str, str, str]:
+    return (colour.primaries, colour.transfer, colour.matrix)

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from streamwave import ladder as ladders
 from streamwave.errors import IncompleteError, StreamWaveError, UsageError
 from streamwave.ffmpeg.locate import locate
-from streamwave.ffmpeg.probe import probe
+from streamwave.ffmpeg.probe import check_decodable, probe
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.prefect_env import CLIENT_ENV
 from streamwave.settings import Settings
@@ -95,8 +95,10 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
     check_lasting(target)
     # What is wrong with the request is said at once, before a server is started for it.
     url = resolve_source(source)
-    locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
-    renditions = ladders.plan(probe(url), ladders.choose(settings.ladder, ladder))
+    binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
+    info = probe(url)
+    check_decodable(info, binary)
+    renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
     check_outputs(target, settings.s3_options)
     started = time.monotonic()
     with _bar(console) as bar:

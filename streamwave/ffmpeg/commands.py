@@ -10,18 +10,23 @@ from pathlib import Path
 import ffmpeg
 
 from streamwave.ffmpeg.level import h264_level
-from streamwave.model import Chunk, Colour, Rendition
+from streamwave.ffmpeg.picture import converted, standard, upright
+from streamwave.model import Chunk, Rendition, VideoInfo
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What decides the bytes of a rendition besides the pictures: all machines of a stream must agree on it."""
+    """What decides the bytes of a rendition besides the pictures: all machines of a stream must agree on it.
+
+    ``video`` is what the probe found (None: pictures that need no treatment); ``zimg`` whether FFmpeg has its filter.
+    """
 
     preset: str = "superfast"
     crf: int = 23
     threads: int = 2
-    colour: Colour = Colour()
+    video: VideoInfo | None = None
     b_frames: bool = True
+    zimg: bool = True
 
 
 _GLOBAL = ("-hide_banner", "-nostdin", "-loglevel", "error", "-y")
@@ -33,7 +38,7 @@ def fill_argv(ffmpeg_path: str, chunk: Chunk, path: Path, rendition: Rendition, 
     black = ffmpeg.input(f"color=black:size={rendition.width}x{rendition.height}:rate={rate}", format="lavfi").video
     black = black.filter("trim", end_frame=chunk.frame_count)
     made = ffmpeg.output(
-        _scaled(black, rendition, encoder), str(path), **_encode_options(chunk, rendition, encoder)
+        standard(black, rendition, converted(encoder.video)), str(path), **_encode_options(chunk, rendition, encoder)
     ).global_args(*_GLOBAL)
     return [str(part) for part in made.compile(cmd=ffmpeg_path)]
 
@@ -57,9 +62,11 @@ def transcode_argv(
         format="matroska",
         protocol_whitelist="file",
         threads=encoder.threads,
+        # The filters turn the pictures; the mark that asks for it may have got lost on the way, or not.
+        noautorotate=None,
     )
     pictures = (
-        source.video
+        upright(source.video, encoder.video)
         # From milliseconds to the number of the picture on the grid: the time base becomes one frame, rounded to nearest.
         .filter("settb", f"{rate.denominator}/{rate.numerator}")
         .filter("setpts", f"PTS-{chunk.first_frame}")
@@ -72,7 +79,7 @@ def transcode_argv(
     copies = pictures.filter_multi_output("split", len(outputs))
     made = [
         ffmpeg.output(
-            _scaled(copies[index], renditions[name], encoder),
+            standard(copies[index], renditions[name], encoder.video, zimg=encoder.zimg),
             str(path),
             **_encode_options(chunk, renditions[name], encoder),
         )
@@ -83,31 +90,19 @@ def transcode_argv(
     return [str(part) for part in whole.compile(cmd=ffmpeg_path)]
 
 
+#: Seconds' worth of bits that x264 takes from its full buffer within a chunk, as measured (``benchmarks/quality.py``).
+_HEAD_START_S = Fraction(56, 100)
+
+
 def vbv_bps(max_bps: int, chunk: Chunk) -> int:
     """Rate of the encoder's one-second buffer with which the whole chunk stays within ``max_bps`` on average.
 
     x264 begins every encode with nine tenths of the buffer filled. That is once per stream elsewhere; here it would be
-    once per chunk, and the sum of the chunks would exceed the maximum by half.
+    once per chunk, and the sum of the chunks would exceed the maximum. It never spends all of it; what it does is what
+    counts here. Only noise, which cannot be compressed, gets a few percent beyond the maximum.
     """
     seconds = max(chunk.frame_count / chunk.rate, Fraction(1))
-    return int(max_bps * seconds / (seconds + Fraction(9, 10)))
-
-
-def _scaled(pictures: ffmpeg.Stream, rendition: Rendition, encoder: EncoderSettings) -> ffmpeg.Stream:
-    colour = encoder.colour
-    return (
-        pictures.filter("scale", rendition.width, rendition.height, flags="bicubic", out_range="tv")
-        .filter("setsar", 1)
-        .filter("format", "yuv420p")
-        # Said outright, because it becomes part of the init segment, which must not depend on a chunk's pictures.
-        .filter(
-            "setparams",
-            range="tv",
-            color_primaries=colour.primaries,
-            color_trc=colour.transfer,
-            colorspace=colour.matrix,
-        )
-    )
+    return int(max_bps * seconds / (seconds + _HEAD_START_S))
 
 
 def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings) -> dict[str, object]:
@@ -119,7 +114,11 @@ def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings
     return {
         "c:v": "libx264",
         "preset": encoder.preset,
-        "x264-params": "8x8dct=1",  # part of what makes it the High profile, which the fastest preset leaves out
+        # 8x8dct: part of what makes it the High profile, which the fastest preset leaves out. chromaloc: the usual place
+        # of colour samples, whatever the source's was; x264 would write that into what the init segment is made of.
+        # zones: an encode's first predicted pictures are coded too coarsely, because its measure of complexity has seen
+        # nothing but an intra picture; in a whole-file run that is once, here it would show at every seam.
+        "x264-params": "8x8dct=1:chromaloc=0:zones=0,2,b=1.5",
         "profile:v": "high",
         "level": h264_level(rendition.width, rendition.height, chunk.rate, rendition.max_bps),
         "crf": encoder.crf,

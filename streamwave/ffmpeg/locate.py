@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from streamwave.errors import SettingsError
@@ -60,6 +61,20 @@ def encoders(binary: FFmpegBinary) -> frozenset[str]:
     """Names of the encoders that the program was built with."""
     listing = ask(binary.path, "-hide_banner", "-encoders").partition("------")[2]
     return frozenset(words[1] for words in map(str.split, listing.splitlines()) if len(words) > 1)
+
+
+@cache
+def has_zimg(ffmpeg_path: str) -> bool:
+    """Whether the program converts colours with zimg, which is the exact way for HDR; others approximate."""
+    return re.search(r"^ *\S+ zscale ", ask(ffmpeg_path, "-hide_banner", "-filters"), re.MULTILINE) is not None
+
+
+@cache
+def decodable(ffmpeg_path: str) -> frozenset[str]:
+    """Names of the codecs that the program has a decoder for."""
+    listing = ask(ffmpeg_path, "-hide_banner", "-codecs").partition("-------")[2]
+    rows = (line.split() for line in listing.splitlines())
+    return frozenset(words[1] for words in rows if len(words) > 1 and words[0].startswith("D"))
 
 
 def dotted(version: tuple[int, int]) -> str:

@@ -1,4 +1,4 @@
-"""What a source holds, read in this process with PyAV; nothing is decoded."""
+"""What a source holds, read in this process with PyAV."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ import av.error
 from av.container import InputContainer
 
 from streamwave.errors import SourceError
+from streamwave.ffmpeg.examine import examine
+from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
+from streamwave.ffmpeg.locate import FFmpegBinary, decodable, dotted
 from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
 from streamwave.source import protocol_whitelist, redact
 
 _TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
-
-# Code points of ITU-T H.273 (tables 2 to 4) that FFmpeg's filters have names for.
-_PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 12: "smpte432"}
-_TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte240m", 13: "iec61966-2-1",
-              14: "bt2020-10", 16: "smpte2084", 18: "arib-std-b67"}  # fmt: skip
-_MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc"}
 
 
 def open_source(url: str, *, open_timeout_s: int = 15, read_timeout_s: int = 30, live: bool = False) -> InputContainer:
@@ -71,13 +68,13 @@ def nothing_in(url: str) -> str:
     return f"{shown(url)} ended before any picture or sound arrived; check what the encoder sends"
 
 
-def describe(container: InputContainer, url: str) -> SourceInfo:
-    """The first video and the first audio track of an open source.
+def describe(container: InputContainer, url: str, audio_track: int = 0) -> SourceInfo:
+    """The first video track of an open source, and its audio track number ``audio_track`` (from 0).
 
     Raises:
         SourceError: it has neither video nor audio, or tracks that no decoder here knows.
     """
-    video, audio = tracks(container)
+    video, audio = tracks(container, audio_track)
     if video is None and audio is None:
         raise SourceError(f"{shown(url)} holds neither video nor audio; name another source")
     _check_whole(container, url)
@@ -90,20 +87,28 @@ def describe(container: InputContainer, url: str) -> SourceInfo:
     )
 
 
-def tracks(container: InputContainer) -> tuple[Any, Any]:
-    """The video and the audio track that are used, each None if there is none; cover pictures are no video."""
+def tracks(container: InputContainer, audio_track: int = 0) -> tuple[Any, Any]:
+    """The video and the audio track that are used, each None if there is none; cover pictures are no video.
+
+    A source that has fewer audio tracks than ``audio_track`` (from 0) asks for gives its first one.
+    """
     video = next((s for s in container.streams.video if not _is_cover(s) and not _is_text(s)), None)
-    return video, next(iter(container.streams.audio), None)
+    sound = list(container.streams.audio)
+    return video, sound[audio_track if audio_track < len(sound) else 0] if sound else None
 
 
 def probe(url: str) -> SourceInfo:
-    """Open the resolved ``url``, describe it and close it.
+    """Open the resolved ``url``, describe it with what its first pictures say, and close it.
 
     Raises:
         SourceError: see ``open_source`` and ``describe``.
     """
     with open_source(url) as container:
-        return describe(container, url)
+        info = describe(container, url)
+        video, _ = tracks(container)
+        if video is None or info.video is None:
+            return info
+        return info.model_copy(update={"video": examine(container, video, info.video)})
 
 
 def _check_whole(container: InputContainer, url: str) -> None:
@@ -155,28 +160,54 @@ def _is_cover(stream: Any) -> bool:
 
 def _video(stream: Any, url: str) -> VideoInfo:
     context = stream.codec_context
-    if context is None or not context.width or not context.height:
+    if context is None:
+        raise SourceError(_no_decoder(stream, "video", url))
+    if not context.width or not context.height:
         raise SourceError(f"{shown(url)}: the picture size of its video track is unknown; the file may be truncated")
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     return VideoInfo(
-        codec=context.name,
+        # The codec's name, not that of whatever decodes it here.
+        codec=context.codec.canonical_name,
         width=context.width,
         height=context.height,
         sample_aspect=Fraction(stream.sample_aspect_ratio or context.sample_aspect_ratio or 1),
         stated_rate=Fraction(rate) if rate else None,
         pixel_format=context.pix_fmt or "",
         colour=Colour(
-            primaries=_PRIMARIES.get(context.color_primaries, "unknown"),
-            transfer=_TRANSFERS.get(context.color_trc, "unknown"),
-            matrix=_MATRICES.get(context.colorspace, "unknown"),
+            primaries=PRIMARIES.get(context.color_primaries, "unknown"),
+            transfer=TRANSFERS.get(context.color_trc, "unknown"),
+            matrix=MATRICES.get(context.colorspace, "unknown"),
             full_range=context.color_range == 2 or (context.pix_fmt or "").startswith("yuvj"),
         ),
+        interlaced=context.field_order > 1,  # 1 is progressive, 0 unknown
         bit_rate_bps=context.bit_rate or None,
+    )
+
+
+def check_decodable(source: SourceInfo, binary: FFmpegBinary) -> None:
+    """Verify that ``binary``, which may be of another build than what probes, decodes the source's pictures.
+
+    Raises:
+        SourceError: it has no decoder for them.
+    """
+    known = decodable(binary.path)
+    if source.video is not None and known and source.video.codec not in known:
+        raise SourceError(
+            f"{shown(source.url)}: FFmpeg {dotted(binary.version)} ({binary.path}) has no decoder for its video "
+            f"({source.video.codec}); point FFMPEG_PATH to one that has, or convert the source to H.264"
+        )
+
+
+def _no_decoder(stream: Any, kind: str, url: str) -> str:
+    return (
+        f"{shown(url)}: there is no decoder here for its {kind} track ({stream.codec_tag.strip(chr(0)) or 'unknown'}); "
+        "convert it to H.264 and AAC"
     )
 
 
 def _audio(stream: Any, url: str) -> AudioInfo:
     context = stream.codec_context
-    if context is None or not context.sample_rate or not context.channels:
-        raise SourceError(f"{shown(url)}: the format of its audio track is unknown; the file may be truncated")
-    return AudioInfo(codec=context.name, sample_rate=context.sample_rate, channels=context.channels)
+    if context is None:
+        raise SourceError(_no_decoder(stream, "audio", url))
+    # A track can be announced long before its first sound; whatever that will be becomes 48 kHz stereo.
+    return AudioInfo(codec=context.name, sample_rate=context.sample_rate or 48000, channels=context.channels or 2)

@@ -14,8 +14,9 @@ from streamwave.mp4.init import VISUAL_ENTRY, read_init, sample_entry
 _FTYP = box("ftyp", b"cmfc", bytes(4), b"iso6cmfc")
 
 # The name of the encoder (udta, compressorname) and the mean bit rate (btrt) differ between hosts and chunks; mehd and
-# edts speak of a finished file. None of them changes a decoded picture.
-_DROPPED = frozenset({"udta", "meta", "mehd", "btrt", "edts", "free", "skip"})
+# edts speak of a finished file. None of them changes a decoded picture. mdcv and clli speak of the source's HDR.
+_DROPPED = frozenset({"udta", "meta", "mehd", "btrt", "edts", "free", "skip", "mdcv", "clli"})
+_UPRIGHT = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 _CONTAINERS = frozenset({"moov", "trak", "mdia", "minf", "stbl", "mvex"})
 
 
@@ -59,6 +60,13 @@ def _rewrite(data: bytes, at: Box, edits: bytes) -> bytes:
     return rule(data, at) if rule else data[at.start : at.end]
 
 
+def _track_header(data: bytes, at: Box) -> bytes:
+    """tkhd without times, and without the source's rotation (14496-12, 8.3.2), which the pictures have had already."""
+    header = _without_times(data, at)
+    size = header[-8:]  # width and height follow the matrix
+    return header[: -len(_UPRIGHT) - 8] + _UPRIGHT + size
+
+
 def _without_times(data: bytes, at: Box) -> bytes:
     """mvhd, tkhd or mdhd with creation time, modification time and duration 0; each has one more field in between."""
     fields = Fields(data, at)
@@ -82,7 +90,7 @@ def _sample_description(data: bytes, at: Box) -> bytes:
 
 _RULES: dict[str, Callable[[bytes, Box], bytes]] = {
     "mvhd": _without_times,
-    "tkhd": _without_times,
+    "tkhd": _track_header,
     "mdhd": _without_times,
     "stsd": _sample_description,
 }

@@ -1,4 +1,4 @@
-"""The audio of a session as one unbroken AAC stream: decoded, put on an exact sample count, encoded once.
+"""The audio of a session as one unbroken AAC stream, encoded once.
 
 AAC that is restarted for every chunk clicks at each seam, so the encoder lives as long as the session and chunks only
 share out its frames. Frame ``j`` holds the samples [1024·j, 1024·(j+1)) since the session's origin: the encoder's
@@ -7,152 +7,74 @@ priming frame is dropped, so that no player needs an edit list to be in sync.
 
 from __future__ import annotations
 
+from collections import deque
 from fractions import Fraction
 from typing import Any
 
-import av
 import numpy as np
-from av import AudioFrame, AudioResampler, CodecContext, Packet
-from numpy.typing import NDArray
+from av import CodecContext, Packet
 
+from streamwave.spool.sound import CHANNELS as CHANNELS
+from streamwave.spool.sound import SAMPLE_RATE as SAMPLE_RATE
+from streamwave.spool.sound import Samples, Sound, audio_frame
 from streamwave.timing import AAC_FRAME, round_half_up
 
-SAMPLE_RATE = 48000
-CHANNELS = 2
-#: Timestamps may lie off the sample count by this much (RTMP rounds to milliseconds) before silence is put in or
-#: samples are taken out.
-TOLERANCE = Fraction(1, 100)
-#: A source's last AAC, MP3 or Opus frame may hold up to this many seconds of padding after its end.
-PADDING = Fraction(1, 10)
-#: The longest silence put in at once: a larger gap is a broken clock, not a pause.
-MAX_FILL = 3600
+#: Sound that is remembered for a session that turns out to begin in the past. Four and a half megabytes.
+MEMORY = 12 * SAMPLE_RATE
 
 
 class AudioTrack:
-    """Decodes one audio track and encodes it to AAC-LC, 48 kHz stereo.
+    """Encodes what ``sound`` puts out from ``origin`` (seconds on the source's clock) on to AAC-LC, 48 kHz stereo."""
 
-    ``origin`` and ``end`` are in seconds on the source's clock; what a decoder puts out just after ``end`` is the padding
-    of the source's last frame. None: the source does not say when its audio ends.
-    """
-
-    def __init__(self, bit_rate_bps: int, origin: Fraction, end: Fraction | None = None) -> None:
-        self._origin = origin
-        self._end = end
+    def __init__(self, bit_rate_bps: int, sound: Sound, origin: Fraction | None = None) -> None:
+        self._bit_rate_bps = bit_rate_bps
+        self._sound = sound
+        self._start = round_half_up(((sound.origin if origin is None else origin) - sound.origin) * SAMPLE_RATE)
         self._encoder = CodecContext.create("aac", "w")
         self._encoder.sample_rate = SAMPLE_RATE
         self._encoder.layout = "stereo"
         self._encoder.format = "fltp"
         self._encoder.bit_rate = bit_rate_bps
         self._encoder.time_base = Fraction(1, SAMPLE_RATE)
-        self._to_planar: AudioResampler | None = None
-        self._to_rate: AudioResampler | None = None
-        self._shape: tuple[str, str, int] | None = None
-        self._rate = SAMPLE_RATE
-        self._base = Fraction(0)  # seconds that were written before the source's sample rate last changed
-        self._written = 0  # samples since then, at the source's rate
-        self._pending: list[NDArray[np.float32]] = []
+        self._pending: list[Samples] = []
         self._pending_samples = 0
+        self._skip = max(0, self._start - sound.position)  # samples that belong to the session before
+        self._recent: deque[Samples] = deque()
+        self._recent_samples = 0
         self._blocks = 0
         self._priming = True
         self._frames: list[bytes] = []
         self._taken = 0
-        self.errors = 0
+        sound.sinks.append(self._take_in)
 
     @property
     def available(self) -> int:
         """AAC frames since the origin that are ready, taken ones included."""
         return self._taken + len(self._frames)
 
-    def push(self, packet: Packet[Any]) -> None:
-        """Decode one packet; a damaged one is counted and leaves a gap that is filled with silence."""
-        try:
-            frames: list[Any] = packet.decode()
-        except av.error.FFmpegError:
-            self.errors += 1
-            return
-        for frame in frames:
-            if isinstance(frame, AudioFrame):
-                self._add(frame)
+    def branch(self, origin: Fraction) -> AudioTrack:
+        """A track of the same sound for a session that begins at ``origin``, which may be some seconds ago."""
+        other = AudioTrack(self._bit_rate_bps, self._sound, origin)
+        missing = self._sound.position - other._start
+        if missing > 0:
+            known = np.concatenate([np.zeros((2, 0), np.float32), *self._recent], axis=1)[:, -missing:]
+            other._take_in(np.pad(known, ((0, 0), (missing - known.shape[1], 0))))
+        return other
 
-    def flush_decoder(self, context: Any) -> None:
-        """Take what the decoder still holds at the end of the source."""
-        try:
-            frames = context.decode(None)
-        except av.error.FFmpegError:
-            return
-        for frame in frames:
-            if isinstance(frame, AudioFrame):
-                self._add(frame)
+    def close(self) -> None:
+        """Take in nothing more."""
+        if self._take_in in self._sound.sinks:
+            self._sound.sinks.remove(self._take_in)
 
-    def _add(self, frame: AudioFrame) -> None:
-        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if shape != self._shape:
-            self._change(shape)
-        assert self._to_planar is not None
-        samples: NDArray[np.float32] = np.concatenate(
-            [planar.to_ndarray() for planar in self._to_planar.resample(frame)]
-            or [np.zeros((CHANNELS, 0), np.float32)],
-            axis=1,
-        )
-        if frame.pts is not None and frame.time_base is not None:
-            place = round_half_up((frame.pts * frame.time_base - self._origin - self._base) * self._rate)
-            off = place - self._written
-            # The first samples go exactly where they belong: what they are off by would last as long as the stream.
-            limit = TOLERANCE * self._rate if self._written else 0
-            if off > limit:
-                self._silence(min(off, MAX_FILL * self._rate))
-            elif off < -limit:
-                samples = samples[:, -off:]
-        self._write(self._without_padding(samples))
-
-    def _without_padding(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``samples`` up to the stated end; all of them if the source goes on long after it, so the statement is wrong."""
-        if self._end is None:
-            return samples
-        left = round_half_up((self._end - self._origin - self._base) * self._rate) - self._written
-        if left < -PADDING * self._rate:
-            self._end = None
-            return samples
-        return samples[:, : max(0, left)]
-
-    def _change(self, shape: tuple[str, str, int]) -> None:
-        """The source's format is new: finish with the old resamplers and start others."""
-        self._drain_rate()
-        self._base += Fraction(self._written, self._rate)
-        self._written = 0
-        self._shape = shape
-        self._rate = shape[2]
-        self._to_planar = AudioResampler(format="fltp", layout="stereo", rate=self._rate)
-        if self._rate != SAMPLE_RATE:
-            self._to_rate = AudioResampler(format="fltp", layout="stereo", rate=SAMPLE_RATE)
-
-    def _silence(self, samples: int) -> None:
-        # In pieces: an hour of silence at once is a gigabyte.
-        while samples > 0:
-            piece = min(samples, self._rate)
-            self._write(np.zeros((CHANNELS, piece), np.float32))
-            samples -= piece
-
-    def _write(self, samples: NDArray[np.float32]) -> None:
-        if samples.shape[1] == 0:
-            return
-        self._written += samples.shape[1]
-        if self._to_rate is None:
-            self._queue(samples)
-            return
-        frame = _frame(samples, self._rate, self._written - samples.shape[1])
-        for out in self._to_rate.resample(frame):
-            self._queue(out.to_ndarray().astype(np.float32, copy=False))
-
-    def _drain_rate(self) -> None:
-        if self._to_rate is not None and self._written:
-            for out in self._to_rate.resample(None):
-                self._queue(out.to_ndarray().astype(np.float32, copy=False))
-        self._to_rate = None
-
-    def _queue(self, samples: NDArray[np.float32]) -> None:
-        self._pending.append(samples)
-        self._pending_samples += samples.shape[1]
+    def _take_in(self, samples: Samples) -> None:
+        self._recent.append(samples)
+        self._recent_samples += samples.shape[1]
+        while self._recent_samples - self._recent[0].shape[1] > MEMORY:
+            self._recent_samples -= self._recent.popleft().shape[1]
+        skipped = min(self._skip, samples.shape[1])
+        self._skip -= skipped
+        self._pending.append(samples[:, skipped:])
+        self._pending_samples += samples.shape[1] - skipped
         if self._pending_samples < AAC_FRAME:
             return
         joined = np.concatenate(self._pending, axis=1)
@@ -162,8 +84,8 @@ class AudioTrack:
         self._pending = [joined[:, whole * AAC_FRAME :]]
         self._pending_samples = self._pending[0].shape[1]
 
-    def _encode(self, block: NDArray[np.float32]) -> None:
-        frame = _frame(np.ascontiguousarray(block), SAMPLE_RATE, self._blocks * AAC_FRAME)
+    def _encode(self, block: Samples) -> None:
+        frame = audio_frame(block, SAMPLE_RATE, self._blocks * AAC_FRAME)
         self._blocks += 1
         self._collect(self._encoder.encode(frame))
 
@@ -176,22 +98,13 @@ class AudioTrack:
 
     def fill_to(self, frame: int) -> None:
         """Put in silence until AAC frame ``frame`` can be taken; what arrives late for that stretch is dropped."""
-        if self._shape is None:
-            self._change(("fltp", "stereo", SAMPLE_RATE))
         # Two more blocks: one that the encoder overlaps with, one that it looks ahead.
-        wanted = Fraction((frame + 2) * AAC_FRAME, SAMPLE_RATE)
-        missing = round_half_up((wanted - self._base) * self._rate) - self._written
-        self._silence(missing)
-        while self.available < frame:
-            self._silence(self._rate // 20)
+        self._sound.silence_until(self._start + (frame + 2) * AAC_FRAME)
 
     def finish(self, frame: int = 0) -> None:
         """End of the session: silence up to AAC frame ``frame`` if there is less, then empty the encoder."""
-        missing = Fraction(frame * AAC_FRAME, SAMPLE_RATE) - self._base - Fraction(self._written, self._rate)
-        if self._shape is None:
-            self._change(("fltp", "stereo", SAMPLE_RATE))
-        self._silence(round_half_up(missing * self._rate))
-        self._drain_rate()
+        self._sound.finish(self._start + frame * AAC_FRAME)
+        self.close()
         if self._pending_samples:
             rest = np.concatenate(self._pending, axis=1)
             self._encode(np.pad(rest, ((0, 0), (0, AAC_FRAME - rest.shape[1]))))
@@ -206,11 +119,3 @@ class AudioTrack:
         frames, self._frames = self._frames[:count], self._frames[count:]
         self._taken += count
         return frames
-
-
-def _frame(samples: NDArray[np.float32], rate: int, pts: int) -> AudioFrame:
-    frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), format="fltp", layout="stereo")
-    frame.sample_rate = rate
-    frame.pts = pts
-    frame.time_base = Fraction(1, rate)
-    return frame

@@ -13,10 +13,12 @@ import av
 from av import Packet
 
 from streamwave.mp4.adts import adts_frame
-from streamwave.spool.audio import CHANNELS, SAMPLE_RATE
 from streamwave.spool.journal import chunk_name
+from streamwave.spool.sound import CHANNELS, SAMPLE_RATE
 
 MILLISECOND = Fraction(1, 1000)
+#: A chunk's decoding times are made up: they begin this long before its first picture.
+DECODED_BEFORE_MS = 3_600_000
 #: Errors of the disk, not of the packet.
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS})
 
@@ -34,7 +36,7 @@ def _sync(path: Path) -> int:
 class VideoChunk:
     """A chunk that is being received: video packets go to its file as they come."""
 
-    def __init__(self, folder: Path, number: int, template: Any, start_ms: int) -> None:
+    def __init__(self, folder: Path, number: int, template: Any, start_ms: int, extradata: bytes | None = None) -> None:
         self.number = number
         self.start_ms = start_ms
         self.path = folder / chunk_name(number, "mkv")
@@ -44,17 +46,24 @@ class VideoChunk:
         self.last_arrival_unix_ms = 0
         # Shifting negative decoding times would shift the presentation times too, and those are the exact ones.
         self._out = av.open(str(self.path), "w", format="matroska", options={"avoid_negative_ts": "disabled"})
-        self._stream = self._out.add_stream_from_template(template)
-        self._last_dts: int | None = None
+        # The decoder's parameters: not for every codec there is an encoder whose ones could be taken.
+        self._stream = self._out.add_stream_from_template(template, opaque=True)
+        if extradata is not None:
+            self._stream.codec_context.extradata = extradata
+        self._next_dts = start_ms - DECODED_BEFORE_MS
 
-    def write(self, packet: Packet[Any], pts_ms: int, dts_ms: int, duration_ms: int) -> None:
-        """Add one packet, with times in milliseconds since the session's origin."""
-        # Rounding to milliseconds may give neighbours the same decoding time, which no muxer takes.
-        if self._last_dts is not None and dts_ms <= self._last_dts:
-            dts_ms = self._last_dts + 1
+    def write(self, packet: Packet[Any], pts_ms: int, duration_ms: int, *, counted: bool = True) -> None:
+        """Add one packet, with times in milliseconds since the session's origin.
+
+        One that is not ``counted`` is not a picture of this chunk, but is needed to decode one that is.
+        """
         packet.stream = self._stream
         packet.time_base = MILLISECOND
-        packet.pts, packet.dts, packet.duration = pts_ms, min(dts_ms, pts_ms), duration_ms
+        packet.pts, packet.duration = pts_ms, duration_ms
+        # Matroska stores no decoding times. The muxer only wants them to grow and to be before the presentation times,
+        # which not every source keeps to, and which rounding to milliseconds can break.
+        packet.dts = min(self._next_dts, pts_ms)
+        self._next_dts += 1
         try:
             self._out.mux_one(packet)
         except av.error.FFmpegError as error:
@@ -62,8 +71,9 @@ class VideoChunk:
                 raise
             self.refused += 1
             return
+        if not counted:
+            return
         self.last_arrival_unix_ms = time.time_ns() // 1_000_000
-        self._last_dts = packet.dts if packet.dts is not None else dts_ms
         self.starts_ms.append(pts_ms)
         self.end_ms = max(self.end_ms, pts_ms + max(duration_ms, 1))
 
@@ -71,6 +81,16 @@ class VideoChunk:
         """Finish the file and make it durable; its size in bytes."""
         self._out.close()
         return _sync(self.path)
+
+    def move_to(self, other: VideoChunk, shift_ms: int) -> None:
+        """Finish this file and put its packets, ``shift_ms`` earlier, into ``other``; then this one goes."""
+        self._out.close()
+        with av.open(str(self.path)) as container:
+            for packet in container.demux(video=0):
+                if packet.size and packet.pts is not None:
+                    other.write(packet, packet.pts - shift_ms, packet.duration or 0)
+        other.last_arrival_unix_ms = self.last_arrival_unix_ms
+        self.path.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """Drop the file."""

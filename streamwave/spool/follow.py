@@ -6,9 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from streamwave.advice import Advice
 from streamwave.errors import SourceError, SpoolError
 from streamwave.model import ChunkRecord
-from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, OpenRecord, was_opened, writer_alive
+from streamwave.spool.journal import (
+    AdviceLine,
+    ChunkLine,
+    EndRecord,
+    JournalReader,
+    OpenRecord,
+    was_opened,
+    writer_alive,
+)
 
 POLL_S = 0.03
 #: How long a journal may stay without its writer before the session counts as cut off.
@@ -23,12 +32,13 @@ def patience_s(folder: Path) -> float:
 
 
 class Follower:
-    """Reads a session's journal from its start; ``opened`` is filled once the first record is there."""
+    """Reads a session's journal from its start; ``opened`` is filled once the first record is there, ``advice`` as it comes."""
 
     def __init__(self, folder: Path, *, alive: Callable[[], bool] | None = None) -> None:
         self.folder = folder
         self.opened: OpenRecord | None = None
         self.ended: EndRecord | None = None
+        self.advice: list[Advice] = []
         self._reader = JournalReader(folder)
         self._alive = alive or (lambda: writer_alive(folder))
         self._ready: list[ChunkRecord] = []
@@ -42,6 +52,8 @@ class Follower:
                 self.opened = line
             elif isinstance(line, ChunkLine):
                 self._ready.append(line.chunk)
+            elif isinstance(line, AdviceLine):
+                self.advice.append(line.advice)
             else:
                 self.ended = line
         return bool(lines)

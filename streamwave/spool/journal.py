@@ -1,7 +1,8 @@
 """The spool of a session: a folder with chunk files and a journal, the truth of what was received.
 
 The journal is a file of JSON lines, each written and synced in one go: ``open`` (the source and its frame grid), one
-``chunk`` per closed chunk, ``end``. A line without its newline was cut off by a crash and does not count.
+``chunk`` per closed chunk, ``advice`` for what the publisher could mend, ``end``. A line without its newline was cut off
+by a crash and does not count.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import IO, Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from streamwave.advice import Advice
 from streamwave.errors import SpoolError
 from streamwave.locks import holds
 from streamwave.model import ChunkRecord, Frozen, Rational, SourceInfo
@@ -24,6 +26,8 @@ LOCK = "lock"
 _LOCK_WAIT_S = 0.5
 #: More than a line of the journal can be long.
 _TAIL_BYTES = 64 * 1024
+#: Reason of an end record: the same connection goes on as the next session of the broadcast.
+CONTINUED = "continued"
 
 
 class OpenRecord(Frozen):
@@ -55,8 +59,15 @@ class EndRecord(Frozen):
     ended_unix_ms: int = 0
 
 
-Line = Annotated[OpenRecord | ChunkLine | EndRecord, Field(discriminator="type")]
-_lines: TypeAdapter[OpenRecord | ChunkLine | EndRecord] = TypeAdapter(Line)
+class AdviceLine(Frozen):
+    """Something that the publisher could do better was seen."""
+
+    type: Literal["advice"] = "advice"
+    advice: Advice
+
+
+Record = OpenRecord | ChunkLine | AdviceLine | EndRecord
+_lines: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="type")])
 
 
 def chunk_name(number: int, suffix: str) -> str:
@@ -115,7 +126,7 @@ class JournalWriter:
         self._last = -1
         self._file: IO[bytes] = (folder / JOURNAL).open("ab", buffering=0)
 
-    def append(self, record: OpenRecord | ChunkLine | EndRecord) -> None:
+    def append(self, record: Record) -> None:
         """Write one line durably.
 
         Raises:
@@ -206,7 +217,7 @@ class JournalReader:
         self._path = folder / JOURNAL
         self._offset = 0
 
-    def read(self) -> list[OpenRecord | ChunkLine | EndRecord]:
+    def read(self) -> list[Record]:
         """The complete lines that came since the last call.
 
         Raises:

@@ -4,19 +4,21 @@
 SIGTERM and SIGINT end it gracefully: what has already arrived is still taken in, the last chunk is closed, and the
 journal gets its end record. SIGUSR1 ends it so too, but takes nothing more in, for a publisher that is given up while it
 goes on sending.
+
+Where the pictures change their size or their rate within the connection, the session ends with the reason ``CONTINUED``
+and goes on as the next one of its broadcast. A segmenter holds the locks of all sessions that it has written until it
+ends, so that whoever stops any of them stops it.
 """
 
 from __future__ import annotations
 
 import os
-import queue
+import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,48 +26,33 @@ from typing import Any
 from av import Packet
 from pydantic import TypeAdapter
 
+from streamwave import advice
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.probe import describe, explain, nothing_in, open_source, tracks
-from streamwave.model import ChunkRecord, SourceInfo
-from streamwave.spool.audio import SAMPLE_RATE, AudioTrack
-from streamwave.spool.bound import Bound
-from streamwave.spool.chunkfile import VideoChunk, write_audio
-from streamwave.spool.journal import ChunkLine, EndRecord, JournalWriter, OpenRecord
-from streamwave.timing import AAC_FRAME, aac_frame_at_ms, choose_rate, round_half_up
+from streamwave.ffmpeg.probe import nothing_in
+from streamwave.model import SourceInfo, VideoInfo
+from streamwave.spool.advisor import Advisor
+from streamwave.spool.audio import AudioTrack
+from streamwave.spool.broadcast import INFO, BroadcastSpool
+from streamwave.spool.changes import Change, VideoParameters
+from streamwave.spool.clock import SourceClock, Timed, grid_from
+from streamwave.spool.journal import CONTINUED, AdviceLine, EndRecord, JournalWriter
+from streamwave.spool.options import Options as Options
+from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
+from streamwave.spool.reader import Reader
+from streamwave.spool.sound import Sound
+from streamwave.spool.writer import SessionWriter
 
-#: Packets that may wait between the reader and the chunk writer.
-QUEUE_PACKETS = 1024
-#: How far the pictures may be ahead before a chunk stops waiting for its audio and takes silence instead.
-AUDIO_WAIT_MS = 500
-#: After a request to stop: nothing arriving for this long means that all that was sent has been read.
-IDLE_S = 0.3
-STOP_LIMIT_S = 5.0
 #: A source that has said nothing for this long gets silence for the audio that a closed chunk still lacks.
 SILENT_S = 3.0
+#: Packets of sound that are kept until the first keyframe tells where the session begins.
+EARLY_PACKETS = 1024
+#: Sessions that one connection can become because of its frame rate: beyond that it is a variable one.
+MOST_RATE_CHANGES = 8
+#: What services have noted in a session's folder that holds for the one that follows, too: whose it is, what it pulls.
+NOTES = ("owner", "source.sha256")
 #: Reason of an end record: it was not the source that failed.
 SPOOL_FAILED = "spool failed"
 _NOTHING_DECODABLE = "the source holds no picture that can be decoded from a keyframe on, and no audio"
-
-
-@dataclass(frozen=True)
-class Options:
-    """``segment_ms`` least length of a chunk; ``max_ahead`` chunk files that may wait (0: no limit, for live sources)."""
-
-    source: str
-    spool: Path
-    segment_ms: int = 2000
-    audio_bps: int = 128_000
-    live: bool = False
-    max_ahead: int = 0
-    read_timeout_s: int = 30
-    spool_max_bytes: int = 0  # bound of the spool of all streams, of which ``spool`` is a session; 0: none
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """What the reader thread puts into the queue at the end; ``error`` is None for a normal end of the source."""
-
-    error: str | None
 
 
 class Segmenter:
@@ -75,22 +62,19 @@ class Segmenter:
         self.options = options
         self.stop = threading.Event()
         self.at_once = False
-        self._journal = JournalWriter(options.spool)
-        self._queue: queue.Queue[Packet[Any] | _Failed] = queue.Queue(QUEUE_PACKETS)
-        self._video: Any = None
-        self._audio_stream: Any = None
-        self._audio: AudioTrack | None = None
-        self._info: SourceInfo | None = None
-        self._origin: Fraction | None = None
-        self._origin_unix_ms = 0
-        self._heard = False  # a packet has come
-        self._opened = False
-        self._chunk: VideoChunk | None = None
-        self._closing: tuple[VideoChunk, int, int] | None = None  # chunk, next_ms, size: waits for its audio
-        self._number = 0
-        self._audio_first = 0
-        self._early: list[Packet[Any]] = []  # audio from before the first keyframe
+        self.session: SessionWriter | None = None
         self.undecodable = 0
+        self._journals = [JournalWriter(options.spool)]
+        self._reader = Reader(
+            options.source, live=options.live, timeout_s=options.read_timeout_s, audio_track=options.audio_track
+        )
+        self._clock: SourceClock | None = None
+        self._sound: Sound | None = None
+        self._parameters: VideoParameters | None = None
+        self._ending: SessionWriter | None = None  # the session before, whose last chunk waits for its audio
+        self._early: list[Timed] = []  # audio from before the first keyframe
+        self._rate_changes = 0
+        self._advisor = Advisor(live=options.live)
 
     def give_up(self) -> None:
         """Stop, and take nothing more in."""
@@ -101,286 +85,263 @@ class Segmenter:
         """Read the source to its end. Whatever happens, the journal says how it ended."""
         reason, error = "end of source", None
         try:
-            threading.Thread(target=self._read, name="reader", daemon=True).start()
-            for packet in self._packets():
+            self._reader.start()
+            for packet in self._reader.packets(self.stop, lambda: self.at_once, self._idle):
                 self._take(packet)
             if self.stop.is_set():
                 reason = "stopped"
         except SourceError as failure:
             reason, error = "source failed", str(failure)
         except OSError as failure:
-            reason, error = SPOOL_FAILED, f"the spool {self.options.spool} cannot be written ({failure.strerror})"
+            reason, error = SPOOL_FAILED, self._unwritable(failure)
         try:
-            self._finish()
+            self._finish(received=reason != SPOOL_FAILED)
         except OSError as failure:
             if error is None:
-                reason, error = SPOOL_FAILED, f"the spool {self.options.spool} cannot be written ({failure.strerror})"
-        if reason == SPOOL_FAILED:
-            self._make_room()
-        if not self._opened and error is None:
+                reason, error = SPOOL_FAILED, self._unwritable(failure)
+        session = self.session
+        if reason == SPOOL_FAILED and session is not None:
+            session.make_room()
+        if (session is None or not session.opened) and error is None and len(self._journals) == 1:
             # A server may tell what would come, or not even that, before its publisher goes away without a packet.
-            error = _NOTHING_DECODABLE if self._heard else nothing_in(self.options.source)
-        self._journal.append(EndRecord(reason=reason, error=error, ended_unix_ms=time.time_ns() // 1_000_000))
-        self._journal.close()
+            error = _NOTHING_DECODABLE if self._reader.heard else nothing_in(self.options.source)
+        if session is not None:
+            session.end(reason, error)
+        else:
+            ended_ms = time.time_ns() // 1_000_000
+            self._journals[0].append(EndRecord(reason=reason, error=error, ended_unix_ms=ended_ms))
+        for journal in self._journals:
+            journal.close()
 
-    def _read(self) -> None:
-        """The reader thread: opening and reading can block for as long as the source says nothing."""
-        error = None
-        try:
-            container = open_source(
-                self.options.source, read_timeout_s=self.options.read_timeout_s, live=self.options.live
-            )
-            self._info = describe(container, self.options.source)
-            self._video, self._audio_stream = tracks(container)
-            for packet in container.demux([s for s in (self._video, self._audio_stream) if s is not None]):
-                if packet.size or packet.pts is not None:
-                    self._queue.put(packet)
-        except SourceError as failure:
-            error = str(failure)
-        except Exception as failure:  # whatever it is, the other thread must learn of it
-            error = explain(self.options.source, failure)
-        self._queue.put(_Failed(error))
+    def _unwritable(self, failure: OSError) -> str:
+        return f"the spool {self._journals[-1].folder} cannot be written ({failure.strerror})"
 
-    def _packets(self) -> Iterator[Packet[Any]]:
-        """Packets until the source ends, or has been drained after a request to stop."""
-        stop_at, heard = None, time.monotonic()
-        while True:
-            if self.stop.is_set() and stop_at is None:
-                stop_at = time.monotonic() + STOP_LIMIT_S
-            try:
-                item = self._queue.get(timeout=IDLE_S)
-            except queue.Empty:
-                if stop_at is not None:
-                    return
-                # A hiccup of the network is no reason to put silence where samples are still to come.
-                if self._closing is not None and time.monotonic() - heard > SILENT_S:
-                    self._complete(force=True)
-                continue
-            heard = time.monotonic()
-            if isinstance(item, _Failed):
-                if item.error is not None and not self.stop.is_set():
-                    raise SourceError(item.error)
-                return
-            if stop_at is not None and (self.at_once or not self.options.live or time.monotonic() > stop_at):
-                return
-            self._heard = True
-            yield item
+    @property
+    def _video(self) -> Any:
+        return self._reader.video
 
-    def _seconds(self, packet: Packet[Any], stamp: int) -> Fraction:
-        assert packet.time_base is not None
-        return stamp * packet.time_base
+    @property
+    def _info(self) -> SourceInfo:
+        assert self._reader.info is not None
+        return self._reader.info
+
+    def _idle(self, silent_s: float) -> None:
+        # A hiccup of the network is no reason to put silence where samples are still to come.
+        if self.session is not None and silent_s > SILENT_S:
+            self.session.complete(force=True)
 
     def _take(self, packet: Packet[Any]) -> None:
-        if packet.stream is self._video or (self._video is not None and packet.stream_index == self._video.index):
-            self._take_video(packet)
-        else:
-            self._take_audio(packet)
-        if self._closing is not None:
-            self._complete()
+        if self._clock is None:
+            self._clock = SourceClock(video=self._video is not None)
+        of_video = self._video is not None and packet.stream_index == self._video.index
+        for timed in self._clock.put(packet, "video" if of_video else "audio"):
+            self._place(timed)
 
-    def _take_video(self, packet: Packet[Any]) -> None:
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is None:
-            self.undecodable += 1
-            return
-        at = self._seconds(packet, stamp)
-        if self._origin is None:
+    def _place(self, timed: Timed) -> None:
+        if timed.kind == "video":
+            self._take_video(timed)
+        else:
+            self._take_audio(timed)
+        if self._ending is not None and self._ending.complete(timed.shown if timed.kind == "video" else None):
+            self._end_session_before()
+        if self.session is not None:
+            newest = self.session.chunk
+            at = self.session.origin + Fraction(newest.end_ms, 1000) if newest is not None else None
+            self.session.complete(at)
+            self._advise(self.session, timed)
+
+    def _advise(self, session: SessionWriter, timed: Timed) -> None:
+        if timed.kind == "video":
+            self._advisor.picture(timed, time.time_ns() // 1_000_000)
+            if timed.packet.is_keyframe:
+                assert self._clock is not None
+                self._advisor.counts(
+                    timed.shown,
+                    jumps=self._clock.jumps,
+                    lost=session.undecodable + self._clock.untimed,
+                    damaged=self._reader.damaged + (self._sound.errors if self._sound is not None else 0),
+                    slip=self._sound.mended if self._sound is not None else Fraction(0),
+                )
+        if session.opened:
+            for found in self._advisor.take():
+                session.journal.append(AdviceLine(advice=found))
+
+    # --- pictures -----------------------------------------------------------------------------------------------------
+
+    def _take_video(self, timed: Timed) -> None:
+        packet = timed.packet
+        if self.session is None:
             if not packet.is_keyframe:
                 self.undecodable += 1
                 return
-            self._begin(at)
-        assert self._origin is not None
-        pts_ms = round_half_up((at - self._origin) * 1000)
-        dts_ms = pts_ms
-        if packet.dts is not None:
-            dts_ms = round_half_up((self._seconds(packet, packet.dts) - self._origin) * 1000)
-        duration_ms = round_half_up(self._seconds(packet, packet.duration or 0) * 1000)
-        if packet.is_keyframe and (
-            # Ten percent of grace: a keyframe that comes a little early must not double the chunk.
-            self._chunk is None or (pts_ms - self._chunk.start_ms) * 10 >= self.options.segment_ms * 9
-        ):
-            if self._chunk is not None:
-                self._cut(pts_ms)
-            self._wait_for_room()
-            self._chunk = VideoChunk(self.options.spool, self._number, self._video, pts_ms)
-        assert self._chunk is not None
-        self._chunk.write(packet, pts_ms, dts_ms, duration_ms)
+            self._begin(timed.shown)
+        session = self.session
+        assert session is not None
+        assert self._parameters is not None
+        if not packet.is_keyframe or (session.chunk is not None and not self._parameters.is_entry(packet)):
+            session.put(timed)
+            return
+        change = self._parameters.look(packet)
+        if session.chunk is not None and change is Change.PICTURE:
+            session = self._next_session(timed.shown, self._parameters.info) or session
+        elif session.chunk is not None and session.long_enough(timed.shown):
+            session = self._at_its_rate(session)
+        if change is not Change.NONE or session.long_enough(timed.shown):
+            self._set_grid(session)
+            session.cut(timed)
+        else:
+            session.put(timed)
+
+    def _begin(self, origin: Fraction) -> None:
+        origin_unix_ms = time.time_ns() // 1_000_000
+        audio = None
+        if self._reader.audio is not None:
+            self._sound = Sound(origin, self._stated_audio_end())
+            audio = AudioTrack(self.options.audio_bps, self._sound)
+        if self._video is not None:
+            assert self._info.video is not None
+            self._parameters = VideoParameters(self._video, self._info.video)
+        self.session = self._writer(self._journals[0], self._info, origin, origin_unix_ms, audio)
+        if self._sound is not None:
+            for timed in self._early:
+                self._sound.push(timed)
+        self._early = []
+
+    def _writer(
+        self, journal: JournalWriter, info: SourceInfo, origin: Fraction, origin_unix_ms: int, audio: AudioTrack | None
+    ) -> SessionWriter:
+        session = SessionWriter(
+            self.options,
+            journal,
+            info,
+            self._video,
+            origin=origin,
+            origin_unix_ms=origin_unix_ms,
+            audio=audio,
+            stop=self.stop,
+        )
+        session.parameters = self._parameters
+        return session
+
+    def _set_grid(self, session: SessionWriter) -> None:
+        if session.rate is not None and self._clock is not None:
+            self._clock.on_grid = grid_from(session.origin, session.rate)
+
+    # --- changes in mid-stream ----------------------------------------------------------------------------------------
+
+    def _at_its_rate(self, session: SessionWriter) -> SessionWriter:
+        """The session that the open chunk belongs to: a new one if its pictures come at another rate."""
+        rate = session.other_rate()
+        if rate is None or self._rate_changes == MOST_RATE_CHANGES or session.info.video is None:
+            return session
+        assert session.chunk is not None
+        origin = session.origin + Fraction(session.chunk.start_ms, 1000)
+        info = session.info.video.model_copy(update={"stated_rate": rate})
+        following = self._open_next(session, origin, info)
+        if following is None:
+            return session
+        self._rate_changes += 1
+        assert session.rate is not None
+        self._advisor.say(advice.rate_changed(session.rate, rate, self._advisor.ms(origin)), again=True)
+        session.give_chunk(following)
+        self._leave(session, following)
+        return following
+
+    def _next_session(self, origin: Fraction, video: VideoInfo) -> SessionWriter | None:
+        """End the session at ``origin`` and go on in the next one of the broadcast; None if there can't be one."""
+        session = self.session
+        assert session is not None
+        session.end_at(origin)
+        if session.info.video is not None:
+            before, after = ((of.width, of.height) for of in (session.info.video, video))
+            if before != after:
+                self._advisor.say(advice.size_changed(before, after, self._advisor.ms(origin)), again=True)
+        following = self._open_next(session, origin, video.model_copy(update={"stated_rate": None}))
+        if following is not None:
+            self._leave(session, following)
+        return following
+
+    def _open_next(self, session: SessionWriter, origin: Fraction, video: VideoInfo) -> SessionWriter | None:
+        folder = next_folder(session.folder)
+        if folder is None:
+            return None
+        journal = JournalWriter(folder)
+        self._journals.append(journal)
+        audio = session.audio.branch(origin) if session.audio is not None else None
+        since_ms = round((origin - session.origin) * 1000)
+        info = session.info.model_copy(update={"video": video})
+        return self._writer(journal, info, origin, session.origin_unix_ms + since_ms, audio)
+
+    def _leave(self, session: SessionWriter, following: SessionWriter) -> None:
+        if self._ending is not None:
+            self._end_session_before()
+        self.session, self._ending = following, session
+        if session.complete():
+            self._end_session_before()
+
+    def _end_session_before(self) -> None:
+        assert self._ending is not None
+        self._ending.complete(force=True)
+        self._ending.end(CONTINUED)
+        self._ending = None
+
+    # --- sound --------------------------------------------------------------------------------------------------------
 
     def _stated_audio_end(self) -> Fraction | None:
         """Where the audio of a file ends by its own word, in seconds."""
-        track = self._audio_stream
+        track = self._reader.audio
         stated = bool(track.duration and track.time_base) and not self.options.live
         return Fraction((track.start_time or 0) + track.duration) * Fraction(track.time_base) if stated else None
 
-    def _begin(self, origin: Fraction) -> None:
-        self._origin = origin
-        self._origin_unix_ms = time.time_ns() // 1_000_000
-        if self._audio_stream is not None:
-            self._audio = AudioTrack(self.options.audio_bps, origin, self._stated_audio_end())
-            for packet in self._early:
-                self._audio.push(packet)
-            self._early = []
-
-    def _take_audio(self, packet: Packet[Any]) -> None:
-        if self._origin is None and self._video is None:
-            self._begin(self._audio_origin(packet))
-        if self._audio is None:
-            self._early = [*self._early[-1023:], packet]
+    def _take_audio(self, timed: Timed) -> None:
+        if self.session is None and self._video is None:
+            self._begin(self._audio_origin(timed))
+        if self._sound is None:
+            self._early = [*self._early[1 - EARLY_PACKETS :], timed]
             return
-        self._audio.push(packet)
-        if self._video is None:
-            self._cut_audio_only()
+        if self._clock is not None and self._clock.jumps:
+            self._sound.end = None  # it was said on another clock
+        self._sound.push(timed)
+        if self._video is None and self.session is not None:
+            self.session.cut_audio_only()
 
-    def _audio_origin(self, packet: Packet[Any]) -> Fraction:
+    def _audio_origin(self, timed: Timed) -> Fraction:
         """Where sound without pictures begins, in seconds: behind the priming of its encoder, which the decoder drops."""
-        first = self._seconds(packet, packet.pts if packet.pts is not None else (packet.dts or 0))
-        stated = self._audio_stream.start_time
+        stated = self._reader.audio.start_time
         if stated is not None:
-            begins: Fraction = stated * self._audio_stream.time_base
-            if abs(begins - first) < Fraction(1, 10):
+            begins: Fraction = stated * self._reader.audio.time_base
+            if abs(begins - timed.shown) < Fraction(1, 10):
                 return begins
-        return max(first, Fraction(0))
+        return max(timed.shown, Fraction(0))
 
-    def _cut_audio_only(self) -> None:
-        assert self._audio is not None
-        length = max(1, aac_frame_at_ms(self.options.segment_ms, SAMPLE_RATE))
-        while self._audio.available - self._audio_first >= length:
-            self._wait_for_room()
-            self._record_audio_only(self._audio_first + length)
-
-    def _record_audio_only(self, until: int) -> None:
-        assert self._audio is not None
-        frames = self._audio.take(until)
-        first_ms = round_half_up(Fraction(self._audio_first * AAC_FRAME * 1000, SAMPLE_RATE))
-        next_ms = round_half_up(Fraction((self._audio_first + len(frames)) * AAC_FRAME * 1000, SAMPLE_RATE))
-        name, size = write_audio(self.options.spool, self._number, frames)
-        self._append(None, first_ms, next_ms, 0, name, len(frames), size)
-
-    def _cut(self, next_ms: int) -> None:
-        """Close the open chunk at ``next_ms``; it is journalled as soon as its audio is complete."""
-        if self._closing is not None:
-            self._complete(force=True)
-        assert self._chunk is not None
-        size = self._chunk.close()
-        self._closing = (self._chunk, next_ms, size)
-        self._number += 1
-        self._chunk = None
-
-    def _complete(self, *, force: bool = False, last: bool = False) -> None:
-        """Journal the closed chunk if its audio is there, or if it has been waited for long enough."""
-        assert self._closing is not None
-        chunk, next_ms, size = self._closing
-        name, count = None, 0
-        if self._audio is not None:
-            until = aac_frame_at_ms(next_ms, SAMPLE_RATE)
-            if self._audio.available < until:
-                newest_ms = self._chunk.end_ms if self._chunk is not None else next_ms
-                if not force and newest_ms - next_ms < AUDIO_WAIT_MS:
-                    return
-                self._audio.fill_to(until)
-            if last:
-                until = max(until, self._audio.available)
-            frames = self._audio.take(until)
-            count = len(frames)
-            if frames:
-                name, audio_size = write_audio(self.options.spool, chunk.number, frames)
-                size += audio_size
-        self._closing = None
-        if not self._opened:
-            self._open(chunk)
-        number, self._number = self._number, chunk.number
-        pictures, arrived = len(chunk.starts_ms), chunk.last_arrival_unix_ms
-        self._append(chunk.path.name, chunk.start_ms, next_ms, pictures, name, count, size, arrived)
-        self._number = number
-
-    def _open(self, chunk: VideoChunk | None) -> None:
-        assert self._info is not None
-        if chunk is not None:
-            assert self._info.video is not None
-            rate = choose_rate(self._info.video.stated_rate, chunk.starts_ms)
-        else:
-            rate = Fraction(SAMPLE_RATE, AAC_FRAME)  # a grid of AAC frames
-        self._journal.append(
-            OpenRecord(
-                source=self._info,
-                rate=rate,
-                sample_rate=SAMPLE_RATE if self._audio is not None else None,
-                origin_unix_ms=self._origin_unix_ms,
-            )
-        )
-        self._opened = True
-        self._rate = rate
-
-    def _append(
-        self,
-        video: str | None,
-        start_ms: int,
-        next_ms: int,
-        pictures: int,
-        audio: str | None,
-        count: int,
-        size: int,
-        arrived_unix_ms: int | None = None,
-    ) -> None:
-        if not self._opened:
-            self._open(None)
-        self._journal.append(
-            ChunkLine(
-                chunk=ChunkRecord(
-                    number=self._number,
-                    video_file=video,
-                    start_ms=start_ms,
-                    next_ms=next_ms,
-                    pictures=pictures,
-                    audio_file=audio,
-                    audio_first=self._audio_first,
-                    audio_count=count,
-                    size_bytes=size,
-                    closed_unix_ms=arrived_unix_ms or time.time_ns() // 1_000_000,
-                )
-            )
-        )
-        self._audio_first += count
-        self._number += video is None
-
-    def _wait_for_room(self) -> None:
-        """Hold a source that can wait while its consumer is behind; an OSError where the whole spool is full."""
-        Bound(self.options.spool, self.options.spool_max_bytes).check()
-        if self.options.max_ahead <= 0:
+    def _finish(self, *, received: bool) -> None:
+        """Journal what was ``received``; if the spool could not be written, only what was closed before."""
+        if not received:
+            for session in (self._ending, self.session):
+                if session is not None:
+                    session.complete(force=True)
             return
-        suffix = "mkv" if self._video is not None else "aac"
-        while not self.stop.is_set() and len(list(self.options.spool.glob(f"*.{suffix}"))) >= self.options.max_ahead:
-            time.sleep(0.05)
+        if self._clock is not None:
+            for timed in self._clock.flush():
+                self._place(timed)
+        if self._sound is not None:
+            self._sound.flush(self._reader.audio.codec_context)
+        if self._ending is not None:
+            self._end_session_before()
+        if self.session is not None:
+            self.session.finish()
 
-    def _finish(self) -> None:
-        """Close the last chunk with all audio that is left."""
-        if self._closing is not None:
-            self._complete(force=True)
-        if self._audio is not None:
-            self._audio.flush_decoder(self._audio_stream.codec_context)
-        if self._chunk is not None:
-            if not self._chunk.starts_ms:
-                self._chunk.abandon()
-                return
-            if not self._opened:
-                assert self._info is not None and self._info.video is not None
-                self._rate = choose_rate(self._info.video.stated_rate, self._chunk.starts_ms)
-            end_ms = round_half_up(max(self._chunk.starts_ms) + 1000 / self._rate)
-            self._cut(end_ms)
-            if self._audio is not None:
-                self._audio.finish(aac_frame_at_ms(end_ms, SAMPLE_RATE))
-            self._complete(force=True, last=True)
-        elif self._video is None and self._audio is not None:
-            self._audio.finish()
-            if self._audio.available > self._audio_first:
-                self._record_audio_only(self._audio.available)
 
-    def _make_room(self) -> None:
-        """Drop the chunk that could not be received, so that the journal's last line finds space."""
-        for chunk in (self._chunk, self._closing[0] if self._closing is not None else None):
-            if chunk is not None:
-                with suppress(OSError):
-                    chunk.abandon()
+def next_folder(session: Path) -> Path | None:
+    """The folder of the session after ``session`` in its broadcast; None if it is in none, or that is closed."""
+    if not (session.parent / INFO).exists():
+        return None
+    following = BroadcastSpool(session.parent).add_session()
+    if following is not None:
+        for name in NOTES:
+            with suppress(FileNotFoundError):
+                shutil.copy(session / name, following / name)
+    return following
 
 
 def main() -> int:

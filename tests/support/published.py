@@ -15,7 +15,7 @@ from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder, wrap_audio
 from streamwave.job import place
 from streamwave.manifest.ledger import BroadcastLine
-from streamwave.model import Colour, Rendition
+from streamwave.model import Rendition
 from streamwave.package import PackagedChunk, package
 from streamwave.publish import Publication
 from streamwave.spool.broadcast import BroadcastInfo
@@ -43,7 +43,7 @@ def packaged(
 ) -> list[PackagedChunk]:
     """``clip`` received, transcoded and packaged: a chunk per keyframe, a second at least; files lie in ``folder``."""
     Segmenter(Options(source=f"file:{clip.path}", spool=folder / "spool", segment_ms=1000)).run()
-    encoder = EncoderSettings("ultrafast", 30, 1, Colour(), b_frames)
+    encoder = EncoderSettings("ultrafast", 30, 1, b_frames=b_frames)
     transcoder = Transcoder(locate().path, encoder, Launcher(2), folder / "work", 60)
     chunks = []
     for line in JournalReader(folder / "spool").read():

@@ -13,6 +13,7 @@ from streamwave.timing import (
     Grid,
     aac_frame_at_ms,
     choose_rate,
+    other_rate,
     round_half_up,
     snap_rate,
     split_evenly,
@@ -120,6 +121,51 @@ def test_variable_rate_gets_a_grid_that_its_usual_pictures_fit() -> None:
     # A screen capture: 30 pictures a second while something moves, then nothing for three seconds.
     moving = starts(Fraction(30), 45)
     assert choose_rate(None, [*moving, *(4500 + ms for ms in moving)]) == 30
+
+
+def test_a_screen_that_is_still_at_first_gets_a_grid_for_when_it_moves() -> None:
+    still = [1000 * n for n in range(6)]
+    assert choose_rate(None, still) == 30
+    assert choose_rate(Fraction(60), still) == 60
+    assert choose_rate(Fraction(1), still) == 1  # it says so itself
+    bursts = [1000 * second + round(n * 1000 / 60) for second in range(4) for n in range(20)]
+    assert choose_rate(None, bursts) == 60
+
+
+def test_exact_times_tell_a_stated_thousandth_from_the_truth() -> None:
+    assert choose_rate(Fraction(30), starts(NTSC, 120)) == NTSC
+    assert choose_rate(NTSC, starts(Fraction(30), 120)) == 30
+    assert choose_rate(NTSC, starts(Fraction(30), 120, jitter_ms=5)) == NTSC
+
+
+def test_an_average_is_no_statement() -> None:
+    """A file of a phone: 30 pictures a second that tremble, 29.964 on average over its length."""
+    trembling = starts(Fraction(30), 60, jitter_ms=6)
+    assert choose_rate(Fraction(2250000, 75091), [0, *trembling[1:-1], 1967]) == 30
+
+
+@pytest.mark.parametrize(
+    ("grid", "now", "other"),
+    [
+        (25, 50, Fraction(50)),
+        (30, 25, Fraction(25)),
+        (25, 30, Fraction(30)),
+        (30, 60, Fraction(60)),
+        (60, 30, None),  # each picture is shown twice
+        (50, 25, None),
+        (30, 30, None),
+    ],
+)
+def test_a_rate_that_became_another(grid: int, now: int, other: Fraction | None) -> None:
+    assert other_rate(Fraction(grid), starts(Fraction(now), 2 * now)) == other
+
+
+def test_what_is_no_other_rate() -> None:
+    whole = starts(Fraction(30), 90)
+    assert other_rate(Fraction(30), [ms for n, ms in enumerate(whole) if n % 10 != 3]) is None
+    assert other_rate(Fraction(30), [ms for n, ms in enumerate(whole) if n % 7 < 2]) is None
+    assert other_rate(Fraction(30), starts(Fraction(60), 20)) is None  # too short to tell
+    assert other_rate(NTSC, starts(Fraction(30), 90)) is None
 
 
 def test_too_little_to_measure() -> None:

@@ -28,7 +28,7 @@ def test_pixels_that_are_not_square_and_colours(tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=720x576:r=25:d=0.2,setsar=64/45", "-c:v", "libx264", *colours, str(path))
     video = probe(f"file:{path}").video
     assert video is not None and video.sample_aspect == Fraction(64, 45)
-    assert (video.colour.primaries, video.colour.transfer, video.colour.matrix) == ("bt470bg", "gamma28", "bt470bg")
+    assert (video.colour.primaries, video.colour.transfer, video.colour.matrix) == ("bt470bg", "bt470bg", "bt470bg")
     assert not video.colour.full_range
 
 

@@ -18,7 +18,7 @@ from streamwave.ffmpeg.transcode import SharedDecode, Transcoder, check_video, w
 from streamwave.model import Chunk, Rendition
 from streamwave.mp4 import read_fragment, read_init, split_file, video_init
 from tests.support.cli import slow_ffmpeg
-from tests.support.media import make_clip
+from tests.support.media import ffmpeg, make_clip
 from tests.support.player import decode_pictures
 from tests.support.processes import wait_for
 
@@ -89,6 +89,19 @@ def test_the_init_segment_does_not_depend_on_the_chunk(tmp_path: Path, source: P
         made.encode(wanted, [LARGE.model_copy(update={"max_bps": 450_000})])
         inits.add(video_init(split_file(made.result_path(wanted, "large").read_bytes())[0], delay_ticks=2000))
     assert len(inits) == 1
+
+
+def test_not_even_noise_gets_far_beyond_the_maximum(tmp_path: Path) -> None:
+    """Chunks of which each starts with a full buffer."""
+    noise = ("-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=2,noise=alls=60:allf=t")
+    ffmpeg(*noise, "-c:v", "libx264", "-preset", "ultrafast", "-crf", "10", str(tmp_path / "a.mkv"))
+    made = Transcoder(locate().path, EncoderSettings(), Launcher(2), tmp_path / "work", 60)
+    wanted = chunk(tmp_path / "a.mkv", 50)
+    rendition = Rendition(name="x", kind="video", width=320, height=180, max_bps=600_000)
+    made.encode(wanted, [rendition])
+    init, fragments = split_file(made.result_path(wanted, "x").read_bytes())
+    bits = 8 * sum(sum(read_fragment(f, read_init(init)).sizes) for f in fragments)
+    assert 0.8 < bits / (2 * 600_000) < 1.1
 
 
 def test_a_stand_in_has_the_frames_and_the_init_of_the_real_one(transcoder: Transcoder, source: Path) -> None:

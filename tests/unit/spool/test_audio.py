@@ -15,9 +15,24 @@ from av import Packet
 from numpy.typing import NDArray
 
 from streamwave.mp4 import adts_frame
-from streamwave.spool.audio import CHANNELS, SAMPLE_RATE, AudioTrack
+from streamwave.spool.audio import AudioTrack
+from streamwave.spool.clock import Timed
+from streamwave.spool.sound import CHANNELS, SAMPLE_RATE, Sound
 from streamwave.timing import AAC_FRAME
 from tests.support.media import ffmpeg, make_clip
+
+
+class Track(AudioTrack):
+    """One session of one source's sound."""
+
+    def __init__(self, bit_rate_bps: int, origin: Fraction) -> None:
+        self.sound = Sound(origin)
+        super().__init__(bit_rate_bps, self.sound)
+
+    def push(self, packet: Packet[Any]) -> None:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        at = Fraction(stamp or 0) * Fraction(packet.time_base or 0)
+        self.sound.push(Timed(packet, "audio", at, at))
 
 
 def packets(path: Path) -> Iterator[Packet[Any]]:
@@ -30,13 +45,13 @@ def packets(path: Path) -> Iterator[Packet[Any]]:
 
 def encode(path: Path, origin: Fraction = Fraction(0), fill: int = 0) -> list[bytes]:
     """The AAC frames of a whole file."""
-    track = AudioTrack(128_000, origin)
+    track = Track(128_000, origin)
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         for packet in container.demux(stream):
             if packet.size:
                 track.push(packet)
-        track.flush_decoder(stream.codec_context)
+        track.sound.flush(stream.codec_context)
     track.finish(fill)
     return track.take(track.available)
 
@@ -102,7 +117,7 @@ def test_the_priming_of_the_sources_encoder_is_not_heard(tmp_path: Path, codec: 
 
 def test_a_gap_becomes_silence_and_what_follows_keeps_its_place(tmp_path: Path) -> None:
     path = clicks(tmp_path / "a.mkv", 0.25, 1.5, options=("-c:a", "pcm_s16le"))
-    track = AudioTrack(128_000, Fraction(0))
+    track = Track(128_000, Fraction(0))
     for packet in packets(path):
         assert packet.pts is not None and packet.time_base is not None
         if not 0.5 < packet.pts * packet.time_base < 1.3:
@@ -118,7 +133,7 @@ def test_a_gap_becomes_silence_and_what_follows_keeps_its_place(tmp_path: Path) 
 def test_an_overlap_is_taken_out(tmp_path: Path) -> None:
     """Packets that come twice, as after a clumsy splice, sound once."""
     path = clicks(tmp_path / "a.mkv", 0.25, 1.5, options=("-c:a", "pcm_s16le"))
-    track = AudioTrack(128_000, Fraction(0))
+    track = Track(128_000, Fraction(0))
     for packet in packets(path):
         track.push(packet)
         if 0.2 < (packet.pts or 0) * Fraction(packet.time_base or 1) < 0.5:
@@ -132,7 +147,7 @@ def test_an_overlap_is_taken_out(tmp_path: Path) -> None:
 def test_rounded_timestamps_change_nothing(tmp_path: Path) -> None:
     """RTMP has milliseconds: neither silence is put in nor samples are taken out for that."""
     path = clicks(tmp_path / "a.mkv", 0.5, options=("-c:a", "pcm_s16le"))
-    exact, rounded = AudioTrack(128_000, Fraction(0)), AudioTrack(128_000, Fraction(0))
+    exact, rounded = Track(128_000, Fraction(0)), Track(128_000, Fraction(0))
     for first, second in zip(packets(path), packets(path), strict=True):
         exact.push(first)
         assert second.pts is not None and second.time_base is not None
@@ -160,7 +175,7 @@ def test_sound_that_begins_late_or_before_the_picture(tmp_path: Path) -> None:
 def test_a_source_that_changes_its_rate_goes_on(tmp_path: Path) -> None:
     first = clicks(tmp_path / "a.mkv", 0.5, rate=44100, options=("-c:a", "pcm_s16le"))
     second = clicks(tmp_path / "b.mkv", 0.5, rate=48000, options=("-c:a", "pcm_s16le"))
-    track = AudioTrack(128_000, Fraction(0))
+    track = Track(128_000, Fraction(0))
     for packet in packets(first):
         track.push(packet)
     for packet in packets(second):
@@ -176,7 +191,7 @@ def test_a_source_that_changes_its_rate_goes_on(tmp_path: Path) -> None:
 def test_frames_are_taken_in_order_and_once(tmp_path: Path) -> None:
     path = clicks(tmp_path / "a.mkv", 0.5, options=("-c:a", "pcm_s16le"))
     whole = encode(path)
-    track = AudioTrack(128_000, Fraction(0))
+    track = Track(128_000, Fraction(0))
     taken: list[bytes] = []
     for packet in packets(path):
         track.push(packet)
@@ -188,7 +203,7 @@ def test_frames_are_taken_in_order_and_once(tmp_path: Path) -> None:
 
 
 def test_missing_sound_is_filled_up_on_demand() -> None:
-    track = AudioTrack(128_000, Fraction(0))
+    track = Track(128_000, Fraction(0))
     track.fill_to(94)
     assert len(track.take(94)) == 94
     track.finish(100)
@@ -199,7 +214,7 @@ def test_missing_sound_is_filled_up_on_demand() -> None:
 
 def test_late_sound_after_a_filled_stretch_keeps_its_place(tmp_path: Path) -> None:
     path = clicks(tmp_path / "a.mkv", 1.5, options=("-c:a", "pcm_s16le"))
-    track = AudioTrack(128_000, Fraction(0))
+    track = Track(128_000, Fraction(0))
     track.fill_to(47)  # a second without sound: the picture could not wait
     head = track.take(47)
     for packet in packets(path):
@@ -212,7 +227,7 @@ def test_late_sound_after_a_filled_stretch_keeps_its_place(tmp_path: Path) -> No
 
 def test_damage_leaves_a_silence_of_its_length(tmp_path: Path) -> None:
     path = clicks(tmp_path / "a.m4a", 0.25, 1.5, options=("-c:a", "aac"))
-    track = AudioTrack(128_000, Fraction(0))
+    track = Track(128_000, Fraction(0))
     for packet in packets(path):
         assert packet.pts is not None and packet.time_base is not None
         if 0.6 < packet.pts * packet.time_base < 0.9:
@@ -226,5 +241,21 @@ def test_damage_leaves_a_silence_of_its_length(tmp_path: Path) -> None:
             packet = damaged
         track.push(packet)
     track.finish()
-    assert track.errors > 0
+    assert track.sound.errors > 0
     assert onsets(decode(track.take(1000)))[-1] == pytest.approx(1.5, abs=0.012)
+
+
+@pytest.mark.parametrize("per_mille", [2, -2])
+def test_a_sound_card_whose_clock_drifts_stays_in_step(tmp_path: Path, per_mille: int) -> None:
+    """Two thousandths: within ten seconds it would be 20 ms. Corrected little by little, and nothing clicks."""
+    at = [0.5 + n for n in range(9)]
+    path = clicks(tmp_path / "a.mkv", *at, seconds=10, options=("-c:a", "pcm_s16le"))
+    track = Track(128_000, Fraction(0))
+    stretch = 1 + Fraction(per_mille, 1000)
+    for packet in packets(path):
+        assert packet.pts is not None
+        packet.pts = round(packet.pts * stretch)
+        track.push(packet)
+    track.finish()
+    found = onsets(decode(track.take(1000)))
+    assert found == pytest.approx([float(second * stretch) for second in at], abs=0.006)

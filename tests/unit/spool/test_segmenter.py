@@ -280,6 +280,11 @@ def test_a_second_segmenter_for_the_same_spool_harms_nothing(tmp_path: Path, lon
     contiguous(found)
 
 
+def open_pictures(segmenter: Segmenter) -> int:
+    chunk = segmenter.session.chunk if segmenter.session is not None else None
+    return len(chunk.starts_ms) if chunk is not None else 0
+
+
 def test_a_stop_of_a_live_source_takes_in_what_has_arrived(tmp_path: Path) -> None:
     """A publisher that says nothing more but stays connected: all that it sent is there, and the end comes soon."""
     clip = make_clip(tmp_path / "a.flv", frames=80)
@@ -293,7 +298,7 @@ def test_a_stop_of_a_live_source_takes_in_what_has_arrived(tmp_path: Path) -> No
         with connection:
             connection.recv(4096)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\n\r\n" + body)
-            wait_for(lambda: segmenter._chunk is not None and len(segmenter._chunk.starts_ms) >= 25, "pictures", 20)
+            wait_for(lambda: open_pictures(segmenter) >= 25, "pictures", 20)
             segmenter.stop.set()
             thread.join(15)
             assert not thread.is_alive()

@@ -1,0 +1,170 @@
+"""What a publisher could do better, as records: a code for programs, a sentence for people.
+
+Found while a stream is received (they go into the journal and from there into its status), and by a quick look through
+the first packets of a source (``streamwave probe``).
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal
+
+from streamwave.model import Frozen, Rendition
+
+Code = Literal[
+    "keyframes-rare",
+    "keyframe-missing",
+    "b-frames-live",
+    "bitrate-low",
+    "bitrate-high",
+    "size-changed",
+    "rate-changed",
+    "rate-varies",
+    "clock-jumped",
+    "clock-drift",
+    "sound-slips",
+    "damaged",
+    "pictures-lost",
+]
+
+#: Keyframes that are further apart than this make chunks, and with them the latency, longer than they need be.
+KEYFRAMES_RARE_MS = 4000
+#: A live source without a keyframe for this long shows viewers nothing new.
+KEYFRAME_MISSING_MS = 12_000
+#: Silence put in or samples taken out, in all, beyond which sound and pictures do not have the same clock.
+SLIP_MS = 200
+#: The source's clock against ours, over at least this long.
+DRIFT_OVER_MS = 60_000
+DRIFT_MS = 1000
+#: A source below this share of the top rendition's maximum looks worse than the ladder allows; one above this many times
+#: of it is thrown away.
+BITRATE_LOW, BITRATE_HIGH = Fraction(1, 4), Fraction(3)
+
+
+class Advice(Frozen):
+    """One thing that the publisher could mend; ``at_ms`` is when it was first seen, since the session's origin."""
+
+    code: Code
+    text: str
+    at_ms: int = 0
+
+
+def keyframes_rare(apart_ms: int, at_ms: int = 0) -> Advice:
+    """The greatest distance of two keyframes."""
+    return Advice(
+        code="keyframes-rare",
+        text=f"keyframes are {_s(apart_ms)} s apart, which delays viewers; set the encoder's keyframe interval to 2 s",
+        at_ms=at_ms,
+    )
+
+
+def keyframe_missing(since_ms: int, at_ms: int = 0) -> Advice:
+    """No keyframe for a long time."""
+    return Advice(
+        code="keyframe-missing",
+        text=f"no keyframe has come for {_s(since_ms)} s, so viewers see nothing new; set a keyframe interval of 2 s",
+        at_ms=at_ms,
+    )
+
+
+def b_frames_live(at_ms: int = 0) -> Advice:
+    """Pictures are reordered in a live stream."""
+    return Advice(
+        code="b-frames-live",
+        text="the encoder uses B-frames, which delay a live stream; set them to 0, or tune for zero latency",
+        at_ms=at_ms,
+    )
+
+
+def bitrate(source_bps: int, renditions: tuple[Rendition, ...], at_ms: int = 0) -> Advice | None:
+    """Whether the source's video has far fewer or far more bits per second than the ladder's top rung makes of it."""
+    top = max((r.max_bps for r in renditions if r.kind == "video"), default=0)
+    if not top or not source_bps:
+        return None
+    said = f"the source's video has {source_bps // 1000} kbit/s, the top rendition up to {top // 1000}"
+    if source_bps < top * BITRATE_LOW:
+        return Advice(code="bitrate-low", text=f"{said}; more would look better", at_ms=at_ms)
+    if source_bps > top * BITRATE_HIGH:
+        return Advice(code="bitrate-high", text=f"{said}; so much is not needed", at_ms=at_ms)
+    return None
+
+
+def size_changed(before: tuple[int, int], after: tuple[int, int], at_ms: int = 0) -> Advice:
+    """The pictures became larger or smaller within a connection; sizes are (width, height) in pixels."""
+    sizes = " to ".join(f"{width}x{height}" for width, height in (before, after))
+    return Advice(
+        code="size-changed", text=f"the picture's size changed from {sizes}; players start anew there", at_ms=at_ms
+    )
+
+
+def rate_changed(before: Fraction, after: Fraction, at_ms: int = 0) -> Advice:
+    """The frame rate became another one within a connection."""
+    return Advice(
+        code="rate-changed",
+        text=f"the frame rate changed from {_rate(before)} to {_rate(after)} per second; players start anew there",
+        at_ms=at_ms,
+    )
+
+
+def rate_varies(grid: Fraction) -> Advice:
+    """Pictures do not come at a constant rate."""
+    return Advice(
+        code="rate-varies",
+        text=f"the frame rate varies; a constant one of {_rate(grid)} per second is made of it; set a constant one",
+    )
+
+
+def clock_jumped(jumps: int, at_ms: int = 0) -> Advice:
+    """Timestamps jumped."""
+    return Advice(
+        code="clock-jumped",
+        text=f"the source's timestamps have jumped ({jumps}x) and were mended; restart the encoder if it goes on",
+        at_ms=at_ms,
+    )
+
+
+def clock_drift(drift_ms: int, over_ms: int, at_ms: int = 0) -> Advice:
+    """Media time and wall clock have grown apart; positive: the source sends too little."""
+    how = "less" if drift_ms > 0 else "more"
+    return Advice(
+        code="clock-drift",
+        text=f"the source has sent {_s(abs(drift_ms))} s {how} than the {_s(over_ms)} s that have passed; "
+        "check the encoder's load, its clock and the network",
+        at_ms=at_ms,
+    )
+
+
+def sound_slips(slip_ms: int, at_ms: int = 0) -> Advice:
+    """Sound was stretched with silence (positive) or cut (negative) to stay with its timestamps."""
+    how = "short of its timestamps and filled with silence" if slip_ms > 0 else "longer than its timestamps and cut"
+    return Advice(
+        code="sound-slips",
+        text=f"the sound is {_s(abs(slip_ms))} s {how}; check the sample rate and the clock of the sound card",
+        at_ms=at_ms,
+    )
+
+
+def damaged(places: int, at_ms: int = 0) -> Advice:
+    """Something could not be read or decoded."""
+    return Advice(
+        code="damaged",
+        text=f"{places} damaged places in the source were passed over; check the network between encoder and server",
+        at_ms=at_ms,
+    )
+
+
+def pictures_lost(count: int, at_ms: int = 0) -> Advice:
+    """Pictures that cannot be decoded, because what they refer to never came."""
+    return Advice(
+        code="pictures-lost",
+        text=f"{count} pictures refer to ones that were not sent, or bear no time, and are left out",
+        at_ms=at_ms,
+    )
+
+
+def _s(ms: int) -> str:
+    return f"{ms // 1000}.{ms % 1000 // 100}"
+
+
+def _rate(rate: Fraction) -> str:
+    return f"{float(rate):.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,63 @@
+"""A quick look through the first packets of a source, for ``streamwave probe``. Nothing is decoded."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+
+import av.error
+
+from streamwave import advice
+from streamwave.advice import Advice
+from streamwave.ffmpeg.probe import open_source, tracks
+from streamwave.model import Rendition
+from streamwave.spool.advisor import Advisor
+from streamwave.spool.clock import SourceClock
+from streamwave.timing import choose_rate, fits_grid
+
+#: How much of the source is looked at, and how long that may take with one that sends in real time.
+LOOK_S = 30
+PATIENCE_S = 12.0
+
+
+def look(url: str, renditions: tuple[Rendition, ...]) -> list[Advice]:
+    """What the publisher of the resolved ``url`` could do better; ``renditions`` are those planned for it.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+    live = not url.startswith("file:")
+    advisor, sizes, starts_ms = Advisor(live=live), 0, list[int]()
+    end = time.monotonic() + PATIENCE_S
+    with open_source(url, live=live) as container:
+        video, audio = tracks(container)
+        if video is None:
+            return []
+        clock = SourceClock(video=True)
+        damaged, at = 0, Fraction(0)
+        try:
+            for packet in container.demux([stream for stream in (video, audio) if stream is not None]):
+                if not packet.size:
+                    continue
+                of_video = packet.stream_index == video.index
+                for timed in clock.put(packet, "video" if of_video else "audio"):
+                    if timed.kind == "video":
+                        at = timed.shown
+                        advisor.picture(timed, time.time_ns() // 1_000_000)
+                        starts_ms.append(advisor.ms(at))
+                        sizes += packet.size
+                if (starts_ms and starts_ms[-1] > LOOK_S * 1000) or time.monotonic() > end:
+                    break
+        except (av.error.FFmpegError, IndexError):
+            damaged = 1
+        stated = video.average_rate or video.guessed_rate
+    advisor.counts(at, jumps=clock.jumps, lost=clock.untimed, damaged=damaged, slip=Fraction(0))
+    if len(starts_ms) > 1:
+        starts_ms.sort()
+        rate = choose_rate(Fraction(stated) if stated else None, starts_ms)
+        if not clock.jumps and not fits_grid(starts_ms, rate):
+            advisor.say(advice.rate_varies(rate))
+        length_ms = starts_ms[-1] - starts_ms[0]
+        if length_ms >= 1000:
+            advisor.say(advice.bitrate(sizes * 8000 // length_ms, renditions))
+    return advisor.take()

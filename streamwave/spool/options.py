@@ -1,0 +1,24 @@
+"""What a segmenter is told when it is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """``segment_ms`` least length of a chunk; ``max_ahead`` chunk files that may wait (0: no limit, for live sources).
+
+    ``audio_track`` is the number of the audio track to take, from 0.
+    """
+
+    source: str
+    spool: Path
+    segment_ms: int = 2000
+    audio_bps: int = 128_000
+    live: bool = False
+    max_ahead: int = 0
+    read_timeout_s: int = 30
+    audio_track: int = 0
+    spool_max_bytes: int = 0  # bound of the spool of all streams, of which ``spool`` is a session; 0: none

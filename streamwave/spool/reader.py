@@ -1,0 +1,151 @@
+"""Reads a source in a thread of its own: opening and reading can block for as long as the source says nothing."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av.error
+from av import Packet
+from av.bitstream import BitStreamFilterContext
+
+from streamwave.errors import SourceError
+from streamwave.ffmpeg.probe import describe, explain, open_source, tracks
+from streamwave.model import SourceInfo
+
+#: Packets that may wait between the reader and whoever takes them.
+QUEUE_PACKETS = 1024
+#: After a request to stop: nothing arriving for this long means that all that was sent has been read.
+IDLE_S = 0.3
+STOP_LIMIT_S = 5.0
+#: Damaged places in a row at which the reading goes on behind them.
+MOST_DAMAGE = 20
+#: Codecs of which the order of display can be read from the packets when the container does not tell it.
+_ORDERED = frozenset({"h264", "hevc"})
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """What the thread puts into the queue at the end; ``error`` is None for a normal end of the source."""
+
+    error: str | None
+
+
+class Reader:
+    """One source. ``info``, ``video`` and ``audio`` (tracks or None) are there once the first packet is.
+
+    ``audio_track`` is the number of the audio track to take, from 0; ``damaged`` counts places that could not be read.
+    """
+
+    def __init__(self, source: str, *, live: bool, timeout_s: int, audio_track: int = 0) -> None:
+        self.info: SourceInfo | None = None
+        self.video: Any = None
+        self.audio: Any = None
+        self.heard = False  # a packet has come
+        self.damaged = 0
+        self._source = source
+        self._live = live
+        self._timeout_s = timeout_s
+        self._audio_track = audio_track
+        self._queue: queue.Queue[Packet[Any] | _Ended] = queue.Queue(QUEUE_PACKETS)
+
+    def start(self) -> None:
+        """Begin to read."""
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
+
+    def packets(
+        self, stop: threading.Event, at_once: Callable[[], bool], idle: Callable[[float], None]
+    ) -> Iterator[Packet[Any]]:
+        """Packets until the source ends, or has been drained after ``stop`` (not so if ``at_once``).
+
+        ``idle`` is called with the seconds since the last packet, every now and then while none comes.
+
+        Raises:
+            SourceError: the source cannot be read (any further).
+        """
+        stop_at, heard = None, time.monotonic()
+        while True:
+            if stop.is_set() and stop_at is None:
+                stop_at = time.monotonic() + STOP_LIMIT_S
+            try:
+                item = self._queue.get(timeout=IDLE_S)
+            except queue.Empty:
+                if stop_at is not None:
+                    return
+                idle(time.monotonic() - heard)
+                continue
+            heard = time.monotonic()
+            if isinstance(item, _Ended):
+                if item.error is not None and not stop.is_set():
+                    raise SourceError(item.error)
+                return
+            if stop_at is not None and (at_once() or not self._live or time.monotonic() > stop_at):
+                return
+            self.heard = True
+            yield item
+
+    def _read(self) -> None:
+        error = None
+        try:
+            container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live)
+            self.info = describe(container, self._source, self._audio_track)
+            self.video, self.audio = tracks(container, self._audio_track)
+            order = _Order(self.video) if self.video is not None else None
+            for packet in self._demux(container):
+                of_video = order is not None and packet.stream_index == self.video.index
+                for out in order.put(packet) if order is not None and of_video else [packet]:
+                    if out.size:
+                        self._queue.put(out)
+        except SourceError as failure:
+            error = str(failure)
+        except Exception as failure:  # whatever it is, the other thread must learn of it
+            error = explain(self._source, failure)
+        self._queue.put(_Ended(error))
+
+    def _demux(self, container: Any) -> Iterator[Packet[Any]]:
+        """The packets of the tracks that are used; goes on behind a damaged place."""
+        used = [stream for stream in (self.video, self.audio) if stream is not None]
+        in_a_row = 0
+        while True:
+            try:
+                for packet in container.demux(used):
+                    in_a_row = 0
+                    yield packet
+                return
+            except IndexError:
+                return  # PyAV, at the end of a source to which tracks were added while it was read
+            except av.error.InvalidDataError:
+                self.damaged += 1
+                in_a_row += 1
+                if in_a_row > MOST_DAMAGE:
+                    raise
+
+
+class _Order:
+    """Gives pictures their presentation times where the container has only decoding times (AVI) or none (raw streams)."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._filter: BitStreamFilterContext | None = None
+        self._asked = False
+        self._next = 0
+
+    def put(self, packet: Packet[Any]) -> list[Packet[Any]]:
+        """The packets that are ready; an empty packet asks for the rest."""
+        if not self._asked:
+            self._asked = True
+            name = self._stream.codec_context.name if self._stream.codec_context is not None else ""
+            if packet.size and packet.pts is None and packet.duration and name in _ORDERED:
+                self._filter = BitStreamFilterContext("dts2pts", self._stream)
+        if self._filter is None:
+            return [packet]
+        if packet.size and packet.dts is None:
+            packet.dts, self._next = self._next, self._next + (packet.duration or 0)
+        out = self._filter.filter(packet if packet.size else None)
+        for ready in out:
+            ready.stream, ready.time_base = self._stream, self._stream.time_base
+        return out

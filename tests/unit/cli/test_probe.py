@@ -1,0 +1,54 @@
+"""``streamwave probe`` tells what is unusual about the pictures, and what becomes of it."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+from rich.console import Console
+
+from streamwave.cli.probe import notes, run_probe
+from streamwave.model import Colour, VideoInfo
+from tests.support.media import ffmpeg
+
+
+def video(**values: object) -> VideoInfo:
+    return VideoInfo.model_validate({"codec": "hevc", "width": 1920, "height": 1080, **values})
+
+
+def test_what_is_found_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=s=720x576:r=25:d=0.4,setsar=64/45,setfield=tff", "-pix_fmt", "yuv422p"),
+        *("-c:v", "mpeg2video", "-flags", "+ilme+ildct", "-q:v", "4", str(path)),
+    )
+    console = Console(file=io.StringIO(), width=200)
+    run_probe(str(path), None, console)
+    out = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "720x576, shown as 1024x576, yuv422p" in out and "25 fps" in out and "mpeg2video" in out
+    assert "pixels are 64:45: made square" in out
+    assert "interlaced: deinterlaced, one picture per frame" in out
+    assert "bt470bg/smpte170m/bt470bg, limited range (what it does not say follows from its size)" in out
+    assert "854x480" in out and "640x360" in out
+
+
+def test_notes_say_what_is_done() -> None:
+    pq = Colour(primaries="bt2020", transfer="smpte2084", matrix="bt2020nc")
+    found = notes(video(rotation=90, colour=pq, peak_nits=4000), zimg=True)
+    assert found == [
+        "its metadata asks for a turn by 90 degrees: turned",
+        "colours (primaries/transfer/matrix): bt2020/smpte2084/bt2020nc, limited range",
+        "HDR (PQ, up to 4000 cd/m2): tone-mapped to BT.709",
+    ]
+    hlg = pq.model_copy(update={"transfer": "arib-std-b67"})
+    assert notes(video(colour=hlg), zimg=False)[-1] == (
+        "HDR (HLG, up to 1000 cd/m2): tone-mapped to BT.709, approximately: this FFmpeg lacks zimg"
+    )
+    wide = Colour(primaries="smpte432", transfer="bt709", matrix="bt709", full_range=True)
+    assert notes(video(colour=wide), zimg=True)[1:] == [
+        "wider colours than renditions have: converted to BT.709",
+        "full range: converted to limited",
+    ]
+    plain = Colour(primaries="bt709", transfer="bt709", matrix="bt709")
+    assert len(notes(video(colour=plain, sample_aspect=Fraction(1)), zimg=True)) == 1
