@@ -34,9 +34,11 @@ class Cell:
     """``rate`` of the grid (None: whatever was chosen); ``sizes`` of the renditions in pixels.
 
     ``times`` says when each picture is to be shown, where that is not as the recipe says; ``hidden`` are indices of
-    pictures that need not show. ``parts`` are the periods, where there has to be more than one. ``padding`` is how many
+    pictures that need not show. ``tail`` pictures may be missing at the end.
+    ``filled`` counts the chunks to be given up (None: not asked). ``parts`` are the periods, where there has to be more than one. ``padding`` is how many
     samples more than the source's sound may come out (padding that its container does not tell of), ``lead`` how many of
-    them are in front of sound that stands alone. ``looks`` give
+    them are in front of sound that stands alone. ``silent`` says that FFmpeg has
+    to play it without a word. ``looks`` give
     further faults of the outcome. ``segment_s`` is the setting.
     """
 
@@ -54,8 +56,9 @@ class Cell:
     parts: tuple[Part, ...] | None = None
     padding: int = 0
     lead: int = 0
-    filled: int = 0
-    readable: bool = True
+    filled: int | None = 0
+    tail: int = 0
+    silent: bool = True
     segment_s: int = 1
     looks: tuple[Callable[[Outcome], list[str]], ...] = ()
     short: bool = False

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.matrix import cells_picture, cells_sound, cells_time
+from tests.matrix import cells_change, cells_picture, cells_sound, cells_time
 
-CELLS = [*cells_time.CELLS, *cells_picture.CELLS, *cells_sound.CELLS]
+CELLS = [*cells_time.CELLS, *cells_picture.CELLS, *cells_sound.CELLS, *cells_change.CELLS]

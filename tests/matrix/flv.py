@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 SOUND, PICTURE, SCRIPT = 8, 9, 18
-_HEADER = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"
+FILE_HEADER = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Tag:
 
 def read_tags(path: Path) -> list[Tag]:
     """All tags of a file, without the one that says where an AVC sequence ends."""
-    data, at, found = path.read_bytes(), len(_HEADER), []
+    data, at, found = path.read_bytes(), len(FILE_HEADER), []
     while at + 11 <= len(data):
         size = int.from_bytes(data[at + 1 : at + 4], "big")
         ms = int.from_bytes(data[at + 4 : at + 7], "big") | data[at + 7] << 24
@@ -48,7 +48,7 @@ def read_tags(path: Path) -> list[Tag]:
 
 def write_tags(path: Path, tags: Iterable[Tag]) -> None:
     """Write a file of ``tags``; times are cut to their 32 bits."""
-    path.write_bytes(_HEADER + b"".join(map(tag_bytes, tags)))
+    path.write_bytes(FILE_HEADER + b"".join(map(tag_bytes, tags)))
 
 
 def tag_bytes(tag: Tag) -> bytes:
@@ -83,16 +83,3 @@ def damaged(first: int, after: int) -> Callable[[Path, Path], None]:
         write_tags(target, found)
 
     return rework
-
-
-def end_to_end(*others: Path) -> Callable[[list[Tag]], list[Tag]]:
-    """All tags of several files in one, each going on where the one before ended, as one connection would send them."""
-
-    def join(tags: list[Tag]) -> list[Tag]:
-        found = list(tags)
-        for other in others:
-            last = max(tag.ms for tag in found)
-            found += [replace(tag, ms=tag.ms + last + 40) for tag in read_tags(other)]
-        return found
-
-    return join

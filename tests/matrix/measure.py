@@ -91,13 +91,13 @@ class Outcome:
         found = [*self._shape(), *self._pictures(), *self._sound(), *self._boundaries()]
         if not found or not found[0].startswith("unreadable"):
             found += [fault for look in self.cell.looks for fault in look(self)]
-        return [*found, *_warnings(self.root)]
+        return [*found, *(_warnings(self.root) if self.cell.silent else [])]
 
     def _shape(self) -> Iterator[str]:
         parts = self.cell.parts
         if len(self.periods) != (len(parts) if parts else 1):
             yield f"{len(self.periods)} periods"
-        if self.filled != self.cell.filled:
+        if self.cell.filled is not None and self.filled != self.cell.filled:
             yield f"{self.filled} chunks in black, not {self.cell.filled}"
         for number, period in enumerate(self.periods):
             sizes = parts[number].sizes if parts and number < len(parts) else None
@@ -137,7 +137,7 @@ class Outcome:
         cell = self.cell
         count = round(cell.due_end * rate)
         slack = 0 if cell.recipe.times is None and cell.end is None else 1
-        if abs(len(pictures) - count) > slack:
+        if not -slack - cell.tail <= len(pictures) - count <= slack:
             yield f"{where}: {len(pictures)} pictures, not {count}"
         times, first = cell.shown_at, cell.recipe.numbers_from
         wrong = []
@@ -164,7 +164,8 @@ class Outcome:
         if cell.parts is None:
             samples = sum(len(sound.samples) for sound in sounds)
             due = round(cell.due_sound_end * 48000)
-            if not -AAC_FRAME <= samples - due <= AAC_FRAME + cell.padding:
+            missing = cell.tail * 48000 // cell.recipe.rate
+            if not -AAC_FRAME - missing <= samples - due <= AAC_FRAME + cell.padding:
                 yield f"{samples} samples of sound, {due} were due"
         beeps = [p.start + at for p in self.periods if p.sound is not None for at in _beeps(p.sound)]
         yield from self._sync(beeps)
@@ -187,8 +188,8 @@ class Outcome:
                     for picture in period.pictures.get(name, [])
                     if picture.number == number
                 ]
-                if shown:
-                    due.append(shown[0])
+                if shown or n in self.cell.hidden:
+                    due.append(shown[0] if shown else recipe.shown_at[n])
             yield from _apart(due, beeps, f"{name}: ")
 
     def _boundaries(self) -> Iterator[str]:
