@@ -31,15 +31,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Cell:
-    """``rate`` of the grid (None: whatever was chosen); ``sizes`` of the renditions in pixels.
+    """What has to come out for ``recipe``; what is not said is as the recipe says.
 
-    ``times`` says when each picture is to be shown, where that is not as the recipe says; ``hidden`` are indices of
-    pictures that need not show. ``tail`` pictures may be missing at the end.
-    ``filled`` counts the chunks to be given up (None: not asked). ``parts`` are the periods, where there has to be more than one. ``padding`` is how many
-    samples more than the source's sound may come out (padding that its container does not tell of), ``lead`` how many of
-    them are in front of sound that stands alone. ``silent`` says that FFmpeg has
-    to play it without a word. ``looks`` give
-    further faults of the outcome. ``segment_s`` is the setting.
+    - ``rate`` of the grid (None: whatever was chosen); ``sizes`` of the renditions, in pixels
+    - ``times``: when each picture is shown, ``end``: when the last one ends, ``sound_end``: when the sound does, in seconds
+    - ``hidden``: indices of pictures that need not show; ``tail``: how many at the end may be missing altogether
+    - ``beeps``: indices of the pictures with which beeps begin
+    - ``parts``: the periods, where there has to be more than one, or not all pictures
+    - ``padding``: samples that may come out beyond the source's sound, because its container does not tell of them; ``lead``:
+      those of them that come first where sound stands alone
+    - ``filled``: chunks that are to be given up (None: not asked)
+    - ``silent``: FFmpeg has to play it without a word
+    - ``segment_s``, ``ladder``: settings
+    - ``looks``: further measures
     """
 
     name: str

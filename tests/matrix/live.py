@@ -81,13 +81,13 @@ def publish(
     sources = {}
     for one in live:
         recipes = (one.cell.recipe, *one.again)
-        sources[one] = [read_tags(recipe.make(folder / f"{one.stream}-{n}")) for n, recipe in enumerate(recipes)]
-    keys = {one: running.add_stream(one.stream) for one in live}
+        sources[one.stream] = [read_tags(recipe.make(folder / f"{one.stream}-{n}")) for n, recipe in enumerate(recipes)]
+    keys = {one.stream: running.add_stream(one.stream) for one in live}
 
     def whole(one: LiveCell) -> None:
-        for number, tags in enumerate(sources[one]):
+        for number, tags in enumerate(sources[one.stream]):
             time.sleep(AWAY_S if number else 0)
-            send(tags, running.address(keys[one]))
+            send(tags, running.address(keys[one.stream]))
 
     found: dict[str, list[str]] = {one.cell.name: [] for one in live}
     with ThreadPoolExecutor(len(live)) as pool:

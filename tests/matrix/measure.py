@@ -91,7 +91,7 @@ class Outcome:
         found = [*self._shape(), *self._pictures(), *self._sound(), *self._boundaries()]
         if not found or not found[0].startswith("unreadable"):
             found += [fault for look in self.cell.looks for fault in look(self)]
-        return [*found, *(_warnings(self.root) if self.cell.silent else [])]
+        return [*found, *(self._warnings() if self.cell.silent else [])]
 
     def _shape(self) -> Iterator[str]:
         parts = self.cell.parts
@@ -220,6 +220,19 @@ class Outcome:
             if len({tuple(grid) for grid in grids.values()}) > 1:
                 yield f"boundaries differ between {', '.join(grids)}"
 
+    def _warnings(self) -> Iterator[str]:
+        """What FFmpeg says while it decodes everything, through both manifests.
+
+        Its reader of HLS complains of every new init segment, so what has several periods is also read track by track.
+        """
+        names = ("manifest.mpd", "master.m3u8") if len(self.periods) == 1 else ("manifest.mpd",)
+        for name in names:
+            yield from (f"{name}: {said}" for said in _said(b"", "-nostdin", "-i", name, folder=self.root))
+        for number, period in enumerate(self.periods if len(self.periods) > 1 else ()):
+            for track in period.renditions.values():
+                for said in _said(track.data, "-i", "pipe:0", folder=self.root):
+                    yield f"p{number} {track.name}: {said}"
+
 
 def _pictures(video: Representation) -> Iterator[Shown]:
     with av.open(io.BytesIO(video.data), "r") as container:
@@ -273,27 +286,13 @@ def _list(times: list[Fraction]) -> str:
     return ", ".join(f"{float(time):.2f}" for time in times)
 
 
-def _warnings(root: Path) -> Iterator[str]:
-    """What FFmpeg says while it decodes everything through both manifests."""
-    for name in ("manifest.mpd", "master.m3u8"):
-        command = [
-            ffmpeg_path(),
-            "-nostdin",
-            "-hide_banner",
-            "-v",
-            "warning",
-            "-i",
-            name,
-            "-map",
-            "0",
-            "-f",
-            "null",
-            "-",
-        ]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
-        said = (done.stdout + done.stderr).strip().splitlines()
-        if done.returncode or said:
-            yield f"{name}: FFmpeg ends with {done.returncode} and says {said[:2]}"
+def _said(data: bytes, *source: str, folder: Path) -> Iterator[str]:
+    """What FFmpeg says while it decodes all of a source; ``data`` is what it reads from pipe:0."""
+    command = [ffmpeg_path(), "-hide_banner", "-v", "warning", *source, "-map", "0", "-f", "null", "-"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, input=data, timeout=120)
+    said = (done.stdout + done.stderr).decode().strip().splitlines()
+    if done.returncode or said:
+        yield f"FFmpeg ends with {done.returncode} and says {said[:2]}"
 
 
 def _seconds(text: str) -> Fraction:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.matrix.cell import Cell
-from tests.matrix.cells import CELLS
+from tests.matrix.cells import CELLS, COMMAND
 from tests.matrix.run import run_cell
 
 
@@ -19,3 +19,8 @@ def test_cells_have_names_of_their_own() -> None:
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.short], ids=lambda cell: cell.name)
 def test_cell(cell: Cell, tmp_path: Path) -> None:
     assert run_cell(cell, tmp_path) == []
+
+
+@pytest.mark.parametrize("cell", [cell for cell in COMMAND if cell.short], ids=lambda cell: cell.name)
+def test_cell_by_command(cell: Cell, tmp_path: Path, prefect_api: str) -> None:
+    assert run_cell(cell, tmp_path, prefect_api) == []
