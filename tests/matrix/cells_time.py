@@ -73,7 +73,7 @@ VARIABLE = [
         rate=F(60),
         padding=UNTOLD,
     ),
-    Cell("phone, 30 fps on average", "variable", Recipe("mp4", F(30), times=jitter(), gop=30), rate=F(30)),
+    Cell("phone, 30 fps on average", "variable", Recipe("mp4", F(30), times=jitter(), gop=30), rate=None),
     Cell(
         "gap of 0.2 s", "variable", Recipe("flv", codec=PLAIN, gaps=((F(11, 5), F(12, 5)),)), rate=F(25), padding=UNTOLD
     ),

@@ -18,7 +18,8 @@ import numpy as np
 from streamwave.mp4 import read_fragment, read_init, split_file, starts_with_idr
 from streamwave.timing import AAC_FRAME
 from tests.matrix.cell import Cell
-from tests.support.media import ffmpeg_path, picture_flashes, picture_number
+from tests.matrix.source import BEEP, BEEP_HZ
+from tests.support.media import LOUD, ffmpeg_path, picture_flashes, picture_number
 from tests.support.player import MPD_NS, Representation, Sound, decode_sound, load_mpd, representations
 
 SYNC = Fraction(10, 1000)
@@ -265,10 +266,16 @@ def _sequence(where: str, pictures: list[Shown], numbers: tuple[int, ...] | None
 
 
 def _beeps(sound: Sound) -> list[Fraction]:
-    try:
-        return sound.beeps()
-    except AssertionError:
-        return []
+    """When each beep begins, in seconds: where a beep fits best, so that what a codec makes of its first few
+    milliseconds does not count.
+    """
+    length = round(BEEP * sound.rate)
+    turned = sound.samples * np.exp(-2j * np.pi * BEEP_HZ * np.arange(len(sound.samples)) / sound.rate)
+    total = np.cumsum(np.concatenate([np.zeros(length), turned, np.zeros(length)]))
+    fits = np.abs(total[length:] - total[:-length]) / length  # of a beep that begins ``length`` samples earlier
+    heard = np.flatnonzero(fits > LOUD / 5)
+    groups = np.split(heard, np.flatnonzero(np.diff(heard) > length) + 1) if heard.size else []
+    return [Fraction(int(g[np.argmax(fits[g])]) - length + sound.start, sound.rate) for g in groups]
 
 
 def _apart(due: list[Fraction], beeps: list[Fraction], where: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,17 @@ def _moved(container: Any, stream: Any, move: Moved | None, late: Fraction) -> l
         if after is not None:
             kept.append((after, packet))
     times = sorted(time for time, _ in kept)
+    last = container.streams.video[0].average_rate if stream.type == "video" else None
+    lasts = dict(pairwise(times))
     delay = max(in_order - time for in_order, (time, _) in zip(times, kept, strict=True))
     found = []
     for in_order, (time, packet) in zip(times, kept, strict=True):
         decoded = in_order - max(delay, Fraction(0))
         packet.time_base = _FINE
         packet.pts, packet.dts = round(time / _FINE), round(decoded / _FINE)
-        packet.duration = 0 if stream.type == "video" else round(packet.duration * stream.time_base / _FINE)
+        length = packet.duration * stream.time_base
+        if last is not None:
+            length = lasts[time] - time if time in lasts else 1 / last
+        packet.duration = round(length / _FINE)
         found.append((decoded + (late if stream.type == "audio" else 0), packet))
     return found

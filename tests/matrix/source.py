@@ -23,8 +23,9 @@ H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-crf", "20")
 AAC = ("-c:a", "aac", "-b:a", "160k")
 #: The first flash comes this late (a decoder of AAC fades in), the next ones a second apart.
 FIRST_FLASH, NEXT_FLASH = Fraction(1, 10), Fraction(1)
-#: A flash lasts two pictures, a beep this long.
+#: A flash lasts two pictures, a beep this long, in this pitch.
 BEEP = Fraction(60, 1000)
+BEEP_HZ = 1000
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,6 @@ class Recipe:
             at = self.shown_at[n]
             first = -((begin - at) * self.sample_rate // 1)
             last = first + round(BEEP * self.sample_rate)
-            beep = np.sin(2 * np.pi * 1000 * (time[first:last] - float(at)))
+            beep = np.sin(2 * np.pi * BEEP_HZ * (time[first:last] - float(at)))
             sound[first:last] += LOUD * beep[:, None]
         return sound.astype(np.float32)
