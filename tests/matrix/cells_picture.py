@@ -279,7 +279,7 @@ COLOURS = [
         tagged("bt470bg", "smpte170m", "smpte170m"),
         EXACT,
     ),
-    colour("no tags", H264, tagged("unknown", "unknown", "unknown"), EXACT),
+    colour("no tags", H264, EXACT),
     colour("BT.2020 without HDR", (*X265, "-pix_fmt", "yuv420p10le", *tags("bt2020", "bt709", "bt2020nc")), EXACT),
 ]
 

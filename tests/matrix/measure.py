@@ -88,11 +88,15 @@ class Outcome:
             yield from container.decode(video=0)
 
     def faults(self) -> list[str]:
-        """Everything that is wrong, worst first; empty if the cell is exact."""
-        found = [*self._shape(), *self._pictures(), *self._sound(), *self._boundaries()]
-        if not found or not found[0].startswith("unreadable"):
+        """Everything that is wrong; empty if the cell is exact."""
+        try:
+            found = [*self._shape(), *self._pictures(), *self._sound(), *self._boundaries()]
             found += [fault for look in self.cell.looks for fault in look(self)]
-        return [*found, *(self._warnings() if self.cell.silent else [])]
+            return [*found, *(self._warnings() if self.cell.silent else [])]
+        except TimeoutError:  # the cell's, who has to learn of it
+            raise
+        except Exception as error:  # what cannot even be read is a fault like any other
+            return [f"unreadable: {type(error).__name__}: {error}"]
 
     def _shape(self) -> Iterator[str]:
         parts = self.cell.parts

@@ -42,12 +42,7 @@ def run_cell(cell: Cell, folder: Path, prefect_api: str | None = None) -> list[s
         return [f"{type(error).__name__}: {error}".replace(str(folder), "")]
     except CommandFailed as failed:
         return [str(failed).replace(str(folder), "")]
-    try:
-        return Outcome(cell, root, filled).faults()
-    except TimeoutError:
-        raise
-    except Exception as error:  # what cannot even be read is a fault like any other
-        return [f"unreadable: {type(error).__name__}: {error}"]
+    return Outcome(cell, root, filled).faults()
 
 
 def _command(cell: Cell, source: Path, folder: Path, prefect_api: str) -> Path:
