@@ -101,7 +101,7 @@ def publish(
         try:
             spool = running.broadcast(one.stream)
             root = running.finished(spool)
-            found[one.cell.name] += Outcome(one.cell, root, Ledger.load(open_store(str(root))).filled_chunks).faults()
+            found[one.cell.name] += Outcome(one.cell, root, Ledger.load(open_store(str(root))).black_chunks).faults()
             played.append((one, root))
         except AssertionError as error:  # there is none, in time
             found[one.cell.name].append(f"no recording: {error}")

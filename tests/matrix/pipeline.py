@@ -8,10 +8,11 @@ from pathlib import Path
 from streamwave.errors import FFmpegError, MediaError
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.job import Job, place, publication
-from streamwave.model import Chunk, SourceInfo
+from streamwave.model import Chunk, Rendition, SourceInfo
 from streamwave.package import package
 from streamwave.session import file_session
 from streamwave.settings import Settings
+from streamwave.standin import stand_in
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,24 @@ def transcode(source: Path, folder: Path, *, ladder: str | None, segment_s: int)
         session.check_complete()
         published = publication(job)
         published.finish()
-        return Made(root, session.source, published.ledger.filled_chunks)
+        return Made(root, session.source, published.ledger.black_chunks)
 
 
 def _chunk(job: Job, chunk: Chunk) -> None:
     transcoder = job.transcoder()
-    if job.video_renditions:
-        try:
+
+    def replaced(rendition: Rendition) -> None:
+        stand_in(transcoder, chunk, rendition)
+
+    try:
+        if job.video_renditions:
             transcoder.encode(chunk, job.video_renditions)
-        except (FFmpegError, MediaError):
-            for rendition in job.video_renditions:
-                transcoder.fill(chunk, rendition)
+    except (FFmpegError, MediaError):
+        for rendition in job.video_renditions:
+            replaced(rendition)
     for rendition in job.renditions:
         if rendition.kind == "audio":
             wrap_audio(transcoder, chunk, rendition)
     results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
-    packaged = package(chunk, results, job.renditions, transcoder.work, b_frames=job.b_frames)
+    packaged = package(chunk, results, job.renditions, transcoder.work, b_frames=job.b_frames, stand_in=replaced)
     publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)
