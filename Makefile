@@ -23,6 +23,10 @@ demo: setup-run ## Transcode a clip and serve it with a player; SOURCE=file-or-U
 test: setup ## All tests; ARGS="tests/unit -k name" chooses
 	@$(VENV)/python -m pytest $(ARGS)
 
+.PHONY: matrix
+matrix: setup ## Sources of every kind, and what came out for each; ARGS="interlace" chooses
+	@$(VENV)/python -m tests.matrix $(ARGS)
+
 .PHONY: check
 check: setup ## Lint, format, types, import directions, generated files in step
 	$(VENV)/ruff check .

@@ -115,15 +115,26 @@ def make_clip(
 
 def _picture(number: int, every: int, width: int, height: int) -> bytes:
     """Picture ``number`` as yuv420p."""
+    luma = draw(number, FLASH_FIRST <= number % every < FLASH_FIRST + FLASH_FRAMES, width, height)
+    return luma.tobytes() + grey_chroma(width, height)
+
+
+def draw(number: int, flash: bool, width: int, height: int, moved: int | None = None) -> NDArray[np.uint8]:
+    """Brightness of picture ``number``, as ``[height, width]``; its lower third is moved as far as in picture ``moved``."""
     across, down = np.arange(width), np.arange(height)
     blocks = (number >> (across * BITS // width) & 1) * 219 + 16
-    flash = 235 if FLASH_FIRST <= number % every < FLASH_FIRST + FLASH_FRAMES else 16
-    moving = 20 + (2 * across[None, :] + 7 * number + 3 * down[:, None]) % 200
+    middle = 235 if flash else 16
+    step = number if moved is None else moved
+    moving = 20 + (2 * across[None, :] + 7 * step + 3 * down[:, None]) % 200
     luma = np.where(
-        down[:, None] < height // 3, blocks[None, :], np.where(down[:, None] < 2 * height // 3, flash, moving)
+        down[:, None] < height // 3, blocks[None, :], np.where(down[:, None] < 2 * height // 3, middle, moving)
     )
-    # Odd sizes have a colour sample for their last column and line, too.
-    return luma.astype(np.uint8).tobytes() + bytes([128]) * (2 * ((width + 1) // 2) * ((height + 1) // 2))
+    return luma.astype(np.uint8)
+
+
+def grey_chroma(width: int, height: int) -> bytes:
+    """Both colour planes of a yuv420p picture without colour; odd sizes have a sample for their last column and line, too."""
+    return bytes([128]) * (2 * ((width + 1) // 2) * ((height + 1) // 2))
 
 
 def picture_number(luma: NDArray[np.uint8]) -> int:

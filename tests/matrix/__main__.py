@@ -1,0 +1,95 @@
+"""``python -m tests.matrix [part of a name ...]``: all cells, or those with that in their names, with a table as result.
+
+Files come first, two at a time; then what is published live, a few streams at a time in one installation.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from flows.server import prefect_server
+from tests.e2e.browser import open_harness
+from tests.matrix.cell import SMALL_LADDER, Cell
+from tests.matrix.cells import CELLS, COMMAND
+from tests.matrix.cells_live import LIVE
+from tests.matrix.live import LiveCell, publish
+from tests.matrix.run import run_cell, run_named
+from tests.support.live import installation
+
+#: Streams that are published at once: what two cores carry, and a browser with their recordings.
+AT_ONCE = 4
+
+
+def main(wanted: list[str]) -> int:
+    """Run the cells, print how each went and a table of all; the exit code."""
+
+    def asked(cell: Cell) -> bool:
+        return not wanted or any(word in f"{cell.group}: {cell.name}" for word in wanted)
+
+    begun = time.monotonic()
+    files, live = [cell for cell in CELLS if asked(cell)], [one for one in LIVE if asked(one.cell)]
+    commands = [cell for cell in COMMAND if asked(cell)]
+    cells = [*files, *(_by_command(cell) for cell in commands), *(one.cell for one in live)]
+    results: dict[str, list[str]] = {}
+    for cell, faults in chain(_files(files), _with_prefect(commands, live)):
+        results[cell.name] = faults
+        print(
+            f"{len(results):3}/{len(cells)} {time.monotonic() - begun:6.1f} s  {'FAIL' if faults else 'ok  '} {cell.name}",
+            *(f"{'':23}{fault}" for fault in faults),
+            sep="\n",
+            flush=True,
+        )
+    print(f"\n{'group':<12} {'cell':<55} result")
+    for cell in cells:
+        print(f"{cell.group:<12} {cell.name:<55} {(results[cell.name] or ['exact'])[0][:160]}")
+    exact = sum(1 for faults in results.values() if not faults)
+    print(f"\n{exact} of {len(cells)} cells are exact, after {time.monotonic() - begun:.0f} s")
+    return 0 if exact == len(cells) else 1
+
+
+def _files(cells: Sequence[Cell]) -> Iterator[tuple[Cell, list[str]]]:
+    """Each cell with its faults, in the order in which they are done."""
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(run_named, cell.name): cell for cell in cells}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _by_command(cell: Cell) -> Cell:
+    return replace(cell, name=f"by command: {cell.name}")
+
+
+def _with_prefect(commands: Sequence[Cell], live: Sequence[LiveCell]) -> Iterator[tuple[Cell, list[str]]]:
+    """The same for cells that the command line transcodes, and for those that are published."""
+    if not commands and not live:
+        return
+    with TemporaryDirectory(prefix="matrix-") as name:
+        folders = {part: Path(name) / part for part in ("prefect", "commands", "live", "empty", "sources")}
+        for folder in folders.values():
+            folder.mkdir()
+        with prefect_server(folders["prefect"]) as url:
+            for number, cell in enumerate(commands):
+                folder = folders["commands"] / str(number)
+                folder.mkdir()
+                yield _by_command(cell), run_cell(cell, folder, url)
+        with (
+            installation(folders["live"], folders["prefect"], STREAMWAVE_LADDER=SMALL_LADDER) as running,
+            open_harness(folders["empty"]) as harness,
+        ):
+            for first in range(0, len(live), AT_ONCE):
+                batch = live[first : first + AT_ONCE]
+                found = publish(running, harness, batch, folders["sources"])
+                yield from ((one.cell, found[one.cell.name]) for one in batch)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,66 @@
+"""Cells that are published live, by what is tried: rates, gaps, clocks, keyframes, sound, other settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+from tests.matrix import cells_change
+from tests.matrix.cell import SMALL_SIZES, Cell, Part
+from tests.matrix.cells_change import NARROW, change, numbers
+from tests.matrix.cells_time import NTSC, UNTOLD, back, flv, late_sound, shifted
+from tests.matrix.live import LiveCell
+from tests.matrix.source import Recipe
+
+F = Fraction
+HALF = F(1, 2)
+
+
+def live(name: str, recipe: Recipe, *, short: bool = False, **more: object) -> LiveCell:
+    cell = Cell(f"live: {name}", "live", recipe, rate=recipe.rate, padding=UNTOLD)
+    return LiveCell(replace(cell, **more), short=short)  # type: ignore[arg-type]
+
+
+def reconnect(
+    name: str, first: Recipe, second: Recipe, sizes: dict[str, tuple[int, int]], *, short: bool = False
+) -> LiveCell:
+    """A publisher that goes away and comes back with other settings: a period each."""
+    second = replace(second, numbers_from=first.count)
+    beeps = (*first.beeps, *(first.count + n for n in second.beeps))
+    parts = (Part(numbers(first), first.rate), Part(numbers(second), second.rate, sizes))
+    return LiveCell(Cell(f"live: {name}", "live", first, beeps=beeps, parts=parts), (second,), short)
+
+
+def within(name: str, first: Recipe, second: Recipe, sizes: dict[str, tuple[int, int]]) -> LiveCell:
+    """The same within one connection."""
+    return LiveCell(replace(change(f"live: {name}", first, second, sizes=sizes), group="live"))
+
+
+FIRST = cells_change.FIRST
+LIVE = [
+    live("29.97 fps", flv(rate=NTSC, frames=180)),
+    live("30 fps", flv(rate=F(30), frames=180)),
+    live("60 fps", flv(rate=F(60), frames=360)),
+    live("gap of 3 s", flv(frames=200, gaps=((F(11, 5), F(26, 5)),)), short=True),
+    live("gap of 0.2 s", flv(frames=150, gaps=((F(11, 5), F(12, 5)),))),
+    live("starts at 123 s", flv(frames=150, rework=shifted(123_456)), short=True),
+    live("jumps back to zero", flv(frames=150, rework=back())),
+    live("jumps back to zero in the middle of a GOP", flv(frames=150, rework=back(2420))),
+    live("past the wrap at 2^32 ms", flv(frames=150, rework=shifted(2**32 - 2700))),
+    live("sound begins 0.5 s after the pictures", flv(frames=150, sound_from=HALF)),
+    live("sound arrives 0.4 s late", flv(frames=150, rework=late_sound(400))),
+    live("keyframes every 2 s", flv(frames=200, gop=50)),
+    live("keyframes every 8.3 s", flv(rate=F(30), frames=600, gop=249)),
+    live("no sound at all", flv(frames=150, sound=None)),
+    live("sound begins in mid-stream", flv(frames=150, sound_from=F(5, 2))),
+    reconnect(
+        "comes back with another shape, rate and sound",
+        FIRST,
+        replace(FIRST, size=(192, 144), rate=F(30), frames=90, sample_rate=44100, channels=1),
+        NARROW,
+        short=True,
+    ),
+    reconnect("comes back with another rate", FIRST, replace(FIRST, rate=F(50), frames=150), dict(SMALL_SIZES)),
+    within("another shape in one connection", FIRST, replace(FIRST, size=(192, 144)), NARROW),
+    within("another rate in one connection", FIRST, replace(FIRST, rate=F(50), frames=150), dict(SMALL_SIZES)),
+]

@@ -1,0 +1,85 @@
+"""FLV files taken apart into their tags and put together again: other times, other orders, damage, several in one.
+
+RTMP carries the same tags, so what is tried here is what a publisher can send.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+SOUND, PICTURE, SCRIPT = 8, 9, 18
+FILE_HEADER = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One tag: its kind, its 32-bit time in milliseconds (of decoding), its body."""
+
+    kind: int
+    ms: int
+    body: bytes
+
+    @property
+    def header(self) -> bool:
+        """Whether it holds a decoder's parameters and no media."""
+        return self.kind == SCRIPT or (self.kind == PICTURE or self.body[0] >> 4 == 10) and self.body[1] == 0
+
+    @property
+    def key(self) -> bool:
+        """Whether it holds a keyframe."""
+        return self.kind == PICTURE and self.body[0] >> 4 == 1 and not self.header
+
+
+def read_tags(path: Path) -> list[Tag]:
+    """All tags of a file, without the one that says where an AVC sequence ends."""
+    data, at, found = path.read_bytes(), len(FILE_HEADER), []
+    while at + 11 <= len(data):
+        size = int.from_bytes(data[at + 1 : at + 4], "big")
+        ms = int.from_bytes(data[at + 4 : at + 7], "big") | data[at + 7] << 24
+        tag = Tag(data[at], ms, data[at + 11 : at + 11 + size])
+        if not (tag.kind == PICTURE and tag.body[1] == 2):
+            found.append(tag)
+        at += 11 + size + 4
+    return found
+
+
+def write_tags(path: Path, tags: Iterable[Tag]) -> None:
+    """Write a file of ``tags``; times are cut to their 32 bits."""
+    path.write_bytes(FILE_HEADER + b"".join(map(tag_bytes, tags)))
+
+
+def tag_bytes(tag: Tag) -> bytes:
+    """A tag as it stands in a file, with its size behind it."""
+    ms = tag.ms % 2**32
+    head = bytes([tag.kind]) + len(tag.body).to_bytes(3, "big") + (ms & 0xFFFFFF).to_bytes(3, "big")
+    head += bytes([ms >> 24]) + bytes(3)
+    return head + tag.body + (len(head) + len(tag.body)).to_bytes(4, "big")
+
+
+def retimed(change: Callable[[Tag], int | None]) -> Callable[[Path, Path], None]:
+    """A rework that gives every tag the time that ``change`` says, and leaves out those without one."""
+
+    def rework(source: Path, target: Path) -> None:
+        moved = [(tag, change(tag)) for tag in read_tags(source)]
+        write_tags(target, [replace(tag, ms=ms) for tag, ms in moved if ms is not None])
+
+    return rework
+
+
+def damaged(first: int, after: int) -> Callable[[Path, Path], None]:
+    """A rework that puts noise in the place of the pictures ``first`` to ``after`` (exclusive), in order of decoding."""
+
+    def rework(source: Path, target: Path) -> None:
+        noise, number, found = random.Random(1), 0, []
+        for tag in read_tags(source):
+            if tag.kind == PICTURE and not tag.header:
+                if first <= number < after:
+                    tag = replace(tag, body=tag.body[:5] + noise.randbytes(len(tag.body) - 5))
+                number += 1
+            found.append(tag)
+        write_tags(target, found)
+
+    return rework

@@ -1,0 +1,66 @@
+"""A source's way through the library, as the flow for files takes it, without Prefect: a chunk at a time, all in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamwave.errors import FFmpegError, MediaError
+from streamwave.ffmpeg.transcode import wrap_audio
+from streamwave.job import Job, place, publication
+from streamwave.model import Chunk, Rendition, SourceInfo
+from streamwave.package import package
+from streamwave.session import file_session
+from streamwave.settings import Settings
+from streamwave.standin import stand_in
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was published, and what was told of it. ``filled`` counts chunks that are shown in black."""
+
+    root: Path
+    source: SourceInfo
+    filled: int
+
+
+def transcode(source: Path, folder: Path, *, ladder: str | None, segment_s: int) -> Made:
+    """Make a stream of ``source`` below ``folder``.
+
+    Raises:
+        StreamWaveError: what a person would be told.
+    """
+    settings = Settings.load(
+        env_file=None, state_dir=folder / "state", ladder=ladder, segment_seconds=segment_s, ffmpeg_timeout_s=60
+    )
+    root = folder / "out"
+    with file_session(str(source), settings, output=str(root), ladder=None, overwrite=False) as session:
+        job = session.job
+        for record in session.follower.chunks():
+            chunk = place(job, record)
+            _chunk(job, chunk)
+            job.forget(record.number)
+        session.check_complete()
+        published = publication(job)
+        published.finish()
+        return Made(root, session.source, published.ledger.black_chunks)
+
+
+def _chunk(job: Job, chunk: Chunk) -> None:
+    transcoder = job.transcoder()
+
+    def replaced(rendition: Rendition) -> None:
+        stand_in(transcoder, chunk, rendition)
+
+    try:
+        if job.video_renditions:
+            transcoder.encode(chunk, job.video_renditions)
+    except (FFmpegError, MediaError):
+        for rendition in job.video_renditions:
+            replaced(rendition)
+    for rendition in job.renditions:
+        if rendition.kind == "audio":
+            wrap_audio(transcoder, chunk, rendition)
+    results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
+    packaged = package(chunk, results, job.renditions, transcoder.work, b_frames=job.b_frames, stand_in=replaced)
+    publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)

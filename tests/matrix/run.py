@@ -1,0 +1,72 @@
+"""A cell from its recipe to its faults."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from streamwave.errors import StreamWaveError
+from tests.matrix.cell import Cell
+from tests.matrix.cells import CELLS
+from tests.matrix.measure import Outcome
+from tests.matrix.pipeline import transcode
+from tests.support.cli import Cli
+
+#: The longest that a cell may take; most take two seconds.
+LIMIT_S = 60
+
+
+class CommandFailed(Exception):
+    """``streamwave transcode`` had something to say."""
+
+
+def run_cell(cell: Cell, folder: Path, prefect_api: str | None = None) -> list[str]:
+    """Make the source of ``cell``, transcode it, and measure what came out; its faults in words.
+
+    With the address of a Prefect server, the command line does it; without one the library, in this process.
+    """
+    try:
+        source = cell.recipe.make(folder / "source")
+    except TimeoutError:
+        raise
+    except Exception as error:
+        return [f"cannot be made: {type(error).__name__}: {error}"]
+    try:
+        if prefect_api is None:
+            made = transcode(source, folder, ladder=cell.ladder, segment_s=cell.segment_s)
+            root, filled = made.root, made.filled
+        else:
+            root, filled = _command(cell, source, folder, prefect_api), 0
+    except StreamWaveError as error:
+        return [f"{type(error).__name__}: {error}".replace(str(folder), "")]
+    except CommandFailed as failed:
+        return [str(failed).replace(str(folder), "")]
+    return Outcome(cell, root, filled).faults()
+
+
+def _command(cell: Cell, source: Path, folder: Path, prefect_api: str) -> Path:
+    variables = {"PREFECT_API_URL": prefect_api, "STREAMWAVE_SEGMENT_SECONDS": str(cell.segment_s)}
+    cli = Cli(folder, {**variables, "STREAMWAVE_LADDER": cell.ladder or ""})
+    done = cli.run("transcode", str(source), "--output", "out")
+    if done.code or done.err:
+        raise CommandFailed(f"the command ends with {done.code} and says {done.err[-300:]}")
+    return folder / "out"
+
+
+def run_named(name: str) -> list[str]:
+    """The faults of the cell called ``name``; to take too long is one. For the main thread of a process of its own."""
+    cell = next(cell for cell in CELLS if cell.name == name)
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.alarm(LIMIT_S)
+    try:
+        with TemporaryDirectory(prefix="matrix-") as folder:
+            return run_cell(cell, Path(folder))
+    except TimeoutError:
+        return [f"takes longer than {LIMIT_S} s"]
+    finally:
+        signal.alarm(0)
+
+
+def _too_long(_number: int, _frame: object) -> None:
+    raise TimeoutError
