@@ -276,10 +276,10 @@ class LiveBroadcast:
         self.tell(self._state)
 
     def _warn_of_stand_ins(self) -> None:
-        published = self.publication
-        if published is None:
+        if self.publication is None:
             return
-        found = (published.progress.black_chunks, published.progress.silent_chunks)
+        progress = self.publication.progress
+        found = (progress.black_chunks, progress.silent_chunks)
         with self._telling:
             before, self._stand_ins = self._stand_ins, found
         if found[0] > before[0]:
@@ -354,8 +354,7 @@ class LiveBroadcast:
                     status["published_ms"], status["bitrates"] = progress.period_ms, progress.bitrates
                     if progress.session == self.job.session:
                         status["lag_ms"] = max(0, self.received_ms - progress.period_ms)
-                    if latency := published.latency():
-                        status["latency_ms"] = latency
+                    status |= {"latency_ms": latency} if (latency := published.latency()) else {}
             with suppress(OSError):
                 self.spool.write_status(status)
 
