@@ -1,7 +1,7 @@
 """One unbroken clock for a source whose timestamps jump, wrap around, or are missing.
 
 Pictures and sound of a source share a clock. Where that jumps, both are shifted by the same amount, so that they stay in
-sync, and the pictures go on one picture after the last (docs/decisions/0008-source-clock.md).
+sync, and the pictures go on one picture after the last (docs/decisions/0009-source-clock.md).
 """
 
 from __future__ import annotations
