@@ -13,6 +13,7 @@ from av.container import InputContainer
 
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.examine import examine
+from streamwave.ffmpeg.flv import announced
 from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
 from streamwave.ffmpeg.locate import FFmpegBinary, decodable, dotted
 from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
@@ -21,19 +22,40 @@ from streamwave.source import protocol_whitelist, redact
 _TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
 
 
-def open_source(url: str, *, open_timeout_s: int = 15, read_timeout_s: int = 30, live: bool = False) -> InputContainer:
+def open_source(
+    url: str,
+    *,
+    open_timeout_s: int = 15,
+    read_timeout_s: int = 30,
+    live: bool = False,
+    flow: Any = None,
+    as_bytes: bool = False,
+) -> InputContainer:
     """Open the already resolved ``url`` for demultiplexing.
+
+    ``flow``: a file object to read instead, which gives its bytes as FLV. ``as_bytes``: packets are pieces of what the
+    protocol delivers, whatever that is.
 
     Raises:
         SourceError: it cannot be opened or is no media; the message says which.
     """
     options = {"protocol_whitelist": protocol_whitelist(url)}
+    if as_bytes:
+        options["raw_packet_size"] = "32768"
+    if flow is not None:
+        options["flv_full_metadata"] = "1"  # which tells what sound is to come
     if live:
         # What is analysed is not lost (that would be "fflags nobuffer"), but it is held back: the codecs are known at
         # once, the frame rate is taken from the first chunk, so there is nothing to wait for.
         options |= {"analyzeduration": "1000000", "fpsprobesize": "2"}
     try:
-        container = av.open(url, options=options, timeout=(open_timeout_s, read_timeout_s), metadata_errors="replace")
+        container = av.open(
+            url if flow is None else flow,
+            format="data" if as_bytes else "flv" if flow is not None else None,
+            options=options,
+            timeout=(open_timeout_s, read_timeout_s) if flow is None else None,
+            metadata_errors="replace",
+        )
     except av.error.FFmpegError as error:
         raise SourceError(explain(url, error)) from None
     except ValueError as error:
@@ -71,6 +93,8 @@ def nothing_in(url: str) -> str:
 def describe(container: InputContainer, url: str, audio_track: int = 0) -> SourceInfo:
     """The first video track of an open source, and its audio track number ``audio_track`` (from 0).
 
+    ``audio`` may be there although no track is: see ``announced``.
+
     Raises:
         SourceError: it has neither video nor audio, or tracks that no decoder here knows.
     """
@@ -83,7 +107,7 @@ def describe(container: InputContainer, url: str, audio_track: int = 0) -> Sourc
         container=container.format.name,
         duration_ms=container.duration // 1000 if container.duration and container.duration > 0 else None,
         video=_video(video, url) if video is not None else None,
-        audio=_audio(audio, url) if audio is not None else None,
+        audio=describe_audio(audio, url) if audio is not None else announced(container, url),
     )
 
 
@@ -205,7 +229,12 @@ def _no_decoder(stream: Any, kind: str, url: str) -> str:
     )
 
 
-def _audio(stream: Any, url: str) -> AudioInfo:
+def describe_audio(stream: Any, url: str) -> AudioInfo:
+    """An audio track of an open source.
+
+    Raises:
+        SourceError: no decoder here knows it.
+    """
     context = stream.codec_context
     if context is None:
         raise SourceError(_no_decoder(stream, "audio", url))

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import av.error
@@ -14,7 +15,8 @@ from av import Packet
 from av.bitstream import BitStreamFilterContext
 
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.probe import describe, explain, open_source, tracks
+from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow
+from streamwave.ffmpeg.probe import describe, describe_audio, explain, open_source, tracks
 from streamwave.model import SourceInfo
 
 #: Packets that may wait between the reader and whoever takes them.
@@ -24,6 +26,9 @@ IDLE_S = 0.3
 STOP_LIMIT_S = 5.0
 #: Damaged places in a row at which the reading goes on behind them.
 MOST_DAMAGE = 20
+#: Sources that are opened as a flow of FLV's tags, and how much of a file that is read so is read at once.
+_RTMP = ("rtmp:", "rtmps:")
+PIECE_BYTES = 1 << 16
 #: Codecs of which the order of display can be read from the packets when the container does not tell it.
 _ORDERED = frozenset({"h264", "hevc"})
 
@@ -38,6 +43,7 @@ class _Ended:
 class Reader:
     """One source. ``info``, ``video`` and ``audio`` (tracks or None) are there once the first packet is.
 
+    Sound may begin later: ``audio`` then becomes its track, which ``info.audio`` may have announced.
     ``audio_track`` is the number of the audio track to take, from 0; ``damaged`` counts places that could not be read.
     """
 
@@ -51,6 +57,7 @@ class Reader:
         self._live = live
         self._timeout_s = timeout_s
         self._audio_track = audio_track
+        self._late = LateSound()
         self._queue: queue.Queue[Packet[Any] | _Ended] = queue.Queue(QUEUE_PACKETS)
 
     def start(self) -> None:
@@ -86,17 +93,18 @@ class Reader:
             if stop_at is not None and (at_once() or not self._live or time.monotonic() > stop_at):
                 return
             self.heard = True
+            self._note_late(item.stream)
             yield item
 
     def _read(self) -> None:
         error = None
         try:
-            container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live)
-            self.info = describe(container, self._source, self._audio_track)
-            self.video, self.audio = tracks(container, self._audio_track)
+            container, flow = self._open()
             order = _Order(self.video) if self.video is not None else None
+            if flow is not None:
+                flow.settle(known=self.audio is not None)
             for packet in self._demux(container):
-                of_video = order is not None and packet.stream_index == self.video.index
+                of_video = order is not None and packet.stream is self.video
                 for out in order.put(packet) if order is not None and of_video else [packet]:
                     if out.size:
                         self._queue.put(out)
@@ -106,9 +114,48 @@ class Reader:
             error = explain(self._source, failure)
         self._queue.put(_Ended(error))
 
+    def _open(self) -> tuple[Any, TagFlow | None]:
+        """The open source, and its flow of tags if it is one in which sound may begin later."""
+        if self._source.startswith(_RTMP):
+            raw = open_source(self._source, read_timeout_s=self._timeout_s, as_bytes=True)
+            flow = TagFlow(self._pieces(raw), self._take_late)
+            container = open_source(self._source, live=self._live, flow=flow)
+            self.info = describe(container, self._source, self._audio_track)
+        else:
+            container, flow = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live), None
+            self.info = describe(container, self._source, self._audio_track)
+            if self.info.audio is not None and tracks(container)[1] is None:
+                flow = TagFlow(_pieces_of(Path(self._source.removeprefix("file:"))), self._take_late)
+                container = open_source(self._source, flow=flow)
+        self.video, self.audio = tracks(container, self._audio_track)
+        return container, flow
+
+    def _pieces(self, raw: Any) -> Iterator[bytes]:
+        """The bytes of a connection. That it breaks off is its end, as it is when libavformat reads FLV from it."""
+        try:
+            for packet in raw.demux():
+                if packet.size:
+                    yield bytes(packet)
+        except av.error.FFmpegError as failure:
+            if isinstance(failure, av.error.ExitError) and self.video is None and self.audio is None:
+                raise  # nothing to end yet: it gave no answer in time
+
+    def _take_late(self, tag: SoundTag) -> None:
+        """Sound that libavformat does not know."""
+        packet = self._late.packet(tag)
+        if packet is not None:
+            self._queue.put(packet)
+
+    def _note_late(self, track: Any) -> None:
+        """Whoever takes the packets learns of the track with the first of them, not before."""
+        if track.type == "audio" and track is not self.audio:
+            self.audio = track
+            if self.info is not None and self.info.audio is None:
+                self.info = self.info.model_copy(update={"audio": describe_audio(track, self._source)})
+
     def _demux(self, container: Any) -> Iterator[Packet[Any]]:
         """The packets of the tracks that are used; goes on behind a damaged place."""
-        used = [stream for stream in (self.video, self.audio) if stream is not None]
+        used = [stream for stream in tracks(container, self._audio_track) if stream is not None]
         in_a_row = 0
         while True:
             try:
@@ -123,6 +170,12 @@ class Reader:
                 in_a_row += 1
                 if in_a_row > MOST_DAMAGE:
                     raise
+
+
+def _pieces_of(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 class _Order:

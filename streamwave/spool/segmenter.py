@@ -133,7 +133,7 @@ class Segmenter:
     def _take(self, packet: Packet[Any]) -> None:
         if self._clock is None:
             self._clock = SourceClock(video=self._video is not None)
-        of_video = self._video is not None and packet.stream_index == self._video.index
+        of_video = self._video is not None and packet.stream is self._video
         for timed in self._clock.put(packet, "video" if of_video else "audio"):
             self._place(timed)
 
@@ -195,7 +195,7 @@ class Segmenter:
     def _begin(self, origin: Fraction) -> None:
         origin_unix_ms = time.time_ns() // 1_000_000
         audio = None
-        if self._reader.audio is not None:
+        if self._info.audio is not None:  # it may not have begun yet
             self._sound = Sound(origin, self._stated_audio_end())
             audio = AudioTrack(self.options.audio_bps, self._sound)
         if self._video is not None:
@@ -290,7 +290,7 @@ class Segmenter:
     def _stated_audio_end(self) -> Fraction | None:
         """Where the audio of a file ends by its own word, in seconds."""
         track = self._reader.audio
-        stated = bool(track.duration and track.time_base) and not self.options.live
+        stated = track is not None and bool(track.duration and track.time_base) and not self.options.live
         return Fraction((track.start_time or 0) + track.duration) * Fraction(track.time_base) if stated else None
 
     def _take_audio(self, timed: Timed) -> None:
@@ -298,12 +298,37 @@ class Segmenter:
             self._begin(self._audio_origin(timed))
         if self._sound is None:
             self._early = [*self._early[1 - EARLY_PACKETS :], timed]
+            if self.session is not None:
+                self._begin_sound(self.session)
             return
         if self._clock is not None and self._clock.jumps:
             self._sound.end = None  # it was said on another clock
         self._sound.push(timed)
         if self._video is None and self.session is not None:
             self.session.cut_audio_only()
+
+    def _begin_sound(self, session: SessionWriter) -> None:
+        """Sound that nothing has announced: the session gets it if none of it is closed yet, else another one does.
+
+        That begins with the open chunk, and is silent until the sound begins. Where no session can follow there is none.
+        """
+        if session.chunk is None or session.between_chunks:
+            return
+        if session.chunk.number > 0:
+            origin = session.origin + Fraction(session.chunk.start_ms, 1000)
+            video = session.info.video
+            following = self._open_next(session, origin, video) if video is not None else None
+            if following is None:
+                return
+            session.give_chunk(following)
+            self._leave(session, following)
+            session = following
+        self._sound = Sound(session.origin)
+        session.audio = AudioTrack(self.options.audio_bps, self._sound)
+        session.info = session.info.model_copy(update={"audio": self._info.audio})
+        for timed in self._early:
+            self._sound.push(timed)
+        self._early = []
 
     def _audio_origin(self, timed: Timed) -> Fraction:
         """Where sound without pictures begins, in seconds: behind the priming of its encoder, which the decoder drops."""
@@ -324,7 +349,7 @@ class Segmenter:
         if self._clock is not None:
             for timed in self._clock.flush():
                 self._place(timed)
-        if self._sound is not None:
+        if self._sound is not None and self._reader.audio is not None:
             self._sound.flush(self._reader.audio.codec_context)
         if self._ending is not None:
             self._end_session_before()

@@ -1,0 +1,191 @@
+"""Sound that begins long after the pictures, in FLV files and over RTMP: it is all there, in sync, and costs no picture."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from streamwave.ffmpeg.flv import SoundTag, TagFlow
+from streamwave.ffmpeg.probe import probe
+from streamwave.spool.broadcast import open_session
+from streamwave.spool.journal import CONTINUED
+from streamwave.spool.segmenter import Options, Segmenter
+from streamwave.timing import AAC_FRAME
+from tests.matrix.flv import FILE_HEADER, PICTURE, SCRIPT, SOUND, Tag, read_tags, tag_bytes, write_tags
+from tests.support.media import ffmpeg_path, make_clip
+from tests.unit.spool.test_audio import decode, onsets
+from tests.unit.spool.test_segmenter import Spool, contiguous, read, segment
+from tests.unit.spool.test_sources import SIZE, shown
+
+FRAMES, RATE = 150, 25
+LATE_MS = 3500
+#: The flashes at 4.04 s and 5.04 s are heard.
+HEARD_S = (101 / RATE, 126 / RATE)
+
+
+def late(folder: Path, *codec: str, announced: bool = True, sound: bool = True) -> list[Tag]:
+    """An FLV clip whose sound begins at ``LATE_MS``, the decoder's parameters with it."""
+    options = ("-bf", "0", *(("-c:a", *codec) if codec else ()))
+    tags = read_tags(make_clip(folder / "whole.flv", frames=FRAMES, gop=25, size=SIZE, options=options).path)
+    if not announced:
+        tags = [unannounced(tag) if tag.kind == SCRIPT else tag for tag in tags]
+    first = next(tag.ms for tag in tags if tag.kind == SOUND and tag.ms >= LATE_MS)
+    parameters = [replace(tag, ms=first) for tag in tags if tag.kind == SOUND and tag.header]
+    pictures = [tag for tag in tags if tag.kind != SOUND]
+    heard = [*parameters, *(tag for tag in tags if tag.kind == SOUND and tag.ms >= first)] if sound else []
+    return sorted([*pictures, *heard], key=lambda tag: (tag.ms, tag.kind != PICTURE, not tag.header))
+
+
+def unannounced(script: Tag) -> Tag:
+    """Metadata that says nothing of sound: its properties are called something else."""
+    body = script.body
+    for name in (b"audiocodecid", b"audiodatarate", b"audiosamplerate", b"audiosamplesize"):
+        body = body.replace(struct.pack(">H", len(name)) + name, struct.pack(">H", len(name)) + b"x" * len(name))
+    return replace(script, body=body)
+
+
+@contextmanager
+def served(tags: list[Tag], folder: Path) -> Iterator[str]:
+    """An RTMP server that sends ``tags`` as they are to the first who plays it."""
+    write_tags(folder / "served.flv", tags)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"rtmp://127.0.0.1:{port}/live/stage"
+    command = [ffmpeg_path(), "-v", "error", "-nostdin", "-f", "data", "-i", str(folder / "served.flv")]
+    command += ["-c", "copy", "-map", "0", "-f", "data", "-listen", "1", address]
+    with subprocess.Popen(command) as server:
+        try:
+            _listens(port)
+            yield address
+        finally:
+            server.kill()
+
+
+def _listens(port: int) -> None:
+    end = time.monotonic() + 20
+    wanted = f":{port:04X} "
+    while wanted not in Path("/proc/net/tcp").read_text():
+        assert time.monotonic() < end, "the RTMP server does not listen"
+        time.sleep(0.02)
+
+
+def segment_live(tags: list[Tag], folder: Path, segment_ms: int = 1000) -> list[Spool]:
+    """The sessions that a live source becomes."""
+    _, session = open_session(folder / "spools", "stage", output="memory://out", window_ms=0)
+    with served(tags, folder) as address:
+        Segmenter(Options(source=address, spool=session, segment_ms=segment_ms, live=True, read_timeout_s=10)).run()
+    return [read(folder) for folder in sorted(session.parent.iterdir()) if folder.is_dir()]
+
+
+def heard(spool: Spool) -> list[float]:
+    """When beeps are heard in a session, in seconds."""
+    return onsets(decode(spool.sound()))
+
+
+def in_time(found: list[float], after_s: float = 0) -> None:
+    assert found == pytest.approx([time_s - after_s for time_s in HEARD_S], abs=0.010)
+
+
+def whole_sound(spool: Spool, pictures: int = FRAMES) -> None:
+    assert len(spool.sound()) == pytest.approx(pictures / RATE * 48000 / AAC_FRAME, abs=2)
+
+
+def test_a_file_in_which_sound_begins_late_has_it(tmp_path: Path) -> None:
+    """However much comes before it."""
+    tags = late(tmp_path)
+    write_tags(tmp_path / "a.flv", [*tags[:3], *[Tag(SCRIPT, 0, bytes(1 << 20))] * 6, *tags[3:]])
+    info = probe(f"file:{tmp_path / 'a.flv'}")
+    assert info.audio is not None and info.audio.codec == "aac"
+    spool = segment(tmp_path / "a.flv", tmp_path / "spool", segment_ms=1000)
+    contiguous(spool)
+    assert shown(spool) == list(range(FRAMES))
+    in_time(heard(spool))
+    whole_sound(spool)
+
+
+@pytest.mark.parametrize("codec", [(), ("libmp3lame", "-ar", "44100")])
+def test_live_sound_that_was_announced_is_silent_until_it_begins(tmp_path: Path, codec: tuple[str, ...]) -> None:
+    (spool,) = segment_live(late(tmp_path, *codec), tmp_path)
+    contiguous(spool)
+    assert spool.end is not None and (spool.end.reason, spool.end.error) == ("end of source", None)
+    assert shown(spool) == list(range(FRAMES))
+    in_time(heard(spool))
+    whole_sound(spool)
+
+
+def test_live_sound_that_was_announced_and_never_comes_is_silence(tmp_path: Path) -> None:
+    (spool,) = segment_live(late(tmp_path, sound=False), tmp_path)
+    contiguous(spool)
+    assert shown(spool) == list(range(FRAMES))
+    whole_sound(spool)
+    assert abs(decode(spool.sound())).max() < 1e-3
+
+
+def test_live_sound_that_nothing_announced_begins_another_session(tmp_path: Path) -> None:
+    """With the chunk in which it begins; the one before has no sound."""
+    one, two = segment_live(late(tmp_path, announced=False), tmp_path)
+    assert one.end is not None and (one.end.reason, one.end.error) == (CONTINUED, None)
+    assert two.end is not None and (two.end.reason, two.end.error) == ("end of source", None)
+    contiguous(one)
+    contiguous(two)
+    assert one.opened is not None and one.opened.sample_rate is None and not one.sound()
+    assert two.opened is not None and two.opened.source.audio is not None and two.opened.rate == RATE
+    assert shown(one) == list(range(75)) and shown(two) == list(range(75, FRAMES))
+    assert two.opened.origin_unix_ms - one.opened.origin_unix_ms == 3000
+    in_time(heard(two), 3)
+    whole_sound(two, 75)
+
+
+def test_live_sound_that_nothing_announced_in_the_first_chunk(tmp_path: Path) -> None:
+    (spool,) = segment_live(late(tmp_path, announced=False), tmp_path, segment_ms=5000)
+    contiguous(spool)
+    assert [chunk.pictures for chunk in spool.chunks] == [125, 25]
+    assert shown(spool) == list(range(FRAMES))
+    assert spool.opened is not None and spool.opened.source.audio is not None
+    in_time(heard(spool))
+    whole_sound(spool)
+
+
+def test_live_pictures_without_any_sound_have_none(tmp_path: Path) -> None:
+    (spool,) = segment_live(late(tmp_path, announced=False, sound=False), tmp_path)
+    assert shown(spool) == list(range(FRAMES))
+    assert spool.opened is not None and spool.opened.sample_rate is None
+
+
+def test_sound_that_goes_on_in_another_codec(tmp_path: Path) -> None:
+    """Over one connection, from AAC to MP3."""
+    aac = [tag for tag in late(tmp_path) if tag.kind != SOUND]
+    first = read_tags(make_clip(tmp_path / "whole.flv", frames=FRAMES, gop=25, size=SIZE, options=("-bf", "0")).path)
+    mp3 = [tag for tag in late(tmp_path, "libmp3lame") if tag.kind == SOUND]
+    before = [tag for tag in first if tag.kind == SOUND and tag.ms < mp3[0].ms]
+    tags = sorted([*aac, *before, *mp3], key=lambda tag: (tag.ms, tag.kind != SCRIPT, tag.kind != PICTURE))
+    (spool,) = segment_live(tags, tmp_path)
+    contiguous(spool)
+    assert shown(spool) == list(range(FRAMES))
+    assert heard(spool) == pytest.approx([(25 * n + 1) / RATE for n in range(6)], abs=0.010)
+
+
+def test_what_is_no_tags_goes_through_as_it_is() -> None:
+    """Whatever is broken in a source is for libavformat to find a way around."""
+    picture = tag_bytes(Tag(PICTURE, 0, b"\x17\x01" + bytes(100)))
+    sound = tag_bytes(Tag(SOUND, 40, b"\xaf\x01" + bytes(20)))
+    noise = b"\xff" * 300
+    taken: list[SoundTag] = []
+    data = FILE_HEADER + picture + sound + noise + sound
+    flow = TagFlow(iter([data[n : n + 7] for n in range(0, len(data), 7)]), taken.append)
+    flow.settle(known=False)
+    out = b""
+    while piece := flow.read(50):
+        assert len(piece) <= 50
+        out += piece
+    assert out == FILE_HEADER + picture + noise + sound
+    assert [(tag.ms, tag.coded) for tag in taken] == [(40, bytes(20))]
