@@ -7,6 +7,7 @@ codec, is therefore taken out before libavformat sees it; what the pictures go t
 from __future__ import annotations
 
 import io
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -74,12 +75,12 @@ class TagFlow:
         self._ready = bytearray()
         self._begun = False
         self._whole = True  # what comes can be told apart into tags
-        self._early: list[SoundTag] | None = []
+        self._early: deque[SoundTag] | None = deque(maxlen=_MOST_EARLY)
         self._known: bytes | None = None
 
     def settle(self, *, known: bool) -> None:
         """libavformat has opened the source; if ``known`` it has found the first sound that was sent."""
-        early, self._early = self._early or [], None
+        early, self._early = list(self._early or ()), None
         first = next((tag.codec for tag in early if tag.codec), None)
         self._known = first if known else b""
         for tag in early:
@@ -104,7 +105,7 @@ class TagFlow:
             return False
         sound = SoundTag(tag)
         if self._early is not None:
-            self._early = [*self._early[1 - _MOST_EARLY :], sound]
+            self._early.append(sound)
             return False
         if self._known is None:
             self._known = sound.codec  # the track was known without any sound
@@ -190,8 +191,8 @@ def announced(container: Any, url: str) -> AudioInfo | None:
     if container.format.name != "flv":
         return None
     if url.startswith("file:"):
-        codec = _first_sound(Path(url.removeprefix("file:")))
-        name = _name(codec) if codec else None
+        codecs = sound_codecs(url)
+        name = _name(codecs[0]) if codecs else None
     else:
         said = container.metadata.get("audiocodecid", "0")
         number = said.partition(".")[0]
@@ -205,12 +206,14 @@ def _name(codec: bytes) -> str:
     return _OF_NAMED.get(codec[1:].decode("latin-1"), "unknown") if codec[1:] else _NAMES.get(codec[0], "unknown")
 
 
-def _first_sound(path: Path) -> bytes | None:
-    """The codec of a file's first sound."""
-    with path.open("rb") as file:
+def sound_codecs(url: str) -> list[bytes]:
+    """The codecs (see ``SoundTag``) of a whole file, in the order in which they begin; what one tag in a hundred says of
+    itself is damage."""
+    found: Counter[bytes] = Counter()
+    with Path(url.removeprefix("file:")).open("rb") as file:
         file.seek(len(_FILE_HEADER))
         while len(head := file.read(_TAG_HEADER + 5)) > _TAG_HEADER and head[0] & 31 in (_SOUND, _PICTURE, _SCRIPT):
             if head[0] == _SOUND:
-                return SoundTag(head + bytes(_TAG_END)).codec
+                found[SoundTag(head + bytes(_TAG_END)).codec] += 1
             file.seek(_TAG_HEADER + int.from_bytes(head[1:4], "big") + _TAG_END - len(head), io.SEEK_CUR)
-    return None
+    return [codec for codec, count in found.items() if count * 100 > found.total()]

@@ -15,7 +15,7 @@ from av import Packet
 from av.bitstream import BitStreamFilterContext
 
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow
+from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow, sound_codecs
 from streamwave.ffmpeg.probe import describe, describe_audio, explain, open_source, tracks
 from streamwave.model import SourceInfo
 
@@ -124,11 +124,17 @@ class Reader:
         else:
             container, flow = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live), None
             self.info = describe(container, self._source, self._audio_track)
-            if self.info.audio is not None and tracks(container)[1] is None:
+            if self._hides_sound(container):
                 flow = TagFlow(_pieces_of(Path(self._source.removeprefix("file:"))), self._take_late)
                 container = open_source(self._source, flow=flow)
         self.video, self.audio = tracks(container, self._audio_track)
         return container, flow
+
+    def _hides_sound(self, container: Any) -> bool:
+        """Whether the source is a file with sound that libavformat has not met when it was opened."""
+        if container.format.name != "flv" or not self._source.startswith("file:"):
+            return False
+        return len(sound_codecs(self._source)) > len(container.streams.audio)
 
     def _pieces(self, raw: Any) -> Iterator[bytes]:
         """The bytes of a connection. That it breaks off is its end, as it is when libavformat reads FLV from it."""

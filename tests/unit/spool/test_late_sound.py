@@ -161,14 +161,16 @@ def test_live_pictures_without_any_sound_have_none(tmp_path: Path) -> None:
     assert spool.opened is not None and spool.opened.sample_rate is None
 
 
-def test_sound_that_goes_on_in_another_codec(tmp_path: Path) -> None:
-    """Over one connection, from AAC to MP3."""
+@pytest.mark.parametrize("live", [True, False])
+def test_sound_that_goes_on_in_another_codec(tmp_path: Path, live: bool) -> None:
+    """From AAC to MP3, over one connection or in one file."""
     aac = [tag for tag in late(tmp_path) if tag.kind != SOUND]
     first = read_tags(make_clip(tmp_path / "whole.flv", frames=FRAMES, gop=25, size=SIZE, options=("-bf", "0")).path)
     mp3 = [tag for tag in late(tmp_path, "libmp3lame") if tag.kind == SOUND]
     before = [tag for tag in first if tag.kind == SOUND and tag.ms < mp3[0].ms]
     tags = sorted([*aac, *before, *mp3], key=lambda tag: (tag.ms, tag.kind != SCRIPT, tag.kind != PICTURE))
-    (spool,) = segment_live(tags, tmp_path)
+    write_tags(tmp_path / "a.flv", tags)
+    spool = segment_live(tags, tmp_path)[0] if live else segment(tmp_path / "a.flv", tmp_path / "spool")
     contiguous(spool)
     assert shown(spool) == list(range(FRAMES))
     assert heard(spool) == pytest.approx([(25 * n + 1) / RATE for n in range(6)], abs=0.010)
