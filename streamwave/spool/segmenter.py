@@ -308,21 +308,12 @@ class Segmenter:
             self.session.cut_audio_only()
 
     def _begin_sound(self, session: SessionWriter) -> None:
-        """Sound that nothing has announced: the session gets it if none of it is closed yet, else another one does.
+        """Sound that nothing has announced: the session gets it, silent up to there, if none of it is closed yet.
 
-        That begins with the open chunk, and is silent until the sound begins. Where no session can follow there is none.
+        After that there is none: browsers do not play on from a period without sound into one that has it.
         """
-        if session.chunk is None or session.between_chunks:
+        if session.chunk is None or session.chunk.number > 0 or len(self._journals) > 1:
             return
-        if session.chunk.number > 0:
-            origin = session.origin + Fraction(session.chunk.start_ms, 1000)
-            video = session.info.video
-            following = self._open_next(session, origin, video) if video is not None else None
-            if following is None:
-                return
-            session.give_chunk(following)
-            self._leave(session, following)
-            session = following
         self._sound = Sound(session.origin)
         session.audio = AudioTrack(self.options.audio_bps, self._sound)
         session.info = session.info.model_copy(update={"audio": self._info.audio})

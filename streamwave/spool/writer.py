@@ -72,11 +72,6 @@ class SessionWriter:
         """Whether the journal has its first record."""
         return self.rate is not None
 
-    @property
-    def between_chunks(self) -> bool:
-        """Whether a picture that comes now may still belong to the chunk before the open one."""
-        return self._before is not None
-
     def ms(self, at: Fraction) -> int:
         """A time on the source's clock in milliseconds since the origin."""
         return round_half_up((at - self.origin) * 1000)
