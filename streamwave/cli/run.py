@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from contextlib import suppress
+from pathlib import Path
 
 from rich.console import Console
 
@@ -11,6 +14,7 @@ from streamwave.errors import StreamWaveError, UsageError
 from streamwave.settings import Settings
 from streamwave.source import is_stream_name, resolve_source
 from streamwave.spool.broadcast import broadcasts
+from streamwave.spool.journal import writer_pid
 from streamwave.spool.launch import request_stop
 
 
@@ -23,10 +27,20 @@ def _end_gently(settings: Settings, stream: str, console: Console) -> None:
         console.print("ending; Ctrl-C again aborts")
         for broadcast in broadcasts(settings.spool_dir, stream):
             for session in broadcast.sessions():
-                request_stop(session)
+                if _received_here(session):
+                    request_stop(session)
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+
+
+def _received_here(session: Path) -> bool:
+    """Whether a segmenter that this process has started writes ``session``: the stream may be somebody else's."""
+    with suppress(OSError, ValueError, IndexError):
+        # pid (name, in which anything may stand) state parent ..., see proc(5)
+        told = Path(f"/proc/{writer_pid(session)}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(told.rpartition(")")[2].split()[1]) == os.getpid()
+    return False
 
 
 def run_live(source: str, stream: str, output: str | None, console: Console) -> None:
