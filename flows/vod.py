@@ -31,7 +31,8 @@ def vod(source: str, output: str | None = None, ladder: str | None = None, overw
         overwrite: Replace a broadcast that the output already holds.
 
     Raises:
-        IncompleteError: all is published, but black pictures or silence are in the place of some chunks.
+        IncompleteError: all is published, but not to every output, or black pictures or silence are in the place of some
+            chunks.
     """
     settings = Settings.load()
     processes = launcher(settings.ffmpeg_slot_count)
@@ -48,13 +49,15 @@ def vod(source: str, output: str | None = None, ladder: str | None = None, overw
                     session.job.forget(record.number)  # an earlier run has published it; the spool has to have room
             pipeline.drain()
             session.check_complete()
-            publication(session.job).finish()
+            targets = publication(session.job)
+            targets.finish()
         except BaseException:
             # Tasks may still be running in their threads: end their processes before the files below them go away.
             processes.close()
             pipeline.settle()
             raise
         progress.finish(target)
-        stand_ins = session.stand_ins()
-    if stand_ins is not None:
-        raise IncompleteError(stand_ins)
+        stand_ins, behind = session.stand_ins(), targets.left_behind
+    if stand_ins is not None or behind:
+        faults = [f"not all of it is at {redact(url)}: {fault}" for url, fault in behind.items()]
+        raise IncompleteError("; ".join([*faults, *filter(None, [stand_ins])]), tuple(behind))

@@ -9,7 +9,7 @@
     │   └── SettingsError        a setting has an impossible value
     ├── OutputError              the store refuses or is full                  FAILED_PRECONDITION
     │   └── FencedError          another run publishes this session
-    ├── IncompleteError          all is published, but parts of the source could not be used
+    ├── IncompleteError          all is published, but not to every output, or without parts of the source
     ├── SpoolError               the journal or a chunk is damaged or missing
     ├── MediaError               a produced file breaks an invariant (frames, boundaries, boxes)
     └── FFmpegError              an FFmpeg process failed, hung or was killed
@@ -54,7 +54,20 @@ class FencedError(OutputError):
 
 
 class IncompleteError(StreamWaveError):
-    """A source was published to its end, with black pictures or silence in the place of what could not be used."""
+    """A source was published to its end, with black pictures or silence in the place of what could not be used, or with
+    outputs that did not get all of it: ``behind`` are their addresses.
+    """
+
+    def __init__(self, message: str, behind: tuple[str, ...] = ()) -> None:
+        super().__init__(message, behind)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """Addresses of the outputs that lack something."""
+        return self.args[1]  # type: ignore[no-any-return]
 
 
 class SpoolError(StreamWaveError):

@@ -94,9 +94,10 @@ class Settings(OutputSettings):
     )
     encoder_threads: int = setting(
         "Encoding",
-        "Threads of each encoder. Part of the output's identity: another value gives other bytes, so all "
-        "machines that share a stream need the same one.",
-        2,
+        "Threads of each encoder and decoder. With 1, encoding a chunk again gives the same bytes. With more, x264 under a "
+        "maximum bit rate and the decoder of a damaged source depend on how their threads happen to run: every try "
+        "gives other bytes, which only a picture too large for one core is worth.",
+        1,
         ge=1,
         le=64,
     )

@@ -234,6 +234,11 @@ class Targets:
             if not any(lane.finished for lane in self.lanes):
                 raise self._fatal() or OutputError(next((lane.error for lane in self.lanes if lane.error), "no output"))
 
+    @property
+    def left_behind(self) -> dict[str, str]:
+        """Places that ``finish`` did not wait for any longer, and what is wrong with each."""
+        return {lane.url: lane.error or str(lane.fatal or "behind") for lane in self.lanes if not lane.finished}
+
     def pause(self, seconds: float) -> None:
         """Wait that long, or until the end."""
         self._closed.wait(seconds)

@@ -17,7 +17,7 @@ from streamwave import catalog
 from streamwave.catalog import Broadcast, Output
 from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.errors import UsageError
-from streamwave.layout import ENTRY
+from streamwave.layout import ENTRY, MANIFEST
 from streamwave.settings import Settings
 from streamwave.timing import round_half_up
 
@@ -39,10 +39,15 @@ def choose(name: str, url: str | None) -> tuple[Output, Broadcast]:
     """The broadcast that ``name`` means, and the output that it lies in. Raises UsageError if it means none."""
     settings = Settings.load()
     now_ms = time.time_ns() // 1_000_000
-    address = catalog.split_address(name)
-    if address is None:
+    if catalog.split_address(name) is None:
         output = catalog.outputs(settings, url)[0]
-        return output, catalog.find(output, name, now_ms)
+        try:
+            return output, catalog.find(output, name, now_ms)
+        except UsageError:
+            # A folder may also be written as for --output of transcode.
+            if url is not None or not Path(name, MANIFEST).is_file():
+                raise
+        name = f"./{name}"
     # A broadcast in the usual place is called as it is called there; one that lies by itself is its folder.
     for depth in (2, 1):
         parts = name.rstrip("/").rsplit("/", depth)

@@ -133,7 +133,8 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
                 raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows more") from error
             finally:
                 listener.reset(token)
-    roots = [escape(one.url.rstrip("/")) for one in outputs(target)]
+    behind = incomplete.behind if incomplete is not None else ()
+    roots = [escape(one.url.rstrip("/")) for one in outputs(target) if one.url not in behind]
     root = roots[0]
     names = ", ".join(r.name for r in renditions)
     # Not wrapped: an address that is broken over two lines cannot be copied.

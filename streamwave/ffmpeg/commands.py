@@ -18,12 +18,14 @@ from streamwave.model import Chunk, Rendition, VideoInfo
 class EncoderSettings:
     """What decides the bytes of a rendition besides the pictures: all machines of a stream must agree on it.
 
+    ``threads`` beyond 1 gives other bytes at every try: x264 plans a picture under ``maxrate`` by how far the threads on
+    the pictures before have come, and a decoder conceals damage with what its other threads have finished.
     ``video`` is what the probe found (None: pictures that need no treatment); ``zimg`` whether FFmpeg has its filter.
     """
 
     preset: str = "superfast"
     crf: int = 23
-    threads: int = 2
+    threads: int = 1
     video: VideoInfo | None = None
     b_frames: bool = True
     zimg: bool = True

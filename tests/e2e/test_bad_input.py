@@ -249,6 +249,17 @@ def test_output_that_holds_another_broadcast(cli: Cli, clip: Clip) -> None:
     assert (cli.folder / "out" / "notes.txt").read_text() == "mine"
 
 
+def test_one_of_several_outputs_that_refuses(cli: Cli, clip: Clip) -> None:
+    """The other one gets all of it; who asked for both is not told that both have it."""
+    (cli.folder / "file").write_text("in the way")
+    places = [str(cli.folder / "file" / "a"), str(cli.folder / "good")]
+    done = cli.run("transcode", str(clip.path), "--output", ",".join(places))
+    assert done.code == 1
+    assert done.err.splitlines()[-1].startswith(f"error: not all of it is at {places[0]}: "), done.err
+    assert f"written to {places[1]} in " in done.out and places[0] not in done.out
+    assert cli.run("broadcasts", "verify", "--no-decode", places[1]).code == 0
+
+
 def tree(root: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}

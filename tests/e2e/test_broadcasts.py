@@ -56,6 +56,11 @@ def test_from_the_list_to_nothing(cli: Cli) -> None:
         verified = cli.run("broadcasts", "verify", name)
         assert verified.code == 0, verified.out + verified.err
         assert "exists, joins on and decodes" in verified.out
+    # Also as it was written for --output of transcode.
+    (cli.folder / "talks").mkdir()
+    (cli.folder / "out" / OTHER).rename(cli.folder / "talks" / "one")
+    assert cli.run("broadcasts", "verify", "talks/one").code == 0
+    (cli.folder / "talks" / "one").rename(cli.folder / "out" / OTHER)
     exported = cli.run("broadcasts", "export", "stage")
     assert exported.code == 0 and f"written: {PATH.replace('/', '-')}.mp4, 0:04.0" in exported.out, exported.err
     with av.open(str(cli.folder / f"{PATH.replace('/', '-')}.mp4")) as container:

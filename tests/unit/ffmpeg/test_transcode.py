@@ -79,6 +79,23 @@ def test_together_and_alone_give_the_same_bytes(transcoder: Transcoder, source: 
         assert transcoder.result_path(wanted, rendition.name).read_bytes() == together[rendition.name]
 
 
+def test_encoding_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Also where the maximum decides and the source is damaged: threads of x264 and of a decoder would race there."""
+    noise = ("-f", "lavfi", "-i", "testsrc2=s=640x360:r=25:d=2,noise=alls=20:allf=t")
+    ffmpeg(*noise, "-c:v", "libx264", "-preset", "veryfast", "-bf", "2", str(tmp_path / "a.mkv"))
+    damaged = bytearray((tmp_path / "a.mkv").read_bytes())
+    for place in range(len(damaged) // 10, len(damaged) - 1000, len(damaged) // 50):
+        damaged[place : place + 8] = b"\xa5" * 8
+    (tmp_path / "a.mkv").write_bytes(damaged)
+    made = Transcoder(locate().path, EncoderSettings(), Launcher(2), tmp_path / "work", 60)
+    wanted = chunk(tmp_path / "a.mkv", 50)
+    results = set()
+    for _ in range(4):
+        made.encode(wanted, [LARGE, SMALL])
+        results.add(tuple(made.result_path(wanted, r.name).read_bytes() for r in (LARGE, SMALL)))
+    assert len(results) == 1
+
+
 @pytest.mark.parametrize("preset", ["ultrafast", "superfast", "medium", "veryslow"])
 def test_the_init_segment_does_not_depend_on_the_chunk(tmp_path: Path, source: Path, preset: str) -> None:
     """The bit rates lie so that x264 left to itself would write another level for longer chunks."""
