@@ -17,6 +17,9 @@ from streamwave.storage.target import outputs
 #: Called with (published ms, expected ms or None, chunks) after every chunk; set by the command line.
 listener: ContextVar[Callable[[int, int | None, int], None] | None] = ContextVar("listener", default=None)
 
+#: Gets sentences on what was found in the file that its owner should know; set by the command line.
+notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)
+
 #: Prefect's UI is told at most this often: each time is a request to its server.
 ARTIFACT_INTERVAL_S = 2.0
 
@@ -46,6 +49,11 @@ class Progress:
         """All is published; leave a link to it."""
         if self._listener is not None:
             self._listener(self._session.published_ms(), self._session.published_ms(), self._chunks)
+        found, told = self._session.notes(), notes.get()
+        for note in found:
+            log.warning("%s", note)
+        if told is not None:
+            told += found
         self._tell(100.0)
         root = outputs(output)[0].url.rstrip("/")
         try:

@@ -42,11 +42,8 @@ def vod(source: str, output: str | None = None, ladder: str | None = None, overw
         progress = Progress(session)
         pipeline = ChunkPipeline(InFlight(settings.max_chunks_in_flight), progress.update)
         try:
-            for record in session.follower.chunks():
-                if record.number >= session.first_chunk:
-                    pipeline.submit(session.job, record)
-                else:
-                    session.job.forget(record.number)  # an earlier run has published it; the spool has to have room
+            for job, record in session.chunks():
+                pipeline.submit(job, record)
             pipeline.drain()
             session.check_complete()
             targets = publication(session.job)

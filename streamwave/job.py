@@ -19,7 +19,7 @@ from streamwave.ffmpeg.transcode import SharedDecode, Transcoder
 from streamwave.manifest.location import BaseUrl
 from streamwave.model import Chunk, ChunkRecord, Frozen, Rational, Rendition, VideoInfo
 from streamwave.publish import Publication
-from streamwave.spool.journal import chunk_name
+from streamwave.spool.journal import MEDIA_SUFFIXES, chunk_name
 from streamwave.storage.target import Target, outputs
 from streamwave.targets import Targets
 from streamwave.timing import Grid, round_half_up, split_evenly
@@ -87,8 +87,8 @@ class Job(Frozen):
     def forget(self, number: int) -> None:
         """Remove what a published chunk leaves behind: its work files and its files in the spool."""
         shutil.rmtree(Path(self.work) / f"{number:06d}", ignore_errors=True)
-        for suffix in ("mkv", "aac"):
-            (Path(self.spool) / chunk_name(number, suffix)).unlink(missing_ok=True)
+        for suffix in MEDIA_SUFFIXES:
+            (Path(self.spool) / chunk_name(number, suffix[1:])).unlink(missing_ok=True)
 
     def packaged_path(self, number: int) -> Path:
         """Where the packaged chunk is described, between the package and the store task."""

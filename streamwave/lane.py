@@ -169,7 +169,9 @@ class Lane:
             return
         with self.owner.changed:
             if error is not None:
-                log.warning("%s", error)
+                # Where nothing goes on without this place, the error that ends the run says it.
+                if self.owner.patient or len(self.owner.lanes) > 1:
+                    log.warning("%s", error)
             else:
                 log.warning("%s can be written again", self.url)
             self.error = error

@@ -24,6 +24,7 @@ from streamwave.ffmpeg.locate import locate
 from streamwave.job import Job, fingerprint, publication, release, target_ms
 from streamwave.layout import THUMBNAIL
 from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.progress import Progress
 from streamwave.model import ChunkRecord
 from streamwave.publish import Publication
 from streamwave.settings import Settings
@@ -71,7 +72,7 @@ class LiveBroadcast:
         self._advice: list[Advice] = []
         self._state = "starting"
         self._telling = threading.RLock()
-        self._stand_ins = (0, 0)  # chunks in black, silent chunks
+        self._told_of = Progress()
         self._properties: dict[str, str] = {}
         self._metadata: dict[str, object] = {}
 
@@ -234,7 +235,7 @@ class LiveBroadcast:
                 segment_ms=first.segment_ms if first else target_ms(self.settings.segment_seconds),
                 preset=self.settings.preset,
                 crf=self.settings.crf,
-                encoder_threads=self.settings.encoder_threads,
+                encoder_threads=self.settings.encoder_threads_for(live=True),
             )
             keep_encoding(folder, found)
         return found
@@ -279,13 +280,10 @@ class LiveBroadcast:
         if self.publication is None:
             return
         progress = self.publication.progress
-        found = (progress.black_chunks, progress.silent_chunks)
         with self._telling:
-            before, self._stand_ins = self._stand_ins, found
-        if found[0] > before[0]:
-            self.warn(f"{found[0]} chunks could not be decoded and are shown in black")
-        if found[1] > before[1]:
-            self.warn(f"the sound of {found[1]} chunks could not be read and is silent")
+            before, self._told_of = self._told_of, progress
+        for text in progress.news(before):
+            self.warn(text)
 
     def _store_thumbnail(self) -> None:
         """Keep the first picture for the list of broadcasts; a failure costs the picture."""

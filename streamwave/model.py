@@ -91,6 +91,10 @@ class Rendition(Frozen):
         return grid.timescale
 
 
+#: Containers of chunk files by their suffix, in the order in which they are tried.
+CONTAINERS = {"mkv": "matroska", "nut": "nut", "mov": "mov"}
+
+
 class ChunkRecord(Frozen):
     """What the journal says of a received chunk. Times in integer milliseconds since the session's origin.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from streamwave.errors import MediaError
-from streamwave.ffmpeg.transcode import FILLED
+from streamwave.ffmpeg.transcode import DAMAGED, FILLED
 from streamwave.model import Chunk, Frozen, Rational, Rendition
 from streamwave.mp4.fragment import read_fragment
 from streamwave.mp4.init import read_init
@@ -51,6 +51,7 @@ class PackagedChunk(Frozen):
     tracks: tuple[PackagedTrack, ...]
     closed_unix_ms: int = 0
     filled: tuple[str, ...] = ()  # renditions in which nothing of the chunk could be decoded
+    damaged: bool = False  # some of its pictures could not, and another one stands still in their place
 
 
 def package(
@@ -84,11 +85,13 @@ def package(
             log.error("chunk %d %s is replaced by a stand-in: %s", chunk.number, rendition.name, error)
             stand_in(rendition)
             tracks.append(_track(chunk, rendition, path, folder, b_frames))
+    marks = {r.name: results[r.name].with_suffix(FILLED).exists() for r in renditions}
     return PackagedChunk(
         number=chunk.number,
         tracks=tuple(tracks),
         closed_unix_ms=chunk.closed_unix_ms,
-        filled=tuple(r.name for r in renditions if results[r.name].with_suffix(FILLED).exists()),
+        filled=tuple(name for name, filled in marks.items() if filled),
+        damaged=any(results[name].with_suffix(DAMAGED).exists() for name, filled in marks.items() if not filled),
     )
 
 

@@ -197,7 +197,7 @@ class Publication:
                 )
             )  # fmt: skip
         segments = {t.rendition.name: tuple((s.time, s.duration, s.size) for s in t.segments) for t in chunk.tracks}
-        lines.append(ChunkLine(number=chunk.number, segments=segments, filled=chunk.filled))
+        lines.append(ChunkLine(number=chunk.number, segments=segments, filled=chunk.filled, damaged=chunk.damaged))
         self._append(*lines)
         if chunk.closed_unix_ms:
             self._shown_closed.append(chunk.closed_unix_ms)

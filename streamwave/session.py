@@ -7,7 +7,7 @@ import fcntl
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,17 +15,20 @@ from pathlib import Path
 from typing import IO
 
 from streamwave import ladder as ladders
+from streamwave.advice import Advice
 from streamwave.errors import OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import check_decodable, probe
 from streamwave.job import Job, fingerprint, publication, release, target_ms
 from streamwave.layout import is_broadcast_object, ledger_name
 from streamwave.manifest.ledger import BroadcastLine
-from streamwave.model import SourceInfo
+from streamwave.manifest.progress import STANDS_STILL
+from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
 from streamwave.spool.audio import SAMPLE_RATE
 from streamwave.spool.follow import Follower
+from streamwave.spool.journal import CONTINUED, FIRST_SESSION, following_folder
 from streamwave.spool.launch import start_segmenter, stop_segmenter
 from streamwave.spool.segmenter import SPOOL_FAILED, Options
 from streamwave.storage.store import Store
@@ -41,18 +44,75 @@ LONG_CHUNK_SEGMENTS = 5
 MAX_CHUNKS = 600
 #: Chunks that a message names by their number.
 NAMED = 10
+#: Advice that is worth something to the owner of a file; the rest is for publishers.
+NOTED = frozenset(
+    {"size-changed", "rate-changed", "rate-varies", "clock-jumped", "sound-slips", "damaged", "pictures-lost"}
+)
+#: Name of a file's session in the ledger; those that follow it have their number behind it.
+SESSION = "file"
 #: File in a run's folder that the run holds locked; the lock of one that was killed is gone.
 OWNER = "owner"
 
 
-@dataclass(frozen=True)
+@dataclass
 class FileSession:
-    """A file that is being read into its spool. ``first_chunk`` is where a resumed run goes on."""
+    """A file that is being read into its spool, as one session, or several where its pictures change within it.
+
+    ``job`` and ``follower`` are those of the session that is being read, ``first_chunk`` is where a resumed run goes on
+    in it (None: an earlier run has published all of it). ``advice`` is what was found in the file so far.
+    """
 
     job: Job
     follower: Follower
     source: SourceInfo
-    first_chunk: int
+    chosen: ladders.Ladder
+    alive: Callable[[], bool]
+
+    def __post_init__(self) -> None:
+        self.advice: list[Advice] = []
+        self.first_chunk = publication(self.job).next_chunk(self.job.session)
+
+    def chunks(self) -> Iterator[tuple[Job, ChunkRecord]]:
+        """Every chunk that is still to be published, over all sessions, with the job that it belongs to.
+
+        Raises:
+            SpoolError: the segmenter died without closing the journal.
+        """
+        while True:
+            begun = self.follower.folder == Path(self.job.spool)
+            for record in self.follower.chunks(self._hear):
+                self._hear()
+                if not begun:
+                    self.job, begun = self._following(), True
+                    self.first_chunk = publication(self.job).next_chunk(self.job.session)
+                if self.first_chunk is not None and record.number >= self.first_chunk:
+                    yield self.job, record
+                else:
+                    self.job.forget(record.number)  # an earlier run has published it; the spool has to have room
+            self._hear()
+            if self.follower.ended is None or self.follower.ended.reason != CONTINUED:
+                return
+            self.follower = Follower(following_folder(self.follower.folder), alive=self.alive)
+
+    def _hear(self) -> None:
+        self.advice += self.follower.advice
+        self.follower.advice = []
+
+    def _following(self) -> Job:
+        """The job of a session that goes on where the one before ended."""
+        opened, folder = self.follower.opened, self.follower.folder
+        assert opened is not None
+        return self.job.model_copy(
+            update={
+                "session": f"{SESSION}-{int(folder.name)}",
+                "period": f"p{int(folder.name)}",
+                "spool": str(folder),
+                "work": str(Path(self.job.work).with_name(f"work-{folder.name}")),
+                "rate": opened.rate or Fraction(SAMPLE_RATE, 1024),
+                "renditions": ladders.plan(opened.source, self.chosen),
+                "video": opened.source.video,
+            }
+        )
 
     def published_ms(self) -> int:
         """How much is published, in milliseconds of media."""
@@ -70,13 +130,18 @@ class FileSession:
                 raise OutputError(f"{ended.error}; free some space or set STREAMWAVE_SPOOL_DIR to another folder")
             raise SourceError(f"{ended.error}; it was readable for {self.published_ms() / 1000:.1f} s")
 
+    def notes(self) -> list[str]:
+        """Sentences on what was found in the file that its owner should know."""
+        ledger, told = publication(self.job).ledger, dict.fromkeys(a.text for a in self.advice if a.code in NOTED)
+        return [*told, *([STANDS_STILL.format(ledger.damaged_chunks)] if ledger.damaged_chunks else [])]
+
     def stand_ins(self) -> str | None:
         """A sentence on the chunks in whose place black pictures or silence were published; None if there are none."""
         ledger = publication(self.job).ledger
         if not ledger.filled_numbers:
             return None
         what = [
-            f"{count} of {ledger.next_chunk} chunks {how}"
+            f"{count} of {ledger.chunk_count} chunks {how}"
             for count, how in ((ledger.black_chunks, "are shown in black"), (ledger.silent_chunks, "are silent"))
             if count
         ]
@@ -118,11 +183,11 @@ def file_session(
     check_outputs(output, settings.s3_options)
     stores = [target.open(settings.s3_options) for target in outputs(output)]
     work_root, owner = _temporary_folder(settings)
-    spool, work = work_root / "spool", work_root / "work"
+    spool, work = work_root / "spool" / FIRST_SESSION, work_root / "work"
     segment_ms = target_ms(settings.segment_seconds)
     print_of_job = fingerprint(
         url, _file_identity(url), segment_ms, [r.model_dump_json() for r in renditions],
-        settings.preset, settings.crf, settings.encoder_threads,
+        settings.preset, settings.crf, settings.encoder_threads_for(live=False),
     )  # fmt: skip
     segmenter = None
     job: Job | None = None
@@ -135,13 +200,18 @@ def file_session(
                 audio_bps=chosen.audio_kbps * 1000,
                 audio_track=settings.audio_track - 1,
                 max_ahead=settings.max_chunks_in_flight + 8,
+                numbered=True,
             )
         )
         process = segmenter
-        follower = Follower(spool, alive=lambda: process.poll() is None)
+
+        def alive() -> bool:
+            return process.poll() is None
+
+        follower = Follower(spool, alive=alive)
         opened = follower.wait_open(timeout_s=120)
         job = Job(
-            session="file",
+            session=SESSION,
             period="p0",
             token=fingerprint(work_root, time.time_ns()),
             spool=str(spool),
@@ -154,7 +224,7 @@ def file_session(
             ffmpeg_path=binary.path,
             preset=settings.preset,
             crf=settings.crf,
-            encoder_threads=settings.encoder_threads,
+            encoder_threads=settings.encoder_threads_for(live=False),
             video=opened.source.video,
             store_options=settings.store_options(output),
             base_urls=settings.base_urls,
@@ -173,7 +243,7 @@ def file_session(
                     created_unix_ms=time.time_ns() // 1_000_000, segment_ms=segment_ms, fingerprint=print_of_job
                 )
             )
-            yield FileSession(job, follower, info, published.next_chunk(job.session) or 0)
+            yield FileSession(job, follower, info, chosen, alive)
         except BaseException:
             with suppress(StreamWaveError):
                 published.discard()

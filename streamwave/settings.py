@@ -96,9 +96,9 @@ class Settings(OutputSettings):
         "Encoding",
         "Threads of each encoder and decoder. With 1, encoding a chunk again gives the same bytes. With more, x264 under a "
         "maximum bit rate and the decoder of a damaged source depend on how their threads happen to run: every try "
-        "gives other bytes, which only a picture too large for one core is worth.",
-        1,
-        ge=1,
+        "gives other bytes, of the same pictures. 0: 1 for files, and 2 for live streams, where a chunk is needed soon.",
+        0,
+        ge=0,
         le=64,
     )
 
@@ -313,6 +313,10 @@ class Settings(OutputSettings):
     def ffmpeg_slot_count(self) -> int:
         """FFmpeg processes that may run at once: the setting, or the cores that this process may use."""
         return self.ffmpeg_slots or len(os.sched_getaffinity(0))
+
+    def encoder_threads_for(self, *, live: bool) -> int:
+        """Threads of each encoder: the setting, or what suits the kind of source."""
+        return self.encoder_threads or (2 if live else 1)
 
     @property
     def spool_max_bytes(self) -> int:

@@ -42,6 +42,7 @@ class Targets:
         self.header: BroadcastLine | None = None
         self.info: dict[str, str] | None = None
         self._patience_s = patience_s
+        self.patient = patience_s > 0
         self._publish_lock = threading.Lock()
         self._closed = threading.Event()
         self._started = False

@@ -100,11 +100,11 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
     check_decodable(info, binary)
     renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
     check_outputs(target, settings.s3_options)
-    started = time.monotonic()
+    started, found = time.monotonic(), list[str]()
     with _bar(console) as bar:
         task = bar.add_task("starting Prefect", total=None, speed="", chunks="", left="")
         with prefect_for(settings):
-            from flows.progress import listener
+            from flows.progress import listener, notes
             from flows.vod import vod
 
             begun = time.monotonic()
@@ -121,7 +121,7 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
                 )  # fmt: skip
 
             bar.update(task, description="transcoding")
-            token = listener.set(show)
+            token, noted = listener.set(show), notes.set(found)
             incomplete: IncompleteError | None = None
             try:
                 vod(source=source, output=target, ladder=ladder, overwrite=overwrite)
@@ -133,6 +133,7 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
                 raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows more") from error
             finally:
                 listener.reset(token)
+                notes.reset(noted)
     behind = incomplete.behind if incomplete is not None else ()
     roots = [escape(one.url.rstrip("/")) for one in outputs(target) if one.url not in behind]
     root = roots[0]
@@ -144,6 +145,8 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
         f"watch it with [bold]ffplay {root}/{MASTER}[/bold], or serve the folder: [bold]python -m services.media[/bold]",
         soft_wrap=True,
     )
+    for note in found:
+        console.print(f"note: {escape(note)}", soft_wrap=True)
     if incomplete is not None:
         raise incomplete
     return target

@@ -11,7 +11,7 @@ import ffmpeg
 
 from streamwave.ffmpeg.level import h264_level
 from streamwave.ffmpeg.picture import converted, standard, upright
-from streamwave.model import Chunk, Rendition, VideoInfo
+from streamwave.model import CONTAINERS, Chunk, Rendition, VideoInfo
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def transcode_argv(
     rate = chunk.rate
     source = ffmpeg.input(
         str(chunk.video_path),
-        format="matroska",
+        format=CONTAINERS[Path(chunk.video_path).suffix[1:]],
         protocol_whitelist="file",
         threads=encoder.threads,
         # The filters turn the pictures; the mark that asks for it may have got lost on the way, or not.

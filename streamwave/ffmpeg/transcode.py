@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -27,6 +28,10 @@ from streamwave.timing import AAC_FRAME
 JOIN_S = 0.5
 #: Suffix of the empty file beside a result that is a stand-in.
 FILLED = ".filled"
+#: The same beside a result in which the picture stands still where some could not be decoded.
+DAMAGED = ".damaged"
+#: What FFmpeg, or a decoder, says of pictures that it passes over, or conceals.
+_DAMAGE = re.compile(r"error while decoding|error submitting packet to decoder|damaged at|no frame!", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Transcoder:
     def encode(self, chunk: Chunk, renditions: Sequence[Rendition]) -> None:
         """Run one FFmpeg process for ``renditions`` and put each checked result in its place.
 
+        Where pictures cannot be decoded, the one before stands still, and a mark is left that says so.
+
         Raises:
             FFmpegError: the process failed.
             OSError: there is no space left for its result.
@@ -58,10 +65,12 @@ class Transcoder:
         argv = transcode_argv(self.ffmpeg_path, chunk, parts, {r.name: r for r in renditions}, self.encoder)
         what = f"chunk {chunk.number} to {', '.join(parts)}"
         try:
-            self._run(argv, what)
+            said = self._run(argv, what)
             for name, part in parts.items():
                 check_video(part.read_bytes(), chunk, f"chunk {chunk.number} {name}")
                 part.replace(self.result_path(chunk, name))
+                if _DAMAGE.search(said):
+                    self.result_path(chunk, name).with_suffix(DAMAGED).touch()
         finally:
             for part in parts.values():
                 part.unlink(missing_ok=True)
@@ -84,9 +93,10 @@ class Transcoder:
         finally:
             part.unlink(missing_ok=True)
 
-    def _run(self, argv: Sequence[str], what: str) -> None:
+    def _run(self, argv: Sequence[str], what: str) -> str:
+        """What FFmpeg has said last."""
         try:
-            self.launcher.run(argv, what=what, timeout_s=self.timeout_s)
+            return self.launcher.run(argv, what=what, timeout_s=self.timeout_s)
         except FFmpegError as error:
             # Nothing is wrong with the chunk then, and no picture may be given up for it.
             if os.strerror(errno.ENOSPC) in error.stderr_tail:

@@ -73,6 +73,7 @@ class ChunkLine(Frozen):
     number: int
     segments: dict[str, tuple[tuple[int, int, int], ...]]
     filled: tuple[str, ...] = ()  # renditions that are black or silent here, because the chunk could not be used
+    damaged: bool = False  # some of its pictures could not be decoded, and another one stands still in their place
 
 
 class EndLine(Frozen):
@@ -118,6 +119,7 @@ class Ledger:
         self.chunk_count = 0  # over all periods
         self.black_chunks = 0  # chunks that show black in at least one rendition
         self.silent_chunks = 0
+        self.damaged_chunks = 0  # chunks in which a picture stands still because others could not be decoded
         self.filled_numbers: list[int] = []  # of these, the first ones
         self.next_chunk = 0  # of the last period's session
         #: Objects that nothing names any more and that are still to be deleted, oldest first (only without ``keep``).
@@ -190,6 +192,7 @@ class Ledger:
             next_chunk=self.next_chunk,
             black_chunks=self.black_chunks,
             silent_chunks=self.silent_chunks,
+            damaged_chunks=self.damaged_chunks,
             filled_numbers=tuple(self.filled_numbers),
             left=(*self.left, *superfluous),
             **snapshot(self.timeline),
@@ -230,7 +233,7 @@ class Ledger:
             self.periods = [PeriodLine.model_validate(period) for period in line.lines]
             self.next_chunk, self.left, self._first_part = line.next_chunk, dict.fromkeys(line.left), line.part
             self.black_chunks, self.silent_chunks = line.black_chunks, line.silent_chunks
-            self.filled_numbers = list(line.filled_numbers)
+            self.damaged_chunks, self.filled_numbers = line.damaged_chunks, list(line.filled_numbers)
         elif isinstance(line, InfoLine):
             for timeline in self._both():
                 timeline.info = dict(line.info)
@@ -269,6 +272,7 @@ class Ledger:
         kinds = {tracks[name].rendition.kind for name in line.filled}
         self.black_chunks += "video" in kinds
         self.silent_chunks += "audio" in kinds
+        self.damaged_chunks += line.damaged
         if kinds and len(self.filled_numbers) < NAMED_CHUNKS:
             self.filled_numbers.append(line.number)
 

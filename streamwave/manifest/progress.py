@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from streamwave.manifest.ledger import Ledger
 
+#: What people are told of ``damaged_chunks``.
+STANDS_STILL = "{} chunks hold pictures that could not be decoded; the one before them stands still"
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -14,6 +17,7 @@ class Progress:
     chunks: int = 0
     black_chunks: int = 0
     silent_chunks: int = 0
+    damaged_chunks: int = 0
     session: str | None = None
     period_ms: int = 0
     total_ms: int = 0
@@ -30,6 +34,7 @@ class Progress:
             chunks=ledger.chunk_count,
             black_chunks=ledger.black_chunks,
             silent_chunks=ledger.silent_chunks,
+            damaged_chunks=ledger.damaged_chunks,
             session=ledger.periods[-1].session,
             period_ms=int(period.duration * 1000),
             total_ms=int(ledger.timeline.duration * 1000),
@@ -40,3 +45,12 @@ class Progress:
                 if track.segments
             },
         )
+
+    def news(self, before: Progress) -> list[str]:
+        """Sentences on what could not be published as it was received, where there is more of it than ``before``."""
+        told = (
+            (self.black_chunks, before.black_chunks, "{} chunks could not be decoded and are shown in black"),
+            (self.silent_chunks, before.silent_chunks, "the sound of {} chunks could not be read and is silent"),
+            (self.damaged_chunks, before.damaged_chunks, STANDS_STILL),
+        )
+        return [text.format(count) for count, known, text in told if count > known]

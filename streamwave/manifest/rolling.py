@@ -52,6 +52,7 @@ class StateLine(Frozen):
     next_chunk: int
     black_chunks: int
     silent_chunks: int
+    damaged_chunks: int = 0
     filled_numbers: tuple[int, ...]
     info: dict[str, str]
     left: tuple[str, ...]

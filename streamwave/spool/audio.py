@@ -19,16 +19,27 @@ from streamwave.spool.sound import SAMPLE_RATE as SAMPLE_RATE
 from streamwave.spool.sound import Samples, Sound, audio_frame
 from streamwave.timing import AAC_FRAME, round_half_up
 
-#: Sound that is remembered for a session that turns out to begin in the past. Four and a half megabytes.
-MEMORY = 12 * SAMPLE_RATE
+#: Sound that is remembered, beyond the length of a chunk, for a session that turns out to begin in the past, in seconds.
+MEMORY_S = 10
+
+
+def memory_samples(chunk_ms: int) -> int:
+    """How much sound to remember for chunks of at least ``chunk_ms``. Four and a half megabytes where that is two seconds."""
+    return (MEMORY_S * 1000 + chunk_ms) * SAMPLE_RATE // 1000
 
 
 class AudioTrack:
-    """Encodes what ``sound`` puts out from ``origin`` (seconds on the source's clock) on to AAC-LC, 48 kHz stereo."""
+    """Encodes what ``sound`` puts out from ``origin`` (seconds on the source's clock) on to AAC-LC, 48 kHz stereo.
 
-    def __init__(self, bit_rate_bps: int, sound: Sound, origin: Fraction | None = None) -> None:
+    ``memory`` samples are remembered for a ``branch``.
+    """
+
+    def __init__(
+        self, bit_rate_bps: int, sound: Sound, origin: Fraction | None = None, *, memory: int = MEMORY_S * SAMPLE_RATE
+    ) -> None:
         self._bit_rate_bps = bit_rate_bps
         self._sound = sound
+        self._memory = memory
         self._start = round_half_up(((sound.origin if origin is None else origin) - sound.origin) * SAMPLE_RATE)
         self._encoder = CodecContext.create("aac", "w")
         self._encoder.sample_rate = SAMPLE_RATE
@@ -54,7 +65,7 @@ class AudioTrack:
 
     def branch(self, origin: Fraction) -> AudioTrack:
         """A track of the same sound for a session that begins at ``origin``, which may be some seconds ago."""
-        other = AudioTrack(self._bit_rate_bps, self._sound, origin)
+        other = AudioTrack(self._bit_rate_bps, self._sound, origin, memory=self._memory)
         missing = self._sound.position - other._start
         if missing > 0:
             known = np.concatenate([np.zeros((2, 0), np.float32), *self._recent], axis=1)[:, -missing:]
@@ -69,7 +80,7 @@ class AudioTrack:
     def _take_in(self, samples: Samples) -> None:
         self._recent.append(samples)
         self._recent_samples += samples.shape[1]
-        while self._recent_samples - self._recent[0].shape[1] > MEMORY:
+        while self._recent_samples - self._recent[0].shape[1] > self._memory:
             self._recent_samples -= self._recent.popleft().shape[1]
         skipped = min(self._skip, samples.shape[1])
         self._skip -= skipped

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Files that hold media; the others of a spool are small.
-_MEDIA = (".mkv", ".aac")
+from streamwave.spool.journal import MEDIA_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def _sizes(folder: Path) -> Iterator[int]:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     yield from _sizes(Path(entry.path))
-                elif entry.name.endswith(_MEDIA):
+                elif entry.name.endswith(MEDIA_SUFFIXES):
                     yield entry.stat(follow_symlinks=False).st_size
     except FileNotFoundError:  # published and removed while we look
         return

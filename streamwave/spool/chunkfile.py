@@ -1,4 +1,8 @@
-"""One chunk on disk: the source's own video packets in Matroska, which keeps milliseconds exactly, and AAC in ADTS."""
+"""One chunk on disk: the source's own video packets in a container that keeps milliseconds exactly, and AAC in ADTS.
+
+That container is Matroska, NUT for codecs to which Matroska gives no name of their own (it refuses some, and keeps only the
+decoding times of others), and QuickTime for what NUT does not know either.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,24 @@ from typing import Any
 import av
 from av import Packet
 
+from streamwave.errors import SourceError
+from streamwave.model import CONTAINERS
 from streamwave.mp4.adts import adts_frame
 from streamwave.spool.journal import chunk_name
 from streamwave.spool.sound import CHANNELS, SAMPLE_RATE
 
+#: Codecs that have a name of their own in Matroska (https://www.matroska.org/technical/codec_specs.html).
+_MATROSKA = frozenset(
+    {
+        "av1", "dirac", "ffv1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v3", "prores",
+        "rv10", "rv20", "rv30", "rv40", "theora", "vp8", "vp9", "vvc",
+    }
+)  # fmt: skip
+#: Uncompressed pictures that QuickTime keeps as they are. Of the others no container says how they are laid out without
+#: the mark of the one that they come from.
+_RAW = frozenset(
+    {"abgr", "argb", "bgr24", "bgra", "rgb24", "rgb48be", "rgb565le", "rgba", "uyvy422", "yuyv422"}
+)  # fmt: skip
 MILLISECOND = Fraction(1, 1000)
 #: A chunk's decoding times are made up: they begin this long before its first picture.
 DECODED_BEFORE_MS = 3_600_000
@@ -39,18 +57,15 @@ class VideoChunk:
     def __init__(self, folder: Path, number: int, template: Any, start_ms: int, extradata: bytes | None = None) -> None:
         self.number = number
         self.start_ms = start_ms
-        self.path = folder / chunk_name(number, "mkv")
         self.starts_ms: list[int] = []
         self.end_ms = start_ms
         self.refused = 0
         self.last_arrival_unix_ms = 0
-        # Shifting negative decoding times would shift the presentation times too, and those are the exact ones.
-        self._out = av.open(str(self.path), "w", format="matroska", options={"avoid_negative_ts": "disabled"})
-        # The decoder's parameters: not for every codec there is an encoder whose ones could be taken.
-        self._stream = self._out.add_stream_from_template(template, opaque=True)
+        self.path, self._out, self._stream = _created(folder, number, template)
         if extradata is not None:
             self._stream.codec_context.extradata = extradata
-        self._next_dts = start_ms - DECODED_BEFORE_MS
+        # The other containers keep decoding times, which may not be negative.
+        self._next_dts = start_ms - (DECODED_BEFORE_MS if self.path.suffix == ".mkv" else 0)
 
     def write(self, packet: Packet[Any], pts_ms: int, duration_ms: int, *, counted: bool = True) -> None:
         """Add one packet, with times in milliseconds since the session's origin.
@@ -98,6 +113,39 @@ class VideoChunk:
             self._out.close()
         finally:
             self.path.unlink(missing_ok=True)
+
+
+def _keeps(suffix: str, codec: str, pixel_format: str | None) -> bool:
+    """Whether a container that may take a codec's packets gives them back as they were."""
+    if codec == "rawvideo":
+        return suffix == "mov" and pixel_format in _RAW
+    return suffix != "mkv" or codec in _MATROSKA
+
+
+def _created(folder: Path, number: int, template: Any) -> tuple[Path, Any, Any]:
+    """A new file for the packets of ``template`` in a container that takes them: path, container, track.
+
+    Raises:
+        SourceError: there is none.
+    """
+    codec = template.codec_context.codec.canonical_name
+    for suffix, name in CONTAINERS.items():
+        if not _keeps(suffix, codec, template.codec_context.pix_fmt):
+            continue
+        path = folder / chunk_name(number, suffix)
+        # Shifting negative decoding times would shift the presentation times too, and those are the exact ones.
+        options = {"avoid_negative_ts": "disabled", **({"video_track_timescale": "1000"} if suffix == "mov" else {})}
+        out = av.open(str(path), "w", format=name, options=options)
+        try:
+            # The decoder's parameters: not for every codec there is an encoder whose ones could be taken.
+            stream: Any = out.add_stream_from_template(template, opaque=True)
+        except ValueError:  # the container does not know the codec
+            out.close()
+            path.unlink(missing_ok=True)
+        else:
+            stream.time_base = MILLISECOND  # NUT makes a finer one of it, which has to be a multiple
+            return path, out, stream
+    raise SourceError(f"video in {codec} cannot be cut into chunks; convert the source to H.264")
 
 
 def write_audio(folder: Path, number: int, frames: list[bytes]) -> tuple[str, int]:

@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from streamwave.advice import Advice
 from streamwave.errors import SpoolError
 from streamwave.locks import holds
-from streamwave.model import ChunkRecord, Frozen, Rational, SourceInfo
+from streamwave.model import CONTAINERS, ChunkRecord, Frozen, Rational, SourceInfo
 from streamwave.spool.room import check_room, has_room
 
 JOURNAL = "journal.jsonl"
@@ -28,6 +28,10 @@ _LOCK_WAIT_S = 0.5
 _TAIL_BYTES = 64 * 1024
 #: Reason of an end record: the same connection goes on as the next session of the broadcast.
 CONTINUED = "continued"
+#: Files of a spool that hold media.
+MEDIA_SUFFIXES = (*(f".{suffix}" for suffix in CONTAINERS), ".aac")
+#: Folder of the first session where there may be several.
+FIRST_SESSION = "000000"
 
 
 class OpenRecord(Frozen):
@@ -68,6 +72,11 @@ class AdviceLine(Frozen):
 
 Record = OpenRecord | ChunkLine | AdviceLine | EndRecord
 _lines: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="type")])
+
+
+def following_folder(session: Path) -> Path:
+    """The folder of the session after ``session``, both called by their numbers."""
+    return session.with_name(f"{int(session.name) + 1:06d}")
 
 
 def chunk_name(number: int, suffix: str) -> str:
@@ -149,7 +158,7 @@ class JournalWriter:
     def _drop_unrecorded(self) -> None:
         """Remove what was refused: it takes space and helps nobody."""
         for path in self.folder.iterdir():
-            if path.suffix in (".mkv", ".aac") and path.stem.isdigit() and int(path.stem) > self._last:
+            if path.suffix in MEDIA_SUFFIXES and path.stem.isdigit() and int(path.stem) > self._last:
                 path.unlink(missing_ok=True)
 
     def _check_room(self, opening: bool) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 class Options:
     """``segment_ms`` least length of a chunk; ``max_ahead`` chunk files that may wait (0: no limit, for live sources).
 
-    ``audio_track`` is the number of the audio track to take, from 0.
+    ``audio_track`` is the number of the audio track to take, from 0. ``numbered``: ``spool`` is a number, and
+    where the pictures change, the next session goes into the folder beside it that has the next one.
     """
 
     source: str
@@ -21,4 +22,5 @@ class Options:
     max_ahead: int = 0
     read_timeout_s: int = 30
     audio_track: int = 0
+    numbered: bool = False
     spool_max_bytes: int = 0  # bound of the spool of all streams, of which ``spool`` is a session; 0: none

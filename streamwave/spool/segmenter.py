@@ -5,13 +5,14 @@ SIGTERM and SIGINT end it gracefully: what has already arrived is still taken in
 journal gets its end record. SIGUSR1 ends it so too, but takes nothing more in, for a publisher that is given up while it
 goes on sending.
 
-Where the pictures change their size or their rate within the connection, the session ends with the reason ``CONTINUED``
-and goes on as the next one of its broadcast. A segmenter holds the locks of all sessions that it has written until it
-ends, so that whoever stops any of them stops it.
+Where the pictures change their size or their rate within the source, the session ends with the reason ``CONTINUED`` and
+goes on as the next one of its broadcast, or of its file. A segmenter holds the locks of all sessions that it has written
+until it ends, so that whoever stops any of them stops it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -28,19 +29,21 @@ from pydantic import TypeAdapter
 
 from streamwave import advice
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.probe import nothing_in
+from streamwave.ffmpeg.probe import nothing_in, shown
 from streamwave.model import SourceInfo, VideoInfo
 from streamwave.spool.advisor import Advisor
-from streamwave.spool.audio import AudioTrack
+from streamwave.spool.audio import AudioTrack, memory_samples
 from streamwave.spool.broadcast import INFO, BroadcastSpool
 from streamwave.spool.changes import Change, VideoParameters
 from streamwave.spool.clock import SourceClock, Timed, grid_from
-from streamwave.spool.journal import CONTINUED, AdviceLine, EndRecord, JournalWriter
+from streamwave.spool.journal import CONTINUED, AdviceLine, EndRecord, JournalWriter, following_folder
 from streamwave.spool.options import Options as Options
 from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
 from streamwave.spool.reader import Reader
 from streamwave.spool.sound import Sound
 from streamwave.spool.writer import SessionWriter
+
+log = logging.getLogger("streamwave.segmenter")
 
 #: A source that has said nothing for this long gets silence for the audio that a closed chunk still lacks.
 SILENT_S = 3.0
@@ -52,6 +55,8 @@ MOST_RATE_CHANGES = 8
 NOTES = ("owner", "source.sha256")
 #: Reason of an end record: it was not the source that failed.
 SPOOL_FAILED = "spool failed"
+#: The same: it was the segmenter itself.
+SEGMENTER_FAILED = "segmenter failed"
 _NOTHING_DECODABLE = "the source holds no picture that can be decoded from a keyframe on, and no audio"
 
 
@@ -94,11 +99,18 @@ class Segmenter:
             reason, error = "source failed", str(failure)
         except OSError as failure:
             reason, error = SPOOL_FAILED, self._unwritable(failure)
+        except Exception as failure:
+            reason, error = SEGMENTER_FAILED, self._unexpected(failure)
         try:
             self._finish(received=reason != SPOOL_FAILED)
         except OSError as failure:
             if error is None:
                 reason, error = SPOOL_FAILED, self._unwritable(failure)
+        except Exception as failure:
+            if error is None:
+                reason, error = SEGMENTER_FAILED, self._unexpected(failure)
+        with suppress(Exception):  # it has failed already, or is ended
+            self._end_session_before()
         session = self.session
         if reason == SPOOL_FAILED and session is not None:
             session.make_room()
@@ -115,6 +127,15 @@ class Segmenter:
 
     def _unwritable(self, failure: OSError) -> str:
         return f"the spool {self._journals[-1].folder} cannot be written ({failure.strerror})"
+
+    def _unexpected(self, failure: Exception) -> str:
+        """A sentence for people on what nobody has foreseen; those who can mend it find more in the log."""
+        log.error("the source could not be cut into chunks", exc_info=failure)
+        what = (str(failure) or "no reason given").splitlines()[0]
+        return (
+            f"{shown(self.options.source)} cannot be cut into chunks any further ({type(failure).__name__}: {what}); "
+            "convert it to H.264 and AAC, and report this"
+        )
 
     @property
     def _video(self) -> Any:
@@ -197,7 +218,7 @@ class Segmenter:
         audio = None
         if self._info.audio is not None:  # it may not have begun yet
             self._sound = Sound(origin, self._stated_audio_end())
-            audio = AudioTrack(self.options.audio_bps, self._sound)
+            audio = AudioTrack(self.options.audio_bps, self._sound, memory=memory_samples(self.options.segment_ms))
         if self._video is not None:
             assert self._info.video is not None
             self._parameters = VideoParameters(self._video, self._info.video)
@@ -219,6 +240,7 @@ class Segmenter:
             origin_unix_ms=origin_unix_ms,
             audio=audio,
             stop=self.stop,
+            relieve=self._end_session_before,
         )
         session.parameters = self._parameters
         return session
@@ -262,7 +284,7 @@ class Segmenter:
         return following
 
     def _open_next(self, session: SessionWriter, origin: Fraction, video: VideoInfo) -> SessionWriter | None:
-        folder = next_folder(session.folder)
+        folder = following_folder(session.folder) if self.options.numbered else next_folder(session.folder)
         if folder is None:
             return None
         journal = JournalWriter(folder)
@@ -273,17 +295,17 @@ class Segmenter:
         return self._writer(journal, info, origin, session.origin_unix_ms + since_ms, audio)
 
     def _leave(self, session: SessionWriter, following: SessionWriter) -> None:
-        if self._ending is not None:
-            self._end_session_before()
+        self._end_session_before()
         self.session, self._ending = following, session
         if session.complete():
             self._end_session_before()
 
     def _end_session_before(self) -> None:
-        assert self._ending is not None
-        self._ending.complete(force=True)
-        self._ending.end(CONTINUED)
-        self._ending = None
+        """End the session before the present one, if it is still waiting for the sound of its last chunk."""
+        if self._ending is not None:
+            self._ending.complete(force=True)
+            self._ending.end(CONTINUED)
+            self._ending = None
 
     # --- sound --------------------------------------------------------------------------------------------------------
 
@@ -342,8 +364,7 @@ class Segmenter:
                 self._place(timed)
         if self._sound is not None and self._reader.audio is not None:
             self._sound.flush(self._reader.audio.codec_context)
-        if self._ending is not None:
-            self._end_session_before()
+        self._end_session_before()
         if self.session is not None:
             self.session.finish()
 

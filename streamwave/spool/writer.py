@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from av import Packet
 
 from streamwave.ffmpeg.examine import examine_file
-from streamwave.model import ChunkRecord, SourceInfo
+from streamwave.model import CONTAINERS, ChunkRecord, SourceInfo
 from streamwave.spool.audio import SAMPLE_RATE, AudioTrack
 from streamwave.spool.bound import Bound
 from streamwave.spool.changes import VideoParameters
@@ -29,7 +30,10 @@ AUDIO_WAIT_MS, FILE_AUDIO_WAIT_MS = 500, 10_000
 
 
 class SessionWriter:
-    """One session. ``origin`` is its first picture in seconds on the source's clock."""
+    """One session. ``origin`` is its first picture in seconds on the source's clock.
+
+    ``relieve`` is called before it waits for its consumer, who may be waiting for the end of the session before.
+    """
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class SessionWriter:
         origin_unix_ms: int,
         audio: AudioTrack | None,
         stop: Event,
+        relieve: Callable[[], None],
     ) -> None:
         self.options = options
         self.journal = journal
@@ -56,6 +61,7 @@ class SessionWriter:
         self.undecodable = 0
         self._video = video
         self._stop = stop
+        self._relieve = relieve
         self._before: tuple[VideoChunk, Timed | None] | None = (
             None  # may still get pictures, once the keyframe is in it
         )
@@ -258,11 +264,17 @@ class SessionWriter:
         Bound(self.folder, self.options.spool_max_bytes).check()
         if self.options.max_ahead <= 0:
             return
-        suffix = "mkv" if self._video is not None else "aac"
-        while not self._stop.is_set() and len(list(self.folder.glob(f"*.{suffix}"))) >= self.options.max_ahead:
+        while not self._stop.is_set() and self._ahead() >= self.options.max_ahead:
             # Whoever makes room waits for the journal; the audio that is missing cannot come meanwhile.
+            self._relieve()
             self.complete(force=True)
             time.sleep(0.05)
+
+    def _ahead(self) -> int:
+        """Chunks that nobody has taken yet, of this session and of those before it."""
+        suffixes = {".aac"} if self._video is None else {f".{suffix}" for suffix in CONTAINERS}
+        folder, pattern = (self.folder.parent, "*/*") if self.options.numbered else (self.folder, "*")
+        return sum(1 for path in folder.glob(pattern) if path.suffix in suffixes)
 
     def finish(self) -> None:
         """The source has ended: close the last chunk with all audio that is left."""

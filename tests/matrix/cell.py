@@ -41,6 +41,7 @@ class Cell:
     - ``padding``: samples that may come out beyond the source's sound, because its container does not tell of them; ``lead``:
       those of them that come first where sound stands alone
     - ``filled``: chunks that are to be given up (None: not asked)
+    - ``damaged``: chunks that are to be reported for pictures that cannot be decoded (None: not asked)
     - ``silent``: FFmpeg has to play it without a word
     - ``segment_s``, ``ladder``: settings
     - ``looks``: further measures
@@ -61,6 +62,7 @@ class Cell:
     padding: int = 0
     lead: int = 0
     filled: int | None = 0
+    damaged: int | None = 0
     tail: int = 0
     silent: bool = True
     segment_s: int = 1

@@ -148,9 +148,9 @@ DAMAGE = [
     broken("truncated last chunk (FLV)", range(110, 125), cut(0.97), tail=15),
     broken("truncated last chunk (MPEG-TS)", range(110, 125), cut(0.97), tail=15, recipe={"suffix": "ts"}),
     broken("truncated last chunk (Matroska)", range(110, 125), cut(0.97), tail=15, recipe={"suffix": "mkv"}),
-    broken("noise instead of a chunk", range(50, 75), damaged(50, 75)),
-    broken("noise instead of a keyframe", range(50, 75), damaged(50, 51)),
-    broken("noise instead of some pictures", range(60, 75), damaged(60, 64)),
+    broken("noise instead of a chunk", range(50, 75), damaged(50, 75), damaged=1),
+    broken("noise instead of a keyframe", range(50, 75), damaged(50, 51), damaged=1),
+    broken("noise instead of some pictures", range(60, 75), damaged(60, 64), damaged=1),
     broken(
         "noise instead of the first chunk",
         range(25),
@@ -158,8 +158,8 @@ DAMAGE = [
         parts=(Part(LATER, F(25)),),
         beeps=(28, 53, 78, 103),
     ),
-    broken("noise instead of the last chunk", range(100, 125), damaged(100, 125)),
-    broken("a chunk without a picture", range(50, 75), emptied(50)),
+    broken("noise instead of the last chunk", range(100, 125), damaged(100, 125), damaged=1),
+    broken("a chunk without a picture", range(50, 75), emptied(50), damaged=1),
     broken("a last chunk of one picture", range(0), None, recipe={"frames": 126}, filled=0),
     broken("one picture in all", range(0), None, recipe={"frames": 1, "sound": None}, filled=0, silent=False),
     broken(

@@ -74,6 +74,7 @@ class Outcome:
     cell: Cell
     root: Path
     filled: int = 0
+    damaged: int | None = None
 
     @cached_property
     def periods(self) -> list[Period]:
@@ -104,6 +105,8 @@ class Outcome:
             yield f"{len(self.periods)} periods"
         if self.cell.filled is not None and self.filled != self.cell.filled:
             yield f"{self.filled} chunks in black, not {self.cell.filled}"
+        if None not in (self.damaged, self.cell.damaged) and self.damaged != self.cell.damaged:
+            yield f"{self.damaged} chunks are said to be damaged, not {self.cell.damaged}"
         for number, period in enumerate(self.periods):
             sizes = parts[number].sizes if parts and number < len(parts) else None
             due = sizes or (self.cell.sizes if self.cell.recipe.count else {})
@@ -172,15 +175,16 @@ class Outcome:
             missing = cell.tail * 48000 // cell.recipe.rate
             if not -AAC_FRAME - missing <= samples - due <= AAC_FRAME + cell.padding:
                 yield f"{samples} samples of sound, {due} were due"
-        beeps = [p.start + at for p in self.periods if p.sound is not None for at in _beeps(p.sound)]
-        yield from self._sync(beeps)
+        yield from self._sync(
+            [(p, p.start + at) for p in self.periods if p.sound is not None for at in _beeps(p.sound)]
+        )
 
-    def _sync(self, beeps: list[Fraction]) -> Iterator[str]:
+    def _sync(self, heard_in: list[tuple[Period, Fraction]]) -> Iterator[str]:
         recipe = self.cell.recipe
         heard = recipe.beeps if self.cell.beeps is None else self.cell.beeps
         if not recipe.count:
             due = [recipe.shown_at[n] + Fraction(self.cell.lead, 48000) for n in heard]
-            yield from _apart(due, beeps, "")
+            yield from _apart(due, [at for _, at in heard_in], "")
             return
         names = {video.name for period in self.periods for video in period.videos}
         for name in sorted(names):
@@ -195,7 +199,8 @@ class Outcome:
                 ]
                 if shown or n in self.cell.hidden:
                     due.append(shown[0] if shown else recipe.shown_at[n])
-            yield from _apart(due, beeps, f"{name}: ")
+            # A rendition that is not in every period has no pictures for the sound of the others.
+            yield from _apart(due, [at for period, at in heard_in if name in period.pictures], f"{name}: ")
 
     def _boundaries(self) -> Iterator[str]:
         for period in self.periods:

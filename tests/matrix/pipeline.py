@@ -17,11 +17,14 @@ from streamwave.standin import stand_in
 
 @dataclass(frozen=True)
 class Made:
-    """What was published, and what was told of it. ``filled`` counts chunks that are shown in black."""
+    """What was published, and what was told of it. ``filled`` counts chunks that are shown in black, ``damaged`` those
+    that are said to hold pictures that could not be decoded.
+    """
 
     root: Path
     source: SourceInfo
     filled: int
+    damaged: int = 0
 
 
 def transcode(source: Path, folder: Path, *, ladder: str | None, segment_s: int) -> Made:
@@ -35,15 +38,14 @@ def transcode(source: Path, folder: Path, *, ladder: str | None, segment_s: int)
     )
     root = folder / "out"
     with file_session(str(source), settings, output=str(root), ladder=None, overwrite=False) as session:
-        job = session.job
-        for record in session.follower.chunks():
+        for job, record in session.chunks():
             chunk = place(job, record)
             _chunk(job, chunk)
             job.forget(record.number)
         session.check_complete()
-        published = publication(job)
+        published = publication(session.job)
         published.finish()
-        return Made(root, session.source, published.ledger.black_chunks)
+        return Made(root, session.source, published.ledger.black_chunks, published.ledger.damaged_chunks)
 
 
 def _chunk(job: Job, chunk: Chunk) -> None:

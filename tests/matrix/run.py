@@ -32,17 +32,18 @@ def run_cell(cell: Cell, folder: Path, prefect_api: str | None = None) -> list[s
         raise
     except Exception as error:
         return [f"cannot be made: {type(error).__name__}: {error}"]
+    damaged: int | None = None  # the command says it in words
     try:
         if prefect_api is None:
             made = transcode(source, folder, ladder=cell.ladder, segment_s=cell.segment_s)
-            root, filled = made.root, made.filled
+            root, filled, damaged = made.root, made.filled, made.damaged
         else:
             root, filled = _command(cell, source, folder, prefect_api), 0
     except StreamWaveError as error:
         return [f"{type(error).__name__}: {error}".replace(str(folder), "")]
     except CommandFailed as failed:
         return [str(failed).replace(str(folder), "")]
-    return Outcome(cell, root, filled).faults()
+    return Outcome(cell, root, filled, damaged).faults()
 
 
 def _command(cell: Cell, source: Path, folder: Path, prefect_api: str) -> Path:

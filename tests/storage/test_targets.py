@@ -192,6 +192,7 @@ def test_what_cannot_be_mended_reaches_whoever_publishes(tmp_path: Path) -> None
         with pytest.raises(MediaError, match="chunk 1 was encoded with other settings"):
             targets.publish(chunk(tmp_path / "work", 1, init=b"other"), "one", "p0")
         targets.publish(chunk(tmp_path / "work", 1), "one", "p0")
+        wait_for(lambda: all(lag["chunks"] == 2 for lag in targets.lags()), "both places to have both chunks")
         with publishing(lambda: open_store(str(tmp_path / "a")), token="newer") as newer:
             with pytest.raises(FencedError, match="another run has taken over"):
                 for number in range(2, 6):

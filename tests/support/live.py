@@ -255,6 +255,7 @@ class Installation:
     def leftovers(self) -> list[str]:
         """Files that have no business there once every broadcast is finished."""
         kept = {
+            "opening.lock",  # one for the whole spool, for as long as there is one
             "broadcast.json",
             "finished",
             "closed",

@@ -7,16 +7,20 @@ import fcntl
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
+from streamwave import advice
 from streamwave.errors import LadderError, OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.process import wait_until
+from streamwave.job import place, publication
 from streamwave.session import LONG_CHUNK_SEGMENTS, MAX_CHUNKS, OWNER, chunk_ms, file_session
 from streamwave.settings import Settings
 from streamwave.spool.journal import EndRecord, writer_pid
 from streamwave.spool.segmenter import SPOOL_FAILED
 from tests.support.media import Clip, make_clip
 from tests.support.processes import alive
+from tests.unit.spool.test_segmenter import luma_number
 
 LADDER = '{"rungs": [{"name": "tiny", "short_side": 90, "max_kbps": 150}]}'
 
@@ -163,3 +167,64 @@ def test_chunks_of_long_files_get_longer() -> None:
         length = chunk_ms(2000, hours * 3_600_000)
         assert length % 2000 == 0 and hours * 3_600_000 / length <= MAX_CHUNKS
     assert chunk_ms(2000, 600_000) <= 2000 * LONG_CHUNK_SEGMENTS
+
+
+def test_a_file_whose_pictures_change_becomes_several_sessions(settings: Settings, tmp_path: Path) -> None:
+    """Each with renditions that fit it, its own place for work files, and all of its pictures."""
+    sizes = ("160x90", "96x120", "160x90")
+    parts = [make_clip(tmp_path / f"{n}.ts", frames=75, gop=25, size=size).path for n, size in enumerate(sizes)]
+    source = tmp_path / "a.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    received: dict[str, list[int]] = {}
+    with file_session(str(source), settings, output=str(tmp_path / "out"), ladder=None, overwrite=False) as session:
+        works, shapes = set(), []
+        for job, record in session.chunks():
+            if job.period not in received:
+                shapes.append([(r.width, r.height) for r in job.renditions if r.kind == "video"])
+            assert job.rate == 25
+            with av.open(str(place(job, record).video_path)) as container:
+                numbers = [luma_number(f) for f in container.decode(video=0)]
+            assert record.number == len(received.get(job.period, [])) // 25
+            received[job.period] = [*received.get(job.period, []), *numbers]
+            works.add((job.session, job.spool, job.work))
+            job.forget(record.number)
+        session.check_complete()
+        assert [found.code for found in session.advice if found.code == "size-changed"] == ["size-changed"] * 2
+    assert received == {f"p{n}": list(range(75)) for n in range(3)} and len(works) == 3
+    assert shapes == [[(160, 90)], [(90, 112)], [(160, 90)]]
+    assert spool(settings) == []
+
+
+def test_chunks_of_all_sessions_of_a_file_count_for_its_bound(settings: Settings, tmp_path: Path) -> None:
+    """Also where one waits for the end of the one before: nobody who takes the chunks in order waits for ever."""
+    source, sizes = tmp_path / "a.ts", ("160x90", "96x120") * 6
+    parts = {size: make_clip(tmp_path / f"{size}.ts", frames=50, gop=25, size=size).path for size in set(sizes)}
+    source.write_bytes(b"".join(parts[size].read_bytes() for size in sizes))
+    with file_session(str(source), settings, output=str(tmp_path / "out"), ladder=None, overwrite=False) as session:
+        folder = Path(session.job.spool).parent
+        most = 0
+        taken: list[tuple[str, int]] = []
+        for job, record in session.chunks():
+            if not taken:
+                wait_until(lambda: len(list(folder.rglob("*.mkv"))) > 9, 2)
+            most = max(most, len(list(folder.rglob("*.mkv"))))
+            taken.append((job.period, record.number))
+            job.forget(record.number)
+        session.check_complete()
+    assert taken == [(f"p{n}", chunk) for n in range(12) for chunk in (0, 1)]
+    assert most <= 9 + 1  # one that is being opened
+
+
+def test_notes_are_for_the_owner_of_the_file(clip: Clip, settings: Settings, tmp_path: Path) -> None:
+    with open_session(clip, settings, tmp_path / "out") as session:
+        assert session.notes() == []
+        session.advice = [
+            advice.size_changed((2, 2), (4, 4)),
+            advice.b_frames_live(),
+            advice.size_changed((2, 2), (4, 4)),
+        ]
+        publication(session.job).ledger.damaged_chunks = 2
+        assert session.notes() == [
+            "the picture's size changed from 2x2 to 4x4; players start anew there",
+            "2 chunks hold pictures that could not be decoded; the one before them stands still",
+        ]

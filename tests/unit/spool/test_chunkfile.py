@@ -10,9 +10,11 @@ from typing import Any
 import av
 import pytest
 
+from streamwave.errors import SourceError
+from streamwave.model import CONTAINERS
 from streamwave.mp4 import read_adts
 from streamwave.spool.chunkfile import VideoChunk, write_audio
-from tests.support.media import make_clip
+from tests.support.media import ffmpeg, make_clip
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +84,54 @@ def test_sound_is_stored_as_adts(tmp_path: Path) -> None:
     name, size = write_audio(tmp_path, 3, frames)
     assert name == "000003.aac" and (tmp_path / name).stat().st_size == size
     assert read_adts((tmp_path / name).read_bytes()) == frames
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec"),
+    [
+        ("mov", ("png", "-pix_fmt", "rgb24")),
+        ("mov", ("qtrle",)),
+        ("mov", ("dnxhd", "-profile:v", "dnxhr_hq", "-pix_fmt", "yuv422p")),
+        ("mov", ("v210",)),
+        ("mov", ("rawvideo", "-pix_fmt", "uyvy422")),
+        ("mov", ("jpeg2000",)),
+        ("avi", ("rawvideo", "-pix_fmt", "bgr24")),
+        ("avi", ("msmpeg4v2",)),
+        ("avi", ("huffyuv",)),
+        ("asf", ("wmv2",)),
+        ("flv", ("flv1",)),
+        ("gif", ("gif",)),
+        ("mkv", ("libvpx-vp9", "-speed", "8")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_every_codec_has_a_container_that_keeps_its_pictures_and_their_times(
+    tmp_path: Path, kind: str, codec: tuple[str, ...]
+) -> None:
+    source = tmp_path / f"a.{kind}"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=256x144:rate=25", "-frames:v", "12", "-c:v", *codec, str(source))
+    with av.open(str(source)) as container:
+        wanted = [frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)]
+    assert len(set(wanted)) == 12
+    starts = [7013 + 40 * n + n % 2 for n in range(12)]
+    with av.open(str(source)) as container:
+        chunk = VideoChunk(tmp_path, 0, container.streams.video[0], starts[0])
+        for packet, start in zip((p for p in container.demux(video=0) if p.size), starts, strict=True):
+            chunk.write(packet, start, 40)
+    assert chunk.close() > 0 and chunk.refused == 0
+    with av.open(str(chunk.path), format=CONTAINERS[chunk.path.suffix[1:]]) as container:
+        found = [
+            ((f.pts or 0) * (f.time_base or 0) * 1000, f.to_ndarray(format="rgb24").tobytes())
+            for f in container.decode(video=0)
+        ]
+    assert [time for time, _ in found] == starts
+    assert [data for _, data in found] == wanted
+
+
+def test_a_codec_without_a_container_is_named(tmp_path: Path) -> None:
+    source = tmp_path / "a.y4m"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25", "-frames:v", "1", str(source))
+    said = "video in rawvideo cannot be cut into chunks; convert the source to H.264"
+    with av.open(str(source)) as container, pytest.raises(SourceError, match=said):
+        VideoChunk(tmp_path, 0, container.streams.video[0], 0)
+    assert list(tmp_path.iterdir()) == [source]

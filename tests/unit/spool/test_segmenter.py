@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from streamwave.model import ChunkRecord
 from streamwave.mp4 import read_adts
+from streamwave.spool.chunkfile import VideoChunk
 from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, OpenRecord
 from streamwave.spool.launch import request_stop, start_segmenter, stop_segmenter
-from streamwave.spool.segmenter import SPOOL_FAILED, Options, Segmenter
+from streamwave.spool.segmenter import SEGMENTER_FAILED, SPOOL_FAILED, Options, Segmenter
 from streamwave.timing import AAC_FRAME, Grid, aac_frame_at_ms
 from tests.support.media import Clip, ffmpeg, picture_number
 from tests.support.media import make_clip as make_large_clip
@@ -332,3 +333,23 @@ def test_a_full_spool_ends_the_receiving_and_keeps_what_was_received(tmp_path: P
     assert {path.name for path in session.glob("0*")} == {
         str(name) for chunk in found.chunks for name in (chunk.video_file, chunk.audio_file)
     }
+
+
+def test_what_nobody_has_foreseen_is_said_in_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever waits for the session learns of it, in a sentence; the log has the rest."""
+    clip = make_clip(tmp_path / "a.mp4", frames=100, gop=25)
+
+    def fail(chunk: VideoChunk, *_: object, **__: object) -> None:
+        raise ZeroDivisionError(f"of chunk {chunk.number}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoChunk, "write", fail)
+        found = segment(clip.path, tmp_path / "spool", segment_ms=1000)
+    assert found.chunks == [] and found.end is not None and found.end.reason == SEGMENTER_FAILED
+    assert found.end.error == (
+        f"{clip.path} cannot be cut into chunks any further (ZeroDivisionError: of chunk 0); "
+        "convert it to H.264 and AAC, and report this"
+    )
+    assert "Traceback" in caplog.text
