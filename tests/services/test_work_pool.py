@@ -61,7 +61,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_hom
             "STREAMWAVE_STATE_DIR": str(tmp_path / "var"),
         }
         pool = Pool(Cli(tmp_path, extra))
-        pool.prefect("work-pool", "create", "--type", "process", POOL)
+        # The database is a copy of one that other tests may have made the same pool in.
+        pool.prefect("work-pool", "create", "--overwrite", "--type", "process", POOL)
         yield pool
 
 
