@@ -197,10 +197,15 @@ class Installation:
     # Broadcasts.
 
     def broadcast(self, stream: str, number: int = 0) -> BroadcastSpool:
-        """The broadcast ``number`` of ``stream``, once it exists."""
-        root = self.settings.spool_dir
-        wait_for(lambda: len(broadcasts(root, stream)) > number, f"broadcast {number} of {stream}", 30)
-        return broadcasts(root, stream)[number]
+        """The broadcast ``number`` of ``stream``, once its first session exists: its folder comes a moment earlier."""
+
+        def found() -> BroadcastSpool | None:
+            spools = broadcasts(self.settings.spool_dir, stream)[number : number + 1]
+            return spools[0] if spools and spools[0].sessions() else None
+
+        spool = wait_for(found, f"broadcast {number} of {stream}", 30)
+        assert spool
+        return spool
 
     def finished(self, spool: BroadcastSpool) -> Path:
         """Wait until the recording is complete; the folder that holds it."""
