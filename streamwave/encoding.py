@@ -6,13 +6,12 @@ it did, whatever the settings say by then; they count from the next session on.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from streamwave.files import replace_file
 from streamwave.model import Frozen, Rendition
-from streamwave.spool.journal import fsync_folder
 
 #: File in the session's spool.
 FILE = "encoding.json"
@@ -38,10 +37,4 @@ def kept_encoding(session: Path) -> Encoding | None:
 
 def keep_encoding(session: Path, encoding: Encoding) -> None:
     """Store durably how the session is encoded; before its first chunk is."""
-    part = session / f".{FILE}"
-    with part.open("wb") as file:
-        file.write(encoding.model_dump_json().encode())
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(session / FILE)
-    fsync_folder(session)
+    replace_file(session / FILE, encoding.model_dump_json().encode(), durable=True)

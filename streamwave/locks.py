@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from pathlib import Path
+
+
+def is_locked(path: Path) -> bool:
+    """Whether anybody holds an exclusive ``flock`` on ``path``. The kernel lets go of it the moment that he dies."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def holds(pid: int, path: Path) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from streamwave.errors import MediaError
 from streamwave.ffmpeg.transcode import DAMAGED, FILLED
+from streamwave.files import replace_file
 from streamwave.model import Chunk, Frozen, Rational, Rendition
 from streamwave.mp4.fragment import read_fragment
 from streamwave.mp4.init import read_init
@@ -118,10 +118,10 @@ def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path, b_frame
             raise MediaError(f"{what}: the segment at {time} does not begin with an IDR picture")
         data = media_segment([retime(fragment, sequence=time // unit + 1, time=time, delay_ticks=delay)])
         file = folder / f"{rendition.name}-{time}.m4s"
-        _write(file, data)
+        replace_file(file, data)
         segments.append(PackagedSegment(time=time, duration=duration, size=len(data), path=str(file)))
     init_file = folder / f"{rendition.name}-init.mp4"
-    _write(init_file, init)
+    replace_file(init_file, init)
     return PackagedTrack(
         rendition=rendition,
         timescale=timescale,
@@ -132,10 +132,3 @@ def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path, b_frame
         frame_rate=chunk.rate if video else None,
         segments=tuple(segments),
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    # Work files need no fsync, only to be whole: a repeated task may write the same one.
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    part.write_bytes(data)
-    part.replace(path)

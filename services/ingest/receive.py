@@ -13,11 +13,12 @@ from pathlib import Path
 from services.ingest.log import events
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.process import kill, wait_until
+from streamwave.files import fsync_folder
 from streamwave.ladder import load_ladder
 from streamwave.locks import signal_holder
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import open_session
-from streamwave.spool.journal import JOURNAL, LOCK, EndRecord, end_of, fsync_folder, writer_alive, writer_pid
+from streamwave.spool.journal import JOURNAL, LOCK, EndRecord, end_of, writer_alive, writer_pid
 from streamwave.spool.launch import request_stop, start_segmenter
 from streamwave.spool.segmenter import STOP_LIMIT_S, Options
 from streamwave.streams.registry import Stream

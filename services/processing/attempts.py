@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from streamwave.files import replace_file
 from streamwave.model import Frozen
 
 FILE = "run.json"
@@ -39,12 +39,7 @@ def read(folder: Path) -> Attempt | None:
 
 def write(folder: Path, attempt: Attempt) -> Attempt:
     """Keep ``attempt`` durably."""
-    part = folder / f".{FILE}.{os.getpid()}"
-    with part.open("w", encoding="utf-8") as file:
-        file.write(attempt.model_dump_json())
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / FILE)
+    replace_file(folder / FILE, attempt.model_dump_json().encode(), durable=True)
     return attempt
 
 

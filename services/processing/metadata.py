@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from services.processing.faults import BadField
+from streamwave.files import replace_file
 
 FILE = "metadata.json"
 MAX_ENTRIES = 32
@@ -64,7 +64,5 @@ def merge(folder: Path, metadata: Mapping[str, str]) -> dict[str, str]:
         kept = {key: value for key, value in (read(folder) | new).items() if value}
         check(kept)
         if new:
-            part = folder / f".{FILE}.{os.getpid()}"
-            part.write_text(json.dumps(kept), encoding="utf-8")
-            part.replace(folder / FILE)
+            replace_file(folder / FILE, json.dumps(kept).encode())
     return kept

@@ -15,6 +15,7 @@ from pathlib import Path
 from streamwave.errors import FFmpegError, MediaError
 from streamwave.ffmpeg.commands import EncoderSettings, fill_argv, transcode_argv
 from streamwave.ffmpeg.process import Launcher
+from streamwave.files import replace_file
 from streamwave.model import Chunk, Rendition
 from streamwave.mp4.aac import aac_fragment, aac_init
 from streamwave.mp4.adts import read_adts
@@ -151,9 +152,8 @@ def put_audio(transcoder: Transcoder, chunk: Chunk, rendition: Rendition, frames
         pieces.append(aac_fragment(sequence=1, time=time_ticks, frames=frames[first : first + duration // AAC_FRAME]))
     path = transcoder.result_path(chunk, rendition.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{threading.get_ident()}.part")
-    part.write_bytes(b"".join(pieces))
-    return part.replace(path)
+    replace_file(path, b"".join(pieces))
+    return path
 
 
 @dataclass

@@ -20,7 +20,6 @@ import calendar
 import fcntl
 import json
 import logging
-import os
 import re
 import secrets
 import shutil
@@ -33,10 +32,12 @@ from typing import IO
 from pydantic import Field, ValidationError
 
 from streamwave.errors import SpoolError
+from streamwave.files import fsync_folder, replace_file
+from streamwave.locks import is_locked
 from streamwave.model import Frozen
 from streamwave.source import is_stream_name
 from streamwave.spool.follow import patience_s
-from streamwave.spool.journal import end_of, fsync_folder, writer_alive
+from streamwave.spool.journal import end_of, writer_alive
 from streamwave.storage.target import outputs_below
 
 log = logging.getLogger("streamwave.spool")
@@ -197,20 +198,11 @@ class BroadcastSpool:
 
     def run_alive(self) -> bool:
         """Whether a run holds this broadcast. The kernel lets go of it the moment that the run's process dies."""
-        try:
-            with (self.folder / RUN_LOCK).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
+        return is_locked(self.folder / RUN_LOCK)
 
     def write_status(self, status: dict[str, object]) -> None:
         """Replace the run's word on itself."""
-        part = self.folder / f".{STATUS}.{os.getpid()}"
-        part.write_text(json.dumps(status), encoding="utf-8")
-        part.replace(self.folder / STATUS)
+        replace_file(self.folder / STATUS, json.dumps(status).encode())
 
     def status(self) -> dict[str, object]:
         """What the run last said of itself; empty if nothing."""
@@ -339,13 +331,7 @@ def _create(root: Path, stream: str, output: str, window_ms: int, title: str, no
 
 
 def _write_info(folder: Path, info: BroadcastInfo) -> None:
-    part = folder / f".{INFO}"
-    with part.open("w", encoding="utf-8") as file:
-        file.write(info.model_dump_json())
-        file.flush()
-        os.fsync(file.fileno())  # before its name: a crash must not leave the name on an empty file
-    part.replace(folder / INFO)
-    fsync_folder(folder)
+    replace_file(folder / INFO, info.model_dump_json().encode(), durable=True)
 
 
 def _named_unix_ms(broadcast: str) -> int | None:

@@ -17,7 +17,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from streamwave.advice import Advice
 from streamwave.errors import SpoolError
-from streamwave.locks import holds
+from streamwave.files import fsync_folder
+from streamwave.locks import holds, is_locked
 from streamwave.model import CONTAINERS, ChunkRecord, Frozen, Rational, SourceInfo
 from streamwave.spool.room import check_room, has_room
 
@@ -82,15 +83,6 @@ def following_folder(session: Path) -> Path:
 def chunk_name(number: int, suffix: str) -> str:
     """File name of a chunk in its spool."""
     return f"{number:06d}.{suffix}"
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make renames and new names in ``folder`` durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _take(lock: IO[bytes]) -> bool:
@@ -178,14 +170,7 @@ class JournalWriter:
 
 def writer_alive(folder: Path) -> bool:
     """Whether a segmenter holds the lock of this spool."""
-    try:
-        with (folder / LOCK).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+    return is_locked(folder / LOCK)
 
 
 def writer_pid(folder: Path) -> int | None:

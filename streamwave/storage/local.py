@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from streamwave.errors import OutputError
+from streamwave.files import fsync_folder, replace_file
 from streamwave.storage.base import Entry, Store, check_name, reason
 
 _TEMPORARY = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9._-]*\.[0-9a-f]{8}")
@@ -37,23 +36,12 @@ class LocalStore(Store):
     def put(self, name: str, data: bytes) -> None:
         path = self._path(name)
         self._folders.add(path.parent)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         with self._explained():
             try:
-                try:
-                    file = temporary.open("wb")
-                except FileNotFoundError:
-                    _make_folder(path.parent)
-                    file = temporary.open("wb")
-                with file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            _sync_folder(path.parent)
+                replace_file(path, data, durable=True)
+            except FileNotFoundError:
+                _make_folder(path.parent)
+                replace_file(path, data, durable=True)
 
     def get(self, name: str) -> bytes | None:
         try:
@@ -108,15 +96,7 @@ def _make_folder(folder: Path) -> None:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        fsync_folder(path.parent)
 
 
 def _rmdir(folder: Path) -> None:

@@ -1,0 +1,43 @@
+"""Files of ours on the local disk that are never seen torn: written beside their place, then renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Put ``data`` in the place of ``path``, whole or not at all; ``durable``: it is there after a power cut as well.
+
+    Several writers at once are no trouble: each has a temporary file of its own, and the last one counts.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of the attempt.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())  # before its name: a crash must not leave the name on an empty file
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    if durable:
+        fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames and new names in ``folder`` durable.
+
+    Raises:
+        OSError: the folder is gone, or the disk refuses.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
