@@ -96,13 +96,19 @@ class Transcoder:
 
     def _run(self, argv: Sequence[str], what: str) -> str:
         """What FFmpeg has said last."""
+        failure: FFmpegError | None = None
         try:
-            return self.launcher.run(argv, what=what, timeout_s=self.timeout_s)
+            said = self.launcher.run(argv, what=what, timeout_s=self.timeout_s)
         except FFmpegError as error:
-            # Nothing is wrong with the chunk then, and no picture may be given up for it.
-            if os.strerror(errno.ENOSPC) in error.stderr_tail:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.work)) from error
-            raise
+            said, failure = error.stderr_tail, error
+        # Nothing is wrong with the chunk then, and no picture may be given up for it. What is written when a file is
+        # closed decides nothing about FFmpeg's exit status: a torn result may come with a 0.
+        for number in (errno.ENOSPC, errno.EDQUOT):
+            if os.strerror(number) in said:
+                raise OSError(number, os.strerror(number), str(self.work)) from failure
+        if failure is not None:
+            raise failure
+        return said
 
 
 def _unique() -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import grpc
 import pytest
@@ -13,7 +11,7 @@ import pytest
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
-from tests.support.live import Installation, assert_exact, assert_ffmpeg_plays, installation, listed, status_warnings
+from tests.support.live import Installation, assert_exact, assert_ffmpeg_plays, listed, status_warnings
 from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
 
@@ -21,12 +19,6 @@ from tests.support.processes import wait_for
 LONG_FRAMES, SHORT_FRAMES = 250, 75
 CYCLES, CYCLE_FRAMES = 10, 25
 GOP = 25
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path) -> Iterator[Installation]:
-    with installation(tmp_path_factory.mktemp("live"), prefect_home) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 import av
 import pytest
@@ -16,7 +14,6 @@ from tests.support.live import (
     Installation,
     assert_exact,
     assert_ffmpeg_plays,
-    installation,
     is_static,
     periods,
     published_samples,
@@ -26,12 +23,6 @@ from tests.support.media import Clip, make_clip
 from tests.support.player import decode_sound
 
 FRAMES, BAD_FRAMES = 500, 100
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path) -> Iterator[Installation]:
-    with installation(tmp_path_factory.mktemp("live"), prefect_home) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

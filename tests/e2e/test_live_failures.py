@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import httpx
@@ -19,7 +17,6 @@ from tests.support.live import (
     Installation,
     assert_exact,
     assert_ffmpeg_plays,
-    installation,
     is_static,
     periods,
     picture_numbers,
@@ -31,12 +28,6 @@ FRAMES = 225
 #: The reconciler has 5 s; a busy machine gets more before the test fails, and the time is printed.
 RUN_LIMIT_S = 15
 CANCEL_LIMIT_S = 5
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path) -> Iterator[Installation]:
-    with installation(tmp_path_factory.mktemp("live"), prefect_home) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,10 @@ from tests.support.media import make_clip
 
 
 @pytest.fixture
-def case(tmp_path: Path, prefect_api: str) -> Iterator[Case]:
+def case(case: Case) -> Case:
     """An installation whose service runs."""
-    case = Case(tmp_path, prefect_api)
-    try:
-        case.start()
-        yield case
-    finally:
-        case.close()
+    case.start()
+    return case
 
 
 def start(case: Case, session: str, **more: Any) -> pb.StartStreamResponse:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -24,16 +24,6 @@ from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import ROOT, Case, eventually, publisher, refused
 
 TOKEN = "correct-horse-battery"
-
-
-@pytest.fixture
-def case(tmp_path: Path, prefect_api: str) -> Iterator[Case]:
-    """An installation whose service does not run yet."""
-    case = Case(tmp_path, prefect_api)
-    try:
-        yield case
-    finally:
-        case.close()
 
 
 def _all(call: Callable[[], Iterable[object]]) -> list[object]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import grpc
-import pytest
 
 from services.processing import attempts
 from streamwave.spool.broadcast import INFO, StreamLiveError, broadcasts, open_session
@@ -20,16 +17,6 @@ from tests.support.media import make_clip
 
 #: As in the reconciler, which is not imported: it would read Prefect's settings into the process of the tests.
 STARTS_AT_ONCE = max(2, len(os.sched_getaffinity(0)))
-
-
-@pytest.fixture
-def case(tmp_path: Path, prefect_api: str) -> Iterator[Case]:
-    """An installation whose service does not run yet."""
-    case = Case(tmp_path, prefect_api)
-    try:
-        yield case
-    finally:
-        case.close()
 
 
 def test_many_streams_at_once_are_started_a_few_at_a_time(case: Case) -> None:

@@ -18,6 +18,7 @@ from streamwave.ffmpeg.transcode import SharedDecode, Transcoder, check_video, w
 from streamwave.model import Chunk, Rendition
 from streamwave.mp4 import read_fragment, read_init, split_file, video_init
 from tests.support.cli import slow_ffmpeg
+from tests.support.disk import fill, small_disk
 from tests.support.media import ffmpeg, make_clip
 from tests.support.player import decode_pictures
 from tests.support.processes import wait_for
@@ -139,14 +140,20 @@ def test_damage_fails_and_leaves_nothing(transcoder: Transcoder, tmp_path: Path)
     assert list((transcoder.work / "000007").iterdir()) == []
 
 
-def test_a_full_disk_is_no_fault_of_the_chunk(source: Path, tmp_path: Path) -> None:
-    """The picture may be given up for damage, never for a lack of space."""
-    fake = tmp_path / "ffmpeg"
-    fake.write_text("#!/bin/sh\necho 'av_interleaved_write_frame(): No space left on device' >&2\nexit 228\n")
-    fake.chmod(0o755)
-    full = Transcoder(str(fake), EncoderSettings(), Launcher(1), tmp_path / "work", 20)
-    with pytest.raises(OSError, match="No space left on device"):
-        full.encode(chunk(source), [LARGE])
+@pytest.mark.parametrize("left", [0, 1, 2, 3, 4, 5], ids=lambda pages: f"{4 * pages} kB left")
+def test_a_full_disk_is_no_fault_of_the_chunk(source: Path, tmp_path: Path, left: int) -> None:
+    """The picture may be given up for damage, never for a lack of space; FFmpeg itself calls a torn result a success."""
+    with small_disk(tmp_path / "disk", 400) as disk:
+        full = Transcoder(locate().path, EncoderSettings("ultrafast"), Launcher(1), disk / "work", 60)
+        wanted = chunk(source, segments=(20, 20))
+        full.result_path(wanted, "large").parent.mkdir(parents=True)
+        ballast = fill(disk, but=4096 * left)
+        with pytest.raises(OSError, match="No space left on device"):
+            full.encode(wanted, [LARGE, SMALL])
+        ballast.unlink()
+        assert list((full.work / "000007").iterdir()) == []
+        full.encode(wanted, [LARGE, SMALL])
+        assert numbers(full.result_path(wanted, "large")) == list(range(40))
 
 
 def test_another_count_does_not_get_through(transcoder: Transcoder, source: Path) -> None:

@@ -1,0 +1,17 @@
+"""What the tests of a whole installation share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.live import Installation, installation
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path) -> Iterator[Installation]:
+    """`streamwave up` with the default settings of the tests, once for all tests of a file."""
+    with installation(tmp_path_factory.mktemp("live"), prefect_home) as found:
+        yield found
