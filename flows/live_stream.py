@@ -7,25 +7,23 @@ already takes new ones, so that nothing is held up at the border.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.exceptions import TerminationSignal as TerminationSignal  # what SIGTERM raises in a flow run
 from prefect.runtime import flow_run
+from pydantic import SecretStr
 
+from flows.by_hand import receiving
 from flows.upkeep import delete_windows, sweep
 from flows.windows import Windows
-from streamwave.errors import UsageError
+from streamwave.errors import SourceError, UsageError
 from streamwave.ffmpeg.process import launcher
-from streamwave.ladder import load_ladder
-from streamwave.live import LiveBroadcast, finish_cut_off
+from streamwave.live import LiveBroadcast
 from streamwave.settings import Settings
-from streamwave.source import is_stream_name, resolve_source
-from streamwave.spool.broadcast import BroadcastSpool, open_session
-from streamwave.spool.launch import start_segmenter, stop_segmenter
-from streamwave.spool.segmenter import Options
+from streamwave.spool.broadcast import BroadcastSpool
 
 log = logging.getLogger("streamwave.live")
 
@@ -41,7 +39,7 @@ def _name() -> str:
 @flow(name="live-stream", flow_run_name=_name, persist_result=False)
 def live_stream(
     broadcast_spool: str | None = None,
-    source: str | None = None,
+    source: SecretStr | None = None,
     stream: str | None = None,
     output: str | None = None,
 ) -> None:
@@ -49,49 +47,24 @@ def live_stream(
 
     Args:
         broadcast_spool: Folder of a broadcast that is being received (the processing service starts runs with it).
-        source: For a run by hand: the URL to read, for example rtmp://host/app/name or srt://host:port.
+        source: For a run by hand: the URL to read, for example srt://host:port. Prefect shows it to everybody who may
+            see the run; where it holds a key or a password, store it in a Secret block and say secret:NAME-OF-THE-BLOCK.
         stream: For a run by hand: the stream's public name.
         output: For a run by hand: root of the outputs; the setting OUTPUT_DIR without it.
     """
     settings = Settings.load()
-    with contextlib.ExitStack() as stack:
-        if broadcast_spool is not None:
-            spool = BroadcastSpool(Path(broadcast_spool))
-        elif source is not None and stream is not None:
-            spool = stack.enter_context(_by_hand(settings, source, stream, output))
-        else:
-            raise UsageError("live-stream needs a broadcast_spool, or a source and a stream")
-        _publish(spool, settings)
+    if broadcast_spool is not None:
+        _publish(BroadcastSpool(Path(broadcast_spool)), settings)
+    elif source is not None and stream is not None:
+        with receiving(settings, source, stream, output) as spool:
+            broadcast = _publish(spool, settings)
+        if broadcast.job is None:
+            raise SourceError(broadcast.trouble or "nothing was received")
+    else:
+        raise UsageError("live-stream needs a broadcast_spool, or a source and a stream")
 
 
-@contextlib.contextmanager
-def _by_hand(settings: Settings, source: str, stream: str, output: str | None) -> Any:
-    """Receive ``source`` ourselves, as one session of a broadcast of its own."""
-    if not is_stream_name(stream):
-        raise UsageError(f"{stream[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
-    url = resolve_source(source)
-    spool, session = open_session(settings.spool_dir, stream, output=output or settings.output_url, window_ms=0)
-    process = start_segmenter(
-        Options(
-            source=url,
-            spool=session,
-            segment_ms=int(settings.segment_seconds * 1000),
-            audio_bps=load_ladder(settings.ladder).audio_kbps * 1000,
-            audio_track=settings.audio_track - 1,
-            live=not url.startswith("file:"),
-            max_ahead=settings.max_chunks_in_flight + 8 if url.startswith("file:") else 0,
-            spool_max_bytes=settings.spool_max_bytes,
-        )
-    )
-    try:
-        yield spool
-    finally:
-        stop_segmenter(process, graceful=False)
-        if not spool.finished:
-            finish_cut_off(spool, settings)
-
-
-def _publish(spool: BroadcastSpool, settings: Settings) -> None:
+def _publish(spool: BroadcastSpool, settings: Settings) -> LiveBroadcast:
     processes = launcher(settings.ffmpeg_slot_count)
     processes.reopen()
     with LiveBroadcast(spool, settings, run=str(flow_run.id)) as broadcast:
@@ -107,3 +80,4 @@ def _publish(spool: BroadcastSpool, settings: Settings) -> None:
             processes.close()
             windows.abandon()
             raise
+    return broadcast

@@ -63,6 +63,7 @@ class LiveBroadcast:
         self.run = run
         self.info = spool.info()
         self.job: Job | None = None
+        self.trouble: str | None = None  # why the receiving of a session ended, if not on purpose
         self.received_ms = 0
         self.stored_chunks = 0
         self._lock: IO[bytes] | None = None
@@ -167,6 +168,7 @@ class LiveBroadcast:
             # What was received before is published; the publisher may still come back.
             self.warn(f"session {folder.name}: {error}")
         if follower.ended is not None and follower.ended.error:
+            self.trouble = follower.ended.error
             self.warn(f"session {folder.name}: {follower.ended.error}")
 
     def _hear(self, follower: Follower, tick: Callable[[], None] = lambda: None) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from pathlib import Path
 
 from services.processing.watch import Watch
-from streamwave.errors import SpoolError
 from streamwave.spool.broadcast import BroadcastSpool
+from streamwave.spool.ending import end_journal
 from streamwave.spool.follow import START_S
-from streamwave.spool.journal import JOURNAL, EndRecord, JournalWriter, end_of, was_opened, writer_alive
+from streamwave.spool.journal import end_of, was_opened, writer_alive
 from streamwave.spool.launch import request_stop, stop_and_wait
 
 log = logging.getLogger("streamwave.processing")
@@ -52,23 +50,3 @@ def end_cut_off_sessions(spool: BroadcastSpool, watch: Watch) -> None:
         watch.ended_session = sessions[-1].name
     elif end_journal(sessions[-1], "segmenter died", "the segmenter died; what it had received is published"):
         log.warning("%s/%s: the segmenter of session %s died", spool.stream, spool.broadcast, sessions[-1].name)
-
-
-def end_journal(session: Path, reason: str, error: str) -> bool:
-    """Give a journal that nobody writes its end record; False if somebody writes it after all, or it has its end."""
-    with contextlib.suppress(SpoolError):
-        writer = JournalWriter(session, stoppable=False)
-        try:
-            _cut_torn_line(session / JOURNAL)
-            writer.append(EndRecord(reason=reason, error=error, ended_unix_ms=time.time_ns() // 1_000_000))
-        finally:
-            writer.close()
-        return True
-    return False
-
-
-def _cut_torn_line(journal: Path) -> None:
-    """Take away a last line that was cut off by the crash: what is appended must begin a line of its own."""
-    with journal.open("r+b") as file:
-        data = file.read()
-        file.truncate(data.rfind(b"\n") + 1)

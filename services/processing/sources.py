@@ -7,13 +7,13 @@ import threading
 from pathlib import Path
 
 from services.processing.faults import BadField, NotReady
-from services.processing.repair import end_journal
 from streamwave.errors import SourceError, SpoolError
 from streamwave.job import fingerprint, target_ms
 from streamwave.ladder import load_ladder
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError, broadcasts, open_session
+from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import was_opened, writer_alive
 from streamwave.spool.launch import start_segmenter
 from streamwave.spool.segmenter import Options

@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from pydantic import SecretStr
 from rich.console import Console
 
-from streamwave.cli.transcode import check_lasting, first_line, prefect_for
+from streamwave.cli.transcode import Interrupted, check_lasting, first_line, prefect_for
 from streamwave.errors import StreamWaveError, UsageError
 from streamwave.settings import Settings
 from streamwave.source import is_stream_name, resolve_source
-from streamwave.spool.broadcast import broadcasts
-from streamwave.spool.journal import writer_pid
-from streamwave.spool.launch import request_stop
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def _end_gently(settings: Settings, stream: str, console: Console) -> None:
-    """Let the first Ctrl-C end the receiving only, so that all that has arrived is published; the second aborts."""
+class Ending:
+    """What Ctrl-C and SIGTERM do: the first one ends the receiving only, so that all that has arrived is published.
 
-    def stop(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        console.print("ending; Ctrl-C again aborts")
-        for broadcast in broadcasts(settings.spool_dir, stream):
-            for session in broadcast.sessions():
-                if _received_here(session):
-                    request_stop(session)
+    The second one aborts, and so does the first one as long as nothing is being received.
+    """
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    def __init__(self, console: Console) -> None:
+        self.asked = False
+        self._console = console
+
+    def take_over(self, stop: Callable[[], None]) -> None:
+        """From here on ``stop`` is what ends the receiving. Called within the flow run: Prefect puts its own handler first."""
+
+        def gently(number: int, frame: object) -> None:
+            for one in _SIGNALS:
+                signal.signal(one, signal.default_int_handler)
+            self.asked = True
+            self._console.print("ending; Ctrl-C again aborts")
+            stop()
+
+        for number in _SIGNALS:
+            signal.signal(number, gently)
 
 
-def _received_here(session: Path) -> bool:
-    """Whether a segmenter that this process has started writes ``session``: the stream may be somebody else's."""
-    with suppress(OSError, ValueError, IndexError):
-        # pid (name, in which anything may stand) state parent ..., see proc(5)
-        told = Path(f"/proc/{writer_pid(session)}/stat").read_text(encoding="utf-8", errors="replace")
-        return int(told.rpartition(")")[2].split()[1]) == os.getpid()
-    return False
+@contextmanager
+def _restored() -> Iterator[None]:
+    """Have the signals do afterwards what they did before."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_live(source: str, stream: str, output: str | None, console: Console) -> None:
@@ -55,15 +64,24 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         raise UsageError(f"{stream[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
     root = (output or settings.output_url).rstrip("/")
     check_lasting(root)
-    console.print(f"publishing to {root}/{stream}/; Ctrl-C ends it")
-    with prefect_for(settings):
-        from flows.live_stream import live_stream
+    console.print(f"publishing to {root}/{stream}/; Ctrl-C ends it", soft_wrap=True)
+    ending = Ending(console)
+    with prefect_for(settings), _restored():
+        from flows.by_hand import on_receiving
+        from flows.live_stream import TerminationSignal, live_stream
 
-        _end_gently(settings, stream, console)
+        token = on_receiving.set(ending.take_over)
         try:
-            live_stream(source=source, stream=stream, output=root)
-        except StreamWaveError:
+            # Prefect keeps what a flow is called with, but not what is in a SecretStr.
+            live_stream(source=SecretStr(source), stream=stream, output=root)
+        except TerminationSignal:
+            raise KeyboardInterrupt from None
+        except StreamWaveError as error:
+            if ending.asked:
+                raise Interrupted("ended before anything was received; there is no recording") from error
             raise
         except Exception as error:
             raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows more") from error
-    console.print(f"the recording is complete: {root}/{stream}/")
+        finally:
+            on_receiving.reset(token)
+    console.print(f"the recording is complete: {root}/{stream}/", soft_wrap=True)

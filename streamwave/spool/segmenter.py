@@ -384,10 +384,12 @@ def next_folder(session: Path) -> Path | None:
 def main() -> int:
     """The segmenter process; ``Options`` come as JSON on standard input."""
     options = TypeAdapter(Options).validate_json(sys.stdin.buffer.read())
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # whoever sees the lock may ask for the end
     segmenter = Segmenter(options)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: segmenter.stop.set())
-    signal.signal(signal.SIGUSR1, lambda *_: segmenter.give_up())
+    for one in signals:
+        signal.signal(one, lambda number, _: segmenter.give_up() if number == signal.SIGUSR1 else segmenter.stop.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     segmenter.run()
     return 0
 

@@ -1,9 +1,8 @@
-"""A live run over the borders of its windows: in order, whole, also while Prefect's server is away, and ended by Ctrl-C."""
+"""A live run over the borders of its windows: in order, whole, also while Prefect's server is away."""
 
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 import time
 from contextlib import ExitStack
@@ -14,14 +13,13 @@ from typing import Any
 import pytest
 
 from flows.server import free_port, prefect_server
-from streamwave.ffmpeg.locate import locate
 from streamwave.layout import MASTER
 from streamwave.model import ChunkRecord
-from streamwave.spool.broadcast import BroadcastSpool, broadcasts, open_session
+from streamwave.spool.broadcast import open_session
 from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, JournalWriter, OpenRecord
 from streamwave.spool.segmenter import Options, Segmenter
 from tests.support.cli import Cli
-from tests.support.live import assert_exact, is_static, periods, picture_numbers
+from tests.support.live import assert_exact, periods, picture_numbers
 from tests.support.media import Clip, make_clip
 from tests.support.prefect_api import RECORDED_S, PrefectApi
 from tests.support.processes import wait_for
@@ -157,39 +155,6 @@ def test_prefect_is_away_at_a_border(own_cli: Cli, received: Received) -> None:
         finish(process)
     assert_exact(feed.root, [received.clip])
     assert feed.spool.status()["warnings"] == []
-
-
-def test_a_first_interrupt_publishes_all_that_was_received(cli: Cli, tmp_path: Path) -> None:
-    cli.extra |= SETTINGS
-    # No B-frames: the last picture that arrives could be one that belongs behind one which does not.
-    clip = make_clip(tmp_path / "clip.mp4", frames=1000, gop=25, options=("-bf", "0"))
-    port = free_port()
-    command = [locate().path, "-nostdin", "-v", "error", "-re", "-i", str(clip.path), "-c", "copy", "-f", "mpegts"]
-    publisher = subprocess.Popen([*command, "-listen", "1", f"http://127.0.0.1:{port}/show.ts"])
-    try:
-        wait_for(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(), "the publisher", 20)
-        source = f"http://127.0.0.1:{port}/show.ts"
-        with cli.start("run", source, "--stream", "show", "--output", str(cli.folder / "out")) as process:
-            spool: BroadcastSpool = wait_for(lambda: broadcasts(cli.state / "spool", "show"), "the broadcast")[0]
-            wait_for(lambda: int(str(spool.status().get("chunks", 0))) >= 3, "three chunks")
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
-    finally:
-        publisher.kill()
-        publisher.wait(5)
-    assert process.returncode == 0, err
-    assert "ending; Ctrl-C again aborts" in out and "the recording is complete" in out
-    root = Path(spool.info().output)
-    assert is_static(root)
-    (period,) = periods(root)
-    numbers = picture_numbers(period, clip.rate)
-    assert numbers == list(range(len(numbers)))
-    status = spool.status()
-    assert (status["state"], status["lag_ms"], status["warnings"]) == ("finished", 0, [])
-    # All that was received, to the last picture, which is no keyframe's chunk in full.
-    assert len(numbers) * 40 == status["received_ms"]
-    assert 3 * clip.gop < len(numbers) < clip.frames
-    assert cli.ffmpegs() == []
 
 
 def test_damaged_files_cost_their_chunk_and_are_said(cli: Cli, received: Received) -> None:

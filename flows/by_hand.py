@@ -1,0 +1,122 @@
+"""Receiving a source ourselves, for a run that a person has started and not the services."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from streamwave.errors import UsageError
+from streamwave.ffmpeg.process import kill
+from streamwave.ladder import load_ladder
+from streamwave.live import finish_cut_off
+from streamwave.settings import Settings
+from streamwave.source import is_stream_name, resolve_source
+from streamwave.spool.broadcast import BroadcastSpool, open_session
+from streamwave.spool.ending import end_journal
+from streamwave.spool.journal import writer_alive
+from streamwave.spool.launch import start_segmenter, stop_segmenter
+from streamwave.spool.segmenter import Options
+
+#: Called in the main thread, before anything is received, with a function that ends the receiving gracefully whenever
+#: it is called; set by the command line.
+on_receiving: ContextVar[Callable[[Callable[[], None]], None] | None] = ContextVar("on_receiving", default=None)
+
+#: A source that begins so names a Secret block of Prefect, which holds the address.
+BLOCK = "secret:"
+
+
+class Receiver:
+    """The segmenter of one session, which may be asked to end before it has begun."""
+
+    def __init__(self, session: Path) -> None:
+        self._session = session
+        self._process: subprocess.Popen[bytes] | None = None
+        self._asked = False
+
+    def start(self, options: Options) -> None:
+        """Begin to receive."""
+        process = start_segmenter(options)
+        self._process = process
+        if self._asked:
+            self.stop()
+
+    def stop(self) -> None:
+        """Take in what has arrived, and nothing more. Returns at once; the journal's end record says when it is done."""
+        self._asked = True
+        if self._process is None:
+            return  # it is ended as soon as it is there
+        if writer_alive(self._session):
+            self._process.terminate()
+        else:  # it is still loading, and has received nothing
+            kill(self._process)
+            end_journal(self._session, "stopped", None)
+
+    def close(self) -> None:
+        """No process is left."""
+        if self._process is not None:
+            stop_segmenter(self._process, graceful=False)
+
+
+@contextmanager
+def receiving(settings: Settings, source: SecretStr, stream: str, output: str | None) -> Iterator[BroadcastSpool]:
+    """Receive ``source`` as one session of a broadcast of its own.
+
+    Raises:
+        UsageError: the stream's name or the source is not allowed.
+    """
+    if not is_stream_name(stream):
+        raise UsageError(f"{stream[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
+    url = resolve_source(_address(source))
+    tell = on_receiving.get()
+    spool, session = open_session(settings.spool_dir, stream, output=output or settings.output_url, window_ms=0)
+    receiver = Receiver(session)
+    try:
+        if tell is not None:
+            tell(receiver.stop)
+        receiver.start(
+            Options(
+                source=url,
+                spool=session,
+                segment_ms=int(settings.segment_seconds * 1000),
+                audio_bps=load_ladder(settings.ladder).audio_kbps * 1000,
+                audio_track=settings.audio_track - 1,
+                live=not url.startswith("file:"),
+                max_ahead=settings.max_chunks_in_flight + 8 if url.startswith("file:") else 0,
+                spool_max_bytes=settings.spool_max_bytes,
+            )
+        )
+        yield spool
+    finally:
+        receiver.close()
+        if not spool.finished:
+            finish_cut_off(spool, settings)
+
+
+def _address(source: SecretStr) -> str:
+    """The source's address, which Prefect keeps where ``source`` is the name of a Secret block.
+
+    Raises:
+        UsageError: there is no such block, or it holds no text.
+    """
+    said = source.get_secret_value()
+    if not said.startswith(BLOCK):
+        return said
+    from prefect.blocks.system import Secret
+
+    name = said.removeprefix(BLOCK)
+    try:
+        block: Any = Secret.load(name, _sync=True)  # type: ignore[call-arg]
+        kept = block.get()
+    except ValueError:
+        raise UsageError(
+            f"Prefect has no Secret block {name[:70]!r}; make one that holds the source's address"
+        ) from None
+    if not isinstance(kept, str):
+        raise UsageError(f"the Secret block {name[:70]!r} holds no text; it must hold the source's address")
+    return kept

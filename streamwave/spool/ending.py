@@ -1,0 +1,30 @@
+"""The end of a session whose segmenter is gone without a word: its journal is given the end record that it lacks."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+from streamwave.errors import SpoolError
+from streamwave.spool.journal import JOURNAL, EndRecord, JournalWriter
+
+
+def end_journal(session: Path, reason: str, error: str | None) -> bool:
+    """Give a journal that nobody writes its end record; False if somebody writes it after all, or it has its end."""
+    with contextlib.suppress(SpoolError):
+        writer = JournalWriter(session, stoppable=False)
+        try:
+            _cut_torn_line(session / JOURNAL)
+            writer.append(EndRecord(reason=reason, error=error, ended_unix_ms=time.time_ns() // 1_000_000))
+        finally:
+            writer.close()
+        return True
+    return False
+
+
+def _cut_torn_line(journal: Path) -> None:
+    """Take away a last line that was cut off by the crash: what is appended must begin a line of its own."""
+    with journal.open("r+b") as file:
+        data = file.read()
+        file.truncate(data.rfind(b"\n") + 1)

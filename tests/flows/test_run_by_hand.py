@@ -1,0 +1,191 @@
+"""``streamwave run``: a live run by hand in the foreground, and the ways in which it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from flows.server import free_port
+from streamwave.ffmpeg.locate import locate
+from streamwave.spool.broadcast import BroadcastSpool, broadcasts
+from streamwave.spool.journal import writer_alive
+from tests.support.cli import Cli
+from tests.support.live import is_static, periods, picture_numbers
+from tests.support.media import Clip, make_clip
+from tests.support.prefect_api import PrefectApi
+from tests.support.processes import marked, wait_for
+
+SETTINGS = {"STREAMWAVE_SEGMENT_SECONDS": "1", "STREAMWAVE_PRESET": "ultrafast"}
+SIGNALS = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    # No B-frames: the last picture that arrives could be one that belongs behind one which does not.
+    return make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=1000, gop=25, options=("-bf", "0"))
+
+
+@contextmanager
+def served(clip: Clip) -> Iterator[str]:
+    """The address of a server that sends ``clip`` in real time to the first who asks; the query stands for a secret."""
+    port = free_port()
+    command = [locate().path, "-nostdin", "-v", "error", "-re", "-i", str(clip.path), "-c", "copy", "-f", "mpegts"]
+    publisher = subprocess.Popen([*command, "-listen", "1", f"http://127.0.0.1:{port}/show.ts"])
+    try:
+        wait_for(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(), "the publisher", 20)
+        yield f"http://127.0.0.1:{port}/show.ts?token=geheim"
+    finally:
+        publisher.kill()
+        publisher.wait(5)
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """The address of a server that lets everybody in and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/nothing.ts"
+
+
+def on_air(cli: Cli) -> BroadcastSpool:
+    """The broadcast of the run, once its session exists."""
+
+    def found() -> BroadcastSpool | None:
+        spools = broadcasts(cli.state / "spool", "show")
+        return spools[0] if spools and spools[0].sessions() else None
+
+    spool = wait_for(found, "the session")
+    assert spool
+    return spool
+
+
+def chunks(spool: BroadcastSpool) -> int:
+    return int(str(spool.status().get("chunks", 0)))
+
+
+@SIGNALS
+def test_the_first_signal_publishes_all_that_was_received(cli: Cli, clip: Clip, signum: int) -> None:
+    cli.extra |= SETTINGS
+    with (
+        served(clip) as source,
+        cli.start("run", source, "--stream", "show", "--output", str(cli.folder / "out")) as process,
+    ):
+        spool = on_air(cli)
+        wait_for(lambda: chunks(spool) >= 3, "three chunks")
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "ending; Ctrl-C again aborts" in out and "the recording is complete" in out
+    root = Path(spool.info().output)
+    assert is_static(root)
+    (period,) = periods(root)
+    numbers = picture_numbers(period, clip.rate)
+    assert numbers == list(range(len(numbers)))
+    status = spool.status()
+    assert (status["state"], status["lag_ms"], status["warnings"]) == ("finished", 0, [])
+    # All that was received, to the last picture, which is no keyframe's chunk in full.
+    assert len(numbers) * 40 == status["received_ms"]
+    assert 3 * clip.gop < len(numbers) < clip.frames
+    assert marked(cli.mark) == {}
+    # Prefect has not learnt what may be a password, and neither has anything that is kept.
+    (run,) = PrefectApi(cli.extra["PREFECT_API_URL"]).flow_runs("live-stream", output=str(cli.folder / "out"))
+    assert run["state_type"] == "COMPLETED"
+    assert "geheim" not in json.dumps(run)
+    assert "geheim" not in out + err
+    kept = [path for path in cli.folder.rglob("*") if path.is_file() and b"geheim" in path.read_bytes()]
+    assert kept == []
+
+
+def test_the_second_signal_gives_the_rest_up(cli: Cli, clip: Clip) -> None:
+    cli.extra |= SETTINGS
+    with (
+        served(clip) as source,
+        cli.start("run", source, "--stream", "show", "--output", str(cli.folder / "out")) as process,
+    ):
+        spool = on_air(cli)
+        wait_for(lambda: chunks(spool) >= 2, "two chunks")
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        assert "publishing" in process.stdout.readline()
+        assert "ending" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _out, err = process.communicate(timeout=30)
+    assert process.returncode in (130, 0), err  # 0: all was published before it came
+    assert "Traceback" not in err
+    assert marked(cli.mark) == {}
+    assert spool.finished
+    (period,) = periods(Path(spool.info().output))
+    numbers = picture_numbers(period, clip.rate)
+    assert numbers == list(range(len(numbers))) and len(numbers) >= 2 * clip.gop
+
+
+@SIGNALS
+def test_a_signal_before_anything_is_received(cli: Cli, signum: int) -> None:
+    """At first there is only the folder of the session, then a segmenter that has not come to its journal yet."""
+    cli.extra |= SETTINGS
+    with silent() as source, cli.start("run", source, "--stream", "show", "-o", str(cli.folder / "out")) as process:
+        spool = on_air(cli)
+        assert not any(map(writer_alive, spool.sessions()))
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, "Traceback" in err) == (130, False), err
+    assert "the recording is complete" not in out
+    assert "before anything was received" in err
+    assert marked(cli.mark) == {}
+    assert spool.finished and spool.sessions() == []
+    assert not (cli.folder / "out").exists()
+
+
+def test_a_source_that_says_nothing_is_given_up_on_request(cli: Cli) -> None:
+    cli.extra |= SETTINGS
+    with silent() as source, cli.start("run", source, "--stream", "show", "-o", str(cli.folder / "out")) as process:
+        spool = on_air(cli)
+        wait_for(lambda: any(map(writer_alive, spool.sessions())), "the segmenter")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "the recording is complete" not in out
+    assert marked(cli.mark) == {}
+    assert spool.finished
+
+
+def test_a_source_that_cannot_be_read_is_an_error(cli: Cli) -> None:
+    cli.extra |= SETTINGS
+    source = f"rtmp://127.0.0.1:{free_port()}/live/geheim"
+    done = cli.run("run", source, "--stream", "show", "-o", str(cli.folder / "out"))
+    assert done.code == 2, done
+    (line,) = [line for line in done.err.splitlines() if line.startswith("error:")]
+    assert "cannot be read (Connection refused)" in done.err.replace("\n", " ")
+    assert "Traceback" not in done.err and "geheim" not in done.out + done.err and line
+    assert "the recording is complete" not in done.out
+    assert broadcasts(cli.state / "spool", "show")[0].finished
+
+
+#: A run as Prefect's UI starts it, with text as parameters, and the block that a person has made there.
+BLOCK = """
+import sys
+from prefect.blocks.system import Secret
+Secret(value=sys.argv[1]).save("camera", overwrite=True)
+from flows.live_stream import live_stream
+live_stream(source=sys.argv[2], stream="show", output=sys.argv[3])
+"""
+
+
+def test_a_source_may_be_kept_in_a_secret_block(cli: Cli, tmp_path: Path) -> None:
+    cli.extra |= SETTINGS
+    short = make_clip(tmp_path / "geheim.mp4", frames=50, gop=25)
+    out = str(cli.folder / "out")
+    done = cli.run("-c", BLOCK, f"file:{short.path}", "secret:camera", out, program="python")
+    assert done.code == 0, done.err
+    (run,) = PrefectApi(cli.extra["PREFECT_API_URL"]).flow_runs("live-stream", output=out)
+    assert run["parameters"]["source"] == "secret:camera" and "geheim" not in json.dumps(run)
+    (period,) = periods(Path(broadcasts(cli.state / "spool", "show")[0].info().output))
+    assert picture_numbers(period, short.rate) == list(range(short.frames))
+    done = cli.run("-c", BLOCK, "rtmp://127.0.0.1", "secret:other", out, program="python")
+    assert done.code != 0 and "Prefect has no Secret block 'other'" in done.err
