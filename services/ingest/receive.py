@@ -18,7 +18,16 @@ from streamwave.ladder import load_ladder
 from streamwave.locks import signal_holder
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import open_session
-from streamwave.spool.journal import JOURNAL, LOCK, EndRecord, end_of, writer_alive, writer_pid
+from streamwave.spool.journal import (
+    CONTINUED,
+    JOURNAL,
+    LOCK,
+    EndRecord,
+    end_of,
+    following_folder,
+    writer_alive,
+    writer_pid,
+)
 from streamwave.spool.launch import request_stop, start_segmenter
 from streamwave.spool.segmenter import STOP_LIMIT_S, Options
 from streamwave.streams.registry import Stream
@@ -94,6 +103,13 @@ class Receiver:
         return process
 
 
+def newest(folder: Path) -> Path:
+    """The session that what is received into ``folder`` has become, where its pictures have changed on the way."""
+    while (end := end_of(folder)) is not None and end.reason == CONTINUED and following_folder(folder).is_dir():
+        folder = following_folder(folder)
+    return folder
+
+
 def stop(folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
     """End what receives into ``folder``, so that its journal gets its end record; returns when that is there.
 
@@ -109,7 +125,7 @@ def stop(folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
             events.warning("segmenter killed", why="it did not end when asked to", session=folder, pid=pid)
             signal_holder(pid, folder / LOCK, signal.SIGKILL)
             wait_until(lambda: not writer_alive(folder), 2)
-    seal(folder, "the segmenter died")
+    seal(newest(folder), "the segmenter died")
 
 
 def seal(folder: Path, error: str) -> None:

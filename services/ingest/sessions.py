@@ -278,7 +278,7 @@ class Sessions:
     async def _exited(self, id: str, folder: Path) -> None:
         """The segmenter of a publish has exited; if it was killed, go on with another one."""
         self._segmenters.pop(folder, None)
-        if await _thread(end_of, folder) is None:
+        if await _thread(end_of, await _thread(receive.newest, folder)) is None:
             await self._revive(id)
         publish = await _thread(self._publishes.open_id, id)
         if (
@@ -298,10 +298,11 @@ class Sessions:
             folder = publish.folder(self._settings.spool_dir) if publish is not None else None
             if publish is None or folder is None or await self._receiving(publish):
                 return
-            if await _thread(end_of, folder) is not None:
+            newest = await _thread(receive.newest, folder)
+            if await _thread(end_of, newest) is not None:
                 return  # it could not read the source: a second one could not either
             lived_ms = time.time_ns() // 1_000_000 - await _thread(_created_ms, folder)
-            await _thread(receive.seal, folder, "the segmenter died")
+            await _thread(receive.seal, newest, "the segmenter died")
             stream = await _thread(self._registry.find, publish.key_hash)
             if stream is None or lived_ms < REVIVE_MS:
                 return  # nginx is told with the next update

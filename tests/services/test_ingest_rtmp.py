@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +17,21 @@ import httpx
 import pytest
 
 from services.media import MediaServer, RtmpSettings
-from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, OpenRecord, writer_alive, writer_pid
+from streamwave.spool.journal import (
+    CONTINUED,
+    ChunkLine,
+    EndRecord,
+    JournalReader,
+    OpenRecord,
+    writer_alive,
+    writer_pid,
+)
 from streamwave.streams.database import Database
 from streamwave.streams.hooks import hooks_url
 from streamwave.streams.registry import Registry
+from tests.matrix.flv import read_tags, write_tags
 from tests.services.test_ingest_http import BEARER, Ingest, end_of, running
+from tests.support.media import make_clip
 from tests.support.processes import wait_for
 
 RATE = 25
@@ -235,6 +246,30 @@ def test_a_killed_segmenter_is_replaced(ingest: Ingest) -> None:
     # What is lost is the open chunk, and what came until the next keyframe after the new one's start.
     assert pictures(second) >= 3 * RATE
     assert pictures(first) >= 5 * RATE
+
+
+def test_a_segmenter_that_is_killed_after_the_pictures_have_changed_is_replaced(ingest: Ingest) -> None:
+    """Its connection has become a second session by then, and the journal of the first one has its end."""
+    first = make_clip(ingest.folder / "a.flv", frames=3 * RATE, gop=RATE, size="128x72", options=("-bf", "0"))
+    second = make_clip(ingest.folder / "b.flv", frames=20 * RATE, gop=RATE, size="64x36", options=("-bf", "0"))
+    followed = [replace(tag, ms=tag.ms + 3000) for tag in read_tags(second.path)]
+    write_tags(ingest.folder / "both.flv", [*read_tags(first.path), *followed])
+    key = ingest.add("show")
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-re", "-i", str(ingest.folder / "both.flv"), "-c", "copy"]
+    with subprocess.Popen([*command, "-f", "flv", address(ingest, key)], stdin=subprocess.DEVNULL) as publisher:
+        try:
+            changed = session_of(ingest, "show", 1)
+            wait_for(lambda: received(changed) >= 3, "chunks of the second size")
+            pid = writer_pid(changed)
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            third = session_of(ingest, "show", 2)
+            assert publisher.wait(40) == 0
+        finally:
+            publisher.kill()
+    assert (ended(session_of(ingest, "show", 0)).reason, ended(changed).error) == (CONTINUED, "the segmenter died")
+    assert ended(third).error is None
+    assert pictures(third) >= RATE
 
 
 @pytest.mark.parametrize("how", ["disabled", "rotated", "removed"])
