@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from streamwave.cut_off import finish_cut_off
 from streamwave.errors import UsageError
 from streamwave.ffmpeg.process import kill
 from streamwave.ladder import load_ladder
-from streamwave.live import finish_cut_off
 from streamwave.settings import Settings
 from streamwave.source import is_stream_name, resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, open_session

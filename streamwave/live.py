@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import shutil
@@ -26,19 +25,21 @@ from streamwave.layout import THUMBNAIL
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import Progress
 from streamwave.model import ChunkRecord
-from streamwave.publish import Publication
 from streamwave.settings import Settings
 from streamwave.spool.audio import SAMPLE_RATE
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.follow import POLL_S, Follower
 from streamwave.spool.journal import OpenRecord, writer_alive
-from streamwave.storage.target import Target, outputs
 from streamwave.targets import Targets
 
 log = logging.getLogger("streamwave.live")
 
 #: Where players fetch the time from (the media server answers there); only where that server serves the output.
 UTC_TIMING_URL = "/time"
+#: What the status says of a broadcast of which nothing is known yet.
+_AT_FIRST: dict[str, object] = {
+    "session": None, "chunks": 0, "received_ms": 0, "published_ms": 0, "bitrates": {}, "outputs": [],
+}  # fmt: skip
 #: How often a broadcast that waits for its publisher looks whether the reconnect window is over.
 WINDOW_LOOK_S = 0.5
 #: After this much of a session its bitrate is known well enough to say something about it.
@@ -65,13 +66,16 @@ class LiveBroadcast:
         self.job: Job | None = None
         self.trouble: str | None = None  # why the receiving of a session ended, if not on purpose
         self.received_ms = 0
-        self.stored_chunks = 0
+        self._announced = False
         self._lock: IO[bytes] | None = None
         self._work = spool.folder / "work"
         self._token = fingerprint(run, spool.folder, time.time_ns())
         self._warnings: list[str] = []
         self._advice: list[Advice] = []
         self._state = "starting"
+        # What an earlier run has said holds until this one knows better: no count ever runs backwards.
+        told = spool.status()
+        self._before = {name: told.get(name, first) for name, first in _AT_FIRST.items()}
         self._telling = threading.RLock()
         self._told_of = Progress()
         self._properties: dict[str, str] = {}
@@ -264,8 +268,7 @@ class LiveBroadcast:
     def stored(self) -> None:
         """One more chunk has been published. Windows that overlap call this from threads of their own."""
         with self._telling:
-            self.stored_chunks += 1
-            first = self.stored_chunks == 1
+            first, self._announced = not self._announced, True
         if first:
             self._store_thumbnail()
             self.announce()
@@ -288,15 +291,15 @@ class LiveBroadcast:
             self.warn(text)
 
     def _store_thumbnail(self) -> None:
-        """Keep the first picture for the list of broadcasts; a failure costs the picture."""
+        """Keep the first picture for the list of broadcasts, unless it is kept; a failure costs the picture."""
         published = self.publication
         if published is None:
             return
         try:
-            data = thumbnail.first_picture(published.leader.store, published.timeline)
-            if data is not None:
-                for place in filter(None, published.publications):
-                    place.store.put(THUMBNAIL, data)
+            without = [one.store for one in published.publications if one and one.store.get(THUMBNAIL) is None]
+            if without and (data := thumbnail.first_picture(published.leader.store, published.timeline)) is not None:
+                for store in without:
+                    store.put(THUMBNAIL, data)
         except Exception as error:
             self.warn(f"there is no thumbnail: {error}")
 
@@ -340,21 +343,20 @@ class LiveBroadcast:
         with self._telling:
             self._state = state
             status: dict[str, object] = {
-                "state": state, "flow_run_id": self.run, "session": self.job.session if self.job else None,
-                "chunks": self.stored_chunks, "received_ms": self.received_ms, "published_ms": 0, "lag_ms": 0,
-                "bitrates": {}, "warnings": self._warnings, "error": error,
-                "advice": [found.model_dump() for found in self._advice],
+                **self._before, "state": state, "flow_run_id": self.run, "lag_ms": 0,
+                "warnings": self._warnings, "error": error, "advice": [found.model_dump() for found in self._advice],
                 "updated_unix_ms": time.time_ns() // 1_000_000,
             }  # fmt: skip
             if self.job is not None:
                 published = publication(self.job)
-                status["outputs"] = published.lags()
                 progress = published.progress
+                status |= {"session": self.job.session, "received_ms": self.received_ms, "outputs": published.lags()}
                 if progress.session is not None:
-                    status["published_ms"], status["bitrates"] = progress.period_ms, progress.bitrates
-                    if progress.session == self.job.session:
-                        status["lag_ms"] = max(0, self.received_ms - progress.period_ms)
-                    status |= {"latency_ms": latency} if (latency := published.latency()) else {}
+                    status |= {"chunks": progress.chunks, "published_ms": progress.period_ms}
+                    status |= {"bitrates": progress.bitrates, "latency_ms": published.latency()}
+                if progress.session == self.job.session:
+                    received_ms = max(self.received_ms, progress.period_ms)  # what is published was received
+                    status |= {"received_ms": received_ms, "lag_ms": received_ms - progress.period_ms}
             with suppress(OSError):
                 self.spool.write_status(status)
 
@@ -370,31 +372,3 @@ def _properties(opened: OpenRecord) -> dict[str, str]:
     if opened.source.audio is not None:
         found["audio"] = opened.source.audio.codec
     return found
-
-
-def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
-    """End a broadcast whose run was cancelled: what was published becomes a recording, the rest is given up.
-
-    Raises:
-        StreamWaveError: the output cannot be written.
-    """
-    spool.close()
-    info = spool.info()
-    token = fingerprint(info.output, time.time_ns())
-
-    def at(target: Target) -> tuple[str, Callable[[], Publication]]:
-        store_at = functools.partial(target.open, settings.s3_options)
-        return target.url, lambda: Publication(store_at(), manifests=True, token=token)
-
-    published = Targets([at(target) for target in outputs(info.output)], patience_s=0)
-    try:
-        header = published.ledger.header
-        if header is not None and published.ledger.periods:
-            published.begin(header)
-            published.finish()
-            index.update(published, info, settings.s3_options)
-    finally:
-        published.close()
-    spool.mark_finished()
-    for left in (*spool.sessions(), spool.folder / "work"):
-        shutil.rmtree(left, ignore_errors=True)

@@ -72,7 +72,7 @@ class Cancellations:
         self._cutting.add(spool.folder)
 
         def cut_off() -> None:
-            from streamwave.live import finish_cut_off
+            from streamwave.cut_off import finish_cut_off
             from streamwave.settings import Settings
 
             try:

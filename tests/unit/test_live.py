@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from lxml import etree
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.job import Job, place, publication
-from streamwave.layout import MANIFEST
+from streamwave.layout import MANIFEST, THUMBNAIL
 from streamwave.live import LiveBroadcast
 from streamwave.model import ChunkRecord
 from streamwave.package import package
@@ -107,6 +108,34 @@ def test_a_later_run_clears_what_an_earlier_one_has_published(spool: BroadcastSp
     with LiveBroadcast(spool, settings(tmp_path), "second") as broadcast:
         publish(broadcast, broadcast.chunks(), 1)
     assert sorted(path.name for path in spool.sessions()[0].glob("0*")) == ["000002.aac", "000002.mkv"]
+
+
+def test_a_later_run_counts_on_and_keeps_the_picture(spool: BroadcastSpool, tmp_path: Path) -> None:
+    with LiveBroadcast(spool, settings(tmp_path), "first") as broadcast:
+        publish(broadcast, broadcast.chunks(), 2)
+        told = spool.status()
+    assert told["chunks"] == 2
+    picture = root(spool) / THUMBNAIL
+    stored = (picture.stat().st_ino, picture.stat().st_mtime_ns)
+    names = ("chunks", "published_ms", "received_ms")
+    seen = [[int(str(told[name])) for name in names]]
+
+    def look() -> None:
+        seen.append([int(str(spool.status()[name])) for name in names])
+
+    with LiveBroadcast(spool, settings(tmp_path), "second") as broadcast:
+        look()
+        chunks = broadcast.chunks()
+        item = next(chunks)
+        look()
+        publish(broadcast, chain([item], chunks))
+        look()
+        broadcast.finish()
+    assert [chunks for chunks, *_ in seen] == [2, 2, 2, 3]
+    assert all(before <= after for one, next in pairwise(seen) for before, after in zip(one, next, strict=True))
+    assert spool.status()["chunks"] == 3
+    # The list of broadcasts shows the same picture all the time.
+    assert (picture.stat().st_ino, picture.stat().st_mtime_ns) == stored
 
 
 def test_what_the_publisher_says_late_is_in_the_next_manifest_and_in_the_last(
