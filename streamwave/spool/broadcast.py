@@ -51,6 +51,8 @@ OWNER = "owner"
 OPENING = "opening.lock"
 #: Opening a session takes milliseconds; who holds the lock for longer than this hangs.
 OPENING_LIMIT_S = 5.0
+#: Broadcasts of the same second are named after the seconds that follow. Further ahead than this is a clock that was wrong.
+NAMES_AHEAD_MS = 60_000
 
 
 class StreamLiveError(SpoolError):
@@ -312,8 +314,11 @@ def _check_owner(spool: BroadcastSpool, owner: str) -> None:
 
 
 def _create(root: Path, stream: str, output: str, window_ms: int, title: str, now: int) -> BroadcastSpool:
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now / 1000))
-    # Two broadcasts can begin in the same second; a name is never used twice.
+    # Their names tell the order of a stream's broadcasts: one that begins in the second of another takes the next one.
+    known = max((_named_unix_ms(one.broadcast) or 0 for one in broadcasts(root, stream)), default=0)
+    begins = known + 1000 if now - now % 1000 <= known < now + NAMES_AHEAD_MS else now
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(begins / 1000))
+    # One that was removed may have had the same second, at the output too: a name is never used twice.
     name = f"{stamp}-{secrets.token_hex(2)}"
     folder = root / stream / name
     folder.mkdir(parents=True)

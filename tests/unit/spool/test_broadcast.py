@@ -168,3 +168,20 @@ def test_who_hangs_while_opening_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "OPENING_LIMIT_S", 0.05)
     with module._opening(tmp_path), pytest.raises(SpoolError, match="opening.lock for too long"):
         opened(tmp_path)
+
+
+NOW = 1_790_000_000_000
+
+
+def test_the_names_of_broadcasts_of_the_same_second_are_in_order(tmp_path: Path) -> None:
+    made = []
+    for now in (NOW, NOW, NOW, NOW + 1, NOW + 900, NOW + 2500, NOW + 20_000, NOW + 20_000):
+        spool, _ = open_session(tmp_path, "cam", output="out", window_ms=0, now_unix_ms=now)
+        made.append(spool.broadcast)
+        assert spool.info().created_unix_ms == now
+        spool.mark_finished()
+    assert made == sorted(made) and len({name[:15] for name in made}) == len(made)
+    assert [spool.broadcast for spool in broadcasts(tmp_path, "cam")] == made
+    # A clock that was wrong by an hour does not spoil the names for an hour.
+    later, _ = open_session(tmp_path, "cam", output="out", window_ms=0, now_unix_ms=NOW - 3_600_000)
+    assert later.broadcast < made[0]
