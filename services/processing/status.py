@@ -66,8 +66,24 @@ def stream_status(spool: BroadcastSpool, watch: Watch | None) -> pb.StreamStatus
         created_unix_ms=info.created_unix_ms,
         updated_unix_ms=_number(told.get("updated_unix_ms")),
         warnings=[text[:500] for text in said[-20:]],
+        outputs=_outputs(told.get("outputs")),
         error=str((watch.error if watch and not alive else "") or told.get("error") or "")[:500],
     )
+
+
+def _outputs(told: object) -> list[pb.OutputStatus]:
+    """What the run says of each output (``Targets.lags``)."""
+    return [
+        pb.OutputStatus(
+            output=str(one.get("output") or ""),
+            chunks=_number(one.get("chunks")),
+            lag_chunks=_number(one.get("lag_chunks")),
+            lag_ms=_number(one.get("lag_ms")),
+            error=str(one.get("error") or "")[:500],
+        )
+        for one in (told if isinstance(told, list) else [])
+        if isinstance(one, dict)
+    ]
 
 
 def _state(spool: BroadcastSpool, told: dict[str, object], alive: bool, watch: Watch | None) -> pb.StreamState:

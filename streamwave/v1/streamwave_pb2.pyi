@@ -154,7 +154,7 @@ class WatchStreamResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[StreamStatus, _Mapping]] = ...) -> None: ...
 
 class StreamStatus(_message.Message):
-    __slots__ = ("stream", "broadcast", "state", "sessions", "last_session", "receiving", "flow_run_id", "run_alive", "attempts", "chunks", "published_ms", "received_ms", "lag_ms", "bitrates_bps", "metadata", "output", "title", "created_unix_ms", "updated_unix_ms", "warnings", "error")
+    __slots__ = ("stream", "broadcast", "state", "sessions", "last_session", "receiving", "flow_run_id", "run_alive", "attempts", "chunks", "published_ms", "received_ms", "lag_ms", "bitrates_bps", "metadata", "output", "title", "created_unix_ms", "updated_unix_ms", "warnings", "error", "outputs")
     class BitratesBpsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -190,6 +190,7 @@ class StreamStatus(_message.Message):
     UPDATED_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     stream: str
     broadcast: str
     state: StreamState
@@ -211,4 +212,19 @@ class StreamStatus(_message.Message):
     updated_unix_ms: int
     warnings: _containers.RepeatedScalarFieldContainer[str]
     error: str
-    def __init__(self, stream: _Optional[str] = ..., broadcast: _Optional[str] = ..., state: _Optional[_Union[StreamState, str]] = ..., sessions: _Optional[int] = ..., last_session: _Optional[str] = ..., receiving: _Optional[bool] = ..., flow_run_id: _Optional[str] = ..., run_alive: _Optional[bool] = ..., attempts: _Optional[int] = ..., chunks: _Optional[int] = ..., published_ms: _Optional[int] = ..., received_ms: _Optional[int] = ..., lag_ms: _Optional[int] = ..., bitrates_bps: _Optional[_Mapping[str, int]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., output: _Optional[str] = ..., title: _Optional[str] = ..., created_unix_ms: _Optional[int] = ..., updated_unix_ms: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., error: _Optional[str] = ...) -> None: ...
+    outputs: _containers.RepeatedCompositeFieldContainer[OutputStatus]
+    def __init__(self, stream: _Optional[str] = ..., broadcast: _Optional[str] = ..., state: _Optional[_Union[StreamState, str]] = ..., sessions: _Optional[int] = ..., last_session: _Optional[str] = ..., receiving: _Optional[bool] = ..., flow_run_id: _Optional[str] = ..., run_alive: _Optional[bool] = ..., attempts: _Optional[int] = ..., chunks: _Optional[int] = ..., published_ms: _Optional[int] = ..., received_ms: _Optional[int] = ..., lag_ms: _Optional[int] = ..., bitrates_bps: _Optional[_Mapping[str, int]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., output: _Optional[str] = ..., title: _Optional[str] = ..., created_unix_ms: _Optional[int] = ..., updated_unix_ms: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., error: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[OutputStatus, _Mapping]]] = ...) -> None: ...
+
+class OutputStatus(_message.Message):
+    __slots__ = ("output", "chunks", "lag_chunks", "lag_ms", "error")
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    LAG_CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    LAG_MS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    output: str
+    chunks: int
+    lag_chunks: int
+    lag_ms: int
+    error: str
+    def __init__(self, output: _Optional[str] = ..., chunks: _Optional[int] = ..., lag_chunks: _Optional[int] = ..., lag_ms: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
