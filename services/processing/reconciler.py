@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services.processing import attempts
+from services.processing.answering import Answering
 from services.processing.cancel import Cancellations, signal_run
 from services.processing.executor import Executor, RunProcess, last_words
 from services.processing.orchestration import Orchestration, ServerAway, Verdict, is_cancelled
@@ -60,8 +61,7 @@ class Reconciler:
         self._restore = restore
         self._orchestration = orchestration
         self._executor = executor
-        self._on_health = on_health
-        self._healthy: bool | None = None
+        self._server = Answering(on_health, time.monotonic())
         self._watches: dict[Path, Watch] = {}
         self._lock = threading.Lock()
         self._kicked = threading.Event()
@@ -141,9 +141,9 @@ class Reconciler:
         self._reap()
         try:
             self._orchestration.check()
-            self._health(True)
+            self._server.note("", time.monotonic())
         except ServerAway as error:
-            self._health(False, str(error))
+            self._server.note(str(error), time.monotonic())
         self._alive = {}
         found = [spool for spool in broadcasts(self.root) if not spool.finished]
         waiting: dict[BroadcastSpool, Watch] = {}
@@ -159,14 +159,14 @@ class Reconciler:
             folders = {spool.folder for spool in found}
             for gone in [folder for folder in self._watches if folder not in folders]:
                 self._watches.pop(gone).tell()
-        if self._healthy:
+        if self._server.healthy:
             try:
                 self._cancellations.see(self._alive)
                 self._run_by_hand()
                 self._sweep()
             except ServerAway as error:
-                self._health(False, str(error))
-        if self._executor is not None and self._healthy:
+                self._server.note(str(error), time.monotonic())
+        if self._executor is not None and self._server.healthy:
             self._executor.keep_spare()
 
     @contextmanager
@@ -177,7 +177,7 @@ class Reconciler:
             yield
         except ServerAway as error:
             watch.error = str(error)
-            self._health(False, str(error))
+            self._server.note(str(error), time.monotonic())
         except (StreamWaveError, OSError) as error:
             if watch.error != str(error):
                 log.warning("%s/%s: %s", spool.stream, spool.broadcast, error)
@@ -196,17 +196,8 @@ class Reconciler:
         for watch in waiting.values():
             if self.active >= self.max_runs:
                 watch.error = f"{self.max_runs} broadcasts are being published: that is STREAMWAVE_MAX_STREAMS"
-            elif self._healthy:
+            elif self._server.healthy:
                 watch.error = "other broadcasts are being started; this one waits for its turn"
-
-    def _health(self, healthy: bool, why: str = "") -> None:
-        if healthy != self._healthy:
-            if not healthy:
-                log.warning("%s; streams that run go on, starts are tried again", why)
-            elif self._healthy is not None:
-                log.info("Prefect's server answers again")
-            self._healthy = healthy
-            self._on_health(healthy)
 
     def _reconcile(self, spool: BroadcastSpool) -> bool:
         """Settle what is to be settled of a broadcast; whether it needs a new run now."""
