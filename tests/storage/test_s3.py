@@ -59,8 +59,31 @@ def test_a_chunk_takes_three_round_trips(s3: S3, tmp_path: Path) -> None:
 
 
 def test_no_such_bucket(s3: S3) -> None:
-    with pytest.raises(OutputError, match="s3://nowhere/x cannot be written .there is no such bucket; check S3_BUCKET"):
-        open_store("s3://nowhere/x", s3.options, quick=True).check()
+    """Nowhere does it pass for an empty one, nor what was not removed for removed."""
+    store = open_store("s3://nowhere/x", s3.options, quick=True)
+    for action in (
+        store.check,
+        store.names,
+        lambda: store.get("a.mpd"),
+        lambda: store.exists("a.mpd"),
+        lambda: store.put("a.mpd", b""),
+        lambda: store.delete("a.mpd"),
+        lambda: store.list_matching("*/*/broadcast.json"),
+        lambda: store.list_matching("ledger/*"),
+    ):
+        with pytest.raises(
+            OutputError, match=r"s3://nowhere/x cannot be \w+ .there is no such bucket; check S3_BUCKET"
+        ):
+            action()
+
+
+def test_a_listing_that_fails_is_no_empty_one(s3: S3) -> None:
+    weather = Weather(faults=("503", "reset"), share=1.0)
+    with proxy(s3.endpoint, weather) as through:
+        store = open_store(f"{s3.bucket('listing')}/x", s3.through(through), quick=True)
+        for action in (store.names, lambda: store.list_matching("*/*/broadcast.json"), lambda: store.exists("a")):
+            with pytest.raises(OutputError, match="s3://listing/x cannot be read"):
+                action()
 
 
 def test_nobody_listens() -> None:
