@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +48,7 @@ class Output:
 
 
 def outputs(settings: Settings, url: str | None = None) -> list[Output]:
-    """Where broadcasts are kept: at ``url``, or at every output of the settings; the first one is read from.
+    """Where broadcasts are kept: at ``url``, or at every output of the settings.
 
     Raises:
         UsageError: the address is empty.
@@ -81,6 +81,10 @@ class Broadcast:
     def stream(self) -> str:
         """Name of the stream, or of the folder where a file was transcoded to."""
         return self.path.split("/")[0]
+
+
+#: A broadcast at one of the outputs.
+Copy = tuple[Output, Broadcast]
 
 
 def list_broadcasts(output: Output, now_unix_ms: int) -> list[Broadcast]:
@@ -134,21 +138,50 @@ def load(output: Output, path: str, now_unix_ms: int, *, live: bool = False) -> 
     )
 
 
-def find(output: Output, name: str, now_unix_ms: int) -> Broadcast:
-    """The broadcast that a person means by ``name``: ``stream/broadcast``, either of the two, or its folder.
+def everywhere(outputs: Sequence[Output], now_unix_ms: int) -> tuple[list[list[Copy]], list[str]]:
+    """Every broadcast as the list of its copies, the fullest first; newest first. And why outputs could not be read.
+
+    What is over at one output is over at all: a copy that was left behind is cut off.
+    """
+    copies: dict[str, list[Copy]] = {}
+    faults = []
+    for output in outputs:
+        try:
+            for one in list_broadcasts(output, now_unix_ms):
+                copies.setdefault(one.path, []).append((output, one))
+        except OutputError as error:
+            faults.append(str(error))
+    found = []
+    for same in copies.values():
+        if any(one.state in ("recorded", "deleted") for _, one in same):
+            same = [(at, replace(one, state="cut off") if one.state == "live" else one) for at, one in same]
+        found.append(sorted(same, key=lambda copy: (copy[1].state != "recorded", -copy[1].duration_ms)))
+    found.sort(key=lambda same: same[0][1].started_unix_ms, reverse=True)
+    return found, faults
+
+
+def find(outputs: Sequence[Output], name: str, now_unix_ms: int) -> tuple[list[Copy], list[str]]:
+    """The copies of what a person means by ``name``: ``stream/broadcast``, either of the two, or its folder.
+
+    And why outputs could not be read, where there may be more of them.
 
     Raises:
         UsageError: there is none, or several.
     """
-    found = list_broadcasts(output, now_unix_ms)
-    exact = [one for one in found if one.path == name.strip("/")]
-    matching = exact or [one for one in found if name in one.path.split("/")]
+    found, faults = everywhere(outputs, now_unix_ms)
+    exact = [same for same in found if same[0][1].path == name.strip("/")]
+    matching = exact or [same for same in found if name in same[0][1].path.split("/")]
     if len(matching) == 1:
-        return matching[0]
+        return matching[0], faults
     if matching:
-        some = ", ".join(one.path for one in matching[:5]) + (" …" if len(matching) > 5 else "")
+        some = ", ".join(same[0][1].path for same in matching[:5]) + (" …" if len(matching) > 5 else "")
         raise UsageError(f"{name} has {len(matching)} broadcasts: name one of {some}")
-    raise UsageError(f"there is no broadcast {name} in {output.url}; streamwave broadcasts ls shows those that are")
+    if faults:
+        raise UsageError(
+            f"no broadcast {name} was found, but not everything could be looked through: {'; '.join(faults)}"
+        )
+    places = ", ".join(output.url for output in outputs)
+    raise UsageError(f"there is no broadcast {name} in {places}; streamwave broadcasts ls shows those that are")
 
 
 def split_address(name: str) -> tuple[str, str] | None:

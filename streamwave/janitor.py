@@ -16,7 +16,7 @@ from pathlib import Path
 
 from streamwave import catalog, index
 from streamwave.catalog import Broadcast, Output
-from streamwave.errors import StreamWaveError
+from streamwave.errors import OutputError, StreamWaveError
 from streamwave.expiry import named_objects
 from streamwave.layout import is_broadcast_object
 from streamwave.manifest.ledger import Ledger
@@ -46,28 +46,48 @@ class Find:
     act: Callable[[], object]
 
 
-def clean(output: Output, *, days: int, now_unix_ms: int, dry_run: bool = False) -> list[tuple[Find, str | None]]:
-    """Remove everything that can go from ``output`` and the spool; each find with what went wrong, if anything did.
+@dataclass(frozen=True)
+class Outcome:
+    """What was done about something: ``what`` and ``why`` of the find, and what went wrong, if anything did.
 
-    ``days``: recordings older than that go too, 0: none. ``dry_run`` only looks.
-
-    Raises:
-        OutputError: the output cannot be read.
+    An output that could not be looked through is told as ``looked`` False.
     """
-    done: list[tuple[Find, str | None]] = []
-    finds = at_output(output, days=days, now_unix_ms=now_unix_ms, note=not dry_run)
-    for find in (*in_spool(output.spool_dir, now_unix_ms), *finds):
-        trouble = None
-        if not dry_run:
-            try:
-                find.act()
-            except (StreamWaveError, OSError) as error:
-                trouble = str(error)
-                log.warning("%s was not removed: %s", find.what, error)
-            else:
-                log.info("removed %s: %s", find.what, find.why)
-        done.append((find, trouble))
+
+    what: str
+    why: str
+    trouble: str | None = None
+    looked: bool = True
+
+
+def clean(*outputs: Output, days: int, now_unix_ms: int, dry_run: bool = False) -> list[Outcome]:
+    """Remove everything that can go from the ``outputs`` and the spool that they share; what came of it.
+
+    ``days``: recordings older than that go too, 0: none. ``dry_run`` only looks. An output that cannot be read keeps
+    nobody from cleaning the others.
+    """
+    done = [_deal_with(find, dry_run) for find in in_spool(outputs[0].spool_dir, now_unix_ms)]
+    for output in outputs:
+        try:
+            finds = list(at_output(output, days=days, now_unix_ms=now_unix_ms, note=not dry_run))
+        except OutputError as error:
+            log.warning("%s was not looked through: %s", output.url, error)
+            done.append(Outcome(output.url, "an output", str(error), looked=False))
+        else:
+            done += [_deal_with(find, dry_run) for find in finds]
     return done
+
+
+def _deal_with(find: Find, dry_run: bool) -> Outcome:
+    trouble = None
+    if not dry_run:
+        try:
+            find.act()
+        except (StreamWaveError, OSError) as error:
+            trouble = str(error)
+            log.warning("%s was not removed: %s", find.what, error)
+        else:
+            log.info("removed %s: %s", find.what, find.why)
+    return Outcome(find.what, find.why, trouble)
 
 
 def at_output(output: Output, *, days: int, now_unix_ms: int, note: bool = True) -> Iterator[Find]:

@@ -1,12 +1,11 @@
 """Publishing to one place: segments, then playlists and manifest, then the ledger. What a manifest names is stored.
 
 Where requests are round trips, those that do not depend on each other are under way at the same time: a chunk takes
-four of them (segments and fence, fence again, manifests, ledger), however many renditions there are.
+three of them (segments and fence, manifests, ledger), however many renditions there are.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from typing import Literal
 
 from streamwave.errors import FencedError, MediaError, OutputError
 from streamwave.expiry import Expiry
+from streamwave.fence import Fence
 from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, playlist_name, recording_name, segment_name
 from streamwave.manifest.hls import playlist_renditions
 from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, InfoLine, Ledger, PeriodLine, TrackLine
@@ -61,7 +61,7 @@ class Publication:
         self._utc_timing_url = utc_timing_url
         self._interval_s = manifest_interval_s
         self._base_urls = base_urls
-        self._token = token
+        self._fence = Fence(store, token)
         self._lock = threading.RLock()
         self._pool = ThreadPoolExecutor(PARALLEL_PUTS, thread_name_prefix="put")
         self._begun = False
@@ -92,7 +92,7 @@ class Publication:
         """
         with self._lock:
             self._check_place(header)
-            self.store.put(FENCE, json.dumps({"token": self._token}).encode())
+            self._fence.take(ended=self.ledger.timeline is not None and self.timeline.ended)
             # What the earlier run wrote until just now counts.
             self.reload()
             self._check_place(header)
@@ -113,11 +113,15 @@ class Publication:
             )
 
     def reload(self) -> None:
-        """Read the ledger again: another process may have published."""
+        """Read the ledger again: another process may have published. Raises OutputError if it cannot be read, or is gone."""
         with self._lock:
-            if not self._unsaved:
-                self.ledger, self._memo = Ledger.load(self.store), Memo()
-                self.progress = Progress.of(self.ledger)
+            if self._unsaved:
+                return
+            found = Ledger.load(self.store)
+            if found.header is None and self.ledger.header is not None:
+                self._fence.look()
+            self.ledger, self._memo = found, Memo()
+            self.progress = Progress.of(self.ledger)
 
     def describe(self, info: dict[str, str]) -> None:
         """Have the next manifest say ``info`` of the broadcast; it is in the ledger with the next chunk."""
@@ -266,6 +270,7 @@ class Publication:
         if self._manifests and self.ledger.chunk_count:
             self._manifests_due = True
             self._put_due_manifests()
+        self._check_fence()
         self.ledger.save()
         self._unsaved = False
         self.progress = Progress.of(self.ledger)
@@ -282,6 +287,7 @@ class Publication:
             self._stop_timer()
             if self.ledger.periods:
                 self._put_manifests()
+            self._check_fence()
             self.ledger.save()
             self._unsaved = False
             self.progress = Progress.of(self.ledger)
@@ -294,7 +300,7 @@ class Publication:
         with self._lock:
             self._discarded = True
             self._stop_timer()
-            if not self._begun or not self._holds_fence():
+            if not self._begun or not self._fence.holds():
                 return
             timeline = self.ledger.timeline or Timeline(created_unix_ms=0, segment_ms=0)
             names = [MANIFEST, MASTER]
@@ -319,21 +325,18 @@ class Publication:
         self._unlisted = [name for name, _ in objects]
         puts = [self._pool.submit(lambda n=name, r=read: self.store.put(n, r())) for name, read in objects]  # type: ignore[misc]
         if self.store.remote:
-            # Before that, nobody looked. What a run writes that is not in charge any more are the same bytes.
-            puts.append(self._pool.submit(self._check_fence))
-        self._together(puts)
-        self._check_fence()
+            # Meanwhile, because it takes as long; what a run writes that is not in charge any more does no harm.
+            puts.append(self._pool.submit(self._fence.look))
+        _all_of(puts)
 
-    def _together(self, puts: Iterable[Future[None]]) -> None:
-        """Wait for all of them, also when one fails: none may still be writing when that is cleaned up after."""
-        done = wait(list(puts)).done
-        for put in done:
-            put.result()
+    def _put_together(self, objects: dict[str, bytes]) -> None:
+        _all_of(self._pool.submit(self.store.put, *one) for one in objects.items())
 
     def _put_due_manifests(self) -> None:
         """Write the manifests that are due, now or when the interval since the last ones is over."""
         rest_s = self._last_manifests + self._interval_s - time.monotonic()
         if rest_s <= 0:
+            self._check_fence()
             self._put_manifests()
         elif self._timer is None:
             self._set_timer(rest_s)
@@ -370,11 +373,10 @@ class Publication:
         )  # fmt: skip
         if self.store.remote and playlists.keys() <= self._known_playlists:
             # All that they name is there; in which order they come does not matter.
-            self._together(self._pool.submit(self.store.put, *one) for one in (playlists | others).items())
+            self._put_together(playlists | others)
         else:
-            self._together(self._pool.submit(self.store.put, *one) for one in playlists.items())
-            for name, data in others.items():
-                self.store.put(name, data)
+            self._put_together(playlists)
+            self._put_together(others)  # which do not name each other
             self._known_playlists = set(playlists)
         self._manifests_due, self._last_manifests = False, time.monotonic()
         self._stop_timer()
@@ -386,9 +388,10 @@ class Publication:
     def _check_fence(self) -> None:
         if self._discarded:
             raise FencedError(f"the publishing to {self.store.url} was given up")
-        if not self._holds_fence():
-            raise FencedError(f"another run has taken over {self.store.url}; this one ends")
+        self._fence.check()
 
-    def _holds_fence(self) -> bool:
-        data = self.store.get(FENCE)
-        return data is not None and json.loads(data).get("token") == self._token
+
+def _all_of(puts: Iterable[Future[None]]) -> None:
+    """Wait for all of them, also when one fails: none may still be writing when that is cleaned up after."""
+    for put in wait(list(puts)).done:
+        put.result()

@@ -46,10 +46,5 @@ class Rounds:
 
 
 def clean(settings: Settings) -> None:
-    """One round over the spool and the outputs.
-
-    Raises:
-        OutputError: the output cannot be read.
-    """
-    for output in outputs(settings):
-        janitor.clean(output, days=settings.recordings_days, now_unix_ms=janitor.now_ms())
+    """One round over the spool and the outputs."""
+    janitor.clean(*outputs(settings), days=settings.recordings_days, now_unix_ms=janitor.now_ms())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from streamwave import catalog
-from streamwave.catalog import Broadcast, Output
+from streamwave.catalog import Broadcast, Copy, Output
 from streamwave.cli.units import length_text, moment_text, size_text
-from streamwave.errors import UsageError
+from streamwave.errors import OutputError, UsageError
 from streamwave.layout import ENTRY, MANIFEST
 from streamwave.settings import Settings
 from streamwave.timing import round_half_up
@@ -36,13 +38,20 @@ At = Annotated[
 
 
 def choose(name: str, url: str | None) -> tuple[Output, Broadcast]:
-    """The broadcast that ``name`` means, and the output that it lies in. Raises UsageError if it means none."""
+    """The broadcast that ``name`` means, where it is fullest, and that output. Raises UsageError if it means none."""
+    return copies(name, url)[0][0]
+
+
+def copies(name: str, url: str | None) -> tuple[list[Copy], list[str]]:
+    """All that ``name`` means, the fullest first; and why outputs could not be looked through.
+
+    One that is named by its folder or address is meant alone. Raises UsageError if it means none.
+    """
     settings = Settings.load()
     now_ms = time.time_ns() // 1_000_000
     if catalog.split_address(name) is None:
-        output = catalog.outputs(settings, url)[0]
         try:
-            return output, catalog.find(output, name, now_ms)
+            return catalog.find(catalog.outputs(settings, url), name, now_ms)
         except UsageError:
             # A folder may also be written as for --output of transcode.
             if url is not None or not Path(name, MANIFEST).is_file():
@@ -57,27 +66,44 @@ def choose(name: str, url: str | None) -> tuple[Output, Broadcast]:
             continue
         found = catalog.load(output, path, now_ms, live=path in output.in_spool())
         if found is not None:
-            return output, found
+            return [(output, found)], []
     raise UsageError(f"{name} holds no broadcast")
+
+
+def tell(faults: Sequence[str], consequence: str) -> None:
+    """Say what went wrong with which output, if anything did; the exit code then is 1."""
+    for fault in faults:
+        err.print(f"{fault}; {consequence}", markup=False)
+    if faults:
+        raise typer.Exit(1)
 
 
 @broadcasts_app.command("ls")
 def list_broadcasts(output: At = None) -> None:
-    """List the broadcasts, newest first."""
-    where = catalog.outputs(Settings.load(), output)[0]
-    found = catalog.list_broadcasts(where, time.time_ns() // 1_000_000)
-    if not found:
-        out.print(f"no broadcasts in {escape(where.url)}")
-        return
+    """List the broadcasts, newest first. Where there are several outputs, also at how many of them each one is."""
+    places = catalog.outputs(Settings.load(), output)
+    found, faults = catalog.everywhere(places, time.time_ns() // 1_000_000)
+    if found:
+        out.print(_table(found, len(places)))
+    elif len(faults) < len(places):
+        out.print(f"no broadcasts in {', '.join(where.url for where in places)}", markup=False)
+    tell(faults, "what is there is not listed")
+
+
+def _table(found: Sequence[Sequence[Copy]], places: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("broadcast", "title", "state", "started (UTC)", "length", "renditions", "size"):
         table.add_column(heading, justify="right" if heading in ("length", "size") else "left", overflow="fold")
-    for one in found:
-        table.add_row(
+    if places > 1:
+        table.add_column("outputs")
+    for same in found:
+        one = same[0][1]
+        row = (
             escape(one.path or "."), escape(one.title), one.state, moment_text(one.started_unix_ms),
             length_text(one.duration_ms), " ".join(one.renditions), size_text(one.size_bytes),
         )  # fmt: skip
-    out.print(table)
+        table.add_row(*row, *([f"{len(same)} of {places}"] if places > 1 else []))
+    return table
 
 
 @broadcasts_app.command()
@@ -162,26 +188,29 @@ def rm(
     output: At = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete broadcasts with everything that belongs to them. A live one is refused."""
-    chosen = [choose(name, output) for name in names]
-    for _, found in chosen:
-        if found.state == "live":
-            raise UsageError(f"{found.path} is live: end it first; nothing was deleted")
+    """Delete broadcasts with everything that belongs to them, at all outputs. A live one is refused."""
+    chosen, faults = [], []
+    for name in names:
+        same, unread = copies(name, output)
+        chosen.append(same)
+        faults += [fault for fault in unread if fault not in faults]
+    for same in chosen:
+        if any(found.state == "live" for _, found in same):
+            raise UsageError(f"{same[0][1].path} is live: end it first; nothing was deleted")
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("deleting is for good: say --yes where nobody can be asked")
-        for _, found in chosen:
+        for same in chosen:
+            found = same[0][1]
             length, size = length_text(found.duration_ms), size_text(found.size_bytes)
             out.print(f"{escape(found.path)}  {moment_text(found.started_unix_ms)}  {length}  {size}")
         typer.confirm("Delete for good?", abort=True)
-    for where, found in chosen:
-        _remove(where, found)
-        # It may have been published to several places; one that was named by its address is meant alone.
-        first, *others = catalog.outputs(Settings.load(), output)
-        for other in others if where.url == first.url else []:
-            copy = catalog.load(other, found.path, time.time_ns() // 1_000_000)
-            if copy is not None:
-                _remove(other, copy)
+    for where, found in itertools.chain.from_iterable(chosen):
+        try:
+            _remove(where, found)
+        except OutputError as error:
+            faults.append(str(error))
+    tell(faults, "what is there has not been deleted: run this again when it can be reached")
 
 
 @broadcasts_app.command()
@@ -197,15 +226,16 @@ def clean(
 
     settings = Settings.load()
     now_ms = time.time_ns() // 1_000_000
-    done = []
-    for where in catalog.outputs(settings, output):
-        done += janitor.clean(where, days=settings.recordings_days, now_unix_ms=now_ms, dry_run=dry_run)
-    for find, trouble in done:
-        verb = "would remove" if dry_run else "not removed" if trouble else "removed"
-        out.print(f"{verb} {find.what}: {trouble or find.why}", markup=False)
+    places = catalog.outputs(settings, output)
+    done = janitor.clean(*places, days=settings.recordings_days, now_unix_ms=now_ms, dry_run=dry_run)
+    for one in done:
+        if one.looked:
+            verb = "would remove" if dry_run else "not removed" if one.trouble else "removed"
+            out.print(f"{verb} {one.what}: {one.trouble or one.why}", markup=False)
     if not done:
         out.print("nothing to clean")
-    if any(trouble for _, trouble in done):
+    tell([one.trouble or "" for one in done if not one.looked], "nothing there was cleaned")
+    if any(one.trouble for one in done):
         raise typer.Exit(1)
 
 

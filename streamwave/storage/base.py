@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streamwave.errors import OutputError
@@ -79,20 +79,15 @@ class Store(ABC):
 
     @abstractmethod
     def get(self, name: str) -> bytes | None:
-        """An object's bytes, or None if there is none."""
+        """An object's bytes, or None if there is none.
+
+        Raises:
+            OutputError: it could not be read, or there is not even a bucket; as all that follow.
+        """
 
     @abstractmethod
     def delete(self, name: str) -> None:
         """Remove an object; no error if there is none."""
-
-    def delete_many(self, names: Iterable[str]) -> None:
-        """Remove objects in any order; no error for those that are not there.
-
-        Raises:
-            OutputError: some could not be removed; the others are gone.
-        """
-        for name in names:
-            self.delete(name)
 
     @abstractmethod
     def exists(self, name: str) -> bool:

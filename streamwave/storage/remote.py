@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 
 from streamwave.errors import OutputError
 from streamwave.storage import s3
 from streamwave.storage.base import Entry, Store, cache_control, check_name, content_type, reason
+
+#: Folders that are listed at the same time.
+PARALLEL_LISTINGS = 16
+
+_Found = TypeVar("_Found")
 
 
 class FsspecStore(Store):
@@ -58,38 +64,27 @@ class FsspecStore(Store):
         extra = {"max_concurrency": 1} if self._s3 else {}
         path = self._path(name)
         with self._explained("read"):
-            try:
-                data: bytes = self._fs.cat_file(path, **extra)
-            except FileNotFoundError:
-                return None
-            return data
+            found: bytes | None = self._unless_absent(lambda: self._fs.cat_file(path, **extra), None)
+            return found
 
     def delete(self, name: str) -> None:
         path = self._path(name)
         with self._explained("changed"):
-            try:
-                self._fs.rm_file(path)
-            except FileNotFoundError:
-                return
-
-    def delete_many(self, names: Iterable[str]) -> None:
-        paths = [self._path(name) for name in names]
-        if not self._s3:
-            return super().delete_many(path.removeprefix(f"{self._root}/") for path in paths)
-        with self._explained("changed"):
-            if paths:
-                self._fs.rm(paths)  # a thousand a request
-        return None
+            self._unless_absent(lambda: self._fs.rm_file(path), None)
 
     def exists(self, name: str) -> bool:
         path = self._path(name)
         with self._explained("read"):
-            found: bool = self._fs.isfile(path)
+            found: bool = self._unless_absent(lambda: self._fs.info(path)["type"] == "file", False)
             return found
 
     def entries(self, folder: str = "") -> list[Entry]:
         below = self._path(folder) if folder else self._root
-        found = self._listed(lambda: self._fs.find(below, detail=True).values())
+        with self._explained("read"):
+            self._fs.invalidate_cache()
+            found: list[dict[str, Any]] = self._unless_absent(
+                lambda: list(self._fs.find(below, detail=True).values()), []
+            )
         return [
             Entry(self._name(info["name"]), int(info["size"] or 0), _modified_unix_ms(info))
             for info in sorted(found, key=lambda info: info["name"])
@@ -97,15 +92,33 @@ class FsspecStore(Store):
         ]
 
     def list_matching(self, pattern: str) -> list[str]:
-        return sorted(self._name(path) for path in self._listed(lambda: self._fs.glob(f"{self._root}/{pattern}")))
+        # fsspec's glob takes a listing that fails for an empty one, and lists far more than it needs.
+        *folders, last = pattern.split("/")
+        below = [self._root]
+        with self._explained("read"), ThreadPoolExecutor(PARALLEL_LISTINGS, thread_name_prefix="list") as pool:
+            self._fs.invalidate_cache()
+            for part in folders:
+                if part != "*":
+                    below = [f"{folder}/{part}" for folder in below]
+                else:
+                    listings = pool.map(self._listed, below)
+                    below = [info["name"] for infos in listings for info in infos if info["type"] == "directory"]
+            found = [info for infos in pool.map(self._listed, below) for info in infos if info["type"] == "file"]
+        names = [self._name(info["name"]) for info in found]
+        return sorted(name for name in names if last in ("*", name.rpartition("/")[2]))
 
-    def _listed(self, ask: Callable[[], Iterable[Any]]) -> list[Any]:
-        with self._explained("read"):
-            try:
-                self._fs.invalidate_cache()
-                return list(ask())
-            except FileNotFoundError:
-                return []
+    def _listed(self, folder: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._unless_absent(lambda: list(self._fs.ls(folder, detail=True)), [])
+        return [info for info in found if info["name"] != folder]  # that is an object and no folder
+
+    def _unless_absent(self, ask: Callable[[], _Found], absent: _Found) -> _Found:
+        """What ``ask`` gives, or ``absent`` where there is no such object. A bucket has to be there."""
+        try:
+            return ask()
+        except FileNotFoundError as error:
+            if self._s3 and s3.explain(error) is not None:
+                raise
+            return absent
 
     def _name(self, path: str) -> str:
         return path.removeprefix(self._root).lstrip("/")

@@ -7,6 +7,7 @@ endpoint that answers nothing at all gives up after ``ROUNDS`` x (1 + ``RETRIES`
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,28 @@ def connection(options: Mapping[str, Any], *, quick: bool = False) -> dict[str, 
         "max_pool_connections": CONNECTIONS,
     }
     config |= options.get("config_kwargs", {}) | (_QUICK if quick else {})
-    return {"use_listings_cache": False, **options, "config_kwargs": config}
+    others = {name: value for name, value in options.items() if name != "profile"}
+    return {
+        "use_listings_cache": False,
+        **others,
+        "config_kwargs": config,
+        "session": _session(options.get("profile")),
+    }
+
+
+@functools.cache
+def _session(profile: str | None) -> Any:
+    """A session of aiobotocore that sends a PUT's body at once.
+
+    botocore would ask first whether it may ("Expect: 100-continue") and wait for that answer: a round trip for every
+    object. It is of use where bodies are large or cannot be sent again; ours are neither.
+    """
+    from aiobotocore.session import AioSession  # heavy, and only those on S3 need it
+    from botocore.handlers import add_expect_header
+
+    session = AioSession(profile=profile)
+    session.unregister("before-call.s3", add_expect_header)
+    return session
 
 
 def options(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import av
@@ -10,8 +12,10 @@ import pytest
 
 from streamwave.catalog import Output
 from tests.support.cli import Cli
+from tests.support.faults import Weather, proxy
 from tests.support.media import make_clip
 from tests.support.published import CREATED_MS, PATH, packaged, publish
+from tests.support.s3 import free_port, s3_server
 
 OTHER = "hall/20260102-000000-0001"
 
@@ -89,3 +93,61 @@ def test_a_damaged_one_is_told_and_counted(cli: Cli) -> None:
 def test_names_of_nothing(cli: Cli, name: str) -> None:
     done = cli.run("broadcasts", "show", name)
     assert done.code in (1, 2) and done.err.startswith("error: ") and len(done.err.splitlines()) == 1, done.err
+
+
+def test_a_dead_output_keeps_nobody_from_the_others(cli: Cli, tmp_path: Path) -> None:
+    """Two outputs of which one does not answer for a while: the other is listed, cleaned and removed from."""
+    first, second = tmp_path / "out", tmp_path / "second"
+    shutil.copytree(first, second)
+    # The first was left behind when the broadcast ended.
+    for name in ("broadcast.json", "manifest.mpd"):
+        (first / PATH / name).unlink()
+    ledger = first / PATH / "ledger" / "000000.jsonl"
+    ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:-1]))
+    half_deleted = json.dumps({"state": "deleted", "started_unix_ms": 1})
+    for root in (first, second):
+        (root / "stage" / "old").mkdir()
+        (root / "stage" / "old" / "broadcast.json").write_text(half_deleted)
+    address = f"http://127.0.0.1:{free_port()}"
+    s3 = {"STREAMWAVE_S3_ENDPOINT": address, "S3_REGION": "x", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
+    dead = Cli(tmp_path, {**cli.environment, **s3, "OUTPUT_DIR": f"s3://films/tv, {first}, {second}"})
+    says = "s3://films/tv cannot be read (the endpoint does not answer; check STREAMWAVE_S3_ENDPOINT and the network)"
+
+    listed = dead.run("broadcasts", "ls")
+    assert listed.code == 1 and f"{says}; what is there is not listed" in listed.err
+    lines = [re.split(r"\s{2,}", line.strip()) for line in listed.out.splitlines()]
+    assert [(line[0], line[2], line[-1]) for line in lines[1:3]] == [
+        (OTHER, "live", "2 of 3"), (PATH, "recorded", "2 of 3"),
+    ]  # fmt: skip
+    assert dead.run("broadcasts", "verify", PATH, "--no-decode").code == 0  # where it is whole
+
+    cleaned = dead.run("broadcasts", "clean")
+    assert cleaned.code == 1 and f"{says}; nothing there was cleaned" in cleaned.err
+    assert cleaned.out.count("removed stage/old: its removal was interrupted") == 2
+    assert not (first / "stage" / "old").exists() and not (second / "stage" / "old").exists()
+
+    removed = dead.run("broadcasts", "rm", PATH, "--yes")
+    assert removed.code == 1 and f"{says}; what is there has not been deleted: run this again when" in removed.err
+    assert not (first / "stage").exists() and not (second / "stage").exists()
+    missing = dead.run("broadcasts", "rm", PATH, "--yes")
+    assert missing.code == 2 and "was found, but not everything could be looked through: s3://films/tv" in missing.err
+
+
+def test_what_a_removal_left_at_another_output_is_found_by_the_next(cli: Cli, tmp_path: Path) -> None:
+    with s3_server() as s3:
+        bucket = s3.bucket("films")
+        for path in (tmp_path / "out").rglob("*"):
+            if path.is_file():
+                key = f"tv/{path.relative_to(tmp_path / 'out').as_posix()}"
+                s3.client().put_object(Bucket="films", Key=key, Body=path.read_bytes())
+        weather = Weather()
+        with proxy(s3.endpoint, weather) as through:
+            environment = {**s3.environment, "STREAMWAVE_S3_ENDPOINT": through}
+            both = Cli(tmp_path, {**cli.environment, **environment, "OUTPUT_DIR": f"{tmp_path / 'out'}, {bucket}/tv"})
+            weather.faults, weather.share = ("reset",), 1.0
+            assert both.run("broadcasts", "rm", PATH, "--yes").code == 1
+            weather.share = 0.0
+            assert not (tmp_path / "out" / "stage").exists() and f"tv/{PATH}/manifest.mpd" in s3.objects("films")
+            again = both.run("broadcasts", "rm", PATH, "--yes")
+            assert again.code == 0 and f"deleted {PATH}: " in again.out, again.err
+            assert not [name for name in s3.objects("films") if PATH in name and "broadcasts.json" not in name]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamwave.errors import OutputError
+from streamwave.publish import Publication
 from streamwave.storage.store import CHANGING, IMMUTABLE, open_store
+from tests.support.broadcast import HEADER, LADDER, chunk
+from tests.support.faults import Weather, proxy
 from tests.support.s3 import S3, free_port, s3_server
 
 
@@ -35,9 +40,50 @@ def test_types_caching_and_what_the_settings_ask_for(s3: S3) -> None:
         assert any(g["Grantee"].get("URI", "").endswith("AllUsers") and g["Permission"] == "READ" for g in grants)
 
 
+def test_a_chunk_takes_three_round_trips(s3: S3, tmp_path: Path) -> None:
+    """Of requests that wait for each other: segments and fence, manifests, ledger. And none that asks first."""
+    weather = Weather(latency_s=0.2)
+    with proxy(s3.endpoint, weather) as through:
+        store = open_store(f"{s3.bucket('trips')}/{uuid.uuid4().hex}", s3.through(through))
+        publication = Publication(store, manifests=True, token="t")
+        publication.begin(HEADER)
+        trips = []
+        for number in range(3):
+            weather.spans.clear()
+            publication.publish(chunk(tmp_path, number, renditions=LADDER), "file", "p0")
+            trips.append((weather.round_trips(), len(weather.spans)))
+        publication.close()
+    # At first the playlists come before what names them.
+    assert trips == [(4, 19), (3, 14), (3, 14)]
+    assert weather.met["asked first"] == 0
+
+
 def test_no_such_bucket(s3: S3) -> None:
-    with pytest.raises(OutputError, match="s3://nowhere/x cannot be written .there is no such bucket; check S3_BUCKET"):
-        open_store("s3://nowhere/x", s3.options, quick=True).check()
+    """Nowhere does it pass for an empty one, nor what was not removed for removed."""
+    store = open_store("s3://nowhere/x", s3.options, quick=True)
+    for action in (
+        store.check,
+        store.names,
+        lambda: store.get("a.mpd"),
+        lambda: store.exists("a.mpd"),
+        lambda: store.put("a.mpd", b""),
+        lambda: store.delete("a.mpd"),
+        lambda: store.list_matching("*/*/broadcast.json"),
+        lambda: store.list_matching("ledger/*"),
+    ):
+        with pytest.raises(
+            OutputError, match=r"s3://nowhere/x cannot be \w+ .there is no such bucket; check S3_BUCKET"
+        ):
+            action()
+
+
+def test_a_listing_that_fails_is_no_empty_one(s3: S3) -> None:
+    weather = Weather(faults=("503", "reset"), share=1.0)
+    with proxy(s3.endpoint, weather) as through:
+        store = open_store(f"{s3.bucket('listing')}/x", s3.through(through), quick=True)
+        for action in (store.names, lambda: store.list_matching("*/*/broadcast.json"), lambda: store.exists("a")):
+            with pytest.raises(OutputError, match="s3://listing/x cannot be read"):
+                action()
 
 
 def test_nobody_listens() -> None:

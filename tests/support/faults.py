@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,13 +27,25 @@ _ANSWERS = {
 
 @dataclass
 class Weather:
-    """What happens to requests: a ``share`` of them (0 to 1) meets one of ``faults``; all take ``latency_s`` more."""
+    """What happens to requests: a ``share`` of them (0 to 1) meets one of ``faults``; all take ``latency_s`` more.
+
+    ``spans`` are the last requests as (came, was answered), in seconds of the monotonic clock.
+    """
 
     faults: tuple[Fault, ...] = FAULTS
     share: float = 0.0
     latency_s: float = 0.0
     random: random.Random = field(default_factory=lambda: random.Random(1))
     met: Counter[str] = field(default_factory=Counter)
+    spans: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=10_000))
+
+    def round_trips(self) -> int:
+        """How many of the last requests at most came one after the other, each when the one before was answered."""
+        count, free_at = 0, 0.0
+        for came, answered in sorted(self.spans, key=lambda span: span[1]):
+            if came >= free_at:
+                count, free_at = count + 1, answered
+        return count
 
 
 @contextmanager
@@ -89,8 +102,10 @@ async def _exchange(
         head = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):
         return False
-    lower = head.lower()
+    came, lower = time.monotonic(), head.lower()
     if b"expect: 100-continue" in lower:
+        weather.met["asked first"] += 1
+        await asyncio.sleep(weather.latency_s)  # which costs the way there and back
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = await _body(reader, lower)
     fault = weather.random.choice(weather.faults) if weather.random.random() < weather.share else None
@@ -124,6 +139,7 @@ async def _exchange(
             return False
         await writer.drain()
         return False
+    weather.spans.append((came, time.monotonic()))
     writer.write(answer)
     await writer.drain()
     return b"connection: close" not in answer[: answer.find(b"\r\n\r\n")].lower()
@@ -160,4 +176,6 @@ async def _forward(head: bytes, body: bytes, host: str, port: int) -> bytes:
         writer.close()
     end = answer.find(b"\r\n\r\n")
     lines = [line for line in answer[:end].split(b"\r\n") if not line.lower().startswith(b"connection:")]
+    if any(line.lower().startswith(b"content-length:") for line in lines):
+        lines[0] = lines[0].replace(b"HTTP/1.0", b"HTTP/1.1")  # the connection is kept, as that to a real service
     return b"\r\n".join(lines) + answer[end:]

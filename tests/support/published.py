@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from streamwave import index
-from streamwave.catalog import Output
+from streamwave import catalog, index
+from streamwave.catalog import Broadcast, Output
 from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
@@ -90,3 +90,10 @@ def publish(
     index.update_at(published, info, output.store())
     published.close()
     return published
+
+
+def only(output: Output, name: str, now_unix_ms: int) -> Broadcast:
+    """The broadcast that ``name`` means at this one output."""
+    ((_, found),), faults = catalog.find([output], name, now_unix_ms)
+    assert faults == []
+    return found

@@ -22,7 +22,7 @@ from streamwave.package import PackagedChunk
 from streamwave.publish import Publication
 from streamwave.verify import verify_broadcast
 from tests.support.media import make_clip
-from tests.support.published import CREATED_MS, PATH, packaged, publish
+from tests.support.published import CREATED_MS, PATH, only, packaged, publish
 
 NOW_MS = time.time_ns() // 1_000_000
 
@@ -72,8 +72,8 @@ def test_from_publish_to_nothing(output: Output, chunks: list[PackagedChunk], tm
     assert verify_broadcast(store, decode=False).findings == ["p1/small/25000.m4s: it is missing"]
     found = janitor.clean(output, days=0, now_unix_ms=NOW_MS)
     # The hall's has been silent for longer than a broadcast may be, but it goes only when it is old enough.
-    assert [(find.what, trouble) for find, trouble in found] == [(f"{PATH}/p0/small/777.m4s", None)]
-    removal.remove(output, catalog.find(output, "stage", NOW_MS))
+    assert [(one.what, one.trouble) for one in found] == [(f"{PATH}/p0/small/777.m4s", None)]
+    removal.remove(output, only(output, "stage", NOW_MS))
     assert {name.split("/")[0] for name in output.store().names()} == {"hall", "broadcasts.json"}
 
 

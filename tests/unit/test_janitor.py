@@ -19,7 +19,7 @@ from streamwave.spool.journal import JournalWriter
 from streamwave.storage.store import LocalStore
 from streamwave.verify import verify_broadcast
 from tests.support.media import make_clip
-from tests.support.published import PATH, packaged, publish
+from tests.support.published import PATH, only, packaged, publish
 
 DAY_MS = janitor.DAY_MS
 NOW_MS = time.time_ns() // 1_000_000
@@ -39,8 +39,8 @@ def output(tmp_path: Path) -> Output:
 
 def cleaned(output: Output, *, days: int = 0, now_ms: int = NOW_MS, dry_run: bool = False) -> list[tuple[str, str]]:
     done = janitor.clean(output, days=days, now_unix_ms=now_ms, dry_run=dry_run)
-    assert [trouble for _, trouble in done if trouble] == []
-    return [(find.what, find.why) for find, _ in done]
+    assert [one.trouble for one in done if one.trouble] == []
+    return [(one.what, one.why) for one in done]
 
 
 def name(days_ago: int) -> str:
@@ -91,7 +91,7 @@ def test_a_removal_that_broke_off_is_completed(
 
     monkeypatch.setattr(LocalStore, "delete", failing)
     with pytest.raises(OutputError):
-        removal.remove(output, catalog.find(output, PATH, NOW_MS))
+        removal.remove(output, only(output, PATH, NOW_MS))
     monkeypatch.setattr(LocalStore, "delete", delete)
     assert len(output.store(PATH).names()) > 3
     assert cleaned(output) == [(PATH, "its removal was interrupted")]
@@ -161,7 +161,7 @@ def test_what_cannot_be_removed_is_told_and_the_rest_goes(
 
     monkeypatch.setattr(LocalStore, "delete", failing)
     done = janitor.clean(output, days=5, now_unix_ms=NOW_MS)
-    assert {(find.what, trouble) for find, trouble in done} == {(name(8), "not allowed"), (name(9), None)}
+    assert {(one.what, one.trouble) for one in done} == {(name(8), "not allowed"), (name(9), None)}
     assert not (Path(output.url) / name(9)).exists()
 
 

@@ -16,7 +16,7 @@ from streamwave.package import PackagedChunk
 from streamwave.storage.store import LocalStore, Store
 from tests.support.media import make_clip
 from tests.support.player import attributes, playlist_addresses, playlist_tags, representations
-from tests.support.published import CREATED_MS, PATH, packaged, publish
+from tests.support.published import CREATED_MS, PATH, only, packaged, publish
 
 #: A day after the manifests say that they were written.
 NOW_MS = time.time_ns() // 1_000_000 + 86_400_000
@@ -73,12 +73,12 @@ def test_the_list_says_what_there_is(output: Output, chunks: list[PackagedChunk]
 def test_names(output: Output, chunks: list[PackagedChunk]) -> None:
     publish(output, chunks)
     publish(output, chunks, path="stage/20260102-000000-0001")
-    assert catalog.find(output, PATH, NOW_MS).path == PATH
-    assert catalog.find(output, "20260102-000000-0001", NOW_MS).path == "stage/20260102-000000-0001"
+    assert only(output, PATH, NOW_MS).path == PATH
+    assert only(output, "20260102-000000-0001", NOW_MS).path == "stage/20260102-000000-0001"
     with pytest.raises(UsageError, match="stage has 2 broadcasts: name one of stage/2026"):
-        catalog.find(output, "stage", NOW_MS)
+        only(output, "stage", NOW_MS)
     with pytest.raises(UsageError, match="there is no broadcast hall in"):
-        catalog.find(output, "hall", NOW_MS)
+        only(output, "hall", NOW_MS)
 
 
 def test_a_live_broadcast_is_refused(output: Output, chunks: list[PackagedChunk]) -> None:
@@ -87,7 +87,7 @@ def test_a_live_broadcast_is_refused(output: Output, chunks: list[PackagedChunk]
     with pytest.raises(UsageError, match="is live: end it first"):
         removal.remove(
             output,
-            catalog.find(output, PATH, CREATED_MS),
+            only(output, PATH, CREATED_MS),
         )
     assert output.store().names() == before
 
@@ -98,7 +98,7 @@ def test_everything_goes_and_nothing_else(output: Output, chunks: list[PackagedC
     root = output.store()
     kept = [name for name in root.names() if not name.startswith(PATH)]
     root.put(f"{PATH}/notes.txt", b"mine")
-    count = removal.remove(output, catalog.find(output, PATH, NOW_MS))
+    count = removal.remove(output, only(output, PATH, NOW_MS))
     assert count == 2 * 3 * 3 + 2 + 3 + 1 + 1 + 1  # media, MPD and master, playlists, ledger, fence, entry
     assert root.names() == sorted([*kept, f"{PATH}/notes.txt"])
     listed = json.loads(root.get("broadcasts.json") or b"")["broadcasts"]
@@ -127,13 +127,13 @@ def test_whenever_it_is_interrupted_nothing_dangles_and_it_can_go_on(
                 assert f"{PATH}/{one}" in existing, f"{one} is named and gone after {name}"
 
         monkeypatch.setattr(kind, "delete", failing)
-        found = catalog.find(output, PATH, NOW_MS)
+        found = only(output, PATH, NOW_MS)
         try:
             removal.remove(output, found)
             break
         except OutputError:
             # It is no longer shown, and the next removal finds it.
-            assert catalog.find(output, PATH, NOW_MS).state == "deleted"
+            assert only(output, PATH, NOW_MS).state == "deleted"
             assert json.loads(output.store().get("broadcasts.json") or b"")["broadcasts"] == []
         monkeypatch.setattr(kind, "delete", delete)
         step += 1 if step < 6 else 3
