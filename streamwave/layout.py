@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 MANIFEST = "manifest.mpd"
+#: Where players ask for news that have begun to watch a live broadcast; in the end, the recording with the times of live.
+LIVE_MANIFEST = "manifest.live.mpd"
 MASTER = "master.m3u8"
 FENCE = "ledger/writer.json"
 THUMBNAIL = "thumbnail.jpg"
@@ -39,7 +41,7 @@ def ledger_name(part: int) -> str:
 
 
 _OURS = re.compile(
-    r"manifest\.mpd|master\.m3u8|[a-z0-9][a-z0-9_-]*(\.recording)?\.m3u8|thumbnail\.jpg|broadcast\.json"
+    r"manifest(\.live)?\.mpd|master\.m3u8|[a-z0-9][a-z0-9_-]*(\.recording)?\.m3u8|thumbnail\.jpg|broadcast\.json"
     r"|ledger/(\d+\.jsonl|writer\.json)|p\d+/[a-z0-9][a-z0-9_-]*/(init\.mp4|\d+\.m4s)"
 )
 

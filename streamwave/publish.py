@@ -18,13 +18,12 @@ from typing import Literal
 from streamwave.errors import FencedError, MediaError, OutputError
 from streamwave.expiry import Expiry
 from streamwave.fence import Fence
-from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, playlist_name, recording_name, segment_name
-from streamwave.manifest.hls import playlist_renditions
+from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, segment_name
 from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, InfoLine, Ledger, PeriodLine, TrackLine
 from streamwave.manifest.location import BaseUrl
 from streamwave.manifest.memo import Memo
 from streamwave.manifest.progress import Progress
-from streamwave.manifest.render import render_all
+from streamwave.manifest.render import manifest_names, render_all
 from streamwave.manifest.timeline import Timeline
 from streamwave.package import PackagedChunk
 from streamwave.storage.store import Store
@@ -256,7 +255,7 @@ class Publication:
     def _period_start(self, wall_unix_ms: int | None) -> Fraction:
         """Where a period begins, in seconds: while live, by the wall clock, which is what players take the live edge from.
 
-        Once the broadcast has ended, the ledger closes the gaps.
+        Once the broadcast has ended, the ledger closes the pauses.
         """
         end = self.timeline.duration
         if wall_unix_ms is None:
@@ -303,8 +302,7 @@ class Publication:
             if not self._begun or not self._fence.holds():
                 return
             timeline = self.ledger.timeline or Timeline(created_unix_ms=0, segment_ms=0)
-            names = [MANIFEST, MASTER]
-            names += [name(r.name) for r in playlist_renditions(timeline) for name in (playlist_name, recording_name)]
+            names = manifest_names(timeline)
             # The ledger before what it lists: a run that finds one relies on it.
             names += [*reversed(self.ledger.part_names), *self._unlisted]
             for period in timeline.periods:

@@ -11,7 +11,7 @@ from pathlib import Path
 from streamwave import index
 from streamwave.catalog import DELETED, Broadcast, Output, read_entry
 from streamwave.errors import UsageError
-from streamwave.layout import ENTRY, FENCE, MANIFEST, MASTER, is_broadcast_object, ledger_name
+from streamwave.layout import ENTRY, FENCE, LIVE_MANIFEST, MANIFEST, MASTER, is_broadcast_object, ledger_name
 from streamwave.storage.store import LocalStore, Store
 
 #: Objects that are deleted at the same time.
@@ -59,7 +59,7 @@ def remove(
 
 def _stage(name: str) -> int:
     """Manifests before what they name, the ledger's beginning before the rest of it, the entry at the very end."""
-    if name in (MANIFEST, MASTER):
+    if name in (MANIFEST, LIVE_MANIFEST, MASTER):
         return 0
     if name.endswith(".m3u8"):
         return 1

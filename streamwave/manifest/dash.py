@@ -70,6 +70,7 @@ def render_mpd(
     utc_timing_scheme: Literal["http-xsdate", "http-iso", "http-head"] = "http-xsdate",
     delay_ms: int | None = None,
     base_urls: Sequence[BaseUrl] = (),
+    location: str | None = None,
     memo: Memo | None = None,
 ) -> bytes:
     """The MPD of ``timeline`` as UTF-8: dynamic while it runs, static once it has ended.
@@ -77,7 +78,8 @@ def render_mpd(
     ``now_unix_ms`` becomes publishTime and the clock for players (UTCTiming "direct"), after ``utc_timing_url`` if that
     is given, which a player can ask itself: a "direct" clock is as old as the copy of the manifest that it stands in.
     ``delay_ms`` overrides suggestedPresentationDelay; give it where keyframes are rare, because then
-    segments come in bursts. The MPD of a file holds no wall clock and is the same whenever it is rendered.
+    segments come in bursts. ``location`` is where players that have this MPD shall ask for the next (5.4).
+    The MPD of a file holds no wall clock and is the same whenever it is rendered.
 
     A DVR window leaves Period@start and times as they are, the first S@t is then above 0. In the static MPD the first
     period begins at its first segment instead (presentationTimeOffset), without moving anything on the MPD timeline.
@@ -121,6 +123,8 @@ def render_mpd(
     root.set("maxSegmentDuration", duration_text(longest))
     _add_program_information(root, timeline.info)
     _add_base_urls(root, base_urls)
+    if location is not None:
+        ET.SubElement(root, "Location").text = location
     for index, period in enumerate(periods):
         following = periods[index + 1] if index + 1 < len(periods) else None
         trim_start = timeline.ended and index == 0

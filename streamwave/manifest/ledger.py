@@ -116,6 +116,7 @@ class Ledger:
         self.periods: list[PeriodLine] = []
         self.timeline: Timeline | None = None
         self.window: Timeline | None = None  # what the DVR window leaves of the timeline, if there is one
+        self.watched: Timeline | None = None  # in the end, what was live as players know it that have watched it
         self.chunk_count = 0  # over all periods
         self.black_chunks = 0  # chunks that show black in at least one rendition
         self.silent_chunks = 0
@@ -261,10 +262,10 @@ class Ledger:
         else:
             for timeline in self._both():
                 timeline.ended = True
-            # The recording has no pauses where the publisher was away.
-            start = self.timeline.head * -1
-            for recorded in self.timeline.periods:
-                recorded.start, start = start, start + recorded.duration
+            if self.timeline.live_born:
+                self.watched = self.timeline.as_watched()
+            for recorded, start in zip(self.timeline.periods, self.timeline.recorded_starts(), strict=True):
+                recorded.start = start
 
     def _count_filled(self, line: ChunkLine) -> None:
         assert self.timeline is not None

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamwave.layout import MANIFEST, MASTER, playlist_name, recording_name
+from streamwave.layout import LIVE_MANIFEST, MANIFEST, MASTER, playlist_name, recording_name
 from streamwave.manifest.dash import render_mpd
 from streamwave.manifest.hls import playlist_renditions, render_master, render_media
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.location import BaseUrl
 from streamwave.manifest.memo import Memo
+from streamwave.manifest.timeline import Timeline
+
+
+def manifest_names(timeline: Timeline) -> list[str]:
+    """Names of all manifests that the broadcast may ever have had, those that name others first."""
+    names = [playlist_name(r.name) for r in playlist_renditions(timeline)]
+    recordings = [recording_name(r.name) for r in playlist_renditions(timeline)]
+    return [MANIFEST, LIVE_MANIFEST, MASTER, *names, *recordings]
 
 
 def render_all(
     ledger: Ledger, *, now_unix_ms: int, utc_timing_url: str | None, base_urls: Sequence[BaseUrl], memo: Memo
 ) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """The media playlists, and what names them: master playlist, then MPD. A broadcast that has begun must be there."""
+    """The media playlists, and what names them: master playlist, then MPD. A broadcast that has begun must be there.
+
+    Of a live broadcast there is a second MPD, to which the first sends the players that have begun to watch. It is the
+    same, but in the end nothing moves in it, while the first becomes the recording's (docs/decisions/0012).
+    """
     shown = ledger.shown
     assert shown is not None
     playlists, named = [(shown, playlist_name)], playlist_name
@@ -28,5 +40,17 @@ def render_all(
         for rendition in playlist_renditions(timeline)
     }
     master = render_master(shown, base_urls=base_urls, playlist_name=named)
-    mpd = render_mpd(shown, now_unix_ms=now_unix_ms, utc_timing_url=utc_timing_url, base_urls=base_urls, memo=memo)
-    return rendered, {MASTER: master, MANIFEST: mpd}
+
+    def mpd(timeline: Timeline, location: str | None, memo: Memo) -> bytes:
+        return render_mpd(
+            timeline, now_unix_ms=now_unix_ms, utc_timing_url=utc_timing_url, base_urls=base_urls, location=location,
+            memo=memo,
+        )  # fmt: skip
+
+    is_live = shown.live_born and not shown.ended
+    manifest = mpd(shown, LIVE_MANIFEST if is_live else None, memo)
+    if is_live:
+        rendered[LIVE_MANIFEST] = manifest
+    elif ledger.watched is not None:
+        rendered[LIVE_MANIFEST] = mpd(ledger.watched, None, Memo())
+    return rendered, {MASTER: master, MANIFEST: manifest}

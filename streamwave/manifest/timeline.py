@@ -6,12 +6,18 @@ holds one track per rendition. Times are ticks in the track's timescale, startin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from math import ceil, gcd
 from typing import NamedTuple
 
 from streamwave.errors import MediaError
 from streamwave.model import Rendition
+
+#: By how much pictures and sound may end apart because the one is counted in pictures and the other in AAC frames, in seconds.
+UNEVEN = Fraction(1, 10)
+#: What ``Timeline.as_watched`` adds. shaka-player takes ends that are 2 ms apart for the same.
+OVER = Fraction(1, 100)
 
 
 class SegmentRef(NamedTuple):
@@ -44,6 +50,13 @@ class Track:
     def end(self) -> int:
         """Where the next segment must begin, in ticks."""
         return self.segments[-1].time + self.segments[-1].duration if self.segments else 0
+
+    def stretched(self, end: Fraction) -> Track:
+        """The same, but the last segment lasts until ``end`` (a whole tick) if it nearly does."""
+        if not self.segments or end - self.duration > UNEVEN:
+            return self
+        *others, last = self.segments
+        return replace(self, segments=[*others, last._replace(duration=int(end * self.timescale) - last.time)])
 
     @property
     def duration(self) -> Fraction:
@@ -137,6 +150,37 @@ class Timeline:
         # The pictures lead: sound is cut at frames of its own.
         tracks.sort(key=lambda track: track.rendition.kind != "video")
         return Fraction(tracks[0].segments[0].time, tracks[0].timescale) if tracks else Fraction(0)
+
+    def recorded_starts(self) -> list[Fraction]:
+        """Where each period begins in the recording, in seconds: its first segment at 0, and no pauses in between."""
+        starts, start = [], -self.head
+        for period in self.periods:
+            starts.append(start)
+            start += period.duration
+        return starts
+
+    @property
+    def live_born(self) -> bool:
+        """Whether this began as a live broadcast: the wall clock of its pictures is known."""
+        return any(period.wall_unix_ms is not None for period in self.periods)
+
+    def as_watched(self) -> Timeline:
+        """What has ended as players shall know it that were there: periods begin where they did while live.
+
+        The last segments are said to last a little longer than they do, until the end. A player that had them all before
+        it learned of the end (as usual) measures them against it: dash.js and shaka-player wait for ever for the rest
+        where sound and pictures do not end together, or not to a microsecond.
+        """
+        periods = [replace(period) for period in self.periods]
+        last = periods[-1]
+        end = last.duration + OVER
+        # All renditions of a kind must still end together: at a tick that they all have.
+        units: dict[str, int] = {}
+        for track in last.tracks.values():
+            units[track.rendition.kind] = gcd(units.get(track.rendition.kind, 0), track.timescale)
+        ends = {kind: Fraction(ceil(end * unit), unit) for kind, unit in units.items()}
+        last.tracks = {name: track.stretched(ends[track.rendition.kind]) for name, track in last.tracks.items()}
+        return replace(self, periods=periods)
 
     def longest_segment(self) -> Fraction:
         """The longest segment that was ever published, in seconds."""

@@ -16,7 +16,7 @@ import pytest
 
 from streamwave.errors import FencedError, MediaError, OutputError
 from streamwave.lane import QUEUE_CHUNKS
-from streamwave.layout import FENCE, MANIFEST
+from streamwave.layout import FENCE, LIVE_MANIFEST, MANIFEST
 from streamwave.publish import Publication
 from streamwave.storage.store import Store, open_store
 from streamwave.targets import Targets
@@ -56,7 +56,7 @@ def publishing(*stores: Callable[[], Store], token: str = "t", patience_s: float
 
 def tree(store: Store) -> dict[str, bytes | None]:
     """All objects but those that tell who published, and when."""
-    return {name: store.get(name) for name in store.names() if name not in (FENCE, MANIFEST)}
+    return {name: store.get(name) for name in store.names() if name not in (FENCE, MANIFEST, LIVE_MANIFEST)}
 
 
 def test_a_dead_output_never_holds_back_the_other_and_catches_up_by_itself(s3: S3, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from streamwave.layout import (
     ENTRY,
     FENCE,
     INDEX,
+    LIVE_MANIFEST,
     MANIFEST,
     MASTER,
     THUMBNAIL,
@@ -19,8 +20,8 @@ from streamwave.storage.store import check_name
 
 
 def test_every_name_that_is_formed_is_a_broadcasts_and_fits_a_store() -> None:
-    names = [MANIFEST, MASTER, FENCE, THUMBNAIL, ENTRY, init_name("p0", "720p"), segment_name("p12", "audio", 10**12),
-             playlist_name("360p"), ledger_name(0), ledger_name(10**7)]  # fmt: skip
+    names = [MANIFEST, LIVE_MANIFEST, MASTER, FENCE, THUMBNAIL, ENTRY, init_name("p0", "720p"),
+             segment_name("p12", "audio", 10**12), playlist_name("360p"), ledger_name(0), ledger_name(10**7)]  # fmt: skip
     assert all(is_broadcast_object(name) and check_name(name) for name in names)
 
 

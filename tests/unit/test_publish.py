@@ -6,14 +6,15 @@ import threading
 from pathlib import Path
 
 import pytest
+from lxml import etree
 
 from streamwave.errors import FencedError, MediaError, OutputError
-from streamwave.layout import FENCE, MANIFEST, MASTER, is_broadcast_object
+from streamwave.layout import FENCE, LIVE_MANIFEST, MANIFEST, MASTER, is_broadcast_object
 from streamwave.manifest.ledger import Ledger
 from streamwave.publish import Publication
 from streamwave.storage.store import LocalStore
 from tests.support.broadcast import HEADER, chunk
-from tests.support.player import attributes, playlist_addresses, playlist_tags, representations
+from tests.support.player import MPD_NS, attributes, playlist_addresses, playlist_tags, representations, timeline
 
 CHUNKS = 2
 
@@ -280,6 +281,35 @@ def test_a_complete_broadcast_survives_that_a_second_run_gives_up(tmp_path: Path
     second.close()
     assert tree(tmp_path / "out") == before
     whole(tmp_path / "out")
+
+
+def test_nothing_moves_in_the_end_for_who_was_there(tmp_path: Path) -> None:
+    """Players that have begun to watch are sent to an MPD whose periods stay where they are; a later one sees no pause."""
+    store = LocalStore(tmp_path / "out")
+    publication = Publication(store, manifests=True, token="first")
+    publication.begin(HEADER)
+    for session, away_ms in (("a", 0), ("b", 70_000)):
+        for number in range(2):
+            one = chunk(tmp_path / "work", number)
+            publication.publish(one, session, f"p-{session}", HEADER.created_unix_ms + away_ms)
+            live = etree.fromstring((store.root / MANIFEST).read_bytes())
+            assert [e.text for e in live.findall("mpd:Location", MPD_NS)] == [LIVE_MANIFEST]
+            assert (store.root / LIVE_MANIFEST).read_bytes() == (store.root / MANIFEST).read_bytes()
+    publication.finish()
+    publication.close()
+    recording, watched = (etree.fromstring((store.root / name).read_bytes()) for name in (MANIFEST, LIVE_MANIFEST))
+    for mpd in (recording, watched):
+        assert mpd.get("type") == "static" and mpd.find("mpd:Location", MPD_NS) is None
+    starts = [[p.get("start") for p in mpd.findall("mpd:Period", MPD_NS)] for mpd in (recording, watched)]
+    assert starts == [["PT0S", "PT4.010666S"], ["PT0S", "PT70S"]]
+    assert recording.get("mediaPresentationDuration") == "PT8.021333S"
+    # Pictures and sound end together, later than any did that a player may have; it is the same segments all the same.
+    assert watched.get("mediaPresentationDuration") == "PT74.02068S"
+    names = [
+        [(t.get("media"), [time for time, _ in timeline(t)]) for t in mpd.iterfind(".//mpd:SegmentTemplate", MPD_NS)]
+        for mpd in (recording, watched)
+    ]
+    assert names[0] == names[1]
 
 
 def test_a_dvr_window_shows_the_newest_and_the_recording_everything(tmp_path: Path) -> None:

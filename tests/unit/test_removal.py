@@ -99,7 +99,7 @@ def test_everything_goes_and_nothing_else(output: Output, chunks: list[PackagedC
     kept = [name for name in root.names() if not name.startswith(PATH)]
     root.put(f"{PATH}/notes.txt", b"mine")
     count = removal.remove(output, only(output, PATH, NOW_MS))
-    assert count == 2 * 3 * 3 + 2 + 3 + 1 + 1 + 1  # media, MPD and master, playlists, ledger, fence, entry
+    assert count == 2 * 3 * 3 + 3 + 3 + 1 + 1 + 1  # media, two MPDs and master, playlists, ledger, fence, entry
     assert root.names() == sorted([*kept, f"{PATH}/notes.txt"])
     listed = json.loads(root.get("broadcasts.json") or b"")["broadcasts"]
     assert [entry["id"] for entry in listed] == ["20260102-000000-0001"]

@@ -1,0 +1,149 @@
+"""Who watches live through a reconnect sees the broadcast to its end, undisturbed by its becoming a recording."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.media import MediaServer
+from streamwave.manifest.ledger import BroadcastLine
+from streamwave.package import PackagedChunk
+from streamwave.publish import Publication
+from streamwave.storage.store import LocalStore
+from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport, free_port, open_harness
+from tests.support.media import make_clip
+from tests.support.processes import wait_for
+from tests.support.published import packaged
+
+ENTRY: dict[Player, str] = {"dashjs": "manifest.mpd", "hlsjs": "master.m3u8", "shaka": "manifest.mpd"}
+#: Of a session: one for each of its seconds.
+CHUNKS = 5
+AWAY_S = 2
+#: From the last frame of a chunk to its place in the manifest.
+LAG_S = 0.4
+#: Where the second session begins in the time of live; HLS knows no pauses.
+SEAM_S: dict[Player, float] = {"dashjs": CHUNKS + AWAY_S, "hlsjs": CHUNKS, "shaka": CHUNKS + AWAY_S}
+SEEK = "position => { document.querySelector('video').currentTime = position; document.querySelector('video').play() }"
+
+
+class Live(threading.Thread):
+    """Two sessions of ``chunks``, published to ``root`` in real time, with a pause in between; then the end."""
+
+    def __init__(self, root: Path, chunks: list[PackagedChunk], **header: Any) -> None:
+        super().__init__(daemon=True)
+        self.chunks, self.published, self.ended = chunks, 0, False
+        self.publication = Publication(LocalStore(root), manifests=True, token="t")
+        now_ms = time.time_ns() // 1_000_000
+        self.header = BroadcastLine(created_unix_ms=now_ms, segment_ms=1000, fingerprint="f", **header)
+
+    def run(self) -> None:
+        self.publication.begin(self.header)
+        for session in range(2):
+            begins_s = session * (CHUNKS + AWAY_S)
+            for number, chunk in enumerate(self.chunks):
+                self.sleep_until(begins_s + number + 1 + LAG_S)
+                wall_ms = self.header.created_unix_ms + begins_s * 1000
+                self.publication.publish(chunk, f"s{session}", f"p{session}", wall_ms)
+                self.published += 1
+        # Players have fetched everything long before the reconnect window is over.
+        self.sleep_until(2 * CHUNKS + 2 * AWAY_S + LAG_S)
+        self.publication.finish()
+        self.publication.close()
+        self.ended = True
+
+    def sleep_until(self, since_begin_s: float) -> None:
+        time.sleep(max(0.0, self.header.created_unix_ms / 1000 + since_begin_s - time.time()))
+
+
+@pytest.fixture(scope="module")
+def chunks(tmp_path_factory: pytest.TempPathFactory) -> list[PackagedChunk]:
+    folder = tmp_path_factory.mktemp("session")
+    made = packaged(folder, make_clip(folder / "clip.mp4", frames=CHUNKS * 25, gop=25), b_frames=False)
+    assert len(made) == CHUNKS
+    return made
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
+    with open_harness(tmp_path_factory.mktemp("empty")) as opened:
+        yield opened
+
+
+@contextmanager
+def watched(harness: PlayerHarness, live: Live, media: Path, path: str) -> Iterator[list[Playing]]:
+    """A page per player that watches ``live``, which is published to ``path`` below ``media``."""
+    with ExitStack() as stack:
+        server = stack.enter_context(MediaServer(media, port=free_port(), host="127.0.0.1"))
+        live.start()
+        wait_for(lambda: live.published >= 2, "the second chunk", 20)
+        yield [
+            stack.enter_context(harness.playing(f"{server.url}/media/{path}/{entry}", player))
+            for player, entry in ENTRY.items()
+        ]
+
+
+def all_of(pages: list[Playing], condition: Callable[[PlayReport], bool], what: str) -> list[PlayReport]:
+    """Wait until all players fulfil ``condition``; their reports."""
+    end = time.monotonic() + 45
+    while True:
+        found = [playing.report() for playing in pages]
+        if all(report is not None and condition(report) for report in found):
+            return [report for report in found if report is not None]
+        assert time.monotonic() < end, f"waited in vain for {what}: {found}"
+        pages[0].page.wait_for_timeout(200)
+
+
+def assert_no_error(report: PlayReport) -> None:
+    # hls.js tells of every hole, which it calls not fatal.
+    assert [error for error in report.errors if '"fatal":false' not in error] == [], report
+    assert report.requests_failed == (), report
+
+
+def assert_undisturbed(report: PlayReport) -> None:
+    """No error, and it stood still, or went over a hole, nowhere but where the publisher was away."""
+    assert_no_error(report)
+    away_s = CHUNKS - 0.5, SEAM_S[report.player] + 0.5
+    places = [*report.jumps, *(stall.position_s for stall in report.stalls)]
+    assert all(away_s[0] < position_s < away_s[1] for position_s in places), report
+
+
+def test_through_a_reconnect_to_the_end_and_from_the_start_again(
+    harness: PlayerHarness, chunks: list[PackagedChunk], tmp_path: Path
+) -> None:
+    live = Live(tmp_path / "show" / "b1", chunks)
+    with watched(harness, live, tmp_path, "show/b1") as pages:
+        for report in all_of(pages, lambda r: r.ended, "the end"):
+            assert live.ended
+            assert_undisturbed(report)
+            seam_s = SEAM_S[report.player]
+            assert report.played[-1][1] == pytest.approx(seam_s + CHUNKS, abs=0.1), report
+            assert report.duration_s == pytest.approx(seam_s + CHUNKS, abs=0.1), report
+        for playing in pages:
+            playing.page.evaluate(SEEK, 0)
+        all_of(pages, lambda r: 0.5 < r.position_s < CHUNKS, "the start")
+        for playing in pages:
+            playing.page.evaluate(SEEK, CHUNKS - 1)
+        for report in all_of(pages, lambda r: r.position_s > SEAM_S[r.player] + 1, "what comes after the pause"):
+            assert_no_error(report)
+        # Who comes now finds the recording at the same address, and it has no pause.
+        for player in ("dashjs", "shaka"):
+            (page,) = (playing.page for playing in pages if playing.player == player)
+            recording = harness.play(page.evaluate("new URLSearchParams(location.search).get('src')"), player)
+            assert recording.problems == [], recording
+            assert recording.duration_s == pytest.approx(2 * CHUNKS, abs=0.1)
+
+
+def test_to_the_end_of_a_channel_that_keeps_only_its_window(
+    harness: PlayerHarness, chunks: list[PackagedChunk], tmp_path: Path
+) -> None:
+    live = Live(tmp_path / "show" / "b1", chunks, dvr_window_ms=5000, keep=False)
+    with watched(harness, live, tmp_path, "show/b1") as pages:
+        for report in all_of(pages, lambda r: r.ended, "the end"):
+            assert_undisturbed(report)
+            assert report.played[-1][1] == pytest.approx(SEAM_S[report.player] + CHUNKS, abs=0.1), report
