@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import grp
 import http.client
+import json
 import os
 import pwd
 import resource
@@ -139,6 +140,9 @@ def render_config(
             "media_manifest": _quoted(root, "/$manifest"),
             "vendor_package": _quoted(vendor, "/$package"),
             "web": _quoted(web),
+            "publish": _quoted(
+                json.dumps({"port": rtmp.port, "application": rtmp.application} if rtmp else None, ensure_ascii=False)
+            ),
             "hooks": render_hooks(rtmp, port) if rtmp else "",
             "rtmp": render_rtmp(rtmp, port) if rtmp else "",
         },

@@ -133,7 +133,15 @@ if (asked) {
   // A broadcast that ends turns from live to recording while it is watched.
   setInterval(refresh, 2000);
 }
-$("obs-server").textContent = `rtmp://${location.hostname}:1936/live`;
+// What to enter in OBS is the installation's; where the page comes from elsewhere, nothing is said rather than something wrong.
+fetch("/rtmp.json")
+  .then((response) => (response.ok ? response.json() : null))
+  .then((rtmp) => {
+    if (!rtmp) return;
+    $("obs-server").textContent = `rtmp://${location.hostname}:${rtmp.port}/${rtmp.application}`;
+    $("obs-server-row").hidden = false;
+  })
+  .catch(() => {});
 follow((broadcasts) => {
   known = (asked && broadcasts.find((b) => isAsked(b.path))) || null;
   if (!known) return;

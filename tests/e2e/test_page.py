@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from services.media import MediaServer
+from services.media import MediaServer, RtmpSettings
 from tests.e2e.browser import PlayerHarness, free_port, open_harness
 from tests.e2e.media import make_output
 
@@ -27,6 +27,14 @@ def address(root: Path, tmp_path_factory: pytest.TempPathFactory, prefect_api: s
     make_output(root / "concert" / "b1", tmp_path_factory.mktemp("work"), prefect_api)
     with MediaServer(root, port=free_port(), host="127.0.0.1") as server:
         yield server.url
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
+    """A server that takes publishers, on a port and with an application of its own; nothing is published yet."""
+    rtmp = RtmpSettings(port=free_port(), host="127.0.0.1", application="stage")
+    with MediaServer(tmp_path_factory.mktemp("new"), port=free_port(), host="127.0.0.1", rtmp=rtmp) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +128,20 @@ def test_says_that_players_are_missing(page: Page, root: Path, tmp_path: Path) -
         expect(page.locator("#problem-title")).to_have_text("The players are not installed", timeout=TIMEOUT_MS)
 
 
+def test_says_where_to_publish(page: Page, elsewhere: MediaServer) -> None:
+    page.goto(f"{elsewhere.url}/")
+    assert elsewhere.rtmp is not None
+    expect(page.locator("#obs-server")).to_have_text(
+        f"rtmp://127.0.0.1:{elsewhere.rtmp.port}/stage", timeout=TIMEOUT_MS
+    )
+    expect(page.locator("#obs-server")).to_be_visible()
+
+
 def test_list_appears_changes_and_goes(page: Page, root: Path, address: str) -> None:
     page.goto(f"{address}/")
     expect(page.locator("#empty")).to_be_visible(timeout=TIMEOUT_MS)
-    expect(page.locator("#obs-server")).to_have_text("rtmp://127.0.0.1:1936/live")
+    # This server takes no publishers, so it cannot tell people where to publish.
+    expect(page.locator("#obs-server-row")).to_be_hidden()
 
     entry = {
         "stream": "concert",

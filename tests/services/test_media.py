@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import json
 import os
 import re
 import signal
@@ -111,6 +112,14 @@ def test_types_caching_and_cors(server: MediaServer, path: str, content_type: st
     exposed = set(headers["access-control-expose-headers"].split(", "))
     assert {"Date", "Content-Length", "Content-Range"} <= exposed
     assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_tells_the_page_where_to_publish(server: MediaServer, tmp_path: Path) -> None:
+    status, headers, body = ask(server.port, "/rtmp.json")
+    assert (status, headers["content-type"], json.loads(body)) == (200, "application/json", None)
+    rtmp = RtmpSettings(port=free_port(), host="127.0.0.1", application='on "air"')
+    with MediaServer(tmp_path, port=free_port(), host="127.0.0.1", rtmp=rtmp) as other:
+        assert json.loads(ask(other.port, "/rtmp.json")[2]) == {"port": rtmp.port, "application": 'on "air"'}
 
 
 @pytest.mark.parametrize(
