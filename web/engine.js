@@ -125,6 +125,29 @@ function openHls({ default: Hls }, video, address, tell) {
   }
   const asQuality = (l) => ({ key: String(l.height), width: l.width, height: l.height, fps: l.frameRate, bps: l.bitrate });
   const details = () => player.latestLevelDetails ?? player.levels[player.currentLevel]?.details;
+
+  let chosen = null;
+  const apply = () => (player.nextLevel = chosen === null ? -1 : player.levels.findIndex((l) => String(l.height) === chosen));
+  player.on(Events.MANIFEST_PARSED, apply);
+
+  // A DVR window ends as a window; the recording with what was before it is then what the address names.
+  let windowed = false;
+  player.on(Events.LEVEL_UPDATED, (_, { details: { live, startSN, edge } }) => {
+    if (windowed && !live) reopen(Math.max(0, edge - video.currentTime), video.paused);
+    windowed = live && startSN > 0;
+  });
+  function reopen(behind_s, paused) {
+    let end_s = 0;
+    player.once(Events.LEVEL_LOADED, (_, loaded) => (end_s = loaded.details.totalduration));
+    // Only the end is at the same place in both.
+    const goOn = () => {
+      if (player.media !== video) return; // destroyed meanwhile
+      video.currentTime = Math.max(0, end_s - behind_s);
+      if (!paused) video.play().catch(() => {});
+    };
+    video.addEventListener("loadedmetadata", goOn, { once: true });
+    player.loadSource(address);
+  }
   player.loadSource(address);
   player.attachMedia(video);
 
@@ -136,7 +159,10 @@ function openHls({ default: Hls }, video, address, tell) {
     target_s: () => finite(player.targetLatency) ?? 6,
     goLive: () => (video.currentTime = player.liveSyncPosition ?? seekableRange(video).end_s),
     qualities: () => player.levels.filter((l) => l.height).map(asQuality).sort(byHeight),
-    choose: (key) => (player.nextLevel = key === null ? -1 : player.levels.findIndex((l) => String(l.height) === key)),
+    choose(key) {
+      chosen = key;
+      apply();
+    },
     current() {
       const level = player.levels[player.currentLevel];
       return level?.height ? asQuality(level) : null;

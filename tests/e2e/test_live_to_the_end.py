@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from services.media import MediaServer
 from streamwave.manifest.ledger import BroadcastLine
@@ -137,6 +138,32 @@ def test_through_a_reconnect_to_the_end_and_from_the_start_again(
             recording = harness.play(page.evaluate("new URLSearchParams(location.search).get('src')"), player)
             assert recording.problems == [], recording
             assert recording.duration_s == pytest.approx(2 * CHUNKS, abs=0.1)
+
+
+def test_our_page_offers_the_whole_recording_to_who_watched_through_a_window_by_hls(
+    harness: PlayerHarness, chunks: list[PackagedChunk], tmp_path: Path
+) -> None:
+    live = Live(tmp_path / "show" / "b1", chunks, dvr_window_ms=4000)
+    with MediaServer(tmp_path, port=free_port(), host="127.0.0.1") as server, harness.page() as page:
+        live.start()
+        wait_for(lambda: live.published >= CHUNKS + 2, "a window that has left the beginning behind", 20)
+        page.goto(f"{server.url}/?src=/media/show/b1/master.m3u8")
+        expect(page.locator("#badge")).to_have_text("LIVE", timeout=20_000)
+        page.locator("#quality").select_option("60")
+        wait_for(lambda: live.published == 2 * CHUNKS, "the last chunk", 30)
+        assert page.evaluate("Number(document.querySelector('#seek').max)") > 0
+        expect(page.locator("#badge")).to_have_text("RECORDING", timeout=20_000)
+        # The window held four of its ten seconds; nobody had to load the page again.
+        expect(page.locator("#time")).to_contain_text("/ 0:10", timeout=20_000)
+        # It went on where it was, to the end.
+        wait_for(lambda: page.evaluate("document.querySelector('video').ended"), "the end", 20)
+        assert page.evaluate("document.querySelector('video').currentTime") == pytest.approx(2 * CHUNKS, abs=0.1)
+        assert page.evaluate("document.querySelector('video').videoHeight") == 60
+        page.keyboard.press("Home")
+        page.keyboard.press("k")
+        wait_for(
+            lambda: 0.5 < page.evaluate("document.querySelector('video').currentTime") < 4, "the first seconds", 20
+        )
 
 
 def test_to_the_end_of_a_channel_that_keeps_only_its_window(
