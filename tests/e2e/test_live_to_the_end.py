@@ -29,7 +29,7 @@ AWAY_S = 2
 #: From the last frame of a chunk to its place in the manifest.
 LAG_S = 0.4
 #: Where the second session begins in the time of live; HLS knows no pauses.
-SEAM_S: dict[Player, float] = {"dashjs": CHUNKS + AWAY_S, "hlsjs": CHUNKS, "shaka": CHUNKS + AWAY_S}
+SEAM_S: dict[str, float] = {"dashjs": CHUNKS + AWAY_S, "hlsjs": CHUNKS, "shaka": CHUNKS + AWAY_S}
 SEEK = "position => { document.querySelector('video').currentTime = position; document.querySelector('video').play() }"
 
 
