@@ -1,7 +1,8 @@
 """The media server: nginx with a configuration of ours, as a child process that never outlives us.
 
-It serves ``/`` the player page, ``/vendor/`` the players out of node_modules, ``/media/`` what is published, ``/time``
-the UTC time; and, if asked to, takes RTMP publishers. The configuration lies in deployments/nginx/.
+It serves ``/`` the player page, ``/vendor/`` the players out of node_modules, ``/media/`` what is published, ``/rtmp.json``
+where to publish, ``/time`` the UTC time; and, if asked to, takes RTMP publishers. The configuration lies in
+deployments/nginx/.
 
 ``python -m services.media --root out --port 8080`` runs it alone.
 """
