@@ -15,15 +15,12 @@ from typing import Any
 import grpc
 import pytest
 
-from streamwave import doctor
-from streamwave.cli.up import everything
-from streamwave.errors import OutputError
 from streamwave.locks import lock_holder
-from streamwave.settings import Settings
 from streamwave.spool.broadcast import RUN_LOCK
 from streamwave.spool.journal import writer_alive
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import ROOT, Case, eventually, published_by, publisher, refused
+from tests.support.cli import Cli
 from tests.support.media import make_clip
 from tests.support.s3 import free_port, s3_server
 
@@ -375,9 +372,7 @@ def s3_refusals() -> Iterator[tuple[str, dict[str, str]]]:
         yield "access denied", settings("films", guest["AccessKeyId"], guest["SecretAccessKey"])
 
 
-def test_an_s3_output_that_cannot_be_written_is_said_before_a_single_chunk(
-    case: Case, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_s3_output_that_cannot_be_written_is_said_before_a_single_chunk(case: Case) -> None:
     """To whoever starts a stream, and by ``doctor`` and ``up`` to whoever sets the thing up."""
     case.end(signal.SIGTERM)
     plain = dict(case.environment)
@@ -391,12 +386,8 @@ def test_an_s3_output_that_cannot_be_written_is_said_before_a_single_chunk(
         assert says in message and details[0].violations[0].type == "STORAGE"
         assert not (case.spool / "film").exists()
         case.end(signal.SIGTERM)
-        with monkeypatch.context() as environment:
-            for name, value in settings.items():
-                environment.setenv(name, value)
-            ports = {f"{name}_port": free_port() for name in ("rtmp", "ingest", "grpc", "media", "prefect")}
-            loaded = Settings.load(env_file=None, state_dir=case.folder / "var", **ports)
-            (found,) = doctor.check_outputs(loaded)
-            assert found.status == "fail" and says in found.detail
-            with pytest.raises(OutputError, match=says), everything(loaded, lambda part, news: None):
-                pass
+        ports = {f"STREAMWAVE_{part}_PORT": str(free_port()) for part in ("RTMP", "INGEST", "GRPC", "MEDIA", "PREFECT")}
+        cli = Cli(case.folder, {**settings, **ports, "COLUMNS": "500"})
+        for command in ("doctor", "up") if says == "access denied" else ():
+            done = cli.run(command)
+            assert done.code != 0 and says in " ".join((done.out + done.err).split()), done
