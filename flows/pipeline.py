@@ -14,7 +14,7 @@ from prefect.futures import PrefectFuture
 
 from streamwave.job import Job
 from streamwave.model import ChunkRecord
-from tasks import package, patient_store, segment, store, transcode
+from tasks import package, segment, store, transcode
 
 
 class InFlight:
@@ -57,7 +57,7 @@ class ChunkPipeline:
         packaged: Any = package.submit(
             job=job, chunk=chunk, wait_for=[*made, *self._in_flight.last[:1]], return_state=False
         )
-        stored = (patient_store if job.manifests else store).submit(
+        stored = store.submit(
             job=job, number=record.number, wait_for=[packaged, *self._in_flight.last[1:]], return_state=False
         )
         self._in_flight.last = (packaged, stored)

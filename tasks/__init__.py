@@ -2,7 +2,7 @@
 
 from tasks.package import package
 from tasks.segment import segment
-from tasks.store import patient_store, store
+from tasks.store import store
 from tasks.transcode import transcode
 
-__all__ = ["package", "patient_store", "segment", "store", "transcode"]
+__all__ = ["package", "segment", "store", "transcode"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,7 +100,8 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
     info = probe(url)
     check_decodable(info, binary)
     renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
-    check_outputs(target, settings.s3_options)
+    for fault in check_outputs(target, settings.s3_options):
+        print(f"warning: {fault}; the other outputs are written to meanwhile", file=sys.stderr)
     started, found = time.monotonic(), list[str]()
     with _bar(console) as bar:
         task = bar.add_task("starting Prefect", total=None, speed="", chunks="", left="")

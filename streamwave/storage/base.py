@@ -23,7 +23,7 @@ CONTENT_TYPES: Mapping[str, str] = {
     ".mp4": "video/mp4",
     ".m4s": "video/mp4",
     ".json": "application/json",
-    ".jsonl": "application/json",
+    ".jsonl": "application/jsonl",  # https://jsonlines.org; a line of JSON each, and so no JSON as a whole
     ".jpg": "image/jpeg",
 }
 IMMUTABLE = "public, max-age=31536000, immutable"

@@ -96,6 +96,7 @@ _MEANINGS = (
     ("AuthorizationHeaderMalformed", "the bucket is in another region; check S3_REGION"),
     ("Could not connect", "the endpoint does not answer; check STREAMWAVE_S3_ENDPOINT and the network"),
     ("SlowDown", "the service asks for fewer requests"),
+    ("TooManyRequests", "the service asks for fewer requests"),
 )
 _DENIED = (
     "access denied; the credentials need s3:GetObject, s3:PutObject and s3:DeleteObject on the objects "

@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from streamwave.errors import OutputError
 from streamwave.model import Frozen
@@ -75,23 +75,13 @@ class Target(Frozen):
         return open_store(self.url, self.options(s3), quick=quick)
 
 
-_members = TypeAdapter(list[str | Target])
-
-
 def parse_outputs(text: str) -> tuple[Target, ...]:
     """The places that ``text`` names, at least one, all different.
 
     Raises:
         ValueError: it names none, one twice, or too many; or it is a list that cannot be read.
     """
-    if text.lstrip().startswith("["):
-        try:
-            members = _members.validate_python(json.loads(text))
-        except (ValueError, ValidationError):
-            raise ValueError("it begins like a JSON list of addresses and is none") from None
-        targets = [Target(url=member) if isinstance(member, str) else member for member in members]
-    else:
-        targets = [Target(url=part.strip()) for part in text.split(",")]
+    targets = _listed(text) if text.lstrip().startswith("[") else [Target(url=part.strip()) for part in text.split(",")]
     urls = [target.url.rstrip("/") for target in targets]
     if not all(urls) or not urls:
         raise ValueError("an address is empty")
@@ -100,6 +90,33 @@ def parse_outputs(text: str) -> tuple[Target, ...]:
     if len(urls) > MAX_TARGETS:
         raise ValueError(f"at most {MAX_TARGETS} addresses")
     return tuple(targets)
+
+
+def _listed(text: str) -> list[Target]:
+    try:
+        members = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"it begins like a JSON list of addresses and is none ({error})") from None
+    targets = []
+    for number, member in enumerate(members, 1):
+        if isinstance(member, str):
+            targets.append(Target(url=member))
+            continue
+        if not isinstance(member, dict):
+            raise ValueError(f"output {number} of the list is {json.dumps(member)}; allowed: an address or an object")
+        if unknown := sorted(member.keys() - Target.model_fields.keys()):
+            raise ValueError(
+                f"output {number} of the list has {', '.join(map(repr, unknown))}; "
+                f"allowed: {', '.join(Target.model_fields)}"
+            )
+        if "url" not in member:
+            raise ValueError(f"output {number} of the list has no 'url'")
+        try:
+            targets.append(Target.model_validate(member))
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise ValueError(f"{fault['loc'][0]!r} of output {number} of the list: {fault['msg'].lower()}") from None
+    return targets
 
 
 def format_outputs(targets: Sequence[Target]) -> str:

@@ -19,7 +19,8 @@ def make_output(
 ) -> Path:
     """Transcode ``seconds`` of 320x180 with the command line into ``target``; that folder, or those outputs."""
     clip = work / "players.mp4"
-    ffmpeg(
+    if not clip.exists():
+        ffmpeg(
         "-f", "lavfi", "-i", f"testsrc2=size=320x180:rate=25:duration={seconds}",
         "-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={seconds}",
         "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "50", "-sc_threshold", "0",

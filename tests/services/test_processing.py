@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from streamwave.spool.broadcast import RUN_LOCK
 from streamwave.spool.journal import writer_alive
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import ROOT, Case, eventually, published_by, publisher, refused
+from tests.support.cli import Cli
 from tests.support.media import make_clip
+from tests.support.s3 import free_port, s3_server
 
 
 @pytest.fixture
@@ -345,3 +348,47 @@ def test_the_output_that_cannot_be_written_is_said_at_start(case: Case) -> None:
     assert code == grpc.StatusCode.FAILED_PRECONDITION, message
     assert details[0].violations[0].type == "STORAGE"
     assert not (case.spool / "film").exists()
+
+
+def s3_refusals() -> Iterator[tuple[str, dict[str, str]]]:
+    """What is wrong with an S3 output, and the settings of a service that has to find out."""
+    with s3_server() as s3:
+        s3.bucket("films")
+        made = s3.client("iam")
+        made.create_user(UserName="guest")
+        guest = made.create_access_key(UserName="guest")["AccessKey"]
+        made.create_user(UserName="owner")
+        allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        made.put_user_policy(UserName="owner", PolicyName="p", PolicyDocument=policy)
+        owner = made.create_access_key(UserName="owner")["AccessKey"]
+        s3.enforce_rights(0)
+
+        def settings(bucket: str, key: str, secret: str) -> dict[str, str]:
+            ours = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+            return {**s3.environment, "USE_S3": "true", "S3_BUCKET": bucket, **ours}
+
+        yield "there is no such bucket", settings("nowhere", owner["AccessKeyId"], owner["SecretAccessKey"])
+        yield "the secret key is wrong", settings("films", owner["AccessKeyId"], "wrong")
+        yield "access denied", settings("films", guest["AccessKeyId"], guest["SecretAccessKey"])
+
+
+def test_an_s3_output_that_cannot_be_written_is_said_before_a_single_chunk(case: Case) -> None:
+    """To whoever starts a stream, and by ``doctor`` and ``up`` to whoever sets the thing up."""
+    case.end(signal.SIGTERM)
+    plain = dict(case.environment)
+    for says, settings in s3_refusals():
+        case.environment = {**plain, **settings, "STREAMWAVE_ALLOWED_FILE_ROOTS": str(case.folder)}
+        case.start()
+        with case.rpc() as rpc:
+            film = pb.StartStreamRequest(stream="film", source=str(case.folder / "service.log"))
+            code, message, details = refused(lambda film=film: rpc.StartStream(film))  # type: ignore[misc]
+        assert code == grpc.StatusCode.FAILED_PRECONDITION, message
+        assert says in message and details[0].violations[0].type == "STORAGE"
+        assert not (case.spool / "film").exists()
+        case.end(signal.SIGTERM)
+        ports = {f"STREAMWAVE_{part}_PORT": str(free_port()) for part in ("RTMP", "INGEST", "GRPC", "MEDIA", "PREFECT")}
+        cli = Cli(case.folder, {**settings, **ports, "COLUMNS": "500"})
+        for command in ("doctor", "up") if says == "access denied" else ():
+            done = cli.run(command)
+            assert done.code != 0 and says in " ".join((done.out + done.err).split()), done

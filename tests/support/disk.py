@@ -12,14 +12,14 @@ import pytest
 
 
 @contextmanager
-def small_disk(folder: Path, size_kb: int) -> Iterator[Path]:
-    """A file system of ``size_kb`` of its own; the path by which it is reached.
+def small_disk(folder: Path, size_kb: int, options: str = "rw") -> Iterator[Path]:
+    """A file system of ``size_kb`` of its own, mounted with ``options``; the path by which it is reached.
 
     It is mounted in the namespace of a process that sleeps, so it needs neither root nor cleaning up.
     """
     folder.mkdir(parents=True, exist_ok=True)
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    script = f'mount -t tmpfs -o size={size_kb}k tmpfs "$0" && echo mounted && exec sleep 600'
+    script = f'mount -t tmpfs -o size={size_kb}k,{options} tmpfs "$0" && echo mounted && exec sleep 600'
     command = ["unshare", "--mount", *user, "sh", "-c", script, str(folder)]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:

@@ -27,7 +27,8 @@ _ANSWERS = {
 
 @dataclass
 class Weather:
-    """What happens to requests: a ``share`` of them (0 to 1) meets one of ``faults``; all take ``latency_s`` more.
+    """What happens to requests: a ``share`` of them (0 to 1) meets one of ``faults``; none is answered sooner
+    than ``latency_s`` after it has come in whole, as by a service that takes so long, way included.
 
     ``spans`` are the last requests as (came, was answered), in seconds of the monotonic clock.
     """
@@ -108,11 +109,11 @@ async def _exchange(
         await asyncio.sleep(weather.latency_s)  # which costs the way there and back
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = await _body(reader, lower)
+    due = time.monotonic() + weather.latency_s
     fault = weather.random.choice(weather.faults) if weather.random.random() < weather.share else None
     weather.met[fault or "none"] += 1
-    if weather.latency_s:
-        await asyncio.sleep(weather.latency_s)
     if fault in _ANSWERS:
+        await _until(due)
         status, code, text = _ANSWERS[fault]
         xml = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{text}</Message></Error>".encode()
         writer.write(
@@ -123,6 +124,7 @@ async def _exchange(
         await writer.drain()
         return not lower.startswith(b"head")
     if fault == "reset":
+        await _until(due)
         return False
     if fault == "time-out":
         # Until the client gives up.
@@ -131,6 +133,7 @@ async def _exchange(
     if fault == "late":
         await asyncio.sleep(LATE_S)
     answer = await _forward(_without_expect(head), body, host, port)
+    await _until(due)
     if fault == "truncated":
         writer.write(
             answer[: max(answer.find(b"\r\n\r\n") + 4 + (len(answer) - answer.find(b"\r\n\r\n") - 4) // 2, 20)]
@@ -143,6 +146,10 @@ async def _exchange(
     writer.write(answer)
     await writer.drain()
     return b"connection: close" not in answer[: answer.find(b"\r\n\r\n")].lower()
+
+
+async def _until(due: float) -> None:
+    await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
 def _without_expect(head: bytes) -> bytes:

@@ -19,6 +19,8 @@ from streamwave.storage.store import (
     content_type,
     open_store,
 )
+from streamwave.storage.target import check_outputs
+from tests.support.disk import small_disk
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -136,6 +138,18 @@ def test_what_is_in_the_way(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"precious"
 
 
+def test_a_folder_that_may_only_be_read(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 100, options="ro") as disk:
+        for root in (disk, disk / "out"):
+            with pytest.raises(OutputError, match=r"cannot be written .permission denied; choose a folder that may be"):
+                LocalStore(root).check()
+            with pytest.raises(OutputError, match="permission denied"):
+                check_outputs(str(root), {})
+        # One of several: it is told, and the other one is used.
+        (fault,) = check_outputs(f"{disk}, {tmp_path / 'good'}", {})
+        assert fault.startswith(f"{disk} cannot be written (permission denied")
+
+
 @pytest.mark.parametrize(
     ("url", "kind"),
     [
@@ -162,6 +176,9 @@ def test_what_is_no_address(url: str) -> None:
 def test_types_and_caching() -> None:
     assert [content_type(name) for name in ("a.mpd", "a.m3u8", "p/a/1.m4s", "p/a/init.mp4", "x")] == [
         "application/dash+xml", "application/vnd.apple.mpegurl", "video/mp4", "video/mp4", "application/octet-stream",
+    ]  # fmt: skip
+    assert [content_type(name) for name in ("broadcast.json", "ledger/000000.jsonl", "thumbnail.jpg")] == [
+        "application/json", "application/jsonl", "image/jpeg",
     ]  # fmt: skip
     assert {cache_control(name) for name in ("p/a/1.m4s", "p/a/init.mp4")} == {IMMUTABLE}
     assert {cache_control(name) for name in ("a.mpd", "a.m3u8", "ledger/000000.jsonl")} == {CHANGING}
