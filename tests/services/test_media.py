@@ -20,14 +20,9 @@ import pytest
 
 from services.media import PROJECT, MediaServer, RtmpSettings, render_config
 from streamwave.errors import OutputError, SettingsError, StreamWaveError
+from tests.support.ports import free_port
 
 MANIFEST = "<MPD>" + "x" * 4000 + "</MPD>"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until_refused(port: int, timeout_s: float = 8) -> bool:
