@@ -34,15 +34,15 @@ BLOCK = "secret:"
 class Receiver:
     """The segmenter of one session, which may be asked to end before it has begun."""
 
-    def __init__(self, session: Path) -> None:
-        self._session = session
+    def __init__(self) -> None:
+        self._session = Path()
         self._process: subprocess.Popen[bytes] | None = None
         self._asked = False
 
     def start(self, options: Options) -> None:
         """Begin to receive."""
-        process = start_segmenter(options)
-        self._process = process
+        self._session = options.spool
+        self._process = start_segmenter(options)
         if self._asked:
             self.stop()
 
@@ -73,12 +73,11 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
     if not is_stream_name(stream):
         raise UsageError(f"{stream[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
     url = resolve_source(_address(source))
-    tell = on_receiving.get()
+    receiver, tell = Receiver(), on_receiving.get()
+    if tell is not None:
+        tell(receiver.stop)
     spool, session = open_session(settings.spool_dir, stream, output=output or settings.output_url, window_ms=0)
-    receiver = Receiver(session)
     try:
-        if tell is not None:
-            tell(receiver.stop)
         receiver.start(
             Options(
                 source=url,

@@ -151,14 +151,17 @@ class LiveBroadcast:
         first: int | None = None
         job: Job | None = None
         size = 0
+        # An earlier run has told of more than the first record that this one reads.
+        told_ms = self._before["received_ms"] if self._before["session"] == folder.name else 0
+        known_ms = told_ms if isinstance(told_ms, int) else 0
         try:
             for record in follower.chunks(lambda: self._hear(follower, tick)):
                 self._hear(follower)
+                self.received_ms = max(record.next_ms, known_ms)
                 if job is None:
                     assert follower.opened is not None
                     job = self._job(folder, follower.opened)
                     first = publication(job).next_chunk(job.session)
-                self.received_ms = record.next_ms
                 size += record.size_bytes
                 if record.video_file is not None and record.next_ms >= BITRATE_OVER_MS:
                     found = bitrate(size * 8000 // record.next_ms, job.renditions, record.next_ms)
@@ -355,8 +358,7 @@ class LiveBroadcast:
                     status |= {"chunks": progress.chunks, "published_ms": progress.period_ms}
                     status |= {"bitrates": progress.bitrates, "latency_ms": published.latency()}
                 if progress.session == self.job.session:
-                    received_ms = max(self.received_ms, progress.period_ms)  # what is published was received
-                    status |= {"received_ms": received_ms, "lag_ms": received_ms - progress.period_ms}
+                    status["lag_ms"] = max(0, self.received_ms - progress.period_ms)
             with suppress(OSError):
                 self.spool.write_status(status)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from urllib.parse import urlencode
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from services.media import MediaServer
+from tests.support.ports import free_port
 
 HARNESS = Path(__file__).parent / "harness"
 Player = Literal["dashjs", "hlsjs", "shaka"]
@@ -81,14 +81,6 @@ class PlayReport:
     def played_s(self) -> float:
         """How much of the presentation was shown."""
         return sum(end - start for start, end in self.played)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class PlayerHarness:

@@ -14,8 +14,9 @@ from streamwave.catalog import Output
 from tests.support.cli import Cli
 from tests.support.faults import Weather, proxy
 from tests.support.media import make_clip
+from tests.support.ports import free_port
 from tests.support.published import CREATED_MS, PATH, packaged, publish
-from tests.support.s3 import free_port, s3_server
+from tests.support.s3 import s3_server
 
 OTHER = "hall/20260102-000000-0001"
 

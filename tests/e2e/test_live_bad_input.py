@@ -38,7 +38,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Clip]:
 def refused(running: Installation, clip: Clip, key: str) -> bool:
     with running.publish(clip, key) as publisher:
         try:
-            return publisher.wait(10) != 0
+            return publisher.wait(60) != 0
         except subprocess.TimeoutExpired:
             return False
 
@@ -61,8 +61,8 @@ def spools(running: Installation, clips: dict[str, Clip]) -> dict[str, Broadcast
             assert refused(running, clips["bad"], keys["good"]), "a second publisher of a live stream"
             assert refused(running, clips["bad"], keys["good"][:-1] + "_"), "a wrong key"
             assert refused(running, clips["bad"], "good"), "a name instead of a key"
-            assert radio.wait(30) == 0
-            garbage.wait(30)
+            assert radio.wait(60) == 0
+            garbage.wait(60)
             assert good.wait(60) == 0
             found = {name: running.broadcast(name) for name in keys}
             for spool in found.values():

@@ -57,7 +57,7 @@ def test_what_was_on_air_is_completed_at_the_next_start(
         assert code == 130
         assert took_s < STOP_LIMIT_S
         assert (up.processes(), up.nginx()) == ({}, {})
-        assert publisher.wait(10) != 0
+        assert publisher.wait(60) != 0
     assert not spool.finished
     # All that arrived is in the spool, with its tail.
     received = up.received(spool)
@@ -93,7 +93,7 @@ def test_after_a_kill_the_next_start_completes_what_was_on_air(stopped: Installa
         up.process.wait(5)
         up.process = None
         # The kernel ends the parts with it; a flow run or a segmenter may go on until there is nothing more to do.
-        wait_for(lambda: not any(alive(pid) for pid in parts) and not up.nginx(), "the end of the parts", 20)
+        wait_for(lambda: not any(alive(pid) for pid in parts) and not up.nginx(), "the end of the parts", 60)
     up.start()
     (period,) = periods(up.finished(spool))
     numbers = picture_numbers(period, clip.rate)
@@ -113,5 +113,5 @@ def test_a_second_one_is_refused_and_the_first_goes_on(stopped: Installation, cl
         assert done.code != 0
         assert "is taken" in done.err
         assert "Traceback" not in done.err
-        assert publisher.wait(30) == 0
+        assert publisher.wait(60) == 0
     assert_exact(up.finished(up.broadcast("undisturbed")), [short])

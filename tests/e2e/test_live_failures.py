@@ -26,8 +26,9 @@ from tests.support.processes import alive, wait_for
 
 FRAMES = 225
 #: The reconciler has 5 s; a busy machine gets more before the test fails, and the time is printed.
-RUN_LIMIT_S = 15
-CANCEL_LIMIT_S = 5
+RUN_LIMIT_S = 45
+#: Five seconds as well; a busy machine gets more here too.
+CANCEL_LIMIT_S = 20
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_a_killed_flow_run_is_replaced_and_no_frame_is_lost(running: Installatio
         second = running.run_pid(spool, other_than=first, timeout_s=RUN_LIMIT_S)
         say(f"kill -9 of the flow run: another one publishes after {time.monotonic() - begun:.1f} s")
         assert alive(second)
-        assert publisher.wait(30) == 0
+        assert publisher.wait(60) == 0
     assert_exact(running.finished(spool), [clip])
     states = [run["state_type"] for run in running.flow_runs(spool)]
     assert sorted(states) == ["COMPLETED", "CRASHED"]
@@ -80,11 +81,11 @@ def test_a_killed_processing_service_is_replaced_and_no_frame_is_lost(running: I
                     return False
             return bool(found.status.run_alive)
 
-        wait_for(answers, "the processing service", 30)
+        wait_for(answers, "the processing service", 60)
         say(f"kill -9 of the processing service: it answers after {time.monotonic() - begun:.1f} s")
         # The run goes on without it.
         assert running.run_pid(spool) == run
-        assert publisher.wait(30) == 0
+        assert publisher.wait(60) == 0
     assert_exact(running.finished(spool), [clip])
     assert len(running.flow_runs(spool)) == 1
 
@@ -106,7 +107,7 @@ def test_a_killed_prefect_server_is_replaced_and_no_frame_is_lost(running: Insta
         assert not healthy()
         wait_for(healthy, "Prefect's server", 60)
         say(f"kill -9 of Prefect's server: it answers after {time.monotonic() - begun:.1f} s")
-        assert publisher.wait(30) == 0
+        assert publisher.wait(60) == 0
     assert_exact(running.finished(spool), [clip])
 
 
@@ -135,7 +136,7 @@ def test_what_is_cancelled_in_the_ui_ends_at_once_and_plays(running: Installatio
         say(f"cancelled: no process of the stream is alive after {took_s:.1f} s")
         assert took_s < CANCEL_LIMIT_S
         # The publisher is told in the only way that RTMP knows.
-        assert publisher.wait(20) != 0
+        assert publisher.wait(60) != 0
     root = running.finished(spool)
     assert is_static(root)
     (period,) = periods(root)
@@ -144,7 +145,7 @@ def test_what_is_cancelled_in_the_ui_ends_at_once_and_plays(running: Installatio
     assert len(numbers) >= 3 * clip.gop
     assert_ffmpeg_plays(root)
     wait_for(
-        lambda: running.flow_runs(spool)[0]["state_type"] == "CANCELLED", "Prefect to know that it is cancelled", 20
+        lambda: running.flow_runs(spool)[0]["state_type"] == "CANCELLED", "Prefect to know that it is cancelled", 60
     )
     assert [one["id"] for one in running.flow_runs(spool)] == [flow_run["id"]]
     assert len(broadcasts(running.settings.spool_dir, "cancelled")) == 1

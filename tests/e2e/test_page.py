@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from services.media import MediaServer, RtmpSettings
-from tests.e2e.browser import PlayerHarness, free_port, open_harness
+from tests.e2e.browser import PlayerHarness, open_harness
 from tests.e2e.media import make_output
+from tests.support.ports import free_port
 
 TIMEOUT_MS = 20_000
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from services.media import MediaServer
-from tests.e2e.browser import Player, PlayerHarness, free_port, open_harness
+from tests.e2e.browser import Player, PlayerHarness, open_harness
 from tests.e2e.media import SECOND_SEGMENT, make_output
+from tests.support.ports import free_port
 
 ENTRY: dict[Player, str] = {"dashjs": "manifest.mpd", "hlsjs": "master.m3u8", "shaka": "manifest.mpd"}
 

@@ -12,7 +12,8 @@ from streamwave.layout import FENCE
 from tests.e2e.browser import open_harness
 from tests.e2e.media import make_output
 from tests.support.cli import Cli
-from tests.support.s3 import S3, free_port, s3_server
+from tests.support.ports import free_port
+from tests.support.s3 import S3, s3_server
 
 
 @pytest.fixture(scope="module")

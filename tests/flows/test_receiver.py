@@ -49,7 +49,7 @@ def test_a_signal_ends_what_is_received_here_and_nothing_else(tmp_path: Path, so
     others = open_session(tmp_path, "show", output="file:///nowhere", window_ms=0, owner="one")[1]
     assert others != session
     other = subprocess.Popen([sys.executable, "-c", WRITER, str(others)])
-    receiver = Receiver(session)
+    receiver = Receiver()
     try:
         wait_for(lambda: (others / LOCK).exists() and (others / LOCK).read_bytes(), "the other one", 30)
         ending = Ending(Console(quiet=True))

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.server import free_port
 from streamwave.ffmpeg.locate import locate
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.spool.journal import writer_alive
 from tests.support.cli import Cli
 from tests.support.live import is_static, periods, picture_numbers
 from tests.support.media import Clip, make_clip
+from tests.support.ports import free_port
 from tests.support.prefect_api import PrefectApi
 from tests.support.processes import marked, wait_for
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from flows.server import free_port, prefect_server
+from flows.server import prefect_server
 from streamwave.layout import MASTER
 from streamwave.model import ChunkRecord
 from streamwave.spool.broadcast import open_session
@@ -21,6 +21,7 @@ from streamwave.spool.segmenter import Options, Segmenter
 from tests.support.cli import Cli
 from tests.support.live import assert_exact, periods, picture_numbers
 from tests.support.media import Clip, make_clip
+from tests.support.ports import free_port
 from tests.support.prefect_api import RECORDED_S, PrefectApi
 from tests.support.processes import wait_for
 

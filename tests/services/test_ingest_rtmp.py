@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -71,10 +70,9 @@ def publishing(ingest: Ingest, key: str, seconds: int, *, video: bool = True) ->
 
 
 def refused(ingest: Ingest, key: str) -> bool:
-    """Whether a publisher is turned away; it would take 20 s if not."""
-    begun = time.monotonic()
-    with publishing(ingest, key, 20) as process:
-        return process.wait(15) != 0 and time.monotonic() - begun < 10
+    """Whether a publisher is turned away; it would take two minutes if not."""
+    with publishing(ingest, key, 120) as process:
+        return process.wait(60) != 0
 
 
 def pictures(session: Path) -> int:
@@ -95,7 +93,7 @@ def received(session: Path) -> int:
 
 
 def ended(session: Path) -> EndRecord:
-    end = wait_for(lambda: end_of(session), f"the end of {session.name}", 20)
+    end = wait_for(lambda: end_of(session), f"the end of {session.name}")
     assert end is not None
     return end
 
@@ -108,7 +106,7 @@ def session_of(ingest: Ingest, stream: str, number: int) -> Path:
         assert len({session.parent for session in sessions}) <= 1, sessions
         return sessions[number] if len(sessions) > number else None
 
-    session = wait_for(found, f"session {number} of {stream}", 20)
+    session = wait_for(found, f"session {number} of {stream}")
     assert session is not None
     return session
 
@@ -119,30 +117,34 @@ def files_that_hold(folder: Path, key: str) -> list[Path]:
 
 def test_every_picture_of_a_publish_and_of_its_return(ingest: Ingest) -> None:
     key = ingest.add("show")
-    with publishing(ingest, key, 4) as publisher:
+    with publishing(ingest, key, 10) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
-        live = ingest.client.get("/status").json()
-        assert [(row["stream"], row["session"]) for row in live["streams"]] == [("show", "000000")]
-        assert live["parts"]["nginx"] == {"status": "ok"}
-        # Neither of these disturbs the one who is there.
+
+        def live() -> bool:
+            told = ingest.client.get("/status").json()
+            streams = [(row["stream"], row["session"]) for row in told["streams"]]
+            return streams == [("show", "000000")] and told["parts"]["nginx"] == {"status": "ok"}
+
+        wait_for(live, "the stream in the status", 20)
+        # None of these disturbs the one who is there; those with the right key have to come before that leaves.
         assert refused(ingest, key)
+        assert refused(ingest, f"{key}?name=show&addr=127.0.0.1")
         assert refused(ingest, key[:-1])
         assert refused(ingest, "show")
-        assert refused(ingest, f"{key}?name=show&addr=127.0.0.1")
-        assert publisher.wait(15) == 0
+        assert publisher.wait(60) == 0
     end = ended(first)
-    assert (end.error, pictures(first)) == (None, 4 * RATE)
+    assert (end.error, pictures(first)) == (None, 10 * RATE)
     opened = JournalReader(first).read()[0]
     assert isinstance(opened, OpenRecord) and opened.source.audio is not None
     assert opened.source.url == address(ingest, "***")
     # The publisher comes back: same broadcast, next session.
     with publishing(ingest, key, 2) as publisher:
-        assert publisher.wait(15) == 0
+        assert publisher.wait(60) == 0
     second = session_of(ingest, "show", 1)
     assert second.parent == first.parent
     ended(second)
-    assert pictures(second) == 2 * RATE and pictures(first) == 4 * RATE
+    assert pictures(second) == 2 * RATE and pictures(first) == 10 * RATE
     log = ingest.log.read_text()
     assert log.count("publish accepted") == 2 and log.count("publish ended") == 2
     assert "why=is live" in log.replace("'", "")
@@ -153,18 +155,23 @@ def test_every_picture_of_a_publish_and_of_its_return(ingest: Ingest) -> None:
 def test_a_return_before_the_old_session_has_drained(ingest: Ingest) -> None:
     """Killed publishers, each followed at once by the next: none waits, none gets into the session of another."""
     key = ingest.add("show")
+    first: int | None = None
     for number in range(3):
         with publishing(ingest, key, 10) as publisher:
             session = session_of(ingest, "show", number)
+            if number == 1:
+                # It was let in with the first one's segmenter still at work.
+                assert first is not None and writer_alive(session.with_name("000000"))
+                os.kill(first, signal.SIGCONT)
             wait_for(partial(received, session), "a chunk")
+            if number == 0:
+                first = writer_pid(session)
+                assert first is not None
+                os.kill(first, signal.SIGSTOP)
             publisher.kill()
             publisher.wait()
-            if number:
-                continue
-            # Even with the first one's segmenter still at work.
-            assert writer_alive(session)
     with publishing(ingest, key, 2) as publisher:
-        assert publisher.wait(15) == 0
+        assert publisher.wait(60) == 0
     last = session_of(ingest, "show", 3)
     ended(last)
     assert pictures(last) == 2 * RATE
@@ -175,7 +182,7 @@ def test_a_return_before_the_old_session_has_drained(ingest: Ingest) -> None:
 
 def test_the_service_restarts_while_somebody_publishes(ingest: Ingest) -> None:
     key = ingest.add("show")
-    with publishing(ingest, key, 10) as publisher:
+    with publishing(ingest, key, 18) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
         ingest.stop(signal.SIGKILL)
@@ -185,9 +192,9 @@ def test_the_service_restarts_while_somebody_publishes(ingest: Ingest) -> None:
         ingest.start()
         assert "publish goes on" in ingest.log.read_text()
         assert refused(ingest, key)
-        assert publisher.wait(15) == 0
+        assert publisher.wait(60) == 0
     assert ended(first).error is None
-    assert pictures(first) == 10 * RATE
+    assert pictures(first) == 18 * RATE
     assert len(ingest.sessions()) == 1
 
 
@@ -197,12 +204,12 @@ def test_a_publisher_leaves_while_the_service_is_down(ingest: Ingest) -> None:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
         ingest.stop(signal.SIGKILL)
-        assert publisher.wait(15) == 0
+        assert publisher.wait(60) == 0
     assert ended(first).error is None
     assert pictures(first) == 3 * RATE
     ingest.start()
     with publishing(ingest, key, 2) as publisher:
-        assert publisher.wait(15) == 0
+        assert publisher.wait(60) == 0
     second = session_of(ingest, "show", 1)
     ended(second)
     assert pictures(second) == 2 * RATE
@@ -223,7 +230,7 @@ def test_the_rtmp_server_restarts(tmp_path: Path) -> None:
         finally:
             server.stop()
         with nginx(ingest, "run2"), publishing(ingest, key, 2) as publisher:
-            assert publisher.wait(15) == 0
+            assert publisher.wait(60) == 0
         second = session_of(ingest, "show", 1)
         ended(second)
         assert pictures(second) == 2 * RATE
@@ -233,14 +240,14 @@ def test_the_rtmp_server_restarts(tmp_path: Path) -> None:
 
 def test_a_killed_segmenter_is_replaced(ingest: Ingest) -> None:
     key = ingest.add("show")
-    with publishing(ingest, key, 12) as publisher:
+    with publishing(ingest, key, 16) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first) >= 5, "chunks")
         pid = writer_pid(first)
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         second = session_of(ingest, "show", 1)
-        assert publisher.wait(15) == 0
+        assert publisher.wait(60) == 0
     assert ended(first).error == "the segmenter died"
     assert ended(second).error is None
     # What is lost is the open chunk, and what came until the next keyframe after the new one's start.
@@ -251,7 +258,7 @@ def test_a_killed_segmenter_is_replaced(ingest: Ingest) -> None:
 def test_a_segmenter_that_is_killed_after_the_pictures_have_changed_is_replaced(ingest: Ingest) -> None:
     """Its connection has become a second session by then, and the journal of the first one has its end."""
     first = make_clip(ingest.folder / "a.flv", frames=3 * RATE, gop=RATE, size="128x72", options=("-bf", "0"))
-    second = make_clip(ingest.folder / "b.flv", frames=20 * RATE, gop=RATE, size="64x36", options=("-bf", "0"))
+    second = make_clip(ingest.folder / "b.flv", frames=15 * RATE, gop=RATE, size="64x36", options=("-bf", "0"))
     followed = [replace(tag, ms=tag.ms + 3000) for tag in read_tags(second.path)]
     write_tags(ingest.folder / "both.flv", [*read_tags(first.path), *followed])
     key = ingest.add("show")
@@ -275,7 +282,7 @@ def test_a_segmenter_that_is_killed_after_the_pictures_have_changed_is_replaced(
 @pytest.mark.parametrize("how", ["disabled", "rotated", "removed"])
 def test_a_publisher_whose_stream_is_closed_is_disconnected(ingest: Ingest, how: str) -> None:
     key = ingest.add("show")
-    with publishing(ingest, key, 20) as publisher:
+    with publishing(ingest, key, 60) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
         database = Database.open(ingest.settings)
@@ -289,25 +296,25 @@ def test_a_publisher_whose_stream_is_closed_is_disconnected(ingest: Ingest, how:
                 registry.remove("show")
         finally:
             database.close()
-        assert publisher.wait(8) != 0
+        assert publisher.wait(40) != 0
     assert ended(first).error is None
     assert refused(ingest, key)
 
 
 def test_a_stop_on_request_disconnects_the_publisher(ingest: Ingest) -> None:
     key = ingest.add("show")
-    with publishing(ingest, key, 20) as publisher:
+    with publishing(ingest, key, 60) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
         assert ingest.client.post("/stop-stream", json={"stream": "show"}, headers=BEARER).status_code == 200
         assert ended(first).reason == "stopped"
-        assert publisher.wait(8) != 0
+        assert publisher.wait(40) != 0
 
 
 def test_only_sound(ingest: Ingest) -> None:
     key = ingest.add("radio")
     with publishing(ingest, key, 3, video=False) as publisher:
-        assert publisher.wait(20) == 0
+        assert publisher.wait(60) == 0
     session = session_of(ingest, "radio", 0)
     assert ended(session).error is None
     chunks = [line.chunk for line in JournalReader(session).read() if isinstance(line, ChunkLine)]
@@ -323,12 +330,12 @@ def test_a_publisher_that_sends_nothing_is_disconnected(ingest: Ingest) -> None:
         stream.width, stream.height, stream.pix_fmt = 64, 36, "yuv420p"
         publisher.start_encoding()  # connects, publishes, and tells what would come
         session = session_of(ingest, "silent", 0)
-        wait_for(lambda: "publisher left" in ingest.log.read_text(), "the end of the connection", 30)
+        wait_for(lambda: "publisher left" in ingest.log.read_text(), "the end of the connection")
         error = ended(session).error
         assert error is not None and key not in error
         assert received(session) == 0
     with publishing(ingest, key, 2) as publisher:
-        assert publisher.wait(15) == 0
+        assert publisher.wait(60) == 0
 
 
 def test_nobody_else_pulls(ingest: Ingest) -> None:
@@ -336,10 +343,10 @@ def test_nobody_else_pulls(ingest: Ingest) -> None:
 
     def pulled(name: str) -> bool:
         pull = ["ffmpeg", "-v", "error", "-nostdin", "-rw_timeout", "3000000", "-i", address(ingest, name)]
-        return subprocess.run([*pull, "-t", "1", "-f", "null", "-"], capture_output=True, timeout=15).returncode == 0
+        return subprocess.run([*pull, "-t", "1", "-f", "null", "-"], capture_output=True, timeout=60).returncode == 0
 
     assert not pulled("show")
-    with publishing(ingest, key, 6) as publisher:
+    with publishing(ingest, key, 10) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
         assert pulled("show")  # from this machine
@@ -348,6 +355,6 @@ def test_nobody_else_pulls(ingest: Ingest) -> None:
         # From elsewhere, as the server would ask.
         fields = {"call": "play", "name": "show", "clientid": "99", "addr": "192.0.2.1"}
         assert httpx.post(f"{ingest.url}/play-stream", data=fields, trust_env=False).status_code == 403
-        assert publisher.wait(15) == 0
+        assert publisher.wait(60) == 0
     ended(first)
-    assert pictures(first) == 6 * RATE
+    assert pictures(first) == 10 * RATE

@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from flows.server import free_port, prefect_server
+from flows.server import prefect_server
 from services.processing.auth import check_exposure
 from services.processing.watch import Watch, delay_s, next_starts, start_limit_s
 from streamwave.errors import SettingsError
@@ -22,6 +22,7 @@ from streamwave.settings import Settings
 from streamwave.spool.broadcast import RUN_LOCK
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import ROOT, Case, eventually, publisher, refused
+from tests.support.ports import free_port
 
 TOKEN = "correct-horse-battery"
 
@@ -85,7 +86,7 @@ def test_streams_go_on_while_prefect_is_away(tmp_path: Path) -> None:
         eventually(lambda: "does not answer" in case.log, "the service has noticed")
         late, waiting, _ = case.session("late")
         with case.rpc() as rpc:
-            answer = rpc.StartStream(pb.StartStreamRequest(session=waiting), timeout=4)
+            answer = rpc.StartStream(pb.StartStreamRequest(session=waiting), timeout=30)
             assert (answer.flow_run_id, answer.state) == ("", pb.STREAM_STATE_STARTING)
             eventually(
                 lambda: "does not answer" in rpc.GetStream(pb.GetStreamRequest(stream="late")).status.error,

@@ -70,7 +70,7 @@ def test_a_stream_that_somebody_publishes_is_not_pulled(case: Case) -> None:
         assert segmenter.poll() is None
         assert [session.name for session in spool.sessions()] == ["000000"]
         rpc.StopStream(pb.StopStreamRequest(stream="cam"))
-        assert segmenter.wait(5) == 0
+        assert segmenter.wait(30) == 0
         assert rpc.StartStream(pull).session.startswith("cam/")
 
 
@@ -85,7 +85,7 @@ def test_publishers_and_pulls_that_come_at_once_are_one(case: Case) -> None:
     def pull(stream: str) -> bool:
         with case.rpc() as rpc:
             try:
-                rpc.StartStream(pb.StartStreamRequest(stream=stream, source=str(clip.path)), timeout=10)
+                rpc.StartStream(pb.StartStreamRequest(stream=stream, source=str(clip.path)), timeout=30)
             except grpc.RpcError as error:
                 assert error.code() == grpc.StatusCode.FAILED_PRECONDITION, error
                 return False

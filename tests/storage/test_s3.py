@@ -14,7 +14,8 @@ from streamwave.publish import Publication
 from streamwave.storage.store import CHANGING, IMMUTABLE, open_store
 from tests.support.broadcast import HEADER, LADDER, chunk
 from tests.support.faults import Weather, proxy
-from tests.support.s3 import S3, free_port, s3_server
+from tests.support.ports import free_port
+from tests.support.s3 import S3, s3_server
 
 
 def test_types_caching_and_what_the_settings_ask_for(s3: S3) -> None:

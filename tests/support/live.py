@@ -18,7 +18,6 @@ import httpx
 import pytest
 from lxml import etree
 
-from flows.server import free_port
 from streamwave.ffmpeg.locate import locate
 from streamwave.locks import lock_holder
 from streamwave.settings import Settings
@@ -30,6 +29,7 @@ from streamwave.timing import AAC_FRAME, Grid
 from tests.support.cli import PROGRAMS, Cli, copy_database
 from tests.support.media import Clip
 from tests.support.player import MPD_NS, Representation, decode_pictures, decode_sound, representations
+from tests.support.ports import free_port
 from tests.support.prefect_api import PrefectApi
 from tests.support.processes import MARK, marked, wait_for
 
@@ -37,9 +37,11 @@ from tests.support.processes import MARK, marked, wait_for
 RECONNECT_WINDOW_S = 3
 #: The shortest that the setting allows: a chunk per second, so that short publishes have several.
 SEGMENT_S = 1
-READY_LIMIT_S = 60
-END_LIMIT_S = 45
-FINISH_LIMIT_S = 60
+READY_LIMIT_S = 120
+END_LIMIT_S = 60
+FINISH_LIMIT_S = 120
+#: For everything else: only a test that fails waits for so long.
+LIMIT_S = 60
 #: Players and people are in sync if sound and picture are no further apart than this.
 SYNC = Fraction(10, 1000)
 
@@ -150,7 +152,7 @@ class Installation:
     def get(self, path: str) -> bytes | None:
         """An object from the media server; None if there is none."""
         url = f"http://127.0.0.1:{self.settings.media_port}/{path}"
-        answer = httpx.get(url, timeout=5, trust_env=False)
+        answer = httpx.get(url, timeout=30, trust_env=False)
         return answer.content if answer.status_code == 200 else None
 
     # Streams and publishers.
@@ -203,7 +205,7 @@ class Installation:
             spools = broadcasts(self.settings.spool_dir, stream)[number : number + 1]
             return spools[0] if spools and spools[0].sessions() else None
 
-        spool = wait_for(found, f"broadcast {number} of {stream}", 30)
+        spool = wait_for(found, f"broadcast {number} of {stream}", LIMIT_S)
         assert spool
         return spool
 
@@ -225,9 +227,9 @@ class Installation:
             found = spool.status().get("chunks")
             return isinstance(found, int) and found >= count
 
-        wait_for(chunks, f"{count} chunks of {spool.stream}, its status is {spool.status()}", 30)
+        wait_for(chunks, f"{count} chunks of {spool.stream}, its status is {spool.status()}", LIMIT_S)
 
-    def run_pid(self, spool: BroadcastSpool, other_than: int = 0, timeout_s: float = 30) -> int:
+    def run_pid(self, spool: BroadcastSpool, other_than: int = 0, timeout_s: float = LIMIT_S) -> int:
         """The process of the flow run that publishes the broadcast, once there is one."""
 
         def found() -> int:

@@ -15,17 +15,10 @@ from typing import Any
 
 import botocore.session
 
+from tests.support.ports import free_port
 from tests.support.processes import wait_for
 
 KEYS = {"key": "tests", "secret": "tests-secret"}
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)
