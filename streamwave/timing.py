@@ -112,10 +112,15 @@ def _constant_rate(stated: Fraction | None, starts: Sequence[int]) -> Fraction |
     near = sorted(STANDARD_RATES, key=lambda standard: abs(standard - measured))[:3]
     said = [stated] if stated is not None and stated <= MAX_RATE else []
     # 30 and 30000/1001 are 2 ms apart after two seconds: told apart where the times are exact, believed where not.
-    for fits in (_exact, fits_grid):
-        for rate in [*said, *near]:
-            if fits(starts, rate):
-                return rate
+    for rate in [*said, *near]:
+        if _exact(starts, rate):
+            return rate
+    fitting = [rate for rate in [*said, *near] if rate in STANDARD_RATES and fits_grid(starts, rate)]
+    if fitting:
+        # Unsaid, the faster of the two: on its grid a picture is shown twice now and then, on the other it would be lost.
+        return fitting[0] if said == fitting[:1] else max(r for r in fitting if r <= fitting[0] * Fraction(501, 500))
+    if said and fits_grid(starts, said[0]):
+        return said[0]
     return min(snap_rate(measured), MAX_RATE) if fits_grid(starts, measured) else None
 
 

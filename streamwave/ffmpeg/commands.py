@@ -68,7 +68,7 @@ def transcode_argv(
         noautorotate=None,
     )
     pictures = (
-        upright(source.video, encoder.video)
+        upright(source.video, encoder.video, alone=chunk.frame_count == 1)
         # From milliseconds to the number of the picture on the grid: the time base becomes one frame, rounded to nearest.
         .filter("settb", f"{rate.denominator}/{rate.numerator}")
         .filter("setpts", f"PTS-{chunk.first_frame}")
