@@ -21,7 +21,13 @@ def _name() -> str:
 
 
 @flow(name="vod", flow_run_name=_name, persist_result=False)
-def vod(source: str, output: str | None = None, ladder: str | None = None, overwrite: bool = False) -> None:
+def vod(
+    source: str,
+    output: str | None = None,
+    ladder: str | None = None,
+    overwrite: bool = False,
+    audio_track: int | None = None,
+) -> None:
     """Transcode a file or URL into an adaptive stream (CMAF segments, DASH manifest, HLS playlists).
 
     Args:
@@ -29,6 +35,7 @@ def vod(source: str, output: str | None = None, ladder: str | None = None, overw
         output: Folder or fsspec address of the result; the setting OUTPUT_DIR without it.
         ladder: Names of renditions to make ("1080p,720p"), or a ladder of your own; all that fit without it.
         overwrite: Replace a broadcast that the output already holds.
+        audio_track: Number of the audio track to take, from 1; the setting STREAMWAVE_AUDIO_TRACK without it.
 
     Raises:
         IncompleteError: all is published, but not to every output, or black pictures or silence are in the place of some
@@ -38,7 +45,9 @@ def vod(source: str, output: str | None = None, ladder: str | None = None, overw
     processes = launcher(settings.ffmpeg_slot_count)
     processes.reopen()
     target = output or settings.output_url
-    with file_session(source, settings, output=target, ladder=ladder, overwrite=overwrite) as session:
+    with file_session(
+        source, settings, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track
+    ) as session:
         progress = Progress(session)
         pipeline = ChunkPipeline(InFlight(settings.max_chunks_in_flight), progress.update)
         try:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Literal
 
 from streamwave.model import Frozen, Rendition
+from streamwave.timing import round_half_up
 
 Code = Literal[
     "keyframes-rare",
@@ -22,6 +23,8 @@ Code = Literal[
     "rate-varies",
     "clock-jumped",
     "clock-drift",
+    "sound-early",
+    "sound-late",
     "sound-slips",
     "damaged",
     "pictures-lost",
@@ -29,10 +32,12 @@ Code = Literal[
 
 #: Keyframes that are further apart than this make chunks, and with them the latency, longer than they need be.
 KEYFRAMES_RARE_MS = 4000
-#: A live source without a keyframe for this long shows viewers nothing new.
+#: A live source without a keyframe for this long is cut without one, late and at the price of decoding it repeatedly.
 KEYFRAME_MISSING_MS = 12_000
 #: Silence put in or samples taken out, in all, beyond which sound and pictures do not have the same clock.
 SLIP_MS = 200
+#: Sound before the first picture that is worth a word.
+EARLY_S = Fraction(1)
 #: The source's clock against ours, over at least this long.
 DRIFT_OVER_MS = 60_000
 DRIFT_MS = 1000
@@ -62,7 +67,8 @@ def keyframe_missing(since_ms: int, at_ms: int = 0) -> Advice:
     """No keyframe for a long time."""
     return Advice(
         code="keyframe-missing",
-        text=f"no keyframe has come for {_s(since_ms)} s, so viewers see nothing new; set a keyframe interval of 2 s",
+        text=f"no keyframe has come for {_s(since_ms)} s, so viewers see everything as late as that; "
+        "set the encoder's keyframe interval to 2 s",
         at_ms=at_ms,
     )
 
@@ -140,6 +146,27 @@ def sound_slips(slip_ms: int, at_ms: int = 0) -> Advice:
     return Advice(
         code="sound-slips",
         text=f"the sound is {_s(abs(slip_ms))} s {how}; check the sample rate and the clock of the sound card",
+        at_ms=at_ms,
+    )
+
+
+def sound_early(before_s: Fraction) -> Advice | None:
+    """Sound came ``before_s`` seconds before the first picture; None if that is little."""
+    if before_s < EARLY_S:
+        return None
+    return Advice(
+        code="sound-early",
+        text=f"the sound begins {_s(round_half_up(before_s * 1000))} s or more before the first picture, and is left out up to "
+        "there; have both begin at the same time",
+    )
+
+
+def sound_late(at_ms: int) -> Advice:
+    """Sound that nothing has announced began after the first chunk, whose period has none."""
+    return Advice(
+        code="sound-late",
+        text=f"sound began {_s(at_ms)} s into the stream without being announced and cannot be heard; have the encoder send "
+        "sound from the start, or at least name its codec in the metadata, and connect again",
         at_ms=at_ms,
     )
 

@@ -121,6 +121,7 @@ def place(job: Job, record: ChunkRecord) -> Chunk:
         frame_count=after - first,
         segments=split_evenly(after - first, job.rate * job.segment_ms / 1000),
         video_path=str(spool / record.video_file) if record.video_file else None,
+        later_ms=record.later_ms,
         audio_path=str(spool / record.audio_file) if record.audio_file else None,
         audio_first=record.audio_first,
         audio_count=record.audio_count,

@@ -63,13 +63,17 @@ class AudioInfo(Frozen):
 
 
 class SourceInfo(Frozen):
-    """A source as the probe found it; ``duration_ms`` is None for one that does not say when it ends."""
+    """A source as the probe found it; ``duration_ms`` is None for one that does not say when it ends.
+
+    ``audio`` is the track that is taken, of ``audio_tracks``.
+    """
 
     url: str
     container: str
     duration_ms: int | None = None
     video: VideoInfo | None = None
     audio: AudioInfo | None = None
+    audio_tracks: int = 0
 
 
 class Rendition(Frozen):
@@ -99,13 +103,15 @@ class ChunkRecord(Frozen):
     """What the journal says of a received chunk. Times in integer milliseconds since the session's origin.
 
     The pictures lie in the half-open range [start_ms, next_ms); ``next_ms`` is the ``start_ms`` of the next chunk, or
-    where the last picture ends. ``audio_first`` counts AAC frames since the origin.
+    where the last picture ends. Times in the video file are later by ``later_ms``. ``audio_first`` counts AAC frames since
+    the origin.
     """
 
     number: int
     video_file: str | None
     start_ms: int
     next_ms: int
+    later_ms: int = 0
     pictures: int
     audio_file: str | None = None
     audio_first: int = 0
@@ -117,7 +123,8 @@ class ChunkRecord(Frozen):
 class Chunk(Frozen):
     """A chunk in its place: ``[first_frame, first_frame + frame_count)`` on the grid, AAC frames likewise.
 
-    ``segments`` are the lengths in frames of the segments that it is published as (see ``timing.split_evenly``).
+    ``segments`` are the lengths in frames of the segments that it is published as (see ``timing.split_evenly``). Times in
+    the video file are later than those of the session by ``later_ms``.
     """
 
     number: int
@@ -126,6 +133,7 @@ class Chunk(Frozen):
     frame_count: int
     segments: tuple[int, ...]
     video_path: str | None
+    later_ms: int = 0
     audio_path: str | None
     audio_first: int = 0
     audio_count: int = 0

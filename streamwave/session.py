@@ -18,7 +18,7 @@ from streamwave import ladder as ladders
 from streamwave.advice import Advice
 from streamwave.errors import OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
-from streamwave.ffmpeg.probe import check_decodable, probe
+from streamwave.ffmpeg.probe import check_decodable, check_track, probe
 from streamwave.job import Job, fingerprint, publication, release, target_ms
 from streamwave.layout import is_broadcast_object, ledger_name
 from streamwave.manifest.ledger import BroadcastLine
@@ -46,7 +46,16 @@ MAX_CHUNKS = 600
 NAMED = 10
 #: Advice that is worth something to the owner of a file; the rest is for publishers.
 NOTED = frozenset(
-    {"size-changed", "rate-changed", "rate-varies", "clock-jumped", "sound-slips", "damaged", "pictures-lost"}
+    {
+        "size-changed",
+        "rate-changed",
+        "rate-varies",
+        "clock-jumped",
+        "sound-early",
+        "sound-slips",
+        "damaged",
+        "pictures-lost",
+    }
 )
 #: Name of a file's session in the ledger; those that follow it have their number behind it.
 SESSION = "file"
@@ -164,12 +173,19 @@ def chunk_ms(segment_ms: int, duration_ms: int | None) -> int:
 
 @contextmanager
 def file_session(
-    source: str, settings: Settings, *, output: str, ladder: str | None, overwrite: bool, confine: bool = False
+    source: str,
+    settings: Settings,
+    *,
+    output: str,
+    ladder: str | None,
+    overwrite: bool,
+    audio_track: int | None = None,
+    confine: bool = False,
 ) -> Iterator[FileSession]:
     """Prepare everything for transcoding ``source`` to ``output``; afterwards no process and no work file is left.
 
     When the body raises, what this run published is removed too. ``confine`` allows only files under the roots that
-    the settings name.
+    the settings name; ``audio_track`` is counted from 1, without it the settings say which.
 
     Raises:
         StreamWaveError: the source, the output, the ladder or a setting can't be used; nothing was written.
@@ -177,8 +193,10 @@ def file_session(
     url = resolve_source(source, settings.allowed_file_roots if confine else None)
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     chosen = ladders.choose(settings.ladder, ladder)
-    info = probe(url)
+    track = (audio_track or settings.audio_track) - 1
+    info = probe(url, track)
     check_decodable(info, binary)
+    check_track(info, audio_track)
     renditions = ladders.plan(info, chosen)
     check_outputs(output, settings.s3_options)
     stores = [target.open(settings.s3_options) for target in outputs(output)]
@@ -187,7 +205,7 @@ def file_session(
     segment_ms = target_ms(settings.segment_seconds)
     print_of_job = fingerprint(
         url, _file_identity(url), segment_ms, [r.model_dump_json() for r in renditions],
-        settings.preset, settings.crf, settings.encoder_threads_for(live=False),
+        settings.preset, settings.crf, settings.encoder_threads_for(live=False), track,
     )  # fmt: skip
     segmenter = None
     job: Job | None = None
@@ -198,7 +216,7 @@ def file_session(
                 spool=spool,
                 segment_ms=chunk_ms(segment_ms, info.duration_ms),
                 audio_bps=chosen.audio_kbps * 1000,
-                audio_track=settings.audio_track - 1,
+                audio_track=track,
                 max_ahead=settings.max_chunks_in_flight + 8,
                 numbered=True,
             )

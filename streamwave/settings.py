@@ -20,6 +20,7 @@ from streamwave.settings_fields import (
     PREFIX,
     Folder,
     LogLevel,
+    Passthrough,
     Port,
     Preset,
     setting,
@@ -81,6 +82,12 @@ class Settings(OutputSettings):
         "Renditions: names of the default ladder (`720p,360p`), the path of a `.toml` or `.json` file, or "
         "inline JSON that replaces it. Without it: 1080p, 720p, 480p, 360p and audio. Never above the source.",
         kind="names, a file or JSON",
+    )
+    passthrough: Passthrough = setting(
+        "Encoding",
+        "Whether the source's own pictures may be the top rendition, without being encoded again. Only `never` is offered; "
+        "docs/decisions/0008-no-passthrough.md says why.",
+        "never",
     )
     preset: Preset = setting(
         "Encoding", "x264's preset. Slower ones need fewer bits for the same picture and more CPU time.", "superfast"
@@ -273,6 +280,15 @@ class Settings(OutputSettings):
     )
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _nothing_is_passed_through(self) -> Self:
+        if self.passthrough == "auto":
+            raise ValueError(
+                "STREAMWAVE_PASSTHROUGH=auto is not offered: a source's own pictures cannot be relied on to keep the exact "
+                "seams of the other renditions (docs/decisions/0008-no-passthrough.md); set it to never, or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _window_is_set(self) -> Self:

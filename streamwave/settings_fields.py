@@ -21,6 +21,7 @@ PREFIX = "STREAMWAVE_"
 Preset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"
 ]  # fmt: skip
+Passthrough = Literal["never", "auto"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 

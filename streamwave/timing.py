@@ -101,21 +101,56 @@ def fits_grid(starts_ms: Sequence[int], rate: Fraction) -> bool:
     )
 
 
+def varies(starts_ms: Sequence[int], rate: Fraction) -> bool:
+    """Whether pictures starting at ``starts_ms`` (sorted) come at another rate than ``rate``, but for a few gaps.
+
+    More than one in twenty of their distances is then off by 0.4 of a picture.
+    """
+    steps = [b - a for a, b in zip(starts_ms, starts_ms[1:], strict=False)]
+    limit = max(Fraction(2, 5) * 1000 / rate, Fraction(1))
+    return sum(1 for step in steps if abs(step - 1000 / rate) > limit) * 20 > len(steps)
+
+
 def _exact(starts_ms: Sequence[int], rate: Fraction) -> bool:
     """Whether pictures starting at ``starts_ms`` (sorted) are what ``rate`` gives when it is rounded to milliseconds."""
     return all(abs(ms - starts_ms[0] - Fraction(1000 * n) / rate) <= 1 for n, ms in enumerate(starts_ms))
 
 
+def _measured(starts: Sequence[int]) -> Fraction:
+    """Pictures per second over two or more of them."""
+    return Fraction(1000 * (len(starts) - 1), max(starts[-1] - starts[0], 1))
+
+
+def _steadiest(starts: Sequence[int]) -> Sequence[int]:
+    """The longest run of pictures that are equally far apart, to the millisecond."""
+    steps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+    usual = sorted(steps)[len(steps) // 2]
+    edges = [-1, *(n for n, step in enumerate(steps) if abs(step - usual) > 1), len(steps)]
+    first, last = max(zip(edges, edges[1:], strict=False), key=lambda pair: pair[1] - pair[0])
+    return starts[first + 1 : last + 1]
+
+
 def _constant_rate(stated: Fraction | None, starts: Sequence[int]) -> Fraction | None:
     """The rate at which pictures starting at ``starts`` (milliseconds, sorted, two or more) come; None if it varies."""
-    measured = Fraction(1000 * (len(starts) - 1), starts[-1] - starts[0])
+    measured = _measured(starts)
     near = sorted(STANDARD_RATES, key=lambda standard: abs(standard - measured))[:3]
     said = [stated] if stated is not None and stated <= MAX_RATE else []
     # 30 and 30000/1001 are 2 ms apart after two seconds: told apart where the times are exact, believed where not.
-    for fits in (_exact, fits_grid):
-        for rate in [*said, *near]:
-            if fits(starts, rate):
+    for rate in [*said, *near]:
+        if _exact(starts, rate):
+            return rate
+    fitting = [rate for rate in [*said, *near] if rate in STANDARD_RATES and fits_grid(starts, rate)]
+    if fitting:
+        # Unsaid, the faster of the two: on its grid a picture is shown twice now and then, on the other it would be lost.
+        return fitting[0] if said == fitting[:1] else max(r for r in fitting if r <= fitting[0] * Fraction(501, 500))
+    run = _steadiest(starts)
+    if len(run) * 2 > len(starts) and len(run) > 9:
+        # But for its first picture, or a gap: libavformat's own files in fragments have a first one that lasts too long.
+        for rate in [*said, *sorted(STANDARD_RATES, key=lambda one: abs(one - _measured(run)))[:3]]:
+            if _exact(run, rate):
                 return rate
+    if said and fits_grid(starts, said[0]):
+        return said[0]
     return min(snap_rate(measured), MAX_RATE) if fits_grid(starts, measured) else None
 
 
@@ -138,7 +173,7 @@ def choose_rate(stated: Fraction | None, starts_ms: Sequence[int]) -> Fraction:
     # A screen on which nothing moves gives a picture a second: what it gives when something does is not known yet.
     if constant is not None and (constant >= SLOWEST or constant == stated):
         return constant
-    measured = Fraction(1000 * (len(starts) - 1), starts[-1] - starts[0])
+    measured = _measured(starts)
     said = stated if stated is not None and stated <= MOST_VARIABLE else None
     if said is not None and abs(said - measured) <= said / 20:
         return said  # constant, but stamped by a clock that trembles

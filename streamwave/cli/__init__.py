@@ -38,6 +38,10 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+AUDIO_TRACK = typer.Option(
+    "--audio-track", min=1, help="Number of the audio track to take, from 1. Default: STREAMWAVE_AUDIO_TRACK."
+)
+
 app.add_typer(streams_app, name="streams")
 app.add_typer(broadcasts_app, name="broadcasts")
 
@@ -68,6 +72,7 @@ def transcode(
         typer.Option(help="Renditions to make, for example 1080p,720p; or a ladder file. Default: all that fit."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the output already holds.")] = False,
+    audio_track: Annotated[int | None, AUDIO_TRACK] = None,
 ) -> None:
     """Make an adaptive stream of SOURCE: every chunk in every resolution, as tasks of a Prefect run.
 
@@ -77,18 +82,19 @@ def transcode(
     """
     from streamwave.cli.transcode import run_transcode
 
-    run_transcode(source, output, ladder, overwrite, out)
+    run_transcode(source, output, ladder, overwrite, out, audio_track)
 
 
 @app.command()
 def probe(
     source: Annotated[str, typer.Argument(help="A video file or URL.")],
     ladder: Annotated[str | None, typer.Option(help="A ladder to plan with, as in transcode.")] = None,
+    audio_track: Annotated[int | None, AUDIO_TRACK] = None,
 ) -> None:
     """Show what SOURCE holds and which renditions would be made of it."""
     from streamwave.cli.probe import run_probe
 
-    run_probe(source, ladder, out)
+    run_probe(source, ladder, out, audio_track)
 
 
 @app.command()

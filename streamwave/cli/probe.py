@@ -9,7 +9,7 @@ from rich.text import Text
 from streamwave import ladder as ladders
 from streamwave.ffmpeg import picture
 from streamwave.ffmpeg.locate import has_zimg, locate
-from streamwave.ffmpeg.probe import check_decodable, probe
+from streamwave.ffmpeg.probe import check_decodable, check_track, probe
 from streamwave.ffmpeg.tonemap import USUAL_PEAK_NITS
 from streamwave.model import Colour, VideoInfo
 from streamwave.settings import Settings
@@ -17,20 +17,23 @@ from streamwave.source import resolve_source
 from streamwave.spool.look import look
 
 
-def run_probe(source: str, ladder: str | None, console: Console) -> None:
+def run_probe(source: str, ladder: str | None, console: Console, audio_track: int | None = None) -> None:
     """Print the source's tracks and its planned renditions."""
     settings = Settings.load()
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     url = resolve_source(source)
-    info = probe(url)
+    track = audio_track or settings.audio_track
+    info = probe(url, track - 1)
     check_decodable(info, binary)
+    check_track(info, audio_track)
     found = Table(title=Text(f"found in {source}"), title_justify="left")
     for column in ("track", "codec", "format", "rate"):
         found.add_column(column)
     if info.video is not None:
         found.add_row("video", info.video.codec, _picture(info.video), _rate(info.video))
     if info.audio is not None:
-        found.add_row("audio", info.audio.codec, f"{info.audio.channels} channels", f"{info.audio.sample_rate} Hz")
+        which = f"audio ({min(track, info.audio_tracks)} of {info.audio_tracks})" if info.audio_tracks > 1 else "audio"
+        found.add_row(which, info.audio.codec, f"{info.audio.channels} channels", f"{info.audio.sample_rate} Hz")
     console.print(found)
     if info.video is not None:
         for line in notes(info.video, zimg=has_zimg(binary.path)):

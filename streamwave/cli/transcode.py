@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from streamwave import ladder as ladders
 from streamwave.errors import IncompleteError, StreamWaveError, UsageError
 from streamwave.ffmpeg.locate import locate
-from streamwave.ffmpeg.probe import check_decodable, probe
+from streamwave.ffmpeg.probe import check_decodable, check_track, probe
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.prefect_env import CLIENT_ENV
 from streamwave.settings import Settings
@@ -83,7 +83,14 @@ def _check_server(api_url: str) -> None:
 
 
 @_interruptible()
-def run_transcode(source: str, output: str | None, ladder: str | None, overwrite: bool, console: Console) -> str:
+def run_transcode(
+    source: str,
+    output: str | None,
+    ladder: str | None,
+    overwrite: bool,
+    console: Console,
+    audio_track: int | None = None,
+) -> str:
     """Transcode with everything that is needed around it; returns the output's root.
 
     Raises:
@@ -99,6 +106,7 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     info = probe(url)
     check_decodable(info, binary)
+    check_track(info, audio_track)
     renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
     for fault in check_outputs(target, settings.s3_options):
         print(f"warning: {fault}; the other outputs are written to meanwhile", file=sys.stderr)
@@ -126,7 +134,7 @@ def run_transcode(source: str, output: str | None, ladder: str | None, overwrite
             token, noted = listener.set(show), notes.set(found)
             incomplete: IncompleteError | None = None
             try:
-                vod(source=source, output=target, ladder=ladder, overwrite=overwrite)
+                vod(source=source, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track)
             except IncompleteError as error:
                 incomplete = error
             except StreamWaveError:

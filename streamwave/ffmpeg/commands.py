@@ -64,16 +64,24 @@ def transcode_argv(
         format=CONTAINERS[Path(chunk.video_path).suffix[1:]],
         protocol_whitelist="file",
         threads=encoder.threads,
+        **({"itsoffset": f"-{chunk.later_ms}ms"} if chunk.later_ms else {}),
         # The filters turn the pictures; the mark that asks for it may have got lost on the way, or not.
         noautorotate=None,
     )
-    pictures = (
-        upright(source.video, encoder.video)
+    alone = chunk.frame_count == 1
+    placed = (
+        upright(source.video, encoder.video, alone=alone)
         # From milliseconds to the number of the picture on the grid: the time base becomes one frame, rounded to nearest.
         .filter("settb", f"{rate.denominator}/{rate.numerator}")
         .filter("setpts", f"PTS-{chunk.first_frame}")
+    )
+    if alone:
+        # The next filter drops a picture that lasts no time, and not every file tells how long its only one does: another
+        # after it shows.
+        placed = placed.filter("trim", start_pts=0).filter("tpad", stop=1, stop_mode="clone").filter("setpts", "N")
+    pictures = (
         # Fill holes by repeating, drop what falls on a taken place; the chunk begins at its first place.
-        .filter("fps", fps=f"{rate.numerator}/{rate.denominator}", start_time=0)
+        placed.filter("fps", fps=f"{rate.numerator}/{rate.denominator}", start_time=0)
         # The filter above can't know where the next chunk begins: repeat the last picture up to there, and not beyond.
         .filter("tpad", stop=-1, stop_mode="clone")
         .filter("trim", end_frame=chunk.frame_count)

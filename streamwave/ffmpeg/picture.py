@@ -84,13 +84,15 @@ def converted(video: VideoInfo | None) -> VideoInfo | None:
     return video and video.model_copy(update={"colour": output_colour(video)})
 
 
-def upright(pictures: ffmpeg.Stream, video: VideoInfo | None) -> ffmpeg.Stream:
+def upright(pictures: ffmpeg.Stream, video: VideoInfo | None, *, alone: bool = False) -> ffmpeg.Stream:
     """Deinterlaced, turned as the viewer is to see them, and with colours that are said outright.
 
     What the pictures say of themselves decides on deinterlacing, so that a programme may change between the two; those
-    that are progressive pass untouched. One picture is made of two fields: frames in are frames out.
+    that are progressive pass untouched. One picture is made of two fields: frames in are frames out. ``alone``: there is
+    but one picture, in which bwdif would take everything for standing still.
     """
-    pictures = pictures.filter("bwdif", mode="send_frame", parity="auto", deint="interlaced")
+    filtered = ("estdif", {"mode": "frame"}) if alone else ("bwdif", {"mode": "send_frame"})
+    pictures = pictures.filter(filtered[0], **filtered[1], parity="auto", deint="interlaced")
     # Turned here, and only here: later FFmpegs would hand the mark on to the player.
     pictures = pictures.filter("sidedata", mode="delete", type="DISPLAYMATRIX")
     if video is None:

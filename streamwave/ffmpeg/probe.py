@@ -11,7 +11,7 @@ import av
 import av.error
 from av.container import InputContainer
 
-from streamwave.errors import SourceError
+from streamwave.errors import SourceError, UsageError
 from streamwave.ffmpeg.examine import examine
 from streamwave.ffmpeg.flv import announced
 from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
@@ -19,6 +19,8 @@ from streamwave.ffmpeg.locate import FFmpegBinary, decodable, dotted
 from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
 from streamwave.source import protocol_whitelist, redact
 
+#: Pixels of the shorter side: below this filters and encoders have no room for a block of colour.
+LEAST_SIDE = 8
 _TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
 
 
@@ -80,7 +82,8 @@ def explain(url: str, error: Exception) -> str:
     if isinstance(error, av.error.ExitError):
         return f"{name} gave no answer in time; check the address and the network"
     reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".").replace(url, name)
-    return f"{name} cannot be read ({reason}); check the address and that the source is running"
+    what = "that it was written completely" if url.startswith("file:") else "the address and that the source is running"
+    return f"{name} cannot be read ({reason}); check {what}"
 
 
 def nothing_in(url: str) -> str:
@@ -108,6 +111,7 @@ def describe(container: InputContainer, url: str, audio_track: int = 0) -> Sourc
         duration_ms=container.duration // 1000 if container.duration and container.duration > 0 else None,
         video=_video(video, url) if video is not None else None,
         audio=describe_audio(audio, url) if audio is not None else announced(container, url),
+        audio_tracks=len(container.streams.audio),
     )
 
 
@@ -121,14 +125,14 @@ def tracks(container: InputContainer, audio_track: int = 0) -> tuple[Any, Any]:
     return video, sound[audio_track if audio_track < len(sound) else 0] if sound else None
 
 
-def probe(url: str) -> SourceInfo:
+def probe(url: str, audio_track: int = 0) -> SourceInfo:
     """Open the resolved ``url``, describe it with what its first pictures say, and close it.
 
     Raises:
         SourceError: see ``open_source`` and ``describe``.
     """
     with open_source(url) as container:
-        info = describe(container, url)
+        info = describe(container, url, audio_track)
         video, _ = tracks(container)
         if video is None or info.video is None:
             return info
@@ -188,6 +192,11 @@ def _video(stream: Any, url: str) -> VideoInfo:
         raise SourceError(_no_decoder(stream, "video", url))
     if not context.width or not context.height:
         raise SourceError(f"{shown(url)}: the picture size of its video track is unknown; the file may be truncated")
+    if min(context.width, context.height) < LEAST_SIDE:
+        size = f"{context.width}x{context.height}"
+        raise SourceError(
+            f"{shown(url)}: pictures of {size} are too small; it takes {LEAST_SIDE} pixels each way at least"
+        )
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     return VideoInfo(
         # The codec's name, not that of whatever decodes it here.
@@ -206,6 +215,21 @@ def _video(stream: Any, url: str) -> VideoInfo:
         interlaced=context.field_order > 1,  # 1 is progressive, 0 unknown
         bit_rate_bps=context.bit_rate or None,
     )
+
+
+def check_track(source: SourceInfo, wanted: int | None) -> None:
+    """Verify that the audio track number ``wanted`` (from 1), which was asked for by name, is there.
+
+    Raises:
+        UsageError: the source has fewer.
+    """
+    if wanted is not None and wanted > source.audio_tracks:
+        there = {0: "no audio track", 1: "one audio track"}.get(
+            source.audio_tracks, f"{source.audio_tracks} audio tracks"
+        )
+        raise UsageError(
+            f"{shown(source.url)} has {there}, so there is no number {wanted}; name another, counted from 1"
+        )
 
 
 def check_decodable(source: SourceInfo, binary: FFmpegBinary) -> None:

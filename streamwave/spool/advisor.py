@@ -42,11 +42,11 @@ class Advisor:
             self._origin = at
         return round_half_up((at - self._origin) * 1000)
 
-    def picture(self, timed: Timed, now_ms: int) -> None:
-        """See a picture go by; ``now_ms`` is the wall clock."""
+    def picture(self, timed: Timed, now_ms: int, *, entry: bool = True) -> None:
+        """See a picture go by; ``now_ms`` is the wall clock. Not every keyframe is an ``entry`` (``VideoParameters``)."""
         at_ms = self.ms(timed.shown)
         since_ms = at_ms - self._key_ms
-        if timed.packet.is_keyframe:
+        if timed.packet.is_keyframe and entry:
             self._key_ms = at_ms
             if since_ms > advice.KEYFRAMES_RARE_MS:
                 self.say(advice.keyframes_rare(since_ms, at_ms))

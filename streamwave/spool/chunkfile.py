@@ -52,11 +52,16 @@ def _sync(path: Path) -> int:
 
 
 class VideoChunk:
-    """A chunk that is being received: video packets go to its file as they come."""
+    """A chunk that is being received: video packets go to its file as they come.
 
-    def __init__(self, folder: Path, number: int, template: Any, start_ms: int, extradata: bytes | None = None) -> None:
+    ``key_ms`` is when the keyframe is shown from which it is decoded: its first picture, unless it has a lead. Before the
+    origin that is negative, which files do not keep: times in the file are later then, by ``later_ms``.
+    """
+
+    def __init__(self, folder: Path, number: int, template: Any, key_ms: int, extradata: bytes | None = None) -> None:
         self.number = number
-        self.start_ms = start_ms
+        self.key_ms, self.start_ms, self.later_ms = key_ms, max(key_ms, 0), max(-key_ms, 0)
+        start_ms = self.start_ms
         self.starts_ms: list[int] = []
         self.end_ms = start_ms
         self.refused = 0
@@ -74,10 +79,10 @@ class VideoChunk:
         """
         packet.stream = self._stream
         packet.time_base = MILLISECOND
-        packet.pts, packet.duration = pts_ms, duration_ms
+        packet.pts, packet.duration = pts_ms + self.later_ms, duration_ms
         # Matroska stores no decoding times. The muxer only wants them to grow and to be before the presentation times,
         # which not every source keeps to, and which rounding to milliseconds can break.
-        packet.dts = min(self._next_dts, pts_ms)
+        packet.dts = min(self._next_dts, packet.pts)
         self._next_dts += 1
         try:
             self._out.mux_one(packet)
@@ -96,6 +101,19 @@ class VideoChunk:
         """Finish the file and make it durable; its size in bytes."""
         self._out.close()
         return _sync(self.path)
+
+    def lead_from(self, before: VideoChunk) -> None:
+        """Begin with all of the finished file of ``before``: it is needed to decode what follows, up to ``start_ms``."""
+        self.key_ms = before.key_ms
+        if self.path.suffix != ".mkv":
+            self._next_dts = self.key_ms
+        with av.open(str(before.path)) as container:
+            for packet in container.demux(video=0):
+                if packet.size and packet.pts is not None:
+                    at_ms = round(packet.pts * packet.time_base * 1000)
+                    length_ms = round((packet.duration or 0) * packet.time_base * 1000)
+                    self.write(packet, at_ms, length_ms, counted=at_ms >= self.start_ms)
+        self.last_arrival_unix_ms = before.last_arrival_unix_ms
 
     def move_to(self, other: VideoChunk, shift_ms: int) -> None:
         """Finish this file and put its packets, ``shift_ms`` earlier, into ``other``; then this one goes."""

@@ -7,7 +7,7 @@ sync, and the pictures go on one picture after the last (docs/decisions/0009-sou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -23,6 +23,8 @@ AHEAD_S = Fraction(10)
 BACK_S = Fraction(1, 2)
 #: The same where only presentation times are known, which go back and forth with B-frames.
 BACK_SHOWN_S = Fraction(1)
+#: Pictures that may be decoded before one that is shown before them (ITU-T H.264, A.3.1: max_dec_frame_buffering).
+MOST_REORDERED = 16
 #: Clocks that begin again at zero: MPEG-TS (33 bits at 90 kHz), RTMP and FLV (32 bits of milliseconds, signed or not).
 WRAPS_S = (Fraction(2**33, 90_000), Fraction(2**32, 1000), Fraction(2**31, 1000))
 #: Sound that has jumped waits for the picture to jump too, at most this long and this many packets.
@@ -44,6 +46,7 @@ class Timed:
 class _Track:
     offset: Fraction = Fraction(0)  # seconds to add to the source's times
     due: Fraction | None = None  # when the next packet is expected
+    by_shown: bool = False  # which was told by when the last one is shown, because that is all it says
     shown_until: Fraction | None = None
     step: Fraction = Fraction(0)  # duration of a packet
 
@@ -109,7 +112,9 @@ class SourceClock:
         other = self._tracks["audio" if kind == "video" else "video"]
         due = track.due if track.due is not None else other.due
         # The first packet of a track may lie well before those of the other that have come.
-        back = (BACK_S if packet.dts is not None else BACK_SHOWN_S) if track.due is not None else AHEAD_S
+        back = AHEAD_S if track.due is None else BACK_S
+        if track.due is not None and (packet.dts is None or track.by_shown):
+            back = max(BACK_SHOWN_S, MOST_REORDERED * track.step)
         if due is not None and not -back <= raw + track.offset - due <= AHEAD_S:
             waits = kind == "audio" and self._video and not alone
             offset = self._mended(track, other, packet, raw, due, back, wait=waits)
@@ -159,7 +164,7 @@ class SourceClock:
         if not length and track.due is not None and 0 < decoded - (track.due - track.step) < 1:
             length = decoded - (track.due - track.step)
         track.step = length or track.step
-        track.due = decoded + track.step
+        track.due, track.by_shown = decoded + track.step, packet.dts is None and packet.pts is not None
         until = shown + track.step
         track.shown_until = until if track.shown_until is None else max(until, track.shown_until)
         # After a jump back nothing of before counts.
@@ -183,6 +188,27 @@ def _distance(packet: Packet[Any]) -> Fraction:
             if abs(unwrapped) < AHEAD_S:
                 apart = unwrapped
     return apart if abs(apart) < AHEAD_S else Fraction(0)
+
+
+def in_step(first: Timed, track: Any) -> Timed:
+    """A source's first picture, a little later if that puts those after it on the grid that begins with it.
+
+    FFmpeg's files in fragments let it last longer by as much as primes the sound, which is half a picture and more.
+    """
+    length, rate = _seconds(first.packet.duration or 0, first.packet), Fraction(track.guessed_rate or 0)
+    if not rate or abs(rate - Fraction(track.average_rate or 0)) * 20 > rate:
+        return first  # what a usual picture lasts is not known
+    usual = 1 / rate
+    if not usual < length < 4 * usual or length % usual < usual / 4:
+        return first
+    return replace(first, shown=first.shown + length % usual)
+
+
+def shown_from(first: Timed, track: Any) -> Fraction:
+    """When a source's first picture is shown, in seconds; the edit list of an MP4 file may hide those before it."""
+    if not first.packet.is_discard or track.start_time is None:
+        return first.shown
+    return max(first.shown, Fraction(track.start_time * track.time_base))
 
 
 def grid_from(origin: Fraction, rate: Fraction) -> Callable[[Fraction], Fraction]:

@@ -13,11 +13,13 @@ from streamwave.ffmpeg.probe import open_source, tracks
 from streamwave.model import Rendition
 from streamwave.spool.advisor import Advisor
 from streamwave.spool.clock import SourceClock
-from streamwave.timing import choose_rate, fits_grid
+from streamwave.timing import choose_rate, varies
 
 #: How much of the source is looked at, and how long that may take with one that sends in real time.
 LOOK_S = 30
 PATIENCE_S = 12.0
+#: A chunk of the usual length.
+FIRST_MS = 2000
 
 
 def look(url: str, renditions: tuple[Rendition, ...]) -> list[Advice]:
@@ -48,14 +50,18 @@ def look(url: str, renditions: tuple[Rendition, ...]) -> list[Advice]:
                         sizes += packet.size
                 if (starts_ms and starts_ms[-1] > LOOK_S * 1000) or time.monotonic() > end:
                     break
-        except (av.error.FFmpegError, IndexError):
+        except IndexError:
+            pass  # PyAV, where a source to which tracks were added while it was read ends
+        except av.error.FFmpegError:
             damaged = 1
         stated = video.average_rate or video.guessed_rate
     advisor.counts(at, jumps=clock.jumps, lost=clock.untimed, damaged=damaged, slip=Fraction(0))
     if len(starts_ms) > 1:
         starts_ms.sort()
-        rate = choose_rate(Fraction(stated) if stated else None, starts_ms)
-        if not clock.jumps and not fits_grid(starts_ms, rate):
+        # As for the grid, for which the first chunk decides.
+        first = [at_ms for at_ms in starts_ms if at_ms - starts_ms[0] < FIRST_MS]
+        rate = choose_rate(Fraction(stated) if stated else None, first)
+        if not clock.jumps and varies(starts_ms, rate):
             advisor.say(advice.rate_varies(rate))
         length_ms = starts_ms[-1] - starts_ms[0]
         if length_ms >= 1000:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,6 +193,7 @@ class _Order:
         self._filter: BitStreamFilterContext | None = None
         self._asked = False
         self._next = 0
+        self._given: deque[int] = deque(maxlen=64)
 
     def put(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """The packets that are ready; an empty packet asks for the rest."""
@@ -207,4 +209,19 @@ class _Order:
         out = self._filter.filter(packet if packet.size else None)
         for ready in out:
             ready.stream, ready.time_base = self._stream, self._stream.time_base
+        if not packet.size:
+            self._mend(out)
+        self._given.extend(ready.pts for ready in out if ready.pts is not None)
         return out
+
+    def _mend(self, last: list[Packet[Any]]) -> None:
+        """At the end of H.264 the filter takes the last pictures for ones of the GOP before: they get the places left."""
+        timed = [
+            (packet, packet.pts, packet.dts) for packet in last if packet.pts is not None and packet.dts is not None
+        ]
+        taken = {*self._given, *(shown for _, shown, decoded in timed if shown >= decoded)}
+        for packet, _, at in [one for one in timed if one[1] < one[2]]:
+            while at in taken and packet.duration:
+                at += packet.duration
+            packet.pts = at
+            taken.add(at)

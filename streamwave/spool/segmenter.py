@@ -1,9 +1,8 @@
 """The segmenter: reads one source and writes its spool. A process of its own, so that it survives all others.
 
 ``python -m streamwave.spool.segmenter SPOOL``, with ``Options`` on standard input, ends by itself with the source.
-SIGTERM and SIGINT end it gracefully: what has already arrived is still taken in, the last chunk is closed, and the
-journal gets its end record. SIGUSR1 ends it so too, but takes nothing more in, for a publisher that is given up while it
-goes on sending.
+SIGTERM and SIGINT end it gracefully: what has already arrived is still taken in, the last chunk is closed, and the journal
+gets its end record. SIGUSR1 ends it so too, but takes nothing more in, for a publisher that is given up and goes on.
 
 Where the pictures change their size or their rate within the source, the session ends with the reason ``CONTINUED`` and
 goes on as the next one of its broadcast, or of its file. A segmenter holds the locks of all sessions that it has written
@@ -35,7 +34,7 @@ from streamwave.spool.advisor import Advisor
 from streamwave.spool.audio import AudioTrack, memory_samples
 from streamwave.spool.broadcast import INFO, BroadcastSpool
 from streamwave.spool.changes import Change, VideoParameters
-from streamwave.spool.clock import SourceClock, Timed, grid_from
+from streamwave.spool.clock import SourceClock, Timed, grid_from, in_step, shown_from
 from streamwave.spool.journal import CONTINUED, AdviceLine, EndRecord, JournalWriter, following_folder
 from streamwave.spool.options import Options as Options
 from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
@@ -173,9 +172,9 @@ class Segmenter:
 
     def _advise(self, session: SessionWriter, timed: Timed) -> None:
         if timed.kind == "video":
-            self._advisor.picture(timed, time.time_ns() // 1_000_000)
-            if timed.packet.is_keyframe:
-                assert self._clock is not None
+            entry = self._parameters is None or self._parameters.is_entry(timed.packet)
+            self._advisor.picture(timed, time.time_ns() // 1_000_000, entry=entry)
+            if timed.packet.is_keyframe and self._clock is not None:
                 self._advisor.counts(
                     timed.shown,
                     jumps=self._clock.jumps,
@@ -195,7 +194,8 @@ class Segmenter:
             if not packet.is_keyframe:
                 self.undecodable += 1
                 return
-            self._begin(timed.shown)
+            timed = in_step(timed, self._video)
+            self._begin(shown_from(timed, self._video))
         session = self.session
         assert session is not None
         assert self._parameters is not None
@@ -226,6 +226,7 @@ class Segmenter:
         if self._sound is not None:
             for timed in self._early:
                 self._sound.push(timed)
+            self._advisor.say(advice.sound_early(origin - self._early[0].shown if self._early else Fraction(0)))
         self._early = []
 
     def _writer(
@@ -335,6 +336,7 @@ class Segmenter:
         After that there is none: browsers do not play on from a period without sound into one that has it.
         """
         if session.chunk is None or session.chunk.number > 0 or len(self._journals) > 1:
+            self._advisor.say(advice.sound_late(self._advisor.ms(self._early[-1].shown)))
             return
         self._sound = Sound(session.origin)
         session.audio = AudioTrack(self.options.audio_bps, self._sound)

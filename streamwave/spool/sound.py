@@ -24,6 +24,8 @@ TOLERANCE = Fraction(1, 100)
 STEP_MS, STEPS, STEP_LEAST = 3, 31, 128
 #: A source's last AAC, MP3 or Opus frame may hold up to this many seconds of padding after its end.
 PADDING = Fraction(1, 10)
+#: What is longer at once is a pause, or lost, and no clock that is wrong.
+SLIP = Fraction(1, 4)
 #: The longest silence put in at once: a larger gap is a broken clock, not a pause.
 MAX_FILL = 3600
 
@@ -43,7 +45,7 @@ class Sound:
         self.sinks: list[Callable[[Samples], None]] = []
         self.errors = 0
         self.heard = False  # something was decoded
-        self.mended = Fraction(0)  # seconds of silence put in, less seconds of samples taken out, since the beginning
+        self.mended = Fraction(0)  # seconds of silence put in, less seconds of samples taken out, pauses aside
         self.end = end
         self._shift = Fraction(0)
         self._to_planar: AudioResampler | None = None
@@ -117,7 +119,8 @@ class Sound:
             elif off < -limit:
                 samples = samples[:, -off:]
             if self.heard and abs(off) > limit:
-                self.mended += Fraction(off, self._rate)
+                if self._written and abs(off) <= SLIP * self._rate:
+                    self.mended += Fraction(off, self._rate)
                 self._late.clear()
         self.heard = True
         self._write(self._without_padding(samples))

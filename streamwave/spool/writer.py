@@ -13,6 +13,7 @@ from typing import Any
 
 from av import Packet
 
+from streamwave.errors import SourceError
 from streamwave.ffmpeg.examine import examine_file
 from streamwave.model import CONTAINERS, ChunkRecord, SourceInfo
 from streamwave.spool.audio import SAMPLE_RATE, AudioTrack
@@ -24,6 +25,12 @@ from streamwave.spool.journal import ChunkLine, EndRecord, JournalWriter, OpenRe
 from streamwave.spool.options import Options
 from streamwave.timing import AAC_FRAME, aac_frame_at_ms, choose_rate, other_rate, round_half_up
 
+#: A live source without a keyframe for this long is cut where there is none; the chunk that follows gets a copy of all
+#: packets since the last one, of which only its own pictures show. So that this costs but a few times the decoding
+#: however rare keyframes are, the pieces are at least this share as long as what is copied.
+KEYLESS_MS, PIECE_SHARE = 12_000, Fraction(1, 2)
+#: Beyond this the source is given up: what must be copied and decoded for every piece has to have a bound.
+MOST_KEYLESS_MS = 600_000
 #: How far the pictures may be ahead before a chunk stops waiting for its audio and takes silence instead: live, and in a
 #: file, where waiting costs nothing.
 AUDIO_WAIT_MS, FILE_AUDIO_WAIT_MS = 500, 10_000
@@ -65,6 +72,7 @@ class SessionWriter:
         self._before: tuple[VideoChunk, Timed | None] | None = (
             None  # may still get pictures, once the keyframe is in it
         )
+        self._within_ms: int | None = None  # from this picture on, the next chunk, which begins with no keyframe
         self._number = 0
         self._audio_first = 0
 
@@ -87,11 +95,13 @@ class SessionWriter:
     def long_enough(self, at: Fraction) -> bool:
         """Whether the open chunk may end at ``at``."""
         # Ten percent of grace: a keyframe that comes a little early must not double the chunk.
-        return self.chunk is None or (self.ms(at) - self.chunk.start_ms) * 10 >= self.options.segment_ms * 9
+        if self.chunk is None or (self.options.live and self.chunk.key_ms != self.chunk.start_ms):
+            return True
+        return (self.ms(at) - self.chunk.start_ms) * 10 >= self.options.segment_ms * 9
 
     def other_rate(self) -> Fraction | None:
         """The rate of the open chunk's pictures if they would be lost on this session's grid."""
-        if self.rate is None or self.chunk is None:
+        if self.rate is None or self.chunk is None or self.chunk.key_ms != self.chunk.start_ms:
             return None
         return other_rate(self.rate, self.chunk.starts_ms)
 
@@ -111,27 +121,63 @@ class SessionWriter:
         if self.chunk is not None:
             self._before = (self.chunk, timed)
         extradata = self.parameters.extradata if self.parameters is not None else None
-        self.chunk = VideoChunk(self.folder, self._number, self._video, self.ms(timed.shown), extradata)
+        at_ms = self.ms(timed.shown)
+        self.chunk = VideoChunk(self.folder, self._number, self._video, at_ms, extradata)
         self._number += 1
         if self._before is not None:
             # The packet itself goes into the new file.
             self._before = (self._before[0], Timed(_copy(timed.packet), timed.kind, timed.shown, timed.decoded))
-        self._write(self.chunk, timed)
+        self._write(self.chunk, timed, counted=at_ms >= 0)
 
     def put(self, timed: Timed) -> None:
         """Add a picture to the chunk that it belongs to."""
         assert self.chunk is not None
-        if self.ms(timed.shown) >= self.chunk.start_ms:
-            self._seal()
+        if self._within_ms is not None and self.ms(timed.shown) < self._within_ms:
             self._write(self.chunk, timed)
+        elif self.ms(timed.shown) >= self.chunk.start_ms:
+            self._seal()
+            within = self._may_end_without_key(self.ms(timed.shown))
+            self._write(self.chunk, timed, counted=not within)
+            self._within_ms = self.ms(timed.shown) if within else None
         elif self._before is not None:
             chunk, key = self._before
             if key is not None:
                 self._write(chunk, key, counted=False)
                 self._before = (chunk, None)
             self._write(chunk, timed)
+        elif self.chunk.key_ms < self.chunk.start_ms:
+            self._write(self.chunk, timed, counted=False)  # hidden, but others refer to it
         else:
             self.undecodable += 1  # what it refers to never came
+
+    def _may_end_without_key(self, at_ms: int) -> bool:
+        """Whether the chunk of a live source ends before a picture that is no keyframe, because none has come for long.
+
+        Raises:
+            SourceError: for too long.
+        """
+        assert self.chunk is not None
+        keyless_ms = at_ms - self.chunk.key_ms
+        if not self.options.live or keyless_ms < KEYLESS_MS or at_ms <= max(self.chunk.starts_ms, default=at_ms):
+            return False
+        if keyless_ms > MOST_KEYLESS_MS:
+            raise SourceError(
+                f"no keyframe has come for {keyless_ms // 60_000} minutes; set the encoder's keyframe interval to 2 s"
+            )
+        before_ms = self.chunk.start_ms - self.chunk.key_ms
+        return at_ms - self.chunk.start_ms >= max(Fraction(4 * self.options.segment_ms), before_ms * PIECE_SHARE)
+
+    def _go_on_within(self) -> None:
+        """Begin the chunk that has no keyframe of its own. Its first picture is already in the file of the one before."""
+        before, at_ms, self._within_ms, self.chunk = self.chunk, self._within_ms, None, None
+        assert before is not None
+        assert at_ms is not None
+        self._close(before, at_ms)
+        self._wait_for_room()
+        extradata = self.parameters.extradata if self.parameters is not None else None
+        self.chunk = VideoChunk(self.folder, self._number, self._video, at_ms, extradata)
+        self._number += 1
+        self.chunk.lead_from(before)
 
     def _write(self, chunk: VideoChunk, timed: Timed, *, counted: bool = True) -> None:
         packet = timed.packet
@@ -144,6 +190,8 @@ class SessionWriter:
             assert self.chunk is not None
             self._close(self._before[0], self.chunk.start_ms)
             self._before = None
+        if self._within_ms is not None:
+            self._go_on_within()
 
     def _close(self, chunk: VideoChunk, next_ms: int) -> None:
         """Close a chunk at ``next_ms``; it is journalled as soon as its audio is complete."""
@@ -248,6 +296,7 @@ class SessionWriter:
                     video_file=chunk.path.name if chunk is not None else None,
                     start_ms=start_ms,
                     next_ms=next_ms,
+                    later_ms=chunk.later_ms if chunk is not None else 0,
                     pictures=len(chunk.starts_ms) if chunk is not None else 0,
                     audio_file=name,
                     audio_first=self._audio_first,

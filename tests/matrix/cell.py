@@ -42,8 +42,11 @@ class Cell:
       those of them that come first where sound stands alone
     - ``filled``: chunks that are to be given up (None: not asked)
     - ``damaged``: chunks that are to be reported for pictures that cannot be decoded (None: not asked)
+    - ``advice``: codes of what its publisher is told, by the segmenter or by ``streamwave probe``, and of nothing else; what
+      is said of the bit rate counts only where it is asked for
+    - ``sound_clock``: by how much the timestamps of the sound grow faster than those of the pictures
     - ``silent``: FFmpeg has to play it without a word
-    - ``segment_s``, ``ladder``: settings
+    - ``segment_s``, ``ladder``, ``audio_track``: settings
     - ``looks``: further measures
     """
 
@@ -63,9 +66,12 @@ class Cell:
     lead: int = 0
     filled: int | None = 0
     damaged: int | None = 0
+    advice: frozenset[str] = frozenset()
+    sound_clock: Fraction = Fraction(1)
     tail: int = 0
     silent: bool = True
     segment_s: int = 1
+    audio_track: int | None = None
     looks: tuple[Callable[[Outcome], list[str]], ...] = ()
     short: bool = False
 

@@ -62,14 +62,15 @@ def change(
     recipe = replace(first, rework=glue, first=first.suffix)
     beeps = (*first.beeps, *(first.count + n for n in second.beeps))
     parts = (Part(numbers(first), first.rate, None), Part(numbers(second), second.rate, sizes))
-    return Cell(name, "change", recipe, beeps=beeps, parts=parts, **more)
+    advice = frozenset({"size-changed"}) if first.size != second.size else frozenset({"rate-changed", "rate-varies"})
+    return Cell(name, "change", recipe, beeps=beeps, parts=parts, **{"advice": advice, **more})
 
 
 def unnoticed(name: str, first: Recipe, second: Recipe, **more: Any) -> Cell:
     """The same with a change that need not show: it is one period."""
     cell = change(name, first, second)
     times = (*first.shown_at, *(first.end + time for time in second.shown_at))
-    return replace(cell, parts=None, times=times, end=first.end + second.end, rate=first.rate,
+    return replace(cell, parts=None, advice=frozenset(), times=times, end=first.end + second.end, rate=first.rate,
                    sound_end=first.end + second.end, padding=2 * UNTOLD, **more)  # fmt: skip
 
 

@@ -8,9 +8,9 @@ from fractions import Fraction
 from tests.matrix import cells_change
 from tests.matrix.cell import SMALL_SIZES, Cell, Part
 from tests.matrix.cells_change import NARROW, change, numbers
-from tests.matrix.cells_time import NTSC, UNTOLD, back, flv, late_sound, shifted
+from tests.matrix.cells_time import JUMPED, MANY_BITS, NTSC, UNTOLD, back, flv, late_sound, shifted
 from tests.matrix.live import LiveCell
-from tests.matrix.source import Recipe
+from tests.matrix.source import H264, Recipe
 
 F = Fraction
 HALF = F(1, 2)
@@ -33,7 +33,8 @@ def reconnect(
 
 def within(name: str, first: Recipe, second: Recipe, sizes: dict[str, tuple[int, int]]) -> LiveCell:
     """The same within one connection."""
-    return LiveCell(replace(change(f"live: {name}", first, second, sizes=sizes), group="live"))
+    cell = change(f"live: {name}", first, second, sizes=sizes)
+    return LiveCell(replace(cell, group="live", advice=cell.advice - {"rate-varies"}))
 
 
 FIRST = cells_change.FIRST
@@ -44,13 +45,19 @@ LIVE = [
     live("gap of 3 s", flv(frames=200, gaps=((F(11, 5), F(26, 5)),)), short=True),
     live("gap of 0.2 s", flv(frames=150, gaps=((F(11, 5), F(12, 5)),))),
     live("starts at 123 s", flv(frames=150, rework=shifted(123_456)), short=True),
-    live("jumps back to zero", flv(frames=150, rework=back())),
-    live("jumps back to zero in the middle of a GOP", flv(frames=150, rework=back(2420))),
+    live("jumps back to zero", flv(frames=150, rework=back()), advice=JUMPED),
+    live("jumps back to zero in the middle of a GOP", flv(frames=150, rework=back(2420)), advice=JUMPED),
     live("past the wrap at 2^32 ms", flv(frames=150, rework=shifted(2**32 - 2700))),
     live("sound begins 0.5 s after the pictures", flv(frames=150, sound_from=HALF)),
     live("sound arrives 0.4 s late", flv(frames=150, rework=late_sound(400))),
     live("keyframes every 2 s", flv(frames=200, gop=50)),
-    live("keyframes every 8.3 s", flv(rate=F(30), frames=600, gop=249)),
+    live("no keyframe but the first", flv(frames=600, gop=10_000), advice=frozenset({"keyframe-missing"})),
+    live("keyframes every 8.3 s", flv(rate=F(30), frames=600, gop=249), advice=frozenset({"keyframes-rare"})),
+    live(
+        "B-frames, and far more bits than are needed",
+        flv(frames=300, codec=(*H264, *MANY_BITS)),
+        advice=frozenset({"b-frames-live", "bitrate-high"}),
+    ),
     live("no sound at all", flv(frames=150, sound=None)),
     live("sound begins in mid-stream", flv(frames=150, sound_from=F(5, 2))),
     reconnect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -73,17 +74,18 @@ def turn(quarters: int):
     return rework
 
 
-def rotated(degrees: int) -> Cell:
+def rotated(degrees: int, **more: Any) -> Cell:
     upright = degrees % 180 == 0
     shown = (256, 144) if upright else (144, 256)
     small = (128, 72) if upright else (72, 128)
-    return size(
+    made = size(
         *shown,
         {"large": shown, "small": small},
         name=f"rotated by {degrees} degrees",
         turned=degrees // 90,
         rework=turn(degrees // 90),
     )
+    return replace(made, **more)
 
 
 SIZES = [
@@ -135,7 +137,7 @@ SIZES = [
         ladder=None,
         sizes={"90p": (160, 90)},
     ),
-    rotated(90),
+    rotated(90, short=True),
     rotated(180),
     rotated(270),
 ]
@@ -264,7 +266,7 @@ COLOURS = [
     colour("10-bit 4:2:2 HEVC", (*X265, "-pix_fmt", "yuv422p10le"), EXACT),
     colour("8-bit 4:4:4 H.264", (*H264, "-pix_fmt", "yuv444p"), EXACT),
     colour("RGB PNG in MOV", ("-c:v", "png", "-pix_fmt", "rgb24"), EXACT, suffix="mov"),
-    colour("HDR PQ", graded("bt2020nc", "smpte2084"), BT709, levels((14, 40), (180, 245))),
+    colour("HDR PQ", graded("bt2020nc", "smpte2084"), BT709, levels((14, 40), (180, 245)), short=True),
     colour("HDR HLG", graded("bt2020nc", "arib-std-b67"), BT709, levels((14, 40), (180, 245))),
     colour(
         "full range",
@@ -286,10 +288,12 @@ COLOURS = [
 
 def codec(name: str, suffix: str, *options: str, **more: Any) -> Cell:
     recipe: dict[str, Any] = {"frames": 100, "codec": options, **more}
-    return Cell(name, "codec", Recipe(suffix, **recipe), rate=F(25), padding=0 if suffix in ("mp4", "mov") else 2048)
+    padding = 0 if suffix in ("mp4", "mov") else 2048
+    return Cell(name, "codec", Recipe(suffix, **recipe), rate=F(25), padding=padding, silent=recipe["frames"] > 1)
 
 
 CODECS = [
+    codec("a single JPEG", "jpg", "-c:v", "mjpeg", "-q:v", "2", frames=1, sound=None, options=("-update", "1")),
     codec("H.264 Baseline", "mp4", "-c:v", "libx264", "-profile:v", "baseline", "-preset", "ultrafast"),
     codec("H.264 in slices and Annex B", "ts", "-c:v", "libx264", "-preset", "veryfast", "-x264-params", "slices=4"),
     codec("HEVC", "mp4", *X265),

@@ -23,7 +23,8 @@ UNTOLD = 2 * AAC_FRAME
 
 
 def sound(name: str, *options: str, suffix: str = "mp4", padding: int = 0, **more: Any) -> Cell:
-    cell = {key: more.pop(key) for key in ("looks", "short", "beeps", "sound_end") if key in more}
+    of_cell = ("looks", "short", "beeps", "sound_end", "sound_clock", "advice", "audio_track")
+    cell = {key: more.pop(key) for key in of_cell if key in more}
     recipe = Recipe(suffix, sound=options or AAC, **more)
     return Cell(name, "sound", recipe, rate=F(25), padding=padding, **cell)
 
@@ -101,6 +102,14 @@ def with_second(source: Path, target: Path) -> None:
     )
 
 
+def with_another_first(source: Path, target: Path) -> None:
+    """The same, but its own track is the second."""
+    other = target.with_name("other.mkv")
+    with_second(source, other)
+    ffmpeg("-i", str(other), "-map", "0:v", "-map", "0:a:1", "-map", "0:a:0", "-c", "copy", str(target))
+    other.unlink()
+
+
 def with_cover(source: Path, target: Path) -> None:
     """Sound with a cover picture."""
     ffmpeg(
@@ -133,9 +142,12 @@ def lossy(first: float, after: float) -> Callable[[Path, Path], None]:
     )
 
 
+DRIFT = F(501, 500)
+
+
 def drifting(source: Path, target: Path) -> None:
     """The sound's clock is slow: its timestamps grow by one in 500 more than its samples."""
-    remux(source, target, sound=lambda time: time * F(501, 500))
+    remux(source, target, sound=lambda time: time * DRIFT)
 
 
 def alone(name: str, suffix: str, *options: str, **more: Any) -> Cell:
@@ -234,8 +246,11 @@ CELLS = [
     sound("begins in mid-stream", suffix="flv", codec=PLAIN, frames=150, sound_from=F(5, 2), padding=UNTOLD),
     sound("begins 4 s in, in MP4", frames=200, sound_from=F(4)),
     sound("0.7 s are lost", suffix="flv", codec=PLAIN, rework=lossy(2.25, 2.95), first="flv", padding=UNTOLD),
-    sound("clock that drifts by 1 in 500", suffix="mkv", frames=250, rework=drifting, padding=UNTOLD),
+    sound(
+        "clock that drifts by 1 in 500", suffix="mkv", frames=250, rework=drifting, padding=UNTOLD, sound_clock=DRIFT
+    ),
     sound("two tracks, the first", suffix="mkv", rework=with_second, padding=UNTOLD),
+    sound("two tracks, the second", suffix="mkv", rework=with_another_first, padding=UNTOLD, audio_track=2, short=True),
     alone("AAC in M4A", "m4a"),
     alone("AAC in FLV", "flv"),
     alone("MP3 file", "mp3", "-c:a", "libmp3lame"),

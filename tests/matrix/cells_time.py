@@ -8,9 +8,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from tests.matrix.cell import Cell
+from tests.matrix.cell import SMALL_LADDER, Cell, Part
 from tests.matrix.flv import SOUND, read_tags, retimed, write_tags
 from tests.matrix.source import H264, Recipe
+from tests.support.media import ffmpeg
 
 F = Fraction
 NTSC = F(30000, 1001)
@@ -25,7 +26,7 @@ def rate(fraction: Fraction, frames: int, **more: Any) -> Cell:
 
 
 def flv(**more: Any) -> Recipe:
-    return Recipe(suffix="flv", codec=PLAIN, **{"first": "flv", **more})
+    return Recipe(suffix="flv", **{"codec": PLAIN, "first": "flv", **more})
 
 
 RATES = [
@@ -72,8 +73,9 @@ VARIABLE = [
         Recipe("mkv", F(60), times=screen(), codec=PLAIN),
         rate=F(60),
         padding=UNTOLD,
+        advice=frozenset({"keyframes-rare", "rate-varies"}),
     ),
-    Cell("phone, 30 fps on average", "variable", Recipe("mp4", F(30), times=jitter(), gop=30), rate=None),
+    Cell("phone, 30 fps on average", "variable", Recipe("mp4", F(30), times=jitter(), gop=30), rate=F(30)),
     Cell(
         "gap of 0.2 s", "variable", Recipe("flv", codec=PLAIN, gaps=((F(11, 5), F(12, 5)),)), rate=F(25), padding=UNTOLD
     ),
@@ -125,7 +127,18 @@ def stamped(name: str, recipe: Recipe, **more: Any) -> Cell:
     return Cell(name, "timestamps", recipe, **{"rate": F(25), "padding": UNTOLD, **more})
 
 
+def cut_out(source: Path, target: Path) -> None:
+    """Without the first 1.32 s, by an edit list: the file has them still, because other pictures refer to them."""
+    ffmpeg("-ss", "1.32", "-i", str(source), "-c", "copy", str(target))
+
+
+def in_fragments(source: Path, target: Path) -> None:
+    """As FFmpeg writes fragments: the first picture lasts longer, by what primes the sound."""
+    ffmpeg("-i", str(source), "-c", "copy", "-movflags", "frag_keyframe+empty_moov", str(target))
+
+
 HALF = F(1, 2)
+JUMPED = frozenset({"clock-jumped"})
 STAMPS = [
     offset("starts at 100 s (MPEG-TS)", 100),
     offset("starts at 1000 s (MP4)", 1000, "mp4"),
@@ -135,12 +148,20 @@ STAMPS = [
     stamped("past 2^31 ms (FLV)", flv(rework=shifted(2**31 - 2700))),
     stamped("wraps at 2^31 ms, as FFmpeg sends it", flv(rework=shifted(2**31 - 2700, 2**31))),
     stamped("wraps at 2^32 ms (FLV)", flv(rework=shifted(2**32 - 2700))),
-    stamped("jumps ahead by an hour", flv(rework=jump(3_600_000))),
-    stamped("jumps ahead by an hour in the middle of a GOP", flv(rework=jump(3_600_000, 2420))),
-    stamped("jumps back to zero", flv(rework=back())),
-    stamped("jumps back to zero in the middle of a GOP", flv(rework=back(2420))),
+    stamped("jumps ahead by an hour", flv(rework=jump(3_600_000)), advice=JUMPED),
+    stamped("jumps ahead by an hour in the middle of a GOP", flv(rework=jump(3_600_000, 2420)), advice=JUMPED),
+    stamped("jumps back to zero", flv(rework=back()), advice=JUMPED, short=True),
+    stamped("jumps back to zero in the middle of a GOP", flv(rework=back(2420)), advice=JUMPED),
     stamped("sound begins 0.5 s after the pictures", Recipe(sound_from=HALF), padding=0, short=True),
     stamped("sound begins 0.5 s before the pictures", Recipe("mkv", sound_from=-HALF)),
+    stamped(
+        "cut out by an edit list",
+        Recipe(codec=PLAIN, gop=50, frames=100, rework=cut_out),
+        parts=(Part(tuple(range(33, 100))),),
+        beeps=(53, 78),
+    ),
+    stamped("fragments", Recipe(codec=PLAIN, rework=in_fragments)),
+    stamped("sound begins 2 s before the pictures", Recipe("mkv", sound_from=F(-2)), advice=frozenset({"sound-early"})),
     stamped("sound arrives 0.4 s late", flv(rework=late_sound(400))),
     stamped("sound arrives 1.2 s late", flv(rework=late_sound(1200))),
     stamped("sound arrives 1.2 s early", flv(rework=late_sound(-1200))),
@@ -148,9 +169,10 @@ STAMPS = [
 
 
 def keys(name: str, **more: Any) -> Cell:
+    advice = more.pop("advice", frozenset())
     recipe: dict[str, Any] = {"frames": 200, **more}
     made = Recipe(**recipe)
-    return Cell(name, "keyframes", made, rate=made.rate, segment_s=2)
+    return Cell(name, "keyframes", made, rate=made.rate, segment_s=2, advice=advice)
 
 
 def x264(*options: str) -> tuple[str, ...]:
@@ -162,7 +184,7 @@ KEYFRAMES = [
     keys("every 1 s", gop=25),
     keys("every 2 s", gop=50),
     keys("every 4 s", gop=100),
-    keys("every 8.3 s", gop=249, frames=300, rate=F(30)),
+    keys("every 8.3 s", gop=249, frames=300, rate=F(30), advice=frozenset({"keyframes-rare"})),
     keys(
         "irregular",
         gop=1000,
@@ -200,4 +222,26 @@ KEYFRAMES = [
     keys("MPEG-2, open GOP", gop=12, suffix="ts", codec=("-c:v", "mpeg2video", "-b:v", "1M", "-bf", "2")),
 ]
 
-CELLS = [*RATES, *VARIABLE, *STAMPS, *KEYFRAMES]
+#: Noise, and all of it kept.
+MANY_BITS = ("-vf", "noise=alls=6:allf=t", "-qp", "10")
+BIT_RATES = [
+    Cell(
+        "far more bits than the ladder's top",
+        "bit rate",
+        flv(codec=(*PLAIN, *MANY_BITS)),
+        rate=F(25),
+        padding=UNTOLD,
+        advice=frozenset({"bitrate-high"}),
+    ),
+    Cell(
+        "far fewer bits than the ladder's top",
+        "bit rate",
+        flv(),
+        rate=F(25),
+        padding=UNTOLD,
+        ladder=SMALL_LADDER.replace("400", "9000"),
+        advice=frozenset({"bitrate-low"}),
+    ),
+]
+
+CELLS = [*RATES, *VARIABLE, *STAMPS, *KEYFRAMES, *BIT_RATES]

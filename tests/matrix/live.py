@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamwave.manifest.ledger import Ledger
+from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.storage.store import open_store
 from tests.e2e.browser import Player, PlayerHarness
 from tests.matrix.cell import Cell
@@ -101,7 +102,8 @@ def publish(
         try:
             spool = running.broadcast(one.stream)
             root = running.finished(spool)
-            found[one.cell.name] += Outcome(one.cell, root, Ledger.load(open_store(str(root))).black_chunks).faults()
+            ledger, advice = Ledger.load(open_store(str(root))), _advice(spool)
+            found[one.cell.name] += Outcome(one.cell, root, ledger.black_chunks, advice=advice).faults()
             played.append((one, root))
         except AssertionError as error:  # there is none, in time
             found[one.cell.name].append(f"no recording: {error}")
@@ -110,6 +112,13 @@ def publish(
         base = f"http://127.0.0.1:{running.settings.media_port}/media/{place}"
         found[one.cell.name] += play(harness, base)
     return found
+
+
+def _advice(spool: BroadcastSpool) -> frozenset[str]:
+    """Codes of what its status says that the publisher could mend."""
+    told = spool.status().get("advice")
+    assert isinstance(told, list)
+    return frozenset(found["code"] for found in told)
 
 
 def play(harness: PlayerHarness, base: str) -> list[str]:

@@ -25,6 +25,8 @@ from tests.support.player import MPD_NS, Representation, Sound, decode_sound, lo
 SYNC = Fraction(10, 1000)
 #: RTMP, FLV and Matroska keep milliseconds: a picture between two places of the grid may go to either.
 ROUNDING = Fraction(1, 1000)
+#: Small pictures of few colours have any bit rate.
+OF_BIT_RATE = frozenset({"bitrate-low", "bitrate-high"})
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,13 @@ class Period:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out for a cell, below ``root``; ``filled`` counts chunks that were given up."""
+    """What came out for a cell, below ``root``; ``filled`` counts chunks that were given up, ``advice`` are codes."""
 
     cell: Cell
     root: Path
     filled: int = 0
     damaged: int | None = None
+    advice: frozenset[str] | None = None
 
     @cached_property
     def periods(self) -> list[Period]:
@@ -107,6 +110,11 @@ class Outcome:
             yield f"{self.filled} chunks in black, not {self.cell.filled}"
         if None not in (self.damaged, self.cell.damaged) and self.damaged != self.cell.damaged:
             yield f"{self.damaged} chunks are said to be damaged, not {self.cell.damaged}"
+        if self.advice is not None:
+            asked = self.cell.advice & OF_BIT_RATE
+            told = {code for code in self.advice if code not in OF_BIT_RATE or asked}
+            if told != self.cell.advice:
+                yield f"its publisher is told {sorted(told)}, not {sorted(self.cell.advice)}"
         for number, period in enumerate(self.periods):
             sizes = parts[number].sizes if parts and number < len(parts) else None
             due = sizes or (self.cell.sizes if self.cell.recipe.count else {})
@@ -198,7 +206,7 @@ class Outcome:
                     if picture.number == number
                 ]
                 if shown or n in self.cell.hidden:
-                    due.append(shown[0] if shown else recipe.shown_at[n])
+                    due.append((shown[0] if shown else recipe.shown_at[n]) * self.cell.sound_clock)
             # A rendition that is not in every period has no pictures for the sound of the others.
             yield from _apart(due, [at for period, at in heard_in if name in period.pictures], f"{name}: ")
 

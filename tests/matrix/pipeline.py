@@ -12,22 +12,26 @@ from streamwave.model import Chunk, Rendition, SourceInfo
 from streamwave.package import package
 from streamwave.session import file_session
 from streamwave.settings import Settings
+from streamwave.spool.look import look
 from streamwave.standin import stand_in
 
 
 @dataclass(frozen=True)
 class Made:
     """What was published, and what was told of it. ``filled`` counts chunks that are shown in black, ``damaged`` those
-    that are said to hold pictures that could not be decoded.
+    that are said to hold pictures that could not be decoded, ``advice`` are codes of what its publisher could mend.
     """
 
     root: Path
     source: SourceInfo
     filled: int
     damaged: int = 0
+    advice: frozenset[str] = frozenset()
 
 
-def transcode(source: Path, folder: Path, *, ladder: str | None, segment_s: int) -> Made:
+def transcode(
+    source: Path, folder: Path, *, ladder: str | None, segment_s: int, audio_track: int | None = None
+) -> Made:
     """Make a stream of ``source`` below ``folder``.
 
     Raises:
@@ -37,7 +41,9 @@ def transcode(source: Path, folder: Path, *, ladder: str | None, segment_s: int)
         env_file=None, state_dir=folder / "state", ladder=ladder, segment_seconds=segment_s, ffmpeg_timeout_s=60
     )
     root = folder / "out"
-    with file_session(str(source), settings, output=str(root), ladder=None, overwrite=False) as session:
+    with file_session(
+        str(source), settings, output=str(root), ladder=None, overwrite=False, audio_track=audio_track
+    ) as session:
         for job, record in session.chunks():
             chunk = place(job, record)
             _chunk(job, chunk)
@@ -45,7 +51,9 @@ def transcode(source: Path, folder: Path, *, ladder: str | None, segment_s: int)
         session.check_complete()
         published = publication(session.job)
         published.finish()
-        return Made(root, session.source, published.ledger.black_chunks, published.ledger.damaged_chunks)
+        ledger, probed = published.ledger, look(f"file:{source}", session.job.renditions)
+        codes = frozenset(found.code for found in (*session.advice, *probed))
+        return Made(root, session.source, ledger.black_chunks, ledger.damaged_chunks, codes)
 
 
 def _chunk(job: Job, chunk: Chunk) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from streamwave.errors import StreamWaveError
+from streamwave.session import NOTED
 from tests.matrix.cell import Cell
 from tests.matrix.cells import CELLS
 from tests.matrix.measure import Outcome
@@ -32,25 +33,28 @@ def run_cell(cell: Cell, folder: Path, prefect_api: str | None = None) -> list[s
         raise
     except Exception as error:
         return [f"cannot be made: {type(error).__name__}: {error}"]
-    damaged: int | None = None  # the command says it in words
+    damaged: int | None = None  # the command says it in words, as it does with advice
+    advice: frozenset[str] | None = None
     try:
         if prefect_api is None:
-            made = transcode(source, folder, ladder=cell.ladder, segment_s=cell.segment_s)
-            root, filled, damaged = made.root, made.filled, made.damaged
+            made = transcode(source, folder, ladder=cell.ladder, segment_s=cell.segment_s, audio_track=cell.audio_track)
+            root, filled, damaged, advice = made.root, made.filled, made.damaged, made.advice
         else:
             root, filled = _command(cell, source, folder, prefect_api), 0
     except StreamWaveError as error:
         return [f"{type(error).__name__}: {error}".replace(str(folder), "")]
     except CommandFailed as failed:
         return [str(failed).replace(str(folder), "")]
-    return Outcome(cell, root, filled, damaged).faults()
+    return Outcome(cell, root, filled, damaged, advice).faults()
 
 
 def _command(cell: Cell, source: Path, folder: Path, prefect_api: str) -> Path:
     variables = {"PREFECT_API_URL": prefect_api, "STREAMWAVE_SEGMENT_SECONDS": str(cell.segment_s)}
     cli = Cli(folder, {**variables, "STREAMWAVE_LADDER": cell.ladder or ""})
-    done = cli.run("transcode", str(source), "--output", "out")
-    if done.code or done.err:
+    chosen = ("--audio-track", str(cell.audio_track)) if cell.audio_track else ()
+    done = cli.run("transcode", str(source), "--output", "out", *chosen)
+    said = [line for line in done.err.splitlines() if line]
+    if done.code or len(said) != len(cell.advice & NOTED) or not all(" | WARNING | " in line for line in said):
         raise CommandFailed(f"the command ends with {done.code} and says {done.err[-300:]}")
     return folder / "out"
 

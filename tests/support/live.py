@@ -203,7 +203,8 @@ class Installation:
 
         def found() -> BroadcastSpool | None:
             spools = broadcasts(self.settings.spool_dir, stream)[number : number + 1]
-            return spools[0] if spools and spools[0].sessions() else None
+            # What is recorded whole has no sessions any more.
+            return spools[0] if spools and (spools[0].sessions() or spools[0].finished) else None
 
         spool = wait_for(found, f"broadcast {number} of {stream}", LIMIT_S)
         assert spool

@@ -261,3 +261,9 @@ def test_the_spool_is_a_folder() -> None:
     assert faults(STREAMWAVE_SPOOL_DIR="s3://films/spool") == [
         "STREAMWAVE_SPOOL_DIR is 's3://films/spool'; allowed: a folder"
     ]
+
+
+def test_pictures_are_not_passed_through_and_asking_for_it_is_refused_with_the_reason() -> None:
+    assert Settings.load().passthrough == "never"
+    (line,) = faults(STREAMWAVE_PASSTHROUGH="auto")
+    assert "is not offered" in line and "docs/decisions/0008-no-passthrough.md" in line

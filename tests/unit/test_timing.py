@@ -199,3 +199,28 @@ def test_snapping_leaves_odd_rates_alone() -> None:
     assert snap_rate(Fraction("29.98")) == NTSC
     assert snap_rate(Fraction(29)) == 29
     assert snap_rate(Fraction(123456, 10007)).denominator <= 1001
+
+
+def test_an_average_over_a_whole_file_is_no_rate_to_go_by_where_its_pictures_fit_a_usual_one() -> None:
+    """A short file of a phone, of which the last picture lasts long: 29.9 by its container."""
+    trembling = [round_half_up((Fraction(n, 30) + Fraction((n * 7 % 11) - 5, 660) * (n > 0)) * 1000) for n in range(30)]
+    assert choose_rate(Fraction(13500000, 451501), trembling) == 30
+
+
+def test_of_two_rates_that_cannot_be_told_apart_the_faster_loses_no_picture() -> None:
+    trembling = [0, *starts(Fraction(30), 60, jitter_ms=6)[1:-1], 1970]
+    assert choose_rate(None, trembling) == 30
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), NTSC, Fraction(60)], ids=str)
+def test_a_first_picture_that_lasts_too_long_does_not_hide_the_rate(rate: Fraction) -> None:
+    """As in FFmpeg's files in fragments, where it makes up for the priming of the sound."""
+    late = [0, *(round_half_up(n * 1000 / rate + Fraction(64, 3)) for n in range(1, 90))]
+    assert choose_rate(Fraction(19247, 774), late) == rate
+    assert choose_rate(None, late) == rate
+
+
+def test_a_rate_that_changes_within_a_chunk_is_noticed_where_most_pictures_come_at_it() -> None:
+    fast = [*range(0, 800, 40), *range(800, 1600, 20)]
+    assert other_rate(Fraction(25), fast) == 50
+    assert other_rate(Fraction(50), [*range(0, 800, 20), *range(800, 1600, 40)]) is None

@@ -6,9 +6,11 @@ import io
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from streamwave.cli.probe import notes, run_probe
+from streamwave.errors import UsageError
 from streamwave.model import Colour, VideoInfo
 from tests.support.media import ffmpeg
 
@@ -31,6 +33,19 @@ def test_what_is_found_in_a_file(tmp_path: Path) -> None:
     assert "interlaced: deinterlaced, one picture per frame" in out
     assert "bt470bg/smpte170m/bt470bg, limited range (what it does not say follows from its size)" in out
     assert "854x480" in out and "640x360" in out
+
+
+def test_the_audio_track_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    tracks = [("-f", "lavfi", "-i", f"sine=duration=0.2:sample_rate={rate}") for rate in (44100, 48000)]
+    ffmpeg(*tracks[0], *tracks[1], "-map", "0", "-map", "1", str(path))
+    for track, rate in ((None, 44100), (2, 48000)):
+        console = Console(file=io.StringIO(), width=200)
+        run_probe(str(path), None, console, track)
+        out = console.file.getvalue()  # type: ignore[attr-defined]
+        assert f"audio ({track or 1} of 2)" in out and f"{rate} Hz" in out
+    with pytest.raises(UsageError, match="has 2 audio tracks, so there is no number 3"):
+        run_probe(str(path), None, console, 3)
 
 
 def test_notes_say_what_is_done() -> None:

@@ -16,6 +16,7 @@ import pytest
 from streamwave.ffmpeg.flv import SoundTag, TagFlow
 from streamwave.ffmpeg.probe import probe
 from streamwave.spool.broadcast import open_session
+from streamwave.spool.journal import AdviceLine, JournalReader
 from streamwave.spool.segmenter import Options, Segmenter
 from streamwave.timing import AAC_FRAME
 from tests.matrix.flv import FILE_HEADER, PICTURE, SCRIPT, SOUND, Tag, read_tags, tag_bytes, write_tags
@@ -135,6 +136,8 @@ def test_live_sound_that_nothing_announced_comes_too_late_after_the_first_chunk(
     contiguous(spool)
     assert shown(spool) == list(range(FRAMES))
     assert spool.opened is not None and spool.opened.sample_rate is None and not spool.sound()
+    (told,) = [line.advice for line in JournalReader(spool.folder).read() if isinstance(line, AdviceLine)]
+    assert told.code == "sound-late" and "cannot be heard" in told.text
 
 
 def test_live_sound_that_nothing_announced_in_the_first_chunk(tmp_path: Path) -> None:

@@ -109,8 +109,9 @@ def test_pictures_without_decoding_times_are_not_lost(tmp_path: Path) -> None:
     assert shown(segment(clip.path, tmp_path / "spool")) == list(range(50))
 
 
-def test_a_raw_stream_has_its_pictures_in_the_order_in_which_they_are_shown(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "a.h264", frames=60, audio=False, size=SIZE, options=("-bf", "0"))
+@pytest.mark.parametrize("b_frames", ["0", "2", "5"])
+def test_a_raw_stream_has_its_pictures_in_the_order_in_which_they_are_shown(tmp_path: Path, b_frames: str) -> None:
+    clip = make_clip(tmp_path / "a.h264", frames=60, gop=25, audio=False, size=SIZE, options=("-bf", b_frames))
     assert shown(segment(clip.path, tmp_path / "spool")) == list(range(60))
 
 
@@ -366,3 +367,10 @@ def test_one_picture_is_a_chunk(tmp_path: Path) -> None:
     spool = segment(clip.path, tmp_path / "spool", segment_ms=1000)
     assert [chunk.pictures for chunk in spool.chunks] == [25, 1]
     assert shown(spool) == list(range(26))
+
+
+def test_few_pictures_a_second_that_are_reordered_in_matroska(tmp_path: Path) -> None:
+    """Its first packets bear no decoding times, and what follows seems to lie nearly a second before them."""
+    options = ("-x264-params", "bframes=3:b-adapt=0:b-pyramid=normal")
+    clip = make_clip(tmp_path / "a.mkv", Fraction(5), 40, gop=20, audio=False, size=SIZE, options=options)
+    assert shown(segment(clip.path, tmp_path / "spool")) == list(range(40))
