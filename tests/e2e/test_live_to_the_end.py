@@ -17,8 +17,9 @@ from streamwave.manifest.ledger import BroadcastLine
 from streamwave.package import PackagedChunk
 from streamwave.publish import Publication
 from streamwave.storage.store import LocalStore
-from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport, free_port, open_harness
+from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport, open_harness
 from tests.support.media import make_clip
+from tests.support.ports import free_port
 from tests.support.processes import wait_for
 from tests.support.published import packaged
 

@@ -23,7 +23,8 @@ from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import ROOT, Case, eventually, published_by, publisher, refused
 from tests.support.cli import Cli
 from tests.support.media import make_clip
-from tests.support.s3 import free_port, s3_server
+from tests.support.ports import free_port
+from tests.support.s3 import s3_server
 
 
 @pytest.fixture
