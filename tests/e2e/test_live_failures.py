@@ -10,7 +10,8 @@ import grpc
 import httpx
 import pytest
 
-from streamwave.spool.broadcast import broadcasts
+from streamwave.locks import lock_holder
+from streamwave.spool.broadcast import RUN_LOCK, broadcasts
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
 from tests.support.live import (
@@ -76,15 +77,15 @@ def test_a_killed_processing_service_is_replaced_and_no_frame_is_lost(running: I
         def answers() -> bool:
             with grpc.insecure_channel(f"127.0.0.1:{running.settings.grpc_port}") as channel:
                 try:
-                    found = StreamProcessingStub(channel).GetStream(pb.GetStreamRequest(stream="processing"), timeout=1)
+                    found = StreamProcessingStub(channel).GetStream(pb.GetStreamRequest(stream="processing"), timeout=5)
                 except grpc.RpcError:
                     return False
-            return bool(found.status.run_alive)
+            return bool(found.status.broadcast == spool.broadcast)
 
-        wait_for(answers, "the processing service", 60)
+        wait_for(answers, "the processing service", 120)
         say(f"kill -9 of the processing service: it answers after {time.monotonic() - begun:.1f} s")
-        # The run goes on without it.
-        assert running.run_pid(spool) == run
+        # The run goes on without it; on a busy machine it may be through by now.
+        assert lock_holder(spool.folder / RUN_LOCK) == run or spool.finished
         assert publisher.wait(60) == 0
     assert_exact(running.finished(spool), [clip])
     assert len(running.flow_runs(spool)) == 1
@@ -105,7 +106,7 @@ def test_a_killed_prefect_server_is_replaced_and_no_frame_is_lost(running: Insta
                 return False
 
         assert not healthy()
-        wait_for(healthy, "Prefect's server", 60)
+        wait_for(healthy, "Prefect's server", 120)
         say(f"kill -9 of Prefect's server: it answers after {time.monotonic() - begun:.1f} s")
         assert publisher.wait(60) == 0
     assert_exact(running.finished(spool), [clip])
