@@ -52,9 +52,8 @@ EARLY_PACKETS = 1024
 MOST_RATE_CHANGES = 8
 #: What services have noted in a session's folder that holds for the one that follows, too: whose it is, what it pulls.
 NOTES = ("owner", "source.sha256")
-#: Reason of an end record: it was not the source that failed.
+#: Reasons of an end record: it was not the source that failed, but the spool, or the segmenter itself.
 SPOOL_FAILED = "spool failed"
-#: The same: it was the segmenter itself.
 SEGMENTER_FAILED = "segmenter failed"
 _NOTHING_DECODABLE = "the source holds no picture that can be decoded from a keyframe on, and no audio"
 
@@ -119,8 +118,8 @@ class Segmenter:
         if session is not None:
             session.end(reason, error)
         else:
-            ended_ms = time.time_ns() // 1_000_000
-            self._journals[0].append(EndRecord(reason=reason, error=error, ended_unix_ms=ended_ms))
+            now_ms = time.time_ns() // 1_000_000
+            self._journals[0].append(EndRecord(reason=reason, error=error, ended_unix_ms=now_ms))
         for journal in self._journals:
             journal.close()
 
@@ -172,8 +171,8 @@ class Segmenter:
 
     def _advise(self, session: SessionWriter, timed: Timed) -> None:
         if timed.kind == "video":
-            entry = self._parameters is None or self._parameters.is_entry(timed.packet)
-            self._advisor.picture(timed, time.time_ns() // 1_000_000, entry=entry)
+            whole = self._parameters is None or self._parameters.is_entry(timed.packet)
+            self._advisor.picture(timed, time.time_ns() // 1_000_000, entry=whole)
             if timed.packet.is_keyframe and self._clock is not None:
                 self._advisor.counts(
                     timed.shown,
@@ -214,7 +213,6 @@ class Segmenter:
             session.put(timed)
 
     def _begin(self, origin: Fraction) -> None:
-        origin_unix_ms = time.time_ns() // 1_000_000
         audio = None
         if self._info.audio is not None:  # it may not have begun yet
             self._sound = Sound(origin, self._stated_audio_end())
@@ -222,7 +220,7 @@ class Segmenter:
         if self._video is not None:
             assert self._info.video is not None
             self._parameters = VideoParameters(self._video, self._info.video)
-        self.session = self._writer(self._journals[0], self._info, origin, origin_unix_ms, audio)
+        self.session = self._writer(self._journals[0], self._info, origin, time.time_ns() // 1_000_000, audio)
         if self._sound is not None:
             for timed in self._early:
                 self._sound.push(timed)

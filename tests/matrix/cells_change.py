@@ -158,6 +158,7 @@ DAMAGE = [
         damaged(0, 25),
         parts=(Part(LATER, F(25)),),
         beeps=(28, 53, 78, 103),
+        advice=frozenset({"sound-early"}),
     ),
     broken("noise instead of the last chunk", range(100, 125), damaged(100, 125), damaged=1),
     broken("a chunk without a picture", range(50, 75), emptied(50), damaged=1),
