@@ -7,6 +7,9 @@ import { follow } from "./library.js";
 import { resolve } from "./source.js";
 
 const RETRY_MS = 5000;
+// Players buffer for a moment now and then; who waits for longer than this is told what for.
+const AWAY_MS = 4000;
+const AWAY = "Nothing is arriving at the moment. The broadcast goes on here by itself.";
 const $ = (id) => document.getElementById(id);
 const video = $("video");
 const asked = new URLSearchParams(location.search).get("src");
@@ -26,6 +29,7 @@ let engine = null;
 let attempt = 0;
 let retryTimer = 0;
 let known = null;
+let awayTimer = 0;
 
 const controls = connect(video, () => engine);
 
@@ -35,7 +39,7 @@ function problem(kind, detail) {
   $("problem-title").textContent = title;
   $("problem-text").textContent = text;
   $("problem").hidden = false;
-  $("spinner").hidden = true;
+  arrived();
   $("controls").hidden = true;
   $("retry").hidden = kind === "address" || kind === "browser";
   clearTimeout(retryTimer);
@@ -103,6 +107,12 @@ function describe() {
   $("facts").textContent = facts.filter(Boolean).join(" · ");
 }
 
+function arrived() {
+  clearTimeout(awayTimer);
+  $("spinner").hidden = true;
+  $("away").textContent = "";
+}
+
 function isAsked(path) {
   const source = resolve(asked);
   const address = new URL(path, location.origin).href;
@@ -121,8 +131,12 @@ function nameOf(text) {
 if (asked) {
   $("watch").hidden = false;
   $("title").textContent = nameOf(asked);
-  video.addEventListener("waiting", () => ($("spinner").hidden = video.ended || !$("problem").hidden));
-  for (const event of ["playing", "pause", "ended", "seeked"]) video.addEventListener(event, () => ($("spinner").hidden = true));
+  video.addEventListener("waiting", () => {
+    $("spinner").hidden = video.ended || !$("problem").hidden;
+    clearTimeout(awayTimer);
+    awayTimer = setTimeout(() => ($("away").textContent = !$("spinner").hidden && engine?.live() ? AWAY : ""), AWAY_MS);
+  });
+  for (const event of ["playing", "pause", "ended", "seeked"]) video.addEventListener(event, arrived);
   video.addEventListener("playing", () => {
     $("problem").hidden = true;
     refresh();

@@ -174,3 +174,26 @@ def test_to_the_end_of_a_channel_that_keeps_only_its_window(
     with watched(harness, live, tmp_path, "show/b1") as pages:
         for report in all_of(pages, lambda r: r.ended, "the end"):
             assert_undisturbed(report)
+
+
+def test_our_page_says_that_nothing_arrives_until_it_does(
+    harness: PlayerHarness, chunks: list[PackagedChunk], tmp_path: Path
+) -> None:
+    created_ms = time.time_ns() // 1_000_000 - CHUNKS * 1000
+    live = Publication(LocalStore(tmp_path / "show" / "b1"), manifests=True, token="t")
+    live.begin(BroadcastLine(created_unix_ms=created_ms, segment_ms=1000, fingerprint="f"))
+    for chunk in chunks:
+        live.publish(chunk, "s0", "p0", created_ms)
+    with MediaServer(tmp_path, port=free_port(), host="127.0.0.1") as server, harness.page() as page:
+        page.goto(f"{server.url}/?src=/media/show/b1/manifest.mpd")
+        expect(page.locator("#away")).to_contain_text("goes on here by itself", timeout=30_000)
+        back_ms = time.time_ns() // 1_000_000 - 2000
+        for chunk in chunks:
+            live.publish(chunk, "s1", "p1", back_ms)
+        expect(page.locator("#away")).to_have_text("", timeout=20_000)
+        wait_for(
+            lambda: page.evaluate("document.querySelector('video').currentTime") > (back_ms - created_ms) / 1000,
+            "the pictures after the pause", 20,
+        )  # fmt: skip
+    live.finish()
+    live.close()
