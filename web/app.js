@@ -1,4 +1,4 @@
-// The page: what is asked for by ?src= plays above, the list of broadcasts is below.
+// The page: what is asked for by ?src=, or what is live of ?stream=, plays above; the list of broadcasts is below.
 
 import { connect } from "./controls.js";
 import { open, Unplayable } from "./engine.js";
@@ -9,10 +9,13 @@ import { resolve } from "./source.js";
 const RETRY_MS = 5000;
 const $ = (id) => document.getElementById(id);
 const video = $("video");
-const asked = new URLSearchParams(location.search).get("src");
+const parameters = new URLSearchParams(location.search);
+const stream = parameters.get("src") ? null : parameters.get("stream");
+let asked = parameters.get("src");
 
 const PROBLEMS = {
   address: ["This address cannot be played", "A broadcast has an address that begins with http:// or https://, or with /media/."],
+  waiting: ["Not live at the moment", "The next broadcast of this stream begins here by itself."],
   missing: ["This broadcast is not here", "It may not have begun yet, or it has been removed. Looking again every few seconds."],
   network: ["The connection was lost", "The server does not answer. Playback goes on by itself as soon as it does."],
   media: ["This broadcast cannot be shown", "The browser cannot decode what it received. Another browser may be able to."],
@@ -37,7 +40,7 @@ function problem(kind, detail) {
   $("problem").hidden = false;
   $("spinner").hidden = true;
   $("controls").hidden = true;
-  $("retry").hidden = kind === "address" || kind === "browser";
+  $("retry").hidden = ["address", "browser", "waiting"].includes(kind);
   clearTimeout(retryTimer);
   if (PASSING.has(kind)) retryTimer = setTimeout(begin, RETRY_MS);
 }
@@ -118,9 +121,14 @@ function nameOf(text) {
   }
 }
 
-if (asked) {
-  $("watch").hidden = false;
+function watch(path) {
+  asked = path;
   $("title").textContent = nameOf(asked);
+  begin();
+}
+
+if (asked || stream) {
+  $("watch").hidden = false;
   video.addEventListener("waiting", () => ($("spinner").hidden = video.ended || !$("problem").hidden));
   for (const event of ["playing", "pause", "ended", "seeked"]) video.addEventListener(event, () => ($("spinner").hidden = true));
   video.addEventListener("playing", () => {
@@ -128,8 +136,12 @@ if (asked) {
     refresh();
   });
   $("retry").addEventListener("click", begin);
-  addEventListener("online", () => $("problem").hidden || begin());
-  begin();
+  addEventListener("online", () => $("problem").hidden || !asked || begin());
+  if (asked) watch(asked);
+  else {
+    $("title").textContent = stream;
+    problem("waiting");
+  }
   // A broadcast that ends turns from live to recording while it is watched.
   setInterval(refresh, 2000);
 }
@@ -143,6 +155,9 @@ fetch("/rtmp.json")
   })
   .catch(() => {});
 follow((broadcasts) => {
+  // Who still watches the one before, or went back in it, is left alone.
+  const next = stream && (!asked || video.ended) && broadcasts.find((b) => b.live && b.stream === stream);
+  if (next && !isAsked(next.path)) watch(next.path);
   known = (asked && broadcasts.find((b) => isAsked(b.path))) || null;
   if (!known) return;
   $("title").textContent = known.title;
