@@ -1,4 +1,4 @@
-// The page: what is asked for by ?src= plays above, the list of broadcasts is below.
+// The page: what is asked for by ?src=, or what is live of ?stream=, plays above; the list of broadcasts is below.
 
 import { connect } from "./controls.js";
 import { open, Unplayable } from "./engine.js";
@@ -12,10 +12,13 @@ const AWAY_MS = 4000;
 const AWAY = "Nothing is arriving at the moment. The broadcast goes on here by itself.";
 const $ = (id) => document.getElementById(id);
 const video = $("video");
-const asked = new URLSearchParams(location.search).get("src");
+const parameters = new URLSearchParams(location.search);
+const stream = parameters.get("src") ? null : parameters.get("stream");
+let asked = parameters.get("src");
 
 const PROBLEMS = {
   address: ["This address cannot be played", "A broadcast has an address that begins with http:// or https://, or with /media/."],
+  waiting: ["Not live at the moment", "The next broadcast of this stream begins here by itself."],
   missing: ["This broadcast is not here", "It may not have begun yet, or it has been removed. Looking again every few seconds."],
   network: ["The connection was lost", "The server does not answer. Playback goes on by itself as soon as it does."],
   media: ["This broadcast cannot be shown", "The browser cannot decode what it received. Another browser may be able to."],
@@ -29,7 +32,7 @@ let engine = null;
 let attempt = 0;
 let retryTimer = 0;
 let known = null;
-let awayTimer = 0;
+let waitingSince = 0;
 
 const controls = connect(video, () => engine);
 
@@ -41,7 +44,7 @@ function problem(kind, detail) {
   $("problem").hidden = false;
   arrived();
   $("controls").hidden = true;
-  $("retry").hidden = kind === "address" || kind === "browser";
+  $("retry").hidden = ["address", "browser", "waiting"].includes(kind);
   clearTimeout(retryTimer);
   if (PASSING.has(kind)) retryTimer = setTimeout(begin, RETRY_MS);
 }
@@ -107,8 +110,18 @@ function describe() {
   $("facts").textContent = facts.filter(Boolean).join(" · ");
 }
 
+// Who waits while the publisher is away is told so. When he is back, dash.js would wait as long again as he was away.
+function goOn() {
+  if (!waitingSince || performance.now() - waitingSince < AWAY_MS || $("spinner").hidden || !engine?.live()) return;
+  $("away").textContent = AWAY;
+  if (video.seeking) return;
+  for (let i = 0; i < video.buffered.length; i++) {
+    if (video.buffered.start(i) > video.currentTime) return (video.currentTime = video.buffered.start(i));
+  }
+}
+
 function arrived() {
-  clearTimeout(awayTimer);
+  waitingSince = 0;
   $("spinner").hidden = true;
   $("away").textContent = "";
 }
@@ -128,13 +141,17 @@ function nameOf(text) {
   }
 }
 
-if (asked) {
-  $("watch").hidden = false;
+function watch(path) {
+  asked = path;
   $("title").textContent = nameOf(asked);
+  begin();
+}
+
+if (asked || stream) {
+  $("watch").hidden = false;
   video.addEventListener("waiting", () => {
     $("spinner").hidden = video.ended || !$("problem").hidden;
-    clearTimeout(awayTimer);
-    awayTimer = setTimeout(() => ($("away").textContent = !$("spinner").hidden && engine?.live() ? AWAY : ""), AWAY_MS);
+    waitingSince ||= performance.now();
   });
   for (const event of ["playing", "pause", "ended", "seeked"]) video.addEventListener(event, arrived);
   video.addEventListener("playing", () => {
@@ -142,10 +159,17 @@ if (asked) {
     refresh();
   });
   $("retry").addEventListener("click", begin);
-  addEventListener("online", () => $("problem").hidden || begin());
-  begin();
+  addEventListener("online", () => $("problem").hidden || !asked || begin());
+  if (asked) watch(asked);
+  else {
+    $("title").textContent = stream;
+    problem("waiting");
+  }
   // A broadcast that ends turns from live to recording while it is watched.
-  setInterval(refresh, 2000);
+  setInterval(() => {
+    refresh();
+    goOn();
+  }, 1000);
 }
 // What to enter in OBS is the installation's; where the page comes from elsewhere, nothing is said rather than something wrong.
 fetch("/rtmp.json")
@@ -157,6 +181,9 @@ fetch("/rtmp.json")
   })
   .catch(() => {});
 follow((broadcasts) => {
+  // Who still watches the one before, or went back in it, is left alone.
+  const next = stream && (!asked || video.ended) && broadcasts.find((b) => b.live && b.stream === stream);
+  if (next && !isAsked(next.path)) watch(next.path);
   known = (asked && broadcasts.find((b) => isAsked(b.path))) || null;
   if (!known) return;
   $("title").textContent = known.title;

@@ -46,6 +46,7 @@ function parse(raw) {
   if (!manifest && !hls) return null;
   return {
     key: `${raw.stream}/${raw.id}`,
+    stream: String(raw.stream),
     title: String(raw.title || raw.stream || "Untitled"),
     live: raw.state === "live",
     started: Number(raw.started_unix_ms) || 0,

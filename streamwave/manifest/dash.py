@@ -57,9 +57,12 @@ def presentation_delay_ms(timeline: Timeline, now_unix_ms: int) -> int:
 
     What is published lags behind the wall clock; the lag at this moment (a manifest is rendered when a segment has
     just been published) in whole segments, plus one until the next segment, one for polling and fetching, one to spare.
+    Where keyframes are rare the next segment comes only after a whole chunk.
     """
     lag_ms = now_unix_ms - timeline.created_unix_ms - int(timeline.duration * 1000)
-    return (max(-(-lag_ms // timeline.segment_ms), 1) + 3) * timeline.segment_ms
+    chunk_ms = int(timeline.periods[-1].longest_chunk * 1000)
+    until_next = max(round(Fraction(chunk_ms, timeline.segment_ms)), 1)
+    return (max(-(-lag_ms // timeline.segment_ms), 1) + until_next + 2) * timeline.segment_ms
 
 
 def render_mpd(
@@ -77,8 +80,8 @@ def render_mpd(
 
     ``now_unix_ms`` becomes publishTime and the clock for players (UTCTiming "direct"), after ``utc_timing_url`` if that
     is given, which a player can ask itself: a "direct" clock is as old as the copy of the manifest that it stands in.
-    ``delay_ms`` overrides suggestedPresentationDelay; give it where keyframes are rare, because then
-    segments come in bursts. ``location`` is where players that have this MPD shall ask for the next (5.4).
+    ``delay_ms`` overrides suggestedPresentationDelay. ``location`` is where players that have this MPD shall ask for the
+    next (5.4).
     The MPD of a file holds no wall clock and is the same whenever it is rendered.
 
     A DVR window leaves Period@start and times as they are, the first S@t is then above 0. In the static MPD the first

@@ -249,9 +249,12 @@ class Ledger:
                 timeline.periods.append(Period(line.name, Fraction(line.start), tracks, line.wall_unix_ms))
         elif isinstance(line, ChunkLine):
             for timeline in self._both():
+                period = timeline.periods[-1]
                 for name, segments in line.segments.items():
                     for segment in segments:
-                        timeline.periods[-1].tracks[name].append(SegmentRef(*segment))
+                        period.tracks[name].append(SegmentRef(*segment))
+                    length = Fraction(sum(duration for _, duration, _ in segments), period.tracks[name].timescale)
+                    period.longest_chunk = max(period.longest_chunk, length)
                 gone = timeline.trim()
                 if timeline is self.timeline:
                     self._leave(gone)

@@ -7,6 +7,7 @@ parts in between go.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, Literal
 
 from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
@@ -33,6 +34,7 @@ class PeriodState(Frozen):
     start: Rational
     wall_unix_ms: int | None
     tracks: tuple[TrackState, ...]
+    longest_chunk: Rational = Fraction(0)
 
 
 class StateLine(Frozen):
@@ -62,7 +64,7 @@ def snapshot(timeline: Timeline) -> dict[str, Any]:
     """What a ``StateLine`` says of ``timeline``."""
     periods = tuple(
         PeriodState(
-            name=period.name, start=period.start, wall_unix_ms=period.wall_unix_ms,
+            name=period.name, start=period.start, wall_unix_ms=period.wall_unix_ms, longest_chunk=period.longest_chunk,
             tracks=tuple(
                 TrackState(
                     rendition=t.rendition, timescale=t.timescale, codecs=t.codecs, init_size=t.init_size,
@@ -93,7 +95,7 @@ def restore(timeline: Timeline, state: StateLine) -> None:
             )
             for t in period.tracks
         }  # fmt: skip
-        timeline.periods.append(Period(period.name, period.start, tracks, period.wall_unix_ms))
+        timeline.periods.append(Period(period.name, period.start, tracks, period.wall_unix_ms, period.longest_chunk))
     timeline.gone_periods = state.gone_periods
     timeline.gone_segments = dict(state.gone_segments)
     timeline.gone_renditions = {rendition.name: rendition for rendition in state.gone_renditions}

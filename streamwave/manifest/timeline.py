@@ -101,13 +101,15 @@ class Period:
     """A stretch of the broadcast with one set of init segments.
 
     ``name`` is the folder of its objects; ``start`` in seconds since the broadcast's start; ``wall_unix_ms`` is the
-    wall clock at its start (for EXT-X-PROGRAM-DATE-TIME), or None for a file.
+    wall clock at its start (for EXT-X-PROGRAM-DATE-TIME), or None for a file. ``longest_chunk`` in seconds: the segments
+    of a chunk appear all at once, so players have to bridge that much between two of them.
     """
 
     name: str
     start: Fraction
     tracks: dict[str, Track] = field(default_factory=dict)
     wall_unix_ms: int | None = None
+    longest_chunk: Fraction = Fraction(0)
 
     @property
     def duration(self) -> Fraction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +137,35 @@ def test_says_where_to_publish(page: Page, elsewhere: MediaServer) -> None:
         f"rtmp://127.0.0.1:{elsewhere.rtmp.port}/stage", timeout=TIMEOUT_MS
     )
     expect(page.locator("#obs-server")).to_be_visible()
+
+
+def test_the_address_of_a_stream_waits_for_its_broadcasts_and_plays_them(page: Page, root: Path, address: str) -> None:
+    """What ``streams add`` prints as the address to watch: it stays the same for every broadcast of the stream."""
+    index = root / "broadcasts.json"
+    entry = {"stream": "concert", "id": "b1", "title": "First", "state": "ended", "started_unix_ms": 1_700_000_000_000}
+    entry |= {"duration_ms": 6000, "manifest": "concert/b1/manifest.mpd", "hls": "concert/b1/master.m3u8"}
+    other = {**entry, "stream": "other", "id": "b2", "state": "live", "manifest": "other/b2/manifest.mpd"}
+    try:
+        index.write_text(json.dumps({"broadcasts": [entry, other]}))
+        page.goto(f"{address}/?stream=concert")
+        expect(page.locator("#live .card")).to_have_count(1, timeout=TIMEOUT_MS)
+        expect(page.locator("#problem-title")).to_have_text("Not live at the moment")
+        expect(page.locator("#title")).to_have_text("concert")
+
+        index.write_text(json.dumps({"broadcasts": [{**entry, "state": "live"}, other]}))
+        expect(page.locator("#title")).to_have_text("First", timeout=TIMEOUT_MS)
+        wait_for(page, "document.querySelector('video').currentTime > 0.5")
+        expect(page.locator("#problem")).to_be_hidden()
+        wait_for(page, "document.querySelector('video').ended")
+
+        shutil.copytree(root / "concert" / "b1", root / "concert" / "b3")
+        again = {**entry, "id": "b3", "title": "Second", "state": "live", "started_unix_ms": 1_700_000_100_000}
+        again |= {"manifest": "concert/b3/manifest.mpd", "hls": "concert/b3/master.m3u8"}
+        index.write_text(json.dumps({"broadcasts": [entry, again]}))
+        expect(page.locator("#title")).to_have_text("Second", timeout=TIMEOUT_MS)
+        wait_for(page, "!document.querySelector('video').ended && document.querySelector('video').currentTime > 0.5")
+    finally:
+        index.unlink()
 
 
 def test_list_appears_changes_and_goes(page: Page, root: Path, address: str) -> None:

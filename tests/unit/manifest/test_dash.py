@@ -229,6 +229,19 @@ def test_the_delay_follows_the_lag_in_whole_segments():
     assert parse(timeline, delay_ms=12_500).get("suggestedPresentationDelay") == "PT12.5S"
 
 
+def test_the_delay_bridges_the_chunks_of_rare_keyframes():
+    """OBS's default of a keyframe every 8.3 s: nothing new comes for that long, and then all of it at once."""
+    timeline = usual(ended=False)
+    now_ms = CREATED_MS + 5_013 + 1_500
+    delays = {}
+    for pictures in (50, 60, 74, 100, 208):
+        timeline.periods[-1].longest_chunk = Fraction(pictures, 25)
+        delays[pictures] = presentation_delay_ms(timeline, now_ms)
+    assert delays == {50: 8000, 60: 8000, 74: 8000, 100: 10000, 208: 14000}
+    # Just before the next chunk the newest segment is that old.
+    assert delays[208] > 8_320 + 1_500 + 1_000
+
+
 def test_texts_of_times():
     assert duration_text(Fraction(1001, 30)) == "PT33.366666S"
     assert duration_text(Fraction(10**9) + Fraction(1, 10)) == "PT1000000000.1S"

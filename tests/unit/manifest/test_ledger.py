@@ -99,6 +99,16 @@ def test_sessions_become_periods_and_the_recording_has_no_pause(store: Store) ->
     assert first.start == 0 and second.start == first.duration
 
 
+def test_the_length_of_chunks_is_known_of_each_period(store: Store) -> None:
+    ledger = Ledger.load(store)
+    halves = ((0, 60060, 1000), (60060, 60060, 1000))
+    ledger.append(HEADER, period(), ChunkLine(number=0, segments={"360p": halves}), chunk(1, -1))
+    ledger.append(period("p1", "second", 0, Fraction(70)), chunk(0))
+    timeline = Ledger.load(store).timeline
+    assert timeline is not None
+    assert [p.longest_chunk for p in timeline.periods] == [Fraction(4004, 1000), Fraction(96256, 48000)]
+
+
 @pytest.mark.parametrize("text", ["{", '{"type": "what"}', '{"type": "chunk"}', "\x00"])
 def test_damage_is_not_taken_for_a_shorter_stream(store: Store, text: str) -> None:
     store.put(ledger_name(0), f"{HEADER.model_dump_json()}\n{text}\n".encode())
