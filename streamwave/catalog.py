@@ -169,7 +169,8 @@ def find(outputs: Sequence[Output], name: str, now_unix_ms: int) -> tuple[list[C
         UsageError: there is none, or several.
     """
     found, faults = everywhere(outputs, now_unix_ms)
-    exact = [same for same in found if same[0][1].path == name.strip("/")]
+    # One in the root of an output is listed as ".".
+    exact = [same for same in found if (same[0][1].path or ".") == name.strip("/")]
     matching = exact or [same for same in found if name in same[0][1].path.split("/")]
     if len(matching) == 1:
         return matching[0], faults
@@ -184,12 +185,28 @@ def find(outputs: Sequence[Output], name: str, now_unix_ms: int) -> tuple[list[C
     raise UsageError(f"there is no broadcast {name} in {places}; streamwave broadcasts ls shows those that are")
 
 
-def split_address(name: str) -> tuple[str, str] | None:
-    """(output, path) if ``name`` is the folder or address of a broadcast and not its name."""
-    if "://" in name or name.startswith(("/", "./", "../", "~")):
-        root, _, last = name.rstrip("/").rpartition("/")
-        return root, check_name(last)
-    return None
+def is_address(name: str) -> bool:
+    """Whether ``name`` is the folder or address of a broadcast and not its name."""
+    return "://" in name or name.startswith(("/", "./", "../", "~"))
+
+
+def split_address(address: str) -> list[tuple[str, str]]:
+    """What the folder or address of a broadcast may mean, as (output, path); the usual depth first.
+
+    A bucket is never split from its scheme: a broadcast may lie in its root, with "" as path. Nor is a folder with a
+    name that none of our own has: somebody chose it for --output of transcode.
+    """
+    address = address.rstrip("/") or "/"
+    halves = [address.rsplit("/", depth) for depth in (2, 1) if address.count("/") >= depth]
+    found = [(root or "/", "/".join(rest)) for root, *rest in halves if not root.endswith((":", ":/", "://"))]
+    return [*((root, path) for root, path in found if path and _is_plain(path)), (address, "")]
+
+
+def _is_plain(path: str) -> bool:
+    try:
+        return check_name(path) == path
+    except OutputError:
+        return False
 
 
 def read_entry(store: Store) -> dict[str, Any]:

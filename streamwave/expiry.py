@@ -44,8 +44,7 @@ class Expiry:
         """
         if not ledger.left or ledger.timeline is None:
             return 0
-        hold_s = GRACE_SEGMENTS * max(ledger.timeline.longest_segment(), Fraction(ledger.timeline.segment_ms, 1000))
-        latest = self._clock() - hold_s
+        latest = self._clock() - grace_s(ledger.timeline)
         gone = 0
         for name in [name for name in ledger.left if self._left_at.get(name, math.inf) <= latest]:
             # It has left for good, so this never holds; to delete what is named would be worse than to keep too much.
@@ -59,6 +58,11 @@ class Expiry:
             del ledger.left[name]
             del self._left_at[name]
         return gone
+
+
+def grace_s(timeline: Timeline) -> Fraction:
+    """For how many seconds an object outlives the last manifest that named it."""
+    return GRACE_SEGMENTS * max(timeline.longest_segment(), Fraction(timeline.segment_ms, 1000))
 
 
 def is_named(timeline: Timeline, name: str) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from streamwave import catalog, index
 from streamwave.catalog import Broadcast, Output
 from streamwave.errors import OutputError, StreamWaveError
-from streamwave.expiry import named_objects
+from streamwave.expiry import grace_s, named_objects
 from streamwave.layout import is_broadcast_object
 from streamwave.manifest.ledger import Ledger
 from streamwave.removal import delete_all, remove
@@ -102,7 +102,7 @@ def at_output(output: Output, *, days: int, now_unix_ms: int, note: bool = True)
         elif is_outdated(one, days, now_unix_ms):
             yield Find(one.path, f"it ended more than {days} days ago", _remover(output, one))
         elif one.state == "recorded":
-            yield from _unnamed(output, one, note)
+            yield from _unnamed(output, one, note, now_unix_ms)
     yield from _temporary(output, now_unix_ms)
 
 
@@ -113,7 +113,7 @@ def is_outdated(one: Broadcast, days: int, now_unix_ms: int) -> bool:
     return over and days > 0 and now_unix_ms - max(one.ended_unix_ms or 0, one.started_unix_ms) > days * DAY_MS
 
 
-def _unnamed(output: Output, one: Broadcast, note: bool) -> Iterator[Find]:
+def _unnamed(output: Output, one: Broadcast, note: bool, now_unix_ms: int) -> Iterator[Find]:
     """Media of a recording that its ledger does not name: of a chunk during which a run was killed."""
     store = output.store(one.path)
     if one.path.count("/") != 1 or catalog.read_entry(store).get("clean"):
@@ -122,6 +122,9 @@ def _unnamed(output: Output, one: Broadcast, note: bool) -> Iterator[Find]:
     # Read after the listing: what was published in between is not in the list, and so not in danger.
     timeline = Ledger.load(store).timeline
     if timeline is None or not timeline.ended:
+        return
+    # What has left the DVR window last is still wanted by players with an older manifest.
+    if now_unix_ms - (one.ended_unix_ms or 0) < 1000 * grace_s(timeline):
         return
     extra = sorted({*names} - named_objects(timeline))
     if extra:

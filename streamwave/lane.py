@@ -107,7 +107,7 @@ class Lane:
         if header is not None:
             publication.begin(header)
         with self.owner.changed:
-            self.publication, self.ready, self.error = publication, True, None
+            self.publication, self.ready = publication, True
             self.owner.changed.notify_all()
 
     def _next(self) -> Parcel | None:

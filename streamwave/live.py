@@ -322,6 +322,7 @@ class LiveBroadcast:
         if self.publication is not None:
             self._describe()
             self.publication.finish()
+            self._store_thumbnail()  # an output that was away at the beginning has none
             self.announce()
         self.spool.mark_finished()
         self.tell("finished")

@@ -39,14 +39,16 @@ def remove(
         store.put(ENTRY, json.dumps(entry).encode())
         index.rebuild(output.store())
     names = [name for name in store.names() if is_broadcast_object(name)]
-    # From the root of all, so that the folders that become empty go as well.
-    root, prefix = output.store(), f"{broadcast.path}/" if broadcast.path else ""
+    root = output.store()
+    # From the root of all, so that the folders that become empty go as well; a folder of somebody's own choice may
+    # have a name that no object can have.
+    base, prefix = (root, f"{broadcast.path}/") if listed else (store, "")
     stages: dict[int, list[str]] = {}
     for name in names:
         stages.setdefault(_stage(name), []).append(name)
     done = 0
     for stage in sorted(stages):
-        for _ in delete_all(root, [prefix + name for name in stages[stage]]):
+        for _ in delete_all(base, [prefix + name for name in stages[stage]]):
             done += 1
             progress(done, len(names))
     store.tidy()
@@ -54,6 +56,9 @@ def remove(
     if isinstance(store, LocalStore):
         _remove_empty(store.root)
         root.prune()
+        if broadcast.path:
+            with suppress(OSError):
+                store.root.rmdir()
     return done
 
 

@@ -49,7 +49,7 @@ def copies(name: str, url: str | None) -> tuple[list[Copy], list[str]]:
     """
     settings = Settings.load()
     now_ms = time.time_ns() // 1_000_000
-    if catalog.split_address(name) is None:
+    if not catalog.is_address(name):
         try:
             return catalog.find(catalog.outputs(settings, url), name, now_ms)
         except UsageError:
@@ -58,11 +58,9 @@ def copies(name: str, url: str | None) -> tuple[list[Copy], list[str]]:
                 raise
         name = f"./{name}"
     # A broadcast in the usual place is called as it is called there; one that lies by itself is its folder.
-    for depth in (2, 1):
-        parts = name.rstrip("/").rsplit("/", depth)
-        (output,) = catalog.outputs(settings, parts[0] or "/")
-        path = "/".join(parts[1:])
-        if depth == 2 and not output.store(path).get(ENTRY):
+    for root, path in catalog.split_address(name):
+        (output,) = catalog.outputs(settings, root)
+        if "/" in path and not output.store(path).get(ENTRY):
             continue
         found = catalog.load(output, path, now_ms, live=path in output.in_spool())
         if found is not None:
@@ -196,14 +194,14 @@ def rm(
         faults += [fault for fault in unread if fault not in faults]
     for same in chosen:
         if any(found.state == "live" for _, found in same):
-            raise UsageError(f"{same[0][1].path} is live: end it first; nothing was deleted")
+            raise UsageError(f"{same[0][1].path or same[0][0].url} is live: end it first; nothing was deleted")
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("deleting is for good: say --yes where nobody can be asked")
         for same in chosen:
-            found = same[0][1]
+            where, found = same[0]
             length, size = length_text(found.duration_ms), size_text(found.size_bytes)
-            out.print(f"{escape(found.path)}  {moment_text(found.started_unix_ms)}  {length}  {size}")
+            out.print(f"{escape(found.path or where.url)}  {moment_text(found.started_unix_ms)}  {length}  {size}")
         typer.confirm("Delete for good?", abort=True)
     for where, found in itertools.chain.from_iterable(chosen):
         try:

@@ -152,3 +152,24 @@ def test_what_a_removal_left_at_another_output_is_found_by_the_next(cli: Cli, tm
             again = both.run("broadcasts", "rm", PATH, "--yes")
             assert again.code == 0 and f"deleted {PATH}: " in again.out, again.err
             assert not [name for name in s3.objects("films") if PATH in name and "broadcasts.json" not in name]
+
+
+def test_one_that_lies_in_the_root_of_a_bucket_or_has_an_unusual_name(cli: Cli, published: Path) -> None:
+    """As ``transcode --output`` makes them: addresses mean places at the endpoint of the settings, and no objects."""
+    with s3_server() as s3:
+        at_s3 = Cli(cli.folder, {**cli.environment, **s3.environment})
+        for bucket, folder in (("whole", ""), ("films", "\u00dc b #1 %41+x")):
+            address = f"{s3.bucket(bucket)}/{folder}"
+            for path in (published / PATH).rglob("*"):
+                if path.is_file():
+                    key = f"{folder}/{path.relative_to(published / PATH).as_posix()}".lstrip("/")
+                    s3.client().put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
+            for names in ([address], [address.rstrip("/")], [".", "--output", address]):
+                done = at_s3.run("broadcasts", "verify", "--no-decode", *names)
+                assert done.code == 0, (names, done.out, done.err)
+            assert at_s3.run("broadcasts", "rm", "--yes", address).code == 0
+            assert not s3.objects(bucket)
+    folder = cli.folder / "out" / "\u00dc b #1 %41+x"
+    (cli.folder / "out" / PATH).rename(folder)
+    assert cli.run("broadcasts", "rm", "--yes", str(folder)).code == 0
+    assert not any(folder.iterdir())

@@ -186,6 +186,26 @@ def test_a_disk_that_is_full_is_waited_for_and_shows(tmp_path: Path) -> None:
         pass
 
 
+def test_an_output_that_was_away_at_the_beginning_is_told_to_be_back(tmp_path: Path) -> None:
+    away = threading.Event()
+    away.set()
+
+    class Away(type(open_store(str(tmp_path)))):  # type: ignore[misc]
+        def get(self, name: str) -> bytes | None:
+            if away.is_set():
+                raise OutputError("the other cannot be read")
+            found: bytes | None = super().get(name)
+            return found
+
+    with publishing(lambda: open_store(str(tmp_path / "out")), lambda: Away(tmp_path / "other")) as targets:
+        wait_for(lambda: targets.lags()[1]["error"], "the error", 10)
+        news: list[str] = []
+        targets.on_change = news.append
+        away.clear()
+        wait_for(lambda: news, "the news", 20)
+        assert news == ["place 1 can be written again"] and targets.lags()[1]["error"] is None
+
+
 def test_what_cannot_be_mended_reaches_whoever_publishes(tmp_path: Path) -> None:
     with publishing(lambda: open_store(str(tmp_path / "a")), lambda: open_store(str(tmp_path / "b"))) as targets:
         targets.publish(chunk(tmp_path / "work", 0), "one", "p0")

@@ -101,6 +101,7 @@ def test_a_removal_that_broke_off_is_completed(
 def test_what_no_ledger_names(output: Output, chunks: list[PackagedChunk]) -> None:
     """Objects of a chunk that a run was killed over, and whose session was then given up."""
     publish(output, chunks)
+    ended(output, PATH, NOW_MS - 60_000)
     publish(output, chunks, path="stage/20260102-000000-0001", finish=False)
     for path in (PATH, "stage/20260102-000000-0001"):
         for extra in ("p0/large/999000.m4s", "p7/small/0.m4s", "p7/small/init.mp4", "notes.txt"):
@@ -201,3 +202,16 @@ def test_nothing_that_is_named_ever_goes(output: Output, chunks: list[PackagedCh
 
 def test_an_output_that_does_not_exist_yet(output: Output) -> None:
     assert cleaned(output) == [] and not Path(output.url).exists()
+
+
+def test_what_has_just_left_the_window_of_a_recording_is_kept_for_those_who_hold_an_older_manifest(
+    output: Output, chunks: list[PackagedChunk]
+) -> None:
+    publish(output, chunks)
+    ended(output, PATH, NOW_MS)
+    store = output.store(PATH)
+    store.put("p0/large/900000000.m4s", b"left")
+    assert cleaned(output, now_ms=NOW_MS + 2500) == []
+    assert cleaned(output, now_ms=NOW_MS + 3500) == [
+        (f"{PATH}/p0/large/900000000.m4s", "1 media object that its ledger does not name")
+    ]
