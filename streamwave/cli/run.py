@@ -13,6 +13,7 @@ from streamwave.cli.transcode import Interrupted, check_lasting, first_line, pre
 from streamwave.errors import StreamWaveError, UsageError
 from streamwave.settings import Settings
 from streamwave.source import is_stream_name, resolve_source
+from streamwave.spool.broadcast import abandoned
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -70,6 +71,14 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         from flows.by_hand import on_receiving
         from flows.live_stream import TerminationSignal, live_stream
 
+        for left in abandoned(settings.spool_dir, stream):
+            console.print(f"completing {stream}/{left.broadcast} first: the run before was killed", soft_wrap=True)
+            try:
+                live_stream(broadcast_spool=str(left.folder))
+            except TerminationSignal:
+                raise KeyboardInterrupt from None
+            except Exception as error:
+                console.print(f"it stays incomplete for now: {first_line(error)}", soft_wrap=True)
         token = on_receiving.set(ending.take_over)
         try:
             # Prefect keeps what a flow is called with, but not what is in a SecretStr.

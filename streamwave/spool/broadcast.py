@@ -242,6 +242,18 @@ def broadcasts(root: Path, stream: str | None = None) -> list[BroadcastSpool]:
     return [BroadcastSpool(path.parent) for path in sorted(root.glob(pattern))]
 
 
+def abandoned(root: Path, stream: str) -> list[BroadcastSpool]:
+    """What runs by hand have left of ``stream`` that were killed: nobody else waits for its publisher to come back."""
+    return [
+        spool
+        for spool in broadcasts(root, stream)
+        if not spool.finished
+        and not spool.run_alive()
+        and not any(map(writer_alive, spool.sessions()))
+        and spool.info().reconnect_window_ms == 0
+    ]
+
+
 def open_session(
     root: Path,
     stream: str,

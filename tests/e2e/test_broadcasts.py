@@ -169,7 +169,7 @@ def test_one_that_lies_in_the_root_of_a_bucket_or_has_an_unusual_name(cli: Cli, 
                 assert done.code == 0, (names, done.out, done.err)
             assert at_s3.run("broadcasts", "rm", "--yes", address).code == 0
             assert not s3.objects(bucket)
-    folder = cli.folder / "out" / "\u00dc b #1 %41+x"
-    (cli.folder / "out" / PATH).rename(folder)
-    assert cli.run("broadcasts", "rm", "--yes", str(folder)).code == 0
-    assert not any(folder.iterdir())
+    moved = cli.folder / "out" / "\u00dc b #1 %41+x"
+    (cli.folder / "out" / PATH).rename(moved)
+    assert cli.run("broadcasts", "rm", "--yes", str(moved)).code == 0
+    assert not any(moved.iterdir())

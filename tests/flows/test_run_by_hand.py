@@ -125,6 +125,34 @@ def test_the_second_signal_gives_the_rest_up(cli: Cli, clip: Clip) -> None:
     assert numbers == list(range(len(numbers))) and len(numbers) >= 2 * clip.gop
 
 
+def test_what_a_killed_run_has_left_is_completed_by_the_next(cli: Cli, clip: Clip) -> None:
+    cli.extra |= SETTINGS
+    out = str(cli.folder / "out")
+    with served(clip) as source, cli.start("run", source, "--stream", "show", "--output", out) as process:
+        first = on_air(cli)
+        wait_for(lambda: chunks(first) >= 3, "three chunks")
+        process.kill()
+        process.wait(20)
+    wait_for(lambda: marked(cli.mark) == {}, "the end of what it had started", 20)
+    assert not first.finished and not is_static(Path(first.info().output))
+    journal = (first.sessions()[0] / "journal.jsonl").read_text()
+    received = sum(json.loads(line).get("chunk", {}).get("pictures", 0) for line in journal.splitlines())
+    with served(clip) as source, cli.start("run", source, "--stream", "show", "--output", out) as process:
+        wait_for(lambda: first.finished, "the first recording")
+        wait_for(lambda: len(broadcasts(cli.state / "spool", "show")) == 2, "the next broadcast")
+        second = broadcasts(cli.state / "spool", "show")[1]
+        wait_for(lambda: chunks(second) >= 1, "its first chunk")
+        process.send_signal(signal.SIGINT)
+        said, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert f"completing show/{first.broadcast} first: the run before was killed" in said
+    for spool in (first, second):
+        assert is_static(Path(spool.info().output))
+    (period,) = periods(Path(first.info().output))
+    assert picture_numbers(period, clip.rate) == list(range(received))
+    assert received >= 3 * clip.gop
+
+
 @SIGNALS
 def test_a_signal_before_anything_is_received(cli: Cli, signum: int) -> None:
     """At first there is only the folder of the session, then a segmenter that has not come to its journal yet."""
