@@ -142,6 +142,9 @@ function nameOf(text) {
 }
 
 function watch(path) {
+  // Another broadcast: where the one before was is no place in it.
+  engine?.destroy();
+  engine = null;
   asked = path;
   $("title").textContent = nameOf(asked);
   begin();

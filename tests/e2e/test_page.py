@@ -163,7 +163,10 @@ def test_the_address_of_a_stream_waits_for_its_broadcasts_and_plays_them(page: P
         again |= {"manifest": "concert/b3/manifest.mpd", "hls": "concert/b3/master.m3u8"}
         index.write_text(json.dumps({"broadcasts": [entry, again]}))
         expect(page.locator("#title")).to_have_text("Second", timeout=TIMEOUT_MS)
-        wait_for(page, "!document.querySelector('video').ended && document.querySelector('video').currentTime > 0.5")
+        # From its beginning, not from where the one before was.
+        wait_for(page, "document.querySelector('video').currentTime < 3")
+        wait_for(page, "document.querySelector('video').currentTime > 0.5")
+        assert page.evaluate("document.querySelector('video').currentTime") < 4
     finally:
         index.unlink()
 
