@@ -16,7 +16,7 @@ from streamwave.errors import UsageError
 from streamwave.ffmpeg.process import kill
 from streamwave.ladder import load_ladder
 from streamwave.settings import Settings
-from streamwave.source import is_stream_name, resolve_source
+from streamwave.source import check_stream_name, resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import writer_alive
@@ -70,8 +70,7 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
     Raises:
         UsageError: the stream's name or the source is not allowed.
     """
-    if not is_stream_name(stream):
-        raise UsageError(f"{stream[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
+    check_stream_name(stream)
     url = resolve_source(_address(source))
     receiver, tell = Receiver(), on_receiving.get()
     if tell is not None:

@@ -299,7 +299,7 @@ class LiveBroadcast:
         if published is None:
             return
         try:
-            without = [one.store for one in published.publications if one and one.store.get(THUMBNAIL) is None]
+            without = [one.store for one in published.publications if one and not one.store.exists(THUMBNAIL)]
             if without and (data := thumbnail.first_picture(published.leader.store, published.timeline)) is not None:
                 for store in without:
                     store.put(THUMBNAIL, data)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from streamwave.errors import SourceError
+from streamwave.errors import SourceError, UsageError
 
 #: URL schemes that a source may have, and the protocols that libavformat may use underneath each.
 PROTOCOLS: dict[str, str] = {
@@ -25,6 +25,12 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 def is_stream_name(name: str) -> bool:
     """Whether ``name`` may name a stream: ``[a-z0-9][a-z0-9_-]{0,63}``."""
     return _NAME.fullmatch(name) is not None
+
+
+def check_stream_name(name: str) -> None:
+    """Raises UsageError, with what is allowed, unless ``name`` may name a stream."""
+    if not is_stream_name(name):
+        raise UsageError(f"{name[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
 
 
 def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:

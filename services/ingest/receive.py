@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 import subprocess
 import threading
@@ -13,21 +11,12 @@ from pathlib import Path
 from services.ingest.log import events
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.process import kill, wait_until
-from streamwave.files import fsync_folder
 from streamwave.ladder import load_ladder
 from streamwave.locks import signal_holder
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import open_session
-from streamwave.spool.journal import (
-    CONTINUED,
-    JOURNAL,
-    LOCK,
-    EndRecord,
-    end_of,
-    following_folder,
-    writer_alive,
-    writer_pid,
-)
+from streamwave.spool.ending import end_journal
+from streamwave.spool.journal import CONTINUED, LOCK, end_of, following_folder, writer_alive, writer_pid
 from streamwave.spool.launch import request_stop, start_segmenter
 from streamwave.spool.segmenter import STOP_LIMIT_S, Options
 from streamwave.streams.registry import Stream
@@ -36,7 +25,6 @@ from streamwave.streams.registry import Stream
 FILE_AHEAD = 16
 #: Name of the ingest service among those who receive streams.
 OWNER = "ingest"
-_TAIL_BYTES = 64 * 1024
 
 
 class Receiver:
@@ -130,30 +118,9 @@ def stop(folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
 
 def seal(folder: Path, error: str) -> None:
     """Give the journal of a session that nobody writes an end record, dated to when it was last written."""
-    if end_of(folder) is not None or not folder.is_dir():
+    if not folder.is_dir():
         return
     try:
-        with (folder / LOCK).open("a+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever wants to stop the segmenter meanwhile must neither find its old number nor ours.
-            lock.truncate(0)
-            if end_of(folder) is None:
-                _end_journal(folder, error)
-    except BlockingIOError:
-        return  # it is being written after all
+        end_journal(folder, "cut off", error, as_last_written=True)
     except OSError as failure:
         events.error("journal not ended", session=folder, why=failure.strerror)
-
-
-def _end_journal(folder: Path, error: str) -> None:
-    with (folder / JOURNAL).open("a+b", buffering=0) as journal:
-        written_ms = os.fstat(journal.fileno()).st_mtime_ns // 1_000_000
-        size = journal.seek(0, os.SEEK_END)
-        start = max(0, size - _TAIL_BYTES)
-        journal.seek(start)
-        # A line that a crash left unfinished goes, so that ours is not joined to it.
-        journal.truncate(start + journal.read().rfind(b"\n") + 1)
-        record = EndRecord(reason="cut off", error=error, ended_unix_ms=written_ms)
-        journal.write(record.model_dump_json().encode() + b"\n")
-        os.fsync(journal.fileno())
-    fsync_folder(folder)

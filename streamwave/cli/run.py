@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from streamwave.cli.transcode import Interrupted, check_lasting, first_line, prefect_for
-from streamwave.errors import StreamWaveError, UsageError
+from streamwave.errors import StreamWaveError
 from streamwave.settings import Settings
-from streamwave.source import is_stream_name, resolve_source
+from streamwave.source import check_stream_name, resolve_source
 from streamwave.spool.broadcast import abandoned
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -61,8 +61,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
     """
     settings = Settings.load()
     resolve_source(source)
-    if not is_stream_name(stream):
-        raise UsageError(f"{stream[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
+    check_stream_name(stream)
     root = (output or settings.output_url).rstrip("/")
     check_lasting(root)
     console.print(f"publishing to {root}/{stream}/; Ctrl-C ends it", soft_wrap=True)

@@ -5,7 +5,8 @@ the DASH-IF guidelines ("IOP" v4.3 and the restricted timing model). The CMAF pr
 constraints on the objects that an MPD alone cannot vouch for, and no player asks for it.
 
 Times: PeriodStart and durations become decimal seconds, cut (not rounded) at the microsecond. So a period is at most a
-microsecond shorter than its pictures, never longer: the segments cover all of it, as the timing model demands.
+microsecond shorter than its pictures, never longer: the segments cover all of it, as the timing model demands. Only the
+end of what is over is said to be a little later than it is (``TAIL``).
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ from streamwave.manifest.timeline import Period, Timeline, Track
 
 PROFILE = "urn:mpeg:dash:profile:isoff-live:2011"
 NAMESPACE = "urn:mpeg:dash:schema:mpd:2011"
+
+#: mediaPresentationDuration is that much longer than what is there, in seconds. At the stated end dash.js 5.2 does not wait
+#: for the browser's word that all is played: it goes there itself, is sent back half a second and stands still for ever.
+TAIL = Fraction(1, 1000)
 
 #: AdaptationSet@id, the same in all periods so that players pair them up.
 ADAPTATION_SET_IDS = {"video": "1", "audio": "2"}
@@ -112,7 +117,7 @@ def render_mpd(
         root.set("availabilityStartTime", wall_text(timeline.created_unix_ms))
         root.set("publishTime", wall_text(now_unix_ms))
     if timeline.ended:
-        root.set("mediaPresentationDuration", duration_text(end))
+        root.set("mediaPresentationDuration", duration_text(end + TAIL))
     else:
         # A new segment can be there at any time, so half a segment is what a player waits for it on average.
         root.set("minimumUpdatePeriod", duration_text(Fraction(max(timeline.segment_ms // 2, 500), 1000)))

@@ -7,16 +7,26 @@ import time
 from pathlib import Path
 
 from streamwave.errors import SpoolError
+from streamwave.files import fsync_folder
 from streamwave.spool.journal import JOURNAL, EndRecord, JournalWriter
 
 
-def end_journal(session: Path, reason: str, error: str | None) -> bool:
-    """Give a journal that nobody writes its end record; False if somebody writes it after all, or it has its end."""
+def end_journal(session: Path, reason: str, error: str | None, *, as_last_written: bool = False) -> bool:
+    """Give a journal that nobody writes its end record; False if somebody writes it after all, or it has its end.
+
+    The end is now; ``as_last_written``: when the journal was last written.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     with contextlib.suppress(SpoolError):
         writer = JournalWriter(session, stoppable=False)
         try:
-            _cut_torn_line(session / JOURNAL)
-            writer.append(EndRecord(reason=reason, error=error, ended_unix_ms=time.time_ns() // 1_000_000))
+            journal = session / JOURNAL
+            ended_ns = journal.stat().st_mtime_ns if as_last_written else time.time_ns()
+            _cut_torn_line(journal)
+            writer.append(EndRecord(reason=reason, error=error, ended_unix_ms=ended_ns // 1_000_000))
+            fsync_folder(session)  # the journal may be new
         finally:
             writer.close()
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,15 +114,7 @@ class PlayerHarness:
         Errors don't end the play: a player may recover, and the report tells both.
         """
         with self.playing(url, player) as playing:
-            end = time.monotonic() + timeout_s
-            while True:
-                report = playing.report()
-                if report is not None and (report.ended or (until != "ended" and report.played_s >= until)):
-                    return report
-                if time.monotonic() > end:
-                    assert report is not None, "the harness page did not load its script"
-                    return replace(report, timed_out=True)
-                playing.page.wait_for_timeout(100)
+            return playing.until(lambda r: r.ended or (until != "ended" and r.played_s >= until), timeout_s)
 
 
 class Playing:
@@ -160,6 +152,18 @@ class Playing:
             heights_px=tuple(sorted({quality["height"] for quality in state["qualities"]})),
             startup_s=self._startup_s,
         )
+
+    def until(self, condition: Callable[[PlayReport], bool], timeout_s: float = 60) -> PlayReport:
+        """The first report that fulfils ``condition``, or the last one, marked as ``timed_out``."""
+        end = time.monotonic() + timeout_s
+        while True:
+            report = self.report()
+            if report is not None and condition(report):
+                return report
+            if time.monotonic() > end:
+                assert report is not None, "the harness page did not load its script"
+                return replace(report, timed_out=True)
+            self.page.wait_for_timeout(50)
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from services.media import MediaServer
 from tests.e2e.browser import Player, PlayerHarness, open_harness
 from tests.e2e.media import SECOND_SEGMENT, make_output
 from tests.support.ports import free_port
+from tests.support.processes import command_line, descendants
 
 ENTRY: dict[Player, str] = {"dashjs": "manifest.mpd", "hlsjs": "master.m3u8", "shaka": "manifest.mpd"}
 
@@ -82,6 +86,26 @@ def test_corrupt_segment_is_noticed(
     report = harness.play(f"{serve(broken)}/media/{ENTRY[player]}", player, timeout_s=8)
     assert report.requests_failed == ()
     assert report.errors or report.stalls or report.jumps
+
+
+def test_a_browser_that_is_late_with_its_pictures_comes_to_the_end(
+    harness: PlayerHarness, packaged_output: Path, serve: Callable[[Path], str]
+) -> None:
+    """dash.js looks at the position itself, five times a second, and takes the stated end for the end of the play."""
+    with harness.playing(f"{serve(packaged_output)}/media/manifest.mpd", "dashjs") as playing:
+        playing.until(lambda report: report.duration_s is not None and report.position_s > report.duration_s - 0.4)
+        drawing = [pid for pid in descendants(os.getpid()) if "--type=gpu-process" in " ".join(command_line(pid))]
+        assert drawing
+        for pid in drawing:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            time.sleep(2)
+        finally:
+            for pid in drawing:
+                os.kill(pid, signal.SIGCONT)
+        report = playing.until(lambda report: report.ended, timeout_s=20)
+    assert report.ended, report
+    assert report.duration_s is not None and abs(report.position_s - report.duration_s) < 0.1
 
 
 def test_end_of_playing_by_position(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +47,24 @@ def program(pid: int) -> str:
         return Path(os.readlink(f"/proc/{pid}/exe")).name
     except OSError:
         return ""
+
+
+def command_line(pid: int) -> list[str]:
+    """The arguments of a process; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")[:-1]
+    except OSError:
+        return []
+
+
+def descendants(pid: int) -> list[int]:
+    """Children of a process, their children and so on."""
+    found = [pid]
+    for one in found:
+        for listed in Path(f"/proc/{one}/task").glob("*/children"):
+            with suppress(OSError):
+                found += map(int, listed.read_text().split())
+    return found[1:]
 
 
 def alive(pid: int) -> bool:

@@ -15,7 +15,7 @@ from streamwave.errors import OutputError
 from streamwave.expiry import GRACE_SEGMENTS, Expiry
 from streamwave.layout import MANIFEST, MASTER, init_name, segment_name
 from streamwave.manifest import ledger as ledgers
-from streamwave.manifest.dash import duration_text
+from streamwave.manifest.dash import TAIL, duration_text
 from streamwave.manifest.ledger import BroadcastLine, Ledger
 from streamwave.manifest.timeline import Timeline
 from streamwave.model import Rendition
@@ -212,7 +212,7 @@ def test_the_end_is_a_recording_of_the_window(tmp_path: Path) -> None:
     text = (store.get(MANIFEST) or b"").decode()
     assert 'type="static"' in text and 'start="PT0S"' in text
     seconds = again.timeline.duration
-    assert f'mediaPresentationDuration="{duration_text(seconds)}"' in text
+    assert f'mediaPresentationDuration="{duration_text(seconds + TAIL)}"' in text
 
 
 def test_a_grace_that_is_too_short_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

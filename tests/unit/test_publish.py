@@ -302,9 +302,9 @@ def test_nothing_moves_in_the_end_for_who_was_there(tmp_path: Path) -> None:
         assert mpd.get("type") == "static" and mpd.find("mpd:Location", MPD_NS) is None
     starts = [[p.get("start") for p in mpd.findall("mpd:Period", MPD_NS)] for mpd in (recording, watched)]
     assert starts == [["PT0S", "PT4.010666S"], ["PT0S", "PT70S"]]
-    assert recording.get("mediaPresentationDuration") == "PT8.021333S"
+    assert recording.get("mediaPresentationDuration") == "PT8.022333S"
     # Pictures and sound end together, later than any did that a player may have; it is the same segments all the same.
-    assert watched.get("mediaPresentationDuration") == "PT74.02068S"
+    assert watched.get("mediaPresentationDuration") == "PT74.02168S"
     names = [
         [(t.get("media"), [time for time, _ in timeline(t)]) for t in mpd.iterfind(".//mpd:SegmentTemplate", MPD_NS)]
         for mpd in (recording, watched)

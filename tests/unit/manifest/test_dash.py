@@ -16,7 +16,7 @@ STATIC_FILE = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <MPD xmlns="urn:mpeg:dash:schema:mpd:2011" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"\
  xsi:schemaLocation="urn:mpeg:dash:schema:mpd:2011 DASH-MPD.xsd" profiles="urn:mpeg:dash:profile:isoff-live:2011"\
- type="static" mediaPresentationDuration="PT5.013333S" minBufferTime="PT2S" maxSegmentDuration="PT3S">
+ type="static" mediaPresentationDuration="PT5.014333S" minBufferTime="PT2S" maxSegmentDuration="PT3S">
   <ProgramInformation>
     <Title>Tom &amp; &lt;Jerry&gt;</Title>
     <Source>encoder: OBS; size: 1280x720</Source>
@@ -107,7 +107,7 @@ def test_a_running_broadcast_is_dynamic_and_tells_the_time():
 
 def test_a_recorded_broadcast_is_static_and_no_clock_is_left_to_ask():
     root = parse(usual(ended=True), utc_timing_url="/time")
-    assert root.get("type") == "static" and root.get("mediaPresentationDuration") == "PT5.013333S"
+    assert root.get("type") == "static" and root.get("mediaPresentationDuration") == "PT5.014333S"
     assert root.get("availabilityStartTime") == "2026-01-02T03:04:05.678Z"
     assert root.find("d:UTCTiming", NS) is None
     assert not {"minimumUpdatePeriod", "timeShiftBufferDepth", "suggestedPresentationDelay"} & set(root.attrib)
@@ -142,7 +142,7 @@ def test_periods_start_and_end_exactly():
         ("PT0S", None),
         ("PT0.333666S", None),
     ]
-    assert root.get("mediaPresentationDuration") == "PT0.667333S"
+    assert root.get("mediaPresentationDuration") == "PT0.668333S"
 
 
 def test_a_dvr_window_leaves_the_timeline_where_it_is_until_the_end():
@@ -161,7 +161,7 @@ def test_a_dvr_window_leaves_the_timeline_where_it_is_until_the_end():
     assert element is not None and element.get("start") == "PT6.006S"
     offsets = [e.get("presentationTimeOffset") for e in element.iterfind(".//d:SegmentTemplate", NS)]
     assert offsets == ["180180", "288288"]
-    assert root.get("mediaPresentationDuration") == "PT10.026666S"
+    assert root.get("mediaPresentationDuration") == "PT10.027666S"
 
 
 def test_a_period_that_has_just_begun_is_not_listed():
@@ -174,7 +174,7 @@ def test_only_audio_and_only_video():
     for rendition, kind in ((AUDIO, "audio"), (FULL, "video")):
         root = parse(Timeline(CREATED_MS, 2000, [period("p0", 0, track(rendition, [90, 90]))], ended=True))
         assert [e.get("contentType") for e in root.iterfind(".//d:AdaptationSet", NS)] == [kind]
-        assert root.get("mediaPresentationDuration") == {"audio": "PT3.84S", "video": "PT6.006S"}[kind]
+        assert root.get("mediaPresentationDuration") == {"audio": "PT3.841S", "video": "PT6.007S"}[kind]
 
 
 def test_renditions_of_half_the_frame_rate_have_a_template_of_their_own():
