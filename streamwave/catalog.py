@@ -65,7 +65,8 @@ def outputs(settings: Settings, url: str | None = None) -> list[Output]:
 class Broadcast:
     """One broadcast. ``path`` is its place below the output; ``ended_unix_ms`` None while it is live.
 
-    ``size_bytes`` counts the media, ``renditions`` are in the order of the ladder.
+    ``duration_ms`` is what can be watched; where that is less than what has been on the air, because there is a DVR window,
+    ``on_air_ms`` is all of it. ``size_bytes`` counts the media, ``renditions`` are in the order of the ladder.
     """
 
     path: str
@@ -76,6 +77,7 @@ class Broadcast:
     renditions: tuple[str, ...]
     size_bytes: int
     ended_unix_ms: int | None = None
+    on_air_ms: int | None = None
 
     @property
     def stream(self) -> str:
@@ -119,8 +121,9 @@ def load(output: Output, path: str, now_unix_ms: int, *, live: bool = False) -> 
             duration_ms=entry["duration_ms"], renditions=tuple(entry["renditions"]), size_bytes=entry["size_bytes"],
             ended_unix_ms=entry["ended_unix_ms"],
         )  # fmt: skip
-    timeline = Ledger.load(store).timeline
-    if timeline is None:
+    ledger = Ledger.load(store)
+    timeline, shown = ledger.timeline, ledger.shown
+    if timeline is None or shown is None:
         return None
     last_ms = max(timeline.created_unix_ms, published_unix_ms(store))
     state: State = "recorded" if timeline.ended else "live"
@@ -131,7 +134,8 @@ def load(output: Output, path: str, now_unix_ms: int, *, live: bool = False) -> 
         title=str(entry.get("title") or timeline.info.get("title") or ""),
         state="live" if live else state,
         started_unix_ms=timeline.created_unix_ms,
-        duration_ms=round_half_up(timeline.duration * 1000),
+        duration_ms=round_half_up(shown.watchable * 1000),
+        on_air_ms=round_half_up(timeline.duration * 1000) if shown.watchable < timeline.duration else None,
         renditions=renditions(timeline),
         size_bytes=size_bytes(timeline),
         ended_unix_ms=None if live or state == "live" else last_ms,
@@ -155,7 +159,9 @@ def everywhere(outputs: Sequence[Output], now_unix_ms: int) -> tuple[list[list[C
     for same in copies.values():
         if any(one.state in ("recorded", "deleted") for _, one in same):
             same = [(at, replace(one, state="cut off") if one.state == "live" else one) for at, one in same]
-        found.append(sorted(same, key=lambda copy: (copy[1].state != "recorded", -copy[1].duration_ms)))
+        found.append(
+            sorted(same, key=lambda copy: (copy[1].state != "recorded", -(copy[1].on_air_ms or copy[1].duration_ms)))
+        )
     found.sort(key=lambda same: same[0][1].started_unix_ms, reverse=True)
     return found, faults
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from streamwave import catalog
 from streamwave.errors import OutputError
 from streamwave.layout import ENTRY, INDEX, MANIFEST, MASTER, THUMBNAIL
+from streamwave.locks import passing_lock
 from streamwave.publish import Publication
 from streamwave.spool.broadcast import BroadcastInfo
 from streamwave.storage.store import Store
@@ -84,10 +84,7 @@ def rebuild(root: Store) -> None:
         root.put(INDEX, json.dumps({"broadcasts": entries}).encode())
 
 
-@contextmanager
-def _one_at_a_time(url: str) -> Iterator[None]:
+def _one_at_a_time(url: str) -> AbstractContextManager[None]:
     # Runs of several streams on one machine write the same list; on several machines the next update mends it.
-    lock = Path(tempfile.gettempdir()) / f"streamwave-index-{sha256(url.encode()).hexdigest()[:16]}.lock"
-    with lock.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    digest = sha256(url.encode()).hexdigest()[:16]
+    return passing_lock(Path(tempfile.gettempdir()) / f"streamwave-index-{digest}.lock")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 def is_locked(path: Path) -> bool:
@@ -18,6 +21,32 @@ def is_locked(path: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+@contextmanager
+def passing_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive ``flock`` on ``path``, a file that is there only for as long as somebody holds or wants it.
+
+    Waits for whoever holds it. What a killed process leaves is taken over, and gone afterwards.
+    """
+    while True:
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Whoever held it has removed it: somebody else may hold the file that has its name by now.
+            if not _is_at(file, path):
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def holds(pid: int, path: Path) -> bool:

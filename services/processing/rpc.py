@@ -191,8 +191,7 @@ class StreamProcessing(StreamProcessingServicer):
         if len(parts) != 3 or not _NUMBER.fullmatch(parts[2]):
             raise BadField(f"{name[:120]!r} is no session; the form is stream/broadcast/number", "session")
         spool = self._broadcast(parts[0], parts[1], field="session")
-        # The chunks of a finished broadcast are gone, its sessions' names remain valid.
-        if not spool.finished and not (spool.folder / parts[2]).is_dir():
+        if parts[2] not in spool.session_names():
             raise NotFound(f"there is no session {name}", name)
         return spool, parts[2]
 

@@ -38,7 +38,7 @@ def stream_status(spool: BroadcastSpool, watch: Watch | None) -> pb.StreamStatus
     Raises:
         SpoolError: the broadcast's description is missing or damaged.
     """
-    info, told, sessions = spool.info(), spool.status(), spool.sessions()
+    info, told, sessions, names = spool.info(), spool.status(), spool.sessions(), spool.session_names()
     alive = not spool.finished and spool.run_alive()
     bitrates = told.get("bitrates")
     warnings, advice = told.get("warnings"), told.get("advice")
@@ -49,8 +49,8 @@ def stream_status(spool: BroadcastSpool, watch: Watch | None) -> pb.StreamStatus
         stream=spool.stream,
         broadcast=spool.broadcast,
         state=_state(spool, told, alive, watch),
-        sessions=len(sessions),
-        last_session=session_name(spool, sessions[-1].name) if sessions else "",
+        sessions=len(names),
+        last_session=session_name(spool, names[-1]) if names else "",
         receiving=bool(sessions) and writer_alive(sessions[-1]),
         flow_run_id=flow_run_of(spool),
         run_alive=alive,

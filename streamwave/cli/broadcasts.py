@@ -96,9 +96,10 @@ def _table(found: Sequence[Sequence[Copy]], places: int) -> Table:
         table.add_column("outputs")
     for same in found:
         one = same[0][1]
+        on_air = f" of {length_text(one.on_air_ms)}" if one.on_air_ms else ""
         row = (
             escape(one.path or "."), escape(one.title), one.state, moment_text(one.started_unix_ms),
-            length_text(one.duration_ms), " ".join(one.renditions), size_text(one.size_bytes),
+            length_text(one.duration_ms) + on_air, " ".join(one.renditions), size_text(one.size_bytes),
         )  # fmt: skip
         table.add_row(*row, *([f"{len(same)} of {places}"] if places > 1 else []))
     return table

@@ -44,16 +44,17 @@ def print_broadcast(output: Output, found: Broadcast, settings: Settings, consol
         return
     if found.ended_unix_ms:
         console.print(f"  ended      {moment_text(found.ended_unix_ms)} UTC")
-    console.print(f"  length     {length_text(found.duration_ms)}")
+    on_air = f" can be watched, on the air for {length_text(found.on_air_ms)}" if found.on_air_ms else ""
+    console.print(f"  length     {length_text(found.duration_ms)}{on_air}")
     console.print(f"  size       {size_text(found.size_bytes)}")
     for label, address in addresses(output, found, settings, store):
         console.print(f"  {label:<10} {escape(address)}")
-    timeline = Ledger.load(store).timeline
+    timeline = Ledger.load(store).shown
     if timeline is None:
         return
     told = _read(store)
     for number, period in enumerate(timeline.periods):
-        _print_period(period, told.get(period.name), console)
+        _print_period(period, Fraction(0) if number else timeline.head, told.get(period.name), console)
         if number + 1 < len(timeline.periods):
             away = _away_ms(period, timeline.periods[number + 1])
             if away > 0:
@@ -92,9 +93,10 @@ def _read(store: Store) -> dict[str, _Told]:
     return periods
 
 
-def _print_period(period: Period, told: _Told | None, console: Console) -> None:
-    start = length_text(round_half_up(max(period.start, Fraction(0)) * 1000))
-    length = length_text(round_half_up(period.duration * 1000))
+def _print_period(period: Period, head: Fraction, told: _Told | None, console: Console) -> None:
+    """What can be watched of a period: a DVR window has taken ``head`` seconds from its front."""
+    start = length_text(round_half_up(max(period.start + head, Fraction(0)) * 1000))
+    length = length_text(round_half_up((period.duration - head) * 1000))
     session = f", session {told.session} ({told.chunks} chunks)" if told else ""
     console.print(f"\nperiod [bold]{escape(period.name)}[/bold] from {start}, {length} long{session}")
     table = Table(box=None, padding=(0, 2, 0, 2))
@@ -111,7 +113,9 @@ def _print_period(period: Period, told: _Told | None, console: Console) -> None:
         )  # fmt: skip
     console.print(table)
     for number, names, from_s in told.black if told else []:
-        at = length_text(round_half_up(from_s * 1000))
+        if from_s < head:
+            continue
+        at = length_text(round_half_up((from_s - head) * 1000))
         console.print(f"  [yellow]black[/yellow]  chunk {number} at {at} could not be decoded ({', '.join(names)})")
 
 

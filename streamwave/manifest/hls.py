@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from math import ceil
 
 from streamwave import layout
 from streamwave.errors import LadderError, MediaError
@@ -21,6 +22,7 @@ from streamwave.model import Rendition
 from streamwave.timing import round_half_up
 
 #: Fragmented MP4 with EXT-X-MAP in ordinary playlists needs 6 (RFC 8216, 7); 7 is what packagers declare for CMAF.
+#: EXT-X-SERVER-CONTROL needs none: players that do not know it pass over it.
 VERSION = 7
 
 #: Where playback starts when a player knows nothing of the network: the best variant up to this many bits per second.
@@ -35,6 +37,19 @@ def target_duration_s(timeline: Timeline) -> int:
     all the same, it raises the value once, and for good (``Timeline.longest``).
     """
     return max(-(-3 * timeline.segment_ms // 2000), round_half_up(timeline.longest_segment()), 1)
+
+
+def hold_back_s(timeline: Timeline) -> int | None:
+    """EXT-X-SERVER-CONTROL:HOLD-BACK in seconds: how far behind the end of a live playlist players should begin.
+
+    Three target durations where nothing is said (RFC 8216bis, 4.4.3.8), and never less. Where keyframes are rare that is
+    too little: all segments of a chunk appear at once, and the next ones only after as long a chunk again. Then it is
+    the longest chunk and two target durations to notice and to fetch the next one, else None. It never falls while the
+    periods are listed, so that a reconnect does not change it, and grows in whole seconds.
+    """
+    target_s = target_duration_s(timeline)
+    longest_s = ceil(max((period.longest_chunk for period in timeline.periods), default=Fraction(0)))
+    return longest_s + 2 * target_s if not timeline.ended and longest_s > target_s else None
 
 
 def playlist_renditions(timeline: Timeline) -> list[Rendition]:
@@ -89,11 +104,11 @@ def render_media(timeline: Timeline, rendition_name: str, memo: Memo | None = No
     """The media playlist of one rendition over all periods as UTF-8.
 
     EVENT while it grows, VOD at the end, no type where a DVR window takes segments away, also at its end.
-    EXTINF has six decimals; each
-    edge between segments is rounded, not each length, so that sums never drift: no edge is more than half a microsecond
-    off. EXT-X-PROGRAM-DATE-TIME stands at the start of every period whose wall clock is known. Raises MediaError if
-    nothing has been published yet, LadderError for a rendition that no period ever had. ``memo`` of earlier renderings of
-    the same broadcast saves work and changes nothing.
+    EXTINF has six decimals; each edge between segments is rounded, not each length, so that sums never drift: no edge is
+    more than half a microsecond off. EXT-X-SERVER-CONTROL stands where ``hold_back_s`` gives a value, and
+    EXT-X-PROGRAM-DATE-TIME at the start of every period whose wall clock is known. Raises MediaError if nothing has been
+    published yet, LadderError for a rendition that no period ever had. ``memo`` of earlier renderings of the same broadcast
+    saves work and changes nothing.
     """
     memo = memo or Memo()
     _published(timeline)
@@ -115,6 +130,8 @@ def render_media(timeline: Timeline, rendition_name: str, memo: Memo | None = No
         f"#EXT-X-DISCONTINUITY-SEQUENCE:{timeline.gone_periods + skipped}",
         "#EXT-X-INDEPENDENT-SEGMENTS",
     ]
+    if (hold_back := hold_back_s(timeline)) is not None:
+        head.append(f"#EXT-X-SERVER-CONTROL:HOLD-BACK={hold_back}.0")
     if timeline.dvr_window_ms is None:
         head.append(f"#EXT-X-PLAYLIST-TYPE:{'VOD' if timeline.ended else 'EVENT'}")
     parts = [_text(head)]

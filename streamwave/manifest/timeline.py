@@ -153,6 +153,14 @@ class Timeline:
         tracks.sort(key=lambda track: track.rendition.kind != "video")
         return Fraction(tracks[0].segments[0].time, tracks[0].timescale) if tracks else Fraction(0)
 
+    @property
+    def watchable(self) -> Fraction:
+        """From the first listed segment to the end, in seconds: what of ``duration`` a DVR window has left."""
+        first = self.periods[:1]
+        if not self.gone_periods and not any(track.removed for period in first for track in period.tracks.values()):
+            return self.duration
+        return self.duration - first[0].start - self.head
+
     def recorded_starts(self) -> list[Fraction]:
         """Where each period begins in the recording, in seconds: its first segment at 0, and no pauses in between."""
         starts, start = [], -self.head

@@ -6,7 +6,7 @@
                                000000/          first session: journal, chunks, segmenter.log, owner
                                000001/          the publisher came back within the reconnect window
                                closed           no further session may join; the recording is being finished
-                               finished         everything is published; the folder may go
+                               finished         everything is published; how many sessions there were; the folder may go
                                run.lock         held by the flow run that publishes the broadcast
                                status.json      what that run last said of itself (not durable)
 
@@ -130,6 +130,14 @@ class BroadcastSpool:
         """The spools of its sessions, in order."""
         return sorted(path for path in self.folder.iterdir() if path.is_dir() and path.name.isdigit())
 
+    def session_names(self) -> list[str]:
+        """The names of its sessions, in order. Those of a finished broadcast remain valid when their spools are gone."""
+        try:
+            count = int((self.folder / FINISHED).read_bytes())
+        except (OSError, ValueError):
+            return [session.name for session in self.sessions()]
+        return [f"{number:06d}" for number in range(count)]
+
     @property
     def closed(self) -> bool:
         """Whether no session may join any more."""
@@ -141,9 +149,14 @@ class BroadcastSpool:
         return (self.folder / FINISHED).exists()
 
     def mark_finished(self) -> None:
-        """Note durably that everything is published."""
-        (self.folder / FINISHED).touch()
-        fsync_folder(self.folder)
+        """Note durably that everything is published. The spools of the sessions may go from then on."""
+        if self.finished:
+            return
+        try:
+            replace_file(self.folder / FINISHED, str(len(self.sessions())).encode(), durable=True)
+        except OSError:  # a full disk costs the number of sessions, not the end
+            (self.folder / FINISHED).touch()
+            fsync_folder(self.folder)
 
     def remove(self) -> None:
         """Delete the folder of a finished broadcast, and the stream's if that was its last."""

@@ -11,6 +11,7 @@ import av
 import pytest
 
 from streamwave.catalog import Output
+from streamwave.package import PackagedChunk
 from tests.support.cli import Cli
 from tests.support.faults import Weather, proxy
 from tests.support.media import make_clip
@@ -22,9 +23,14 @@ OTHER = "hall/20260102-000000-0001"
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chunks(tmp_path_factory: pytest.TempPathFactory) -> list[PackagedChunk]:
+    folder = tmp_path_factory.mktemp("chunks")
+    return packaged(folder, make_clip(folder / "a.mp4", frames=50, gop=25))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, chunks: list[PackagedChunk]) -> Path:
     folder = tmp_path_factory.mktemp("published")
-    chunks = packaged(folder, make_clip(folder / "a.mp4", frames=50, gop=25))
     black = [chunks[0], chunks[1].model_copy(update={"filled": ("large", "small")})]
     output = Output(str(folder / "out"), {}, folder)
     publish(output, chunks, black, away_ms=12_500)
@@ -80,6 +86,27 @@ def test_from_the_list_to_nothing(cli: Cli) -> None:
     assert removed.code == 0 and f"deleted {PATH}: " in removed.out
     assert not (cli.folder / "out" / "stage").exists()
     assert PATH not in cli.run("broadcasts", "ls").out
+
+
+@pytest.mark.parametrize(
+    ("keep", "ended", "listed", "said", "period"),
+    [
+        (True, False, "0:01.0 of 0:02.0", "0:01.0 can be watched, on the air for 0:02.0", "from 0:01.0, 0:01.0 long"),
+        (False, False, "0:01.0 of 0:02.0", "0:01.0 can be watched, on the air for 0:02.0", "from 0:01.0, 0:01.0 long"),
+        (True, True, "0:02.0", "0:02.0", "from 0:00.0, 0:02.0 long"),
+        (False, True, "0:01.0", "0:01.0", "from 0:00.0, 0:01.0 long"),
+    ],
+    ids=["live", "live, nothing kept", "recorded", "recorded, only the window kept"],
+)
+def test_the_length_is_what_can_be_watched(
+    tmp_path: Path, chunks: list[PackagedChunk], keep: bool, ended: bool, listed: str, said: str, period: str
+) -> None:
+    publish(Output(str(tmp_path / "out"), {}, tmp_path), chunks, finish=ended, dvr_window_ms=1000, keep=keep)
+    cli = Cli(tmp_path, {"OUTPUT_DIR": str(tmp_path / "out"), "COLUMNS": "160"})
+    (_, row) = cli.run("broadcasts", "ls").out.splitlines()
+    assert re.split(r"\s{2,}", row)[4] == listed
+    shown = cli.run("broadcasts", "show", PATH).out
+    assert re.findall(r"length +(.*)", shown) == [said] and f"period p0 {period}," in shown
 
 
 def test_a_damaged_one_is_told_and_counted(cli: Cli) -> None:

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,17 +65,21 @@ def on_air(cli: Cli) -> BroadcastSpool:
     return spool
 
 
+@contextmanager
+def by_hand(cli: Cli, server: AbstractContextManager[str]) -> Iterator[subprocess.Popen[str]]:
+    """``streamwave run`` of what ``server`` sends, with quick settings; it publishes ``show`` into the folder ``out``."""
+    cli.extra |= SETTINGS
+    with server as source, cli.start("run", source, "--stream", "show", "--output", str(cli.folder / "out")) as process:
+        yield process
+
+
 def chunks(spool: BroadcastSpool) -> int:
     return int(str(spool.status().get("chunks", 0)))
 
 
 @SIGNALS
 def test_the_first_signal_publishes_all_that_was_received(cli: Cli, clip: Clip, signum: int) -> None:
-    cli.extra |= SETTINGS
-    with (
-        served(clip) as source,
-        cli.start("run", source, "--stream", "show", "--output", str(cli.folder / "out")) as process,
-    ):
+    with by_hand(cli, served(clip)) as process:
         spool = on_air(cli)
         wait_for(lambda: chunks(spool) >= 3, "three chunks")
         process.send_signal(signum)
@@ -103,11 +107,7 @@ def test_the_first_signal_publishes_all_that_was_received(cli: Cli, clip: Clip, 
 
 
 def test_the_second_signal_gives_the_rest_up(cli: Cli, clip: Clip) -> None:
-    cli.extra |= SETTINGS
-    with (
-        served(clip) as source,
-        cli.start("run", source, "--stream", "show", "--output", str(cli.folder / "out")) as process,
-    ):
+    with by_hand(cli, served(clip)) as process:
         spool = on_air(cli)
         wait_for(lambda: chunks(spool) >= 2, "two chunks")
         process.send_signal(signal.SIGINT)
@@ -126,9 +126,7 @@ def test_the_second_signal_gives_the_rest_up(cli: Cli, clip: Clip) -> None:
 
 
 def test_what_a_killed_run_has_left_is_completed_by_the_next(cli: Cli, clip: Clip) -> None:
-    cli.extra |= SETTINGS
-    out = str(cli.folder / "out")
-    with served(clip) as source, cli.start("run", source, "--stream", "show", "--output", out) as process:
+    with by_hand(cli, served(clip)) as process:
         first = on_air(cli)
         wait_for(lambda: chunks(first) >= 3, "three chunks")
         process.kill()
@@ -137,7 +135,7 @@ def test_what_a_killed_run_has_left_is_completed_by_the_next(cli: Cli, clip: Cli
     assert not first.finished and not is_static(Path(first.info().output))
     journal = (first.sessions()[0] / "journal.jsonl").read_text()
     received = sum(json.loads(line).get("chunk", {}).get("pictures", 0) for line in journal.splitlines())
-    with served(clip) as source, cli.start("run", source, "--stream", "show", "--output", out) as process:
+    with by_hand(cli, served(clip)) as process:
         wait_for(lambda: first.finished, "the first recording")
         wait_for(lambda: len(broadcasts(cli.state / "spool", "show")) == 2, "the next broadcast")
         second = broadcasts(cli.state / "spool", "show")[1]
@@ -156,8 +154,7 @@ def test_what_a_killed_run_has_left_is_completed_by_the_next(cli: Cli, clip: Cli
 @SIGNALS
 def test_a_signal_before_anything_is_received(cli: Cli, signum: int) -> None:
     """At first there is only the folder of the session, then a segmenter that has not come to its journal yet."""
-    cli.extra |= SETTINGS
-    with silent() as source, cli.start("run", source, "--stream", "show", "-o", str(cli.folder / "out")) as process:
+    with by_hand(cli, silent()) as process:
         spool = on_air(cli)
         assert not any(map(writer_alive, spool.sessions()))
         process.send_signal(signum)
@@ -171,8 +168,7 @@ def test_a_signal_before_anything_is_received(cli: Cli, signum: int) -> None:
 
 
 def test_a_source_that_says_nothing_is_given_up_on_request(cli: Cli) -> None:
-    cli.extra |= SETTINGS
-    with silent() as source, cli.start("run", source, "--stream", "show", "-o", str(cli.folder / "out")) as process:
+    with by_hand(cli, silent()) as process:
         spool = on_air(cli)
         wait_for(lambda: any(map(writer_alive, spool.sessions())), "the segmenter")
         process.send_signal(signal.SIGINT)

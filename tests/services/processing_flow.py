@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def stub(broadcast_spool: str | None = None, source: str | None = None, stream: 
             time.sleep(0.05)
         spool.mark_finished()
         _tell(spool, "finished", chunks)
+        for session in spool.sessions():
+            shutil.rmtree(session)
 
 
 def _tell(spool: BroadcastSpool, state: str, chunks: int) -> None:

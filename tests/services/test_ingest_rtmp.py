@@ -98,6 +98,14 @@ def ended(session: Path) -> EndRecord:
     return end
 
 
+def signal_segmenter(session: Path, number: signal.Signals) -> int:
+    """Send a signal to the process that receives a session; its pid."""
+    pid = writer_pid(session)
+    assert pid is not None
+    os.kill(pid, number)
+    return pid
+
+
 def session_of(ingest: Ingest, stream: str, number: int) -> Path:
     """The session ``number`` of the only broadcast of ``stream``, once it exists."""
 
@@ -165,9 +173,7 @@ def test_a_return_before_the_old_session_has_drained(ingest: Ingest) -> None:
                 os.kill(first, signal.SIGCONT)
             wait_for(partial(received, session), "a chunk")
             if number == 0:
-                first = writer_pid(session)
-                assert first is not None
-                os.kill(first, signal.SIGSTOP)
+                first = signal_segmenter(session, signal.SIGSTOP)
             publisher.kill()
             publisher.wait()
     with publishing(ingest, key, 2) as publisher:
@@ -243,9 +249,7 @@ def test_a_killed_segmenter_is_replaced(ingest: Ingest) -> None:
     with publishing(ingest, key, 16) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first) >= 5, "chunks")
-        pid = writer_pid(first)
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+        signal_segmenter(first, signal.SIGKILL)
         second = session_of(ingest, "show", 1)
         assert publisher.wait(60) == 0
     assert ended(first).error == "the segmenter died"
@@ -267,9 +271,7 @@ def test_a_segmenter_that_is_killed_after_the_pictures_have_changed_is_replaced(
         try:
             changed = session_of(ingest, "show", 1)
             wait_for(lambda: received(changed) >= 3, "chunks of the second size")
-            pid = writer_pid(changed)
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
+            signal_segmenter(changed, signal.SIGKILL)
             third = session_of(ingest, "show", 2)
             assert publisher.wait(40) == 0
         finally:

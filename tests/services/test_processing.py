@@ -76,6 +76,18 @@ def test_a_session_gets_one_run_which_finishes_it(case: Case, capsys: pytest.Cap
         assert [s.broadcast for s in rpc.ListStreams(pb.ListStreamsRequest()).streams] == []
         finished = rpc.ListStreams(pb.ListStreamsRequest(include_finished=True)).streams
         assert [s.broadcast for s in finished] == [spool.broadcast]
+        # Its chunks are gone and the name of its session is still valid; one that never was there is not.
+        eventually(lambda: spool.sessions() == [], "the spool of its session is gone")
+        assert (get().sessions, get().last_session) == (1, session)
+        assert start(case, session).state == pb.STREAM_STATE_FINISHED
+        never = session[:-1] + "7"
+        for call in (
+            lambda: rpc.StartStream(pb.StartStreamRequest(session=never)),
+            lambda: rpc.StopStream(pb.StopStreamRequest(session=never)),
+            lambda: rpc.ForwardMetadata(pb.ForwardMetadataRequest(session=never, metadata={"title": "x"})),
+        ):
+            code, message, details = refused(call)
+            assert (code, details[0].resource_name) == (grpc.StatusCode.NOT_FOUND, never), message
     assert segmenter.wait(30) == 0
 
 

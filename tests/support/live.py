@@ -278,8 +278,7 @@ class Installation:
         published = {".m4s", ".mp4", ".m3u8", ".mpd", ".jsonl", ".json", ".jpg"}
         out = [path for path in (self.folder / "out").rglob("*") if path.is_file()]
         wrong = [path for path in out if path.suffix not in published or path.name.startswith(".")]
-        temporary = [path for path in self.cli.temporary.rglob("*") if path.suffix != ".lock"]
-        return [str(path.relative_to(self.folder)) for path in (*spool, *wrong, *temporary)]
+        return [str(path.relative_to(self.folder)) for path in (*spool, *wrong, *self.cli.temporary.rglob("*"))]
 
     def resources(self) -> dict[str, tuple[int, int]]:
         """(threads, file descriptors) of each long-living process."""

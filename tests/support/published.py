@@ -69,13 +69,14 @@ def publish(
     finish: bool = True,
     created_ms: int = CREATED_MS,
     dvr_window_ms: int | None = None,
+    keep: bool = True,
 ) -> Publication:
     """Publish ``sessions`` as one live broadcast; between them the publisher is away for ``away_ms``."""
     stream, broadcast = path.split("/")
     root = f"{output.url}/{path}"
     published = Publication(open_store(root, output.options), manifests=True, token="t")
     header = BroadcastLine(
-        created_unix_ms=created_ms, segment_ms=1000, fingerprint=path, dvr_window_ms=dvr_window_ms,
+        created_unix_ms=created_ms, segment_ms=1000, fingerprint=path, dvr_window_ms=dvr_window_ms, keep=keep,
         info={"title": "A stage"},
     )  # fmt: skip
     published.begin(header)

@@ -103,3 +103,29 @@ def test_a_holder_through_another_name_of_the_file(tmp_path: Path, processes: li
     (tmp_path / "link").symlink_to(tmp_path / "real")
     process = hold(processes, tmp_path / "link" / "run.lock")
     assert lock_holder(tmp_path / "real" / "run.lock") == process.pid
+
+
+COUNT = """
+import sys, time
+from pathlib import Path
+from streamwave.locks import passing_lock
+lock, inside = map(Path, sys.argv[1:3])
+for _ in range(100):
+    with passing_lock(lock):
+        inside.mkdir()  # fails if somebody else is inside
+        time.sleep(0.0005)
+        inside.rmdir()
+"""
+
+
+def test_a_passing_lock_lets_one_in_at_a_time_and_leaves_no_file(tmp_path: Path) -> None:
+    lock, command = tmp_path / "list.lock", [sys.executable, "-c", COUNT, str(tmp_path / "list.lock")]
+    lock.touch()  # of somebody who was killed
+    counting = [subprocess.Popen([*command, str(tmp_path / "inside")]) for _ in range(4)]
+    try:
+        assert [process.wait(60) for process in counting] == [0] * 4
+    finally:
+        for process in counting:
+            process.kill()
+            process.wait(10)
+    assert list(tmp_path.iterdir()) == []

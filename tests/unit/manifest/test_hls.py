@@ -243,6 +243,31 @@ def test_the_target_duration_never_changes():
     assert target_duration_s(timeline) == 5
 
 
+def test_players_stay_behind_the_chunks_of_rare_keyframes():
+    """OBS's default of a keyframe every 8.3 s: nothing new comes for that long, and then all of it at once."""
+    timeline = usual(ended=False)
+    found = {}
+    for pictures in (0, 50, 75, 76, 100, 208):
+        timeline.periods[0].longest_chunk = Fraction(pictures, 25)
+        heads = [media(timeline, name).partition("#EXTINF")[0] for name in ("720p", "360p", "audio")]
+        lines = {line for head in heads for line in head.splitlines() if "SERVER-CONTROL" in line}
+        assert len(lines) <= 1 and all(head.count("SERVER-CONTROL") == len(lines) for head in heads)
+        found[pictures] = "".join(lines)
+    tag = "#EXT-X-SERVER-CONTROL:HOLD-BACK="
+    assert found == {0: "", 50: "", 75: "", 76: f"{tag}10.0", 100: f"{tag}10.0", 208: f"{tag}15.0"}
+    assert "#EXT-X-VERSION:7\n" in media(timeline, "720p") and target_duration_s(timeline) == 3
+
+    # The publisher comes back, and its first chunk is not there yet; then it is a short one.
+    again = period("p1", 9, track(FULL, []), track(SMALL, []), track(AUDIO, []))
+    timeline.periods.append(again)
+    assert f"{tag}15.0\n" in media(timeline, "720p")
+    again.longest_chunk = Fraction(2)
+    assert f"{tag}15.0\n" in media(timeline, "720p")
+
+    timeline.ended = True
+    assert "SERVER-CONTROL" not in media(timeline, "720p")
+
+
 def test_impossible_requests():
     with pytest.raises(LadderError, match="no period has a rendition '144p'"):
         media(usual(ended=True), "144p")

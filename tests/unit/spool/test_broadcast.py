@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -185,3 +186,17 @@ def test_the_names_of_broadcasts_of_the_same_second_are_in_order(tmp_path: Path)
     # A clock that was wrong by an hour does not spoil the names for an hour.
     later, _ = open_session(tmp_path, "cam", output="out", window_ms=0, now_unix_ms=NOW - 3_600_000)
     assert later.broadcast < made[0]
+
+
+def test_a_finished_broadcast_knows_its_sessions_when_their_spools_are_gone(tmp_path: Path) -> None:
+    spool, first = opened(tmp_path)
+    writer = JournalWriter(first)
+    writer.append(EndRecord(reason="stopped", ended_unix_ms=now_ms()))
+    writer.close()
+    _, second = opened(tmp_path)
+    assert spool.session_names() == ["000000", "000001"]
+    spool.mark_finished()
+    for session in (first, second):
+        shutil.rmtree(session)
+    spool.mark_finished()  # whoever cleans up after a crash does so again
+    assert spool.session_names() == ["000000", "000001"]
