@@ -13,6 +13,7 @@ from streamwave.catalog import DELETED, Broadcast, Output
 from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine, read_lines
+from streamwave.manifest.rolling import StateLine
 from streamwave.manifest.timeline import Period
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import BroadcastSpool
@@ -25,7 +26,7 @@ class _Told:
     """What the ledger says of a period besides its timeline."""
 
     session: str
-    chunks: int = 0
+    chunks: int = 0  # 0 where the ledger has forgotten how many there were
     black: list[tuple[int, tuple[str, ...], Fraction]] = field(default_factory=list)  # number, renditions, from (s)
 
 
@@ -80,12 +81,17 @@ def _read(store: Store) -> dict[str, _Told]:
     periods: dict[str, _Told] = {}
     current: PeriodLine | None = None
     for _, _, line in read_lines(store):
-        if isinstance(line, PeriodLine):
+        if isinstance(line, StateLine):  # of an endless channel: what was before is told in short
+            for current in map(PeriodLine.model_validate, line.lines):
+                periods[current.name] = _Told(current.session)
+            if current is not None:
+                periods[current.name].chunks = line.next_chunk - current.first_chunk
+        elif isinstance(line, PeriodLine):
             current = line
             periods[line.name] = _Told(line.session)
         elif isinstance(line, ChunkLine) and current is not None:
             told = periods[current.name]
-            told.chunks += 1
+            told.chunks = line.number + 1 - current.first_chunk
             if line.filled:
                 scales = {track.rendition.name: track.timescale for track in current.tracks}
                 first = line.filled[0]
@@ -97,7 +103,8 @@ def _print_period(period: Period, head: Fraction, told: _Told | None, console: C
     """What can be watched of a period: a DVR window has taken ``head`` seconds from its front."""
     start = length_text(round_half_up(max(period.start + head, Fraction(0)) * 1000))
     length = length_text(round_half_up((period.duration - head) * 1000))
-    session = f", session {told.session} ({told.chunks} chunks)" if told else ""
+    chunks = f" ({told.chunks} chunks)" if told and told.chunks else ""
+    session = f", session {told.session}{chunks}" if told else ""
     console.print(f"\nperiod [bold]{escape(period.name)}[/bold] from {start}, {length} long{session}")
     table = Table(box=None, padding=(0, 2, 0, 2))
     for heading in ("rendition", "codec", "picture", "rate", "segments", "size", "mean", "peak"):
