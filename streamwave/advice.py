@@ -188,6 +188,16 @@ def sound_late(at_ms: int) -> Advice | None:
     )
 
 
+def sound_unheard(at_ms: int) -> Advice:
+    """Sound began in what is transcoded as a file, of which nothing told that there would be any."""
+    return Advice(
+        code="sound-late",
+        text=f"sound began {_s(at_ms)} s into the source without being announced and cannot be heard; receive it as a live "
+        "stream, with streamwave run",
+        at_ms=at_ms,
+    )
+
+
 def damaged(places: int, at_ms: int = 0) -> Advice:
     """Something could not be read or decoded."""
     return Advice(

@@ -320,7 +320,10 @@ class Segmenter:
         if self.session is None and self._video is None:
             self._begin(self._audio_origin(timed))
         if self._sound is None:
-            self._early = [*self._early[1 - EARLY_PACKETS :], timed]
+            if self.session is None:
+                self._early = [*self._early[1 - EARLY_PACKETS :], timed]
+            else:
+                self._advisor.sound_begins(timed.shown, heard=False)
             return
         if self._clock is not None and self._clock.jumps:
             self._sound.end = None  # it was said on another clock
