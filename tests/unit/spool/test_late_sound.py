@@ -170,6 +170,16 @@ def test_unannounced_sound_after_a_change_of_the_pictures(tmp_path: Path) -> Non
     in_time(heard(second))
 
 
+def test_unannounced_sound_of_what_is_transcoded_as_a_file_is_told(tmp_path: Path) -> None:
+    """Its renditions were planned before anything was received."""
+    with served(late(tmp_path, announced=False, late_ms=5500), tmp_path) as address:
+        Segmenter(Options(source=address, spool=tmp_path / "spool", segment_ms=1000, read_timeout_s=10)).run()
+    spool = read(tmp_path / "spool")
+    assert shown(spool) == list(range(FRAMES))
+    assert spool.opened is not None and spool.opened.sample_rate is None and not spool.sound()
+    assert advised(spool) == ["sound-late"]
+
+
 def test_live_sound_that_nothing_announced_in_the_first_chunk(tmp_path: Path) -> None:
     (spool,) = segment_live(late(tmp_path, announced=False), tmp_path, segment_ms=5000)
     contiguous(spool)
