@@ -24,6 +24,7 @@ Code = Literal[
     "clock-jumped",
     "clock-drift",
     "sound-early",
+    "sound-missing",
     "sound-late",
     "sound-slips",
     "damaged",
@@ -38,6 +39,8 @@ KEYFRAME_MISSING_MS = 12_000
 SLIP_MS = 200
 #: Sound before the first picture that is worth a word.
 EARLY_S = Fraction(1)
+#: A live source without sound for this long may lack it by mistake.
+SOUND_MISSING_MS = 3000
 #: The source's clock against ours, over at least this long.
 DRIFT_OVER_MS = 60_000
 DRIFT_MS = 1000
@@ -161,12 +164,36 @@ def sound_early(before_s: Fraction) -> Advice | None:
     )
 
 
-def sound_late(at_ms: int) -> Advice:
-    """Sound that nothing has announced began after the first chunk, whose period has none."""
+def sound_missing(since_ms: int) -> Advice | None:
+    """No sound has come for the first ``since_ms`` of a live stream; None if that is little."""
+    if since_ms < SOUND_MISSING_MS:
+        return None
+    return Advice(
+        code="sound-missing",
+        text=f"no sound has come for {_s(since_ms)} s, so viewers hear silence until it does; if there should be sound, check "
+        "the encoder's audio source and track",
+        at_ms=since_ms,
+    )
+
+
+def sound_late(at_ms: int) -> Advice | None:
+    """Sound began ``at_ms`` after the first picture; None if that is soon."""
+    if at_ms < SOUND_MISSING_MS:
+        return None
     return Advice(
         code="sound-late",
-        text=f"sound began {_s(at_ms)} s into the stream without being announced and cannot be heard; have the encoder send "
-        "sound from the start, or at least name its codec in the metadata, and connect again",
+        text=f"sound began {_s(at_ms)} s into the stream; viewers hear it from there on, and silence before; have the encoder "
+        "send sound from the start",
+        at_ms=at_ms,
+    )
+
+
+def sound_unheard(at_ms: int) -> Advice:
+    """Sound began in what is transcoded as a file, of which nothing told that there would be any."""
+    return Advice(
+        code="sound-late",
+        text=f"sound began {_s(at_ms)} s into the source without being announced and cannot be heard; receive it as a live "
+        "stream, with streamwave run",
         at_ms=at_ms,
     )
 

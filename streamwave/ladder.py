@@ -118,8 +118,10 @@ def _even(value: Fraction) -> int:
     return max(2, 2 * round_half_up(value / 2))
 
 
-def plan(source: SourceInfo, ladder: Ladder) -> tuple[Rendition, ...]:
+def plan(source: SourceInfo, ladder: Ladder, *, sound: bool | None = None) -> tuple[Rendition, ...]:
     """The renditions for ``source``, video from the largest down, then audio.
+
+    ``sound``: whether its session has sound, be it silence; None: as the source says.
 
     Raises:
         LadderError: every rung is above the source although the ladder was narrowed on purpose.
@@ -127,7 +129,7 @@ def plan(source: SourceInfo, ladder: Ladder) -> tuple[Rendition, ...]:
     renditions: list[Rendition] = []
     if source.video is not None:
         renditions.extend(_video(display_size(source.video), ladder))
-    if source.audio is not None:
+    if source.audio is not None if sound is None else sound:
         renditions.append(Rendition(name=AUDIO_NAME, kind="audio", max_bps=ladder.audio_kbps * 1000))
     return tuple(renditions)
 

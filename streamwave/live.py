@@ -240,7 +240,7 @@ class LiveBroadcast:
             # HLS players rely on a target duration that never changes, over all sessions of a broadcast.
             first = kept_encoding(self.spool.sessions()[0])
             found = Encoding(
-                renditions=ladders.plan(opened.source, ladder),
+                renditions=ladders.plan(opened.source, ladder, sound=opened.sample_rate is not None),
                 segment_ms=first.segment_ms if first else target_ms(self.settings.segment_seconds),
                 preset=self.settings.preset,
                 crf=self.settings.crf,

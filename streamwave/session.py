@@ -52,6 +52,7 @@ NOTED = frozenset(
         "rate-varies",
         "clock-jumped",
         "sound-early",
+        "sound-late",
         "sound-slips",
         "damaged",
         "pictures-lost",

@@ -68,9 +68,21 @@ class Advisor:
         if over_ms >= advice.DRIFT_OVER_MS and abs(drift_ms) > advice.DRIFT_MS:
             self.say(advice.clock_drift(drift_ms, over_ms, at_ms))
 
-    def counts(self, at: Fraction, *, jumps: int, lost: int, damaged: int, slip: Fraction) -> None:
-        """See what was counted so far; ``slip`` in seconds of silence put in, less sound taken out."""
+    def sound_begins(self, at: Fraction, *, heard: bool = True) -> None:
+        """The first sound that comes after the first picture is ``heard`` at ``at``, or left out."""
+        if not heard:
+            self.say(advice.sound_unheard(self.ms(at)))
+        elif self._live:
+            self.say(advice.sound_late(self.ms(at)))
+
+    def counts(self, at: Fraction, *, jumps: int, lost: int, damaged: int, slip: Fraction, heard: bool = True) -> None:
+        """See what was counted so far; ``slip`` in seconds of silence put in, less sound taken out.
+
+        ``heard``: some sound has come, or need not.
+        """
         at_ms = self.ms(at)
+        if self._live and not heard:
+            self.say(advice.sound_missing(at_ms))
         if jumps:
             self.say(advice.clock_jumped(jumps, at_ms))
         if lost:

@@ -59,6 +59,11 @@ class AudioTrack:
         sound.sinks.append(self._take_in)
 
     @property
+    def awaited(self) -> bool:
+        """Whether there is sound to be expected. If not it may still begin at any time."""
+        return self._sound.announced or self._sound.heard
+
+    @property
     def available(self) -> int:
         """AAC frames since the origin that are ready, taken ones included."""
         return self._taken + len(self._frames)

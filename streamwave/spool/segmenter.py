@@ -180,6 +180,7 @@ class Segmenter:
                     lost=session.undecodable + self._clock.untimed,
                     damaged=self._reader.damaged + (self._sound.errors if self._sound is not None else 0),
                     slip=self._sound.mended if self._sound is not None else Fraction(0),
+                    heard=self._sound is None or self._sound.heard,
                 )
         if session.opened:
             for found in self._advisor.take():
@@ -214,8 +215,9 @@ class Segmenter:
 
     def _begin(self, origin: Fraction) -> None:
         audio = None
-        if self._info.audio is not None:  # it may not have begun yet
-            self._sound = Sound(origin, self._stated_audio_end())
+        announced = self._info.audio is not None  # it may not have begun yet
+        if announced or self.options.live:
+            self._sound = Sound(origin, self._stated_audio_end(), announced=announced)
             audio = AudioTrack(self.options.audio_bps, self._sound, memory=memory_samples(self.options.segment_ms))
         if self._video is not None:
             assert self._info.video is not None
@@ -318,30 +320,21 @@ class Segmenter:
         if self.session is None and self._video is None:
             self._begin(self._audio_origin(timed))
         if self._sound is None:
-            self._early = [*self._early[1 - EARLY_PACKETS :], timed]
-            if self.session is not None:
-                self._begin_sound(self.session)
+            if self.session is None:
+                self._early = [*self._early[1 - EARLY_PACKETS :], timed]
+            else:
+                self._advisor.sound_begins(timed.shown, heard=False)
             return
         if self._clock is not None and self._clock.jumps:
             self._sound.end = None  # it was said on another clock
+        begun = self._sound.heard
         self._sound.push(timed)
+        if self._sound.heard and not begun:
+            self._advisor.sound_begins(timed.shown)
+            if self.session is not None:  # what is told of it, if it has not been yet, and of those that follow
+                self.session.info = self.session.info.model_copy(update={"audio": self._info.audio})
         if self._video is None and self.session is not None:
             self.session.cut_audio_only()
-
-    def _begin_sound(self, session: SessionWriter) -> None:
-        """Sound that nothing has announced: the session gets it, silent up to there, if none of it is closed yet.
-
-        After that there is none: browsers do not play on from a period without sound into one that has it.
-        """
-        if session.chunk is None or session.chunk.number > 0 or len(self._journals) > 1:
-            self._advisor.say(advice.sound_late(self._advisor.ms(self._early[-1].shown)))
-            return
-        self._sound = Sound(session.origin)
-        session.audio = AudioTrack(self.options.audio_bps, self._sound)
-        session.info = session.info.model_copy(update={"audio": self._info.audio})
-        for timed in self._early:
-            self._sound.push(timed)
-        self._early = []
 
     def _audio_origin(self, timed: Timed) -> Fraction:
         """Where sound without pictures begins, in seconds: behind the priming of its encoder, which the decoder drops."""

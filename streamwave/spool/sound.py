@@ -36,14 +36,15 @@ class Sound:
     """Decodes one audio track and counts its samples from ``origin`` on; each block goes to all ``sinks``.
 
     ``origin`` and ``end`` are in seconds on the source's clock; what a decoder puts out just after ``end`` is the padding
-    of the source's last frame. None: the source does not say when its audio ends.
+    of the source's last frame. None: the source does not say when its audio ends. ``announced``: it says that it has any.
     """
 
-    def __init__(self, origin: Fraction, end: Fraction | None = None) -> None:
+    def __init__(self, origin: Fraction, end: Fraction | None = None, *, announced: bool = True) -> None:
         self.origin = origin
         self.position = 0  # samples put out
         self.sinks: list[Callable[[Samples], None]] = []
         self.errors = 0
+        self.announced = announced
         self.heard = False  # something was decoded
         self.mended = Fraction(0)  # seconds of silence put in, less seconds of samples taken out, pauses aside
         self.end = end

@@ -34,6 +34,9 @@ MOST_KEYLESS_MS = 600_000
 #: How far the pictures may be ahead before a chunk stops waiting for its audio and takes silence instead: live, and in a
 #: file, where waiting costs nothing.
 AUDIO_WAIT_MS, FILE_AUDIO_WAIT_MS = 500, 10_000
+#: The same where nothing says that there will be any: what comes all the same is sent hardly later than its pictures, and
+#: who has nothing but pictures is not to wait for it.
+UNAWAITED_WAIT_MS = 200
 
 
 class SessionWriter:
@@ -242,6 +245,8 @@ class SessionWriter:
         ``newest`` is the time of the newest picture. ``last``: the session has ended, so the last chunk gets all audio.
         """
         wait_ms = AUDIO_WAIT_MS if self.options.live else FILE_AUDIO_WAIT_MS
+        if self.audio is not None and not self.audio.awaited:
+            wait_ms = UNAWAITED_WAIT_MS
         while self.closing:
             chunk, next_ms, size = self.closing[0]
             name, count = None, 0

@@ -44,6 +44,7 @@ class Cell:
     - ``damaged``: chunks that are to be reported for pictures that cannot be decoded (None: not asked)
     - ``advice``: codes of what its publisher is told, by the segmenter or by ``streamwave probe``, and of nothing else; what
       is said of the bit rate counts only where it is asked for
+    - ``sounds``: whether each period has sound, be it silence (None: as the recipe says)
     - ``sound_clock``: by how much the timestamps of the sound grow faster than those of the pictures
     - ``silent``: FFmpeg has to play it without a word
     - ``segment_s``, ``ladder``, ``audio_track``: settings
@@ -67,6 +68,7 @@ class Cell:
     filled: int | None = 0
     damaged: int | None = 0
     advice: frozenset[str] = frozenset()
+    sounds: bool | None = None
     sound_clock: Fraction = Fraction(1)
     tail: int = 0
     silent: bool = True
@@ -79,6 +81,11 @@ class Cell:
     def shown_at(self) -> tuple[Fraction, ...]:
         """When each picture is to be shown, in seconds."""
         return self.recipe.shown_at if self.times is None else self.times
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether sound is to come out."""
+        return self.recipe.sound is not None if self.sounds is None else self.sounds
 
     @property
     def due_end(self) -> Fraction:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 from tests.matrix import cells_change
 from tests.matrix.cell import SMALL_SIZES, Cell, Part
 from tests.matrix.cells_change import NARROW, change, numbers
 from tests.matrix.cells_time import JUMPED, MANY_BITS, NTSC, UNTOLD, back, flv, late_sound, shifted
+from tests.matrix.flv import read_tags, unannounced, write_tags
 from tests.matrix.live import LiveCell
 from tests.matrix.source import H264, Recipe
 
@@ -22,13 +25,14 @@ def live(name: str, recipe: Recipe, *, short: bool = False, **more: object) -> L
 
 
 def reconnect(
-    name: str, first: Recipe, second: Recipe, sizes: dict[str, tuple[int, int]], *, short: bool = False
+    name: str, first: Recipe, second: Recipe, sizes: dict[str, tuple[int, int]], *, short: bool = False, **more: Any
 ) -> LiveCell:
     """A publisher that goes away and comes back with other settings: a period each."""
     second = replace(second, numbers_from=first.count)
     beeps = (*first.beeps, *(first.count + n for n in second.beeps))
     parts = (Part(numbers(first), first.rate), Part(numbers(second), second.rate, sizes))
-    return LiveCell(Cell(f"live: {name}", "live", first, beeps=beeps, parts=parts), (second,), short)
+    cell = Cell(f"live: {name}", "live", first, beeps=beeps, parts=parts, **more)
+    return LiveCell(cell, (second,), short)
 
 
 def within(name: str, first: Recipe, second: Recipe, sizes: dict[str, tuple[int, int]]) -> LiveCell:
@@ -37,7 +41,15 @@ def within(name: str, first: Recipe, second: Recipe, sizes: dict[str, tuple[int,
     return LiveCell(replace(cell, group="live", advice=cell.advice - {"rate-varies"}))
 
 
+def untold(source: Path, target: Path) -> None:
+    """The same, but nothing says that there will be sound until it comes."""
+    write_tags(target, unannounced(read_tags(source)))
+
+
 FIRST = cells_change.FIRST
+MUTE = replace(FIRST, sound=None)
+#: What its publisher is told when no sound comes for a while, and when it comes after all.
+MISSING, LATE = frozenset({"sound-missing"}), frozenset({"sound-missing", "sound-late"})
 LIVE = [
     live("29.97 fps", flv(rate=NTSC, frames=180)),
     live("30 fps", flv(rate=F(30), frames=180)),
@@ -58,8 +70,9 @@ LIVE = [
         flv(frames=300, codec=(*H264, *MANY_BITS)),
         advice=frozenset({"b-frames-live", "bitrate-high"}),
     ),
-    live("no sound at all", flv(frames=150, sound=None)),
+    live("no sound at all", flv(frames=150, sound=None), sounds=True, advice=MISSING),
     live("sound begins in mid-stream", flv(frames=150, sound_from=F(5, 2))),
+    live("sound begins unannounced", flv(frames=200, sound_from=F(9, 2), rework=untold), advice=LATE),
     reconnect(
         "comes back with another shape, rate and sound",
         FIRST,
@@ -67,6 +80,16 @@ LIVE = [
         NARROW,
         short=True,
     ),
+    reconnect("comes back with sound", MUTE, FIRST, dict(SMALL_SIZES), sounds=True),
+    reconnect(
+        "comes back with sound that begins unannounced",
+        MUTE,
+        flv(frames=125, sound_from=F(5, 2), rework=untold),
+        dict(SMALL_SIZES),
+        sounds=True,
+        short=True,
+    ),
+    reconnect("comes back without sound", FIRST, MUTE, dict(SMALL_SIZES), sounds=True),
     reconnect("comes back with another rate", FIRST, replace(FIRST, rate=F(50), frames=150), dict(SMALL_SIZES)),
     within("another shape in one connection", FIRST, replace(FIRST, size=(192, 144)), NARROW),
     within("another rate in one connection", FIRST, replace(FIRST, rate=F(50), frames=150), dict(SMALL_SIZES)),

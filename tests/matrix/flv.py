@@ -6,6 +6,7 @@ RTMP carries the same tags, so what is tried here is what a publisher can send.
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,6 +68,22 @@ def retimed(change: Callable[[Tag], int | None]) -> Callable[[Path, Path], None]
         write_tags(target, [replace(tag, ms=ms) for tag, ms in moved if ms is not None])
 
     return rework
+
+
+def unannounced(tags: Iterable[Tag]) -> list[Tag]:
+    """``tags`` without any word of the sound before it begins: metadata call it something else, parameters come with it."""
+    found = list(tags)
+    first = next(tag.ms for tag in found if tag.kind == SOUND and not tag.header)
+    found = [replace(tag, ms=first) if tag.kind == SOUND and tag.header else tag for tag in found]
+    found = [replace(tag, body=_untold(tag.body)) if tag.kind == SCRIPT else tag for tag in found]
+    return sorted(found, key=lambda tag: (tag.ms, tag.kind != PICTURE, not tag.header))
+
+
+def _untold(metadata: bytes) -> bytes:
+    for name in (b"audiocodecid", b"audiodatarate", b"audiosamplerate", b"audiosamplesize"):
+        size = struct.pack(">H", len(name))
+        metadata = metadata.replace(size + name, size + b"x" * len(name))
+    return metadata
 
 
 def damaged(first: int, after: int) -> Callable[[Path, Path], None]:

@@ -26,7 +26,11 @@ from tests.support.media import ffmpeg_path
 JUMP_MS = 10_000
 #: How long the publisher is away before it comes back with its next source.
 AWAY_S = 0.5
-PLAYERS: tuple[tuple[Player, str], ...] = (("dashjs", "manifest.mpd"), ("hlsjs", "master.m3u8"))
+PLAYERS: tuple[tuple[Player, str], ...] = (
+    ("dashjs", "manifest.mpd"),
+    ("hlsjs", "master.m3u8"),
+    ("shaka", "manifest.mpd"),
+)
 PLAY_LIMIT_S = 60
 
 

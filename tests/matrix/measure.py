@@ -127,7 +127,7 @@ class Outcome:
                 wrong = {picture.size for picture in pictures} - {found[name]}
                 if wrong:
                     yield f"{name} decodes to {wrong}"
-            if (period.sound is not None) != (self.cell.recipe.sound is not None):
+            if (period.sound is not None) != self.cell.has_sound:
                 yield "there is no sound" if period.sound is None else "there is sound"
 
     def _pictures(self) -> Iterator[str]:
@@ -171,7 +171,7 @@ class Outcome:
 
     def _sound(self) -> Iterator[str]:
         cell = self.cell
-        if cell.recipe.sound is None or any(period.sound is None for period in self.periods):
+        if not cell.has_sound or any(period.sound is None for period in self.periods):
             return
         sounds = [period.sound for period in self.periods if period.sound is not None]
         for sound in sounds:

@@ -77,6 +77,7 @@ def test_a_source_below_the_ladder_is_carried_as_it_is() -> None:
 
 def test_only_what_the_source_has() -> None:
     assert [r.kind for r in plan(source(640, 360, audio=False), DEFAULT_LADDER)] == ["video"]
+    assert [r.kind for r in plan(source(640, 360, audio=False), DEFAULT_LADDER, sound=True)] == ["video", "audio"]
     sound = SourceInfo(url="file:/a.mp3", container="mp3", audio=AudioInfo(codec="mp3", sample_rate=44100, channels=1))
     (audio,) = plan(sound, DEFAULT_LADDER)
     assert (audio.name, audio.kind, audio.max_bps, audio.sample_rate, audio.channels) == (

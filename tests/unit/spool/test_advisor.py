@@ -51,6 +51,26 @@ def test_nothing_to_say() -> None:
     assert codes(advisor) == []
 
 
+def test_sound_that_does_not_come_and_comes_after_all() -> None:
+    advisor = Advisor(live=True)
+    for at_ms in (0, 2000, 4000, 6000):
+        advisor.picture(picture(at_ms, key=True), at_ms)
+        advisor.counts(Fraction(at_ms, 1000), jumps=0, lost=0, damaged=0, slip=Fraction(0), heard=False)
+    advisor.sound_begins(Fraction(13, 2))
+    found = advisor.take()
+    assert [(one.code, one.at_ms) for one in found] == [("sound-missing", 4000), ("sound-late", 6500)]
+    assert "no sound has come for 4.0 s" in found[0].text and "began 6.5 s into" in found[1].text
+
+
+def test_sound_that_begins_soon_or_in_a_file_is_nothing_to_tell() -> None:
+    for live, at_ms in ((True, 2500), (False, 6500)):
+        advisor = Advisor(live=live)
+        advisor.picture(picture(0, key=True), 0)
+        advisor.counts(Fraction(at_ms, 1000), jumps=0, lost=0, damaged=0, slip=Fraction(0), heard=False)
+        advisor.sound_begins(Fraction(at_ms, 1000))
+        assert codes(advisor) == []
+
+
 def test_b_frames_matter_only_where_it_is_live() -> None:
     for live in (True, False):
         advisor = Advisor(live=live)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from streamwave.ffmpeg.flv import SoundTag, TagFlow
@@ -19,8 +19,8 @@ from streamwave.spool.broadcast import open_session
 from streamwave.spool.journal import AdviceLine, JournalReader
 from streamwave.spool.segmenter import Options, Segmenter
 from streamwave.timing import AAC_FRAME
-from tests.matrix.flv import FILE_HEADER, PICTURE, SCRIPT, SOUND, Tag, read_tags, tag_bytes, write_tags
-from tests.support.media import ffmpeg_path, make_clip
+from tests.matrix.flv import FILE_HEADER, PICTURE, SCRIPT, SOUND, Tag, read_tags, tag_bytes, unannounced, write_tags
+from tests.support.media import QUIET, ffmpeg_path, make_clip
 from tests.unit.spool.test_audio import decode, onsets
 from tests.unit.spool.test_segmenter import Spool, contiguous, read, segment
 from tests.unit.spool.test_sources import SIZE, shown
@@ -31,25 +31,19 @@ LATE_MS = 3500
 HEARD_S = (101 / RATE, 126 / RATE)
 
 
-def late(folder: Path, *codec: str, announced: bool = True, sound: bool = True) -> list[Tag]:
-    """An FLV clip whose sound begins at ``LATE_MS``, the decoder's parameters with it."""
+def late(
+    folder: Path, *codec: str, announced: bool = True, sound: bool = True, late_ms: int = LATE_MS, size: str = SIZE
+) -> list[Tag]:
+    """An FLV clip whose sound begins at ``late_ms``, the decoder's parameters with it."""
     options = ("-bf", "0", *(("-c:a", *codec) if codec else ()))
-    tags = read_tags(make_clip(folder / "whole.flv", frames=FRAMES, gop=25, size=SIZE, options=options).path)
+    tags = read_tags(make_clip(folder / "whole.flv", frames=FRAMES, gop=25, size=size, options=options).path)
     if not announced:
-        tags = [unannounced(tag) if tag.kind == SCRIPT else tag for tag in tags]
-    first = next(tag.ms for tag in tags if tag.kind == SOUND and tag.ms >= LATE_MS)
+        tags = unannounced(tags)
+    first = next(tag.ms for tag in tags if tag.kind == SOUND and tag.ms >= late_ms)
     parameters = [replace(tag, ms=first) for tag in tags if tag.kind == SOUND and tag.header]
     pictures = [tag for tag in tags if tag.kind != SOUND]
     heard = [*parameters, *(tag for tag in tags if tag.kind == SOUND and tag.ms >= first)] if sound else []
     return sorted([*pictures, *heard], key=lambda tag: (tag.ms, tag.kind != PICTURE, not tag.header))
-
-
-def unannounced(script: Tag) -> Tag:
-    """Metadata that says nothing of sound: its properties are called something else."""
-    body = script.body
-    for name in (b"audiocodecid", b"audiodatarate", b"audiosamplerate", b"audiosamplesize"):
-        body = body.replace(struct.pack(">H", len(name)) + name, struct.pack(">H", len(name)) + b"x" * len(name))
-    return replace(script, body=body)
 
 
 @contextmanager
@@ -130,14 +124,60 @@ def test_live_sound_that_was_announced_and_never_comes_is_silence(tmp_path: Path
     assert abs(decode(spool.sound())).max() < 1e-3
 
 
-def test_live_sound_that_nothing_announced_comes_too_late_after_the_first_chunk(tmp_path: Path) -> None:
-    """Browsers do not play on from a period without sound into one that has it: the pictures are what matters."""
+def advised(spool: Spool) -> list[str]:
+    """What the publisher is told, by codes."""
+    return [line.advice.code for line in JournalReader(spool.folder).read() if isinstance(line, AdviceLine)]
+
+
+def test_live_sound_that_nothing_announced_begins_within_the_silence(tmp_path: Path) -> None:
     (spool,) = segment_live(late(tmp_path, announced=False), tmp_path)
     contiguous(spool)
     assert shown(spool) == list(range(FRAMES))
+    assert spool.opened is not None and spool.opened.sample_rate == 48000 and spool.opened.source.audio is None
+    in_time(heard(spool))
+    whole_sound(spool)
+    assert advised(spool) == ["sound-missing", "sound-late"]
+
+
+@pytest.mark.parametrize("late_ms", [2960, 3000, 3040])
+def test_the_beginning_of_unannounced_sound_is_not_lost_where_chunks_meet(tmp_path: Path, late_ms: int) -> None:
+    tags = late(tmp_path, announced=False, late_ms=late_ms)
+    begins = next(tag.ms for tag in tags if tag.kind == SOUND and not tag.header)
+    # As encoders do, it sends the sound a little later than the pictures of the same time.
+    tags.sort(key=lambda tag: tag.ms + 80 * (tag.kind == SOUND))
+    (spool,) = segment_live(tags, tmp_path)
+    assert shown(spool) == list(range(FRAMES))
+    audible = np.flatnonzero(np.abs(decode(spool.sound())).max(axis=0) > QUIET / 2)
+    # A decoder that begins in the middle of a tone gives it from the second frame on; an encoder blurs where it begins.
+    assert abs(audible[0] - begins * 48) <= AAC_FRAME
+    in_time(heard(spool)[-2:])
+    whole_sound(spool)
+
+
+def test_unannounced_sound_after_a_change_of_the_pictures(tmp_path: Path) -> None:
+    """The session that the change begins has silence, too, until the sound comes."""
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    mute = late(folders[0], announced=False, sound=False)
+    other = [replace(tag, ms=tag.ms + FRAMES * 40) for tag in late(folders[1], announced=False, size="128x96")]
+    first, second = segment_live([*mute, *other], tmp_path)
+    for spool in (first, second):
+        contiguous(spool)
+        assert shown(spool) == list(range(FRAMES))
+        whole_sound(spool)
+    assert abs(decode(first.sound())).max() < 1e-3
+    in_time(heard(second))
+
+
+def test_unannounced_sound_of_what_is_transcoded_as_a_file_is_told(tmp_path: Path) -> None:
+    """Its renditions were planned before anything was received."""
+    with served(late(tmp_path, announced=False, late_ms=5500), tmp_path) as address:
+        Segmenter(Options(source=address, spool=tmp_path / "spool", segment_ms=1000, read_timeout_s=10)).run()
+    spool = read(tmp_path / "spool")
+    assert shown(spool) == list(range(FRAMES))
     assert spool.opened is not None and spool.opened.sample_rate is None and not spool.sound()
-    (told,) = [line.advice for line in JournalReader(spool.folder).read() if isinstance(line, AdviceLine)]
-    assert told.code == "sound-late" and "cannot be heard" in told.text
+    assert advised(spool) == ["sound-late"]
 
 
 def test_live_sound_that_nothing_announced_in_the_first_chunk(tmp_path: Path) -> None:
@@ -150,10 +190,15 @@ def test_live_sound_that_nothing_announced_in_the_first_chunk(tmp_path: Path) ->
     whole_sound(spool)
 
 
-def test_live_pictures_without_any_sound_have_none(tmp_path: Path) -> None:
+def test_live_pictures_without_any_sound_have_silence(tmp_path: Path) -> None:
+    """Their publisher may come back with sound; players go from a period without any into one that has it with trouble."""
     (spool,) = segment_live(late(tmp_path, announced=False, sound=False), tmp_path)
+    contiguous(spool)
     assert shown(spool) == list(range(FRAMES))
-    assert spool.opened is not None and spool.opened.sample_rate is None
+    assert spool.opened is not None and spool.opened.sample_rate == 48000 and spool.opened.source.audio is None
+    whole_sound(spool)
+    assert abs(decode(spool.sound())).max() < 1e-3
+    assert advised(spool) == ["sound-missing"]
 
 
 @pytest.mark.parametrize("live", [True, False])
