@@ -13,7 +13,8 @@ from streamwave.cli.transcode import Interrupted, check_lasting, first_line, pre
 from streamwave.errors import StreamWaveError
 from streamwave.settings import Settings
 from streamwave.source import check_stream_name, resolve_source
-from streamwave.spool.broadcast import abandoned
+from streamwave.spool.broadcast import BroadcastSpool, abandoned
+from streamwave.spool.ending import end_journal
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -73,6 +74,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         for left in abandoned(settings.spool_dir, stream):
             console.print(f"completing {stream}/{left.broadcast} first: the run before was killed", soft_wrap=True)
             try:
+                _end_sessions(left)
                 live_stream(broadcast_spool=str(left.folder))
             except TerminationSignal:
                 raise KeyboardInterrupt from None
@@ -93,3 +95,13 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         finally:
             on_receiving.reset(token)
     console.print(f"the recording is complete: {root}/{stream}/", soft_wrap=True)
+
+
+def _end_sessions(left: BroadcastSpool) -> None:
+    """Say in the journals of a run that was killed that nothing follows, once all is in them that it had received.
+
+    Raises:
+        OSError: the spool cannot be written.
+    """
+    for session in left.sessions():
+        end_journal(session, "killed", "the run was killed; what it had received is published", as_last_written=True)
