@@ -29,7 +29,7 @@ from streamwave.settings import Settings
 from streamwave.spool.audio import SAMPLE_RATE
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.follow import POLL_S, Follower
-from streamwave.spool.journal import OpenRecord, writer_alive
+from streamwave.spool.journal import OpenRecord, received_ms, writer_alive
 from streamwave.targets import Targets
 
 log = logging.getLogger("streamwave.live")
@@ -38,10 +38,12 @@ log = logging.getLogger("streamwave.live")
 UTC_TIMING_URL = "/time"
 #: What the status says of a broadcast of which nothing is known yet.
 _AT_FIRST: dict[str, object] = {
-    "session": None, "chunks": 0, "received_ms": 0, "published_ms": 0, "bitrates": {}, "outputs": [],
+    "session": None, "chunks": 0, "received_ms": 0, "published_ms": 0, "lag_ms": 0, "bitrates": {}, "outputs": [],
 }  # fmt: skip
 #: How often a broadcast that waits for its publisher looks whether the reconnect window is over.
 WINDOW_LOOK_S = 0.5
+#: The status is at most this old while chunks wait for an output.
+PULSE_S = 1.0
 #: After this much of a session its bitrate is known well enough to say something about it.
 BITRATE_OVER_MS = 10_000
 #: How long a run tries to become the one that publishes its broadcast.
@@ -65,7 +67,6 @@ class LiveBroadcast:
         self.info = spool.info()
         self.job: Job | None = None
         self.trouble: str | None = None  # why the receiving of a session ended, if not on purpose
-        self.received_ms = 0
         self._announced = False
         self._lock: IO[bytes] | None = None
         self._work = spool.folder / "work"
@@ -73,6 +74,7 @@ class LiveBroadcast:
         self._warnings: list[str] = []
         self._advice: list[Advice] = []
         self._state = "starting"
+        self._told_at = 0.0
         # What an earlier run has said holds until this one knows better: no count ever runs backwards.
         told = spool.status()
         self._before = {name: told.get(name, first) for name, first in _AT_FIRST.items()}
@@ -151,13 +153,9 @@ class LiveBroadcast:
         first: int | None = None
         job: Job | None = None
         size = 0
-        # An earlier run has told of more than the first record that this one reads.
-        told_ms = self._before["received_ms"] if self._before["session"] == folder.name else 0
-        known_ms = told_ms if isinstance(told_ms, int) else 0
         try:
             for record in follower.chunks(lambda: self._hear(follower, tick)):
                 self._hear(follower)
-                self.received_ms = max(record.next_ms, known_ms)
                 if job is None:
                     assert follower.opened is not None
                     job = self._job(folder, follower.opened)
@@ -347,21 +345,33 @@ class LiveBroadcast:
         with self._telling:
             self._state = state
             status: dict[str, object] = {
-                **self._before, "state": state, "flow_run_id": self.run, "lag_ms": 0,
+                **self._before, "state": state, "flow_run_id": self.run,
                 "warnings": self._warnings, "error": error, "advice": [found.model_dump() for found in self._advice],
                 "updated_unix_ms": time.time_ns() // 1_000_000,
             }  # fmt: skip
             if self.job is not None:
                 published = publication(self.job)
                 progress = published.progress
-                status |= {"session": self.job.session, "received_ms": self.received_ms, "outputs": published.lags()}
+                status |= {"session": self.job.session, "outputs": published.lags()}
+                with suppress(OSError):
+                    status |= {"received_ms": received_ms(Path(self.job.spool)), "lag_ms": self._lag_ms(progress)}
                 if progress.session is not None:
                     status |= {"chunks": progress.chunks, "published_ms": progress.period_ms}
                     status |= {"bitrates": progress.bitrates, "latency_ms": published.latency()}
-                if progress.session == self.job.session:
-                    status["lag_ms"] = max(0, self.received_ms - progress.period_ms)
             with suppress(OSError):
                 self.spool.write_status(status)
+            self._told_at = time.monotonic()
+
+    def pulse(self) -> None:
+        """Bring the status up to date if it is old: while an output is waited for, more and more is received."""
+        if time.monotonic() - self._told_at > PULSE_S:
+            self.tell(self._state)
+
+    def _lag_ms(self, progress: Progress) -> int:
+        """What is in the spool and not published, taken by this run or not yet, in milliseconds of media."""
+        sessions = [one for one in self.spool.sessions() if progress.session is None or one.name >= progress.session]
+        done = {progress.session: progress.period_ms}
+        return sum(max(0, received_ms(session) - done.get(session.name, 0)) for session in sessions)
 
 
 def _properties(opened: OpenRecord) -> dict[str, str]:

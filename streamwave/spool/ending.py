@@ -18,7 +18,8 @@ log = logging.getLogger("streamwave.spool")
 def end_journal(session: Path, reason: str, error: str | None, *, as_last_written: bool = False) -> bool:
     """Give a journal that nobody writes its end record; False if somebody writes it after all, or it has its end.
 
-    Chunks that were received and only lack their line get it first (``recovery``). The end is now; ``as_last_written``: when the journal was last written.
+    Chunks that were received and only lack their line get it first (``recovery``). The end is now; ``as_last_written``:
+    when the journal was last written.
 
     Raises:
         OSError: it cannot be written.

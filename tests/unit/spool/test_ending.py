@@ -22,7 +22,7 @@ from streamwave.timing import aac_frame_at_ms
 from tests.matrix.flv import SOUND, Tag, read_tags, write_tags
 from tests.support.media import make_clip
 from tests.support.processes import wait_for
-from tests.unit.spool.test_segmenter import contiguous, luma_number, read, segment
+from tests.unit.spool.test_segmenter import contiguous, read, segment
 
 
 @contextmanager
