@@ -14,14 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from streamwave import index, thumbnail
 from streamwave import ladder as ladders
 from streamwave.advice import Advice, bitrate
+from streamwave.behind import left, waiting
 from streamwave.encoding import Encoding, keep_encoding, kept_encoding
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
 from streamwave.job import Job, fingerprint, publication, release, target_ms
-from streamwave.layout import THUMBNAIL
+from streamwave.listing import Listing
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import Progress
 from streamwave.model import ChunkRecord
@@ -51,6 +51,12 @@ HOLD_S = 1.0
 #: A live FFmpeg that takes longer for one chunk hangs: the stream cannot wait for it as a file could.
 LIVE_TIMEOUT_S = 60
 
+#: Outputs that are not that far behind are waited for without a word.
+GRACE_S = 3.0
+
+#: Is told a sentence on what is waited for, and given the function that ends the waiting.
+OnWait = Callable[[str, Callable[[], None]], None]
+
 
 class LiveBroadcast:
     """The one run that publishes a broadcast. A context manager; ``run`` identifies it to people (the flow run's id).
@@ -67,9 +73,10 @@ class LiveBroadcast:
         self.info = spool.info()
         self.job: Job | None = None
         self.trouble: str | None = None  # why the receiving of a session ended, if not on purpose
-        self._announced = False
+        self.left_behind: dict[str, str] = {}  # outputs that have not got all of it, and why
         self._lock: IO[bytes] | None = None
         self._work = spool.folder / "work"
+        self._listing = Listing(self.info, settings.store_options(self.info.output), self.warn)
         self._token = fingerprint(run, spool.folder, time.time_ns())
         self._warnings: list[str] = []
         self._advice: list[Advice] = []
@@ -268,11 +275,8 @@ class LiveBroadcast:
 
     def stored(self) -> None:
         """One more chunk has been published. Windows that overlap call this from threads of their own."""
-        with self._telling:
-            first, self._announced = not self._announced, True
-        if first:
-            self._store_thumbnail()
-            self.announce()
+        if self.publication is not None:
+            self._listing.begin(self.publication)
         self._describe()
         self._warn_of_stand_ins()
         self.tell(self._state)
@@ -291,41 +295,37 @@ class LiveBroadcast:
         for text in progress.news(before):
             self.warn(text)
 
-    def _store_thumbnail(self) -> None:
-        """Keep the first picture for the list of broadcasts, unless it is kept; a failure costs the picture."""
-        published = self.publication
-        if published is None:
-            return
-        try:
-            without = [one.store for one in published.publications if one and not one.store.exists(THUMBNAIL)]
-            if without and (data := thumbnail.first_picture(published.leader.store, published.timeline)) is not None:
-                for store in without:
-                    store.put(THUMBNAIL, data)
-        except Exception as error:
-            self.warn(f"there is no thumbnail: {error}")
+    def finish(self, on_wait: OnWait = lambda news, stop: None) -> None:
+        """Everything is published: write the recording's manifests and mark the spool as done with.
 
-    def announce(self) -> None:
-        """Bring the list of broadcasts up to date; a failure costs the entry, not the broadcast."""
-        published = self.publication
-        if published is None:
-            return
-        try:
-            index.update(published, self.info, self.settings.store_options(self.info.output))
-        except Exception as error:  # the list is shared with others, whose files may be anything
-            self.warn(f"the list of broadcasts was not updated: {error}")
-
-    def finish(self) -> None:
-        """Everything is published: write the recording's manifests and mark the spool as done with."""
+        The recording is complete as soon as one output has all of it. ``on_wait`` is then told if others have not, in a
+        sentence, and how to stop waiting for them.
+        """
         self.tell("finishing")
-        if self.publication is not None:
+        published = self.publication
+        if published is not None:
             self._describe()
-            self.publication.finish()
-            self._store_thumbnail()  # an output that was away at the beginning has none
-            self.announce()
+            published.finish_first()
+            whole = published.wait_for_others(GRACE_S, self.pulse)
+            before = published.complete
+            self._listing.update(published, before)
+            if not whole:
+                self._wait_for_others(published, on_wait)
+                self._listing.update(published, set(published.complete) - set(before))
         self.spool.mark_finished()
         self.tell("finished")
         for session in self.spool.sessions():
             shutil.rmtree(session, ignore_errors=True)
+
+    def _wait_for_others(self, published: Targets, on_wait: OnWait) -> None:
+        news = waiting(published)
+        self.warn(f"{news}, or until its run is cancelled")
+        self.tell("finishing")
+        on_wait(news, published.hurry)
+        published.wait_for_others(published.patience_s, self.pulse)
+        self.left_behind = published.left_behind
+        for url, why in self.left_behind.items():
+            self.warn(left(url, why, f"{self.spool.stream}/{self.spool.broadcast}"))
 
     def warn(self, text: str) -> None:
         """Note something that people should know; it shows in the status."""
