@@ -46,8 +46,6 @@ class Ending:
 
     def wait(self, news: str, stop: Callable[[], None]) -> None:
         """All that is still done is to wait for outputs that are behind; from here on the first signal ends that."""
-        self._console.print(f"{news}; Ctrl-C ends that now", soft_wrap=True, markup=False)
-
         def end(number: int, frame: object) -> None:
             for one in _SIGNALS:
                 signal.signal(one, signal.default_int_handler)
@@ -55,6 +53,7 @@ class Ending:
 
         for number in _SIGNALS:
             signal.signal(number, end)
+        self._console.print(f"{news}; Ctrl-C ends that now", soft_wrap=True, markup=False)
 
 
 @contextmanager

@@ -203,6 +203,41 @@ def test_a_source_that_cannot_be_read_is_an_error(cli: Cli) -> None:
     assert broadcasts(cli.state / "spool", "show")[0].finished
 
 
+def test_an_output_that_is_away_at_the_end_is_not_waited_for_on_request(cli: Cli, tmp_path: Path) -> None:
+    cli.extra |= SETTINGS
+    short = make_clip(tmp_path / "short.mp4", frames=50, gop=25)
+    near, far = cli.folder / "near", cli.folder / "far"
+    far.write_text("in the way")
+    places = json.dumps([str(near), str(far)])
+    with cli.start("run", f"file:{short.path}", "--stream", "show", "--output", places) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(3)]
+        assert said == ["publishing to\n", f"  {near}/show/\n", f"  {far}/show/; Ctrl-C ends it\n"]
+        news = process.stdout.readline()
+        spool = broadcasts(cli.state / "spool", "show")[0]
+        path = f"show/{spool.broadcast}"
+        assert news.startswith(f"{near / path} holds all of the recording; the run waits until ")
+        assert f"for {far / path} (" in news and news.endswith("to catch up; Ctrl-C ends that now\n")
+        assert is_static(near / path)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in err
+    assert out == f"the recording is complete: {near}/show/\n"
+    assert f"error: not all of it is at {far / path} (" in err and f"streamwave broadcasts catch-up {path} brings it" in err
+    assert spool.finished
+    done = cli.run("broadcasts", "catch-up", "show", "-o", places)
+    assert (done.code, done.out) == (1, f"all of it is at {near / path}\n")
+    assert "what is there is not complete: run this again" in done.err
+    far.unlink()
+    done = cli.run("broadcasts", "catch-up", "show", "-o", places)
+    assert done.code == 0 and done.out.splitlines() == [f"all of it is at {near / path}", f"all of it is at {far / path}"]
+    for place in (near, far):
+        (period,) = periods(place / path)
+        assert picture_numbers(period, short.rate) == list(range(short.frames))
+    done = cli.run("broadcasts", "catch-up", "show", "-o", str(near))
+    assert done.code == 2 and "several outputs" in done.err
+
+
 #: A run as Prefect's UI starts it, with text as parameters, and the block that a person has made there.
 BLOCK = """
 import sys
