@@ -46,6 +46,7 @@ class Ending:
 
     def wait(self, news: str, stop: Callable[[], None]) -> None:
         """All that is still done is to wait for outputs that are behind; from here on the first signal ends that."""
+
         def end(number: int, frame: object) -> None:
             for one in _SIGNALS:
                 signal.signal(one, signal.default_int_handler)
@@ -76,7 +77,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
     settings = Settings.load()
     resolve_source(source)
     check_stream_name(stream)
-    root = (output or settings.output_url).rstrip("/")
+    root = output or settings.output_url
     check_lasting(root)
     places = [target.url.rstrip("/") for target in outputs(root)]
 

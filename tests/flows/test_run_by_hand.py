@@ -223,14 +223,20 @@ def test_an_output_that_is_away_at_the_end_is_not_waited_for_on_request(cli: Cli
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in err
     assert out == f"the recording is complete: {near}/show/\n"
-    assert f"error: not all of it is at {far / path} (" in err and f"streamwave broadcasts catch-up {path} brings it" in err
+    assert (
+        f"error: not all of it is at {far / path} (" in err
+        and f"streamwave broadcasts catch-up {path} brings it" in err
+    )
     assert spool.finished
     done = cli.run("broadcasts", "catch-up", "show", "-o", places)
     assert (done.code, done.out) == (1, f"all of it is at {near / path}\n")
     assert "what is there is not complete: run this again" in done.err
     far.unlink()
     done = cli.run("broadcasts", "catch-up", "show", "-o", places)
-    assert done.code == 0 and done.out.splitlines() == [f"all of it is at {near / path}", f"all of it is at {far / path}"]
+    assert done.code == 0 and done.out.splitlines() == [
+        f"all of it is at {near / path}",
+        f"all of it is at {far / path}",
+    ]
     for place in (near, far):
         (period,) = periods(place / path)
         assert picture_numbers(period, short.rate) == list(range(short.frames))

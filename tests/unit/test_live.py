@@ -227,7 +227,9 @@ def test_the_end_waits_for_no_output_that_is_away(two: BroadcastSpool, tmp_path:
     with LiveBroadcast(two, chosen, "run") as broadcast:
         chunks = broadcast.chunks()
         publish(broadcast, chunks, 1)
-        wait_for(lambda: broadcast.publication and broadcast.publication.lags()[1]["chunks"] == 1, "the first chunk", 10)
+        wait_for(
+            lambda: broadcast.publication and broadcast.publication.lags()[1]["chunks"] == 1, "the first chunk", 10
+        )
         b.rename(away)
         b.write_text("in the way")
         assert publish(broadcast, chunks) == CHUNKS - 1
@@ -249,6 +251,6 @@ def test_the_end_waits_for_no_output_that_is_away(two: BroadcastSpool, tmp_path:
         assert broadcast.left_behind == {}
     assert objects(a) == objects(b)
     assert listed(b) == ["ended"]
-    for place in (a, b):
-        small = representations(place / path)["small"]
+    for one in (a, b):
+        small = representations(one / path)["small"]
         assert len(list(decode_pictures(small.data, small.timescale))) == 25 * CHUNKS
