@@ -306,7 +306,7 @@ class LiveBroadcast:
         if published is not None:
             self._describe()
             published.finish_first()
-            whole = published.wait_for_others(GRACE_S, self.pulse)
+            whole = published.wait_for_others(GRACE_S, self.pulse, until_tried=False)
             before = published.complete
             self._listing.update(published, before)
             if not whole:

@@ -238,10 +238,13 @@ class Targets:
                     raise OutputError(errors[0])
                 self.changed.wait(0.2)
 
-    def wait_for_others(self, limit_s: float, meanwhile: Callable[[], None] = lambda: None) -> bool:
+    def wait_for_others(
+        self, limit_s: float, meanwhile: Callable[[], None] = lambda: None, *, until_tried: bool = True
+    ) -> bool:
         """Whether all places are complete, at most ``limit_s`` after ``finish_first`` was called.
 
-        One that refuses nothing may take longer. ``meanwhile`` is called several times a second. ``hurry`` ends the waiting.
+        With ``until_tried``, one that refuses nothing may take longer. ``meanwhile`` is called several times a second.
+        ``hurry`` ends the waiting.
 
         Raises:
             FencedError: another run publishes this broadcast now.
@@ -252,7 +255,7 @@ class Targets:
                     return True
                 if (fatal := self._fatal()) is not None:
                     raise fatal
-                tried = all(lane.finished or lane.error for lane in self.lanes)
+                tried = not until_tried or all(lane.finished or lane.error for lane in self.lanes)
                 if self.hurried or (tried and self._over(limit_s)):
                     return False
                 self.changed.wait(0.2)

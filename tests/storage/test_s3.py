@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,10 @@ def test_what_networks_and_services_do_is_said_in_our_words(s3: S3, fault: Fault
         store.put("a.m4s", b"x" * 1000)
         weather.share = 1.0
         # The answer to a put has no body that could be cut off.
-        puts = [] if fault == "truncated" else [lambda: store.put("b.m4s", b"x")]
-        for ask in (lambda: store.get("a.m4s"), store.entries, *puts):
+        asks: list[Callable[[], object]] = [lambda: store.get("a.m4s"), store.entries]
+        if fault != "truncated":
+            asks.append(lambda: store.put("b.m4s", b"x"))
+        for ask in asks:
             with pytest.raises(OutputError) as caught:
                 ask()
             assert says in str(caught.value) and "127.0.0.1" not in str(caught.value), str(caught.value)

@@ -254,3 +254,34 @@ def test_the_end_waits_for_no_output_that_is_away(two: BroadcastSpool, tmp_path:
     for one in (a, b):
         small = representations(one / path)["small"]
         assert len(list(decode_pictures(small.data, small.timescale))) == 25 * CHUNKS
+
+
+def test_nor_for_one_that_does_not_even_answer(two: BroadcastSpool, tmp_path: Path) -> None:
+    """It refuses nothing, and hangs: for minutes that would be no error."""
+    waits: list[str] = []
+
+    def on_wait(news: str, stop: Callable[[], None]) -> None:
+        waits.append(news)
+        assert listed(tmp_path / "a") == ["ended"]
+        stop()
+        hangs.clear()
+
+    hangs = threading.Event()
+    with LiveBroadcast(two, settings(tmp_path), "run") as broadcast:
+        chunks = broadcast.chunks()
+        publish(broadcast, chunks, 1)
+        assert broadcast.publication is not None
+        last = broadcast.publication.lanes[1].publication
+        assert last is not None
+        put = last.store.put
+
+        def put_late(name: str, data: bytes) -> None:
+            wait_for(lambda: not hangs.is_set(), "the answer", 60)
+            put(name, data)
+
+        last.store.put = put_late  # type: ignore[method-assign]
+        hangs.set()
+        assert publish(broadcast, chunks) == CHUNKS - 1
+        broadcast.finish(on_wait)
+    assert len(waits) == 1 and "(it is behind)" in waits[0]
+    assert two.finished
