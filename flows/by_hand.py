@@ -27,6 +27,10 @@ from streamwave.spool.segmenter import Options
 #: it is called; set by the command line.
 on_receiving: ContextVar[Callable[[Callable[[], None]], None] | None] = ContextVar("on_receiving", default=None)
 
+#: Called in the main thread when a recording is complete, but not at every output: with a sentence, and with a function
+#: that ends the waiting for the others; set by the command line.
+on_wait: ContextVar[Callable[[str, Callable[[], None]], None] | None] = ContextVar("on_wait", default=None)
+
 #: A source that begins so names a Secret block of Prefect, which holds the address.
 BLOCK = "secret:"
 

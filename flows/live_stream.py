@@ -16,10 +16,11 @@ from prefect.exceptions import TerminationSignal as TerminationSignal  # what SI
 from prefect.runtime import flow_run
 from pydantic import SecretStr
 
-from flows.by_hand import receiving
+from flows.by_hand import on_wait, receiving
 from flows.upkeep import delete_windows, sweep
 from flows.windows import Windows
-from streamwave.errors import SourceError, UsageError
+from streamwave.behind import left
+from streamwave.errors import IncompleteError, SourceError, UsageError
 from streamwave.ffmpeg.process import launcher
 from streamwave.live import LiveBroadcast
 from streamwave.settings import Settings
@@ -51,6 +52,9 @@ def live_stream(
             see the run; where it holds a key or a password, store it in a Secret block and say secret:NAME-OF-THE-BLOCK.
         stream: For a run by hand: the stream's public name.
         output: For a run by hand: root of the outputs; the setting OUTPUT_DIR without it.
+
+    Raises:
+        IncompleteError: a run by hand published all of it, but not to every output.
     """
     settings = Settings.load()
     if broadcast_spool is not None:
@@ -60,6 +64,10 @@ def live_stream(
             broadcast = _publish(spool, settings)
         if broadcast.job is None:
             raise SourceError(broadcast.trouble or "nothing was received")
+        if broadcast.left_behind:
+            path = f"{spool.stream}/{spool.broadcast}"
+            faults = [left(url, why, path) for url, why in broadcast.left_behind.items()]
+            raise IncompleteError("; ".join(faults), tuple(broadcast.left_behind))
     else:
         raise UsageError("live-stream needs a broadcast_spool, or a source and a stream")
 
@@ -73,7 +81,7 @@ def _publish(spool: BroadcastSpool, settings: Settings) -> LiveBroadcast:
             for job, record in broadcast.chunks(windows.check):
                 windows.submit(job, record)
             windows.drain()
-            broadcast.finish()
+            broadcast.finish(on_wait.get() or (lambda news, stop: None))
             sweep(settings)
         except BaseException:
             # Tasks may still be running in their threads: end their processes before the files below them go away.

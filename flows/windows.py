@@ -159,7 +159,8 @@ class Windows:
         threading.Thread(target=window.items.put, args=(None,), daemon=True).start()
 
     def check(self) -> None:
-        """Raise what a window raised; forget those that have ended."""
+        """Raise what a window raised; forget those that have ended. Whoever waits for anything calls it all the time."""
+        self._broadcast.pulse()
         for window in list(self._windows):
             if window.done.done():
                 self._windows.remove(window)

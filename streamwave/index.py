@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -23,15 +23,19 @@ from streamwave.targets import Targets
 from streamwave.timing import round_half_up
 
 
-def update(published: Targets, info: BroadcastInfo, s3_options: Mapping[str, Any]) -> None:
-    """Write the entry of a broadcast and the list that it belongs to, at every output.
+def update(
+    published: Targets, info: BroadcastInfo, s3_options: Mapping[str, Any], places: Collection[str] | None = None
+) -> None:
+    """Write the entry of a broadcast and the list that it belongs to, at every output, or at those in ``places``.
 
     Raises:
         OutputError: an output refused; the others have it.
     """
     roots, faults = outputs(outputs_above(info.output, 2)), []
-    for root, place in zip(roots, published.publications, strict=True):
-        if place is not None and place.ledger.timeline is not None:
+    for root, lane in zip(roots, published.lanes, strict=True):
+        place = lane.publication
+        wanted = places is None or lane.url in places
+        if wanted and place is not None and place.ledger.timeline is not None:
             try:
                 update_at(place, info, root.open(s3_options))
             except OutputError as error:

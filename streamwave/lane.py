@@ -170,7 +170,7 @@ class Lane:
         with self.owner.changed:
             if error is not None:
                 # Where nothing goes on without this place, the error that ends the run says it.
-                if self.owner.patient or len(self.owner.lanes) > 1:
+                if self.owner.patience_s > 0 or len(self.owner.lanes) > 1:
                     log.warning("%s", error)
             else:
                 log.warning("%s can be written again", self.url)

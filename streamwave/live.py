@@ -14,14 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from streamwave import index, thumbnail
 from streamwave import ladder as ladders
 from streamwave.advice import Advice, bitrate
+from streamwave.behind import left, waiting
 from streamwave.encoding import Encoding, keep_encoding, kept_encoding
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
 from streamwave.job import Job, fingerprint, publication, release, target_ms
-from streamwave.layout import THUMBNAIL
+from streamwave.listing import Listing
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import Progress
 from streamwave.model import ChunkRecord
@@ -29,7 +29,7 @@ from streamwave.settings import Settings
 from streamwave.spool.audio import SAMPLE_RATE
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.follow import POLL_S, Follower
-from streamwave.spool.journal import OpenRecord, writer_alive
+from streamwave.spool.journal import OpenRecord, received_ms, writer_alive
 from streamwave.targets import Targets
 
 log = logging.getLogger("streamwave.live")
@@ -38,16 +38,24 @@ log = logging.getLogger("streamwave.live")
 UTC_TIMING_URL = "/time"
 #: What the status says of a broadcast of which nothing is known yet.
 _AT_FIRST: dict[str, object] = {
-    "session": None, "chunks": 0, "received_ms": 0, "published_ms": 0, "bitrates": {}, "outputs": [],
+    "session": None, "chunks": 0, "received_ms": 0, "published_ms": 0, "lag_ms": 0, "bitrates": {}, "outputs": [],
 }  # fmt: skip
 #: How often a broadcast that waits for its publisher looks whether the reconnect window is over.
 WINDOW_LOOK_S = 0.5
+#: The status is at most this old while chunks wait for an output.
+PULSE_S = 1.0
 #: After this much of a session its bitrate is known well enough to say something about it.
 BITRATE_OVER_MS = 10_000
 #: How long a run tries to become the one that publishes its broadcast.
 HOLD_S = 1.0
 #: A live FFmpeg that takes longer for one chunk hangs: the stream cannot wait for it as a file could.
 LIVE_TIMEOUT_S = 60
+
+#: Outputs that are not that far behind are waited for without a word.
+GRACE_S = 3.0
+
+#: Is told a sentence on what is waited for, and given the function that ends the waiting.
+OnWait = Callable[[str, Callable[[], None]], None]
 
 
 class LiveBroadcast:
@@ -65,14 +73,15 @@ class LiveBroadcast:
         self.info = spool.info()
         self.job: Job | None = None
         self.trouble: str | None = None  # why the receiving of a session ended, if not on purpose
-        self.received_ms = 0
-        self._announced = False
+        self.left_behind: dict[str, str] = {}  # outputs that have not got all of it, and why
         self._lock: IO[bytes] | None = None
         self._work = spool.folder / "work"
+        self._listing = Listing(self.info, settings.store_options(self.info.output), self.warn)
         self._token = fingerprint(run, spool.folder, time.time_ns())
         self._warnings: list[str] = []
         self._advice: list[Advice] = []
         self._state = "starting"
+        self._told_at = 0.0
         # What an earlier run has said holds until this one knows better: no count ever runs backwards.
         told = spool.status()
         self._before = {name: told.get(name, first) for name, first in _AT_FIRST.items()}
@@ -151,13 +160,9 @@ class LiveBroadcast:
         first: int | None = None
         job: Job | None = None
         size = 0
-        # An earlier run has told of more than the first record that this one reads.
-        told_ms = self._before["received_ms"] if self._before["session"] == folder.name else 0
-        known_ms = told_ms if isinstance(told_ms, int) else 0
         try:
             for record in follower.chunks(lambda: self._hear(follower, tick)):
                 self._hear(follower)
-                self.received_ms = max(record.next_ms, known_ms)
                 if job is None:
                     assert follower.opened is not None
                     job = self._job(folder, follower.opened)
@@ -270,11 +275,8 @@ class LiveBroadcast:
 
     def stored(self) -> None:
         """One more chunk has been published. Windows that overlap call this from threads of their own."""
-        with self._telling:
-            first, self._announced = not self._announced, True
-        if first:
-            self._store_thumbnail()
-            self.announce()
+        if self.publication is not None:
+            self._listing.begin(self.publication)
         self._describe()
         self._warn_of_stand_ins()
         self.tell(self._state)
@@ -293,41 +295,37 @@ class LiveBroadcast:
         for text in progress.news(before):
             self.warn(text)
 
-    def _store_thumbnail(self) -> None:
-        """Keep the first picture for the list of broadcasts, unless it is kept; a failure costs the picture."""
-        published = self.publication
-        if published is None:
-            return
-        try:
-            without = [one.store for one in published.publications if one and not one.store.exists(THUMBNAIL)]
-            if without and (data := thumbnail.first_picture(published.leader.store, published.timeline)) is not None:
-                for store in without:
-                    store.put(THUMBNAIL, data)
-        except Exception as error:
-            self.warn(f"there is no thumbnail: {error}")
+    def finish(self, on_wait: OnWait = lambda news, stop: None) -> None:
+        """Everything is published: write the recording's manifests and mark the spool as done with.
 
-    def announce(self) -> None:
-        """Bring the list of broadcasts up to date; a failure costs the entry, not the broadcast."""
-        published = self.publication
-        if published is None:
-            return
-        try:
-            index.update(published, self.info, self.settings.store_options(self.info.output))
-        except Exception as error:  # the list is shared with others, whose files may be anything
-            self.warn(f"the list of broadcasts was not updated: {error}")
-
-    def finish(self) -> None:
-        """Everything is published: write the recording's manifests and mark the spool as done with."""
+        The recording is complete as soon as one output has all of it. ``on_wait`` is then told if others have not, in a
+        sentence, and how to stop waiting for them.
+        """
         self.tell("finishing")
-        if self.publication is not None:
+        published = self.publication
+        if published is not None:
             self._describe()
-            self.publication.finish()
-            self._store_thumbnail()  # an output that was away at the beginning has none
-            self.announce()
+            published.finish_first()
+            whole = published.wait_for_others(GRACE_S, self.pulse, until_tried=False)
+            before = published.complete
+            self._listing.update(published, before)
+            if not whole:
+                self._wait_for_others(published, on_wait)
+                self._listing.update(published, set(published.complete) - set(before))
         self.spool.mark_finished()
         self.tell("finished")
         for session in self.spool.sessions():
             shutil.rmtree(session, ignore_errors=True)
+
+    def _wait_for_others(self, published: Targets, on_wait: OnWait) -> None:
+        news = waiting(published)
+        self.warn(f"{news}, or until its run is cancelled")
+        self.tell("finishing")
+        on_wait(news, published.hurry)
+        published.wait_for_others(published.patience_s, self.pulse)
+        self.left_behind = published.left_behind
+        for url, why in self.left_behind.items():
+            self.warn(left(url, why, f"{self.spool.stream}/{self.spool.broadcast}"))
 
     def warn(self, text: str) -> None:
         """Note something that people should know; it shows in the status."""
@@ -347,21 +345,33 @@ class LiveBroadcast:
         with self._telling:
             self._state = state
             status: dict[str, object] = {
-                **self._before, "state": state, "flow_run_id": self.run, "lag_ms": 0,
+                **self._before, "state": state, "flow_run_id": self.run,
                 "warnings": self._warnings, "error": error, "advice": [found.model_dump() for found in self._advice],
                 "updated_unix_ms": time.time_ns() // 1_000_000,
             }  # fmt: skip
             if self.job is not None:
                 published = publication(self.job)
                 progress = published.progress
-                status |= {"session": self.job.session, "received_ms": self.received_ms, "outputs": published.lags()}
+                status |= {"session": self.job.session, "outputs": published.lags()}
+                with suppress(OSError):
+                    status |= {"received_ms": received_ms(Path(self.job.spool)), "lag_ms": self._lag_ms(progress)}
                 if progress.session is not None:
                     status |= {"chunks": progress.chunks, "published_ms": progress.period_ms}
                     status |= {"bitrates": progress.bitrates, "latency_ms": published.latency()}
-                if progress.session == self.job.session:
-                    status["lag_ms"] = max(0, self.received_ms - progress.period_ms)
             with suppress(OSError):
                 self.spool.write_status(status)
+            self._told_at = time.monotonic()
+
+    def pulse(self) -> None:
+        """Bring the status up to date if it is old: while an output is waited for, more and more is received."""
+        if time.monotonic() - self._told_at > PULSE_S:
+            self.tell(self._state)
+
+    def _lag_ms(self, progress: Progress) -> int:
+        """What is in the spool and not published, taken by this run or not yet, in milliseconds of media."""
+        sessions = [one for one in self.spool.sessions() if progress.session is None or one.name >= progress.session]
+        done = {progress.session: progress.period_ms}
+        return sum(max(0, received_ms(session) - done.get(session.name, 0)) for session in sessions)
 
 
 def _properties(opened: OpenRecord) -> dict[str, str]:

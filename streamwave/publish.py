@@ -15,8 +15,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from streamwave.copying import copied_window, copy_chunks
 from streamwave.errors import FencedError, MediaError, OutputError
-from streamwave.expiry import Expiry
+from streamwave.expiry import Expiry, named_objects
 from streamwave.fence import Fence
 from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, segment_name
 from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, InfoLine, Ledger, PeriodLine, TrackLine
@@ -61,7 +62,7 @@ class Publication:
         self._interval_s = manifest_interval_s
         self._base_urls = base_urls
         self._fence = Fence(store, token)
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._pool = ThreadPoolExecutor(PARALLEL_PUTS, thread_name_prefix="put")
         self._begun = False
         self._unlisted: list[str] = []  # objects of the chunk that is being written, which the ledger does not know yet
@@ -89,7 +90,7 @@ class Publication:
         Raises:
             OutputError: the place holds another broadcast, or somebody else's manifest, or cannot be written.
         """
-        with self._lock:
+        with self.lock:
             self._check_place(header)
             self._fence.take(ended=self.ledger.timeline is not None and self.timeline.ended)
             # What the earlier run wrote until just now counts.
@@ -113,7 +114,7 @@ class Publication:
 
     def reload(self) -> None:
         """Read the ledger again: another process may have published. Raises OutputError if it cannot be read, or is gone."""
-        with self._lock:
+        with self.lock:
             if self._unsaved:
                 return
             found = Ledger.load(self.store)
@@ -124,13 +125,13 @@ class Publication:
 
     def describe(self, info: dict[str, str]) -> None:
         """Have the next manifest say ``info`` of the broadcast; it is in the ledger with the next chunk."""
-        with self._lock:
+        with self.lock:
             if self.ledger.timeline is not None and not self.timeline.ended and self.timeline.info != info:
                 self.ledger.append(InfoLine(info=info), save=False)
 
     def next_chunk(self, session: str) -> int | None:
         """Number of the first chunk of ``session`` that is still to be published; None if the session is complete."""
-        with self._lock:
+        with self.lock:
             sessions = [period.session for period in self.ledger.periods]
             if session not in sessions:
                 return 0
@@ -141,7 +142,7 @@ class Publication:
         following = self.next_chunk(session)
         if following is None or number < following:
             return "published"
-        with self._lock:
+        with self.lock:
             known = any(period.session == session for period in self.ledger.periods)
         return "next" if number == following or not known else "later"
 
@@ -156,7 +157,7 @@ class Publication:
             OutputError: the store refused; nothing names what is missing.
             FencedError: another run publishes this broadcast now.
         """
-        with self._lock:
+        with self.lock:
             if not self.store.remote:
                 self._check_fence()
             last = self.ledger.periods[-1] if self.ledger.periods else None
@@ -208,35 +209,38 @@ class Publication:
     def copy_from(self, other: Publication, go_on: Callable[[], bool] = lambda: True) -> int:
         """Publish what ``other`` has published and this has not, its objects read from there; how many chunks.
 
-        ``go_on`` is asked before each.
+        ``go_on`` is asked all the time.
 
         Raises:
             OutputError: one of the two stores refused, or a segment is not there any more; nothing names what is missing.
             FencedError: another run publishes this broadcast now.
         """
-        copied = 0
-        while lines := self.ledger.lines_after(other.ledger):
-            for line in lines:
-                if not go_on():
-                    return copied
-                with self._lock:
-                    if isinstance(line, EndLine):
-                        self.finish()
-                    elif isinstance(line, InfoLine):
-                        self.describe(line.info)
-                    elif isinstance(line, PeriodLine | ChunkLine):
-                        self._copy(line, other.store)
-                    if isinstance(line, ChunkLine):  # a period is nothing without one
-                        self._save()
-                        copied += 1
-        return copied
+        header = self.ledger.header
+        by_chunks = header is None or header.keep or not header.dvr_window_ms
+        return copy_chunks(self, other, go_on) if by_chunks else self._copy_window(other, go_on)
 
-    def _copy(self, line: PeriodLine | ChunkLine, source: Store) -> None:
-        if isinstance(line, PeriodLine):
-            names = [init_name(line.name, track.rendition.name) for track in line.tracks]
-        else:
-            period = self.ledger.periods[-1].name
-            names = [segment_name(period, name, s[0]) for name, segments in line.segments.items() for s in segments]
+    def _copy_window(self, other: Publication, go_on: Callable[[], bool]) -> int:
+        with self.lock:
+            before = self.ledger
+            found = copied_window(before, other.store, go_on)
+            if found is None:
+                return 0
+            self.ledger, self._memo = found, Memo()
+            try:
+                self._check_fence()
+                if self._manifests:
+                    self._put_manifests()
+                self._check_fence()
+                found.restart()
+            except BaseException:
+                self.ledger, self._memo = before, Memo()
+                raise
+            self._unsaved = False
+            self.progress = Progress.of(found)
+            return found.chunk_count - before.chunk_count
+
+    def take_over(self, line: PeriodLine | ChunkLine, names: Sequence[str], source: Store) -> None:
+        """Add a line of another place's ledger, whose objects ``names`` are read from the store there."""
 
         def read(name: str) -> bytes:
             data = source.get(name)
@@ -246,6 +250,8 @@ class Publication:
 
         self._put_objects([(name, lambda name=name: read(name)) for name in names])  # type: ignore[misc]
         self._append(line)
+        if isinstance(line, ChunkLine):  # a period is nothing without one
+            self._save()
 
     def _append(self, *lines: PeriodLine | ChunkLine) -> None:
         self.ledger.append(*lines, save=False)
@@ -276,7 +282,7 @@ class Publication:
 
     def finish(self) -> None:
         """The broadcast is complete: static manifests, then the end of the ledger."""
-        with self._lock:
+        with self.lock:
             if self.timeline.ended and not self._unsaved:
                 return
             self._check_fence()
@@ -296,7 +302,7 @@ class Publication:
 
         A broadcast that was complete when this run began stays, and so does one that another run has taken over.
         """
-        with self._lock:
+        with self.lock:
             self._discarded = True
             self._stop_timer()
             if not self._begun or not self._fence.holds():
@@ -305,10 +311,7 @@ class Publication:
             names = manifest_names(timeline)
             # The ledger before what it lists: a run that finds one relies on it.
             names += [*reversed(self.ledger.part_names), *self._unlisted]
-            for period in timeline.periods:
-                for rendition, track in period.tracks.items():
-                    names += [segment_name(period.name, rendition, segment.time) for segment in track.segments]
-                    names.append(init_name(period.name, rendition))
+            names += named_objects(timeline)
             for name in [*names, FENCE]:
                 self.store.delete(name)
             self.store.prune()
@@ -345,7 +348,7 @@ class Publication:
         self._timer.start()
 
     def _on_timer(self) -> None:
-        with self._lock:
+        with self.lock:
             self._timer = None
             if not self._manifests_due or self._discarded or self.timeline.ended:
                 return

@@ -117,8 +117,10 @@ def is_secret(field: FieldInfo) -> bool:
 
 def allowed(field: FieldInfo) -> str:
     """What a field accepts: ``one of a, b``, ``an integer from 0 to 51``, ``a folder``."""
-    if get_origin(field.annotation) is Literal:
-        return "one of " + ", ".join(f"`{value}`" for value in get_args(field.annotation))
+    # One that may be left out is a Literal or None.
+    choices = [kind for kind in (field.annotation, *get_args(field.annotation)) if get_origin(kind) is Literal]
+    if choices:
+        return "one of " + ", ".join(f"`{value}`" for value in get_args(choices[0]))
     words = extra(field, "kind") or {bool: "`true` or `false`", int: "an integer"}.get(field.annotation, "text")  # type: ignore[arg-type]
     low = next((m.ge for m in field.metadata if getattr(m, "ge", None) is not None), None)
     high = next((m.le for m in field.metadata if getattr(m, "le", None) is not None), None)

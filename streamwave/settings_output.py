@@ -65,7 +65,8 @@ class OutputSettings(BaseSettings):
         "Output",
         "Storage class of objects, for example `STANDARD_IA`. Without it: the bucket's own rule.",
         pattern=r"^[A-Z_]+$",
-        kind="a storage class",
+        kind="`STANDARD`, `STANDARD_IA`, `ONEZONE_IA`, `INTELLIGENT_TIERING`, `GLACIER_IR`, `REDUCED_REDUNDANCY`, "
+        "or another one that the service answers at once from (`A-Z` and `_`)",
     )
     s3_acl: Literal["private", "public-read", "authenticated-read", "bucket-owner-full-control"] | None = setting(
         "Output", "Access list of objects. Without it: the bucket's own rule."

@@ -36,13 +36,13 @@ class Targets:
 
     def __init__(self, places: Sequence[tuple[str, Callable[[], Publication]]], *, patience_s: float) -> None:
         self.changed = threading.Condition()
-        self.closing = self.ending = False
+        self.closing = self.ending = self.hurried = False
+        self._ended_at = 0.0
         #: Called with a sentence, from any thread, when a place begins to refuse or can be written again.
         self.on_change: Callable[[str], None] = lambda news: None
         self.header: BroadcastLine | None = None
         self.info: dict[str, str] | None = None
-        self._patience_s = patience_s
-        self.patient = patience_s > 0
+        self.patience_s = patience_s
         self._publish_lock = threading.Lock()
         self._closed = threading.Event()
         self._started = False
@@ -173,7 +173,7 @@ class Targets:
             FencedError: another run publishes this broadcast now.
         """
         self._start()
-        end = time.monotonic() + self._patience_s
+        end = time.monotonic() + self.patience_s
         with self._publish_lock:
             parcel = Parcel(chunk, session, period, wall_unix_ms, done, self.info, open_lanes=len(self.lanes))
             left_out = 0
@@ -221,24 +221,72 @@ class Targets:
             OutputError: no place could be finished.
             FencedError: another run publishes this broadcast now.
         """
+        self.finish_first()
+        self.wait_for_others(self.patience_s)
+
+    def finish_first(self) -> None:
+        """As ``finish``, but waits for no place longer than until the first one is complete."""
         self._start()
-        end = time.monotonic() + self._patience_s
+        self._ended_at = time.monotonic()
         self.ending = True
         with self.changed:
-            while not all(lane.finished or lane.fatal for lane in self.lanes):
+            while not any(lane.finished for lane in self.lanes):
                 if (fatal := self._fatal()) is not None:
                     raise fatal
-                tried = all(lane.finished or lane.error for lane in self.lanes)
-                if time.monotonic() >= end and tried:
-                    break
+                errors = [lane.error for lane in self.lanes if lane.error]
+                if time.monotonic() >= self._ended_at + self.patience_s and len(errors) == len(self.lanes):
+                    raise OutputError(errors[0])
                 self.changed.wait(0.2)
-            if not any(lane.finished for lane in self.lanes):
-                raise self._fatal() or OutputError(next((lane.error for lane in self.lanes if lane.error), "no output"))
+
+    def wait_for_others(
+        self, limit_s: float, meanwhile: Callable[[], None] = lambda: None, *, until_tried: bool = True
+    ) -> bool:
+        """Whether all places are complete, at most ``limit_s`` after ``finish_first`` was called.
+
+        With ``until_tried``, one that refuses nothing may take longer. ``meanwhile`` is called several times a second.
+        ``hurry`` ends the waiting.
+
+        Raises:
+            FencedError: another run publishes this broadcast now.
+        """
+        while True:
+            with self.changed:
+                if all(lane.finished for lane in self.lanes):
+                    return True
+                if (fatal := self._fatal()) is not None:
+                    raise fatal
+                tried = not until_tried or all(lane.finished or lane.error for lane in self.lanes)
+                if self.hurried or (tried and self._over(limit_s)):
+                    return False
+                self.changed.wait(0.2)
+            meanwhile()
+
+    def _over(self, limit_s: float) -> bool:
+        return all(lane.finished or lane.fatal for lane in self.lanes) or time.monotonic() >= self._ended_at + limit_s
+
+    @property
+    def patience_left_s(self) -> float:
+        """How much longer places that are behind are waited for, in seconds."""
+        return max(0.0, self._ended_at + self.patience_s - time.monotonic())
+
+    def hurry(self) -> None:
+        """Wait no longer for places that are behind. May be called by a signal's handler."""
+        self.hurried = True
+
+    @property
+    def writable(self) -> set[str]:
+        """Addresses of the places that refuse nothing at the moment."""
+        return {lane.url for lane in self.lanes if lane.ready and lane.error is None}
+
+    @property
+    def complete(self) -> list[str]:
+        """Addresses of the places that have all of the finished broadcast."""
+        return [lane.url for lane in self.lanes if lane.finished]
 
     @property
     def left_behind(self) -> dict[str, str]:
-        """Places that ``finish`` did not wait for any longer, and what is wrong with each."""
-        return {lane.url: lane.error or str(lane.fatal or "behind") for lane in self.lanes if not lane.finished}
+        """The other places, and what is wrong with each."""
+        return {lane.url: lane.error or "it is behind" for lane in self.lanes if not lane.finished}
 
     def pause(self, seconds: float) -> None:
         """Wait that long, or until the end."""

@@ -21,6 +21,7 @@ from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.errors import OutputError, UsageError
 from streamwave.layout import ENTRY, MANIFEST
 from streamwave.settings import Settings
+from streamwave.storage.target import outputs
 from streamwave.timing import round_half_up
 
 broadcasts_app = typer.Typer(
@@ -179,6 +180,22 @@ def export(
         written = run_export(where.store(found.path), target, rendition, audio, split, overwrite, show_progress)
     for path, length_ms in written:
         out.print(f"written: {path}, {length_text(length_ms)}, {size_text(path.stat().st_size)}", markup=False)
+
+
+@broadcasts_app.command("catch-up")
+def catch_up_outputs(name: Name, output: At = None) -> None:
+    """Bring a recording to outputs that were away when it ended: copy what they lack from one that has all of it."""
+    from streamwave.catch_up import catch_up
+
+    settings = Settings.load()
+    places = outputs(output) if output else settings.targets
+    if len(places) < 2 or catalog.is_address(name):
+        raise UsageError("there is nothing to catch up with: give the broadcast's name, and several outputs")
+    (where, found), *_ = copies(name, output)[0]
+    published = catch_up(where, found, places, settings, lambda news: err.print(news, markup=False))
+    for url in published.complete:
+        out.print(f"all of it is at {url}", markup=False)
+    tell(list(published.left_behind.values()), "what is there is not complete: run this again when it can be written")
 
 
 @broadcasts_app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,6 +28,11 @@ def run_export(
         UsageError: one file cannot hold it, or the file exists.
         OutputError: the store lacks something, or the file cannot be written.
     """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(target)):
+        raise UsageError(
+            "--to names an address, and export writes a file; name one on this machine and copy it there, "
+            "for example with aws s3 cp"
+        )
     timeline = need_ledger(store).shown
     assert timeline is not None
     groups = joined(store, plan(timeline, rendition, audio=audio))

@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from pydantic import SecretStr
 from rich.console import Console
 
+from streamwave.behind import left
 from streamwave.cli.transcode import Interrupted, check_lasting, first_line, prefect_for
-from streamwave.errors import StreamWaveError
+from streamwave.errors import IncompleteError, StreamWaveError
 from streamwave.settings import Settings
 from streamwave.source import check_stream_name, resolve_source
-from streamwave.spool.broadcast import abandoned
+from streamwave.spool.broadcast import BroadcastSpool, abandoned
+from streamwave.spool.ending import end_journal
+from streamwave.storage.target import outputs
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -41,6 +44,18 @@ class Ending:
         for number in _SIGNALS:
             signal.signal(number, gently)
 
+    def wait(self, news: str, stop: Callable[[], None]) -> None:
+        """All that is still done is to wait for outputs that are behind; from here on the first signal ends that."""
+
+        def end(number: int, frame: object) -> None:
+            for one in _SIGNALS:
+                signal.signal(one, signal.default_int_handler)
+            stop()
+
+        for number in _SIGNALS:
+            signal.signal(number, end)
+        self._console.print(f"{news}; Ctrl-C ends that now", soft_wrap=True, markup=False)
+
 
 @contextmanager
 def _restored() -> Iterator[None]:
@@ -62,28 +77,45 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
     settings = Settings.load()
     resolve_source(source)
     check_stream_name(stream)
-    root = (output or settings.output_url).rstrip("/")
+    root = output or settings.output_url
     check_lasting(root)
-    console.print(f"publishing to {root}/{stream}/; Ctrl-C ends it", soft_wrap=True)
+    places = [target.url.rstrip("/") for target in outputs(root)]
+
+    def say(begin: str, roots: list[str], end: str) -> None:
+        lines = [f"{place}/{stream}/" for place in roots]
+        text = f"{begin} {lines[0]}{end}" if len(lines) == 1 else "\n  ".join([begin, *lines]) + end
+        console.print(text, soft_wrap=True, markup=False)
+
+    say("publishing to", places, "; Ctrl-C ends it")
     ending = Ending(console)
     with prefect_for(settings), _restored():
-        from flows.by_hand import on_receiving
+        from flows.by_hand import on_receiving, on_wait
         from flows.live_stream import TerminationSignal, live_stream
 
-        for left in abandoned(settings.spool_dir, stream):
-            console.print(f"completing {stream}/{left.broadcast} first: the run before was killed", soft_wrap=True)
+        for killed in abandoned(settings.spool_dir, stream):
+            console.print(f"completing {stream}/{killed.broadcast} first: the run before was killed", soft_wrap=True)
+            # What is received now is not kept waiting by an output that is away.
+            token_of_wait = on_wait.set(lambda news, stop: stop())
             try:
-                live_stream(broadcast_spool=str(left.folder))
+                _end_sessions(killed)
+                live_stream(broadcast_spool=str(killed.folder))
+                for news in _left_behind(killed):
+                    console.print(news, soft_wrap=True, markup=False)
             except TerminationSignal:
                 raise KeyboardInterrupt from None
             except Exception as error:
                 console.print(f"it stays incomplete for now: {first_line(error)}", soft_wrap=True)
-        token = on_receiving.set(ending.take_over)
+            finally:
+                on_wait.reset(token_of_wait)
+        token, token_of_wait = on_receiving.set(ending.take_over), on_wait.set(ending.wait)
+        incomplete: IncompleteError | None = None
         try:
             # Prefect keeps what a flow is called with, but not what is in a SecretStr.
             live_stream(source=SecretStr(source), stream=stream, output=root)
         except TerminationSignal:
             raise KeyboardInterrupt from None
+        except IncompleteError as error:
+            incomplete = error
         except StreamWaveError as error:
             if ending.asked:
                 raise Interrupted("ended before anything was received; there is no recording") from error
@@ -92,4 +124,26 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
             raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows more") from error
         finally:
             on_receiving.reset(token)
-    console.print(f"the recording is complete: {root}/{stream}/", soft_wrap=True)
+            on_wait.reset(token_of_wait)
+    behind = incomplete.behind if incomplete is not None else ()
+    whole = [place for place in places if not any(one.startswith(f"{place}/{stream}/") for one in behind)]
+    say("the recording is complete:" if len(whole) == 1 else "the recording is complete at", whole, "")
+    if incomplete is not None:
+        raise incomplete
+
+
+def _left_behind(spool: BroadcastSpool) -> list[str]:
+    """A sentence for each output that has not got all of a broadcast that is over."""
+    told = spool.status().get("outputs")
+    path = f"{spool.stream}/{spool.broadcast}"
+    return [left(one["output"], one["error"], path) for one in told if one["error"]] if isinstance(told, list) else []
+
+
+def _end_sessions(spool: BroadcastSpool) -> None:
+    """Say in the journals of a run that was killed that nothing follows, once all is in them that it had received.
+
+    Raises:
+        OSError: the spool cannot be written.
+    """
+    for session in spool.sessions():
+        end_journal(session, "killed", "the run was killed; what it had received is published", as_last_written=True)

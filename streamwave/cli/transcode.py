@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import httpx
@@ -22,7 +22,7 @@ from streamwave.layout import MANIFEST, MASTER
 from streamwave.prefect_env import CLIENT_ENV
 from streamwave.settings import Settings
 from streamwave.source import redact, resolve_source
-from streamwave.storage.target import check_outputs, outputs
+from streamwave.storage.target import Target, check_outputs, outputs
 
 
 @contextmanager
@@ -145,14 +145,12 @@ def run_transcode(
                 listener.reset(token)
                 notes.reset(noted)
     behind = incomplete.behind if incomplete is not None else ()
-    roots = [escape(one.url.rstrip("/")) for one in outputs(target) if one.url not in behind]
-    root = roots[0]
+    roots = [one for one in outputs(target) if one.url not in behind]
     names = ", ".join(r.name for r in renditions)
     # Not wrapped: an address that is broken over two lines cannot be copied.
     console.print(
-        f"written to [bold]{'[/bold], [bold]'.join(roots)}[/bold] in {time.monotonic() - started:.1f} s: {names}\n"
-        f"  DASH  {root}/{MANIFEST}\n  HLS   {root}/{MASTER}\n"
-        f"watch it with [bold]ffplay {root}/{MASTER}[/bold], or serve the folder: [bold]python -m services.media[/bold]",
+        f"written to [bold]{'[/bold], [bold]'.join(escape(one.url.rstrip('/')) for one in roots)}[/bold] "
+        f"in {time.monotonic() - started:.1f} s: {names}\n{where_to_watch(roots, settings)}",
         soft_wrap=True,
     )
     for note in found:
@@ -160,6 +158,23 @@ def run_transcode(
     if incomplete is not None:
         raise incomplete
     return target
+
+
+def where_to_watch(places: Sequence[Target], settings: Settings) -> str:
+    """Lines for the console: addresses that players can read, and what it takes that they may."""
+    place = next((one for one in places if one.is_local), places[0])
+    root, hint = place.url.rstrip("/"), "or serve the folder: [bold]python -m services.media[/bold]"
+    if settings.base_urls and not place.is_local:
+        root, hint = settings.base_urls[0].url.rstrip("/"), "from where STREAMWAVE_BASE_URLS says that viewers find it"
+    elif (address := place.http_address(settings.s3_options)) is not None:
+        root = address
+        hint = "if its objects may be read there: by a bucket policy, or with STREAMWAVE_S3_ACL=public-read (docs/storage.md)"
+    elif not place.is_local:
+        return f"serve {escape(root)} over HTTP to watch it, and name that address in STREAMWAVE_BASE_URLS"
+    root = escape(root)
+    return (
+        f"  DASH  {root}/{MANIFEST}\n  HLS   {root}/{MASTER}\nwatch it with [bold]ffplay {root}/{MASTER}[/bold], {hint}"
+    )
 
 
 def check_lasting(output: str) -> None:

@@ -6,7 +6,7 @@ that cannot append. Line kinds: ``broadcast`` (first), ``state`` (see ``rolling`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Annotated, Literal
 
@@ -131,8 +131,8 @@ class Ledger:
         self._chunks_in_part = 0
 
     @classmethod
-    def load(cls, store: Store) -> Ledger:
-        """Read what is there; an empty ledger if nothing is.
+    def load(cls, store: Store, *, without_end: bool = False) -> Ledger:
+        """Read what is there; an empty ledger if nothing is. ``without_end``: as before the broadcast ended.
 
         Raises:
             OutputError: the ledger is damaged.
@@ -141,6 +141,8 @@ class Ledger:
         for part, text, line in read_lines(store):
             if part != ledger._part:
                 ledger._part, ledger._lines, ledger._chunks_in_part = part, [], 0
+            if without_end and isinstance(line, EndLine):
+                break
             ledger._apply(line)
             ledger._lines.append(text)
         return ledger
@@ -182,6 +184,23 @@ class Ledger:
         """Names of the objects that the ledger consists of."""
         return [ledger_name(part) for part in range(self._part + 1)]
 
+    def moved_to(self, before: Ledger, gone: Iterable[str]) -> Ledger:
+        """This ledger, not saved yet, for the store of ``before``, which it replaces there (only without ``keep``).
+
+        ``gone`` are the objects there that it does not name.
+        """
+        parts = (ledger_name(part) for part in range(before._first_part, before._part + 1) if part)
+        self.left = dict.fromkeys((*before.left, *gone, *parts))
+        self.store = before.store
+        # A part that neither of the two has written.
+        self._part = max(self._part, before._part) + 1
+        self._first_part, self._lines, self._chunks_in_part = self._part, [], 0
+        return self
+
+    def restart(self) -> None:
+        """Save a ledger that was moved: one object says all that was."""
+        self._forget()
+
     def _forget(self) -> None:
         """Replace all parts before the current one by what still counts of them."""
         assert self.header is not None and self.timeline is not None
@@ -191,6 +210,7 @@ class Ledger:
             # Of sessions that have nothing left, only that they were there.
             lines=tuple(self._brief(line).model_dump(mode="json") for line in self.periods),
             next_chunk=self.next_chunk,
+            chunks=self.chunk_count,
             black_chunks=self.black_chunks,
             silent_chunks=self.silent_chunks,
             damaged_chunks=self.damaged_chunks,
@@ -233,6 +253,7 @@ class Ledger:
             restore(self.timeline, line)
             self.periods = [PeriodLine.model_validate(period) for period in line.lines]
             self.next_chunk, self.left, self._first_part = line.next_chunk, dict.fromkeys(line.left), line.part
+            self.chunk_count = line.chunks
             self.black_chunks, self.silent_chunks = line.black_chunks, line.silent_chunks
             self.damaged_chunks, self.filled_numbers = line.damaged_chunks, list(line.filled_numbers)
         elif isinstance(line, InfoLine):

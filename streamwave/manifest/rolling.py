@@ -52,6 +52,7 @@ class StateLine(Frozen):
     gone_renditions: tuple[Rendition, ...]
     longest: Rational
     next_chunk: int
+    chunks: int = 0
     black_chunks: int
     silent_chunks: int
     damaged_chunks: int = 0

@@ -1,20 +1,25 @@
-"""The end of a session whose segmenter is gone without a word: its journal is given the end record that it lacks."""
+"""The end of a session whose segmenter is gone without a word: its journal is given what it lacks, and its end record."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from pathlib import Path
 
 from streamwave.errors import SpoolError
 from streamwave.files import fsync_folder
-from streamwave.spool.journal import JOURNAL, EndRecord, JournalWriter
+from streamwave.spool.journal import JOURNAL, ChunkLine, EndRecord, JournalWriter
+from streamwave.spool.recovery import left_chunks
+
+log = logging.getLogger("streamwave.spool")
 
 
 def end_journal(session: Path, reason: str, error: str | None, *, as_last_written: bool = False) -> bool:
     """Give a journal that nobody writes its end record; False if somebody writes it after all, or it has its end.
 
-    The end is now; ``as_last_written``: when the journal was last written.
+    Chunks that were received and only lack their line get it first (``recovery``). The end is now; ``as_last_written``:
+    when the journal was last written.
 
     Raises:
         OSError: it cannot be written.
@@ -25,12 +30,22 @@ def end_journal(session: Path, reason: str, error: str | None, *, as_last_writte
             journal = session / JOURNAL
             ended_ns = journal.stat().st_mtime_ns if as_last_written else time.time_ns()
             _cut_torn_line(journal)
+            _take_in_left_chunks(writer)
             writer.append(EndRecord(reason=reason, error=error, ended_unix_ms=ended_ns // 1_000_000))
             fsync_folder(session)  # the journal may be new
         finally:
             writer.close()
         return True
     return False
+
+
+def _take_in_left_chunks(writer: JournalWriter) -> None:
+    """Journal what is on disk; whatever is wrong with it, the session still gets its end."""
+    try:
+        for record in left_chunks(writer.folder):
+            writer.append(ChunkLine(chunk=record))
+    except (OSError, SpoolError) as error:
+        log.warning("%s: what was received last is not taken in: %s", writer.folder, error)
 
 
 def _cut_torn_line(journal: Path) -> None:

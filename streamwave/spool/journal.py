@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
@@ -187,15 +188,29 @@ def was_opened(folder: Path) -> bool:
     return (folder / LOCK).exists()
 
 
-def end_of(folder: Path) -> EndRecord | None:
-    """The journal's end record, if it is there. Reads the tail only, whatever the length of the journal."""
+def _tail(folder: Path) -> list[bytes]:
+    """The last complete lines of the journal, whatever its length; the first of them may lack its beginning."""
     try:
         with (folder / JOURNAL).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             # The last part is empty, or a line that was cut off by a crash.
-            lines = file.read().split(b"\n")[:-1]
+            return file.read().split(b"\n")[:-1]
     except OSError:
-        return None
+        return []
+
+
+def received_ms(folder: Path) -> int:
+    """How much of a session is in its journal, in milliseconds since its origin. Reads the tail only."""
+    for line in reversed(_tail(folder)):
+        if line.startswith(b'{"type":"chunk"'):
+            with suppress(ValidationError):
+                return ChunkLine.model_validate_json(line).chunk.next_ms
+    return 0
+
+
+def end_of(folder: Path) -> EndRecord | None:
+    """The journal's end record, if it is there. Reads the tail only."""
+    lines = _tail(folder)
     if not lines or not lines[-1].startswith(b'{"type":"end"'):
         return None
     try:

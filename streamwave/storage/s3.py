@@ -78,6 +78,9 @@ def options(
     return found
 
 
+_NETWORK = "check STREAMWAVE_S3_ENDPOINT and the network"
+_BROKE_OFF = f"the connection broke off; {_NETWORK}"
+_LATE = f"the endpoint did not answer in time; {_NETWORK}"
 _MEANINGS = (
     ("NoSuchBucket", "there is no such bucket; check S3_BUCKET, S3_REGION and STREAMWAVE_S3_ENDPOINT"),
     ("bucket does not exist", "there is no such bucket; check S3_BUCKET, S3_REGION and STREAMWAVE_S3_ENDPOINT"),
@@ -94,7 +97,13 @@ _MEANINGS = (
     ("PermanentRedirect", "the bucket is in another region; check S3_REGION"),
     ("must be addressed using", "the bucket is in another region; check S3_REGION"),
     ("AuthorizationHeaderMalformed", "the bucket is in another region; check S3_REGION"),
-    ("Could not connect", "the endpoint does not answer; check STREAMWAVE_S3_ENDPOINT and the network"),
+    ("Could not connect", f"the endpoint does not answer; {_NETWORK}"),
+    ("Connect timeout", _LATE),
+    ("Read timeout", _LATE),
+    ("Connection was closed", _BROKE_OFF),
+    ("ConnectionResetError", _BROKE_OFF),
+    ("payload is not completed", _BROKE_OFF),
+    ("SSL validation failed", "its certificate is not accepted; check STREAMWAVE_S3_ENDPOINT and its certificate"),
     ("SlowDown", "the service asks for fewer requests"),
     ("TooManyRequests", "the service asks for fewer requests"),
 )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import ConfigDict, ValidationError
 
@@ -42,6 +43,11 @@ class Target(Frozen):
         return self.url.startswith(("s3://", "s3a://"))
 
     @property
+    def bucket(self) -> str:
+        """Name of the bucket; empty for other places."""
+        return self.url.partition("://")[2].partition("/")[0] if self.is_s3 else ""
+
+    @property
     def is_local(self) -> bool:
         """Whether the place is a folder of this machine."""
         return "://" not in self.url
@@ -66,6 +72,24 @@ class Target(Frozen):
             options["config_kwargs"] = {**options.get("config_kwargs", {}), "s3": style}
         return options
 
+    def http_address(self, s3: Mapping[str, Any]) -> str | None:
+        """Where the S3 service hands out the place's objects, to those who may read them; None for other places."""
+        if not self.is_s3:
+            return None
+        client = self.options(s3).get("client_kwargs", {})
+        region, folder = client.get("region_name"), self.url.partition("://")[2].partition("/")[2].strip("/")
+        if client.get("endpoint_url"):
+            root = f"{client['endpoint_url'].rstrip('/')}/{self.bucket}"
+        elif "." in self.bucket and region:  # no certificate is made out for such a host
+            root = f"https://s3.{region}.amazonaws.com/{self.bucket}"
+        else:
+            root = (
+                f"https://{self.bucket}.s3.{region}.amazonaws.com"
+                if region
+                else f"https://{self.bucket}.s3.amazonaws.com"
+            )
+        return f"{root}/{quote(folder)}".rstrip("/")
+
     def open(self, s3: Mapping[str, Any], *, quick: bool = False) -> Store:
         """The store at this place.
 
@@ -85,6 +109,9 @@ def parse_outputs(text: str) -> tuple[Target, ...]:
     urls = [target.url.rstrip("/") for target in targets]
     if not all(urls) or not urls:
         raise ValueError("an address is empty")
+    for target in targets:
+        if target.is_s3 and not target.bucket:
+            raise ValueError(f"{target.url!r} names no bucket; write s3://BUCKET or s3://BUCKET/FOLDER")
     if len(set(urls)) < len(urls):
         raise ValueError("an address stands there twice")
     if len(urls) > MAX_TARGETS:

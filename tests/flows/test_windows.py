@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -199,3 +199,36 @@ def test_an_output_that_comes_back_costs_nothing(cli: Cli, received: Received) -
         finish(process)
     (period,) = periods(feed.root)
     assert picture_numbers(period, received.clip.rate) == list(range(3 * received.clip.gop))
+
+
+def test_the_lag_grows_for_as_long_as_the_output_is_away(cli: Cli, received: Received) -> None:
+    """What is received counts, also what no task may take yet because too many chunks are in flight."""
+    cli.extra |= SETTINGS
+    feed = Feed(cli, received)
+
+    def lags(lag_ms: int) -> None:
+        def told() -> bool:
+            status = feed.spool.status()
+            # What is published ends with an AAC frame.
+            return abs(int(str(status["lag_ms"])) - lag_ms) < 22 and status["received_ms"] == lag_ms + 2000
+
+        wait_for(told, f"a lag of {lag_ms} ms", 60)
+
+    with cli.start("-c", RUN, str(feed.spool.folder), program="python") as process:
+        feed.chunks(2)
+        feed.published(2)
+        away = feed.root.rename(feed.root.with_name("away"))
+        feed.root.write_text("a file is in the way")
+        feed.chunks(CHUNKS - 2)
+        lags(1000 * (CHUNKS - 4))
+        feed.chunks(CHUNKS)
+        lags(1000 * (CHUNKS - 2))
+        (output,) = cast(list[dict[str, Any]], feed.spool.status()["outputs"])
+        assert "does not hold the broadcast any more" in output["error"] and output["chunks"] == 2
+        feed.root.unlink()
+        away.rename(feed.root)
+        feed.end()
+        finish(process)
+    assert_exact(feed.root, [received.clip])
+    status = feed.spool.status()
+    assert (status["lag_ms"], status["received_ms"], status["chunks"]) == (0, 1000 * CHUNKS, CHUNKS)

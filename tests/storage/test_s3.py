@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from streamwave.errors import OutputError
 from streamwave.publish import Publication
 from streamwave.storage.store import CHANGING, IMMUTABLE, open_store
 from tests.support.broadcast import HEADER, LADDER, chunk
-from tests.support.faults import Weather, proxy
+from tests.support.faults import Fault, Weather, proxy
 from tests.support.ports import free_port
 from tests.support.s3 import S3, s3_server
 
@@ -94,6 +95,34 @@ def test_nobody_listens() -> None:
     options = S3(f"http://127.0.0.1:{free_port()}").options
     with pytest.raises(OutputError, match="the endpoint does not answer; check STREAMWAVE_S3_ENDPOINT"):
         open_store("s3://films", options, quick=True).check()
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("reset", "the connection broke off; check STREAMWAVE_S3_ENDPOINT and the network"),
+        ("time-out", "the endpoint did not answer in time; check STREAMWAVE_S3_ENDPOINT and the network"),
+        ("truncated", "the connection broke off; check STREAMWAVE_S3_ENDPOINT and the network"),
+        ("500", "We encountered an internal error"),  # the service's own words
+        ("503", "the service asks for fewer requests"),
+        ("429", "the service asks for fewer requests"),
+    ],
+)
+def test_what_networks_and_services_do_is_said_in_our_words(s3: S3, fault: Fault, says: str) -> None:
+    weather = Weather(faults=(fault,))
+    config: dict[str, Any] = {"connect_timeout": 1, "read_timeout": 1, "retries": {"total_max_attempts": 1}}
+    with proxy(s3.endpoint, weather) as through:
+        store = open_store(s3.bucket("weather"), s3.through(through, **config))
+        store.put("a.m4s", b"x" * 1000)
+        weather.share = 1.0
+        # The answer to a put has no body that could be cut off.
+        asks: list[Callable[[], object]] = [lambda: store.get("a.m4s"), store.entries]
+        if fault != "truncated":
+            asks.append(lambda: store.put("b.m4s", b"x"))
+        for ask in asks:
+            with pytest.raises(OutputError) as caught:
+                ask()
+            assert says in str(caught.value) and "127.0.0.1" not in str(caught.value), str(caught.value)
 
 
 def test_no_credentials(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,19 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamwave import expiry
 from streamwave.errors import FencedError, MediaError, OutputError
+from streamwave.expiry import named_objects
 from streamwave.lane import QUEUE_CHUNKS
 from streamwave.layout import FENCE, LIVE_MANIFEST, MANIFEST
+from streamwave.manifest import ledger as ledgers
+from streamwave.manifest.ledger import BroadcastLine, Ledger
 from streamwave.publish import Publication
 from streamwave.storage.store import Store, open_store
 from streamwave.targets import Targets
@@ -40,7 +45,9 @@ SHORT: dict[str, Any] = {
 
 
 @contextmanager
-def publishing(*stores: Callable[[], Store], token: str = "t", patience_s: float = 600) -> Iterator[Targets]:
+def publishing(
+    *stores: Callable[[], Store], token: str = "t", patience_s: float = 600, header: BroadcastLine = HEADER
+) -> Iterator[Targets]:
     """A live broadcast on its way to ``stores``."""
 
     def at(number: int, store: Callable[[], Store]) -> tuple[str, Callable[[], Publication]]:
@@ -48,7 +55,7 @@ def publishing(*stores: Callable[[], Store], token: str = "t", patience_s: float
 
     targets = Targets([at(*one) for one in enumerate(stores)], patience_s=patience_s)
     try:
-        targets.begin(HEADER)
+        targets.begin(header)
         yield targets
     finally:
         targets.close()
@@ -204,6 +211,57 @@ def test_an_output_that_was_away_at_the_beginning_is_told_to_be_back(tmp_path: P
         away.clear()
         wait_for(lambda: news, "the news", 20)
         assert news == ["place 1 can be written again"] and targets.lags()[1]["error"] is None
+
+
+@pytest.mark.parametrize("lost", [0, 4, QUEUE_CHUNKS + 12])
+def test_a_channel_that_keeps_only_its_window_is_cleaned_alike_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    """Also where an output was away for so long that what it lacks has left the window of the other one."""
+    monkeypatch.setattr(expiry, "GRACE_SEGMENTS", Fraction(1, 10))  # 0.2 s
+    monkeypatch.setattr(ledgers, "PART_CHUNKS", 16)
+    header = HEADER.model_copy(update={"dvr_window_ms": 10_000, "keep": False})
+    away = threading.Event()
+
+    class Away(type(open_store(str(tmp_path)))):  # type: ignore[misc]
+        def put(self, name: str, data: bytes) -> None:
+            if away.is_set():
+                raise OutputError("the other cannot be written")
+            super().put(name, data)
+
+    def media(store: Store) -> set[str]:
+        return {name for name in store.names() if name.endswith((".m4s", ".mp4"))}
+
+    stores = open_store(str(tmp_path / "out")), open_store(str(tmp_path / "other"))
+    with publishing(lambda: stores[0], lambda: Away(tmp_path / "other"), header=header) as targets:
+        count = 0
+
+        def go_on(chunks: int) -> None:
+            nonlocal count
+            for number in range(count, count + chunks):
+                targets.publish(chunk(tmp_path / "work", number), "one", "p0")
+                time.sleep(0.05)  # of the time that superfluous objects are given
+            count += chunks
+
+        go_on(12)
+        away.set()
+        go_on(lost)
+        away.clear()
+        wait_for(lambda: [lag["lag_chunks"] for lag in targets.lags()] == [0, 0], "the other output", 30)
+        go_on(12)
+        wait_for(lambda: [lag["lag_chunks"] for lag in targets.lags()] == [0, 0], "the other output", 30)
+        targets.finish()
+    for store in stores:
+        ledger = Ledger.load(store)
+        assert ledger.timeline is not None and ledger.timeline.ended and ledger.chunk_count == count
+        named = named_objects(ledger.timeline)
+        # What has left the window within the last moments may still be there, and nothing else.
+        assert named <= media(store) and len(media(store) - named) <= 2 * 12, store.url
+        times = {
+            int(name.split("/")[-1].removesuffix(".m4s")) for name in named if "360p" in name and "init" not in name
+        }
+        assert times == {n * 50_000 for n in range(count - 5, count)}
+    assert Ledger.load(stores[0]).timeline == Ledger.load(stores[1]).timeline
 
 
 def test_what_cannot_be_mended_reaches_whoever_publishes(tmp_path: Path) -> None:

@@ -6,17 +6,20 @@ import fcntl
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import cast
 
 import pytest
 from lxml import etree
 
+from streamwave import catalog
+from streamwave.catch_up import catch_up
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.job import Job, place, publication
-from streamwave.layout import MANIFEST, THUMBNAIL
+from streamwave.layout import ENTRY, FENCE, INDEX, LIVE_MANIFEST, MANIFEST, THUMBNAIL
 from streamwave.live import LiveBroadcast
 from streamwave.model import ChunkRecord
 from streamwave.package import package
@@ -175,3 +178,110 @@ def test_a_look_at_the_lock_does_not_end_a_run(spool: BroadcastSpool, tmp_path: 
         LiveBroadcast(spool, settings(tmp_path), "run"),
     ):
         pass
+
+
+@pytest.fixture
+def two(tmp_path: Path, clip: Clip) -> BroadcastSpool:
+    """A broadcast for two outputs of which one session has been received."""
+    places = ", ".join(str(tmp_path / name) for name in ("a", "b"))
+    found, session = open_session(tmp_path / "spool", "show", output=places, window_ms=0)
+    Segmenter(Options(source=f"file:{clip.path}", spool=session, segment_ms=1000)).run()
+    return found
+
+
+def listed(place: Path) -> list[str]:
+    """The states of the broadcasts in an output's list."""
+    index = place / "broadcasts.json"
+    return [one["state"] for one in json.loads(index.read_bytes())["broadcasts"]] if index.exists() else []
+
+
+def objects(place: Path) -> dict[str, bytes]:
+    """What an output holds, but for who wrote it, and when."""
+    found = {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    stamped = (MANIFEST, LIVE_MANIFEST, FENCE, ENTRY, INDEX)
+    return {name: data for name, data in found.items() if not name.endswith(stamped)}
+
+
+@pytest.mark.parametrize("returns", [True, False], ids=["returns", "stays away"])
+def test_the_end_waits_for_no_output_that_is_away(two: BroadcastSpool, tmp_path: Path, returns: bool) -> None:
+    a, b, away = tmp_path / "a", tmp_path / "b", tmp_path / "away"
+    path = f"show/{two.broadcast}"
+    waits: list[str] = []
+    chosen = settings(tmp_path, output_dir=f"{a}, {b}")
+
+    def on_wait(news: str, stop: Callable[[], None]) -> None:
+        waits.append(news)
+        # The recording is complete where it can be; who asks for the status is told what the run is waiting for.
+        mpd = etree.fromstring((a / path / MANIFEST).read_bytes())
+        assert mpd.get("type") == "static"
+        assert listed(a) == ["ended"]
+        status = two.status()
+        assert status["state"] == "finishing" and not two.finished
+        assert any(news in str(warning) for warning in cast(list[str], status["warnings"]))
+        if returns:
+            b.unlink()
+            away.rename(b)
+        else:
+            stop()
+
+    with LiveBroadcast(two, chosen, "run") as broadcast:
+        chunks = broadcast.chunks()
+        publish(broadcast, chunks, 1)
+        wait_for(
+            lambda: broadcast.publication and broadcast.publication.lags()[1]["chunks"] == 1, "the first chunk", 10
+        )
+        b.rename(away)
+        b.write_text("in the way")
+        assert publish(broadcast, chunks) == CHUNKS - 1
+        broadcast.finish(on_wait)
+    (news,) = waits
+    assert news.startswith(f"{a / path} holds all of the recording; the run waits until ")
+    assert f" UTC for {b / path} (does not hold the broadcast any more; " in news
+    assert two.finished and two.status()["state"] == "finished"
+    if not returns:
+        assert list(broadcast.left_behind) == [str(b / path)]
+        last = cast(list[str], two.status()["warnings"])[-1]
+        assert f"not all of it is at {b / path}" in last and f"streamwave broadcasts catch-up {path}" in last
+        b.unlink()
+        away.rename(b)
+        output, found = catalog.find(catalog.outputs(chosen), path, time.time_ns() // 1_000_000)[0][0]
+        done = catch_up(output, found, chosen.targets, chosen, waits.append)
+        assert done.complete == [str(a / path), str(b / path)] and len(waits) == 1
+    else:
+        assert broadcast.left_behind == {}
+    assert objects(a) == objects(b)
+    assert listed(b) == ["ended"]
+    for one in (a, b):
+        small = representations(one / path)["small"]
+        assert len(list(decode_pictures(small.data, small.timescale))) == 25 * CHUNKS
+
+
+def test_nor_for_one_that_does_not_even_answer(two: BroadcastSpool, tmp_path: Path) -> None:
+    """It refuses nothing, and hangs: for minutes that would be no error."""
+    waits: list[str] = []
+
+    def on_wait(news: str, stop: Callable[[], None]) -> None:
+        waits.append(news)
+        assert listed(tmp_path / "a") == ["ended"]
+        stop()
+        hangs.clear()
+
+    hangs = threading.Event()
+    with LiveBroadcast(two, settings(tmp_path), "run") as broadcast:
+        chunks = broadcast.chunks()
+        publish(broadcast, chunks, 1)
+        assert broadcast.publication is not None
+        last = broadcast.publication.lanes[1].publication
+        assert last is not None
+        put = last.store.put
+
+        def put_late(name: str, data: bytes) -> None:
+            wait_for(lambda: not hangs.is_set(), "the answer", 60)
+            put(name, data)
+
+        last.store.put = put_late  # type: ignore[method-assign]
+        hangs.set()
+        assert publish(broadcast, chunks) == CHUNKS - 1
+        broadcast.finish(on_wait)
+    assert len(waits) == 1 and "(it is behind)" in waits[0]
+    assert two.finished

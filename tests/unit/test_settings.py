@@ -112,6 +112,16 @@ def test_every_fault_has_a_line_with_name_value_and_what_is_allowed() -> None:
     ]  # fmt: skip
 
 
+def test_what_s3_knows_is_listed() -> None:
+    """Also where a setting may be left out."""
+    assert faults(STREAMWAVE_S3_SSE="rot13", STREAMWAVE_S3_ACL="all", STREAMWAVE_S3_STORAGE_CLASS="cold") == [
+        "STREAMWAVE_S3_SSE is 'rot13'; allowed: one of AES256, aws:kms, aws:kms:dsse",
+        "STREAMWAVE_S3_STORAGE_CLASS is 'cold'; allowed: STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING, GLACIER_IR, "
+        "REDUCED_REDUNDANCY, or another one that the service answers at once from (A-Z and _)",
+        "STREAMWAVE_S3_ACL is 'all'; allowed: one of private, public-read, authenticated-read, bucket-owner-full-control",
+    ]
+
+
 def test_a_fault_does_not_drag_derived_defaults_with_it() -> None:
     assert faults(STREAMWAVE_RTMP_PORT="0") == ["STREAMWAVE_RTMP_PORT is '0'; allowed: an integer from 1 to 65535"]
 
@@ -238,6 +248,8 @@ def test_several_outputs(own_folder: Path) -> None:
         ),
         ('["a", 3]', "output 2 of the list is 3; allowed: an address or an object"),
         ("[a", "begins like a JSON list"),
+        ("s3://", "'s3://' names no bucket; write s3://BUCKET or s3://BUCKET/FOLDER"),
+        ('["a", {"url": "s3:///tv"}]', "'s3:///tv' names no bucket"),
         (",".join("abcdefghi"), "at most 8 addresses"),
     ],
 )

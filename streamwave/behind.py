@@ -1,0 +1,29 @@
+"""What people are told of outputs that have not got all of a broadcast when it ends."""
+
+from __future__ import annotations
+
+import time
+
+from streamwave.targets import Targets
+
+
+def waiting(published: Targets) -> str:
+    """A sentence on what is complete already, what is waited for, and until when."""
+    until = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time.time() + published.patience_left_s))
+    others = ", ".join(_told(url, why) for url, why in published.left_behind.items())
+    return (
+        f"{', '.join(published.complete)} holds all of the recording; the run waits until {until} UTC "
+        f"for {others} to catch up"
+    )
+
+
+def left(url: str, why: str, path: str) -> str:
+    """A sentence on an output that is not waited for any longer; ``path`` is the broadcast's."""
+    return (
+        f"not all of it is at {_told(url, why)}; once that can be written, "
+        f"streamwave broadcasts catch-up {path} brings it there"
+    )
+
+
+def _told(url: str, why: str) -> str:
+    return f"{url} ({why.removeprefix(url).strip()})"  # most sentences begin with it

@@ -1,0 +1,87 @@
+"""How an output that is behind gets what another one has: chunk by chunk, or, where only a window is kept, that window.
+
+Of a channel that keeps nothing but its DVR window, the chunks that an output lacks may be deleted everywhere by the time
+that it is back, and the ledger's lines on them forgotten. So it takes over what the other one holds now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from streamwave.errors import OutputError
+from streamwave.expiry import named_objects
+from streamwave.layout import init_name, segment_name
+from streamwave.manifest.ledger import ChunkLine, EndLine, InfoLine, Ledger, PeriodLine
+from streamwave.storage.store import Store
+
+if TYPE_CHECKING:
+    from streamwave.publish import Publication
+
+#: Objects of a window that are read and written at the same time.
+PARALLEL = 8
+
+
+def copy_chunks(mine: Publication, other: Publication, go_on: Callable[[], bool]) -> int:
+    """Publish at ``mine`` line by line what ``other`` has published since; how many chunks. ``go_on`` is asked before each.
+
+    Raises:
+        OutputError: one of the two stores refused, or a segment is not there any more; nothing names what is missing.
+        FencedError: another run publishes this broadcast now.
+    """
+    copied = 0
+    while lines := mine.ledger.lines_after(other.ledger):
+        for line in lines:
+            if not go_on():
+                return copied
+            with mine.lock:
+                if isinstance(line, EndLine):
+                    mine.finish()
+                elif isinstance(line, InfoLine):
+                    mine.describe(line.info)
+                elif isinstance(line, PeriodLine | ChunkLine):
+                    mine.take_over(line, _objects(mine.ledger, line), other.store)
+                copied += isinstance(line, ChunkLine)
+    return copied
+
+
+def _objects(ledger: Ledger, line: PeriodLine | ChunkLine) -> list[str]:
+    if isinstance(line, PeriodLine):
+        return [init_name(line.name, track.rendition.name) for track in line.tracks]
+    period = ledger.periods[-1].name
+    return [segment_name(period, name, s[0]) for name, segments in line.segments.items() for s in segments]
+
+
+def copied_window(mine: Ledger, source: Store, go_on: Callable[[], bool]) -> Ledger | None:
+    """Store at ``mine``'s place all that the ledger at ``source`` names; that ledger, for that place and not saved.
+
+    None if there is nothing new, or ``go_on`` says no; it is asked before each object.
+
+    Raises:
+        OutputError: one of the two stores refused, or lacks what it names.
+    """
+    assert mine.timeline is not None
+    there, tried = named_objects(mine.timeline), set[str]()
+
+    def copy(name: str) -> None:
+        data = source.get(name) if go_on() else None
+        if data is not None:
+            mine.store.put(name, data)
+            there.add(name)
+
+    while go_on():
+        # Meanwhile the window moves on there, and what has left it goes; each round is shorter than the one before.
+        found = Ledger.load(source, without_end=True)
+        if found.timeline is None or found.chunk_count <= mine.chunk_count:
+            return None
+        named = named_objects(found.timeline)
+        missing = named - there
+        if not missing:
+            return found.moved_to(mine, sorted(there - named))
+        if lost := missing & tried:
+            raise OutputError(f"{source.url} lacks {min(lost)}, so {mine.store.url} cannot get it from there")
+        tried |= missing
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="copy") as pool:
+            list(pool.map(copy, sorted(missing)))
+    return None
