@@ -120,9 +120,9 @@ class _Start:
     head_start_s: Fraction
 
 
-_WITH_B_FRAMES = _Start(Fraction(7, 10), Fraction(1, 10), Fraction(115, 100), Fraction(74, 100))
+_WITH_B_FRAMES = _Start(Fraction(7, 10), Fraction(1, 10), Fraction(115, 100), Fraction(72, 100))
 #: Pictures are predicted from nearer ones, so that they are finer, and the first one has to be so too.
-_WITHOUT_B_FRAMES = _Start(Fraction(3), Fraction(0), Fraction(130, 100), Fraction(90, 100))
+_WITHOUT_B_FRAMES = _Start(Fraction(3), Fraction(0), Fraction(130, 100), Fraction(88, 100))
 #: Pictures after a first one that are coded too coarsely, as the encoder's measure of complexity has seen nothing else.
 _UNSETTLED, _UNSETTLED_BITS = 2, 1.2
 
@@ -131,8 +131,8 @@ def vbv_bps(max_bps: int, chunk: Chunk, *, b_frames: bool = True) -> int:
     """Rate of the encoder's buffer with which the whole chunk stays within ``max_bps`` on average.
 
     Every chunk begins with its buffer full. That is once per stream elsewhere; here the sum of the chunks would exceed the
-    maximum. x264 never spends all of it; what it does is what counts here. Only noise, which cannot be compressed, gets up
-    to a tenth beyond the maximum.
+    maximum. x264 never spends all of it; what it does is what counts here. Only noise, which cannot be compressed, gets
+    about a tenth beyond the maximum.
     """
     start = _WITH_B_FRAMES if b_frames else _WITHOUT_B_FRAMES
     seconds = max(chunk.frame_count / chunk.rate, Fraction(1))
