@@ -120,7 +120,7 @@ class _Start:
     head_start_s: Fraction
 
 
-_WITH_B_FRAMES = _Start(Fraction(7, 10), Fraction(1, 10), Fraction(110, 100), Fraction(71, 100))
+_WITH_B_FRAMES = _Start(Fraction(7, 10), Fraction(5, 100), Fraction(110, 100), Fraction(71, 100))
 #: Pictures are predicted from nearer ones, so that they are finer, and the first one has to be so too.
 _WITHOUT_B_FRAMES = _Start(Fraction(3), Fraction(0), Fraction(130, 100), Fraction(88, 100))
 #: Pictures after a first one that are coded too coarsely, as the encoder's measure of complexity has seen nothing else.
