@@ -98,7 +98,8 @@ def zones(command: list[str]) -> list[tuple[int, int, float]]:
 
 
 @pytest.mark.parametrize(
-    "b_frames, crf, first, coarser_qp", [(True, 23, 22.3, 0.05), (False, 23, 20, 0), (False, 2, 1, 0), (True, 1, 1, 0.05)]
+    "b_frames, crf, first, coarser_qp",
+    [(True, 23, 22.3, 0.05), (False, 23, 20, 0), (False, 2, 1, 0), (True, 1, 1, 0.05)],
 )
 def test_the_first_picture_of_a_chunk_is_finer_and_the_others_are_as_asked(
     b_frames: bool, crf: int, first: float, coarser_qp: float
