@@ -1,7 +1,8 @@
 """Picture quality of our renditions against those of one whole-file FFmpeg run: ``python -m benchmarks.quality [SOURCE]``.
 
-Both have the same settings and IDR pictures at the same places; ours come from chunks that know nothing of each other. Each
-picture is compared with the source's: by VMAF where some FFmpeg at hand has libvmaf, else by SSIM.
+Both have the same settings and IDR pictures at the same places; ours come from chunks that know nothing of each other, and
+what is done about that (``streamwave.ffmpeg.commands``) the whole-file run goes without. Each picture is compared with the
+source's: by VMAF where some FFmpeg at hand has libvmaf, else by SSIM.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from benchmarks.measure import run
@@ -35,6 +37,10 @@ TARGET, TARGET_BITS = 0.3, 1.005
 AROUND = 2
 TIMEOUT_S = 3600
 GRAIN = 10
+#: Length of a chunk. A source whose keyframes make fewer than MIN_CHUNKS is published as an encoder for streaming would.
+CHUNK_MS, MIN_CHUNKS = 2000, 3
+#: Seconds' worth of bits that x264 takes once from a buffer of one second that begins nine tenths full, its default.
+HEAD_START_S = Fraction(56, 100)
 
 
 @dataclass(frozen=True)
@@ -117,15 +123,52 @@ def chunks_of(url: str, folder: Path, segment_ms: int) -> list[Chunk]:
     return found
 
 
+def with_keyframes(ffmpeg: str, source: str, path: Path) -> str:
+    """``source`` with a keyframe for every chunk, and hardly a loss."""
+    argv = [
+        ffmpeg,
+        "-v",
+        "error",
+        "-nostdin",
+        "-i",
+        source,
+        "-an",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-crf",
+        "6",
+    ]
+    argv += ["-force_key_frames", f"expr:gte(t,n_forced*{CHUNK_MS / 1000})", "-sc_threshold", "0", "-flags", "+cgop"]
+    run([*argv, str(path)], timeout_s=TIMEOUT_S)
+    return resolve_source(str(path))
+
+
+def plain(argv: Sequence[str], chunk: Chunk, renditions: Sequence[Rendition], crf: int) -> list[str]:
+    """``argv`` with x264's own rate control, as in any whole-file run; its maximum holds on average over the file too."""
+    seconds = max(chunk.frame_count / chunk.rate, Fraction(1))
+    maxima = [str(int(r.max_bps * seconds / (seconds + HEAD_START_S))) for r in renditions]
+    values = {name: iter(maxima) for name in ("-maxrate", "-bufsize")}
+    values |= {"-crf": iter([str(crf)] * len(renditions)), "-x264-params": iter(["8x8dct=1"] * len(renditions))}
+    given = list(argv)
+    for place, name in enumerate(argv):
+        if name in values:
+            given[place + 1] = next(values[name])
+    return given
+
+
 def encode(
-    ffmpeg: str, chunks: Sequence[Chunk], renditions: Sequence[Rendition], encoder: EncoderSettings, folder: Path
-) -> tuple[dict[str, Path], float]:
+    ffmpeg: str, chunks: Sequence[Chunk], renditions: Sequence[Rendition], encoder: EncoderSettings, folder: Path,
+    *, plainly: bool = False,
+) -> tuple[dict[str, Path], float]:  # fmt: skip
     """Every rendition in one file, made of ``chunks``, and the processor seconds that all of them took."""
     folder.mkdir()
     spent = 0.0
     for chunk in chunks:
         parts = {r.name: folder / f"{r.name}-{chunk.number:06d}.mp4" for r in renditions}
         argv = transcode_argv(ffmpeg, chunk, parts, {r.name: r for r in renditions}, encoder)
+        argv = plain(argv, chunk, renditions, encoder.crf) if plainly else argv
         spent += run(argv, timeout_s=TIMEOUT_S).cpu_s
     joined = {}
     for rendition in renditions:
@@ -156,7 +199,10 @@ def main(source: str | None = None, seconds: int = 20) -> bool:
         info = probe(url)
         assert info.video is not None, "the source has no pictures"
         renditions = [r for r in ladders.plan(info, ladders.load_ladder(settings.ladder)) if r.kind == "video"]
-        ours = chunks_of(url, root / "chunks", 2000)
+        ours = chunks_of(url, root / "chunks", CHUNK_MS)
+        if len(ours) < MIN_CHUNKS:
+            url = with_keyframes(ffmpeg, url, root / "keyed.mp4")
+            ours = chunks_of(url, root / "keyed-chunks", CHUNK_MS)
         (whole,) = chunks_of(url, root / "whole", 1 << 40)
         # One encode, and the IDR pictures where ours are.
         whole = whole.model_copy(update={"segments": tuple(length for chunk in ours for length in chunk.segments)})
@@ -164,10 +210,9 @@ def main(source: str | None = None, seconds: int = 20) -> bool:
         metric = "VMAF" if by.vmaf else "SSIM"
         print(f"{whole.frame_count} pictures in {len(ours)} chunks, {metric}, preset {settings.preset}")
         for b_frames, kind in ((True, "as a file"), (False, "as live")):
-            encoder = EncoderSettings(
-                settings.preset, settings.crf, settings.encoder_threads, info.video, b_frames=b_frames
-            )
-            one, cost_one = encode(ffmpeg, [whole], renditions, encoder, root / f"one-{kind}")
+            threads = settings.encoder_threads_for(live=not b_frames)
+            encoder = EncoderSettings(settings.preset, settings.crf, threads, info.video, b_frames=b_frames)
+            one, cost_one = encode(ffmpeg, [whole], renditions, encoder, root / f"one-{kind}", plainly=True)
             many, cost_many = encode(ffmpeg, ours, renditions, encoder, root / f"many-{kind}")
             print(f"{kind}: {cost_many / cost_one:.3f} times the CPU seconds of one run")
             for rendition in renditions:

@@ -31,6 +31,8 @@ class EncoderSettings:
     zimg: bool = True
 
 
+#: Pictures.
+_MAX_GOP = 100_000
 _GLOBAL = ("-hide_banner", "-nostdin", "-loglevel", "error", "-y")
 
 
@@ -100,23 +102,64 @@ def transcode_argv(
     return [str(part) for part in whole.compile(cmd=ffmpeg_path)]
 
 
-#: Seconds' worth of bits that x264 takes from its full buffer within a chunk, as measured (``benchmarks/quality.py``).
-_HEAD_START_S = Fraction(56, 100)
+@dataclass(frozen=True)
+class _Start:
+    """How a chunk's encoder begins, which knows nothing of the chunk before (docs/decisions/0013-start-of-chunks.md).
 
-
-def vbv_bps(max_bps: int, chunk: Chunk) -> int:
-    """Rate of the encoder's one-second buffer with which the whole chunk stays within ``max_bps`` on average.
-
-    x264 begins every encode with nine tenths of the buffer filled. That is once per stream elsewhere; here it would be
-    once per chunk, and the sum of the chunks would exceed the maximum. It never spends all of it; what it does is what
-    counts here. Only noise, which cannot be compressed, gets a few percent beyond the maximum.
+    In the middle of a stream x264 gives an IDR picture what the pictures before it had; at the beginning it guesses. All
+    values are measured (``benchmarks/quality.py``).
     """
+
+    #: By how much finer than the guess the first picture is, in QP. Most sources want that, those that move little most.
+    finer_qp: Fraction
+    #: By how much coarser all others are than their CRF says, in QP: what the first one costs more.
+    coarser_qp: Fraction
+    #: Seconds of its rate that the encoder's buffer holds. It begins full, and x264 gives a picture half of it at most.
+    buffer_s: Fraction
+    #: Seconds' worth of bits that x264 takes from that buffer within a chunk.
+    head_start_s: Fraction
+
+
+_WITH_B_FRAMES = _Start(Fraction(7, 10), Fraction(5, 100), Fraction(110, 100), Fraction(71, 100))
+#: Pictures are predicted from nearer ones, so that they are finer, and the first one has to be so too.
+_WITHOUT_B_FRAMES = _Start(Fraction(3), Fraction(0), Fraction(130, 100), Fraction(88, 100))
+#: Pictures after a first one that are coded too coarsely, as the encoder's measure of complexity has seen nothing else.
+_UNSETTLED, _UNSETTLED_BITS = 2, 1.2
+
+
+def vbv_bps(max_bps: int, chunk: Chunk, *, b_frames: bool = True) -> int:
+    """Rate of the encoder's buffer with which the whole chunk stays within ``max_bps`` on average.
+
+    Every chunk begins with its buffer full. That is once per stream elsewhere; here the sum of the chunks would exceed the
+    maximum. x264 never spends all of it; what it does is what counts here. Only noise, which cannot be compressed, gets
+    about a tenth beyond the maximum.
+    """
+    start = _WITH_B_FRAMES if b_frames else _WITHOUT_B_FRAMES
     seconds = max(chunk.frame_count / chunk.rate, Fraction(1))
-    return int(max_bps * seconds / (seconds + _HEAD_START_S))
+    return int(max_bps * seconds / (seconds + start.head_start_s))
+
+
+def _rate_control(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings) -> dict[str, object]:
+    start = _WITH_B_FRAMES if encoder.b_frames else _WITHOUT_B_FRAMES
+    peak_bps = vbv_bps(rendition.max_bps, chunk, b_frames=encoder.b_frames)
+    # x264 derives the first picture's QP from the CRF, and zones do not reach it: a lower CRF, which a zone takes back for
+    # all others. A CRF below 1 would mean lossless.
+    finer_qp = min(start.finer_qp, Fraction(max(encoder.crf - 1, 0)))
+    # x264's quantizer doubles with 6 QP, and a zone divides it by "b".
+    fewer_bits = 2 ** float(-(finer_qp + start.coarser_qp) / 6)
+    zones = f"0,{_MAX_GOP - 1},b={fewer_bits:.4f}/0,{_UNSETTLED},b={_UNSETTLED_BITS * fewer_bits:.4f}"
+    return {
+        # 8x8dct: part of what makes it the High profile, which the fastest preset leaves out. chromaloc: the usual place
+        # of colour samples, whatever the source's was; x264 would write that into what the init segment is made of.
+        "x264-params": f"8x8dct=1:chromaloc=0:vbv-init=1:zones={zones}",
+        "crf": f"{float(encoder.crf - finer_qp):g}",
+        "maxrate": peak_bps,
+        # Never more than a second of the maximum.
+        "bufsize": min(int(peak_bps * start.buffer_s), rendition.max_bps),
+    }
 
 
 def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings) -> dict[str, object]:
-    peak_bps = vbv_bps(rendition.max_bps, chunk)
     edges, frame = [], 0
     for length in chunk.segments:
         edges.append(frame)
@@ -124,22 +167,15 @@ def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings
     return {
         "c:v": "libx264",
         "preset": encoder.preset,
-        # 8x8dct: part of what makes it the High profile, which the fastest preset leaves out. chromaloc: the usual place
-        # of colour samples, whatever the source's was; x264 would write that into what the init segment is made of.
-        # zones: an encode's first predicted pictures are coded too coarsely, because its measure of complexity has seen
-        # nothing but an intra picture; in a whole-file run that is once, here it would show at every seam.
-        "x264-params": "8x8dct=1:chromaloc=0:zones=0,2,b=1.5",
         "profile:v": "high",
         "level": h264_level(rendition.width, rendition.height, chunk.rate, rendition.max_bps),
-        "crf": encoder.crf,
-        "maxrate": peak_bps,
-        "bufsize": peak_bps,  # one second
+        **_rate_control(chunk, rendition, encoder),
         "threads": encoder.threads,
         # IDR pictures where segments begin and nowhere else; no picture refers across one.
         "force_key_frames": "expr:" + "+".join(f"eq(n,{edge})" for edge in edges),
         "forced-idr": 1,
         # Never reached. A constant, because x264 derives parts of the init segment from it.
-        "g": 100_000,
+        "g": _MAX_GOP,
         "sc_threshold": 0,
         # Live: pictures in the order in which they are shown (docs/decisions/0005-timing-inside-segments.md).
         **({} if encoder.b_frames else {"bf": 0}),

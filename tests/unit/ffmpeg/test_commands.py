@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from pathlib import Path
+
+import pytest
 
 from streamwave.ffmpeg.commands import EncoderSettings, fill_argv, transcode_argv, vbv_bps
 from streamwave.model import Chunk, Rendition
@@ -61,7 +64,7 @@ def test_segments_begin_with_forced_idr_pictures_and_nothing_else_does() -> None
 
 def test_what_all_machines_must_agree_on_is_said() -> None:
     command = argv(preset="medium", crf=19, threads=3)
-    assert values(command, "-preset") == ["medium"] * 2 and values(command, "-crf") == ["19"] * 2
+    assert values(command, "-preset") == ["medium"] * 2 and values(command, "-crf") == ["18.3"] * 2
     assert set(values(command, "-threads")) == {"3"}
     assert values(command, "-video_track_timescale") == ["30000"] * 2
     assert all("bitexact" in flags for flags in values(command, "-flags") + values(command, "-fflags"))
@@ -69,17 +72,47 @@ def test_what_all_machines_must_agree_on_is_said() -> None:
 
 
 def test_a_chunk_keeps_within_its_maximum_on_average() -> None:
-    # x264 takes 0.56 s more out of its buffer than comes in: with it the chunk is at its maximum.
-    for frames in (1, 30, 60, 300, 900):
-        bps = vbv_bps(2_800_000, chunk(frame_count=frames, segments=(frames,)))
-        seconds = max(frames / NTSC, Fraction(1))
-        assert bps * (seconds + Fraction(56, 100)) <= 2_800_000 * seconds
-        assert bps * (seconds + Fraction(56, 100)) > 2_790_000 * seconds
-    assert (
-        values(argv(), "-maxrate")
-        == values(argv(), "-bufsize")
-        == [str(vbv_bps(r.max_bps, chunk())) for r in (LARGE, SMALL)]
-    )
+    # Seconds' worth of bits that x264 takes out of its buffer beyond what comes in: with them the chunk is at its maximum.
+    for b_frames, head_start_s in ((True, Fraction(71, 100)), (False, Fraction(88, 100))):
+        for frames in (1, 30, 60, 300, 900):
+            bps = vbv_bps(2_800_000, chunk(frame_count=frames, segments=(frames,)), b_frames=b_frames)
+            seconds = max(frames / NTSC, Fraction(1))
+            assert 2_790_000 * seconds < bps * (seconds + head_start_s) <= 2_800_000 * seconds
+        command = argv(b_frames=b_frames)
+        rates = [vbv_bps(r.max_bps, chunk(), b_frames=b_frames) for r in (LARGE, SMALL)]
+        assert values(command, "-maxrate") == [str(bps) for bps in rates]
+        # The buffer is larger than a second of that rate, but not than one of the maximum, however long the chunk.
+        for which in (chunk(frame_count=60, segments=(60,)), chunk(), chunk(frame_count=900, segments=(900,))):
+            command = argv(which, b_frames=b_frames)
+            for size, rate, rendition in zip(
+                values(command, "-bufsize"), values(command, "-maxrate"), (LARGE, SMALL), strict=True
+            ):
+                assert int(rate) < int(size) <= rendition.max_bps
+
+
+def zones(command: list[str]) -> list[tuple[int, int, float]]:
+    (params, _) = values(command, "-x264-params")
+    listed = dict(part.split("=", 1) for part in params.split(":"))["zones"].split("/")
+    assert "vbv-init=1" in params.split(":")
+    return [(int(zone.split(",")[0]), int(zone.split(",")[1]), float(zone.split(",b=")[1])) for zone in listed]
+
+
+@pytest.mark.parametrize(
+    "b_frames, crf, first, coarser_qp",
+    [(True, 23, 22.3, 0.05), (False, 23, 20, 0), (False, 2, 1, 0), (True, 1, 1, 0.05)],
+)
+def test_the_first_picture_of_a_chunk_is_finer_and_the_others_are_as_asked(
+    b_frames: bool, crf: int, first: float, coarser_qp: float
+) -> None:
+    command = argv(b_frames=b_frames, crf=crf)
+    assert values(command, "-crf") == [f"{first:g}"] * 2
+    whole, unsettled = zones(command)
+    assert whole[0] == unsettled[0] == 0 and whole[1] == int(values(command, "-g")[0]) - 1 and unsettled[1] == 2
+    # What the zone takes back in bits: the quantizer doubles with 6 QP.
+    assert -6 * math.log2(whole[2]) == pytest.approx(crf - first + coarser_qp, abs=0.01)
+    assert unsettled[2] == pytest.approx(1.2 * whole[2], rel=0.001)
+    # Never lossless, which the High profile has not.
+    assert first >= 1
 
 
 def test_names_with_special_characters_stay_one_argument() -> None:
@@ -94,6 +127,8 @@ def test_a_stand_in_has_the_same_encoding() -> None:
         "-preset",
         "-crf",
         "-maxrate",
+        "-bufsize",
+        "-x264-params",
         "-g",
         "-force_key_frames",
         "-video_track_timescale",
