@@ -52,6 +52,7 @@ def verify_broadcast(
         return verdict
     verdict.live = listed.live
     _compare_lengths(listed, playlists, verdict.findings)
+    _compare_order(listed, playlists, verdict.findings)
     _check_joints(listed, verdict.findings)
     total, done = sum(len(track.segments) for track in listed.tracks), 0
     workers = len(os.sched_getaffinity(0))
@@ -196,3 +197,16 @@ def _compare_lengths(listed: Listed, playlists: dict[str, ListedPlaylist], findi
             if not gap and name in lengths and abs(seconds - lengths[name]) > Fraction(1, 1_000_000):
                 due = float(lengths[name])
                 findings.append(f"{playlist}: {name} lasts {float(seconds):.6f} s in it, {due:.6f} s were due")
+
+
+def _compare_order(listed: Listed, playlists: dict[str, ListedPlaylist], findings: list[str]) -> None:
+    """A playlist lists every segment once, in the order of the MPD's periods and times."""
+    periods = {name: number for number, name in enumerate(dict.fromkeys(track.period for track in listed.tracks))}
+    places = {name: (periods[track.period], at) for track in listed.tracks for name, at, _ in track.segments}
+    for playlist, found in playlists.items():
+        names = [name for name, _, gap in found.segments if not gap and name in places]
+        for before, name in pairwise(names):
+            if name == before:
+                findings.append(f"{playlist}: {name} comes twice")
+            elif places[name] <= places[before]:
+                findings.append(f"{playlist}: {name} comes after {before}")

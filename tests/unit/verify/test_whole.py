@@ -120,6 +120,22 @@ def wrong_length(root: Path) -> None:
     (root / "small.m3u8").write_text(text.replace("#EXTINF:1.000000,", "#EXTINF:1.010000,", 1))
 
 
+def lines_of_segments(text: str) -> tuple[list[str], int]:
+    lines = text.splitlines()
+    return lines, next(number for number, line in enumerate(lines) if line.startswith("#EXTINF"))
+
+
+def mixed_up_playlist(root: Path) -> None:
+    lines, at = lines_of_segments((root / "small.m3u8").read_text())
+    lines[at + 1], lines[at + 3] = lines[at + 3], lines[at + 1]
+    (root / "small.m3u8").write_text("\n".join(lines) + "\n")
+
+
+def stuttering_playlist(root: Path) -> None:
+    lines, at = lines_of_segments((root / "small.m3u8").read_text())
+    (root / "small.m3u8").write_text("\n".join(lines[: at + 2] + lines[at:]) + "\n")
+
+
 def no_playlist(root: Path) -> None:
     (root / "small.m3u8").unlink()
 
@@ -146,6 +162,8 @@ def half_a_manifest(root: Path) -> None:
         (hole, "p0/large/50000.m4s: it is in a playlist and not in manifest.mpd"),
         (short_playlist, "p0/audio/0.m4s: it is in manifest.mpd and in no playlist"),
         (wrong_length, "small.m3u8: p0/small/0.m4s lasts 1.010000 s in it, 1.000000 s were due"),
+        (mixed_up_playlist, "small.m3u8: p0/small/0.m4s comes after p0/small/25000.m4s"),
+        (stuttering_playlist, "small.m3u8: p0/small/0.m4s comes twice"),
         (no_playlist, "small.m3u8: it is missing"),
         (no_master, "master.m3u8: it is missing"),
         (half_a_manifest, "manifest.mpd: the manifest is not XML"),
