@@ -1,0 +1,70 @@
+"""catch-up: an output that has lost objects of a recording gets them back, or is not said to have all of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streamwave import catalog
+from streamwave.catch_up import Outcome, catch_up
+from streamwave.layout import MANIFEST
+from streamwave.package import PackagedChunk
+from streamwave.settings import Settings
+from streamwave.verify import verify_broadcast
+from tests.support.cli import LADDER
+from tests.support.media import make_clip
+from tests.support.published import CREATED_MS, PATH, packaged, publish
+
+LOST, CUT = "p0/large/25000.m4s", "p0/audio/0.m4s"
+
+
+@pytest.fixture(scope="module")
+def chunks(tmp_path_factory: pytest.TempPathFactory) -> list[PackagedChunk]:
+    folder = tmp_path_factory.mktemp("chunks")
+    return packaged(folder, make_clip(folder / "a.mp4", frames=60, gop=25))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, chunks: list[PackagedChunk]) -> Settings:
+    """Two outputs that hold the same recording."""
+    chosen = Settings.load(
+        env_file=None, state_dir=tmp_path, ladder=json.dumps(LADDER), output_dir=f"{tmp_path / 'a'}, {tmp_path / 'b'}"
+    )
+    for output in catalog.outputs(chosen):
+        publish(output, chunks)
+    return chosen
+
+
+def caught_up(settings: Settings) -> Outcome:
+    output, found = catalog.find(catalog.outputs(settings), PATH, CREATED_MS)[0][0]
+    return catch_up(output, found, settings.targets, settings, pytest.fail)
+
+
+def findings(settings: Settings) -> list[list[str]]:
+    return [verify_broadcast(output.store(PATH)).findings for output in catalog.outputs(settings)]
+
+
+def test_what_an_output_has_lost_comes_from_another(tmp_path: Path, settings: Settings) -> None:
+    a, b = tmp_path / "a" / PATH, tmp_path / "b" / PATH
+    (b / LOST).unlink()
+    (b / CUT).write_bytes((b / CUT).read_bytes()[:100])
+    (b / "small.m3u8").unlink()
+    (a / "p0/small/init.mp4").unlink()
+    (a / MANIFEST).unlink()
+    outcome = caught_up(settings)
+    assert outcome == Outcome([str(a), str(b)], {})
+    assert findings(settings) == [[], []]
+    assert (b / LOST).read_bytes() == (a / LOST).read_bytes()
+
+
+def test_what_no_output_has_is_said(tmp_path: Path, settings: Settings) -> None:
+    a, b = tmp_path / "a" / PATH, tmp_path / "b" / PATH
+    (a / LOST).write_bytes(b"")
+    (b / LOST).unlink()
+    outcome = caught_up(settings)
+    assert outcome.complete == []
+    assert outcome.left_behind == {
+        str(place): f"{place} lacks {LOST}, and no other output has it whole" for place in (a, b)
+    }
