@@ -125,11 +125,12 @@ def verify(
 ) -> None:
     """Read a broadcast as a player does: everything that its manifests name exists, joins on and decodes.
 
-    Prints one line per finding; exit code 1 if there is any. Of a live broadcast, what is published up to now.
+    Prints one line per finding; exit code 1 if there is any. Of a live broadcast, what is published up to now. Of several
+    outputs, only the one with the fullest copy: --output names another.
     """
     from streamwave.verify import verify_broadcast
 
-    where, found = choose(name, output)
+    (where, found), *others = copies(name, output)[0]
     store = where.store(found.path)
     with bar() as progress:
         task = progress.add_task("segments", total=None)
@@ -144,6 +145,9 @@ def verify(
         what = "pictures" if report.kind == "video" else "AAC frames"
         length = length_text(round_half_up(report.seconds * 1000))
         out.print(f"{report.name}: {report.samples} {what} in {report.segments} segments, {length}", markup=False)
+    if others:
+        elsewhere = ", ".join(one.url for one, _ in others)
+        out.print(f"this is the copy at {where.url}; not those at {elsewhere}, which --output names", markup=False)
     if verdict.findings:
         count = len(verdict.findings)
         out.print(f"[red]{count} finding{'s' if count > 1 else ''}[/red]")

@@ -159,7 +159,9 @@ def test_a_dead_output_keeps_nobody_from_the_others(cli: Cli, tmp_path: Path) ->
     assert [(line[0], line[2], line[-1]) for line in lines[1:3]] == [
         (OTHER, "live", "2 of 3"), (PATH, "recorded", "2 of 3"),
     ]  # fmt: skip
-    assert dead.run("broadcasts", "verify", PATH, "--no-decode").code == 0  # where it is whole
+    verified = dead.run("broadcasts", "verify", PATH, "--no-decode")
+    assert verified.code == 0  # where it is whole
+    assert f"this is the copy at {second}; not those at {first}, which --output names" in verified.out
 
     cleaned = dead.run("broadcasts", "clean")
     assert cleaned.code == 1 and f"{says}; nothing there was cleaned" in cleaned.err
