@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-from streamwave.errors import OutputError, UsageError
+from streamwave.errors import DamagedError, OutputError, UsageError
 from streamwave.layout import ENTRY, FENCE, MANIFEST, ledger_name
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.timeline import Timeline
@@ -26,7 +26,7 @@ CUT_OFF_S = 3600
 #: State of an entry whose broadcast is being deleted: it goes last, so that whoever is interrupted can go on.
 DELETED = "deleted"
 
-State = Literal["live", "recorded", "cut off", "deleted"]
+State = Literal["live", "recorded", "cut off", "deleted", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,11 @@ def load(output: Output, path: str, now_unix_ms: int, *, live: bool = False) -> 
             duration_ms=entry["duration_ms"], renditions=tuple(entry["renditions"]), size_bytes=entry["size_bytes"],
             ended_unix_ms=entry["ended_unix_ms"],
         )  # fmt: skip
-    ledger = Ledger.load(store)
+    try:
+        ledger = Ledger.load(store)
+    except DamagedError:  # it hides no other broadcast, and can be removed
+        title, started = str(entry.get("title", "")), int(entry.get("started_unix_ms", 0))
+        return Broadcast(path, title, "live" if live else "damaged", started, 0, (), 0)
     timeline, shown = ledger.timeline, ledger.shown
     if timeline is None or shown is None:
         return None

@@ -49,6 +49,10 @@ class OutputError(StreamWaveError):
     """The output cannot be written: missing, read-only, full, or holding something else."""
 
 
+class DamagedError(OutputError):
+    """The ledger of a broadcast cannot be understood: that one broadcast is lost to us, and no other."""
+
+
 class FencedError(OutputError):
     """Another run has taken over the publishing of this session."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from streamwave import catalog, index
 from streamwave.catalog import Broadcast, Output
-from streamwave.errors import OutputError, StreamWaveError
+from streamwave.errors import DamagedError, OutputError, StreamWaveError
 from streamwave.expiry import grace_s, named_objects
 from streamwave.layout import is_broadcast_object
 from streamwave.manifest.ledger import Ledger
@@ -120,7 +120,11 @@ def _unnamed(output: Output, one: Broadcast, note: bool, now_unix_ms: int) -> It
         return
     names = [name for name in store.names() if is_broadcast_object(name) and name.endswith((".m4s", ".mp4"))]
     # Read after the listing: what was published in between is not in the list, and so not in danger.
-    timeline = Ledger.load(store).timeline
+    try:
+        timeline = Ledger.load(store).timeline
+    except DamagedError as error:
+        log.warning("%s", error)
+        return
     if timeline is None or not timeline.ended:
         return
     # What has left the DVR window last is still wanted by players with an older manifest.

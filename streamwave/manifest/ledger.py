@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from streamwave.errors import OutputError
+from streamwave.errors import DamagedError, OutputError
 from streamwave.layout import init_name, ledger_name, segment_name
 from streamwave.manifest.rolling import StateLine, restore, snapshot
 from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
@@ -100,7 +100,7 @@ def read_lines(store: Store) -> Iterator[tuple[int, str, AnyLine]]:
             try:
                 line = _line.validate_json(text)
             except ValidationError:
-                raise OutputError(f"the ledger of {store.url} is damaged; remove the broadcast") from None
+                raise DamagedError(f"the ledger of {store.url} is damaged; remove the broadcast") from None
             yield part, text, line
             if isinstance(line, StateLine):
                 following = line.part
@@ -248,7 +248,7 @@ class Ledger:
             self.window = _begin(line, line.dvr_window_ms) if line.dvr_window_ms and line.keep else None
             return
         if self.timeline is None:
-            raise OutputError(f"the ledger of {self.store.url} has no beginning; remove the broadcast")
+            raise DamagedError(f"the ledger of {self.store.url} has no beginning; remove the broadcast")
         if isinstance(line, StateLine):
             restore(self.timeline, line)
             self.periods = [PeriodLine.model_validate(period) for period in line.lines]
@@ -316,7 +316,7 @@ def _parsed(text: str, store: Store) -> AnyLine:
     try:
         return _line.validate_json(text)
     except ValidationError:
-        raise OutputError(f"the ledger of {store.url} is damaged; remove the broadcast") from None
+        raise DamagedError(f"the ledger of {store.url} is damaged; remove the broadcast") from None
 
 
 def _begin(line: BroadcastLine, dvr_window_ms: int | None) -> Timeline:

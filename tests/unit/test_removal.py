@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamwave import catalog, removal
+from streamwave import catalog, janitor, removal
 from streamwave.catalog import Output
 from streamwave.errors import OutputError, UsageError
 from streamwave.package import PackagedChunk
@@ -140,3 +140,24 @@ def test_whenever_it_is_interrupted_nothing_dangles_and_it_can_go_on(
     assert total > 10 and output.store().names() == ["broadcasts.json"]
     if isinstance(output.store(), LocalStore):
         assert [path.name for path in Path(output.url).iterdir()] == ["broadcasts.json"]
+
+
+def test_a_damaged_ledger_hides_no_other_broadcast_and_can_be_removed(
+    output: Output, chunks: list[PackagedChunk]
+) -> None:
+    publish(output, chunks)
+    half = "stage/20260102-000000-0002"
+    publish(output, chunks, path=half, finish=False)
+    for path in (PATH, half):
+        store = output.store(path)
+        store.put("ledger/000000.jsonl", (store.get("ledger/000000.jsonl") or b"")[:-30])
+    assert {one.path: one.state for one in catalog.list_broadcasts(output, NOW_MS)} == {
+        PATH: "recorded", half: "damaged"
+    }  # fmt: skip
+    # Nobody is kept from cleaning what is there besides, and what cannot be understood is left alone.
+    before = output.store().names()
+    assert janitor.clean(output, days=0, now_unix_ms=NOW_MS) == [] and output.store().names() == before
+    (damaged,) = [one for one in catalog.list_broadcasts(output, NOW_MS) if one.state == "damaged"]
+    removal.remove(output, damaged)
+    assert [one.path for one in catalog.list_broadcasts(output, NOW_MS)] == [PATH]
+    assert not [name for name in output.store().names() if name.startswith(half)]
