@@ -231,7 +231,8 @@ class LiveBroadcast:
                     dvr_window_ms=self.settings.dvr_window_s * 1000 or None,
                     keep=self.settings.record,
                     info=self._program_information(),
-                )
+                ),
+                new=not self._before["chunks"],
             )
         self._describe()
         self.tell("live")

@@ -25,6 +25,8 @@ from streamwave.publish import Publication
 JOIN_S = 5.0
 #: How long a new run waits for places that do not answer, before it goes on with those that do.
 BEGIN_S = 30.0
+#: The same for a broadcast of which nothing can be anywhere yet, so that no place knows more than another.
+BEGIN_NEW_S = 2.0
 
 
 class Targets:
@@ -113,7 +115,7 @@ class Targets:
             for lane in self.lanes
         ]
 
-    def _start(self) -> None:
+    def _start(self, *, new: bool = False) -> None:
         """Open all places; go on as soon as all have answered, or the time for that is over and one has."""
         with self.changed:
             if self._started:
@@ -121,15 +123,20 @@ class Targets:
             self._started = True
             for lane in self.lanes:
                 lane.thread.start()
+            self._wait_for_answers(new=new)
 
+    def _wait_for_answers(self, *, new: bool) -> None:
         def settled() -> bool:
             return all(lane.ready or lane.error for lane in self.lanes)
 
-        with self.changed:
-            self.changed.wait_for(settled, BEGIN_S)
+        if new and self.changed.wait_for(settled, BEGIN_NEW_S):
+            return
+        self.changed.wait_for(lambda: settled() or (new and any(lane.ready for lane in self.lanes)), BEGIN_S)
 
-    def begin(self, header: BroadcastLine) -> None:
+    def begin(self, header: BroadcastLine, *, new: bool = False) -> None:
         """Take over the publishing at every place, and start the ledgers unless there are some.
+
+        ``new``: nothing of the broadcast has been published anywhere, so that hardly any time is given to places that are slow.
 
         Raises:
             OutputError: no place can be used: it holds another broadcast, or cannot be written.
@@ -139,10 +146,10 @@ class Targets:
             begun = self._started
             for lane in self.lanes if begun else []:
                 lane.ready = False
-        self._start()
+        self._start(new=new)
         with self.changed:
             if begun:
-                self.changed.wait_for(lambda: all(lane.ready or lane.error for lane in self.lanes), BEGIN_S)
+                self._wait_for_answers(new=new)
             if not any(lane.ready for lane in self.lanes):
                 fatal = next((lane.fatal for lane in self.lanes if lane.fatal is not None), None)
                 raise fatal or OutputError(self.lanes[0].error or f"{self.lanes[0].url} does not answer")

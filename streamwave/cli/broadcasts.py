@@ -21,6 +21,7 @@ from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.errors import OutputError, UsageError
 from streamwave.layout import ENTRY, MANIFEST
 from streamwave.settings import Settings
+from streamwave.storage.store import Store
 from streamwave.storage.target import outputs
 from streamwave.timing import round_half_up
 
@@ -125,13 +126,25 @@ def verify(
 ) -> None:
     """Read a broadcast as a player does: everything that its manifests name exists, joins on and decodes.
 
-    Prints one line per finding; exit code 1 if there is any. Of a live broadcast, what is published up to now. Of several
-    outputs, only the one with the fullest copy: --output names another.
+    Prints one line per finding; exit code 1 if there is any. Of a live broadcast, what is published up to now. Where several
+    outputs hold it, every copy is read; --output names one.
     """
+    found, unread = copies(name, output)
+    several = len(found) + len(unread) > 1
+    whole = [
+        _verify_copy(where.store(copy.path), decode=decode, of=where.url if several else "") for where, copy in found
+    ]
+    tell(unread, "what is there has not been checked")
+    if not all(whole):
+        raise typer.Exit(1)
+
+
+def _verify_copy(store: Store, *, decode: bool, of: str) -> bool:
+    """Read one copy and print what is found, under the heading ``of``; whether nothing is wrong with it."""
     from streamwave.verify import verify_broadcast
 
-    (where, found), *others = copies(name, output)[0]
-    store = where.store(found.path)
+    if of:
+        out.print(f"at {of}:", markup=False)
     with bar() as progress:
         task = progress.add_task("segments", total=None)
 
@@ -145,15 +158,13 @@ def verify(
         what = "pictures" if report.kind == "video" else "AAC frames"
         length = length_text(round_half_up(report.seconds * 1000))
         out.print(f"{report.name}: {report.samples} {what} in {report.segments} segments, {length}", markup=False)
-    if others:
-        elsewhere = ", ".join(one.url for one, _ in others)
-        out.print(f"this is the copy at {where.url}; not those at {elsewhere}, which --output names", markup=False)
     if verdict.findings:
         count = len(verdict.findings)
         out.print(f"[red]{count} finding{'s' if count > 1 else ''}[/red]")
-        raise typer.Exit(1)
+        return False
     checked = "exists, joins on and decodes" if decode else "exists and joins on"
     out.print(f"[green]all of it {checked}[/green]{' (live: up to now)' if verdict.live else ''}")
+    return True
 
 
 @broadcasts_app.command()
@@ -216,7 +227,10 @@ def rm(
         faults += [fault for fault in unread if fault not in faults]
     for same in chosen:
         if any(found.state == "live" for _, found in same):
-            raise UsageError(f"{same[0][1].path or same[0][0].url} is live: end it first; nothing was deleted")
+            raise UsageError(
+                f"{same[0][1].path or same[0][0].url} is live: end it first (what a run that was killed has left is completed "
+                "by the next streamwave run of its stream); nothing was deleted"
+            )
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("deleting is for good: say --yes where nobody can be asked")

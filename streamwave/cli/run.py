@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,7 +17,7 @@ from streamwave.settings import Settings
 from streamwave.source import check_stream_name, resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, abandoned
 from streamwave.spool.ending import end_journal
-from streamwave.storage.target import outputs
+from streamwave.storage.target import check_outputs, outputs
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -86,6 +87,9 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         text = f"{begin} {lines[0]}{end}" if len(lines) == 1 else "\n  ".join([begin, *lines]) + end
         console.print(text, soft_wrap=True, markup=False)
 
+    # Before anything is received that would then wait in the spool.
+    for fault in check_outputs(root, settings.s3_options):
+        print(f"warning: {fault}; the other outputs are written to meanwhile", file=sys.stderr)
     say("publishing to", places, "; Ctrl-C ends it")
     ending = Ending(console)
     with prefect_for(settings), _restored():

@@ -160,8 +160,11 @@ def test_a_dead_output_keeps_nobody_from_the_others(cli: Cli, tmp_path: Path) ->
         (OTHER, "live", "2 of 3"), (PATH, "recorded", "2 of 3"),
     ]  # fmt: skip
     verified = dead.run("broadcasts", "verify", PATH, "--no-decode")
-    assert verified.code == 0  # where it is whole
-    assert f"this is the copy at {second}; not those at {first}, which --output names" in verified.out
+    assert verified.code == 1 and f"{says}; what is there has not been checked" in verified.err
+    assert verified.out.splitlines()[0] == f"at {second}:" and "all of it exists and joins on" in verified.out
+    assert verified.out.count("finding") == 1 and f"at {first}:" in verified.out
+    whole = dead.run("broadcasts", "verify", PATH, "--no-decode", "-o", str(second))
+    assert whole.code == 0 and whole.out.splitlines()[-1] == "all of it exists and joins on"
 
     cleaned = dead.run("broadcasts", "clean")
     assert cleaned.code == 1 and f"{says}; nothing there was cleaned" in cleaned.err

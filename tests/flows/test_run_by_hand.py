@@ -203,6 +203,17 @@ def test_a_source_that_cannot_be_read_is_an_error(cli: Cli) -> None:
     assert broadcasts(cli.state / "spool", "show")[0].finished
 
 
+def test_nothing_is_received_for_an_output_that_cannot_be_written(cli: Cli, clip: Clip) -> None:
+    """It would wait in the spool for a place that may never be."""
+    cli.extra |= SETTINGS
+    (cli.folder / "out").write_text("in the way")
+    done = cli.run("run", f"file:{clip.path}", "--stream", "show", "--output", str(cli.folder / "out"))
+    assert done.code == 1, done
+    (line,) = [line for line in done.err.splitlines() if line.startswith("error:")]
+    assert str(cli.folder / "out") in line and "publishing" not in done.out
+    assert not broadcasts(cli.state / "spool", "show")
+
+
 def test_an_output_that_is_away_at_the_end_is_not_waited_for_on_request(cli: Cli, tmp_path: Path) -> None:
     cli.extra |= SETTINGS
     short = make_clip(tmp_path / "short.mp4", frames=50, gop=25)

@@ -46,7 +46,11 @@ SHORT: dict[str, Any] = {
 
 @contextmanager
 def publishing(
-    *stores: Callable[[], Store], token: str = "t", patience_s: float = 600, header: BroadcastLine = HEADER
+    *stores: Callable[[], Store],
+    token: str = "t",
+    patience_s: float = 600,
+    header: BroadcastLine = HEADER,
+    new: bool = False,
 ) -> Iterator[Targets]:
     """A live broadcast on its way to ``stores``."""
 
@@ -55,7 +59,7 @@ def publishing(
 
     targets = Targets([at(*one) for one in enumerate(stores)], patience_s=patience_s)
     try:
-        targets.begin(header)
+        targets.begin(header, new=new)
         yield targets
     finally:
         targets.close()
@@ -211,6 +215,24 @@ def test_an_output_that_was_away_at_the_beginning_is_told_to_be_back(tmp_path: P
         away.clear()
         wait_for(lambda: news, "the news", 20)
         assert news == ["place 1 can be written again"] and targets.lags()[1]["error"] is None
+
+
+def test_a_new_broadcast_does_not_wait_for_an_output_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that hangs refuses nothing. Nothing of the broadcast can be there, so there is nothing to learn from it either."""
+    monkeypatch.setattr("streamwave.targets.BEGIN_S", 100.0)
+    answers = threading.Event()
+
+    def late() -> Store:
+        assert answers.wait(60), "the others were kept waiting"
+        return open_store(str(tmp_path / "other"))
+
+    with publishing(lambda: open_store(str(tmp_path / "out")), late, new=True) as targets:
+        targets.publish(chunk(tmp_path / "work", 0), "one", "p0")
+        assert [lag["chunks"] for lag in targets.lags()] == [1, 0]
+        answers.set()
+        wait_for(lambda: targets.lags()[1]["chunks"] == 1, "the other output", 20)
 
 
 @pytest.mark.parametrize("lost", [0, 4, QUEUE_CHUNKS + 12])
