@@ -1,10 +1,10 @@
-"""``GET /status``: how this service and its neighbours are, and which streams are live. All checks run at once."""
+"""``GET /status``: how this service and its neighbours are, and what is live or not yet published. All checks run at once."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from services.ingest.kick import Processing
 from services.ingest.sessions import Sessions
 from streamwave import __version__
 from streamwave.settings import Settings
-from streamwave.spool.broadcast import BroadcastSpool
+from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.streams.hooks import reachable
 from streamwave.streams.publishes import Publish
 
@@ -35,7 +35,11 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/status")
 async def status(request: Request) -> dict[str, Any]:
-    """``status`` is "ok", or "degraded" if any part is not well; each of ``parts`` says what it is about."""
+    """``status`` is "ok", or "degraded" if any part is not well; each of ``parts`` says what it is about.
+
+    ``streams`` are those whose publisher is there. ``unfinished`` are broadcasts without one of which not everything is at all
+    outputs: it may come back, or an output is waited for.
+    """
     state = request.app.state
     return await collect(state.settings, state.processing, state.sessions)
 
@@ -52,15 +56,26 @@ async def collect(settings: Settings, processing: Processing, sessions: Sessions
         local = next((target.url for target in settings.targets if target.is_local), None)
         if local is not None:
             checks["output"] = asyncio.to_thread(_space, Path(local))
-        live, *results = await asyncio.gather(_bounded(_live(settings, sessions)), *map(_bounded, checks.values()))
+        live, left, *results = await asyncio.gather(
+            _bounded(_live(settings, sessions)),
+            _bounded(asyncio.to_thread(_unfinished, settings.spool_dir)),
+            *map(_bounded, checks.values()),
+        )
     parts: dict[str, dict[str, Any]] = {"ingest": {"status": "ok", "version": __version__}}
     streams = live if isinstance(live, list) else []
-    if not isinstance(live, list):
-        parts["ingest"] |= {"status": "degraded", "error": live}
+    known = {(row["stream"], row["broadcast"]) for row in streams}
+    unfinished = (
+        [row for row in left if (row["stream"], row["broadcast"]) not in known] if isinstance(left, list) else []
+    )
+    for trouble in (live, left):
+        if not isinstance(trouble, list):
+            parts["ingest"] |= {"status": "degraded", "error": trouble}
     for name, found in zip(checks, results, strict=True):
         parts[name] = found if isinstance(found, dict) else _part(found)
+    if refused := _refused([*streams, *unfinished]):
+        parts["output"] = {**parts.get("output", {}), "status": "degraded", "error": refused}
     well = all(part["status"] == "ok" for part in parts.values())
-    return {"status": "ok" if well else "degraded", "parts": parts, "streams": streams}
+    return {"status": "ok" if well else "degraded", "parts": parts, "streams": streams, "unfinished": unfinished}
 
 
 async def _bounded(check: Awaitable[Any]) -> Any:
@@ -112,6 +127,22 @@ def _space(folder: Path) -> dict[str, Any]:
 async def _live(settings: Settings, sessions: Sessions) -> list[dict[str, Any]]:
     publishes = await sessions.live()
     return [await asyncio.to_thread(_stream, settings.spool_dir, publish) for publish in publishes]
+
+
+def _unfinished(root: Path) -> list[dict[str, Any]]:
+    found = []
+    for spool in broadcasts(root):
+        if not spool.finished:
+            run = spool.status()
+            state = run.get("state", "starting")
+            found.append({"stream": spool.stream, "broadcast": spool.broadcast, "state": state, "run": run})
+    return found
+
+
+def _refused(rows: Sequence[dict[str, Any]]) -> str:
+    """What outputs say that refuse what is published now, each once."""
+    told = [one for row in rows for one in row["run"].get("outputs") or [] if isinstance(one, dict)]
+    return "; ".join(dict.fromkeys(str(one["error"]) for one in told if one.get("error")))
 
 
 def _stream(spool: Path, publish: Publish) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from streamwave.settings import Settings
-from streamwave.spool.broadcast import broadcasts, open_session
+from streamwave.spool.broadcast import BroadcastSpool, broadcasts, open_session
 from streamwave.spool.journal import EndRecord, JournalReader, JournalWriter, writer_alive, writer_pid
 from streamwave.streams.hooks import hook_token, hooks_url
 from tests.support.ports import free_port
@@ -351,6 +351,20 @@ def test_a_pulled_source(ingest: Ingest) -> None:
     end = end_of(session)
     assert end and (end.reason, end.error) == ("stopped", None)
     wait_for(lambda: ingest.client.get("/status").json()["streams"] == [], "the end in the status")
+    # Its publisher has gone, but not all of it is where it belongs, and that does not go unnoticed.
+    spool = BroadcastSpool(session.parent)
+    spool.write_status({"state": "finishing", "outputs": [{"output": "s3://tv", "error": "s3://tv does not answer"}]})
+
+    def told() -> dict[str, Any] | None:
+        found: dict[str, Any] = ingest.client.get("/status").json()
+        return found if found["unfinished"] else None
+
+    found = wait_for(told, "the broadcast in the status")
+    assert found is not None
+    (left,) = found["unfinished"]
+    assert (left["stream"], left["broadcast"], left["state"]) == ("pulled", spool.broadcast, "finishing")
+    assert found["status"] == found["parts"]["output"]["status"] == "degraded"
+    assert found["parts"]["output"]["error"] == "s3://tv does not answer"
     assert ingest.client.post("/stop-stream", json={"stream": "pulled"}, headers=BEARER).status_code == 404
     # By key as well, and again: it joins the same broadcast.
     answer = ingest.client.post("/start-stream", json={"key": key, "source": str(clip)}, headers=BEARER)
