@@ -5,6 +5,8 @@ const TICK_MS = 100;
 const FROZEN_MS = 1000;
 // Rounding of the last audio or video frame at the end of the presentation.
 const END_TOLERANCE_S = 0.15;
+// So much of what is played belongs to its start.
+const START_S = 0.2;
 
 export function watch(video) {
   const report = {
@@ -37,10 +39,12 @@ export function watch(video) {
   };
   const atEnd = () => video.ended || video.currentTime >= video.duration - END_TOLERANCE_S;
 
-  // A player that seeks to where it wants to begin, before any picture has been shown, is not stalling.
-  let shown = false;
-  video.addEventListener("timeupdate", () => (shown ||= report.started && video.currentTime > 0));
-  const begun = () => report.started && shown;
+  // A player that seeks to where it wants to begin, or waits there for more after its first pictures, is not stalling yet.
+  let first = null;
+  video.addEventListener("timeupdate", () => {
+    if (first === null && report.started && video.currentTime > 0) first = video.currentTime;
+  });
+  const begun = () => first !== null && Math.abs(video.currentTime - first) > START_S;
 
   video.addEventListener("playing", () => (report.started = true));
   video.addEventListener("ended", () => (report.ended = true));
