@@ -130,13 +130,12 @@ async def _live(settings: Settings, sessions: Sessions) -> list[dict[str, Any]]:
 
 
 def _unfinished(root: Path) -> list[dict[str, Any]]:
-    found = []
-    for spool in broadcasts(root):
-        if not spool.finished:
-            run = spool.status()
-            state = run.get("state", "starting")
-            found.append({"stream": spool.stream, "broadcast": spool.broadcast, "state": state, "run": run})
-    return found
+    return [_broadcast(spool) for spool in broadcasts(root) if not spool.finished]
+
+
+def _broadcast(spool: BroadcastSpool) -> dict[str, Any]:
+    run = spool.status()
+    return {"stream": spool.stream, "broadcast": spool.broadcast, "state": run.get("state", "starting"), "run": run}
 
 
 def _refused(rows: Sequence[dict[str, Any]]) -> str:
@@ -146,12 +145,8 @@ def _refused(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _stream(spool: Path, publish: Publish) -> dict[str, Any]:
-    run = BroadcastSpool(spool / publish.stream / publish.broadcast).status()
     return {
-        "stream": publish.stream,
-        "broadcast": publish.broadcast,
+        **_broadcast(BroadcastSpool(spool / publish.stream / publish.broadcast)),
         "session": publish.session,
         "started_unix_ms": publish.started_unix_ms,
-        "state": run.get("state", "starting"),
-        "run": run,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,13 +10,13 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from streamwave.behind import left
-from streamwave.cli.transcode import Interrupted, check_lasting, first_line, prefect_for
+from streamwave.cli.transcode import Interrupted, check_lasting, check_writable, first_line, prefect_for
 from streamwave.errors import IncompleteError, StreamWaveError
 from streamwave.settings import Settings
 from streamwave.source import check_stream_name, resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, abandoned
 from streamwave.spool.ending import end_journal
-from streamwave.storage.target import check_outputs, outputs
+from streamwave.storage.target import outputs
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -88,8 +87,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         console.print(text, soft_wrap=True, markup=False)
 
     # Before anything is received that would then wait in the spool.
-    for fault in check_outputs(root, settings.s3_options):
-        print(f"warning: {fault}; the other outputs are written to meanwhile", file=sys.stderr)
+    check_writable(root, settings)
     say("publishing to", places, "; Ctrl-C ends it")
     ending = Ending(console)
     with prefect_for(settings), _restored():

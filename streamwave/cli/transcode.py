@@ -108,8 +108,7 @@ def run_transcode(
     check_decodable(info, binary)
     check_track(info, audio_track)
     renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
-    for fault in check_outputs(target, settings.s3_options):
-        print(f"warning: {fault}; the other outputs are written to meanwhile", file=sys.stderr)
+    check_writable(target, settings)
     started, found = time.monotonic(), list[str]()
     with _bar(console) as bar:
         task = bar.add_task("starting Prefect", total=None, speed="", chunks="", left="")
@@ -175,6 +174,16 @@ def where_to_watch(places: Sequence[Target], settings: Settings) -> str:
     return (
         f"  DASH  {root}/{MANIFEST}\n  HLS   {root}/{MASTER}\nwatch it with [bold]ffplay {root}/{MASTER}[/bold], {hint}"
     )
+
+
+def check_writable(output: str, settings: Settings) -> None:
+    """Prove that one of the outputs can be written, and warn of those that cannot.
+
+    Raises:
+        OutputError: none can.
+    """
+    for fault in check_outputs(output, settings.s3_options):
+        print(f"warning: {fault}; the other outputs are written to meanwhile", file=sys.stderr)
 
 
 def check_lasting(output: str) -> None:

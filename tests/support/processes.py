@@ -35,7 +35,7 @@ def marked(mark: str) -> dict[int, list[str]]:
         try:
             environment = (folder / "environ").read_bytes()
             if any(one in environment for one in wanted):
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")[:-1]
+                found[int(folder.name)] = command_line(int(folder.name))
         except OSError:  # it has ended meanwhile, or is another user's
             continue
     return {pid: command for pid, command in found.items() if command}
