@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from streamwave.files import replace_file
-from streamwave.model import Frozen, Rendition
+from streamwave.model import Frozen, Passthrough, Rendition
 
 #: File in the session's spool.
 FILE = "encoding.json"
@@ -25,6 +25,7 @@ class Encoding(Frozen):
     preset: str
     crf: int
     encoder_threads: int
+    passthrough: Passthrough | None = None
 
 
 def kept_encoding(session: Path) -> Encoding | None:

@@ -12,6 +12,7 @@
     ├── IncompleteError          all is published, but not to every output, or without parts of the source
     ├── SpoolError               the journal or a chunk is damaged or missing
     ├── MediaError               a produced file breaks an invariant (frames, boundaries, boxes)
+    │   └── UnfitError           the source's own pictures cannot be a rendition; they are encoded then
     └── FFmpegError              an FFmpeg process failed, hung or was killed
 
 Every message is one sentence that names the cause and says what to do. Every error pickles, because task runs carry
@@ -80,6 +81,10 @@ class SpoolError(StreamWaveError):
 
 class MediaError(StreamWaveError):
     """Produced media breaks an invariant: frame count, boundary, box structure or an init segment that changed."""
+
+
+class UnfitError(MediaError):
+    """The source's own pictures cannot be shown as they are, so they are encoded; the message completes "because"."""
 
 
 class FFmpegError(StreamWaveError):

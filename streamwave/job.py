@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import threading
 from collections.abc import Callable
@@ -17,12 +18,15 @@ from streamwave.ffmpeg.locate import has_zimg
 from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import SharedDecode, Transcoder
 from streamwave.manifest.location import BaseUrl
-from streamwave.model import Chunk, ChunkRecord, Frozen, Rational, Rendition, VideoInfo
+from streamwave.model import Chunk, ChunkRecord, Frozen, Passthrough, Rational, Rendition, VideoInfo
+from streamwave.passthrough import as_is, plan
 from streamwave.publish import Publication
 from streamwave.spool.journal import MEDIA_SUFFIXES, chunk_name
 from streamwave.storage.target import Target, outputs
 from streamwave.targets import Targets
 from streamwave.timing import Grid, round_half_up, split_evenly
+
+log = logging.getLogger("streamwave.job")
 
 #: Manifests are written at most this often while a broadcast runs: players do not ask more often.
 MANIFEST_INTERVAL_S = 1.0
@@ -62,6 +66,7 @@ class Job(Frozen):
     patience_s: int = 0
     base_urls: tuple[BaseUrl, ...] = ()
     retries: int = 2
+    passthrough: Passthrough | None = None
 
     @property
     def video_renditions(self) -> tuple[Rendition, ...]:
@@ -74,15 +79,31 @@ class Job(Frozen):
 
     def transcoder(self) -> Transcoder:
         """The transcoder of this job in this process."""
+        encoder = EncoderSettings(
+            self.preset, self.crf, self.encoder_threads, self.video, self.b_frames, has_zimg(self.ffmpeg_path)
+        )
+        if self.passthrough is not None:
+            encoder = encoder.numbered(self.rendition(self.passthrough.rendition), self.passthrough.encoder_id)
         return Transcoder(
             ffmpeg_path=self.ffmpeg_path,
-            encoder=EncoderSettings(
-                self.preset, self.crf, self.encoder_threads, self.video, self.b_frames, has_zimg(self.ffmpeg_path)
-            ),
+            encoder=encoder,
             launcher=launcher(self.ffmpeg_slots),
             work=Path(self.work),
             timeout_s=self.ffmpeg_timeout_s,
+            passthrough=self.passthrough,
         )
+
+    def passing_through(self, first: ChunkRecord) -> Job:
+        """This job with the source's own pictures as its largest rendition, if its ``first`` chunk allows it."""
+        if not self.video_renditions:
+            return self
+        try:
+            found = plan(place(self, first), self.video_renditions[0], self.segment_ms, self.transcoder())
+        except MediaError as error:
+            log.info("session %s: %s is encoded: %s", self.session, self.video_renditions[0].name, error)
+            return self
+        log.info("session %s: %s shows the source's own pictures", self.session, found.rendition)
+        return self.model_copy(update={"passthrough": found})
 
     def forget(self, number: int) -> None:
         """Remove what a published chunk leaves behind: its work files and its files in the spool."""
@@ -114,7 +135,7 @@ def place(job: Job, record: ChunkRecord) -> Chunk:
         raise MediaError(f"chunk {record.number} lasts {record.next_ms - record.start_ms} ms")
     after = max(after, first + 1)
     spool = Path(job.spool)
-    return Chunk(
+    chunk = Chunk(
         number=record.number,
         rate=job.rate,
         first_frame=first,
@@ -127,6 +148,10 @@ def place(job: Job, record: ChunkRecord) -> Chunk:
         audio_count=record.audio_count,
         closed_unix_ms=record.closed_unix_ms,
     )
+    if job.passthrough is None:
+        return chunk
+    largest = job.rendition(job.passthrough.rendition)
+    return as_is(chunk, job.passthrough, largest.max_bps, job.segment_ms, job.b_frames)
 
 
 def target_ms(segment_seconds: Rational) -> int:

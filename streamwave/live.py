@@ -165,7 +165,7 @@ class LiveBroadcast:
                 self._hear(follower)
                 if job is None:
                     assert follower.opened is not None
-                    job = self._job(folder, follower.opened)
+                    job = self._job(folder, follower.opened, record)
                     first = publication(job).next_chunk(job.session)
                 size += record.size_bytes
                 if record.video_file is not None and record.next_ms >= BITRATE_OVER_MS:
@@ -190,8 +190,9 @@ class LiveBroadcast:
             self.advise(found)
         tick()
 
-    def _job(self, folder: Path, opened: OpenRecord) -> Job:
-        encoding = self._encoding(folder, opened)
+    def _job(self, folder: Path, opened: OpenRecord, record: ChunkRecord) -> Job:
+        kept = kept_encoding(folder)
+        encoding = kept or self._encoding(opened)
         job = Job(
             session=folder.name,
             period=f"p{int(folder.name)}",
@@ -217,7 +218,12 @@ class LiveBroadcast:
             base_urls=self.settings.base_urls_of(f"{self.info.stream}/{self.info.broadcast}"),
             retries=self.settings.chunk_retries,
             b_frames=False,  # hls.js misplaces periods otherwise, see docs/decisions/0005-timing-inside-segments.md
+            passthrough=encoding.passthrough,
         )
+        if kept is None:
+            if self.settings.passthrough == "auto":
+                job = job.passing_through(record)
+            keep_encoding(folder, encoding.model_copy(update={"passthrough": job.passthrough}))
         first = self.job is None
         self.job = job
         publication(job).on_change = self._on_output
@@ -238,22 +244,19 @@ class LiveBroadcast:
         self.tell("live")
         return job
 
-    def _encoding(self, folder: Path, opened: OpenRecord) -> Encoding:
-        """How the session is encoded: as an earlier run of it did, else by the settings."""
-        found = kept_encoding(folder)
-        if found is None:
-            ladder = ladders.load_ladder(self.settings.ladder)
-            # HLS players rely on a target duration that never changes, over all sessions of a broadcast.
-            first = kept_encoding(self.spool.sessions()[0])
-            found = Encoding(
-                renditions=ladders.plan(opened.source, ladder, sound=opened.sample_rate is not None),
-                segment_ms=first.segment_ms if first else target_ms(self.settings.segment_seconds),
-                preset=self.settings.preset,
-                crf=self.settings.crf,
-                encoder_threads=self.settings.encoder_threads_for(live=True),
-            )
-            keep_encoding(folder, found)
-        return found
+    def _encoding(self, opened: OpenRecord) -> Encoding:
+        """How a session that begins is encoded: by the settings."""
+        # HLS players rely on a target duration that never changes, over all sessions of a broadcast.
+        first = kept_encoding(self.spool.sessions()[0])
+        return Encoding(
+            renditions=ladders.plan(
+                opened.source, ladders.load_ladder(self.settings.ladder), sound=opened.sample_rate is not None
+            ),
+            segment_ms=first.segment_ms if first else target_ms(self.settings.segment_seconds),
+            preset=self.settings.preset,
+            crf=self.settings.crf,
+            encoder_threads=self.settings.encoder_threads_for(live=True),
+        )
 
     def _describe(self) -> None:
         """Tell what the publisher has said since, so that the next manifest has it."""

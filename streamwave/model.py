@@ -17,6 +17,14 @@ Rational = Annotated[
 ]
 
 
+#: Bytes that travel as hexadecimal digits.
+Binary = Annotated[
+    bytes,
+    BeforeValidator(lambda value: bytes.fromhex(value) if isinstance(value, str) else value),
+    PlainSerializer(bytes.hex, return_type=str),
+]
+
+
 class Frozen(BaseModel):
     """Immutable value with a strict set of fields."""
 
@@ -95,6 +103,18 @@ class Rendition(Frozen):
         return grid.timescale
 
 
+class Passthrough(Frozen):
+    """That the source's own pictures are the rendition called ``rendition``, in all chunks of a session that allow it.
+
+    ``init`` is its init segment as FFmpeg writes it, but with the source's parameter sets beside those of the encoder, which
+    have the number ``encoder_id``: so both the source's pictures and encoded ones follow from it.
+    """
+
+    rendition: str
+    encoder_id: int
+    init: Binary
+
+
 #: Containers of chunk files by their suffix, in the order in which they are tried.
 CONTAINERS = {"mkv": "matroska", "nut": "nut", "mov": "mov"}
 
@@ -124,7 +144,8 @@ class Chunk(Frozen):
     """A chunk in its place: ``[first_frame, first_frame + frame_count)`` on the grid, AAC frames likewise.
 
     ``segments`` are the lengths in frames of the segments that it is published as (see ``timing.split_evenly``). Times in
-    the video file are later than those of the session by ``later_ms``.
+    the video file are later than those of the session by ``later_ms``. ``as_is``: the source's own pictures can be a
+    rendition (see ``Passthrough``); segments then begin at keyframes of the source.
     """
 
     number: int
@@ -132,6 +153,7 @@ class Chunk(Frozen):
     first_frame: int
     frame_count: int
     segments: tuple[int, ...]
+    as_is: bool = False
     video_path: str | None
     later_ms: int = 0
     audio_path: str | None

@@ -77,6 +77,7 @@ class FileSession:
     source: SourceInfo
     chosen: ladders.Ladder
     alive: Callable[[], bool]
+    passthrough: bool = False
 
     def __post_init__(self) -> None:
         self.advice: list[Advice] = []
@@ -89,11 +90,12 @@ class FileSession:
             SpoolError: the segmenter died without closing the journal.
         """
         while True:
-            begun = self.follower.folder == Path(self.job.spool)
+            known, begun = self.follower.folder == Path(self.job.spool), False
             for record in self.follower.chunks(self._hear):
                 self._hear()
                 if not begun:
-                    self.job, begun = self._following(), True
+                    job = self.job if known else self._following()
+                    self.job, begun = job.passing_through(record) if self.passthrough else job, True
                     self.first_chunk = publication(self.job).next_chunk(self.job.session)
                 if self.first_chunk is not None and record.number >= self.first_chunk:
                     yield self.job, record
@@ -121,6 +123,7 @@ class FileSession:
                 "rate": opened.rate or Fraction(SAMPLE_RATE, 1024),
                 "renditions": ladders.plan(opened.source, self.chosen),
                 "video": opened.source.video,
+                "passthrough": None,
             }
         )
 
@@ -207,6 +210,7 @@ def file_session(
     print_of_job = fingerprint(
         url, _file_identity(url), segment_ms, [r.model_dump_json() for r in renditions],
         settings.preset, settings.crf, settings.encoder_threads_for(live=False), track,
+        settings.passthrough,
     )  # fmt: skip
     segmenter = None
     job: Job | None = None
@@ -262,7 +266,7 @@ def file_session(
                     created_unix_ms=time.time_ns() // 1_000_000, segment_ms=segment_ms, fingerprint=print_of_job
                 )
             )
-            yield FileSession(job, follower, info, chosen, alive)
+            yield FileSession(job, follower, info, chosen, alive, passthrough=settings.passthrough == "auto")
         except BaseException:
             with suppress(StreamWaveError):
                 published.discard()

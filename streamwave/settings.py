@@ -85,8 +85,9 @@ class Settings(OutputSettings):
     )
     passthrough: Passthrough = setting(
         "Encoding",
-        "Whether the source's own pictures may be the top rendition, without being encoded again. Only `never` is offered; "
-        "docs/decisions/0008-no-passthrough.md says why.",
+        "Whether the source's own pictures may be the top rendition, without being encoded again: `auto` where they are H.264 "
+        "that players show as it is, of a rung's size and within its bit rate, with keyframes that segments can begin at. "
+        "See docs/decisions/0008-passthrough.md.",
         "never",
     )
     preset: Preset = setting(
@@ -280,15 +281,6 @@ class Settings(OutputSettings):
     )
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
-
-    @model_validator(mode="after")
-    def _nothing_is_passed_through(self) -> Self:
-        if self.passthrough == "auto":
-            raise ValueError(
-                "STREAMWAVE_PASSTHROUGH=auto is not offered: a source's own pictures cannot be relied on to keep the exact "
-                "seams of the other renditions (docs/decisions/0008-no-passthrough.md); set it to never, or leave it out"
-            )
-        return self
 
     @model_validator(mode="after")
     def _window_is_set(self) -> Self:

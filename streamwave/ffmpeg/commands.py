@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +21,7 @@ class EncoderSettings:
     ``threads`` beyond 1 gives other bytes at every try: x264 plans a picture under ``maxrate`` by how far the threads on
     the pictures before have come, and a decoder conceals damage with what its other threads have finished.
     ``video`` is what the probe found (None: pictures that need no treatment); ``zimg`` whether FFmpeg has its filter.
+    ``numbers`` of parameter sets that are not 0, by rendition (see ``Passthrough``).
     """
 
     preset: str = "superfast"
@@ -29,6 +30,15 @@ class EncoderSettings:
     video: VideoInfo | None = None
     b_frames: bool = True
     zimg: bool = True
+    numbers: tuple[tuple[str, int], ...] = ()
+
+    def numbered(self, rendition: Rendition, number: int) -> EncoderSettings:
+        """The same with ``number`` for the parameter sets of ``rendition``."""
+        return replace(self, numbers=((rendition.name, number),))
+
+    def number(self, rendition: Rendition) -> int:
+        """Number of the parameter sets of ``rendition``."""
+        return dict(self.numbers).get(rendition.name, 0)
 
 
 #: Pictures.
@@ -59,17 +69,7 @@ def transcode_argv(
     Each output has exactly ``chunk.frame_count`` pictures, starts at time 0 in the timescale of the chunk's grid, and
     begins a fragment with an IDR picture at every segment of the chunk.
     """
-    assert chunk.video_path is not None
-    rate = chunk.rate
-    source = ffmpeg.input(
-        str(chunk.video_path),
-        format=CONTAINERS[Path(chunk.video_path).suffix[1:]],
-        protocol_whitelist="file",
-        threads=encoder.threads,
-        **({"itsoffset": f"-{chunk.later_ms}ms"} if chunk.later_ms else {}),
-        # The filters turn the pictures; the mark that asks for it may have got lost on the way, or not.
-        noautorotate=None,
-    )
+    rate, source = chunk.rate, _opened(chunk, encoder)
     alone = chunk.frame_count == 1
     placed = (
         upright(source.video, encoder.video, alone=alone)
@@ -100,6 +100,25 @@ def transcode_argv(
     # Times in the chunk's file are the session's: keep them.
     whole = ffmpeg.merge_outputs(*made).global_args(*_GLOBAL, "-copyts")
     return [str(part) for part in whole.compile(cmd=ffmpeg_path)]
+
+
+def check_argv(ffmpeg_path: str, chunk: Chunk, encoder: EncoderSettings) -> list[str]:
+    """Decode ``chunk`` and write nothing; what FFmpeg says tells whether its pictures are whole."""
+    made = ffmpeg.output(_opened(chunk, encoder).video, "-", f="null").global_args(*_GLOBAL)
+    return [str(part) for part in made.compile(cmd=ffmpeg_path)]
+
+
+def _opened(chunk: Chunk, encoder: EncoderSettings) -> ffmpeg.Stream:
+    assert chunk.video_path is not None
+    return ffmpeg.input(
+        str(chunk.video_path),
+        format=CONTAINERS[Path(chunk.video_path).suffix[1:]],
+        protocol_whitelist="file",
+        threads=encoder.threads,
+        **({"itsoffset": f"-{chunk.later_ms}ms"} if chunk.later_ms else {}),
+        # The filters turn the pictures; the mark that asks for it may have got lost on the way, or not.
+        noautorotate=None,
+    )
 
 
 @dataclass(frozen=True)
@@ -147,11 +166,12 @@ def _rate_control(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings) 
     finer_qp = min(start.finer_qp, Fraction(max(encoder.crf - 1, 0)))
     # x264's quantizer doubles with 6 QP, and a zone divides it by "b".
     fewer_bits = 2 ** float(-(finer_qp + start.coarser_qp) / 6)
+    number = encoder.number(rendition)
     zones = f"0,{_MAX_GOP - 1},b={fewer_bits:.4f}/0,{_UNSETTLED},b={_UNSETTLED_BITS * fewer_bits:.4f}"
     return {
         # 8x8dct: part of what makes it the High profile, which the fastest preset leaves out. chromaloc: the usual place
         # of colour samples, whatever the source's was; x264 would write that into what the init segment is made of.
-        "x264-params": f"8x8dct=1:chromaloc=0:vbv-init=1:zones={zones}",
+        "x264-params": f"8x8dct=1:chromaloc=0:vbv-init=1:{f'sps-id={number}:' if number else ''}zones={zones}",
         "crf": f"{float(encoder.crf - finer_qp):g}",
         "maxrate": peak_bps,
         # Never more than a second of the maximum.

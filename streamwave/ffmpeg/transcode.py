@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import threading
@@ -13,16 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streamwave.errors import FFmpegError, MediaError
-from streamwave.ffmpeg.commands import EncoderSettings, fill_argv, transcode_argv
+from streamwave.ffmpeg.commands import EncoderSettings, check_argv, fill_argv, transcode_argv
 from streamwave.ffmpeg.process import Launcher
+from streamwave.ffmpeg.source_pictures import adopted, as_rendition
 from streamwave.files import replace_file
-from streamwave.model import Chunk, Rendition
+from streamwave.model import Chunk, Passthrough, Rendition
 from streamwave.mp4.aac import aac_fragment, aac_init
 from streamwave.mp4.adts import read_adts
 from streamwave.mp4.fragment import read_fragment
 from streamwave.mp4.init import read_init
 from streamwave.mp4.split import split_file
 from streamwave.timing import AAC_FRAME
+
+log = logging.getLogger("streamwave.transcode")
 
 #: How long the first of a chunk's tasks waits for the others to join its process: much longer than they take to
 #: arrive where they run on the same machine, much shorter than the decode that is saved.
@@ -44,6 +48,7 @@ class Transcoder:
     launcher: Launcher
     work: Path
     timeout_s: float
+    passthrough: Passthrough | None = None
 
     def result_path(self, chunk: Chunk, name: str) -> Path:
         """Where the transcoded file of a chunk in a rendition lies."""
@@ -52,13 +57,35 @@ class Transcoder:
     def encode(self, chunk: Chunk, renditions: Sequence[Rendition]) -> None:
         """Run one FFmpeg process for ``renditions`` and put each checked result in its place.
 
-        Where pictures cannot be decoded, the one before stands still, and a mark is left that says so.
+        Where pictures cannot be decoded, the one before stands still, and a mark is left that says so. The rendition that
+        may be the source's own pictures is those if FFmpeg decodes the chunk without a word, and is encoded if not.
 
         Raises:
             FFmpegError: the process failed.
             OSError: there is no space left for its result.
             MediaError: a result has not exactly the pictures and fragments that the chunk asks for.
         """
+        own = [r for r in renditions if chunk.as_is and self._is_own(r)]
+        encoded = [r for r in renditions if r not in own]
+        said = self._encode(chunk, encoded) if encoded else self._check(chunk)
+        if own and said:
+            log.info("chunk %d is encoded in %s: FFmpeg says %s", chunk.number, own[0].name, said.splitlines()[0])
+            self._encode(chunk, own)
+        elif own:
+            data = as_rendition(chunk, self.passthrough) if self.passthrough else b""
+            check_video(data, chunk, f"chunk {chunk.number} {own[0].name}")
+            path = self.result_path(chunk, own[0].name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, data)
+
+    def _is_own(self, rendition: Rendition) -> bool:
+        return self.passthrough is not None and rendition.name == self.passthrough.rendition
+
+    def _check(self, chunk: Chunk) -> str:
+        return self._run(check_argv(self.ffmpeg_path, chunk, self.encoder), f"chunk {chunk.number}, decoded").strip()
+
+    def _encode(self, chunk: Chunk, renditions: Sequence[Rendition]) -> str:
+        """Encode ``renditions``; what FFmpeg has said."""
         folder = self.work / f"{chunk.number:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         # A name of its own for every try: one that was given up may still be writing on another machine.
@@ -67,14 +94,22 @@ class Transcoder:
         what = f"chunk {chunk.number} to {', '.join(parts)}"
         try:
             said = self._run(argv, what)
-            for name, part in parts.items():
-                check_video(part.read_bytes(), chunk, f"chunk {chunk.number} {name}")
-                part.replace(self.result_path(chunk, name))
+            for rendition in renditions:
+                self._take(chunk, rendition, parts[rendition.name])
                 if _DAMAGE.search(said):
-                    self.result_path(chunk, name).with_suffix(DAMAGED).touch()
+                    self.result_path(chunk, rendition.name).with_suffix(DAMAGED).touch()
         finally:
             for part in parts.values():
                 part.unlink(missing_ok=True)
+        return said.strip()
+
+    def _take(self, chunk: Chunk, rendition: Rendition, part: Path) -> None:
+        """Check what FFmpeg has written for a rendition, and put it in its place."""
+        data = part.read_bytes()
+        check_video(data, chunk, f"chunk {chunk.number} {rendition.name}")
+        if self.passthrough is not None and self._is_own(rendition):
+            part.write_bytes(adopted(data, self.passthrough))
+        part.replace(self.result_path(chunk, rendition.name))
 
     def fill(self, chunk: Chunk, rendition: Rendition) -> None:
         """Put black pictures in the place of a chunk of which nothing can be decoded, and leave a mark that says so.
@@ -88,11 +123,26 @@ class Transcoder:
         argv = fill_argv(self.ffmpeg_path, chunk, part, rendition, self.encoder)
         try:
             self._run(argv, f"chunk {chunk.number} {rendition.name} in black")
-            check_video(part.read_bytes(), chunk, f"chunk {chunk.number} {rendition.name}")
-            part.replace(path)
+            self._take(chunk, rendition, part)
             path.with_suffix(FILLED).touch()
         finally:
             part.unlink(missing_ok=True)
+
+    def init_segment(self, chunk: Chunk, rendition: Rendition) -> bytes:
+        """The init segment that an encode of ``chunk`` in ``rendition`` has, told by that of a single black picture.
+
+        Raises:
+            FFmpegError: the process failed.
+            MediaError: it wrote no init segment.
+        """
+        one = chunk.model_copy(update={"frame_count": 1, "segments": (1,)})
+        path = self.work / f"{rendition.name}-init.{_unique()}.part"
+        self.work.mkdir(parents=True, exist_ok=True)
+        try:
+            self._run(fill_argv(self.ffmpeg_path, one, path, rendition, self.encoder), f"{rendition.name}, one picture")
+            return split_file(path.read_bytes())[0]
+        finally:
+            path.unlink(missing_ok=True)
 
     def _run(self, argv: Sequence[str], what: str) -> str:
         """What FFmpeg has said last."""

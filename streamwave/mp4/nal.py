@@ -12,15 +12,23 @@ from streamwave.mp4.init import InitSummary
 IDR = 5
 
 
-def nal_types(sample: bytes, length_bytes: int) -> Iterator[int]:
-    """nal_unit_type of every unit in ``sample``, each preceded by its length in ``length_bytes`` bytes."""
+def split_nals(sample: bytes, length_bytes: int) -> Iterator[bytes]:
+    """The units in ``sample``, each preceded by its length in ``length_bytes`` bytes.
+
+    Raises MediaError when they do not fill it.
+    """
     position = 0
     while position < len(sample):
         start = position + length_bytes
         position = start + int.from_bytes(sample[position:start], "big")
         if start >= position or position > len(sample):
             raise MediaError("damaged H.264: the NAL units do not fill their sample; encode the chunk again")
-        yield sample[start] & 0x1F
+        yield sample[start:position]
+
+
+def nal_types(sample: bytes, length_bytes: int) -> Iterator[int]:
+    """nal_unit_type of every unit in ``sample``, each preceded by its length in ``length_bytes`` bytes."""
+    return (nal[0] & 0x1F for nal in split_nals(sample, length_bytes))
 
 
 def starts_with_idr(fragment: bytes, init: InitSummary) -> bool:

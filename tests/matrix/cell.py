@@ -47,7 +47,8 @@ class Cell:
     - ``sounds``: whether each period has sound, be it silence (None: as the recipe says)
     - ``sound_clock``: by how much the timestamps of the sound grow faster than those of the pictures
     - ``silent``: FFmpeg has to play it without a word
-    - ``segment_s``, ``ladder``, ``audio_track``: settings
+    - ``segment_s``, ``ladder``, ``audio_track``, ``passthrough``: settings
+    - ``own``: how many segments of ``large`` hold the source's own pictures: "all", "some" or "none" (None: not asked)
     - ``looks``: further measures
     """
 
@@ -76,6 +77,8 @@ class Cell:
     audio_track: int | None = None
     looks: tuple[Callable[[Outcome], list[str]], ...] = ()
     short: bool = False
+    passthrough: bool = False
+    own: str | None = None
 
     @property
     def shown_at(self) -> tuple[Fraction, ...]:

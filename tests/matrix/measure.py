@@ -16,6 +16,9 @@ import av
 import numpy as np
 
 from streamwave.mp4 import read_fragment, read_init, split_file, starts_with_idr
+from streamwave.mp4.avcc import configuration
+from streamwave.mp4.nal import IDR, split_nals
+from streamwave.mp4.sps import pps_id, slice_pps
 from streamwave.timing import AAC_FRAME
 from tests.matrix.cell import Cell
 from tests.matrix.source import BEEP, BEEP_HZ
@@ -94,7 +97,7 @@ class Outcome:
     def faults(self) -> list[str]:
         """Everything that is wrong; empty if the cell is exact."""
         try:
-            found = [*self._shape(), *self._pictures(), *self._sound(), *self._boundaries()]
+            found = [*self._shape(), *self._pictures(), *self._sound(), *self._boundaries(), *self._own()]
             found += [fault for look in self.cell.looks for fault in look(self)]
             return [*found, *(self._warnings() if self.cell.silent else [])]
         except TimeoutError:  # the cell's, who has to learn of it
@@ -238,6 +241,12 @@ class Outcome:
             if len({tuple(grid) for grid in grids.values()}) > 1:
                 yield f"boundaries differ between {', '.join(grids)}"
 
+    def _own(self) -> Iterator[str]:
+        own = [is_own for period in self.periods for is_own in own_segments(period.renditions.get("large"))]
+        found = "all" if all(own) and own else "some" if any(own) else "none"
+        if self.cell.own is not None and found != self.cell.own:
+            yield f"{found} of the segments ({sum(own)} of {len(own)}) hold the source's own pictures, not {self.cell.own}"
+
     def _warnings(self) -> Iterator[str]:
         """What FFmpeg says while it decodes everything, through both manifests.
 
@@ -250,6 +259,20 @@ class Outcome:
             for track in period.renditions.values():
                 for said in _said(track.data, "-i", "pipe:0", folder=self.root):
                     yield f"p{number} {track.name}: {said}"
+
+
+def own_segments(video: Representation | None) -> list[bool]:
+    """Whether each segment holds the source's own pictures: the encoder's refer to the last parameter sets of the init."""
+    if video is None:
+        return []
+    summary, last, found = read_init(video.init), configuration(video.init).pps[-1], []
+    for segment in video.segments:
+        fragments = split_file(video.init + segment.data)[1]
+        first = read_fragment(fragments[0], summary)
+        sample = fragments[0][first.positions[0] : first.positions[0] + first.sizes[0]]
+        slice_ = next(nal for nal in split_nals(sample, summary.nal_length_bytes) if nal[0] & 0x1F == IDR)
+        found.append(len(configuration(video.init).pps) > 1 and slice_pps(slice_) != pps_id(last))
+    return found
 
 
 def _pictures(video: Representation) -> Iterator[Shown]:

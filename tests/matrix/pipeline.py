@@ -30,7 +30,13 @@ class Made:
 
 
 def transcode(
-    source: Path, folder: Path, *, ladder: str | None, segment_s: int, audio_track: int | None = None
+    source: Path,
+    folder: Path,
+    *,
+    ladder: str | None,
+    segment_s: int,
+    audio_track: int | None = None,
+    passthrough: bool = False,
 ) -> Made:
     """Make a stream of ``source`` below ``folder``.
 
@@ -38,7 +44,12 @@ def transcode(
         StreamWaveError: what a person would be told.
     """
     settings = Settings.load(
-        env_file=None, state_dir=folder / "state", ladder=ladder, segment_seconds=segment_s, ffmpeg_timeout_s=60
+        env_file=None,
+        state_dir=folder / "state",
+        ladder=ladder,
+        segment_seconds=segment_s,
+        ffmpeg_timeout_s=60,
+        passthrough="auto" if passthrough else "never",
     )
     root = folder / "out"
     with file_session(

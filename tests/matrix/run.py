@@ -37,7 +37,14 @@ def run_cell(cell: Cell, folder: Path, prefect_api: str | None = None) -> list[s
     advice: frozenset[str] | None = None
     try:
         if prefect_api is None:
-            made = transcode(source, folder, ladder=cell.ladder, segment_s=cell.segment_s, audio_track=cell.audio_track)
+            made = transcode(
+                source,
+                folder,
+                ladder=cell.ladder,
+                segment_s=cell.segment_s,
+                audio_track=cell.audio_track,
+                passthrough=cell.passthrough,
+            )
             root, filled, damaged, advice = made.root, made.filled, made.damaged, made.advice
         else:
             root, filled = _command(cell, source, folder, prefect_api), 0

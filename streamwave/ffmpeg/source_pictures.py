@@ -1,0 +1,159 @@
+"""The source's own pictures of a chunk: whether they can be a rendition as they are, and the file that they then make.
+
+Read from the chunk's file with PyAV; nothing is decoded here (``Transcoder.encode`` has FFmpeg do that before it uses them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import av.error
+
+from streamwave.errors import MediaError, UnfitError
+from streamwave.model import Chunk, Passthrough
+from streamwave.mp4.avc import Sample, avc_fragment
+from streamwave.mp4.avcc import AvcConfiguration, configuration
+from streamwave.mp4.nal import IDR, split_nals
+from streamwave.mp4.split import split_file
+from streamwave.timing import round_half_up
+
+#: NAL units of pictures that every player understands (ITU-T H.264, table 7-1): slices, and what is said about them.
+_SLICE, _SEI = 1, 6
+#: Those that a sample of "avc1" does not have, or that say nothing: parameter sets, which the init segment holds; marks
+#: between pictures; filling (ISO/IEC 14496-15, 5.3.2 and 5.4.2).
+_PARAMETER_SETS, _LEFT_OUT = frozenset({7, 8}), frozenset({9, 10, 11, 12})
+
+
+class Picture(NamedTuple):
+    """A picture in decoding order. ``place`` counts in the order in which they are shown, from the chunk's first."""
+
+    place: int
+    idr: bool
+    data: bytes
+
+
+class SourcePictures(NamedTuple):
+    """The pictures of a chunk and how a decoder is set up for them."""
+
+    configuration: AvcConfiguration
+    pictures: tuple[Picture, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """All of them together."""
+        return sum(len(picture.data) for picture in self.pictures)
+
+
+def read_pictures(chunk: Chunk) -> SourcePictures:
+    """The source's pictures of ``chunk``.
+
+    Raises:
+        UnfitError: they are not H.264, or have something that not every player knows.
+    """
+    if chunk.video_path is None or Path(chunk.video_path).suffix != ".mkv":
+        raise UnfitError("the source is not H.264")
+    try:
+        with av.open(chunk.video_path, format="matroska") as container:
+            stream = container.streams.video[0]
+            record = stream.codec_context.extradata or b""
+            if stream.codec_context.codec.canonical_name != "h264" or record[:1] != b"\x01":
+                raise UnfitError("the source is not H.264")
+            found = AvcConfiguration.read(record)
+            pictures = []
+            for packet in container.demux(stream):
+                if packet.size and packet.pts is not None and packet.time_base is not None:
+                    at_ms = round_half_up(packet.pts * Fraction(packet.time_base) * 1000) - chunk.later_ms
+                    place = chunk.grid.frame_at_ms(at_ms) - chunk.first_frame
+                    pictures.append(_picture(bytes(packet), place, found))
+    except (av.error.FFmpegError, OSError, IndexError) as error:
+        raise UnfitError(f"its file cannot be read ({error})") from None
+    except UnfitError:
+        raise
+    except MediaError as error:
+        raise UnfitError(str(error)) from None
+    return SourcePictures(found, tuple(pictures))
+
+
+def _picture(packet: bytes, place: int, found: AvcConfiguration) -> Picture:
+    kept, slices = list[bytes](), set[int]()
+    for nal in split_nals(packet, found.nal_length_bytes):
+        kind = nal[0] & 0x1F
+        if kind in (_SLICE, IDR):
+            slices.add(kind)
+        elif kind in _PARAMETER_SETS and nal not in found.parameter_sets:
+            raise UnfitError("its parameters change from picture to picture")
+        elif kind in _PARAMETER_SETS or kind in _LEFT_OUT:
+            continue
+        elif kind != _SEI:
+            raise UnfitError(f"it has parts that not every player knows (NAL units of type {kind})")
+        kept.append(len(nal).to_bytes(4, "big") + nal)
+    if len(slices) != 1:
+        raise UnfitError("a packet is not one whole picture")
+    return Picture(place, slices == {IDR}, b"".join(kept))
+
+
+def own_segments(chunk: Chunk, pictures: Sequence[Picture], target: Fraction, delay: int) -> tuple[int, ...]:
+    """Lengths in frames of segments of ``chunk`` that begin at the source's own IDR pictures, near to ``target`` frames.
+
+    ``delay``: by how many pictures at most one may be shown earlier than its turn in decoding.
+
+    Raises:
+        UnfitError: there is not exactly one picture for each place, or IDR pictures are too rare or not where they should be.
+    """
+    places = [picture.place for picture in pictures]
+    if sorted(places) != list(range(chunk.frame_count)):
+        raise UnfitError("its pictures do not lie one by one on the frame grid")
+    if any(place + delay < number for number, place in enumerate(places)):
+        raise UnfitError(
+            "its B-frames reach too far" if delay else "it has B-frames, which live renditions do not have"
+        )
+    # Where decoding can begin with nothing shown before: all pictures before it are decoded before it.
+    highest = [-1, *accumulate(places, max)]
+    entries = [n for n, one in enumerate(pictures) if one.idr and one.place == n and highest[n] < n]
+    if entries[:1] != [0]:
+        raise UnfitError("it does not begin with an IDR picture")
+    edges = [0]
+    for entry in entries[1:]:
+        if (entry - edges[-1]) * 10 >= target * 9:  # as chunks are cut (spool.writer)
+            edges.append(entry)
+    lengths = tuple(b - a for a, b in pairwise([*edges, chunk.frame_count]))
+    if any(length * 2 >= target * 3 for length in lengths):
+        longest = Fraction(max(lengths)) / chunk.rate
+        raise UnfitError(f"its keyframes are too rare for segments (one of {float(longest):.1f} s)")
+    return lengths
+
+
+def as_rendition(chunk: Chunk, passthrough: Passthrough) -> bytes:
+    """The fragmented MP4 of the source's own pictures of ``chunk``, like what FFmpeg writes when it encodes them.
+
+    Raises:
+        UnfitError: they are no longer what ``chunk.as_is`` was decided on.
+    """
+    found = read_pictures(chunk)
+    if len(found.pictures) != chunk.frame_count:
+        raise UnfitError("its file has changed")
+    return b"".join((passthrough.init, *_fragments(chunk, found.pictures)))
+
+
+def _fragments(chunk: Chunk, pictures: Sequence[Picture]) -> Iterator[bytes]:
+    samples = [Sample(one.data, one.idr, one.place - number) for number, one in enumerate(pictures)]
+    ticks = chunk.grid.frame_ticks
+    for first, after in pairwise([0, *accumulate(chunk.segments)]):
+        yield avc_fragment(time=first * ticks, duration=ticks, samples=samples[first:after])
+
+
+def adopted(data: bytes, passthrough: Passthrough) -> bytes:
+    """The fragmented MP4 ``data``, whose pictures were encoded, with the init segment that they share with the source's own.
+
+    Raises:
+        MediaError: the encoder's parameter sets are not those that it promised.
+    """
+    init, fragments = split_file(data)
+    if not configuration(init).parameter_sets <= configuration(passthrough.init).parameter_sets:
+        raise MediaError("the encoder's parameter sets have changed; give every machine of a stream the same FFmpeg")
+    return b"".join((passthrough.init, *fragments))
