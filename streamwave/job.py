@@ -93,17 +93,22 @@ class Job(Frozen):
             passthrough=self.passthrough,
         )
 
-    def passing_through(self, first: ChunkRecord) -> Job:
-        """This job with the source's own pictures as its largest rendition, if its ``first`` chunk allows it."""
+    def passing_through(self, first: ChunkRecord) -> tuple[Job, str]:
+        """This job with the source's own pictures as its largest rendition, if its ``first`` chunk allows it, and a word."""
         if not self.video_renditions:
-            return self
+            return self, "there are no pictures"
+        largest = self.video_renditions[0]
         try:
-            found = plan(place(self, first), self.video_renditions[0], self.segment_ms, self.transcoder())
+            found = plan(place(self, first), largest, self.segment_ms, self.transcoder())
         except MediaError as error:
-            log.info("session %s: %s is encoded: %s", self.session, self.video_renditions[0].name, error)
-            return self
-        log.info("session %s: %s shows the source's own pictures", self.session, found.rendition)
-        return self.model_copy(update={"passthrough": found})
+            job, said = self, f"{largest.name} is encoded: {error}"
+        else:
+            job, said = (
+                self.model_copy(update={"passthrough": found}),
+                f"{largest.name} shows the source's own pictures",
+            )
+        log.info("session %s: %s", self.session, said)
+        return job, said
 
     def forget(self, number: int) -> None:
         """Remove what a published chunk leaves behind: its work files and its files in the spool."""

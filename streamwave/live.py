@@ -80,6 +80,7 @@ class LiveBroadcast:
         self._token = fingerprint(run, spool.folder, time.time_ns())
         self._warnings: list[str] = []
         self._advice: list[Advice] = []
+        self._passthrough: str | None = None  # what became of the setting in the newest session
         self._state = "starting"
         self._told_at = 0.0
         # What an earlier run has said holds until this one knows better: no count ever runs backwards.
@@ -222,7 +223,7 @@ class LiveBroadcast:
         )
         if kept is None:
             if self.settings.passthrough == "auto":
-                job = job.passing_through(record)
+                job, self._passthrough = job.passing_through(record)
             keep_encoding(folder, encoding.model_copy(update={"passthrough": job.passthrough}))
         first = self.job is None
         self.job = job
@@ -356,7 +357,7 @@ class LiveBroadcast:
             if self.job is not None:
                 published = publication(self.job)
                 progress = published.progress
-                status |= {"session": self.job.session, "outputs": published.lags()}
+                status |= {"session": self.job.session, "outputs": published.lags(), "passthrough": self._passthrough}
                 with suppress(OSError):
                     status |= {"received_ms": received_ms(Path(self.job.spool)), "lag_ms": self._lag_ms(progress)}
                 if progress.session is not None:

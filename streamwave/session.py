@@ -95,7 +95,7 @@ class FileSession:
                 self._hear()
                 if not begun:
                     job = self.job if known else self._following()
-                    self.job, begun = job.passing_through(record) if self.passthrough else job, True
+                    self.job, begun = job.passing_through(record)[0] if self.passthrough else job, True
                     self.first_chunk = publication(self.job).next_chunk(self.job.session)
                 if self.first_chunk is not None and record.number >= self.first_chunk:
                     yield self.job, record

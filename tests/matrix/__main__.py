@@ -17,10 +17,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from flows.server import prefect_server
-from tests.e2e.browser import open_harness
+from tests.e2e.browser import PlayerHarness, open_harness
 from tests.matrix.cell import SMALL_LADDER, Cell
 from tests.matrix.cells import CELLS, COMMAND
 from tests.matrix.cells_live import LIVE
+from tests.matrix.cells_passthrough import LADDER, PASSED_LIVE
 from tests.matrix.live import LiveCell, publish
 from tests.matrix.run import run_cell, run_named
 from tests.support.live import installation
@@ -36,11 +37,12 @@ def main(wanted: list[str]) -> int:
         return not wanted or any(word in f"{cell.group}: {cell.name}" for word in wanted)
 
     begun = time.monotonic()
-    files, live = [cell for cell in CELLS if asked(cell)], [one for one in LIVE if asked(one.cell)]
+    files = [cell for cell in CELLS if asked(cell)]
+    live, passed = ([one for one in cells if asked(one.cell)] for cells in (LIVE, PASSED_LIVE))
     commands = [cell for cell in COMMAND if asked(cell)]
-    cells = [*files, *(_by_command(cell) for cell in commands), *(one.cell for one in live)]
+    cells = [*files, *(_by_command(cell) for cell in commands), *(one.cell for one in (*live, *passed))]
     results: dict[str, list[str]] = {}
-    for cell, faults in chain(_files(files), _with_prefect(commands, live)):
+    for cell, faults in chain(_files(files), _with_prefect(commands, live, passed)):
         results[cell.name] = faults
         print(
             f"{len(results):3}/{len(cells)} {time.monotonic() - begun:6.1f} s  {'FAIL' if faults else 'ok  '} {cell.name}",
@@ -68,12 +70,14 @@ def _by_command(cell: Cell) -> Cell:
     return replace(cell, name=f"by command: {cell.name}")
 
 
-def _with_prefect(commands: Sequence[Cell], live: Sequence[LiveCell]) -> Iterator[tuple[Cell, list[str]]]:
-    """The same for cells that the command line transcodes, and for those that are published."""
-    if not commands and not live:
+def _with_prefect(
+    commands: Sequence[Cell], live: Sequence[LiveCell], passed: Sequence[LiveCell]
+) -> Iterator[tuple[Cell, list[str]]]:
+    """The same for cells that the command line transcodes, and for those that are published, some of them as they are."""
+    if not commands and not live and not passed:
         return
     with TemporaryDirectory(prefix="matrix-") as name:
-        folders = {part: Path(name) / part for part in ("prefect", "commands", "live", "empty", "sources")}
+        folders = {part: Path(name) / part for part in ("prefect", "commands", "empty")}
         for folder in folders.values():
             folder.mkdir()
         with prefect_server(folders["prefect"]) as url:
@@ -81,14 +85,29 @@ def _with_prefect(commands: Sequence[Cell], live: Sequence[LiveCell]) -> Iterato
                 folder = folders["commands"] / str(number)
                 folder.mkdir()
                 yield _by_command(cell), run_cell(cell, folder, url)
-        with (
-            installation(folders["live"], folders["prefect"], STREAMWAVE_LADDER=SMALL_LADDER) as running,
-            open_harness(folders["empty"]) as harness,
-        ):
-            for first in range(0, len(live), AT_ONCE):
-                batch = live[first : first + AT_ONCE]
-                found = publish(running, harness, batch, folders["sources"])
-                yield from ((one.cell, found[one.cell.name]) for one in batch)
+        with open_harness(folders["empty"]) as harness:
+            for cells, settings in (
+                (live, {"STREAMWAVE_LADDER": SMALL_LADDER, "STREAMWAVE_PASSTHROUGH": "never"}),
+                (passed, {"STREAMWAVE_LADDER": LADDER, "STREAMWAVE_PASSTHROUGH": "auto"}),
+            ):
+                yield from _published(
+                    Path(name) / settings["STREAMWAVE_PASSTHROUGH"], folders["prefect"], harness, cells, settings
+                )
+
+
+def _published(
+    folder: Path, prefect_home: Path, harness: PlayerHarness, cells: Sequence[LiveCell], settings: dict[str, str]
+) -> Iterator[tuple[Cell, list[str]]]:
+    """Cells that are published in one installation with ``settings``."""
+    if not cells:
+        return
+    (folder / "live").mkdir(parents=True)
+    (folder / "sources").mkdir()
+    with installation(folder / "live", prefect_home, **settings) as running:
+        for first in range(0, len(cells), AT_ONCE):
+            batch = cells[first : first + AT_ONCE]
+            found = publish(running, harness, batch, folder / "sources")
+            yield from ((one.cell, found[one.cell.name]) for one in batch)
 
 
 if __name__ == "__main__":

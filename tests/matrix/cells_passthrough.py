@@ -6,9 +6,12 @@ from dataclasses import replace
 
 from tests.matrix import cells_change, cells_picture, cells_sound, cells_time
 from tests.matrix.cell import SMALL_LADDER, SMALL_SIZES, Cell, Part
+from tests.matrix.cells_live import LIVE
+from tests.matrix.live import LiveCell
+from tests.matrix.measure import OF_BIT_RATE
 
 #: As large as the source, and at any bit rate.
-_LADDER = (
+LADDER = (
     '{"rungs": [{"name": "large", "short_side": 144, "max_kbps": 50000},'
     ' {"name": "small", "short_side": 72, "max_kbps": 250}], "audio_kbps": 128}'
 )
@@ -34,17 +37,45 @@ def passed(cell: Cell) -> Cell:
         cell,
         name=f"passed: {cell.name}",
         group="passed",
-        ladder=_LADDER,
+        ladder=LADDER,
         sizes={**SMALL_SIZES, "large": _LARGE},
         parts=tuple(_part(part) for part in cell.parts) if cell.parts else None,
         passthrough=True,
+        own=_SHORT.get(cell.name),
+        advice=cell.advice - OF_BIT_RATE,
         short=cell.name in _SHORT,
     )
 
 
-_SHORT = ("29.97 fps",)
+#: Those that ``make test`` has, and how many of their segments are the source's own pictures.
+_SHORT = {
+    "29.97 fps": "all",
+    "B-frames with pyramid": "all",
+    "irregular": "some",
+    "gap of 0.2 s": "some",
+    "every 4 s": "none",
+    "from 25 to 50 pictures a second": "all",
+}
 CELLS = [
     passed(cell)
     for cell in (*cells_time.CELLS, *cells_picture.CELLS, *cells_sound.CELLS, *cells_change.CELLS)
     if _can_pass(cell)
+]
+
+#: The same for what is published, in an installation with that ladder and setting.
+_LIVE = {
+    "live: 29.97 fps": "all",
+    "live: gap of 0.2 s": "some",
+    "live: keyframes every 2 s": "all",
+    "live: keyframes every 8.3 s": "none",
+    "live: B-frames, and far more bits than are needed": "none",
+    "live: comes back with another shape, rate and sound": "all",
+    "live: another shape in one connection": "all",
+    "live: jumps back to zero in the middle of a GOP": None,
+}
+_SHORT_LIVE = frozenset({"live: gap of 0.2 s", "live: comes back with another shape, rate and sound"})
+PASSED_LIVE = [
+    LiveCell(replace(passed(one.cell), own=_LIVE[one.cell.name]), one.again, one.cell.name in _SHORT_LIVE)
+    for one in LIVE
+    if one.cell.name in _LIVE
 ]

@@ -212,7 +212,8 @@ def tagged(primaries: str, transfer: str, matrix: str):
             with av.open(str(_joined(outcome, name)), "r") as container:
                 context = container.streams.video[0].codec_context
                 says = (context.color_primaries, context.color_trc, context.colorspace, context.color_range)
-                if context.pix_fmt != "yuv420p" or context.profile not in ("High", 100):
+                encoded = name != "large" or not outcome.cell.passthrough
+                if context.pix_fmt != "yuv420p" or (encoded and context.profile not in ("High", 100)):
                     found.append(f"{name} is {context.pix_fmt}, profile {context.profile}")
             if says[:3] != due or says[3] == 2:
                 found.append(f"{name}: colours {says}, not {due} and limited (primaries, transfer, matrix, range)")
