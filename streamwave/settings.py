@@ -88,7 +88,7 @@ class Settings(OutputSettings):
         "Whether the source's own pictures may be the top rendition, without being encoded again: `auto` where they are H.264 "
         "that players show as it is, of a rung's size and within its bit rate, with keyframes that segments can begin at. "
         "See docs/decisions/0008-passthrough.md.",
-        "never",
+        "auto",
     )
     preset: Preset = setting(
         "Encoding", "x264's preset. Slower ones need fewer bits for the same picture and more CPU time.", "superfast"

@@ -66,7 +66,7 @@ CELLS = [
 _LIVE = {
     "live: 29.97 fps": "all",
     "live: gap of 0.2 s": "some",
-    "live: keyframes every 2 s": "all",
+    "live: keyframes every 2 s": "none",
     "live: keyframes every 8.3 s": "none",
     "live: B-frames, and far more bits than are needed": "none",
     "live: comes back with another shape, rate and sound": "all",

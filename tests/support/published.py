@@ -35,7 +35,7 @@ class _Place:
     """What ``place`` asks of a job."""
 
     def __init__(self, rate: Fraction, spool: Path) -> None:
-        self.rate, self.spool, self.segment_ms = rate, str(spool), 1000
+        self.rate, self.spool, self.segment_ms, self.passthrough = rate, str(spool), 1000, None
 
 
 def packaged(

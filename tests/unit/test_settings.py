@@ -275,7 +275,8 @@ def test_the_spool_is_a_folder() -> None:
     ]
 
 
-def test_pictures_are_not_passed_through_and_asking_for_it_is_refused_with_the_reason() -> None:
-    assert Settings.load().passthrough == "never"
-    (line,) = faults(STREAMWAVE_PASSTHROUGH="auto")
-    assert "is not offered" in line and "docs/decisions/0008-no-passthrough.md" in line
+def test_pictures_are_passed_through_unless_that_is_forbidden() -> None:
+    assert Settings.load().passthrough == "auto"
+    assert Settings.load(passthrough="never").passthrough == "never"
+    (line,) = faults(STREAMWAVE_PASSTHROUGH="always")
+    assert "STREAMWAVE_PASSTHROUGH" in line and "never" in line and "auto" in line
