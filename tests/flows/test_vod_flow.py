@@ -33,6 +33,10 @@ class Run:
     tasks: dict[str, dict[str, Any]]
 
 
+#: Both renditions are made by one FFmpeg process, which is what is looked at here.
+ENCODED = {"STREAMWAVE_PASSTHROUGH": "never"}
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=180)
@@ -55,7 +59,7 @@ def inspect(cli: Cli, output: Path) -> Run:
 @pytest.fixture(scope="module")
 def undisturbed(clip: Clip, tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Run:
     assert clip.chunks == CHUNKS
-    return run(Cli(tmp_path_factory.mktemp("undisturbed"), {"PREFECT_API_URL": prefect_api}), clip)
+    return run(Cli(tmp_path_factory.mktemp("undisturbed"), {"PREFECT_API_URL": prefect_api, **ENCODED}), clip)
 
 
 def test_every_chunk_and_rendition_is_a_task_run_with_a_name(undisturbed: Run, clip: Clip) -> None:
@@ -104,7 +108,7 @@ def test_a_killed_transcode_is_retried_alone_and_leaves_no_trace_in_the_output(
     cli: Cli, clip: Clip, undisturbed: Run
 ) -> None:
     stand_in = slow_ffmpeg(cli.folder / "ffmpeg", "000001.mkv", once=True)
-    cli.extra["FFMPEG_PATH"] = str(stand_in)
+    cli.extra |= {"FFMPEG_PATH": str(stand_in), **ENCODED}
     output = cli.folder / "out"
     with cli.start("transcode", str(clip.path), "--output", str(output)) as process:
         (victim,) = wait_for(lambda: cli.ffmpegs("000001.mkv"), "the FFmpeg of chunk 1")
@@ -125,7 +129,7 @@ def test_a_killed_transcode_is_retried_alone_and_leaves_no_trace_in_the_output(
 
 def test_a_chunk_that_never_works_is_black_and_the_command_says_so(cli: Cli, clip: Clip, undisturbed: Run) -> None:
     stand_in = failing_ffmpeg(cli.folder / "ffmpeg", "000001.mkv")
-    cli.extra |= {"FFMPEG_PATH": str(stand_in), "STREAMWAVE_CHUNK_RETRIES": "1"}
+    cli.extra |= {"FFMPEG_PATH": str(stand_in), "STREAMWAVE_CHUNK_RETRIES": "1", **ENCODED}
     output = cli.folder / "out"
     done = cli.run("transcode", str(clip.path), "--output", str(output))
     assert done.code == 1

@@ -274,9 +274,9 @@ class Installation:
             "run.log",
             "metadata.json",
         }
-        spool = [path for path in self.settings.spool_dir.rglob("*") if path.is_file() and path.name not in kept]
+        spool = [path for path in files_below(self.settings.spool_dir) if path.name not in kept]
         published = {".m4s", ".mp4", ".m3u8", ".mpd", ".jsonl", ".json", ".jpg"}
-        out = [path for path in (self.folder / "out").rglob("*") if path.is_file()]
+        out = files_below(self.folder / "out")
         wrong = [path for path in out if path.suffix not in published or path.name.startswith(".")]
         return [str(path.relative_to(self.folder)) for path in (*spool, *wrong, *self.cli.temporary.rglob("*"))]
 
@@ -291,6 +291,11 @@ class Installation:
             name: (len(os.listdir(f"/proc/{pid}/task")), len(os.listdir(f"/proc/{pid}/fd")))
             for name, pid in parts.items()
         }
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files in it; folders may go while they are listed."""
+    return [Path(root, name) for root, _, names in os.walk(folder) for name in names]
 
 
 def _default_interrupt() -> None:
