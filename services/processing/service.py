@@ -20,6 +20,7 @@ from services.processing.upkeep import Rounds
 from streamwave.errors import OutputError, SettingsError
 from streamwave.prefect_env import CLIENT_ENV, READY_FILE
 from streamwave.settings import Settings
+from streamwave.spool.remote.exchanges import Exchanges
 from streamwave.v1 import streamwave_pb2
 from streamwave.v1.streamwave_pb2_grpc import add_StreamProcessingServicer_to_server
 
@@ -81,7 +82,9 @@ class ProcessingService:
             self._orchestration,
             executor,
             max_runs=settings.max_streams,
-            restore=lambda spool: spool.restore(settings.output_url, settings.reconnect_window_s * 1000),
+            restore=lambda spool: spool.restore(
+                settings.output_url, settings.reconnect_window_s * 1000, settings.spool_url or ""
+            ),
             on_health=lambda healthy: self._set_health(PREFECT, healthy),
         )
         self._set_health(PREFECT, False)
@@ -89,6 +92,8 @@ class ProcessingService:
         if executor is not None:
             executor.keep_spare()
         self._reconciler.start()
+        self._exchanges = Exchanges(settings.spool_dir, settings.spool_options)
+        self._exchanges.start()
         self._rounds = Rounds(settings)
         self._rounds.start()
         for name in ("", SERVICE):
@@ -134,6 +139,7 @@ class ProcessingService:
             return
         ended = self._server.stop(grace=2)
         self._rounds.stop()
+        self._exchanges.stop()
         self._reconciler.stop(leave=leave)
         ended.wait(5)
         self._orchestration.close()
