@@ -250,7 +250,7 @@ class Installation:
 
     def flow_runs(self, spool: BroadcastSpool) -> list[dict[str, Any]]:
         """What Prefect knows of the runs of a broadcast, newest first."""
-        return self.prefect.flow_runs("live-stream", broadcast_spool=str(spool.folder))
+        return self.prefect.flow_runs("live-stream", broadcast_spool=spool.info().spool or str(spool.folder))
 
     def set_state(self, flow_run_id: str, kind: str) -> None:
         """Ask Prefect for another state of a run, with what its UI sends."""
@@ -273,6 +273,8 @@ class Installation:
             "run.json",
             "run.log",
             "metadata.json",
+            "exchange.lock",
+            "cleared",
         }
         spool = [path for path in self.settings.spool_dir.rglob("*") if path.is_file() and path.name not in kept]
         published = {".m4s", ".mp4", ".m3u8", ".mpd", ".jsonl", ".json", ".jpg"}
