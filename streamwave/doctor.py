@@ -145,7 +145,7 @@ def check_port(name: str, host: str, port: int, variable: str) -> Check:
 
 def check_space(settings: Settings) -> Iterator[Check]:
     """Free disk space where the spool is, and where the output is if that is a local folder."""
-    yield check_folder_space("space for the spool", settings.spool_dir, "STREAMWAVE_SPOOL_DIR")
+    yield check_folder_space("space for the spool", settings.spool_dir, settings.spool_dir_variable)
     for target in settings.targets:
         if target.is_local:
             yield check_folder_space("space for the output", Path(target.url), "OUTPUT_DIR")

@@ -268,7 +268,7 @@ def file_session(
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
                 f"no space left for work files in {settings.spool_dir}; "
-                "free some or set STREAMWAVE_SPOOL_DIR to a folder on another disk"
+                f"free some or set {settings.spool_dir_variable} to a folder on another disk"
             ) from error
         raise
     finally:
@@ -288,7 +288,8 @@ def _temporary_folder(settings: Settings) -> tuple[Path, IO[bytes]]:
         return make_scratch(settings.spool_dir, "file-")
     except OSError as error:
         raise OutputError(
-            f"the spool {settings.spool_dir} cannot be written ({error.strerror}); set STREAMWAVE_SPOOL_DIR to another folder"
+            f"the spool {settings.spool_dir} cannot be written ({error.strerror}); "
+            f"set {settings.spool_dir_variable} to another folder"
         ) from None
 
 

@@ -353,6 +353,11 @@ class Settings(OutputSettings):
         return self.state_dir / "spool" if self.spool_url else Path(self.spool_place)
 
     @property
+    def spool_dir_variable(self) -> str:
+        """The setting that moves the spool's folder on this machine."""
+        return "STREAMWAVE_STATE_DIR" if self.spool_url else "STREAMWAVE_SPOOL_DIR"
+
+    @property
     def spool_max_bytes(self) -> int:
         """Bound of the spool in bytes."""
         return self.spool_max_gb * 10**9

@@ -55,7 +55,8 @@ class Receiver:
             )[1]
         except OSError as error:
             raise SpoolError(
-                f"the spool {self._settings.spool_dir} cannot be written ({error.strerror}); check STREAMWAVE_SPOOL_DIR"
+                f"the spool {self._settings.spool_dir} cannot be written ({error.strerror}); "
+                f"check {self._settings.spool_dir_variable}"
             ) from None
 
     def rtmp_source(self, stream: str, publish_id: str) -> str:

@@ -62,7 +62,8 @@ class ProcessingService:
             settings.spool_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                f"the spool {settings.spool_dir} cannot be written ({error.strerror}); set STREAMWAVE_SPOOL_DIR"
+                f"the spool {settings.spool_dir} cannot be written ({error.strerror}); "
+                f"set {settings.spool_dir_variable}"
             ) from None
         environment = prefect_environment(settings)
         # Prefect reads its settings when it is imported. Ours are impatient: the next look is in a second.
@@ -139,8 +140,8 @@ class ProcessingService:
             return
         ended = self._server.stop(grace=2)
         self._rounds.stop()
-        self._exchanges.stop()
         self._reconciler.stop(leave=leave)
+        self._exchanges.stop()
         ended.wait(5)
         self._orchestration.close()
         self._server = None

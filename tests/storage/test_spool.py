@@ -141,6 +141,9 @@ def test_a_store_that_refuses_in_mid_stream_costs_nothing(
             while time.monotonic() < end:
                 waiting = wait_for(lambda: len(list(options.spool.glob("[0-9]*.mkv"))) or 1, "what waits here", 5)
             assert waiting >= OUTAGE_S - 3, "what is received waits on the disk of the receiver"
+            told = spool.status()
+            assert any("the spool s3://spool/" in str(warning) for warning in told["warnings"]), told  # type: ignore[attr-defined]
+            assert told["lag_ms"] >= 1000 * (OUTAGE_S - 4), told  # type: ignore[operator]
             weather.share = 0.0
             total = count.result(60)
             broadcast.finish()
@@ -164,9 +167,13 @@ def test_one_run_at_a_time_and_it_ends_by_itself_what_its_receiver_has_left(
     receiver, runner = machine("receiver"), machine("runner")
     url = spool.info().spool
     exchange = Exchange(spool, receiver.spool_options)
-    wait_for(lambda: exchange.look() or spool.closed, "everything to be stored", 20)
     store = open_spool(url, runner.spool_options)
-    wait_for(lambda: exchange.look() or store.exists(f"000000/journal/{CHUNKS + 1:06d}.json"), "the journal", 20)
+
+    def stored() -> bool:
+        exchange.look()
+        return store.exists(f"000000/journal/{CHUNKS + 1:06d}.json") and store.exists("closed")
+
+    wait_for(stored, "everything to be stored", 20)
     exchange.close()
     store.delete("closed")  # as if it had been lost before
 
@@ -206,6 +213,14 @@ def test_one_run_at_a_time_and_it_ends_by_itself_what_its_receiver_has_left(
     (outcome,) = janitor.clean(output, days=0, now_unix_ms=now_ms + 2 * 3_600_000, spool=place)
     assert (outcome.what, outcome.trouble) == (url, None)
     assert store.names() == []
+    # What is finished on the receiving machine leaves nothing in the bucket, even if that could not be reached then.
+    spool.close()
+    spool.mark_finished()
+    store.put("000000/000000.mkv", b"x")
+    places = outputs(receiver)
+    done = janitor.clean(*places, days=0, now_unix_ms=now_ms, spool=janitor.SpoolPlace.of(receiver))
+    assert url in [one.what for one in done if one.trouble is None]
+    assert store.names() == [] and (spool.folder / CLEARED).exists()
 
 
 def test_what_is_wrong_with_the_place_is_said_in_a_sentence(machine: Machine, s3: S3) -> None:

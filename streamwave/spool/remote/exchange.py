@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from streamwave.errors import OutputError, SpoolError
+from streamwave.files import replace_file
 from streamwave.spool.broadcast import CLOSED, FINISHED, INFO, BroadcastSpool, session_ended_unix_ms
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import JOURNAL, end_of, received_ms, writer_alive
@@ -54,6 +55,7 @@ class Exchange:
         self._held: IO[bytes] | None = None
         self._rest: threading.Thread | None = None
         self._trouble = ""
+        self._status: dict[str, Any] = {}
 
     @property
     def cleared(self) -> bool:
@@ -70,9 +72,19 @@ class Exchange:
             if str(error) != self._trouble:
                 log.warning("%s/%s: %s", self.spool.stream, self.spool.broadcast, error)
             self._trouble = str(error)
-            self._heard_at = max(self._heard_at, time.monotonic()) if self._held is not None else self._heard_at
+            self._know_nothing()
         else:
             self._trouble = ""
+
+    def _know_nothing(self) -> None:
+        """The store does not answer: a run that was alive is taken for alive, and people are told what we know."""
+        with suppress(OSError):
+            if self._heard is None and self.spool.status().get("flow_run_id"):
+                self._hold(True)  # there was one before we came
+            if self._held is not None:
+                self._heard_at = time.monotonic()
+            if (status := self._status or self.spool.status()) and not self.spool.finished:
+                self.spool.write_status(self._completed(status))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -151,6 +163,7 @@ class Exchange:
         self._hold(alive and word is not None and not word.local)
 
     def _take_over(self, word: RunWord) -> None:
+        self._status = word.status
         if word.status:
             self.spool.write_status(self._completed(word.status))
         for session in self.spool.sessions():
@@ -163,8 +176,8 @@ class Exchange:
         told_ms, lag_ms = int(status.get("received_ms") or 0), int(status.get("lag_ms") or 0)
         received = {session.name: received_ms(session) for session in sessions if session.name >= taken}
         beyond_ms = sum(received.values()) - (told_ms if taken in received else 0)
-        troubles = [text for session in sessions if (text := mirror_trouble(session))]
-        warnings = [*(status.get("warnings") or []), *(f"what is received waits: {text}" for text in troubles)]
+        troubles = [text for session in sessions if (text := mirror_trouble(session))] or [self._trouble]
+        warnings = [*(status.get("warnings") or []), *(f"the spool {text}" for text in troubles if text)]
         return status | {
             "received_ms": max(told_ms, received.get(taken, 0)),
             "lag_ms": max(lag_ms, lag_ms + beyond_ms),
@@ -187,7 +200,7 @@ class Exchange:
             for session in receiving:
                 request_stop(session, at_once=True)
         self.spool.close()
-        (self.spool.folder / FINISHED).write_bytes(count)
+        replace_file(self.spool.folder / FINISHED, count, durable=True)
         for session in self.spool.sessions():
             shutil.rmtree(session, ignore_errors=True)
         self._clear()

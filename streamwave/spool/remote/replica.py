@@ -10,11 +10,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from streamwave.errors import FencedError, OutputError, SpoolError
+from streamwave.ffmpeg.process import wait_until
 from streamwave.files import replace_file
 from streamwave.job import fingerprint
 from streamwave.lane import QUEUE_CHUNKS
@@ -35,6 +36,8 @@ TAKEOVER_S = 3.0
 LONGEST_PAUSE_S = 4.0
 #: Chunks that are fetched before the run can take them.
 AHEAD = 4
+#: How long the receiving side may take to notice that everything is published.
+NOTICE_S = 10.0
 #: When the machine that receives has given no sign of life for the reconnect window and this, it is lost.
 LOST_S = 120.0
 
@@ -62,7 +65,7 @@ class Replica(BroadcastSpool):
         self._word = RunWord(token=self._token)
         self._taken_from: RunWord | None = None
         self._twin_lock: IO[bytes] | None = None
-        self._replaced = False
+        self._replaced = self._handed_over = False
         self._stopping = threading.Event()
         self._beating: threading.Thread | None = None
         self._fetcher: Fetcher | None = None
@@ -196,6 +199,7 @@ class Replica(BroadcastSpool):
         end = time.monotonic() + self._patience_s
         count = str(len(self.sessions())).encode()
         self._patiently(lambda: self._store.put(FINISHED, count), end)
+        self._handed_over = True
         with suppress(OutputError):  # who looks finds the mark, and a janitor the rest
             self._tell(ended=True)
             remove(self._store, [e.name for session in self.sessions() for e in self._store.entries(session.name)])
@@ -232,6 +236,10 @@ class Replica(BroadcastSpool):
         if began and not self._replaced and not self._word.ended:
             with suppress(OutputError):  # then it looks as if the run was killed
                 self._tell(ended=True)
+        if self._handed_over and self._twin is not None and self._twin_lock is not None:
+            # Whoever sees that nobody holds it shall see that nobody has to.
+            there = BroadcastSpool(self._twin)
+            wait_until(lambda: there.finished or not there.folder.exists(), NOTICE_S)
         self._let_go()
 
 
@@ -244,7 +252,12 @@ def replica(url: str, settings: Settings) -> Iterator[Replica]:
         OutputError: the store refuses.
     """
     stream, broadcast = url.rstrip("/").split("/")[-2:]
-    with scratch_folder(settings.state_dir / "replica", "run-") as root:
+    with ExitStack() as stack:
+        place = settings.state_dir / "replica"
+        try:
+            root = stack.enter_context(scratch_folder(place, "run-"))
+        except OSError as error:
+            raise SpoolError(f"{place} cannot be written ({error.strerror}); set STREAMWAVE_STATE_DIR") from None
         found = Replica(
             root / stream / broadcast,
             open_spool(url, settings.spool_options),
