@@ -280,7 +280,9 @@ class Installation:
         published = {".m4s", ".mp4", ".m3u8", ".mpd", ".jsonl", ".json", ".jpg"}
         out = [path for path in (self.folder / "out").rglob("*") if path.is_file()]
         wrong = [path for path in out if path.suffix not in published or path.name.startswith(".")]
-        return [str(path.relative_to(self.folder)) for path in (*spool, *wrong, *self.cli.temporary.rglob("*"))]
+        replicas = (self.settings.state_dir / "replica").glob("*")
+        kept_by_nobody = (*spool, *wrong, *replicas, *self.cli.temporary.rglob("*"))
+        return [str(path.relative_to(self.folder)) for path in kept_by_nobody]
 
     def resources(self) -> dict[str, tuple[int, int]]:
         """(threads, file descriptors) of each long-living process."""
