@@ -260,7 +260,8 @@ def replica(url: str, settings: Settings) -> Iterator[Replica]:
             raise SpoolError(f"{place} cannot be written ({error.strerror}); set STREAMWAVE_STATE_DIR") from None
         found = Replica(
             root / stream / broadcast,
-            open_spool(url, settings.spool_options),
+            # Quick: everything is asked again here, and soon, while a sign of life must not wait for many tries.
+            open_spool(url, settings.spool_options, quick=True),
             twin=settings.spool_dir / stream / broadcast,
             most=settings.max_chunks_in_flight + QUEUE_CHUNKS + AHEAD,
             patience_s=settings.output_patience_s,
