@@ -25,6 +25,7 @@ from streamwave.spool.journal import JOURNAL, end_of, received_ms, writer_alive
 from streamwave.spool.launch import request_stop
 from streamwave.spool.remote.mirror import clear_published, mirror_trouble, mirrored, store_rest
 from streamwave.spool.remote.objects import METADATA, RECEIVER, RUN, RunWord, open_spool, read_word, remove_broadcast
+from streamwave.spool.remote.sign import Sign
 
 log = logging.getLogger("streamwave.spool")
 
@@ -50,8 +51,7 @@ class Exchange:
         self._machine = secrets.token_hex(8)
         self._pushed: dict[str, bytes] = {}
         self._sign, self._signed_at = 0, 0.0
-        self._heard: bytes | None = None
-        self._heard_at = float("-inf")
+        self._life = Sign(LOOK_S)
         self._held: IO[bytes] | None = None
         self._rest: threading.Thread | None = None
         self._trouble = ""
@@ -73,18 +73,18 @@ class Exchange:
                 log.warning("%s/%s: %s", self.spool.stream, self.spool.broadcast, error)
             self._trouble = str(error)
             self._know_nothing()
+        except Exception:
+            log.exception("%s/%s is not looked after; tried again", self.spool.stream, self.spool.broadcast)
         else:
             self._trouble = ""
 
     def _know_nothing(self) -> None:
         """The store does not answer: a run that was alive is taken for alive, and people are told what we know."""
         with suppress(OSError):
-            if self._heard is None and self.spool.status().get("flow_run_id"):
+            if not self._life.seen and self.spool.status().get("flow_run_id"):
                 self._hold(True)  # there was one before we came
-            if self._held is not None:
-                self._heard_at = time.monotonic()
-            if (status := self._status or self.spool.status()) and not self.spool.finished:
-                self.spool.write_status(self._completed(status))
+            if self._status and not self.spool.finished:
+                self.spool.write_status(self._completed(self._status))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -111,8 +111,9 @@ class Exchange:
         if self.spool.closed:
             self._push(CLOSED, str(len(self.spool.sessions())).encode())
         if time.monotonic() - self._signed_at >= SIGN_S:
-            self._sign, self._signed_at = self._sign + 1, time.monotonic()
+            self._sign += 1
             self._store.put(RECEIVER, json.dumps({"machine": self._machine, "sign": self._sign}).encode())
+            self._signed_at = time.monotonic()
         self._hear(self._store.get(RUN))
 
     def _push(self, name: str, data: bytes) -> None:
@@ -152,12 +153,10 @@ class Exchange:
 
     def _hear(self, data: bytes | None) -> None:
         """Take over what the run says of itself."""
-        now, word = time.monotonic(), read_word(data)
-        if data != self._heard:
-            self._heard, self._heard_at = data, now
-            if word is not None:
-                self._take_over(word)
-        alive = word is not None and not word.ended and now - self._heard_at < self._run_limit_s
+        word = read_word(data)
+        if self._life.saw(data) and word is not None:
+            self._take_over(word)
+        alive = word is not None and not word.ended and self._life.silent_s < self._run_limit_s
         if word is not None and not alive and (count := self._store.get(FINISHED)) is not None:
             self._finish(count)
         self._hold(alive and word is not None and not word.local)

@@ -17,6 +17,7 @@ from streamwave.spool.broadcast import CLOSED
 from streamwave.spool.forgotten import Notes, expect_notes
 from streamwave.spool.journal import JOURNAL, LOCK, ChunkLine, EndRecord, read_line
 from streamwave.spool.remote.objects import METADATA, PART_LINES, RECEIVER, line_name, part_name
+from streamwave.spool.remote.sign import Sign
 from streamwave.storage.store import Store
 
 log = logging.getLogger("streamwave.spool")
@@ -55,8 +56,7 @@ class Fetcher:
         self._late = True
         self._next = 0
         self._waiting_since: float | None = None
-        self._receiver: bytes | None = None
-        self._sign_at = time.monotonic()
+        self._receiver = Sign(LOOK_S)
         self._looked: dict[str, float] = {}
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch")
@@ -84,12 +84,8 @@ class Fetcher:
         since = self._refused_since
         return time.monotonic() - since if since is not None else 0.0
 
-    def forget(self) -> None:
-        """Delete the objects of chunks that are published.
-
-        Raises:
-            OutputError: the store refused; they are deleted next time.
-        """
+    def note(self) -> None:
+        """Take note of the chunks that are published."""
         with self._lock:
             for session, notes in self._notes.items():
                 for number in notes.read():
@@ -103,6 +99,15 @@ class Fetcher:
                         beyond.remove(first)
                         first += 1
                     self._done[session] = first
+
+    def forget(self) -> None:
+        """Delete the objects of chunks that are published.
+
+        Raises:
+            OutputError: the store refused; they are deleted next time.
+        """
+        self.note()
+        with self._lock:
             names = sorted(self._undeleted)
         for name, _ in zip(names, self._pool.map(self._store.delete, names), strict=True):
             self._undeleted.discard(name)
@@ -116,8 +121,6 @@ class Fetcher:
                 wait_s = 0.0 if self._step() else POLL_S
                 pause_s, self._refused_since = FIRST_PAUSE_S, None
             except (OutputError, OSError) as error:
-                # Nothing can be heard: that is no sign of death.
-                self._sign_at = time.monotonic()
                 if self._refused_since is None:
                     log.warning("what was received cannot be fetched: %s", error)
                     self._refused_since = time.monotonic()
@@ -132,13 +135,13 @@ class Fetcher:
         if self._due(METADATA, LOOK_S) and (told := self._store.get(METADATA)) is not None:
             replace_file(self._folder / METADATA, told)
         if len(self._here) >= self._most:
-            self._sign_at = time.monotonic()  # nobody listens
             return False
         line = self._line()
         if line is None:
             self._look_around()
             return False
-        self._sign_at, self._waiting_since = time.monotonic(), None
+        self._receiver.lives()
+        self._waiting_since = None
         if self._session is None:
             self._begin()
         self._take(line)
@@ -225,10 +228,8 @@ class Fetcher:
             if count is not None and int(count) == self._sessions:
                 (self._folder / CLOSED).touch()
         if now - self._waiting_since > LOOK_S and self._due(RECEIVER, LOOK_S):
-            sign = self._store.get(RECEIVER)
-            if sign != self._receiver:
-                self._receiver, self._sign_at = sign, now
-        if now - self._sign_at > self._lost_s and not (self._folder / CLOSED).exists():
+            self._receiver.saw(self._store.get(RECEIVER))
+        if self._receiver.silent_s > self._lost_s and not (self._folder / CLOSED).exists():
             log.warning("%s: %s", self._folder.name, LOST)
             if self._session is not None:
                 record = EndRecord(reason="cut off", error=LOST, ended_unix_ms=time.time_ns() // 1_000_000)

@@ -120,6 +120,10 @@ class SessionMirror:
         self._note(error)
 
 
+def _unforeseen(error: Exception) -> bool:
+    return not isinstance(error, OutputError | OSError)
+
+
 def chunk_files(line: bytes) -> list[str]:
     """The files that a line of a journal names."""
     try:
@@ -209,9 +213,9 @@ class Mirror:
                             mirrors[folder] = SessionMirror(folder, store, pool), lock
                     moved = [mirror.step() for mirror, _ in mirrors.values() if not mirror.whole]
                     pause_s = FIRST_PAUSE_S
-                except (OutputError, OSError) as error:
+                except Exception as error:  # whatever it is, what comes has to be stored
                     if pause_s == FIRST_PAUSE_S:
-                        log.warning("what is received waits to be stored: %s", error)
+                        log.warning("what is received waits to be stored: %s", error, exc_info=_unforeseen(error))
                     for mirror, _ in mirrors.values():
                         if not mirror.whole:
                             mirror.failed(str(error))

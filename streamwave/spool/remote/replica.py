@@ -63,7 +63,6 @@ class Replica(BroadcastSpool):
         self._store, self._twin, self._patience_s, self._lost_s = store, twin, patience_s, lost_s
         self._token = fingerprint(folder, time.time_ns())
         self._word = RunWord(token=self._token)
-        self._taken_from: RunWord | None = None
         self._twin_lock: IO[bytes] | None = None
         self._replaced = self._handed_over = False
         self._stopping = threading.Event()
@@ -88,9 +87,8 @@ class Replica(BroadcastSpool):
         finished = self._patiently(lambda: self._store.get(FINISHED), end)
         if finished is not None:
             replace_file(self.folder / FINISHED, finished)
-        self._taken_from = read_word(self._patiently(lambda: self._store.get(RUN), end))
-        if self._taken_from is not None:
-            super().write_status(self._taken_from.status)
+        if (before := self._read_run()) is not None:
+            super().write_status(before.status)
 
     # --- the run ------------------------------------------------------------------------------------------------------
 
@@ -107,13 +105,14 @@ class Replica(BroadcastSpool):
             self._twin_lock = BroadcastSpool(self._twin).hold_run()
             if self._twin_lock is None:
                 return None
-        before = self._taken_from = read_word(self._store.get(RUN))
+        before = self._read_run()
         # One that held the lock which is ours now is gone for certain.
         if before is not None and not before.ended and not (local and before.local) and self._lives(before):
             self._let_go()
             return None
         self._word = RunWord(token=self._token, local=local, done=before.done if before is not None else {})
-        self._store.put(RUN, self._word.model_dump_json().encode())
+        data = self._word.model_dump_json().encode()
+        self._patiently(lambda: self._store.put(RUN, data), time.monotonic() + START_S)
         self._fetcher = Fetcher(
             self.folder, self._store, self._word.done, most=self._most, lost_s=self._lost_s + self._window_s()
         )
@@ -122,6 +121,9 @@ class Replica(BroadcastSpool):
         self._beating.start()
         return super().hold_run()
 
+    def _read_run(self) -> RunWord | None:
+        return read_word(self._patiently(lambda: self._store.get(RUN), time.monotonic() + START_S))
+
     def _window_s(self) -> float:
         return self.info().reconnect_window_ms / 1000
 
@@ -129,7 +131,7 @@ class Replica(BroadcastSpool):
         end = time.monotonic() + TAKEOVER_S
         while time.monotonic() < end:
             time.sleep(BEAT_S / 4)
-            now = read_word(self._store.get(RUN))
+            now = self._read_run()
             if now != before:
                 return now is not None and not now.ended
         return False
@@ -139,13 +141,15 @@ class Replica(BroadcastSpool):
         while not self._stopping.wait(BEAT_S):
             try:
                 if self._fetcher is not None:
-                    self._fetcher.forget()
+                    self._fetcher.note()
                     self._word = self._word.model_copy(update={"done": self._fetcher.done})
                 found = read_word(self._store.get(RUN))
                 if found is None or found.token != self._token:
                     self._replaced = True
                     return
                 self._tell()
+                if self._fetcher is not None:
+                    self._fetcher.forget()
                 trouble = ""
             except (OutputError, OSError) as error:
                 if str(error) != trouble:
@@ -195,11 +199,11 @@ class Replica(BroadcastSpool):
         Raises:
             OutputError: the store has refused for too long.
         """
-        self._stop()
         end = time.monotonic() + self._patience_s
         count = str(len(self.sessions())).encode()
         self._patiently(lambda: self._store.put(FINISHED, count), end)
         self._handed_over = True
+        self._stop()
         with suppress(OutputError):  # who looks finds the mark, and a janitor the rest
             self._tell(ended=True)
             remove(self._store, [e.name for session in self.sessions() for e in self._store.entries(session.name)])
