@@ -183,6 +183,13 @@ def test_a_worker_elsewhere_publishes_what_is_received_here(
         rpc.StartStream(pb.StartStreamRequest(stream="long", source=str(long.path)), timeout=30)
         asked = lambda: rpc.GetStream(pb.GetStreamRequest(stream="long")).status  # noqa: E731
         eventually(lambda: asked().run_alive and asked().chunks >= 1, f"a chunk is published; {asked()}", LIMIT_S)
+        # The service is killed: when it is back, it finds the run alive, and starts no other.
+        run = asked().flow_run_id
+        stored.end(signal.SIGKILL)
+        stored.start()
+        before = asked().chunks
+        eventually(lambda: asked().run_alive and asked().chunks >= before + 3, f"it goes on; {asked()}", LIMIT_S)
+        assert (asked().flow_run_id, asked().attempts) == (run, 0)
         stored.set_state(asked().flow_run_id, "CANCELLING")
         eventually(lambda: asked().state == pb.STREAM_STATE_FINISHED, f"the broadcast is ended; {asked()}", LIMIT_S)
         assert asked().error == "cancelled in Prefect"
