@@ -163,7 +163,7 @@ class Exchange:
 
     def _take_over(self, word: RunWord) -> None:
         self._status = word.status
-        if word.status:
+        if word.status and not self.spool.finished:  # it may have been cut off since we looked
             self.spool.write_status(self._completed(word.status))
         for session in self.spool.sessions():
             if session.name in word.done:
