@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import publishing, vod_cpu
+from benchmarks import publishing, spool, vod_cpu
 
-BENCHMARKS = {"vod_cpu": vod_cpu, "publishing": publishing}
+BENCHMARKS = {"vod_cpu": vod_cpu, "publishing": publishing, "spool": spool}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(BENCHMARKS)

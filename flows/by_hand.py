@@ -21,6 +21,9 @@ from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import writer_alive
 from streamwave.spool.launch import start_segmenter, stop_segmenter
+from streamwave.spool.remote.exchange import clear, exchanging
+from streamwave.spool.remote.objects import is_address
+from streamwave.spool.remote.replica import replica
 from streamwave.spool.segmenter import Options
 
 #: Called in the main thread, before anything is received, with a function that ends the receiving gracefully whenever
@@ -79,7 +82,13 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
     receiver, tell = Receiver(), on_receiving.get()
     if tell is not None:
         tell(receiver.stop)
-    spool, session = open_session(settings.spool_dir, stream, output=output or settings.output_url, window_ms=0)
+    spool, session = open_session(
+        settings.spool_dir,
+        stream,
+        output=output or settings.output_url,
+        window_ms=0,
+        remote=settings.spool_url or "",
+    )
     try:
         receiver.start(
             Options(
@@ -91,6 +100,7 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
                 live=not url.startswith("file:"),
                 max_ahead=settings.max_chunks_in_flight + 8 if url.startswith("file:") else 0,
                 spool_max_bytes=settings.spool_max_bytes,
+                store_options=settings.spool_options,
             )
         )
         yield spool
@@ -98,6 +108,31 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
         receiver.close()
         if not spool.finished:
             finish_cut_off(spool, settings)
+            if spool.info().spool:
+                clear(spool, settings.spool_options)
+
+
+@contextmanager
+def spool_at(place: Path | str, settings: Settings) -> Iterator[BroadcastSpool]:
+    """The spool to publish from, for the time of a run: at an address, or in a folder of this machine.
+
+    If that folder is what this machine receives of a broadcast whose spool is in a store, it is looked after meanwhile.
+
+    Raises:
+        SpoolError: there is no broadcast.
+        OutputError: the store refuses.
+    """
+    if is_address(str(place)):
+        with replica(str(place), settings) as spool:
+            yield spool
+        return
+    here = BroadcastSpool(Path(place))
+    url = here.info().spool
+    if not url:
+        yield here
+        return
+    with exchanging(here, settings.spool_options), replica(url, settings) as spool:
+        yield spool
 
 
 def _address(source: SecretStr) -> str:

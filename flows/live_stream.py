@@ -16,7 +16,7 @@ from prefect.exceptions import TerminationSignal as TerminationSignal  # what SI
 from prefect.runtime import flow_run
 from pydantic import SecretStr
 
-from flows.by_hand import on_wait, receiving
+from flows.by_hand import on_wait, receiving, spool_at
 from flows.upkeep import delete_windows, sweep
 from flows.windows import Windows
 from streamwave.behind import left
@@ -24,7 +24,6 @@ from streamwave.errors import IncompleteError, SourceError, UsageError
 from streamwave.ffmpeg.process import launcher
 from streamwave.live import LiveBroadcast
 from streamwave.settings import Settings
-from streamwave.spool.broadcast import BroadcastSpool
 
 log = logging.getLogger("streamwave.live")
 
@@ -47,7 +46,8 @@ def live_stream(
     """Publish a live broadcast while it is being received, and its recording when it has ended.
 
     Args:
-        broadcast_spool: Folder of a broadcast that is being received (the processing service starts runs with it).
+        broadcast_spool: Spool of a broadcast that is being received, a folder or an address in a store (the processing
+            service starts runs with it).
         source: For a run by hand: the URL to read, for example srt://host:port. Prefect shows it to everybody who may
             see the run; where it holds a key or a password, store it in a Secret block and say secret:NAME-OF-THE-BLOCK.
         stream: For a run by hand: the stream's public name.
@@ -58,10 +58,10 @@ def live_stream(
     """
     settings = Settings.load()
     if broadcast_spool is not None:
-        _publish(BroadcastSpool(Path(broadcast_spool)), settings)
+        _publish(broadcast_spool, settings)
     elif source is not None and stream is not None:
         with receiving(settings, source, stream, output) as spool:
-            broadcast = _publish(spool, settings)
+            broadcast = _publish(spool.folder, settings)
         if broadcast.job is None:
             raise SourceError(broadcast.trouble or "nothing was received")
         if broadcast.left_behind:
@@ -72,10 +72,13 @@ def live_stream(
         raise UsageError("live-stream needs a broadcast_spool, or a source and a stream")
 
 
-def _publish(spool: BroadcastSpool, settings: Settings) -> LiveBroadcast:
+def _publish(place: Path | str, settings: Settings) -> LiveBroadcast:
     processes = launcher(settings.ffmpeg_slot_count)
     processes.reopen()
-    with LiveBroadcast(spool, settings, run=str(flow_run.id)) as broadcast:
+    with (
+        spool_at(place, settings) as spool,
+        LiveBroadcast(spool, settings, run=str(flow_run.id)) as broadcast,
+    ):
         windows = Windows(broadcast, settings, on_border=delete_windows)
         try:
             for job, record in broadcast.chunks(windows.check):

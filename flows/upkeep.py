@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from streamwave.catalog import outputs
-from streamwave.janitor import clean, in_spool, now_ms
+from streamwave.janitor import SpoolPlace, clean, in_spool, now_ms
 from streamwave.settings import Settings
 
 log = logging.getLogger("streamwave.upkeep")
@@ -71,7 +71,7 @@ def upkeep() -> None:
     settings = Settings.load()
     _sweep(settings)
     for output in outputs(settings):
-        clean(output, days=settings.recordings_days, now_unix_ms=now_ms())
+        clean(output, days=settings.recordings_days, now_unix_ms=now_ms(), spool=SpoolPlace.of(settings))
 
 
 def _sweep(settings: Settings) -> None:

@@ -19,6 +19,7 @@ from rich.table import Table
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import MINIMUM_VERSION, ask, dotted, encoders, locate
 from streamwave.settings import Settings
+from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.target import Target
 
 Status = Literal["ok", "warn", "fail"]
@@ -46,6 +47,7 @@ def run_checks(settings: Settings) -> list[Check]:
     """Every check, in the order in which people should read them. Takes seconds at most; leaves nothing behind."""
     checks = [check_python(sys.version_info[:3]), *check_settings(settings), *check_ffmpeg(settings)]
     checks += [check_nginx(), *check_ports(settings), *check_space(settings), *check_outputs(settings)]
+    checks += check_remote_spool(settings)
     return [*checks, check_prefect(settings.prefect_api_url)]
 
 
@@ -143,7 +145,7 @@ def check_port(name: str, host: str, port: int, variable: str) -> Check:
 
 def check_space(settings: Settings) -> Iterator[Check]:
     """Free disk space where the spool is, and where the output is if that is a local folder."""
-    yield check_folder_space("space for the spool", settings.spool_dir, "STREAMWAVE_SPOOL_DIR")
+    yield check_folder_space("space for the spool", settings.spool_dir, settings.spool_dir_variable)
     for target in settings.targets:
         if target.is_local:
             yield check_folder_space("space for the output", Path(target.url), "OUTPUT_DIR")
@@ -181,6 +183,19 @@ def check_output(settings: Settings, target: Target | None = None, name: str = "
     except StreamWaveError as error:
         return Check(name, "fail", _one_line(error), remedy)
     return Check(name, "ok", f"{target.url} can be written to")
+
+
+def check_remote_spool(settings: Settings) -> Iterator[Check]:
+    """Whether the spool takes an object, gives it back unchanged and deletes it, where it is in a store."""
+    if settings.spool_url is None:
+        return
+    try:
+        check_spool(settings.spool_url, settings.spool_options)
+    except StreamWaveError as error:
+        remedy = "check STREAMWAVE_SPOOL_DIR, STREAMWAVE_S3_ENDPOINT and the AWS credentials in the environment"
+        yield Check("spool", "fail", _one_line(error), remedy)
+    else:
+        yield Check("spool", "ok", f"{settings.spool_url} can be written to")
 
 
 def check_prefect(api_url: str | None, timeout_s: float = 5) -> Check:

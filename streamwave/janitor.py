@@ -6,13 +6,15 @@ any moment and be done again.
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from streamwave import catalog, index
 from streamwave.catalog import Broadcast, Output
@@ -21,9 +23,11 @@ from streamwave.expiry import grace_s, named_objects
 from streamwave.layout import is_broadcast_object
 from streamwave.manifest.ledger import Ledger
 from streamwave.removal import delete_all, remove
+from streamwave.settings import Settings
 from streamwave.spool.broadcast import FINISHED, BroadcastSpool
 from streamwave.spool.broadcast import broadcasts as spooled
 from streamwave.spool.journal import writer_alive
+from streamwave.spool.remote import cleaning
 from streamwave.storage.store import LocalStore
 
 log = logging.getLogger("streamwave.janitor")
@@ -47,6 +51,19 @@ class Find:
 
 
 @dataclass(frozen=True)
+class SpoolPlace:
+    """Where spools in a store are: ``url`` of the present one (None: it is a folder), ``options`` of all."""
+
+    url: str | None
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, settings: Settings) -> SpoolPlace:
+        """That of the settings."""
+        return cls(settings.spool_url, settings.spool_options)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What was done about something: ``what`` and ``why`` of the find, and what went wrong, if anything did.
 
@@ -59,13 +76,21 @@ class Outcome:
     looked: bool = True
 
 
-def clean(*outputs: Output, days: int, now_unix_ms: int, dry_run: bool = False) -> list[Outcome]:
+def clean(
+    *outputs: Output, days: int, now_unix_ms: int, dry_run: bool = False, spool: SpoolPlace | None = None
+) -> list[Outcome]:
     """Remove everything that can go from the ``outputs`` and the spool that they share; what came of it.
 
-    ``days``: recordings older than that go too, 0: none. ``dry_run`` only looks. An output that cannot be read keeps
-    nobody from cleaning the others.
+    ``days``: recordings older than that go too, 0: none. ``dry_run`` only looks. ``spool`` is given where the spool may
+    be in a store. An output, or a store, that cannot be read keeps nobody from cleaning the others.
     """
     done = [_deal_with(find, dry_run) for find in in_spool(outputs[0].spool_dir, now_unix_ms)]
+    if spool is not None:
+        try:
+            done += [_deal_with(find, dry_run) for find in in_store(outputs[0].spool_dir, spool, now_unix_ms)]
+        except OutputError as error:
+            log.warning("the spool was not looked through: %s", error)
+            done.append(Outcome(spool.url or "the spool", "the spool", str(error), looked=False))
     for output in outputs:
         try:
             finds = list(at_output(output, days=days, now_unix_ms=now_unix_ms, note=not dry_run))
@@ -167,6 +192,19 @@ def in_spool(spool_dir: Path, now_unix_ms: int) -> Iterator[Find]:
         empty = folder.is_dir() and not any(path.is_dir() for path in folder.iterdir())
         if not described and empty and _age_s(folder, now_unix_ms) > YOUNG_S:
             yield Find(str(folder), "a broadcast that never began", BroadcastSpool(folder).remove)
+
+
+def in_store(spool_dir: Path, place: SpoolPlace, now_unix_ms: int) -> Iterator[Find]:
+    """What can go of spools in a store: those of finished broadcasts, and remains.
+
+    Raises:
+        OutputError: the store cannot be listed.
+    """
+    for spool in cleaning.finished_here(spool_dir):
+        clear = functools.partial(cleaning.clear_finished, spool, place.options)
+        yield Find(spool.info().spool, "its broadcast is finished", clear)
+    for url in cleaning.left_in_store(place.url, place.options, now_unix_ms) if place.url else ():
+        yield Find(url, "its broadcast is finished", functools.partial(cleaning.remove_from_store, url, place.options))
 
 
 def _age_s(path: Path, now_unix_ms: int) -> float:

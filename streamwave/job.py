@@ -21,6 +21,7 @@ from streamwave.manifest.location import BaseUrl
 from streamwave.model import Chunk, ChunkRecord, Frozen, Passthrough, Rational, Rendition, VideoInfo
 from streamwave.passthrough import as_is, plan
 from streamwave.publish import Publication
+from streamwave.spool.forgotten import note_forgotten
 from streamwave.spool.journal import MEDIA_SUFFIXES, chunk_name
 from streamwave.storage.target import Target, outputs
 from streamwave.targets import Targets
@@ -115,6 +116,7 @@ class Job(Frozen):
         shutil.rmtree(Path(self.work) / f"{number:06d}", ignore_errors=True)
         for suffix in MEDIA_SUFFIXES:
             (Path(self.spool) / chunk_name(number, suffix[1:])).unlink(missing_ok=True)
+        note_forgotten(Path(self.spool), number)
 
     def packaged_path(self, number: int) -> Path:
         """Where the packaged chunk is described, between the package and the store task."""

@@ -17,6 +17,7 @@ from typing import IO, Self
 from streamwave import ladder as ladders
 from streamwave.advice import Advice, bitrate
 from streamwave.behind import left, waiting
+from streamwave.encoding import FILE as ENCODING
 from streamwave.encoding import Encoding, keep_encoding, kept_encoding
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
@@ -29,7 +30,7 @@ from streamwave.settings import Settings
 from streamwave.spool.audio import SAMPLE_RATE
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.follow import POLL_S, Follower
-from streamwave.spool.journal import OpenRecord, received_ms, writer_alive
+from streamwave.spool.journal import OpenRecord, received_ms
 from streamwave.targets import Targets
 
 log = logging.getLogger("streamwave.live")
@@ -157,7 +158,7 @@ class LiveBroadcast:
                 time.sleep(POLL_S)
 
     def _session(self, folder: Path, tick: Callable[[], None]) -> Iterator[tuple[Job, ChunkRecord]]:
-        follower = Follower(folder, alive=lambda: writer_alive(folder))
+        follower = Follower(folder, alive=lambda: self.spool.receiving(folder))
         first: int | None = None
         job: Job | None = None
         size = 0
@@ -225,10 +226,11 @@ class LiveBroadcast:
             if self.settings.passthrough == "auto":
                 job, self._passthrough = job.passing_through(record)
             keep_encoding(folder, encoding.model_copy(update={"passthrough": job.passthrough}))
+            self.spool.share(folder, ENCODING)
         first = self.job is None
         self.job = job
         publication(job).on_change = self._on_output
-        self._properties = _properties(opened)
+        self._properties = opened.properties()
         if first:
             publication(job).begin(
                 BroadcastLine(
@@ -319,6 +321,7 @@ class LiveBroadcast:
                 self._listing.update(published, set(published.complete) - set(before))
         self.spool.mark_finished()
         self.tell("finished")
+        self.spool.hand_over()
         for session in self.spool.sessions():
             shutil.rmtree(session, ignore_errors=True)
 
@@ -377,16 +380,3 @@ class LiveBroadcast:
         sessions = [one for one in self.spool.sessions() if progress.session is None or one.name >= progress.session]
         done = {progress.session: progress.period_ms}
         return sum(max(0, received_ms(session) - done.get(session.name, 0)) for session in sessions)
-
-
-def _properties(opened: OpenRecord) -> dict[str, str]:
-    """What the received stream itself says, for ProgramInformation; what its publisher says comes on top."""
-    found: dict[str, str] = {}
-    if opened.source.video is not None:
-        found["size"] = f"{opened.source.video.width}x{opened.source.video.height}"
-        found["video"] = opened.source.video.codec
-    if opened.source.video is not None and opened.rate is not None:
-        found["fps"] = str(opened.rate)
-    if opened.source.audio is not None:
-        found["audio"] = opened.source.audio.codec
-    return found

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +22,7 @@ from streamwave.layout import is_broadcast_object, ledger_name
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import STANDS_STILL
 from streamwave.model import ChunkRecord, SourceInfo
+from streamwave.scratch import make_scratch
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
 from streamwave.spool.audio import SAMPLE_RATE
@@ -60,8 +59,6 @@ NOTED = frozenset(
 )
 #: Name of a file's session in the ledger; those that follow it have their number behind it.
 SESSION = "file"
-#: File in a run's folder that the run holds locked; the lock of one that was killed is gone.
-OWNER = "owner"
 
 
 @dataclass
@@ -275,7 +272,7 @@ def file_session(
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
                 f"no space left for work files in {settings.spool_dir}; "
-                "free some or set STREAMWAVE_SPOOL_DIR to a folder on another disk"
+                f"free some or set {settings.spool_dir_variable} to a folder on another disk"
             ) from error
         raise
     finally:
@@ -292,26 +289,12 @@ def file_session(
 def _temporary_folder(settings: Settings) -> tuple[Path, IO[bytes]]:
     """A new folder for one run, and the file in it that is locked for as long as the run lives."""
     try:
-        settings.spool_dir.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(settings.spool_dir)
-        folder = Path(tempfile.mkdtemp(prefix="file-", dir=settings.spool_dir))
-        # Locked before it gets its name: whoever finds it under that can rely on it.
-        owner = (folder / f".{OWNER}").open("wb")
-        fcntl.flock(owner, fcntl.LOCK_EX)
-        (folder / f".{OWNER}").replace(folder / OWNER)
-        return folder, owner
+        return make_scratch(settings.spool_dir, "file-")
     except OSError as error:
         raise OutputError(
-            f"the spool {settings.spool_dir} cannot be written ({error.strerror}); set STREAMWAVE_SPOOL_DIR to another folder"
+            f"the spool {settings.spool_dir} cannot be written ({error.strerror}); "
+            f"set {settings.spool_dir_variable} to another folder"
         ) from None
-
-
-def _remove_abandoned(spool_dir: Path) -> None:
-    """Remove the folders of runs that were killed and could not do it themselves."""
-    for path in spool_dir.glob(f"file-*/{OWNER}"):
-        with suppress(OSError), path.open("rb") as owner:
-            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _file_identity(url: str) -> str:

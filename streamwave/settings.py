@@ -27,8 +27,10 @@ from streamwave.settings_fields import (
     to_folders,
     to_fraction,
     to_lower,
+    to_place,
 )
 from streamwave.settings_output import OutputSettings
+from streamwave.spool.remote.objects import is_address
 
 
 class Settings(OutputSettings):
@@ -132,11 +134,17 @@ class Settings(OutputSettings):
     chunk_retries: int = setting(
         "Work", "How often a failed transcode is tried again before its chunk is given up.", 2, ge=0, le=10
     )
-    spool_dir: Folder = setting(
+    spool_place: Annotated[str, BeforeValidator(to_place)] = setting(
         "Work",
-        "Where chunks wait until they are published. A folder of its own disk, or one that all machines share.",
-        kind="a folder",
-        derived=(lambda d: d.get("state_dir", Path("var").absolute()) / "spool", "`spool` in `STREAMWAVE_STATE_DIR`"),
+        "Where chunks wait until they are published: a folder, best on a disk of its own, or an address as in `OUTPUT_DIR` "
+        "(`s3://bucket/prefix`), from which runs on other machines publish without sharing a disk (docs/spool.md). With an "
+        "address, what is being received still lies in `spool` in `STREAMWAVE_STATE_DIR` until it is stored there.",
+        name="STREAMWAVE_SPOOL_DIR",
+        kind="a folder, or an fsspec address that other processes can reach",
+        derived=(
+            lambda d: str(d.get("state_dir", Path("var").absolute()) / "spool"),
+            "`spool` in `STREAMWAVE_STATE_DIR`",
+        ),
     )
     spool_max_gb: int = setting(
         "Work",
@@ -325,6 +333,21 @@ class Settings(OutputSettings):
     def encoder_threads_for(self, *, live: bool) -> int:
         """Threads of each encoder: the setting, or what suits the kind of source."""
         return self.encoder_threads or (2 if live else 1)
+
+    @property
+    def spool_url(self) -> str | None:
+        """Address of the spool where it is in a store; None where it is a folder."""
+        return self.spool_place if is_address(self.spool_place) else None
+
+    @property
+    def spool_dir(self) -> Path:
+        """The spool's folder on this machine: the spool itself, or what is still to be stored."""
+        return self.state_dir / "spool" if self.spool_url else Path(self.spool_place)
+
+    @property
+    def spool_dir_variable(self) -> str:
+        """The setting that moves the spool's folder on this machine."""
+        return "STREAMWAVE_STATE_DIR" if self.spool_url else "STREAMWAVE_SPOOL_DIR"
 
     @property
     def spool_max_bytes(self) -> int:

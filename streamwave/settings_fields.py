@@ -43,6 +43,20 @@ def to_absolute(value: object) -> object:
     return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
 
 
+def to_place(value: object) -> object:
+    """An absolute path, or the address of one place in a store."""
+    if not isinstance(value, str) or "://" not in value:
+        return str(to_absolute(value)) if isinstance(value, str | Path) else value
+    scheme, _, rest = value.strip().partition("://")
+    if scheme in ("file", "local"):
+        return str(to_absolute(rest))
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or not rest.strip("/") or re.search(r"[,\s\[{]", value):
+        raise ValueError("no address of one place")
+    if scheme == "memory":
+        raise ValueError("other processes cannot see it")
+    return value.strip().rstrip("/")
+
+
 def to_folders(value: object) -> object:
     """The members of a list that is written like PATH."""
     return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value

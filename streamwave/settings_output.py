@@ -132,6 +132,14 @@ class OutputSettings(BaseSettings):
             sse_kms_key=self.s3_sse_kms_key, storage_class=self.s3_storage_class, acl=self.s3_acl,
         )  # fmt: skip
 
+    @property
+    def spool_options(self) -> dict[str, Any]:
+        """The same for a spool in a store. What is said of viewers' access and of cold storage is not meant for it."""
+        return s3.options(
+            endpoint=self.s3_endpoint, region=self.s3_region, path_style=self.s3_path_style, sse=self.s3_sse,
+            sse_kms_key=self.s3_sse_kms_key,
+        )  # fmt: skip
+
     def store_options(self, url: str) -> dict[str, Any]:
         """What the store or stores at ``url`` need besides their address: the settings of S3 if one is there."""
         return self.s3_options if any(target.is_s3 for target in outputs(url)) else {}

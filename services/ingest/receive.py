@@ -51,10 +51,12 @@ class Receiver:
                 window_ms=self._settings.reconnect_window_s * 1000,
                 title=stream.title,
                 owner=OWNER,
+                remote=self._settings.spool_url or "",
             )[1]
         except OSError as error:
             raise SpoolError(
-                f"the spool {self._settings.spool_dir} cannot be written ({error.strerror}); check STREAMWAVE_SPOOL_DIR"
+                f"the spool {self._settings.spool_dir} cannot be written ({error.strerror}); "
+                f"check {self._settings.spool_dir_variable}"
             ) from None
 
     def rtmp_source(self, stream: str, publish_id: str) -> str:
@@ -77,6 +79,7 @@ class Receiver:
             live=live,
             max_ahead=0 if live else FILE_AHEAD,
             spool_max_bytes=self._settings.spool_max_bytes,
+            store_options=self._settings.spool_options,
         )
         try:
             process = start_segmenter(options, survive=True)

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -130,13 +129,13 @@ class Orchestration:
             enforce_parameter_schema=False,
         )
 
-    def create(self, key: str, name: str, folder: Path) -> str:
-        """Create the flow run for the broadcast in ``folder``; the same one again for the same ``key``. Its id.
+    def create(self, key: str, name: str, place: str) -> str:
+        """Create the flow run for the broadcast whose spool is at ``place``; the same one again for the same ``key``. Its id.
 
         Raises:
             ServerAway: it could not be created.
         """
-        parameters = {"broadcast_spool": str(folder)}
+        parameters = {"broadcast_spool": place}
         # Pending and not Scheduled where we start it ourselves: nobody else may pick it up.
         state: State[Any] = Scheduled() if self.work_pool else Pending()
         for last in (False, True):

@@ -309,7 +309,7 @@ class Reconciler:
         attempts.write(spool.folder, attempt)
         label = f"{spool.stream}/{spool.broadcast}"
         flow_run_id = self._orchestration.create(
-            f"{label}:{attempt.number}", f"{spool.stream} {spool.broadcast}", spool.folder
+            f"{label}:{attempt.number}", f"{spool.stream} {spool.broadcast}", spool.info().spool or str(spool.folder)
         )
         attempt = attempt.model_copy(
             update={"flow_run_id": flow_run_id, "created_unix_ms": time.time_ns() // 1_000_000}

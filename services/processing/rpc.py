@@ -21,6 +21,7 @@ from streamwave.settings import Settings
 from streamwave.source import is_stream_name
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.spool.launch import request_stop
+from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.target import check_outputs, outputs_above
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingServicer
@@ -87,6 +88,7 @@ class StreamProcessing(StreamProcessingServicer):
         known = self._reconciler.known(spool.folder)
         if known is None or not known.wanted:
             self._check_store(spool.info().output)
+            self._check_spool()
         before = known.attempts if known else 0
         watch = self._reconciler.kick(spool.folder)
         assert watch is not None
@@ -98,7 +100,13 @@ class StreamProcessing(StreamProcessingServicer):
         root = outputs_above(output, 2)
         if self._store_good_until.get(root, 0.0) < time.monotonic():
             check_outputs(root, self._settings.s3_options)
-            self._store_good_until = {root: time.monotonic() + STORE_TRUST_S}
+            self._store_good_until[root] = time.monotonic() + STORE_TRUST_S
+
+    def _check_spool(self) -> None:
+        url = self._settings.spool_url
+        if url is not None and self._store_good_until.get(url, 0.0) < time.monotonic():
+            check_spool(url, self._settings.spool_options)
+            self._store_good_until |= {url: time.monotonic() + STORE_TRUST_S}
 
     def _check_room(self) -> None:
         if self._reconciler.active >= self._reconciler.max_runs:

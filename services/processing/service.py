@@ -20,6 +20,7 @@ from services.processing.upkeep import Rounds
 from streamwave.errors import OutputError, SettingsError
 from streamwave.prefect_env import CLIENT_ENV, READY_FILE
 from streamwave.settings import Settings
+from streamwave.spool.remote.exchanges import Exchanges
 from streamwave.v1 import streamwave_pb2
 from streamwave.v1.streamwave_pb2_grpc import add_StreamProcessingServicer_to_server
 
@@ -61,7 +62,8 @@ class ProcessingService:
             settings.spool_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                f"the spool {settings.spool_dir} cannot be written ({error.strerror}); set STREAMWAVE_SPOOL_DIR"
+                f"the spool {settings.spool_dir} cannot be written ({error.strerror}); "
+                f"set {settings.spool_dir_variable}"
             ) from None
         environment = prefect_environment(settings)
         # Prefect reads its settings when it is imported. Ours are impatient: the next look is in a second.
@@ -81,7 +83,9 @@ class ProcessingService:
             self._orchestration,
             executor,
             max_runs=settings.max_streams,
-            restore=lambda spool: spool.restore(settings.output_url, settings.reconnect_window_s * 1000),
+            restore=lambda spool: spool.restore(
+                settings.output_url, settings.reconnect_window_s * 1000, settings.spool_url or ""
+            ),
             on_health=lambda healthy: self._set_health(PREFECT, healthy),
         )
         self._set_health(PREFECT, False)
@@ -89,6 +93,8 @@ class ProcessingService:
         if executor is not None:
             executor.keep_spare()
         self._reconciler.start()
+        self._exchanges = Exchanges(settings.spool_dir, settings.spool_options)
+        self._exchanges.start()
         self._rounds = Rounds(settings)
         self._rounds.start()
         for name in ("", SERVICE):
@@ -135,6 +141,7 @@ class ProcessingService:
         ended = self._server.stop(grace=2)
         self._rounds.stop()
         self._reconciler.stop(leave=leave)
+        self._exchanges.stop()
         ended.wait(5)
         self._orchestration.close()
         self._server = None

@@ -16,6 +16,7 @@ from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError, broadcas
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import was_opened, writer_alive
 from streamwave.spool.launch import start_segmenter
+from streamwave.spool.remote.objects import check_spool
 from streamwave.spool.segmenter import Options
 from streamwave.storage.target import check_outputs
 
@@ -56,12 +57,14 @@ class Sources:
                     return newest[0], sessions[-1].name
                 raise NotReady(f"{stream} is live from another source; stop that one first", "live")
             check_outputs(self._settings.output_url, self._settings.s3_options)
+            check_spool(self._settings.spool_url, self._settings.spool_options)
             # Nobody comes back to a file that has been read to its end.
             window_ms = 0 if url.startswith("file:") else self._settings.reconnect_window_s * 1000
             try:
                 spool, session = open_session(
                     self._settings.spool_dir, stream,
                     output=self._settings.output_url, window_ms=window_ms, title=title, owner=OWNER,
+                    remote=self._settings.spool_url or "",
                 )  # fmt: skip
             except StreamLiveError as error:
                 raise NotReady(str(error), "live") from None
@@ -96,6 +99,7 @@ class Sources:
             live=not is_file,
             max_ahead=settings.max_chunks_in_flight + 8 if is_file else 0,
             spool_max_bytes=settings.spool_max_bytes,
+            store_options=settings.spool_options,
         )
 
 

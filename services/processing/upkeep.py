@@ -47,4 +47,5 @@ class Rounds:
 
 def clean(settings: Settings) -> None:
     """One round over the spool and the outputs."""
-    janitor.clean(*outputs(settings), days=settings.recordings_days, now_unix_ms=janitor.now_ms())
+    spool = janitor.SpoolPlace.of(settings)
+    janitor.clean(*outputs(settings), days=settings.recordings_days, now_unix_ms=janitor.now_ms(), spool=spool)

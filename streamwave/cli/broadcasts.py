@@ -261,7 +261,8 @@ def clean(
     settings = Settings.load()
     now_ms = time.time_ns() // 1_000_000
     places = catalog.outputs(settings, output)
-    done = janitor.clean(*places, days=settings.recordings_days, now_unix_ms=now_ms, dry_run=dry_run)
+    spool = janitor.SpoolPlace.of(settings)
+    done = janitor.clean(*places, days=settings.recordings_days, now_unix_ms=now_ms, dry_run=dry_run, spool=spool)
     for one in done:
         if one.looked:
             verb = "would remove" if dry_run else "not removed" if one.trouble else "removed"

@@ -16,6 +16,7 @@ from streamwave.settings import Settings
 from streamwave.source import check_stream_name, resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, abandoned
 from streamwave.spool.ending import end_journal
+from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.target import outputs
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -88,6 +89,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
 
     # Before anything is received that would then wait in the spool.
     check_writable(root, settings)
+    check_spool(settings.spool_url, settings.spool_options)
     say("publishing to", places, "; Ctrl-C ends it")
     ending = Ending(console)
     with prefect_for(settings), _restored():

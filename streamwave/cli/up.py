@@ -21,6 +21,7 @@ from streamwave.settings import Settings
 from streamwave.spool.broadcast import broadcasts
 from streamwave.spool.journal import writer_alive
 from streamwave.spool.launch import request_stop, stop_and_wait
+from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.target import check_outputs
 from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
@@ -103,6 +104,7 @@ def everything(settings: Settings, show: Callable[[str, str], None]) -> Iterator
     _check_ports(settings)
     for fault in check_outputs(settings.output_url, settings.s3_options):
         show("output", f"{fault}; the other outputs are written to meanwhile")
+    check_spool(settings.spool_url, settings.spool_options)
     # Its database holds the parameters of runs by hand, and so their sources.
     settings.prefect_home.mkdir(parents=True, exist_ok=True, mode=0o700)
     supervisor = Supervisor(make_parts(settings), settings.state_dir / "logs", show)

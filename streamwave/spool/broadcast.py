@@ -16,11 +16,9 @@ either joins or begins a new broadcast, never neither.
 
 from __future__ import annotations
 
-import calendar
 import fcntl
 import json
 import logging
-import re
 import secrets
 import shutil
 import time
@@ -29,22 +27,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from streamwave.errors import SpoolError
 from streamwave.files import fsync_folder, replace_file
 from streamwave.locks import is_locked
-from streamwave.model import Frozen
 from streamwave.source import is_stream_name
 from streamwave.spool.follow import patience_s
+from streamwave.spool.info import INFO as INFO
+from streamwave.spool.info import BroadcastInfo as BroadcastInfo
+from streamwave.spool.info import named_unix_ms, still_said, write_info
 from streamwave.spool.journal import end_of, writer_alive
 from streamwave.storage.target import outputs_below
 
 log = logging.getLogger("streamwave.spool")
 
-INFO, CLOSED, FINISHED, STATUS, RUN_LOCK, LOCK = (
-    "broadcast.json", "closed", "finished", "status.json", "run.lock", "lock",
-)  # fmt: skip
+CLOSED, FINISHED, STATUS, RUN_LOCK, LOCK = "closed", "finished", "status.json", "run.lock", "lock"
 #: In a session's folder: who receives it.
 OWNER = "owner"
 #: In the spool: held while a session is being opened, so that of two at once one sees the other.
@@ -57,18 +55,6 @@ NAMES_AHEAD_MS = 60_000
 
 class StreamLiveError(SpoolError):
     """Somebody else is publishing this stream."""
-
-
-class BroadcastInfo(Frozen):
-    """What a broadcast is. ``output`` is the URL of its own root at the store, or several (``storage.target``)."""
-
-    stream: str
-    broadcast: str
-    created_unix_ms: int
-    output: str
-    title: str = ""
-    reconnect_window_ms: int = 60_000
-    info: dict[str, str] = Field(default_factory=dict)
 
 
 class BroadcastSpool:
@@ -98,10 +84,11 @@ class BroadcastSpool:
         except (OSError, ValidationError):
             raise SpoolError(f"{self.folder} is not the spool of a broadcast; remove it") from None
 
-    def restore(self, output: str, window_ms: int) -> BroadcastInfo:
+    def restore(self, output: str, window_ms: int, remote: str = "") -> BroadcastInfo:
         """Describe the broadcast anew if its description is damaged, so that what was received is still published.
 
-        ``output`` is the root of all outputs. The title is lost; the damaged file is kept as ``broadcast.json.damaged``.
+        ``output`` is the root of all outputs, ``remote`` that of the spool in a store, if it is in one. The title is lost;
+        the damaged file is kept as ``broadcast.json.damaged``.
 
         Raises:
             SpoolError: it cannot be read or written.
@@ -116,11 +103,12 @@ class BroadcastSpool:
                 info = BroadcastInfo(
                     stream=self.stream,
                     broadcast=self.broadcast,
-                    created_unix_ms=_named_unix_ms(self.broadcast) or path.stat().st_mtime_ns // 1_000_000,
-                    output=_still_said(damaged, "output") or f"{output.rstrip('/')}/{self.stream}/{self.broadcast}",
+                    created_unix_ms=named_unix_ms(self.broadcast) or path.stat().st_mtime_ns // 1_000_000,
+                    output=still_said(damaged, "output") or f"{output.rstrip('/')}/{self.stream}/{self.broadcast}",
                     reconnect_window_ms=window_ms,
+                    spool=still_said(damaged, "spool") or _below(remote, self.stream, self.broadcast),
                 )
-                _write_info(self.folder, info)
+                write_info(self.folder, info)
             except OSError as error:
                 raise SpoolError(f"{path} is damaged and cannot be replaced ({error.strerror}); remove it") from None
         log.warning("%s/%s: %s was damaged and is written anew; its title is lost", self.stream, self.broadcast, INFO)
@@ -215,6 +203,16 @@ class BroadcastSpool:
         """Whether a run holds this broadcast. The kernel lets go of it the moment that the run's process dies."""
         return is_locked(self.folder / RUN_LOCK)
 
+    def receiving(self, session: Path) -> bool:
+        """Whether somebody writes a session, so that more of it may come."""
+        return writer_alive(session)
+
+    def share(self, session: Path, name: str) -> None:
+        """Let every run that may follow find a file of a session. Here they all look into the same folder."""
+
+    def hand_over(self) -> None:
+        """Let the receiving side know that everything is published. Here it looks into the same folder."""
+
     def write_status(self, status: dict[str, object]) -> None:
         """Replace the run's word on itself."""
         replace_file(self.folder / STATUS, json.dumps(status).encode())
@@ -275,13 +273,14 @@ def open_session(
     window_ms: int,
     title: str = "",
     owner: str | None = None,
+    remote: str = "",
     now_unix_ms: int | None = None,
 ) -> tuple[BroadcastSpool, Path]:
     """A folder for a new session of ``stream``: in its open broadcast if the window allows, else in a new one.
 
     ``output`` is the root of all outputs; the broadcast gets ``output/<stream>/<broadcast>``. ``owner`` is who receives
     it: a stream has one owner at a time, who alone decides whether a new session may follow one that still goes on.
-    None stands for somebody new.
+    None stands for somebody new. ``remote`` is the root of a spool in a store, in which the broadcast then has its own.
 
     Raises:
         StreamLiveError: somebody else receives this stream.
@@ -297,7 +296,7 @@ def open_session(
             _check_owner(found, owner)
         for found in known:
             try:
-                found.restore(output, window_ms)
+                found.restore(output, window_ms, remote)
                 session = None if found.close_if_over(now) else found.add_session(owner)
             except SpoolError as error:
                 # One that cannot be used must not keep its stream off the air.
@@ -305,7 +304,7 @@ def open_session(
                 continue
             if session is not None:
                 return found, session
-        spool = _create(root, stream, output, window_ms, title, now)
+        spool = _create(root, stream, output, window_ms, title, now, remote)
         session = spool.add_session(owner)
         assert session is not None
         return spool, session
@@ -338,9 +337,9 @@ def _check_owner(spool: BroadcastSpool, owner: str) -> None:
             raise StreamLiveError(f"{spool.stream} is live from elsewhere; end that publish first")
 
 
-def _create(root: Path, stream: str, output: str, window_ms: int, title: str, now: int) -> BroadcastSpool:
+def _create(root: Path, stream: str, output: str, window_ms: int, title: str, now: int, remote: str) -> BroadcastSpool:
     # Their names tell the order of a stream's broadcasts: one that begins in the second of another takes the next one.
-    known = max((_named_unix_ms(one.broadcast) or 0 for one in broadcasts(root, stream)), default=0)
+    known = max((named_unix_ms(one.broadcast) or 0 for one in broadcasts(root, stream)), default=0)
     begins = known + 1000 if now - now % 1000 <= known < now + NAMES_AHEAD_MS else now
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(begins / 1000))
     # One that was removed may have had the same second, at the output too: a name is never used twice.
@@ -354,28 +353,12 @@ def _create(root: Path, stream: str, output: str, window_ms: int, title: str, no
         output=outputs_below(output, f"{stream}/{name}"),
         title=title,
         reconnect_window_ms=window_ms,
+        spool=_below(remote, stream, name),
     )
-    _write_info(folder, info)
+    write_info(folder, info)
     fsync_folder(folder.parent)
     return BroadcastSpool(folder)
 
 
-def _write_info(folder: Path, info: BroadcastInfo) -> None:
-    replace_file(folder / INFO, info.model_dump_json().encode(), durable=True)
-
-
-def _named_unix_ms(broadcast: str) -> int | None:
-    """When a broadcast was created, by its name."""
-    try:
-        return calendar.timegm(time.strptime(broadcast[:15], "%Y%m%d-%H%M%S")) * 1000
-    except ValueError:
-        return None
-
-
-def _still_said(damaged: bytes, name: str) -> str:
-    """The text that a damaged description still gives for ``name``; empty if it is not there whole."""
-    found = re.search(rb'"' + name.encode() + rb'"\s*:\s*("(?:[^"\\\x00-\x1f]|\\.)*")', damaged)
-    try:
-        return str(json.loads(found[1])) if found else ""
-    except ValueError:
-        return ""
+def _below(remote: str, stream: str, broadcast: str) -> str:
+    return f"{remote.rstrip('/')}/{stream}/{broadcast}" if remote else ""

@@ -45,6 +45,18 @@ class OpenRecord(Frozen):
     sample_rate: int | None
     origin_unix_ms: int
 
+    def properties(self) -> dict[str, str]:
+        """What the received stream itself says, for people."""
+        found: dict[str, str] = {}
+        if self.source.video is not None:
+            found["size"] = f"{self.source.video.width}x{self.source.video.height}"
+            found["video"] = self.source.video.codec
+        if self.source.video is not None and self.rate is not None:
+            found["fps"] = str(self.rate)
+        if self.source.audio is not None:
+            found["audio"] = self.source.audio.codec
+        return found
+
 
 class ChunkLine(Frozen):
     """A chunk was closed and is durable."""
@@ -74,6 +86,18 @@ class AdviceLine(Frozen):
 
 Record = OpenRecord | ChunkLine | AdviceLine | EndRecord
 _lines: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="type")])
+
+
+def read_line(line: bytes) -> Record:
+    """A line of a journal.
+
+    Raises:
+        SpoolError: it is none.
+    """
+    try:
+        return _lines.validate_json(line)
+    except ValidationError as error:
+        raise SpoolError(f"a line of the journal is damaged: {error.errors()[0]['msg']}") from None
 
 
 def following_folder(session: Path) -> Path:

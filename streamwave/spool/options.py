@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -24,3 +25,4 @@ class Options:
     audio_track: int = 0
     numbered: bool = False
     spool_max_bytes: int = 0  # bound of the spool of all streams, of which ``spool`` is a session; 0: none
+    store_options: dict[str, Any] = field(default_factory=dict)  # of the store, where the spool is in one

@@ -39,6 +39,7 @@ from streamwave.spool.journal import CONTINUED, AdviceLine, EndRecord, JournalWr
 from streamwave.spool.options import Options as Options
 from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
 from streamwave.spool.reader import Reader
+from streamwave.spool.remote.mirror import mirroring
 from streamwave.spool.sound import Sound
 from streamwave.spool.writer import SessionWriter
 
@@ -83,6 +84,10 @@ class Segmenter:
         """Stop, and take nothing more in."""
         self.at_once = True
         self.stop.set()
+
+    def folders(self) -> list[Path]:
+        """The sessions that were begun so far."""
+        return [journal.folder for journal in self._journals]
 
     def run(self) -> None:
         """Read the source to its end. Whatever happens, the journal says how it ended."""
@@ -383,7 +388,8 @@ def main() -> int:
     for one in signals:
         signal.signal(one, lambda number, _: segmenter.give_up() if number == signal.SIGUSR1 else segmenter.stop.set())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-    segmenter.run()
+    with mirroring(options.spool, options.store_options, segmenter.folders):
+        segmenter.run()
     return 0
 
 

@@ -1,9 +1,14 @@
-"""Publishers that send nothing, rubbish or half of it, or that have no business here; a good one beside them."""
+"""Publishers that send nothing, rubbish or half of it, or that have no business here; a good one beside them.
+
+The installation has its spool in a bucket.
+"""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import av
 import pytest
@@ -14,6 +19,7 @@ from tests.support.live import (
     Installation,
     assert_exact,
     assert_ffmpeg_plays,
+    installation,
     is_static,
     periods,
     published_samples,
@@ -21,8 +27,26 @@ from tests.support.live import (
 )
 from tests.support.media import Clip, make_clip
 from tests.support.player import decode_sound
+from tests.support.processes import wait_for
+from tests.support.s3 import S3, s3_server
 
 FRAMES, BAD_FRAMES = 500, 100
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    with s3_server() as endpoint:
+        endpoint.bucket("spool")
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path, s3: S3
+) -> Iterator[Installation]:
+    environment = {**s3.environment, "STREAMWAVE_SPOOL_DIR": "s3://spool/tv"}
+    with installation(tmp_path_factory.mktemp("live"), prefect_home, **environment) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +129,9 @@ def test_a_publisher_that_sends_nothing_is_let_go_and_it_is_said(
     assert not (running.root(spools["silent"]) / "manifest.mpd").exists()
 
 
-def test_nothing_is_left_of_them(running: Installation, spools: dict[str, BroadcastSpool]) -> None:
+def test_nothing_is_left_of_them(running: Installation, spools: dict[str, BroadcastSpool], s3: S3) -> None:
     assert running.leftovers() == []
+    wait_for(lambda: s3.objects("spool") == {}, "the bucket to be empty", 20)
     assert running.cli.ffmpegs() == []
     log = running.log.read_text()
     assert "Traceback" not in log

@@ -70,6 +70,10 @@ def test_dashjs_plays_from_the_endpoints_address(both: Path, s3: S3, tmp_path_fa
     ("environment", "says"),
     [
         ({"S3_BUCKET": "nowhere"}, "there is no such bucket; check S3_BUCKET"),
+        (
+            {"S3_BUCKET": "films", "STREAMWAVE_SPOOL_DIR": "s3://nowhere/spool"},
+            "there is no such bucket; check STREAMWAVE_SPOOL_DIR",
+        ),
         ({"S3_BUCKET": "films", "STREAMWAVE_S3_ENDPOINT": f"http://127.0.0.1:{free_port()}"}, "does not answer"),
     ],
 )

@@ -10,19 +10,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
 
 from flows.server import prefect_server
 from services.processing import attempts
+from streamwave.spool.broadcast import BroadcastSpool
+from streamwave.spool.remote.exchange import CLEARED
 from streamwave.v1 import streamwave_pb2 as pb
-from tests.services.processing_case import STUB, Case, eventually, published_by, publisher
+from tests.services.processing_case import STUB, Case, eventually, published_by, publisher, refused
 from tests.support.cli import ROOT, Cli, copy_database
 from tests.support.media import make_clip
 from tests.support.player import decode_pictures, representations
+from tests.support.s3 import S3, s3_server
 
 POOL = "streamwave"
 #: A worker starts two interpreters for a run, and a busy machine takes its time.
 LIMIT_S = 120
+#: More chunks than may wait to be published: the source is held until some of them are.
+CHUNKS = 16
 
 
 @dataclass
@@ -125,3 +131,73 @@ def test_what_becomes_of_runs_on_workers(case: Case, pool: Pool) -> None:
             assert get().error == "cancelled in Prefect"
     assert attempts.read(spool.folder) is not None
     assert not spool.run_alive()
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def stored(pool: Pool, s3: S3, tmp_path: Path) -> Iterator[Case]:
+    """The same with its spool in a bucket."""
+    environment = {
+        "STREAMWAVE_WORK_POOL": POOL, "STREAMWAVE_ALLOWED_FILE_ROOTS": str(tmp_path), "STREAMWAVE_SEGMENT_SECONDS": "1",
+        "STREAMWAVE_MAX_CHUNKS_IN_FLIGHT": "1", "STREAMWAVE_SPOOL_DIR": "s3://spool/tv", **s3.environment,
+    }  # fmt: skip
+    case = Case(tmp_path, pool.cli.extra["PREFECT_API_URL"], environment)
+    try:
+        pool.prefect("deploy", "--prefect-file", "deployments/prefect.yaml", "--all")
+        case.start()
+        yield case
+    finally:
+        case.close()
+
+
+def test_a_worker_elsewhere_publishes_what_is_received_here(
+    stored: Case, pool: Pool, s3: S3, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    clip = make_clip(stored.folder / "clip.mp4", frames=25 * CHUNKS, gop=25)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    worker = Pool(Cli(elsewhere, {**pool.cli.extra, **s3.environment, "STREAMWAVE_STATE_DIR": str(elsewhere / "var")}))
+    with worker.worker(), stored.rpc() as rpc:
+        request = pb.StartStreamRequest(stream="film", source=str(clip.path))
+        code, message, _ = refused(lambda: rpc.StartStream(request, timeout=30))
+        assert code == grpc.StatusCode.FAILED_PRECONDITION
+        assert "the spool s3://spool/tv" in message and "there is no such bucket; check STREAMWAVE_SPOOL_DIR" in message
+        s3.bucket("spool")
+        answer = rpc.StartStream(request, timeout=30)
+        spool = BroadcastSpool(stored.spool / "film" / answer.broadcast)
+        get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="film")).status  # noqa: E731
+        eventually(
+            lambda: get().state == pb.STREAM_STATE_LIVE and get().run_alive, "the run is seen from here", LIMIT_S
+        )
+        eventually(lambda: (spool.folder / CLEARED).exists(), f"all is published; {get()}", LIMIT_S)
+        status = get()
+        assert (status.state, status.chunks, status.lag_ms) == (pb.STREAM_STATE_FINISHED, CHUNKS, 0), status
+        assert (status.received_ms, status.error) == (CHUNKS * 1000, "")
+        eventually(lambda: stored.run_state(status.flow_run_id) == "COMPLETED", "Prefect knows of it")
+        # A person cancels in Prefect: the worker ends the run, and what it has published becomes the recording.
+        long = make_clip(stored.folder / "long.mp4", frames=25 * 120, gop=25)
+        rpc.StartStream(pb.StartStreamRequest(stream="long", source=str(long.path)), timeout=30)
+        asked = lambda: rpc.GetStream(pb.GetStreamRequest(stream="long")).status  # noqa: E731
+        eventually(lambda: asked().run_alive and asked().chunks >= 1, f"a chunk is published; {asked()}", LIMIT_S)
+        # The service is killed: when it is back, it finds the run alive, and starts no other.
+        run = asked().flow_run_id
+        stored.end(signal.SIGKILL)
+        stored.start()
+        before = asked().chunks
+        eventually(lambda: asked().run_alive and asked().chunks >= before + 3, f"it goes on; {asked()}", LIMIT_S)
+        assert (asked().flow_run_id, asked().attempts) == (run, 0)
+        stored.set_state(asked().flow_run_id, "CANCELLING")
+        eventually(lambda: asked().state == pb.STREAM_STATE_FINISHED, f"the broadcast is ended; {asked()}", LIMIT_S)
+        eventually(lambda: asked().error == "cancelled in Prefect", f"the status says why; {asked()}", LIMIT_S)
+        cancelled = BroadcastSpool(stored.spool / "long" / asked().broadcast)
+        eventually(lambda: (cancelled.folder / CLEARED).exists(), "nothing of it is left in the bucket", LIMIT_S)
+        assert asked().error == "cancelled in Prefect"
+    for one in representations(Path(status.output)).values():
+        if one.kind == "video":
+            assert len(list(decode_pictures(one.data, one.timescale))) == clip.frames
+    assert s3.objects("spool") == {}
+    assert list((elsewhere / "var" / "replica").iterdir()) == [] and not (elsewhere / "var" / "spool").exists()

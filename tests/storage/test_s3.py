@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from streamwave import fence
-from streamwave.errors import OutputError
+from streamwave.errors import OutputError, SpoolError
 from streamwave.publish import Publication
+from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.store import CHANGING, IMMUTABLE, open_store
 from tests.support.broadcast import HEADER, LADDER, chunk
 from tests.support.faults import Fault, Weather, proxy
@@ -162,3 +163,5 @@ def test_wrong_credentials_and_missing_rights() -> None:
         for user in ("guest", "half"):
             with pytest.raises(OutputError, match="access denied; the credentials need s3:GetObject, s3:PutObject"):
                 check(**keys[user])
+        with pytest.raises(SpoolError, match="the spool s3://films/x cannot be .*access denied; the credentials need"):
+            check_spool("s3://films/x", s3.options | keys["half"])

@@ -250,7 +250,7 @@ class Installation:
 
     def flow_runs(self, spool: BroadcastSpool) -> list[dict[str, Any]]:
         """What Prefect knows of the runs of a broadcast, newest first."""
-        return self.prefect.flow_runs("live-stream", broadcast_spool=str(spool.folder))
+        return self.prefect.flow_runs("live-stream", broadcast_spool=spool.info().spool or str(spool.folder))
 
     def set_state(self, flow_run_id: str, kind: str) -> None:
         """Ask Prefect for another state of a run, with what its UI sends."""
@@ -273,12 +273,16 @@ class Installation:
             "run.json",
             "run.log",
             "metadata.json",
+            "exchange.lock",
+            "cleared",
         }
         spool = [path for path in files_below(self.settings.spool_dir) if path.name not in kept]
         published = {".m4s", ".mp4", ".m3u8", ".mpd", ".jsonl", ".json", ".jpg"}
         out = files_below(self.folder / "out")
         wrong = [path for path in out if path.suffix not in published or path.name.startswith(".")]
-        return [str(path.relative_to(self.folder)) for path in (*spool, *wrong, *self.cli.temporary.rglob("*"))]
+        replicas = (self.settings.state_dir / "replica").glob("*")
+        kept_by_nobody = (*spool, *wrong, *replicas, *self.cli.temporary.rglob("*"))
+        return [str(path.relative_to(self.folder)) for path in kept_by_nobody]
 
     def resources(self) -> dict[str, tuple[int, int]]:
         """(threads, file descriptors) of each long-living process."""

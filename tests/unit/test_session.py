@@ -14,7 +14,8 @@ from streamwave import advice
 from streamwave.errors import LadderError, OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.process import wait_until
 from streamwave.job import place, publication
-from streamwave.session import LONG_CHUNK_SEGMENTS, MAX_CHUNKS, OWNER, chunk_ms, file_session
+from streamwave.scratch import OWNER
+from streamwave.session import LONG_CHUNK_SEGMENTS, MAX_CHUNKS, chunk_ms, file_session
 from streamwave.settings import Settings
 from streamwave.spool.journal import EndRecord, writer_pid
 from streamwave.spool.segmenter import SPOOL_FAILED

@@ -269,10 +269,20 @@ def test_base_addresses() -> None:
         assert any("STREAMWAVE_BASE_URLS" in line for line in faults(STREAMWAVE_BASE_URLS=wrong)), wrong
 
 
-def test_the_spool_is_a_folder() -> None:
-    assert faults(STREAMWAVE_SPOOL_DIR="s3://films/spool") == [
-        "STREAMWAVE_SPOOL_DIR is 's3://films/spool'; allowed: a folder"
-    ]
+def test_the_spool_is_a_folder_or_one_place_in_a_store(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("elsewhere", "file://" + str(own_folder / "elsewhere")):
+        monkeypatch.setenv("STREAMWAVE_SPOOL_DIR", folder)
+        assert (Settings.load().spool_dir, Settings.load().spool_url) == (own_folder / "elsewhere", None)
+    monkeypatch.setenv("STREAMWAVE_SPOOL_DIR", "s3://films/spool/")
+    monkeypatch.setenv("STREAMWAVE_S3_ACL", "public-read")
+    monkeypatch.setenv("STREAMWAVE_S3_STORAGE_CLASS", "GLACIER_IR")
+    monkeypatch.setenv("STREAMWAVE_S3_SSE", "AES256")
+    settings = Settings.load()
+    # What is being received lies on this machine until it is stored; nobody else is to read it.
+    assert (settings.spool_dir, settings.spool_url) == (own_folder / "var" / "spool", "s3://films/spool")
+    assert settings.spool_options["s3_additional_kwargs"] == {"ServerSideEncryption": "AES256"}
+    for wrong in ("s3://", "memory://spool", "s3://a, s3://b", '["s3://a"]'):
+        assert any("STREAMWAVE_SPOOL_DIR" in line for line in faults(STREAMWAVE_SPOOL_DIR=wrong)), wrong
 
 
 def test_pictures_are_passed_through_unless_that_is_forbidden() -> None:

@@ -1,0 +1,54 @@
+"""What can go of the spool in a store: broadcasts that are finished, and what is left of ones that are no more."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from streamwave.spool.broadcast import FINISHED, INFO, BroadcastSpool, broadcasts
+from streamwave.spool.remote.exchange import CLEARED, clear
+from streamwave.spool.remote.objects import open_spool, remove_broadcast
+
+#: What was written later than this may belong to a run that is just ending.
+YOUNG_MS = 3_600_000
+
+
+def finished_here(spool_dir: Path) -> Iterator[BroadcastSpool]:
+    """Broadcasts of this machine that are finished, and of which the store may still hold something."""
+    for spool in broadcasts(spool_dir):
+        if spool.finished and not (spool.folder / CLEARED).exists() and spool.info().spool:
+            yield spool
+
+
+def clear_finished(spool: BroadcastSpool, options: Mapping[str, Any]) -> None:
+    """Remove what the store holds of it."""
+    clear(spool, options)
+
+
+def left_in_store(url: str, options: Mapping[str, Any], now_unix_ms: int) -> Iterator[str]:
+    """Addresses of broadcasts in the spool at ``url`` that can go, whoever received them.
+
+    Raises:
+        OutputError: the store cannot be listed.
+    """
+    store = open_spool(url, options)
+    found: dict[str, set[str]] = defaultdict(set)
+    for name in store.list_matching("*/*/*"):
+        folder, _, last = name.rpartition("/")
+        found[folder].add(last)
+    for folder, names in sorted(found.items()):
+        if FINISHED in names or INFO not in names:
+            newest = max((entry.modified_unix_ms for entry in store.entries(folder)), default=now_unix_ms)
+            if now_unix_ms - newest > YOUNG_MS:
+                yield f"{url.rstrip('/')}/{folder}"
+
+
+def remove_from_store(url: str, options: Mapping[str, Any]) -> None:
+    """Remove the broadcast whose spool is at ``url``.
+
+    Raises:
+        OutputError: the store refused; to be repeated.
+    """
+    remove_broadcast(open_spool(url, options))
