@@ -6,9 +6,9 @@ write once more. What that does is harmless, whatever its encoder made of the sa
 
 - Segments. Two encodes of a chunk need not be equal byte for byte (live encoders have several threads), but name, time
   and duration follow from the journal, the init segment from the settings kept in the spool, and each segment is one
-  object. So readers get a whole segment of either run, which fits its neighbours of the other. Only ``size`` in the
-  ledger may be that of the other one: it counts for stated bandwidths and sizes and is no promise about bytes; no
-  manifest names byte ranges.
+  object. So readers get a whole segment of either run, which fits its neighbours of the other. Only size and
+  digest in the ledger may be those of the other one: the size counts for stated bandwidths, no manifest names byte
+  ranges, and nothing that plays looks at digests (``broadcasts verify`` then tells of the segment).
 - Manifests and ledger. The successor writes all of them with its next chunk, from its own state.
 """
 

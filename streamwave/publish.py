@@ -200,8 +200,7 @@ class Publication:
                     wall_unix_ms=wall_unix_ms, tracks=tracks,
                 )
             )  # fmt: skip
-        segments = {t.rendition.name: tuple((s.time, s.duration, s.size) for s in t.segments) for t in chunk.tracks}
-        lines.append(ChunkLine(number=chunk.number, segments=segments, filled=chunk.filled, damaged=chunk.damaged))
+        lines.append(ChunkLine.of(chunk))
         self._append(*lines)
         if chunk.closed_unix_ms:
             self._shown_closed.append(chunk.closed_unix_ms)
