@@ -270,7 +270,8 @@ def clean(
     for one in done:
         if one.looked:
             verb = "would remove" if dry_run else "not removed" if one.trouble else "removed"
-            out.print(f"{verb} {one.what}: {one.trouble or one.why}", markup=False)
+            where = f"{one.at}: " if one.at and len(places) > 1 else ""
+            out.print(f"{where}{verb} {one.what}: {one.trouble or one.why}", markup=False)
     if not done:
         out.print("nothing to clean")
     tell([one.trouble or "" for one in done if not one.looked], "nothing there was cleaned")
