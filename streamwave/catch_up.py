@@ -127,7 +127,7 @@ def _replace_lost(timeline: Timeline, stores: Mapping[str, Store], digests: Mapp
                 continue
             # Of another size and whole nowhere else: it may be what another run made of the same chunk.
             if source is None and held[url].get(name, 0) > 0:
-                if name in changed[url]:
+                if name in changed[url] and held[url][name] == sizes[name]:
                     lacking.setdefault(url, f"{url} holds {name} changed, and no other output has it whole")
                 continue
             try:

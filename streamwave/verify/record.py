@@ -77,10 +77,12 @@ class Record:
         self.sizes = published_sizes(self.timeline)
 
     def fault(self, name: str, data: bytes) -> str | None:
-        """In what the bytes of an object differ from those that were published."""
-        size = self.sizes.get(name, len(data))
-        if len(data) != size:
-            return f"it has {len(data)} bytes, its ledger says {size}"
+        """In what the bytes of an object that can be read differ from those that were published.
+
+        A whole segment of another size is no damage: another run has made it of the same chunk (see ``fence``).
+        """
+        if len(data) != self.sizes.get(name, len(data)) and not name.endswith("/init.mp4"):
+            return None
         if self.digests.get(name, "") not in ("", digest_of(data)):
             return "its bytes are not those that were published: its ledger has another digest"
         return None
