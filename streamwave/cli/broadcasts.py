@@ -19,8 +19,10 @@ from streamwave import catalog
 from streamwave.catalog import Broadcast, Copy, Output
 from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.errors import OutputError, UsageError
+from streamwave.giving_up import give_up, unpublished
 from streamwave.layout import ENTRY, MANIFEST
 from streamwave.settings import Settings
+from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.storage.target import outputs
 from streamwave.timing import round_half_up
 
@@ -225,9 +227,16 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete broadcasts with everything that belongs to them, at all outputs. A live one is refused."""
-    chosen, faults = [], []
+    chosen, waiting, faults = list[list[Copy]](), list[BroadcastSpool](), list[str]()
     for name in names:
-        same, unread = copies(name, output)
+        try:
+            same, unread = copies(name, output)
+        except UsageError:
+            # Of one whose output was never there, only the spool knows.
+            if (left := unpublished(Settings.load().spool_dir, name)) is None:
+                raise
+            waiting.append(left)
+            continue
         chosen.append(same)
         faults += [fault for fault in unread if fault not in faults]
     for same in chosen:
@@ -243,12 +252,17 @@ def rm(
             where, found = same[0]
             length, size = length_text(found.duration_ms), size_text(found.size_bytes)
             out.print(f"{escape(found.path or where.url)}  {moment_text(found.started_unix_ms)}  {length}  {size}")
+        for spool in waiting:
+            out.print(f"{spool.stream}/{spool.broadcast}: what was received of it and published nowhere")
         typer.confirm("Delete for good?", abort=True)
     for where, found in itertools.chain.from_iterable(chosen):
         try:
             _remove(where, found)
         except OutputError as error:
             faults.append(str(error))
+    for spool in waiting:
+        give_up(spool)
+        out.print(f"deleted {spool.stream}/{spool.broadcast}: what was received of it")
     tell(faults, "what is there has not been deleted: run this again when it can be reached")
 
 
