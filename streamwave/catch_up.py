@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from streamwave.catalog import Broadcast, Output, need_ledger
+from streamwave.digest import digest_of
 from streamwave.errors import OutputError, UsageError
 from streamwave.job import fingerprint
-from streamwave.layout import MANIFEST, MASTER, init_name, segment_name
+from streamwave.layout import MANIFEST, MASTER
 from streamwave.listing import Listing
 from streamwave.manifest.render import manifest_names
 from streamwave.manifest.timeline import Timeline
@@ -19,6 +21,10 @@ from streamwave.spool.broadcast import BroadcastInfo
 from streamwave.storage.store import Store
 from streamwave.storage.target import Target, format_outputs
 from streamwave.targets import Targets
+from streamwave.verify.record import published_digests, published_sizes
+
+#: Objects of an output that are read at the same time.
+PARALLEL = 8
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,18 @@ class Outcome:
 
 
 def catch_up(
-    fullest: Output, found: Broadcast, places: Sequence[Target], settings: Settings, warn: Callable[[str], None]
+    fullest: Output,
+    found: Broadcast,
+    places: Sequence[Target],
+    settings: Settings,
+    warn: Callable[[str], None],
+    *,
+    read_all: bool = False,
 ) -> Outcome:
     """Complete ``found``, which ``fullest`` holds, at all ``places``, which are roots of outputs and ``fullest`` among them.
 
-    What a ledger lists and has been lost since, or is of another size, is replaced from an output that has it.
+    What a ledger lists and has been lost since, or is of another size, is replaced from an output that has it; with
+    ``read_all`` everything is read, and so is what holds other bytes than were published.
     ``warn`` is told what does not matter to players.
 
     Raises:
@@ -64,6 +77,7 @@ def catch_up(
         lacking = _replace_lost(
             published.timeline,
             {lane.url: lane.publication.store for lane in published.lanes if lane.finished and lane.publication},
+            published_digests(published.leader.store) if read_all else {},
         )
         outcome = Outcome(
             [url for url in published.complete if url not in lacking], {**published.left_behind, **lacking}
@@ -83,26 +97,28 @@ def catch_up(
     return outcome
 
 
-def _replace_lost(timeline: Timeline, stores: Mapping[str, Store]) -> dict[str, str]:
-    """Copy objects of a recording that one of the ``stores`` has lost from one that has them; what some still lack."""
-    sizes: dict[str, int] = {}
-    for period in timeline.periods:
-        for rendition, track in period.tracks.items():
-            sizes[init_name(period.name, rendition)] = track.init_size
-            for segment in track.segments:
-                sizes[segment_name(period.name, rendition, segment.time)] = segment.size
+def _replace_lost(timeline: Timeline, stores: Mapping[str, Store], digests: Mapping[str, str]) -> dict[str, str]:
+    """Copy objects of a recording that one of the ``stores`` has lost from one that has them; what some still lack.
+
+    Those with one of the ``digests`` are read everywhere.
+    """
+    sizes = published_sizes(timeline)
     # Media first: what a manifest names is stored.
     manifests = [name for name in manifest_names(timeline) if name not in (MASTER, MANIFEST)] + [MASTER, MANIFEST]
     held: dict[str, dict[str, int]] = {}
+    changed: dict[str, set[str]] = {}
     lacking: dict[str, str] = {}
     for url, store in stores.items():
         try:
-            held[url] = {entry.name: entry.size for entry in store.entries()}
+            entries = {entry.name: entry.size for entry in store.entries()}
+            changed[url] = _changed(store, {name: digests[name] for name in sizes if name in digests})
+            held[url] = entries
         except OutputError as error:
             lacking[url] = str(error)
 
     def is_whole(url: str, name: str) -> bool:
-        return held[url].get(name, 0) > 0 and held[url][name] == sizes.get(name, held[url][name])
+        size = held[url].get(name, 0)
+        return size > 0 and size == sizes.get(name, size) and name not in changed[url]
 
     for url in held:
         for name in [*sizes, *manifests]:
@@ -111,6 +127,8 @@ def _replace_lost(timeline: Timeline, stores: Mapping[str, Store]) -> dict[str, 
                 continue
             # Of another size and whole nowhere else: it may be what another run made of the same chunk.
             if source is None and held[url].get(name, 0) > 0:
+                if name in changed[url] and held[url][name] == sizes[name]:
+                    lacking.setdefault(url, f"{url} holds {name} changed, and no other output has it whole")
                 continue
             try:
                 data = stores[source].get(name) if source is not None else None
@@ -121,3 +139,14 @@ def _replace_lost(timeline: Timeline, stores: Mapping[str, Store]) -> dict[str, 
                 lacking[url] = str(error)
                 break
     return lacking
+
+
+def _changed(store: Store, digests: Mapping[str, str]) -> set[str]:
+    """Which objects at ``store`` hold other bytes than ``digests`` say; those that are not there do not count."""
+
+    def is_changed(name: str) -> bool:
+        data = store.get(name)
+        return data is not None and digest_of(data) != digests[name]
+
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="read") as pool:
+        return {name for name, found in zip(digests, pool.map(is_changed, digests), strict=True) if found}

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import MINIMUM_VERSION, ask, dotted, encoders, locate
+from streamwave.ladder import load_ladder
 from streamwave.settings import Settings
 from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.target import Target
@@ -45,7 +46,8 @@ class Check:
 
 def run_checks(settings: Settings) -> list[Check]:
     """Every check, in the order in which people should read them. Takes seconds at most; leaves nothing behind."""
-    checks = [check_python(sys.version_info[:3]), *check_settings(settings), *check_ffmpeg(settings)]
+    checks = [check_python(sys.version_info[:3]), *check_settings(settings), check_ladder(settings)]
+    checks += check_ffmpeg(settings)
     checks += [check_nginx(), *check_ports(settings), *check_space(settings), *check_outputs(settings)]
     checks += check_remote_spool(settings)
     return [*checks, check_prefect(settings.prefect_api_url)]
@@ -78,6 +80,17 @@ def check_settings(settings: Settings) -> Iterator[Check]:
     """Variables that look like settings and are none."""
     for warning in settings.warnings:
         yield Check("settings", "warn", warning, "correct or remove it; docs/settings.md lists all names")
+
+
+def check_ladder(settings: Settings) -> Check:
+    """Whether the ladder can be read; without one of its own the default's rungs."""
+    try:
+        ladder = load_ladder(settings.ladder)
+    except StreamWaveError as error:
+        return Check(
+            "ladder", "fail", _one_line(error), "correct STREAMWAVE_LADDER, or unset it for the default ladder"
+        )
+    return Check("ladder", "ok", ", ".join(rung.name for rung in ladder.rungs))
 
 
 def check_ffmpeg(settings: Settings) -> Iterator[Check]:

@@ -8,6 +8,8 @@
     │   ├── LadderError          unknown or impossible rendition
     │   └── SettingsError        a setting has an impossible value
     ├── OutputError              the store refuses or is full                  FAILED_PRECONDITION
+    │   ├── DamagedError         a ledger cannot be read
+    │   ├── EmptiedError         the output is there, and the broadcast in it is gone
     │   └── FencedError          another run publishes this session
     ├── IncompleteError          all is published, but not to every output, or without parts of the source
     ├── SpoolError               the journal or a chunk is damaged or missing
@@ -52,6 +54,10 @@ class OutputError(StreamWaveError):
 
 class DamagedError(OutputError):
     """The ledger of a broadcast cannot be understood: that one broadcast is lost to us, and no other."""
+
+
+class EmptiedError(OutputError):
+    """The output is in its place, but all of the broadcast in it has been deleted: it can be begun there again."""
 
 
 class FencedError(OutputError):

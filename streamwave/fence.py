@@ -6,9 +6,9 @@ write once more. What that does is harmless, whatever its encoder made of the sa
 
 - Segments. Two encodes of a chunk need not be equal byte for byte (live encoders have several threads), but name, time
   and duration follow from the journal, the init segment from the settings kept in the spool, and each segment is one
-  object. So readers get a whole segment of either run, which fits its neighbours of the other. Only ``size`` in the
-  ledger may be that of the other one: it counts for stated bandwidths and sizes and is no promise about bytes; no
-  manifest names byte ranges.
+  object. So readers get a whole segment of either run, which fits its neighbours of the other. Only size and
+  digest in the ledger may be those of the other one: the size counts for stated bandwidths, no manifest names byte
+  ranges, and a digest is only looked at where the size is right.
 - Manifests and ledger. The successor writes all of them with its next chunk, from its own state.
 """
 
@@ -18,7 +18,7 @@ import json
 import time
 from collections.abc import Callable
 
-from streamwave.errors import FencedError, OutputError
+from streamwave.errors import EmptiedError, FencedError, OutputError
 from streamwave.layout import FENCE, ledger_name
 from streamwave.storage.store import Store
 
@@ -54,7 +54,8 @@ class Fence:
 
         Raises:
             FencedError: another one is.
-            OutputError: the whole broadcast has gone, as it looks while a disk is not mounted.
+            EmptiedError: the whole broadcast has gone, and its output is in its place.
+            OutputError: it has gone, and so has the output, as it looks while a disk is not mounted.
         """
         began = self._clock()
         holder = self._holder()
@@ -62,6 +63,8 @@ class Fence:
             self._seen = max(began, self._seen or began)
             return
         if holder is None and self._store.get(ledger_name(0)) is None:
+            if self._store.is_in_place():
+                raise EmptiedError(f"the broadcast was deleted from {self._store.url} while it was being published")
             raise OutputError(
                 f"{self._store.url} does not hold the broadcast any more; if it was moved or unmounted, bring it back"
             )

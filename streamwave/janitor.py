@@ -67,13 +67,14 @@ class SpoolPlace:
 class Outcome:
     """What was done about something: ``what`` and ``why`` of the find, and what went wrong, if anything did.
 
-    An output that could not be looked through is told as ``looked`` False.
+    ``at`` is the output, empty for the spool. One that could not be looked through is told as ``looked`` False.
     """
 
     what: str
     why: str
     trouble: str | None = None
     looked: bool = True
+    at: str = ""
 
 
 def clean(
@@ -96,23 +97,23 @@ def clean(
             finds = list(at_output(output, days=days, now_unix_ms=now_unix_ms, note=not dry_run))
         except OutputError as error:
             log.warning("%s was not looked through: %s", output.url, error)
-            done.append(Outcome(output.url, "an output", str(error), looked=False))
+            done.append(Outcome(output.url, "an output", str(error), looked=False, at=output.url))
         else:
-            done += [_deal_with(find, dry_run) for find in finds]
+            done += [_deal_with(find, dry_run, output.url) for find in finds]
     return done
 
 
-def _deal_with(find: Find, dry_run: bool) -> Outcome:
-    trouble = None
+def _deal_with(find: Find, dry_run: bool, at: str = "") -> Outcome:
+    trouble, where = None, f" at {at}" if at else ""
     if not dry_run:
         try:
             find.act()
         except (StreamWaveError, OSError) as error:
             trouble = str(error)
-            log.warning("%s was not removed: %s", find.what, error)
+            log.warning("%s%s was not removed: %s", find.what, where, error)
         else:
-            log.info("removed %s: %s", find.what, find.why)
-    return Outcome(find.what, find.why, trouble)
+            log.info("removed %s%s: %s", find.what, where, find.why)
+    return Outcome(find.what, find.why, trouble, at=at)
 
 
 def at_output(output: Output, *, days: int, now_unix_ms: int, note: bool = True) -> Iterator[Find]:

@@ -183,6 +183,8 @@ def publication(job: Job) -> Targets:
                 utc_timing_url=job.utc_timing_url if target.is_local else None,
                 manifest_interval_s=MANIFEST_INTERVAL_S,
                 base_urls=job.base_urls,
+                # A live broadcast lies in OUTPUT/STREAM/BROADCAST.
+                levels=2 if job.manifests else 0,
             )
 
         return target.url, make

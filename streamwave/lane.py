@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streamwave.errors import FencedError, OutputError
+from streamwave.errors import EmptiedError, FencedError, OutputError
 from streamwave.manifest.progress import Progress
 from streamwave.package import PackagedChunk
 from streamwave.publish import Publication
@@ -50,8 +50,10 @@ class Lane:
         self.parcels: queue.Queue[Parcel] = queue.Queue(QUEUE_CHUNKS)
         self.skipped: Parcel | None = None  # the last one that found the queue full
         self.error: str | None = None
+        self.lost: Publication | None = None  # the one of which all was deleted
         self.fatal: Exception | None = None
         self.ready = self.finished = False
+        self.emptied = False  # somebody has deleted all of it, and it has not got back yet what others have
         self.thread = threading.Thread(target=self._run, name=f"target-{number}", daemon=True)
 
     @property
@@ -66,6 +68,8 @@ class Lane:
             try:
                 if not self.ready:
                     self._begin()
+                elif self.emptied and self.lost is self.publication:
+                    self._begin_again()
                 if parcel is None:
                     parcel = self._next()
                 if parcel is not None:
@@ -74,6 +78,7 @@ class Lane:
                     parcel = None
                 elif self.skipped is not None or self._is_behind():
                     self._catch_up()
+                    self.emptied = False
                 elif self.owner.ending and not self.finished:
                     assert self.publication is not None
                     if self.owner.info is not None:
@@ -88,6 +93,8 @@ class Lane:
                 self._fail(error, parcel)
                 return
             except OutputError as error:
+                if isinstance(error, EmptiedError):
+                    self.emptied, self.lost = True, self.publication
                 self._says(str(error))
                 self.owner.pause(PAUSES_S[min(tries, len(PAUSES_S) - 1)])
                 tries += 1
@@ -110,6 +117,21 @@ class Lane:
             self.publication, self.ready = publication, True
             self.owner.changed.notify_all()
 
+    def _begin_again(self) -> None:
+        """All of it was deleted: begin with nothing, as an output that is behind."""
+        before, again = self.publication, self._make()
+        if self.owner.header is not None:
+            again.begin(self.owner.header)
+        with self.owner.changed:
+            self.publication = again
+        if before is not None:
+            before.close(wait_for_puts=False)
+        others = [lane for lane in self.owner.lanes if lane is not self and lane.progress.chunks]
+        how = "gets what other outputs hold of it" if others else "begins there again with what arrives from now on"
+        news = f"the broadcast was deleted from {self.url} while it was being published; it {how}"
+        log.warning("%s", news)
+        self.owner.on_change(news)
+
     def _next(self) -> Parcel | None:
         try:
             return self.parcels.get(timeout=0.02 if self.owner.ending else 0.1)
@@ -118,6 +140,9 @@ class Lane:
 
     def _deliver(self, parcel: Parcel) -> None:
         assert self.publication is not None
+        if self.emptied:
+            self._catch_up()
+            self.emptied = False
         place = self.publication.place(parcel.session, parcel.chunk.number)
         # Whether the first chunk of a session is the next one only shows when nothing of the one before is missing.
         if place == "later" or (self.skipped is not None and self.publication.progress.session != parcel.session):

@@ -241,7 +241,7 @@ class LiveBroadcast:
                     keep=self.settings.record,
                     info=self._program_information(),
                 ),
-                new=not self._before["chunks"],
+                known_chunks=chunks if isinstance(chunks := self._before["chunks"], int) else None,
             )
         self._describe()
         self.tell("live")

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from streamwave.digest import digest_of
 from streamwave.errors import MediaError
 from streamwave.ffmpeg.transcode import DAMAGED, FILLED
 from streamwave.files import replace_file
@@ -23,12 +24,16 @@ log = logging.getLogger("streamwave.package")
 
 
 class PackagedSegment(Frozen):
-    """A media segment ready to be stored: ``[time, time + duration)`` in ticks, its bytes in the file ``path``."""
+    """A media segment ready to be stored: ``[time, time + duration)`` in ticks, its bytes in the file ``path``.
+
+    ``digest`` is that of the bytes; empty where nobody has made one.
+    """
 
     time: int
     duration: int
     size: int
     path: str
+    digest: str = ""
 
 
 class PackagedTrack(Frozen):
@@ -119,7 +124,9 @@ def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path, b_frame
         data = media_segment([retime(fragment, sequence=time // unit + 1, time=time, delay_ticks=delay)])
         file = folder / f"{rendition.name}-{time}.m4s"
         replace_file(file, data)
-        segments.append(PackagedSegment(time=time, duration=duration, size=len(data), path=str(file)))
+        segments.append(
+            PackagedSegment(time=time, duration=duration, size=len(data), path=str(file), digest=digest_of(data))
+        )
     init_file = folder / f"{rendition.name}-init.mp4"
     replace_file(init_file, init)
     return PackagedTrack(

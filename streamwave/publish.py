@@ -41,6 +41,7 @@ class Publication:
     ``manifests`` False holds the manifests back until the end (a file that is being transcoded is not yet watchable).
     Manifests that are due within ``manifest_interval_s`` of the last become one, which a timer writes; meanwhile the
     ledger may be ahead of them, never the other way round. ``base_urls`` are those of the broadcast (see ``location``).
+    The output that it lies in is ``levels`` folders above its store; 0: what is deleted from it is an error and no more.
     ``progress`` may be read at any time without waiting for what is being written.
     """
 
@@ -53,8 +54,9 @@ class Publication:
         utc_timing_url: str | None = None,
         manifest_interval_s: float = 0,
         base_urls: Sequence[BaseUrl] = (),
+        levels: int = 0,
     ) -> None:
-        self.store = store
+        self.store, self._levels = store, levels
         self.ledger = Ledger.load(store)
         self._expiry = Expiry(store)
         self._manifests = manifests
@@ -99,6 +101,7 @@ class Publication:
             self._begun = self.ledger.timeline is None or not self.timeline.ended
             if self.ledger.header is None:
                 self.ledger.append(header)
+            self.store.remember_place(self._levels)
 
     def _check_place(self, header: BroadcastLine) -> None:
         if self.ledger.header is None:
@@ -200,8 +203,7 @@ class Publication:
                     wall_unix_ms=wall_unix_ms, tracks=tracks,
                 )
             )  # fmt: skip
-        segments = {t.rendition.name: tuple((s.time, s.duration, s.size) for s in t.segments) for t in chunk.tracks}
-        lines.append(ChunkLine(number=chunk.number, segments=segments, filled=chunk.filled, damaged=chunk.damaged))
+        lines.append(ChunkLine.of(chunk))
         self._append(*lines)
         if chunk.closed_unix_ms:
             self._shown_closed.append(chunk.closed_unix_ms)

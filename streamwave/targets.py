@@ -25,8 +25,8 @@ from streamwave.publish import Publication
 JOIN_S = 5.0
 #: How long a new run waits for places that do not answer, before it goes on with those that do.
 BEGIN_S = 30.0
-#: The same for a broadcast of which nothing can be anywhere yet, so that no place knows more than another.
-BEGIN_NEW_S = 2.0
+#: The same once a place has answered that holds all that is known to be published, so that no other can know more.
+BEGIN_KNOWN_S = 2.0
 
 
 class Targets:
@@ -115,7 +115,7 @@ class Targets:
             for lane in self.lanes
         ]
 
-    def _start(self, *, new: bool = False) -> None:
+    def _start(self, *, known_chunks: int | None = None) -> None:
         """Open all places; go on as soon as all have answered, or the time for that is over and one has."""
         with self.changed:
             if self._started:
@@ -123,20 +123,26 @@ class Targets:
             self._started = True
             for lane in self.lanes:
                 lane.thread.start()
-            self._wait_for_answers(new=new)
+            self._wait_for_answers(known_chunks)
 
-    def _wait_for_answers(self, *, new: bool) -> None:
+    def _wait_for_answers(self, known_chunks: int | None) -> None:
         def settled() -> bool:
             return all(lane.ready or lane.error for lane in self.lanes)
 
-        if new and self.changed.wait_for(settled, BEGIN_NEW_S):
-            return
-        self.changed.wait_for(lambda: settled() or (new and any(lane.ready for lane in self.lanes)), BEGIN_S)
+        def is_known() -> bool:
+            return known_chunks is not None and any(
+                lane.ready and lane.progress.chunks >= known_chunks for lane in self.lanes
+            )
 
-    def begin(self, header: BroadcastLine, *, new: bool = False) -> None:
+        if known_chunks is not None and self.changed.wait_for(settled, BEGIN_KNOWN_S):
+            return
+        self.changed.wait_for(lambda: settled() or is_known(), BEGIN_S)
+
+    def begin(self, header: BroadcastLine, *, known_chunks: int | None = None) -> None:
         """Take over the publishing at every place, and start the ledgers unless there are some.
 
-        ``new``: nothing of the broadcast has been published anywhere, so that hardly any time is given to places that are slow.
+        ``known_chunks``: how many chunks are known to be published where that is most. Once a place holds these, hardly any
+        time is given to others that do not answer.
 
         Raises:
             OutputError: no place can be used: it holds another broadcast, or cannot be written.
@@ -146,10 +152,10 @@ class Targets:
             begun = self._started
             for lane in self.lanes if begun else []:
                 lane.ready = False
-        self._start(new=new)
+        self._start(known_chunks=known_chunks)
         with self.changed:
             if begun:
-                self._wait_for_answers(new=new)
+                self._wait_for_answers(known_chunks)
             if not any(lane.ready for lane in self.lanes):
                 fatal = next((lane.fatal for lane in self.lanes if lane.fatal is not None), None)
                 raise fatal or OutputError(self.lanes[0].error or f"{self.lanes[0].url} does not answer")

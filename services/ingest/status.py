@@ -130,7 +130,17 @@ async def _live(settings: Settings, sessions: Sessions) -> list[dict[str, Any]]:
 
 
 def _unfinished(root: Path) -> list[dict[str, Any]]:
-    return [_broadcast(spool) for spool in broadcasts(root) if not spool.finished]
+    return [_left(spool) for spool in broadcasts(root) if not spool.finished]
+
+
+def _left(spool: BroadcastSpool) -> dict[str, Any]:
+    """A broadcast that is not over: what keeps it from that, if anything does, and what there is to do about it."""
+    row = _broadcast(spool)
+    cause = str(row["run"].get("error") or _refused([row]))
+    if cause:
+        path = f"{spool.stream}/{spool.broadcast}"
+        row |= {"cause": cause, "remedy": f"mend the output, or give it up: streamwave broadcasts rm {path}"}
+    return row
 
 
 def _broadcast(spool: BroadcastSpool) -> dict[str, Any]:

@@ -98,9 +98,9 @@ class Reconciler:
 
     @property
     def active(self) -> int:
-        """How many runs are alive or being started."""
+        """How many runs are alive or being started; without those that only wait for outputs of what is stuck."""
         with self._lock:
-            return sum(1 for w in self._watches.values() if w.alive_since is not None or w.started_at is not None)
+            return sum(w.has_run for w in self._watches.values() if not w.stuck)
 
     def stop(self, *, leave: bool) -> None:
         """End; the flow runs too unless ``leave``. Those are not cancelled: the next start resumes them."""
@@ -188,9 +188,14 @@ class Reconciler:
         with self._lock:
             starting = sum(watch.starting for watch in self._watches.values())
         slots = min(self.max_runs - self.active, STARTS_AT_ONCE - starting if self._executor else self.max_runs)
+        with self._lock:
+            busy = any(watch.stuck and watch.has_run for watch in self._watches.values())
         for spool in next_starts(waiting, slots):
             if self._stopping.is_set():
                 return
+            if waiting[spool].stuck and busy:
+                continue  # one of them at a time: each takes memory for as long as its outputs are waited for
+            busy = busy or waiting[spool].stuck
             with self._blaming(spool):
                 self._start(spool, waiting.pop(spool))
         for watch in waiting.values():

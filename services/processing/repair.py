@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 
 from services.processing.watch import Watch
 from streamwave.spool.broadcast import BroadcastSpool
@@ -35,18 +36,26 @@ def give_up_sessions(spool: BroadcastSpool, *, wait: bool = False) -> list[str]:
 def end_cut_off_sessions(spool: BroadcastSpool, watch: Watch) -> None:
     """Give the journal of a session whose segmenter was killed its end, so that the reconnect window can begin.
 
-    Without it the broadcast would be waited for without end.
+    Without it the broadcast would be waited for without end; also where the publisher has come back since, and a later
+    session goes on. ``watch`` is told whether anything is, or may be, received.
     """
     sessions = spool.sessions()
-    if not sessions or sessions[-1].name == watch.ended_session or writer_alive(sessions[-1]):
-        watch.dead_writer_since = None
+    for session in sessions:
+        if session.name not in watch.ended_sessions:
+            _end_cut_off(spool, session, watch)
+    watch.receiving = not sessions or sessions[-1].name not in watch.ended_sessions
+
+
+def _end_cut_off(spool: BroadcastSpool, session: Path, watch: Watch) -> None:
+    if writer_alive(session):
+        watch.without_writer_since.pop(session.name, None)
+        return
+    if end_of(session) is not None:
+        watch.ended_sessions.add(session.name)
         return
     now = time.monotonic()
-    if watch.dead_writer_since is None:
-        watch.dead_writer_since = now
-    if now - watch.dead_writer_since < (WITHOUT_WRITER_S if was_opened(sessions[-1]) else START_S):
+    since = watch.without_writer_since.setdefault(session.name, now)
+    if now - since < (WITHOUT_WRITER_S if was_opened(session) else START_S):
         return
-    if end_of(sessions[-1]) is not None:
-        watch.ended_session = sessions[-1].name
-    elif end_journal(sessions[-1], "segmenter died", "the segmenter died; what it had received is published"):
-        log.warning("%s/%s: the segmenter of session %s died", spool.stream, spool.broadcast, sessions[-1].name)
+    if end_journal(session, "segmenter died", "the segmenter died; what it had received is published"):
+        log.warning("%s/%s: the segmenter of session %s died", spool.stream, spool.broadcast, session.name)

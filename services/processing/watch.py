@@ -13,6 +13,8 @@ T = TypeVar("T")
 #: A run that held its broadcast for this long was healthy: its death is the first one again.
 HEALTHY_S = 30.0
 MAX_DELAY_S = 30.0
+#: The same for a broadcast that nobody publishes any more: what waits is safe in the spool.
+MAX_IDLE_DELAY_S = 300.0
 #: After this many deaths in a row the state says FAILED; new runs are still started.
 FAILED_AFTER = 3
 
@@ -32,9 +34,13 @@ def start_limit_s(failures: int) -> float:
     return min(MAX_START_LIMIT_S, START_LIMIT_S * 2.0 ** min(failures, 10))
 
 
-def delay_s(failures: int) -> float:
-    """How long to wait before the next start: at once after the first death, then 1, 2, 4 … up to 30 s."""
-    return 0.0 if failures <= 1 else min(MAX_DELAY_S, 2.0 ** (failures - 2))
+def delay_s(failures: int, *, receiving: bool = True) -> float:
+    """How long to wait before the next start: at once after the first death, then 1, 2, 4 … up to 30 s.
+
+    Up to five minutes where nothing is being received.
+    """
+    most = MAX_DELAY_S if receiving else MAX_IDLE_DELAY_S
+    return 0.0 if failures <= 1 else min(most, 2.0 ** min(failures - 2, 20))
 
 
 @dataclass
@@ -51,8 +57,9 @@ class Watch:
     tried_at: float = 0.0  # the last start
     waiting_since: float | None = None
     seen: tuple[object, float] | None = None  # what Prefect said of the run that a worker starts, and since when
-    dead_writer_since: float | None = None
-    ended_session: str = ""
+    without_writer_since: dict[str, float] = field(default_factory=dict)  # by session
+    ended_sessions: set[str] = field(default_factory=set)
+    receiving: bool = True  # a session of it is being received, or may be
     error: str = ""
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -67,17 +74,18 @@ class Watch:
         if self.alive_since is None:
             self.alive_since, self.started_at, self.released_at = now, None, None
             self.tell()
-        if now - self.alive_since > HEALTHY_S:
+        # Where nothing is received, a run that waits for a dead output until its patience ends is no sign of health.
+        if now - self.alive_since > HEALTHY_S and self.receiving:
             self.failures = 0
         self.error = ""
 
     def died(self, why: str) -> None:
         """The run is gone although the broadcast is not finished."""
         now = time.monotonic()
-        healthy = self.alive_since is not None and now - self.alive_since > HEALTHY_S
+        healthy = self.alive_since is not None and now - self.alive_since > HEALTHY_S and self.receiving
         self.failures = 1 if healthy else self.failures + 1
         self.alive_since = self.started_at = self.released_at = None
-        self.next_start_at = now + delay_s(self.failures)
+        self.next_start_at = now + delay_s(self.failures, receiving=self.receiving)
         self.error = why
 
     def seen_for_s(self, what: object) -> float:
@@ -88,9 +96,19 @@ class Watch:
         return now - self.seen[1]
 
     @property
+    def has_run(self) -> bool:
+        """Whether a run is alive or being started."""
+        return self.alive_since is not None or self.started_at is not None
+
+    @property
     def starting(self) -> bool:
         """Whether a run was started that does not hold the broadcast yet."""
         return self.started_at is not None and self.alive_since is None
+
+    @property
+    def stuck(self) -> bool:
+        """Whether nobody publishes it any more and its runs come to nothing: it takes no place from live streams."""
+        return self.failures > 0 and not self.receiving
 
     @property
     def failed(self) -> bool:
@@ -102,7 +120,9 @@ def next_starts(waiting: Mapping[T, Watch], slots: int) -> list[T]:
     """Which of the broadcasts that wait for a run get one now: at most ``slots``, whoever was tried longest ago first.
 
     Among those that were never tried the one that has waited longest comes first. So one that fails again and again takes
-    its turn with the others, and all get theirs.
+    its turn with the others, and all get theirs. Those that are stuck come last.
     """
-    order = sorted(waiting, key=lambda one: (waiting[one].tried_at, waiting[one].waiting_since or 0.0))
+    order = sorted(
+        waiting, key=lambda one: (waiting[one].stuck, waiting[one].tried_at, waiting[one].waiting_since or 0.0)
+    )
     return order[: max(0, slots)]

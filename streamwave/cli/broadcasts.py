@@ -19,9 +19,10 @@ from streamwave import catalog
 from streamwave.catalog import Broadcast, Copy, Output
 from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.errors import OutputError, UsageError
+from streamwave.giving_up import give_up, unpublished
 from streamwave.layout import ENTRY, MANIFEST
 from streamwave.settings import Settings
-from streamwave.storage.store import Store
+from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.storage.target import outputs
 from streamwave.timing import round_half_up
 
@@ -131,27 +132,27 @@ def verify(
     """
     found, unread = copies(name, output)
     several = len(found) + len(unread) > 1
-    whole = [
-        _verify_copy(where.store(copy.path), decode=decode, of=where.url if several else "") for where, copy in found
-    ]
+    whole = [_verify_copy(where, copy.path, decode=decode, of=where.url if several else "") for where, copy in found]
     tell(unread, "what is there has not been checked")
     if not all(whole):
         raise typer.Exit(1)
 
 
-def _verify_copy(store: Store, *, decode: bool, of: str) -> bool:
+def _verify_copy(where: Output, path: str, *, decode: bool, of: str) -> bool:
     """Read one copy and print what is found, under the heading ``of``; whether nothing is wrong with it."""
-    from streamwave.verify import verify_broadcast
+    from streamwave.verify import check_entry, verify_broadcast
 
     if of:
         out.print(f"at {of}:", markup=False)
     with bar() as progress:
-        task = progress.add_task("segments", total=None)
+        task, store = progress.add_task("segments", total=None), where.store(path)
 
         def show_progress(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
         verdict = verify_broadcast(store, decode=decode, progress=show_progress)
+        if verdict.live_born and path.count("/") == 1:  # what was transcoded by itself is in no list
+            verdict.findings += check_entry(where.store(), store, path, live=verdict.live)
     for finding in verdict.findings:
         out.print(finding, markup=False)
     for report in verdict.renditions.values():
@@ -198,7 +199,13 @@ def export(
 
 
 @broadcasts_app.command("catch-up")
-def catch_up_outputs(name: Name, output: At = None) -> None:
+def catch_up_outputs(
+    name: Name,
+    output: At = None,
+    read_all: Annotated[
+        bool, typer.Option("--read-all", help="Read every object, and replace those whose bytes have changed.")
+    ] = False,
+) -> None:
     """Bring a recording to outputs that were away when it ended: copy what they lack from one that has all of it."""
     from streamwave.catch_up import catch_up
 
@@ -207,7 +214,7 @@ def catch_up_outputs(name: Name, output: At = None) -> None:
     if len(places) < 2 or catalog.is_address(name):
         raise UsageError("there is nothing to catch up with: give the broadcast's name, and several outputs")
     (where, found), *_ = copies(name, output)[0]
-    published = catch_up(where, found, places, settings, lambda news: err.print(news, markup=False))
+    published = catch_up(where, found, places, settings, lambda news: err.print(news, markup=False), read_all=read_all)
     for url in published.complete:
         out.print(f"all of it is at {url}", markup=False)
     tell(list(published.left_behind.values()), "what is there is not complete: run this again when it can be written")
@@ -220,9 +227,16 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete broadcasts with everything that belongs to them, at all outputs. A live one is refused."""
-    chosen, faults = [], []
+    chosen, waiting, faults = list[list[Copy]](), list[BroadcastSpool](), list[str]()
     for name in names:
-        same, unread = copies(name, output)
+        try:
+            same, unread = copies(name, output)
+        except UsageError:
+            # Of one whose output was never there, only the spool knows.
+            if (left := unpublished(Settings.load().spool_dir, name)) is None:
+                raise
+            waiting.append(left)
+            continue
         chosen.append(same)
         faults += [fault for fault in unread if fault not in faults]
     for same in chosen:
@@ -238,12 +252,17 @@ def rm(
             where, found = same[0]
             length, size = length_text(found.duration_ms), size_text(found.size_bytes)
             out.print(f"{escape(found.path or where.url)}  {moment_text(found.started_unix_ms)}  {length}  {size}")
+        for spool in waiting:
+            out.print(f"{spool.stream}/{spool.broadcast}: what was received of it and published nowhere")
         typer.confirm("Delete for good?", abort=True)
     for where, found in itertools.chain.from_iterable(chosen):
         try:
             _remove(where, found)
         except OutputError as error:
             faults.append(str(error))
+    for spool in waiting:
+        give_up(spool)
+        out.print(f"deleted {spool.stream}/{spool.broadcast}: what was received of it")
     tell(faults, "what is there has not been deleted: run this again when it can be reached")
 
 
@@ -266,7 +285,8 @@ def clean(
     for one in done:
         if one.looked:
             verb = "would remove" if dry_run else "not removed" if one.trouble else "removed"
-            out.print(f"{verb} {one.what}: {one.trouble or one.why}", markup=False)
+            where = f"{one.at}: " if one.at and len(places) > 1 else ""
+            out.print(f"{where}{verb} {one.what}: {one.trouble or one.why}", markup=False)
     if not done:
         out.print("nothing to clean")
     tell([one.trouble or "" for one in done if not one.looked], "nothing there was cleaned")

@@ -196,7 +196,7 @@ def _add_period(
         for kind in ADAPTATION_SET_IDS
     }
     lead = (kinds["video"] or kinds["audio"])[0]
-    offset = Fraction(lead.segments[0].time, lead.timescale) if trim_start and lead.removed else Fraction(0)
+    offset = Fraction(lead.segments[0].time, lead.timescale) if trim_start else Fraction(0)
     attributes = {"id": period.name, "start": duration_text(period.start + offset)}
     if following is not None:
         end = period.start + period.duration

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -17,6 +17,7 @@ from streamwave.layout import init_name, ledger_name, segment_name
 from streamwave.manifest.rolling import StateLine, restore, snapshot
 from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
 from streamwave.model import Frozen, Rational, Rendition
+from streamwave.package import PackagedChunk
 from streamwave.storage.store import Store
 
 PART_CHUNKS = 256
@@ -67,13 +68,29 @@ class PeriodLine(Frozen):
 
 
 class ChunkLine(Frozen):
-    """A chunk is published: per rendition its segments as (time, duration, size), in ticks and bytes."""
+    """A chunk is published: per rendition its segments as (time, duration, size), in ticks and bytes.
+
+    ``digests`` are those of the segments (see ``digest``); earlier versions wrote none.
+    """
 
     type: Literal["chunk"] = "chunk"
     number: int
     segments: dict[str, tuple[tuple[int, int, int], ...]]
     filled: tuple[str, ...] = ()  # renditions that are black or silent here, because the chunk could not be used
     damaged: bool = False  # some of its pictures could not be decoded, and another one stands still in their place
+    digests: dict[str, tuple[str, ...]] = Field(default_factory=dict, exclude_if=lambda digests: not digests)
+
+    @classmethod
+    def of(cls, chunk: PackagedChunk) -> Self:
+        """The line on ``chunk``."""
+        digests = {t.rendition.name: tuple(s.digest for s in t.segments) for t in chunk.tracks}
+        return cls(
+            number=chunk.number,
+            segments={t.rendition.name: tuple((s.time, s.duration, s.size) for s in t.segments) for t in chunk.tracks},
+            filled=chunk.filled,
+            damaged=chunk.damaged,
+            digests={name: found for name, found in digests.items() if all(found)},
+        )
 
 
 class EndLine(Frozen):
@@ -173,7 +190,7 @@ class Ledger:
             texts = data.decode("utf-8", "replace").splitlines()
             # Of the first line only what it says must be the same, and the caller has seen to that.
             skip = 1 if part == 0 else 0
-            if texts[skip : len(known)] != known[skip : len(texts)]:
+            if not _same(texts[skip : len(known)], known[skip : len(texts)], other.store):
                 raise OutputError(f"{self.store.url} and {other.store.url} hold different broadcasts; remove one")
             if len(texts) > len(known):
                 return [_parsed(text, other.store) for text in texts[len(known) :]]
@@ -310,6 +327,19 @@ class Ledger:
         for period, rendition, _ in gone:
             if period not in listed:
                 self.left[init_name(period, rendition)] = None
+
+
+def _same(theirs: list[str], mine: list[str], store: Store) -> bool:
+    """Whether two ledgers tell of the same. Versions differ in how they write it, and runs in whose encoder made a chunk."""
+
+    def essence(text: str) -> AnyLine:
+        line = _parsed(text, store)
+        if not isinstance(line, ChunkLine):
+            return line
+        places = {name: tuple((at, length, 0) for at, length, _ in found) for name, found in line.segments.items()}
+        return ChunkLine(number=line.number, segments=places)
+
+    return theirs == mine or [essence(text) for text in theirs] == [essence(text) for text in mine]
 
 
 def _parsed(text: str, store: Store) -> AnyLine:

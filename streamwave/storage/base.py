@@ -68,6 +68,7 @@ class Store(ABC):
 
     url: str
     remote = False
+    _placed = False
 
     @abstractmethod
     def put(self, name: str, data: bytes) -> None:
@@ -108,6 +109,17 @@ class Store(ABC):
     @abstractmethod
     def prune(self) -> None:
         """Remove folders that this object made or wrote to and that are empty now, where the store has folders."""
+
+    def remember_place(self, levels: int) -> None:
+        """Note which folder lies ``levels`` above the root, at least one, so that ``is_in_place`` knows it again."""
+        self._placed = levels > 0
+
+    def is_in_place(self) -> bool:
+        """Whether the noted folder is certainly the same as then, whatever became of what is in it.
+
+        Of a disk that is not mounted any more the folder is another one. A bucket that is not there refuses by itself.
+        """
+        return self._placed
 
     def check(self) -> None:
         """Prove that objects can be written, read back and removed.

@@ -22,6 +22,16 @@ class LocalStore(Store):
         self.url = str(root)
         self._missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         self._folders: set[Path] = set()
+        self._place: tuple[Path, tuple[int, int] | None] = self.root, None
+
+    def remember_place(self, levels: int) -> None:
+        super().remember_place(levels)
+        place = (self.root, *self.root.parents)[levels]
+        self._place = place, _identity(place)
+
+    def is_in_place(self) -> bool:
+        place, identity = self._place
+        return self._placed and identity is not None and identity == _identity(place)
 
     def _path(self, name: str) -> Path:
         return self.root / check_name(name)
@@ -97,6 +107,15 @@ def _make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         fsync_folder(path.parent)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Device and number of a folder, None if it is not there."""
+    try:
+        stat = folder.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _rmdir(folder: Path) -> None:

@@ -9,6 +9,19 @@ from fractions import Fraction
 from streamwave.errors import MediaError
 
 _URI = re.compile(r'URI="([^"]*)"')
+_TARGET = re.compile(r"^#EXT-X-TARGETDURATION:(\d{1,9})$", re.MULTILINE)
+_ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
+
+
+@dataclass(frozen=True)
+class Variant:
+    """EXT-X-STREAM-INF: what a master playlist says of ``playlist`` together with ``audio``, a playlist of sound."""
+
+    playlist: str
+    audio: str | None
+    bandwidth_bps: int
+    codecs: frozenset[str]
+    resolution: str  # empty where none stands
 
 
 @dataclass(frozen=True)
@@ -18,6 +31,7 @@ class ListedPlaylist:
     segments: tuple[tuple[str, Fraction, bool], ...]
     inits: tuple[str, ...]
     ended: bool
+    target_s: int | None = None  # EXT-X-TARGETDURATION
 
     def objects(self) -> set[str]:
         """Names of all media that a player loads."""
@@ -40,6 +54,33 @@ def read_master(text: str) -> list[str]:
         raise MediaError("it lists no playlist")
     # Playlists lie beside the master; several base addresses name the same ones again.
     return list(dict.fromkeys(address.rpartition("/")[2] for address in addresses))
+
+
+def read_variants(text: str) -> list[Variant]:
+    """What a master playlist says of its variants; redundant ones too.
+
+    Raises:
+        MediaError: a bandwidth is no number.
+    """
+    groups: dict[str, str] = {}
+    variants: list[Variant] = []
+    said: dict[str, str] | None = None
+    for line in text.splitlines():
+        attributes = {name: value.strip('"') for name, value in _ATTRIBUTE.findall(line.partition(":")[2])}
+        if line.startswith("#EXT-X-MEDIA:"):
+            groups.setdefault(attributes.get("GROUP-ID", ""), attributes.get("URI", "").rpartition("/")[2])
+        elif line.startswith("#EXT-X-STREAM-INF:"):
+            said = attributes
+        elif line and not line.startswith("#") and said is not None:
+            bandwidth = said.get("BANDWIDTH", "")
+            if not bandwidth.isdigit():
+                raise MediaError(f"BANDWIDTH is {bandwidth[:40]!r}, a number of bits per second was due")
+            codecs = frozenset(filter(None, said.get("CODECS", "").split(",")))
+            audio = groups.get(said["AUDIO"]) if "AUDIO" in said else None
+            playlist = line.rpartition("/")[2]
+            variants.append(Variant(playlist, audio, int(bandwidth), codecs, said.get("RESOLUTION", "")))
+            said = None
+    return variants
 
 
 def read_playlist(text: str) -> ListedPlaylist:
@@ -66,4 +107,7 @@ def read_playlist(text: str) -> ListedPlaylist:
         elif line and not line.startswith("#"):
             segments.append((line, seconds, gap))
             gap = False
-    return ListedPlaylist(tuple(segments), tuple(dict.fromkeys(inits)), "#EXT-X-ENDLIST" in text)
+    target = _TARGET.search(text)
+    return ListedPlaylist(
+        tuple(segments), tuple(dict.fromkeys(inits)), "#EXT-X-ENDLIST" in text, int(target[1]) if target else None
+    )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from fractions import Fraction
 from xml.etree import ElementTree
 
 from streamwave.errors import MediaError
 
 _NS = {"d": "urn:mpeg:dash:schema:mpd:2011"}
+_DURATION = re.compile(r"PT(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 
 
 @dataclass(frozen=True)
 class ListedTrack:
-    """A Representation: ``segments`` are (name, time, duration), times in ticks of ``timescale``."""
+    """A Representation: ``segments`` are (name, time, duration), times in ticks of ``timescale``.
+
+    ``offset`` is the time at which the period begins (presentationTimeOffset). Sizes and rates are 0 where none are said.
+    """
 
     period: str
     name: str
@@ -22,6 +27,12 @@ class ListedTrack:
     frame_rate: Fraction | None
     init: str
     segments: tuple[tuple[str, int, int], ...]
+    offset: int = 0
+    codecs: str = ""
+    bandwidth_bps: int = 0
+    width_px: int = 0
+    height_px: int = 0
+    sample_rate: int = 0
 
     @property
     def frame_ticks(self) -> int:
@@ -34,10 +45,26 @@ class ListedTrack:
 
 @dataclass(frozen=True)
 class Listed:
-    """An MPD: whether it may still grow, and its tracks in the order of the periods."""
+    """An MPD: whether it may still grow, and its tracks in the order of the periods, which begin at ``starts`` (seconds).
+
+    ``duration`` is mediaPresentationDuration in seconds, None where it does not stand; ``buffer_ms`` is minBufferTime.
+    """
 
     live: bool
     tracks: tuple[ListedTrack, ...]
+    starts: dict[str, Fraction] = field(default_factory=dict)
+    duration: Fraction | None = None
+    buffer_ms: int = 0
+
+    @property
+    def end(self) -> Fraction:
+        """Where the last segment of the last period ends, in seconds of the presentation."""
+        ends = [
+            self.starts.get(track.period, Fraction(0)) + Fraction(at + length - track.offset, track.timescale)
+            for track in self.tracks
+            for _, at, length in track.segments[-1:]
+        ]
+        return max(ends, default=Fraction(0))
 
     def objects(self) -> set[str]:
         """Names of all media that it lists."""
@@ -54,8 +81,9 @@ def read_mpd(manifest: bytes) -> Listed:
         root = ElementTree.fromstring(manifest)
     except ElementTree.ParseError as error:
         raise MediaError(f"the manifest is not XML ({error})") from None
-    tracks = []
+    tracks, starts = [], {}
     for period in root.iterfind("d:Period", _NS):
+        starts[period.get("id", "")] = _seconds(period.get("start")) or Fraction(0)
         for adaptation in period.iterfind("d:AdaptationSet", _NS):
             for representation in adaptation.iterfind("d:Representation", _NS):
                 template = representation.find("d:SegmentTemplate", _NS)
@@ -66,7 +94,29 @@ def read_mpd(manifest: bytes) -> Listed:
                 tracks.append(_track(period.get("id", ""), adaptation.get("contentType", ""), representation, template))
     if not tracks:
         raise MediaError("the manifest lists no media")
-    return Listed(root.get("type") == "dynamic", tuple(tracks))
+    buffer = _seconds(root.get("minBufferTime")) or Fraction(0)
+    return Listed(
+        live=root.get("type") == "dynamic",
+        tracks=tuple(tracks),
+        starts=starts,
+        duration=_seconds(root.get("mediaPresentationDuration")),
+        buffer_ms=int(buffer * 1000),
+    )
+
+
+def _seconds(text: str | None) -> Fraction | None:
+    """An xs:duration of hours, minutes and seconds, in seconds.
+
+    Raises:
+        MediaError: it is none.
+    """
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise MediaError(f"{text[:40]!r} is no duration")
+    hours, minutes, seconds = (Fraction(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds
 
 
 def _track(period: str, kind: str, representation: ElementTree.Element, template: ElementTree.Element) -> ListedTrack:
@@ -82,6 +132,12 @@ def _track(period: str, kind: str, representation: ElementTree.Element, template
             frame_rate=Fraction(rate) if rate else None,
             init=_fill(init, name),
             segments=tuple((_fill(media, name, time), time, length) for time, length in timeline_of(template)),
+            offset=int(template.get("presentationTimeOffset", "0")),
+            codecs=representation.get("codecs", ""),
+            bandwidth_bps=int(representation.get("bandwidth", "0")),
+            width_px=int(representation.get("width", "0")),
+            height_px=int(representation.get("height", "0")),
+            sample_rate=int(representation.get("audioSamplingRate", "0")),
         )
     except (ValueError, ZeroDivisionError) as error:
         raise MediaError(f"the manifest holds a number that is none ({error})") from None

@@ -1,4 +1,4 @@
-"""Verify a whole broadcast: both manifests against each other, and every object that they name."""
+"""Verify a whole broadcast: manifests and ledger against each other, and every object that they name."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from fractions import Fraction
 from itertools import pairwise
 
 from streamwave.errors import MediaError, OutputError
-from streamwave.layout import MANIFEST, MASTER
+from streamwave.layout import LIVE_MANIFEST, MANIFEST, MASTER
+from streamwave.manifest.hls import target_duration_s
 from streamwave.mp4.init import InitSummary, read_init
 from streamwave.storage.store import Store
 from streamwave.verify.counting import RenditionReport
-from streamwave.verify.hls import ListedPlaylist, read_master, read_playlist
+from streamwave.verify.hls import ListedPlaylist, Variant, read_master, read_playlist, read_variants
 from streamwave.verify.media import check_segment
 from streamwave.verify.mpd import Listed, ListedTrack, read_mpd
+from streamwave.verify.promises import Media, check_duration, check_representations, check_targets, check_variants
+from streamwave.verify.record import LEDGER, Record
 
 #: While a broadcast is live its playlists are written a moment before its MPD: how often both are read until they agree.
 AGREE_TRIES = 10
@@ -31,6 +34,7 @@ class Verdict:
     """The outcome: one line per finding, none if all is well; and what was counted."""
 
     live: bool = False
+    live_born: bool = False  # it is live, or was
     findings: list[str] = field(default_factory=list)
     renditions: dict[str, RenditionReport] = field(default_factory=dict)
     objects: int = 0
@@ -39,7 +43,8 @@ class Verdict:
 def verify_broadcast(
     store: Store, *, decode: bool = True, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Verdict:
-    """Read everything that the manifests at ``store`` name: it exists, parses, joins on and decodes.
+    """Read everything that the manifests at ``store`` name: it exists, parses, joins on, decodes, and is what the manifests
+    promise and the ledger says.
 
     Of a live broadcast, what is published at this moment. ``progress`` is told of segments done and to do.
 
@@ -47,17 +52,23 @@ def verify_broadcast(
         OutputError: the store cannot be read, or holds no manifest.
     """
     verdict = Verdict()
-    listed, playlists = _agreeing(store, verdict)
+    found = _agreeing(store, verdict)
+    listed, playlists = found.listed, found.playlists
     if listed is None:
         return verdict
     verdict.live = listed.live
+    verdict.live_born = found.record is not None and found.record.timeline.live_born
+    watched = _live_manifest(store, listed, found.record, verdict.findings)
     _compare_lengths(listed, playlists, verdict.findings)
     _compare_order(listed, playlists, verdict.findings)
     _check_joints(listed, verdict.findings)
+    verdict.findings += check_duration(listed, MANIFEST)
+    verdict.findings += check_targets(playlists, target_duration_s(found.record.timeline) if found.record else None)
+    inits, sizes = dict[str, InitSummary](), dict[str, int]()
     total, done = sum(len(track.segments) for track in listed.tracks), 0
     workers = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool:
-        for step in _in_order(pool, _jobs(store, listed, verdict, decode)):
+        for step in _in_order(pool, _jobs(store, found, inits, sizes, verdict, decode)):
             track, name, length, outcome = step
             done += 1
             progress(done, total)
@@ -70,6 +81,11 @@ def verify_broadcast(
             report.segments += 1
             report.samples += outcome
             report.seconds += Fraction(length, track.timescale)
+    media = Media(inits, sizes)
+    verdict.findings += check_representations(listed, MANIFEST, media)
+    if watched is not None and not listed.live:
+        verdict.findings += check_representations(watched, LIVE_MANIFEST, media)
+    verdict.findings += check_variants(found.variants, listed, playlists, media)
     verdict.objects = len(listed.objects())
     return verdict
 
@@ -77,11 +93,26 @@ def verify_broadcast(
 _Step = tuple[ListedTrack, str, int, int | str]
 
 
-def _jobs(store: Store, listed: Listed, verdict: Verdict, decode: bool) -> Iterator[Callable[[], _Step]]:
-    for track in listed.tracks:
-        init, summary = _init(store, track, verdict)
+@dataclass
+class _Found:
+    """What manifests and ledger say; None, or empty, where they cannot be read."""
+
+    listed: Listed | None = None
+    playlists: dict[str, ListedPlaylist] = field(default_factory=dict)
+    variants: list[Variant] = field(default_factory=list)
+    record: Record | None = None
+
+
+def _jobs(
+    store: Store, found: _Found, inits: dict[str, InitSummary], sizes: dict[str, int], verdict: Verdict, decode: bool
+) -> Iterator[Callable[[], _Step]]:
+    """``inits`` and ``sizes`` get what is read of the media."""
+    record = found.record
+    for track in found.listed.tracks if found.listed is not None else ():
+        init, summary = _init(store, track, record, verdict)
         if summary is None:
             continue
+        inits[track.init] = summary
         for name, at, length in track.segments:
 
             def job(
@@ -92,14 +123,20 @@ def _jobs(store: Store, listed: Listed, verdict: Verdict, decode: bool) -> Itera
                     data = store.get(name)
                     if data is None:
                         return track, name, length, "it is missing"
-                    return track, name, length, check_segment(track, init, summary, data, at, length, decode=decode)
+                    # Another run's segment of another size was not what the manifests were made from.
+                    sizes[name] = record.sizes.get(name, len(data)) if record is not None else len(data)
+                    count = check_segment(track, init, summary, data, at, length, decode=decode)
+                    fault = record.fault(name, data) if record is not None else None
+                    return track, name, length, count if fault is None else fault
                 except (MediaError, OutputError) as error:
                     return track, name, length, str(error)
 
             yield job
 
 
-def _init(store: Store, track: ListedTrack, verdict: Verdict) -> tuple[bytes, InitSummary | None]:
+def _init(
+    store: Store, track: ListedTrack, record: Record | None, verdict: Verdict
+) -> tuple[bytes, InitSummary | None]:
     init = store.get(track.init)
     try:
         if init is None:
@@ -107,6 +144,8 @@ def _init(store: Store, track: ListedTrack, verdict: Verdict) -> tuple[bytes, In
         summary = read_init(init)
         if summary.timescale != track.timescale:
             raise MediaError(f"its timescale is {summary.timescale}, the manifest says {track.timescale}")
+        if record is not None and (fault := record.fault(track.init, init)) is not None:
+            verdict.findings.append(f"{track.init}: {fault}")
     except MediaError as error:
         verdict.findings.append(f"{track.init}: {error}")
         return b"", None
@@ -125,23 +164,26 @@ def _in_order(pool: ThreadPoolExecutor, jobs: Iterator[Callable[[], _Step]]) -> 
         yield left.result()
 
 
-def _agreeing(store: Store, verdict: Verdict) -> tuple[Listed | None, dict[str, ListedPlaylist]]:
-    """What the MPD and the playlists list; a finding for every object that only one of them names."""
+def _agreeing(store: Store, verdict: Verdict) -> _Found:
+    """What the MPD, the playlists and the ledger list; a finding for every object that only one of them names."""
     for attempt in range(AGREE_TRIES):
         findings: list[str] = []
-        listed, playlists = _read_manifests(store, findings)
+        found = _read_manifests(store, findings)
+        listed, playlists = found.listed, found.playlists
         if listed is not None and playlists:
             mine, theirs = listed.objects(), {name for one in playlists.values() for name in one.objects()}
             findings += [f"{name}: it is in {MANIFEST} and in no playlist" for name in sorted(mine - theirs)]
             findings += [f"{name}: it is in a playlist and not in {MANIFEST}" for name in sorted(theirs - mine)]
+            if found.record is not None:
+                findings += found.record.compare(mine | theirs, live=listed.live)
         if not findings or listed is None or not listed.live or attempt == AGREE_TRIES - 1:
             break
         time.sleep(AGREE_PAUSE_S)
     verdict.findings += findings
-    return listed, playlists
+    return found
 
 
-def _read_manifests(store: Store, findings: list[str]) -> tuple[Listed | None, dict[str, ListedPlaylist]]:
+def _read_manifests(store: Store, findings: list[str]) -> _Found:
     manifest, listed = store.get(MANIFEST), None
     if manifest is None and store.get(MASTER) is None:
         raise OutputError(f"{store.url} holds no manifest: it is no broadcast, or nothing of it is published yet")
@@ -152,16 +194,53 @@ def _read_manifests(store: Store, findings: list[str]) -> tuple[Listed | None, d
     except MediaError as error:
         findings.append(f"{MANIFEST}: {error}")
     playlists: dict[str, ListedPlaylist] = {}
+    variants: list[Variant] = []
     name = MASTER
     try:
-        for name in (MASTER, *read_master(_text(store, MASTER))):
+        master = _text(store, MASTER)
+        variants = read_variants(master)
+        for name in (MASTER, *read_master(master)):
             if name != MASTER:
                 playlists[name] = read_playlist(_text(store, name))
                 if listed is not None and playlists[name].ended == listed.live:
                     raise MediaError(f"it {'has' if listed.live else 'lacks'} an end, {MANIFEST} does not agree")
     except MediaError as error:
         findings.append(f"{name}: {error}")
-    return listed, playlists
+    record = None
+    try:
+        record = Record(store)
+    except MediaError as error:
+        findings.append(f"{LEDGER}: {error}")
+    return _Found(listed, playlists, variants, record)
+
+
+def _live_manifest(store: Store, listed: Listed, record: Record | None, findings: list[str]) -> Listed | None:
+    """What the MPD lists that players were sent to while the broadcast was live (docs/decisions/0012), if it was.
+
+    After the end it names the same objects at the times of live, of a DVR window those that it still held.
+    """
+    if record is None or not record.timeline.live_born:
+        return None
+    try:
+        data = store.get(LIVE_MANIFEST)
+        if data is None:
+            raise MediaError("it is missing, and players that have watched live ask for it")
+        watched = read_mpd(data)
+    except MediaError as error:
+        findings.append(f"{LIVE_MANIFEST}: {error}")
+        return None
+    if listed.live:
+        return watched  # it is written a moment before the other one
+    if watched.live:
+        findings.append(f"{LIVE_MANIFEST}: it says that the broadcast goes on, {MANIFEST} does not agree")
+    mine, theirs = watched.objects(), listed.objects()
+    if lost := [] if record.ledger.header is not None and record.ledger.header.dvr_window_ms else sorted(theirs - mine):
+        findings.append(f"{LIVE_MANIFEST}: it lacks {lost[0]}, which {MANIFEST} names")
+    if extra := sorted(mine - theirs):
+        findings.append(f"{LIVE_MANIFEST}: it names {extra[0]}, which {MANIFEST} does not")
+    _check_joints(watched, findings, LIVE_MANIFEST)
+    findings += check_duration(watched, LIVE_MANIFEST)
+    return watched
 
 
 def _text(store: Store, name: str) -> str:
@@ -176,17 +255,18 @@ def _still_named(store: Store, name: str) -> bool:
     return manifest is not None and name in read_mpd(manifest).objects()
 
 
-def _check_joints(listed: Listed, findings: list[str]) -> None:
+def _check_joints(listed: Listed, findings: list[str], manifest: str = MANIFEST) -> None:
     """Segments follow each other, and the renditions of a kind have the same boundaries (5.3.3.2)."""
     edges: dict[tuple[str, str], tuple[str, list[Fraction]]] = {}
     for track in listed.tracks:
         for (_, time_a, length), (name, time_b, _) in pairwise(track.segments):
             if time_a + length != time_b:
-                findings.append(f"{name}: it begins at {time_b}, the one before ends at {time_a + length}")
+                where = "" if manifest == MANIFEST else f"{manifest}: "
+                findings.append(f"{where}{name}: it begins at {time_b}, the one before ends at {time_a + length}")
         mine = [Fraction(at, track.timescale) for _, at, _ in track.segments]
         other, theirs = edges.setdefault((track.period, track.kind), (track.name, mine))
         if mine != theirs:
-            findings.append(f"{MANIFEST}: in period {track.period} {track.name} and {other} have other boundaries")
+            findings.append(f"{manifest}: in period {track.period} {track.name} and {other} have other boundaries")
 
 
 def _compare_lengths(listed: Listed, playlists: dict[str, ListedPlaylist], findings: list[str]) -> None:

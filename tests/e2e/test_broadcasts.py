@@ -169,6 +169,8 @@ def test_a_dead_output_keeps_nobody_from_the_others(cli: Cli, tmp_path: Path) ->
     cleaned = dead.run("broadcasts", "clean")
     assert cleaned.code == 1 and f"{says}; nothing there was cleaned" in cleaned.err
     assert cleaned.out.count("removed stage/old: its removal was interrupted") == 2
+    for place in ("out", "second"):
+        assert f"{place}: removed stage/old: its removal was interrupted" in cleaned.out
     assert not (first / "stage" / "old").exists() and not (second / "stage" / "old").exists()
 
     removed = dead.run("broadcasts", "rm", PATH, "--yes")

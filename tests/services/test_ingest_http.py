@@ -364,7 +364,8 @@ def test_a_pulled_source(ingest: Ingest) -> None:
     (left,) = found["unfinished"]
     assert (left["stream"], left["broadcast"], left["state"]) == ("pulled", spool.broadcast, "finishing")
     assert found["status"] == found["parts"]["output"]["status"] == "degraded"
-    assert found["parts"]["output"]["error"] == "s3://tv does not answer"
+    assert found["parts"]["output"]["error"] == left["cause"] == "s3://tv does not answer"
+    assert left["remedy"].endswith(f"streamwave broadcasts rm pulled/{spool.broadcast}")
     assert ingest.client.post("/stop-stream", json={"stream": "pulled"}, headers=BEARER).status_code == 404
     # By key as well, and again: it joins the same broadcast.
     answer = ingest.client.post("/start-stream", json={"key": key, "source": str(clip)}, headers=BEARER)

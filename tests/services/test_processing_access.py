@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,14 @@ import grpc
 import pytest
 
 from flows.server import prefect_server
+from services.processing import repair
 from services.processing.auth import check_exposure
 from services.processing.watch import Watch, delay_s, next_starts, start_limit_s
 from streamwave.errors import SettingsError
 from streamwave.locks import lock_holder
 from streamwave.settings import Settings
-from streamwave.spool.broadcast import RUN_LOCK
+from streamwave.spool.broadcast import RUN_LOCK, open_session
+from streamwave.spool.journal import JournalWriter, end_of
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import ROOT, Case, eventually, publisher, refused
 from tests.support.ports import free_port
@@ -105,6 +108,7 @@ def test_streams_go_on_while_prefect_is_away(tmp_path: Path) -> None:
 
 def test_back_off_grows_to_its_bound_and_a_healthy_run_resets_it() -> None:
     assert [delay_s(n) for n in range(1, 9)] == [0, 1, 2, 4, 8, 16, 30, 30]
+    assert [delay_s(n, receiving=False) for n in (1, 2, 8, 10, 11, 5000)] == [0, 1, 64, 256, 300, 300]
     watch = Watch()
     for _ in range(5):
         watch.died("x")
@@ -114,6 +118,38 @@ def test_back_off_grows_to_its_bound_and_a_healthy_run_resets_it() -> None:
     watch.alive_since -= 31
     watch.died("x")
     assert watch.failures == 1
+
+
+def test_what_is_stuck_waits_longer_and_for_everybody_else() -> None:
+    stuck, live = Watch(receiving=False, waiting_since=1.0), Watch(waiting_since=2.0, tried_at=5.0)
+    assert next_starts({"stuck": stuck, "live": live}, 1) == ["stuck"]
+    for _ in range(12):
+        stuck.alive()
+        assert stuck.alive_since is not None
+        stuck.alive_since -= 600  # as long as it waits for an output
+        stuck.alive()
+        stuck.died("no such bucket")
+    assert stuck.next_start_at - time.monotonic() > 290
+    assert next_starts({"stuck": stuck, "live": live}, 1) == ["live"]
+
+
+def test_sessions_without_an_end_get_one_whichever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The publisher has come back after its first segmenter was killed."""
+    monkeypatch.setattr(repair, "WITHOUT_WRITER_S", 0.0)
+    monkeypatch.setattr(repair, "START_S", 0.0)
+    spool, first = open_session(tmp_path, "cam", output=str(tmp_path / "out"), window_ms=60_000)
+    second = spool.add_session()
+    assert second is not None
+    writer, watch = JournalWriter(second), Watch()
+    try:
+        repair.end_cut_off_sessions(spool, watch)
+        assert end_of(first) is not None and end_of(second) is None and watch.receiving
+    finally:
+        writer.close()
+    repair.end_cut_off_sessions(spool, watch)
+    assert end_of(second) is not None
+    repair.end_cut_off_sessions(spool, watch)
+    assert not watch.receiving
 
 
 def test_whoever_waits_for_a_run_gets_one_in_turn() -> None:

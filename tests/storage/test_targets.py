@@ -25,6 +25,7 @@ from streamwave.manifest.ledger import BroadcastLine, Ledger
 from streamwave.publish import Publication
 from streamwave.storage.store import Store, open_store
 from streamwave.targets import Targets
+from streamwave.verify.mpd import read_mpd
 from tests.storage.test_publishing import size_of
 from tests.support.broadcast import HEADER, chunk
 from tests.support.faults import FAULTS, Weather, proxy
@@ -50,16 +51,19 @@ def publishing(
     token: str = "t",
     patience_s: float = 600,
     header: BroadcastLine = HEADER,
-    new: bool = False,
+    known_chunks: int | None = None,
+    levels: int = 0,
 ) -> Iterator[Targets]:
     """A live broadcast on its way to ``stores``."""
 
     def at(number: int, store: Callable[[], Store]) -> tuple[str, Callable[[], Publication]]:
-        return f"place {number}", lambda: Publication(store(), manifests=True, token=token, manifest_interval_s=0.2)
+        return f"place {number}", lambda: Publication(
+            store(), manifests=True, token=token, manifest_interval_s=0.2, levels=levels
+        )
 
     targets = Targets([at(*one) for one in enumerate(stores)], patience_s=patience_s)
     try:
-        targets.begin(header, new=new)
+        targets.begin(header, known_chunks=known_chunks)
         yield targets
     finally:
         targets.close()
@@ -228,11 +232,93 @@ def test_a_new_broadcast_does_not_wait_for_an_output_that_does_not_answer(
         assert answers.wait(60), "the others were kept waiting"
         return open_store(str(tmp_path / "other"))
 
-    with publishing(lambda: open_store(str(tmp_path / "out")), late, new=True) as targets:
+    with publishing(lambda: open_store(str(tmp_path / "out")), late, known_chunks=0) as targets:
         targets.publish(chunk(tmp_path / "work", 0), "one", "p0")
         assert [lag["chunks"] for lag in targets.lags()] == [1, 0]
         answers.set()
         wait_for(lambda: targets.lags()[1]["chunks"] == 1, "the other output", 20)
+
+
+def test_a_resumed_broadcast_goes_on_with_those_that_hold_what_is_known_to_be_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamwave.targets.BEGIN_S", 100.0)
+    monkeypatch.setattr("streamwave.targets.BEGIN_KNOWN_S", 0.1)
+    a, b = tmp_path / "out", tmp_path / "other"
+    with publishing(lambda: open_store(str(a)), lambda: open_store(str(b))) as targets:
+        for number in range(3):
+            targets.publish(chunk(tmp_path / "work", number), "one", "p0")
+        wait_for(lambda: all(lag["chunks"] == 3 for lag in targets.lags()), "both", 20)
+    answers = threading.Event()
+
+    def late() -> Store:
+        assert answers.wait(60), "the others were kept waiting"
+        return open_store(str(b))
+
+    began = time.monotonic()
+    with publishing(lambda: open_store(str(a)), late, token="second", known_chunks=3) as targets:
+        targets.publish(chunk(tmp_path / "work", 3), "one", "p0")
+        assert time.monotonic() - began < 30
+        answers.set()
+        wait_for(lambda: targets.lags()[1]["chunks"] == 4, "the other output", 20)
+    # One that lacks what is known to be published is no reason to go on: the other one may have it.
+    answers.clear()
+    threading.Timer(1.0, answers.set).start()
+    with publishing(lambda: open_store(str(tmp_path / "new")), late, token="third", known_chunks=4) as targets:
+        assert targets.next_chunk("one") == 4
+
+
+@pytest.mark.parametrize("scheme", ["local", "memory"])
+def test_an_output_that_is_emptied_gets_back_what_another_one_holds(tmp_path: Path, scheme: str) -> None:
+    root = str(tmp_path) if scheme == "local" else f"memory://{tmp_path.name}"
+    stores = [open_store(f"{root}/{place}/stage/one") for place in ("a", "b")]
+    with publishing(lambda: stores[0], lambda: stores[1], levels=2) as targets:
+        news: list[str] = []
+        targets.on_change = news.append
+        for number in range(12):
+            targets.publish(chunk(tmp_path / "work", number), "one", "p0")
+            if number == 5:
+                wait_for(lambda: targets.lags()[1]["chunks"] == 6, "the second output", 20)
+                empty(stores[1])
+        targets.finish()
+    assert [text for text in news if "was deleted from place 1" in text and "gets what other outputs hold" in text]
+    assert tree(stores[0]) == tree(stores[1])
+
+
+def test_the_only_output_that_is_emptied_begins_again(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "out/stage/one"))
+    with publishing(lambda: store, levels=2) as targets:
+        news: list[str] = []
+        targets.on_change = news.append
+        for number in range(8):
+            targets.publish(chunk(tmp_path / "work", number), "one", "p0", HEADER.created_unix_ms)
+            if number == 4:
+                empty(store)
+        targets.finish()
+        assert targets.lags()[0]["error"] is None
+    assert any("begins there again" in text for text in news)
+    ledger = Ledger.load(store)
+    assert ledger.timeline is not None and ledger.timeline.ended and ledger.next_chunk == 8
+    assert {name for name in store.names() if name.endswith(".m4s")} <= named_objects(ledger.timeline)
+    assert [s.time for s in ledger.timeline.periods[0].tracks["360p"].segments] == [n * 50_000 for n in (5, 6, 7)]
+    listed = read_mpd(store.get(MANIFEST) or b"")
+    assert listed.starts == {"p0": 0} and 6 <= listed.end < Fraction(61, 10)
+
+
+def test_an_output_that_is_not_mounted_any_more_is_not_begun_again(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "out/stage/one"))
+    with publishing(lambda: store, levels=2, patience_s=0) as targets:
+        targets.publish(chunk(tmp_path / "work", 0), "one", "p0")
+        (tmp_path / "out").rename(tmp_path / "away")
+        (tmp_path / "out").mkdir()  # where it was mounted
+        with pytest.raises(OutputError, match="if it was moved or unmounted"):
+            targets.publish(chunk(tmp_path / "work", 1), "one", "p0")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def empty(store: Store) -> None:
+    for name in store.names():
+        store.delete(name)
 
 
 @pytest.mark.parametrize("lost", [0, 4, QUEUE_CHUNKS + 12])

@@ -37,9 +37,9 @@ def settings(tmp_path: Path, chunks: list[PackagedChunk]) -> Settings:
     return chosen
 
 
-def caught_up(settings: Settings) -> Outcome:
+def caught_up(settings: Settings, *, read_all: bool = False) -> Outcome:
     output, found = catalog.find(catalog.outputs(settings), PATH, CREATED_MS)[0][0]
-    return catch_up(output, found, settings.targets, settings, pytest.fail)
+    return catch_up(output, found, settings.targets, settings, pytest.fail, read_all=read_all)
 
 
 def findings(settings: Settings) -> list[list[str]]:
@@ -57,6 +57,30 @@ def test_what_an_output_has_lost_comes_from_another(tmp_path: Path, settings: Se
     assert outcome == Outcome([str(a), str(b)], {})
     assert findings(settings) == [[], []]
     assert (b / LOST).read_bytes() == (a / LOST).read_bytes()
+
+
+def test_what_has_changed_is_replaced_where_everything_is_read(tmp_path: Path, settings: Settings) -> None:
+    """Of the right size, and only its digest tells."""
+    a, b = tmp_path / "a" / PATH, tmp_path / "b" / PATH
+    sound = (a / LOST).read_bytes()
+    for root, name in ((a, LOST), (b, CUT), (b, "p0/small/init.mp4")):
+        data = bytearray((root / name).read_bytes())
+        data[-20] ^= 0x10
+        (root / name).write_bytes(data)
+    caught_up(settings)
+    assert (a / LOST).read_bytes() != sound
+    assert caught_up(settings, read_all=True) == Outcome([str(a), str(b)], {})
+    assert findings(settings) == [[], []] and (a / LOST).read_bytes() == sound
+
+
+def test_what_has_changed_everywhere_is_said(tmp_path: Path, settings: Settings) -> None:
+    a, b = tmp_path / "a" / PATH, tmp_path / "b" / PATH
+    for root in (a, b):
+        data = bytearray((root / LOST).read_bytes())
+        data[-20] ^= 0x10
+        (root / LOST).write_bytes(data)
+    told = [f"{place} holds {LOST} changed, and no other output has it whole" for place in (a, b)]
+    assert list(caught_up(settings, read_all=True).left_behind.values()) == told
 
 
 def test_what_no_output_has_is_said(tmp_path: Path, settings: Settings) -> None:

@@ -41,6 +41,15 @@ def test_this_machine_can_transcode_and_nothing_is_left_behind(settings: Setting
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_ladder_that_cannot_be_used(settings: Settings, tmp_path: Path) -> None:
+    wrong = settings.model_copy(update={"ladder": str(tmp_path / "none.toml")})
+    (found,) = [check for check in doctor.run_checks(wrong) if check.name == "ladder"]
+    assert found.status == "fail" and "none.toml cannot be read" in found.detail
+    assert "STREAMWAVE_LADDER" in found.remedy
+    (found,) = [check for check in doctor.run_checks(settings) if check.name == "ladder"]
+    assert found == doctor.Check("ladder", "ok", "1080p, 720p, 480p, 360p")
+
+
 def test_every_finding_that_is_not_ok_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
     broken = settings.model_copy(
         update={

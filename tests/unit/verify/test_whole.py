@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 
 from streamwave.catalog import Output
 from streamwave.errors import OutputError
+from streamwave.index import update_at
 from streamwave.mp4.boxes import need
 from streamwave.package import PackagedChunk
-from streamwave.verify import verify_broadcast
+from streamwave.spool.broadcast import BroadcastInfo
+from streamwave.thumbnail import first_picture
+from streamwave.verify import check_entry, verify_broadcast
 from tests.support.media import make_clip
 from tests.support.published import AUDIO, CREATED_MS, PATH, SMALL, packaged, publish
 
@@ -149,9 +153,128 @@ def half_a_manifest(root: Path) -> None:
     (root / "manifest.mpd").write_bytes(data[: len(data) // 2])
 
 
+def replaced(name: str, old: str, new: str) -> Callable[[Path], None]:
+    """A damage: ``old``, a regular expression, of an object becomes ``new``, once."""
+
+    def damage(root: Path) -> None:
+        text, count = re.subn(old, new, (root / name).read_text(), count=1)
+        assert count == 1
+        (root / name).write_text(text)
+
+    return damage
+
+
+def no_ledger(root: Path) -> None:
+    shutil.rmtree(root / "ledger")
+
+
+def unreadable_ledger(root: Path) -> None:
+    (root / "ledger/000000.jsonl").write_bytes(b"\0" * 500)
+
+
+def ledger_without_its_last_chunks(root: Path) -> None:
+    lines = (root / "ledger/000000.jsonl").read_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if '"name":"p1"' in line)
+    (root / "ledger/000000.jsonl").write_text("\n".join([*lines[:at], lines[-1]]) + "\n")
+
+
+def ledger_without_an_end(root: Path) -> None:
+    lines = (root / "ledger/000000.jsonl").read_text().splitlines()
+    (root / "ledger/000000.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+
+
+def no_live_manifest(root: Path) -> None:
+    (root / "manifest.live.mpd").unlink()
+
+
+def half_a_live_manifest(root: Path) -> None:
+    data = (root / "manifest.live.mpd").read_bytes()
+    (root / "manifest.live.mpd").write_bytes(data[: len(data) // 2])
+
+
+def flipped(root: Path) -> None:
+    """A bit of what the encoder says of itself: everything decodes as before."""
+    data = bytearray((root / FIRST).read_bytes())
+    data[data.index(b"x264 - core")] ^= 1
+    (root / FIRST).write_bytes(data)
+
+
+FIRST = "p0/large/0.m4s"
+
+
 @pytest.mark.parametrize(
     ("damage", "finding"),
     [
+        (replaced("small.m3u8", r"TARGETDURATION:\d+", "TARGETDURATION:0"), "small.m3u8: EXT-X-TARGETDURATION is 0 s"),
+        (
+            replaced("small.m3u8", r"TARGETDURATION:\d+", "TARGETDURATION:99"),
+            "small.m3u8: EXT-X-TARGETDURATION is 99 s",
+        ),
+        (replaced("small.m3u8", r"#EXT-X-TARGETDURATION:\d+\n", ""), "small.m3u8: it has no EXT-X-TARGETDURATION"),
+        (
+            replaced("manifest.mpd", 'mediaPresentationDuration="[^"]*"', 'mediaPresentationDuration="PT1M2S"'),
+            "manifest.mpd: mediaPresentationDuration is 62.000 s",
+        ),
+        (
+            replaced("manifest.mpd", 'mediaPresentationDuration="[^"]*" ', ""),
+            "manifest.mpd: it has no mediaPresentationDuration",
+        ),
+        (no_ledger, "ledger: it is missing"),
+        (unreadable_ledger, "ledger: it cannot be read"),
+        (ledger_without_its_last_chunks, "p1/audio/0.m4s: it is in the manifests and not in the ledger"),
+        (ledger_without_an_end, "ledger: it has no end"),
+        (no_live_manifest, "manifest.live.mpd: it is missing"),
+        (half_a_live_manifest, "manifest.live.mpd: the manifest is not XML"),
+        (
+            replaced("manifest.live.mpd", r'(<S t="0" d="25000") r="1"', r"\1"),
+            "manifest.live.mpd: it lacks p0/large/50000",
+        ),
+        (
+            replaced("manifest.live.mpd", 'mediaPresentationDuration="[^"]*"', 'mediaPresentationDuration="PT1S"'),
+            "manifest.live.mpd: mediaPresentationDuration is 1.000 s",
+        ),
+        (
+            replaced("manifest.mpd", 'bandwidth="[^"]*"', 'bandwidth="100"'),
+            "manifest.mpd: large in period p0 has a bandwidth of 100 bit/s, its media need ",
+        ),
+        (
+            replaced("manifest.mpd", 'bandwidth="[^"]*"', 'bandwidth="99000000"'),
+            "manifest.mpd: large in period p0 has a bandwidth of 99000000 bit/s, its media need no more than ",
+        ),
+        (
+            replaced("manifest.mpd", 'codecs="avc1[^"]*"', 'codecs="avc1.640033"'),
+            "manifest.mpd: large in period p0 has codecs of avc1.640033, its media have avc1.",
+        ),
+        (
+            replaced("manifest.mpd", ' width="160"', ' width="1920"'),
+            "manifest.mpd: large in period p0 has a size of 1920x90, its media have 160x90",
+        ),
+        (
+            replaced("manifest.mpd", 'audioSamplingRate="48000"', 'audioSamplingRate="44100"'),
+            "manifest.mpd: audio in period p0 has a sampling rate of 44100, its media have 48000",
+        ),
+        (
+            replaced("master.m3u8", ":BANDWIDTH=\\d+", ":BANDWIDTH=5"),
+            "master.m3u8: large.m3u8 has a BANDWIDTH of 5 bit/s, its media need ",
+        ),
+        (
+            replaced("master.m3u8", ":BANDWIDTH=\\d+", ":BANDWIDTH=55000000"),
+            "master.m3u8: large.m3u8 has a BANDWIDTH of 55000000 bit/s, its media need no more than ",
+        ),
+        (replaced("master.m3u8", ":BANDWIDTH=\\d+", ":BANDWIDTH=x"), "master.m3u8: BANDWIDTH is 'x'"),
+        (
+            replaced("master.m3u8", "mp4a.40.2", "mp4a.40.5"),
+            "master.m3u8: large.m3u8 has CODECS of avc1.",
+        ),
+        (
+            replaced("master.m3u8", "RESOLUTION=160x90", "RESOLUTION=1280x720"),
+            "master.m3u8: large.m3u8 has a RESOLUTION of 1280x720, its media have 160x90",
+        ),
+        (
+            replaced("master.m3u8", "RESOLUTION=160x90", "RESOLUTION=106x60"),
+            "master.m3u8: large.m3u8 has a RESOLUTION of 106x60, its media have 160x90",
+        ),
+        (flipped, f"{FIRST}: its bytes are not those that were published"),
         (missing, f"{SEGMENT}: it is missing"),
         (cut_off, f"{SEGMENT}: truncated MP4"),
         (empty, f"{SEGMENT}: truncated MP4: it has no moof"),
@@ -182,11 +305,73 @@ def test_a_line_for_each_fault(tmp_path: Path, whole: Path, damage: Callable[[Pa
         assert len(verdict.findings) == 1 and verdict.renditions["large"].samples == 35
 
 
-def test_without_decoding_damaged_pictures_go_unseen(tmp_path: Path, whole: Path) -> None:
+def test_without_decoding_the_digest_tells_of_damaged_pictures(tmp_path: Path, whole: Path) -> None:
     root = tmp_path / "broadcast"
     shutil.copytree(whole, root)
     garbled(root)
+    (finding,) = verify_broadcast(Output(str(root), {}, root).store(), decode=False).findings
+    assert finding == f"{SEGMENT}: its bytes are not those that were published: its ledger has another digest"
+
+
+def test_a_ledger_of_an_earlier_version_has_no_digests(tmp_path: Path, whole: Path) -> None:
+    root = tmp_path / "broadcast"
+    shutil.copytree(whole, root)
+    text = (root / "ledger/000000.jsonl").read_text()
+    assert '"digests":{' in text
+    (root / "ledger/000000.jsonl").write_text(re.sub(r',"digests":\{[^}]*\}', "", text))
+    garbled(root)
     assert verify_broadcast(Output(str(root), {}, root).store(), decode=False).findings == []
+    cut_off(root)
+    assert len(verify_broadcast(Output(str(root), {}, root).store()).findings) == 1
+
+
+def no_entry(root: Path) -> None:
+    (root / PATH / "broadcast.json").unlink()
+
+
+def other_list(root: Path) -> None:
+    (root / "broadcasts.json").write_text('{"broadcasts": []}')
+
+
+def no_list(root: Path) -> None:
+    (root / "broadcasts.json").unlink()
+
+
+def no_thumbnail(root: Path) -> None:
+    (root / PATH / "thumbnail.jpg").unlink()
+
+
+def half_a_thumbnail(root: Path) -> None:
+    (root / PATH / "thumbnail.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding"),
+    [
+        (lambda root: None, None),
+        (no_entry, "broadcast.json: it is missing or cannot be read"),
+        (replaced(f"{PATH}/broadcast.json", '"ended"', '"live"'), "broadcast.json: it says that the broadcast is live"),
+        (other_list, "broadcasts.json: the broadcast is not in it"),
+        (no_list, "broadcasts.json: the broadcast is not in it"),
+        (no_thumbnail, "thumbnail.jpg: it is missing"),
+        (half_a_thumbnail, "thumbnail.jpg: it is no picture"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_leads_to_a_broadcast(
+    tmp_path: Path, chunks: list[PackagedChunk], damage: Callable[[Path], None], finding: str | None
+) -> None:
+    output = Output(str(tmp_path), {}, tmp_path)
+    store = output.store(PATH)
+    published = publish(output, chunks)
+    picture = first_picture(store, published.timeline)
+    assert picture is not None
+    store.put("thumbnail.jpg", picture)
+    info = BroadcastInfo(stream="stage", broadcast=PATH[6:], created_unix_ms=CREATED_MS, output=store.url)
+    update_at(published, info, output.store())
+    damage(tmp_path)
+    found = check_entry(output.store(), store, PATH, live=False)
+    assert [line[: len(finding or "")] for line in found] == ([finding] if finding else []), found
 
 
 def test_what_is_no_broadcast(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""A broadcast's ledger against its manifests and its media: all of what was published, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from streamwave.digest import DIGITS, digest_of
+from streamwave.errors import DamagedError, MediaError
+from streamwave.expiry import named_objects
+from streamwave.layout import MANIFEST, init_name, ledger_name, segment_name
+from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine, read_lines
+from streamwave.manifest.rolling import StateLine
+from streamwave.manifest.timeline import Timeline
+from streamwave.storage.store import Store
+
+#: What findings call the ledger.
+LEDGER = ledger_name(0).rpartition("/")[0]
+
+
+def published_sizes(timeline: Timeline) -> dict[str, int]:
+    """Bytes of every media object of ``timeline`` by its name."""
+    sizes: dict[str, int] = {}
+    for period in timeline.periods:
+        for rendition, track in period.tracks.items():
+            sizes[init_name(period.name, rendition)] = track.init_size
+            for segment in track.segments:
+                sizes[segment_name(period.name, rendition, segment.time)] = segment.size
+    return sizes
+
+
+def published_digests(store: Store) -> dict[str, str]:
+    """Digests of media by name, as far as the ledger at ``store`` has them: not those of versions that made none, nor
+    those that a ledger without a recording has forgotten.
+
+    Raises:
+        OutputError: the ledger is damaged.
+    """
+    digests: dict[str, str] = {}
+    period = ""
+    for _, _, line in read_lines(store):
+        if isinstance(line, StateLine):
+            opened = [PeriodLine.model_validate(one) for one in line.lines]
+        elif isinstance(line, PeriodLine):
+            opened = [line]
+        else:
+            opened = []
+            if isinstance(line, ChunkLine):
+                for rendition, found in line.digests.items():
+                    for (at, _, _), digest in zip(line.segments[rendition], found, strict=False):
+                        digests[segment_name(period, rendition, at)] = digest
+        for one in opened:
+            period = one.name
+            for track in one.tracks:
+                digests[init_name(one.name, track.rendition.name)] = track.init_sha256[:DIGITS]
+    return digests
+
+
+class Record:
+    """What the ledger says of a broadcast's media."""
+
+    def __init__(self, store: Store) -> None:
+        """Read it.
+
+        Raises:
+            MediaError: there is none, or it cannot be read.
+            OutputError: the store cannot be read.
+        """
+        try:
+            self.ledger = Ledger.load(store)
+            self.digests = published_digests(store)
+        except DamagedError:
+            raise MediaError("it cannot be read, so that no run can go on with it") from None
+        if self.ledger.timeline is None or self.ledger.shown is None:
+            raise MediaError("it is missing, so that no run can go on with it")
+        self.timeline: Timeline = self.ledger.timeline
+        self.shown: Timeline = self.ledger.shown
+        self.sizes = published_sizes(self.timeline)
+
+    def fault(self, name: str, data: bytes) -> str | None:
+        """In what the bytes of an object that can be read differ from those that were published.
+
+        A whole segment of another size is no damage: another run has made it of the same chunk (see ``fence``).
+        """
+        if len(data) != self.sizes.get(name, len(data)) and not name.endswith("/init.mp4"):
+            return None
+        if self.digests.get(name, "") not in ("", digest_of(data)):
+            return "its bytes are not those that were published: its ledger has another digest"
+        return None
+
+    def compare(self, objects: set[str], *, live: bool) -> list[str]:
+        """A finding for everything that only one of ledger and manifests names; ``objects`` are those of the manifests.
+
+        While live one of the two is a moment ahead of the other, at either end of what they name.
+        """
+        if self.timeline.ended is live:
+            if live:
+                return []  # it ends at this moment
+            return [f"{LEDGER}: it has no end, {MANIFEST} is that of a recording"]
+        named = named_objects(self.shown)
+        extra, lost = objects - named, named - objects
+        if live:
+            mine, theirs = _bounds(named), _bounds(objects)
+            extra = {name for name in extra if _inside(name, mine)}
+            lost = {name for name in lost if _inside(name, theirs)}
+        findings = [f"{name}: it is in the manifests and not in the ledger" for name in sorted(extra)]
+        return findings + [f"{name}: it is in the ledger and in no manifest" for name in sorted(lost)]
+
+
+_Place = tuple[int, int]
+
+
+def _place(name: str) -> tuple[str, _Place] | None:
+    """Rendition of a media segment, and its period's number and its time; None for an init segment."""
+    period, _, rest = name.partition("/")
+    rendition, _, last = rest.rpartition("/")
+    number, time = period.removeprefix("p"), last.removesuffix(".m4s")
+    return (rendition, (int(number), int(time))) if number.isdigit() and time.isdigit() else None
+
+
+def _bounds(names: Iterable[str]) -> dict[str, tuple[_Place, _Place]]:
+    bounds: dict[str, tuple[_Place, _Place]] = {}
+    for name in names:
+        if (found := _place(name)) is not None:
+            rendition, at = found
+            first, last = bounds.get(rendition, (at, at))
+            bounds[rendition] = (min(first, at), max(last, at))
+    return bounds
+
+
+def _inside(name: str, bounds: dict[str, tuple[_Place, _Place]]) -> bool:
+    found = _place(name)
+    if found is None or found[0] not in bounds:
+        return False
+    first, last = bounds[found[0]]
+    return first <= found[1] <= last
