@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.matrix import cells_change, cells_picture, cells_sound, cells_time
+from tests.matrix import cells_change, cells_packing, cells_picture, cells_sound, cells_time
 
-CELLS = [*cells_time.CELLS, *cells_picture.CELLS, *cells_sound.CELLS, *cells_change.CELLS]
+CELLS = [*cells_time.CELLS, *cells_picture.CELLS, *cells_sound.CELLS, *cells_change.CELLS, *cells_packing.CELLS]
 
 #: Cells that are also run through the command line, and so through the flow.
 _BY_COMMAND = (
