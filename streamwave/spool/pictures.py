@@ -14,6 +14,7 @@ from typing import Any
 from av import Packet
 from av.bitstream import BitStreamFilterContext
 
+from streamwave.spool.fields import Field, Fields
 from streamwave.spool.nals import holds_no_picture
 
 #: Codecs of which the order of display can be read from the packets when the container does not tell it.
@@ -33,9 +34,11 @@ class Pictures:
 
     def __init__(self, stream: Any, container: str) -> None:
         name = stream.codec_context.name if stream.codec_context is not None else ""
-        self._stages: list[_Joined | _Unpacked | _Order] = []
+        self._stages: list[_Joined | _Unpacked | _Order | _Paired] = []
         if name in _ORDERED:
             self._stages = [_Joined(stream, name), _Order(stream, container)]
+            if name == "h264":
+                self._stages.append(_Paired(stream))
         elif name == "mpeg4" and container == "avi":
             self._stages = [_Unpacked(stream)]
         self._ended = False
@@ -206,3 +209,31 @@ class _Order:
         for one in ready:
             one.stream, one.time_base = self._stream, self._stream.time_base
         return ready
+
+
+class _Paired:
+    """Puts the two fields of a picture, which broadcasts send apart, into one packet."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._extradata: bytes | None = stream.codec_context.extradata
+        self._fields = Fields(self._extradata)
+        self._first: tuple[Packet[Any], Field] | None = None
+
+    def put(self, packet: Packet[Any]) -> list[Packet[Any]]:
+        before, self._first = self._first, None
+        waiting = [before[0]] if before is not None else []
+        if not packet.size:
+            return waiting
+        if packet.has_sidedata("new_extradata"):
+            self._extradata = bytes(packet.get_sidedata("new_extradata"))
+            self._fields = Fields(self._extradata)
+        field = self._fields.alone(bytes(packet), self._extradata)
+        if field is None:
+            return [*waiting, packet]
+        if before is None or not field.ends(before[1]):
+            self._first = (packet, field)
+            return waiting
+        whole = _copy(before[0], bytes(before[0]) + bytes(packet))
+        whole.duration = (before[0].duration or 0) + (packet.duration or 0)
+        return [whole]

@@ -14,11 +14,13 @@ import av
 from tests.matrix.cell import Cell
 from tests.matrix.cells_time import PLAIN, UNTOLD, flv
 from tests.matrix.flv import PICTURE, SOUND, Tag, read_tags, write_tags
+from tests.matrix.paff import in_fields
 from tests.matrix.source import Recipe
 from tests.support.media import ffmpeg
 
 F = Fraction
 PCM = ("-c:a", "pcm_s16le")
+FLAC = ("-c:a", "flac")
 MPEG4 = ("-c:v", "mpeg4", "-b:v", "2M", "-bf", "2")
 REORDERED = ("-c:v", "libx264", "-preset", "veryfast", "-bf", "3")
 #: A unit of supplemental information, which is no picture (ITU-T H.264, 7.3.2.3), with its length in front.
@@ -120,6 +122,8 @@ def trembling(by_ms: int) -> Callable[[Path, Path], None]:
 
 X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:bframes=3:keyint=25")
 CELLS = [
+    packing("H.264 in fields, MPEG-TS", Recipe("ts", sound=FLAC, rework=in_fields, first="mkv"), short=True),
+    packing("H.264 in fields, MP4", Recipe("mp4", sound=FLAC, rework=in_fields, first="mkv")),
     packing("AVI, H.264 with B-frames", Recipe("avi", codec=REORDERED, sound=PCM), short=True),
     packing("AVI, H.264 without", Recipe("avi", codec=PLAIN, sound=PCM)),
     packing("AVI, MPEG-4 with B-frames", Recipe("avi", codec=MPEG4, sound=PCM)),
