@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -184,7 +184,7 @@ class Sound:
         in_order = sorted(self._late)
         usual = in_order[len(in_order) // 2]
         # The middle of stamps that tremble is not known as well as that.
-        trembling = in_order[len(in_order) * 9 // 10] - in_order[len(in_order) // 10]
+        trembling = _trembling(self._late)
         if abs(usual) <= max(Fraction(STEP_MS * self._rate, 1000), Fraction(trembling, 4)):
             return samples
         count = samples.shape[1]
@@ -258,6 +258,15 @@ class Sound:
         self.position += samples.shape[1]
         for sink in list(self.sinks):
             sink(samples)
+
+
+def _trembling(late: Sequence[int]) -> int:
+    """How far off the latest frames are from each other, but for one in ten on either side, and for what is a steady drift."""
+    third = len(late) // 3
+    drift = sum(late[n - third] - late[n] for n in range(third))  # of ``third`` frames over all but ``third``
+    apart = third * (len(late) - third)
+    level = sorted(off - drift * n // apart for n, off in enumerate(late))
+    return level[len(level) * 9 // 10] - level[len(level) // 10]
 
 
 def _steadied(frames: list[tuple[Samples, int]], limit: Fraction) -> list[tuple[Samples, int]]:
