@@ -12,6 +12,7 @@ import av.error
 from av.container import InputContainer
 
 from streamwave.errors import SourceError, UsageError
+from streamwave.ffmpeg.channels import in_usual_order
 from streamwave.ffmpeg.examine import examine
 from streamwave.ffmpeg.flv import announced
 from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
@@ -62,6 +63,7 @@ def open_source(
         raise SourceError(explain(url, error)) from None
     except ValueError as error:
         raise SourceError(f"{shown(url)} cannot be opened ({error})") from None
+    in_usual_order(container)
     return container
 
 

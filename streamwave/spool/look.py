@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from fractions import Fraction
+from itertools import chain
 
 import av.error
 
@@ -13,6 +14,7 @@ from streamwave.ffmpeg.probe import open_source, tracks
 from streamwave.model import Rendition
 from streamwave.spool.advisor import Advisor
 from streamwave.spool.clock import SourceClock
+from streamwave.spool.pictures import Pictures
 from streamwave.timing import choose_rate, varies
 
 #: How much of the source is looked at, and how long that may take with one that sends in real time.
@@ -35,19 +37,18 @@ def look(url: str, renditions: tuple[Rendition, ...]) -> list[Advice]:
         video, audio = tracks(container)
         if video is None:
             return []
-        clock = SourceClock(video=True)
+        clock, pictures = SourceClock(video=True), Pictures(video, container.format.name)
         damaged, at = 0, Fraction(0)
         try:
             for packet in container.demux([stream for stream in (video, audio) if stream is not None]):
-                if not packet.size:
-                    continue
                 of_video = packet.stream_index == video.index
-                for timed in clock.put(packet, "video" if of_video else "audio"):
+                ready = pictures.put(packet) if of_video else [packet] if packet.size else []
+                for timed in chain.from_iterable(clock.put(one, "video" if of_video else "audio") for one in ready):
                     if timed.kind == "video":
                         at = timed.shown
                         advisor.picture(timed, time.time_ns() // 1_000_000)
                         starts_ms.append(advisor.ms(at))
-                        sizes += packet.size
+                        sizes += timed.packet.size
                 if (starts_ms and starts_ms[-1] > LOOK_S * 1000) or time.monotonic() > end:
                     break
         except IndexError:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 #: ITU-T H.264, table 7-1 and D.1.
 _H264_IDR, _H264_SEI, _RECOVERY_POINT = 5, 6, 6
 
+#: NAL units that are no slice but go with one, half open: table 7-1 of H.264, and of H.265.
+_BESIDE = {"h264": (6, 13), "hevc": (32, 41)}
+
 
 def nal_type(nal: bytes, codec: str) -> int:
     """Kind of a NAL unit (ITU-T H.264, 7.3.1; H.265, 7.3.1.2)."""
@@ -31,6 +34,18 @@ def nals(data: bytes, extradata: bytes | None) -> Iterator[bytes]:
         if nal:
             yield nal
         at = after
+
+
+def holds_no_picture(data: bytes, codec: str, extradata: bytes | None) -> bool:
+    """Whether a packet holds parameters, supplemental information and the like, and nothing else.
+
+    What is damaged is taken for a picture: that is for the decoder to tell.
+    """
+    least, after = _BESIDE[codec]
+    units = list(nals(data, extradata))
+    if not units or not all(least <= nal_type(nal, codec) < after for nal in units):
+        return False
+    return not (extradata and extradata[0] == 1) or sum(4 + len(nal) for nal in units) == len(data)
 
 
 def refreshes_gradually(data: bytes, extradata: bytes | None) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import Any
 
 import av.error
 from av import Packet
-from av.bitstream import BitStreamFilterContext
 
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow, sound_codecs
 from streamwave.ffmpeg.probe import describe, describe_audio, explain, open_source, tracks
 from streamwave.model import SourceInfo
+from streamwave.spool.pictures import Pictures
 
 #: Packets that may wait between the reader and whoever takes them.
 QUEUE_PACKETS = 1024
@@ -30,8 +29,6 @@ MOST_DAMAGE = 20
 #: Sources that are opened as a flow of FLV's tags, and how much of a file that is read so is read at once.
 _RTMP = ("rtmp:", "rtmps:")
 PIECE_BYTES = 1 << 16
-#: Codecs of which the order of display can be read from the packets when the container does not tell it.
-_ORDERED = frozenset({"h264", "hevc"})
 
 
 @dataclass(frozen=True)
@@ -101,14 +98,15 @@ class Reader:
         error = None
         try:
             container, flow = self._open()
-            order = _Order(self.video) if self.video is not None else None
+            pictures = Pictures(self.video, container.format.name) if self.video is not None else None
             if flow is not None:
                 flow.settle(known=self.audio is not None)
             for packet in self._demux(container):
-                of_video = order is not None and packet.stream is self.video
-                for out in order.put(packet) if order is not None and of_video else [packet]:
-                    if out.size:
-                        self._queue.put(out)
+                if pictures is not None and packet.stream is self.video:
+                    for picture in pictures.put(packet):
+                        self._queue.put(picture)
+                elif packet.size:
+                    self._queue.put(packet)
         except SourceError as failure:
             error = str(failure)
         except Exception as failure:  # whatever it is, the other thread must learn of it
@@ -183,45 +181,3 @@ def _pieces_of(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
             yield piece
-
-
-class _Order:
-    """Gives pictures their presentation times where the container has only decoding times (AVI) or none (raw streams)."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._filter: BitStreamFilterContext | None = None
-        self._asked = False
-        self._next = 0
-        self._given: deque[int] = deque(maxlen=64)
-
-    def put(self, packet: Packet[Any]) -> list[Packet[Any]]:
-        """The packets that are ready; an empty packet asks for the rest."""
-        if not self._asked:
-            self._asked = True
-            name = self._stream.codec_context.name if self._stream.codec_context is not None else ""
-            if packet.size and packet.pts is None and packet.duration and name in _ORDERED:
-                self._filter = BitStreamFilterContext("dts2pts", self._stream)
-        if self._filter is None:
-            return [packet]
-        if packet.size and packet.dts is None:
-            packet.dts, self._next = self._next, self._next + (packet.duration or 0)
-        out = self._filter.filter(packet if packet.size else None)
-        for ready in out:
-            ready.stream, ready.time_base = self._stream, self._stream.time_base
-        if not packet.size:
-            self._mend(out)
-        self._given.extend(ready.pts for ready in out if ready.pts is not None)
-        return out
-
-    def _mend(self, last: list[Packet[Any]]) -> None:
-        """At the end of H.264 the filter takes the last pictures for ones of the GOP before: they get the places left."""
-        timed = [
-            (packet, packet.pts, packet.dts) for packet in last if packet.pts is not None and packet.dts is not None
-        ]
-        taken = {*self._given, *(shown for _, shown, decoded in timed if shown >= decoded)}
-        for packet, _, at in [one for one in timed if one[1] < one[2]]:
-            while at in taken and packet.duration:
-                at += packet.duration
-            packet.pts = at
-            taken.add(at)

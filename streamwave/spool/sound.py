@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -24,6 +24,8 @@ TOLERANCE = Fraction(1, 100)
 STEP_MS, STEPS, STEP_LEAST = 3, 31, 128
 #: A source's last AAC, MP3 or Opus frame may hold up to this many seconds of padding after its end.
 PADDING = Fraction(1, 10)
+#: What is off is held for so long, to find out whether what follows is off as well: only then was something lost.
+HOLD = Fraction(16, 100)
 #: What is longer at once is a pause, or lost, and no clock that is wrong.
 SLIP = Fraction(1, 4)
 #: The longest silence put in at once: a larger gap is a broken clock, not a pause.
@@ -57,6 +59,7 @@ class Sound:
         self._base = Fraction(0)  # seconds that were written before the source's sample rate last changed
         self._written = 0  # samples since then, at the source's rate
         self._late: deque[int] = deque(maxlen=STEPS)  # how far off the latest frames were
+        self._held: list[tuple[Samples, int]] = []  # frames that are off, with their places
 
     def push(self, timed: Timed) -> None:
         """Decode one packet; a damaged one is counted and leaves a gap that is filled with silence."""
@@ -88,6 +91,7 @@ class Sound:
         """Put in silence until ``position`` is reached; what arrives late for that stretch is dropped."""
         if self._shape is None:
             self._change(("fltp", "stereo", SAMPLE_RATE), CHANNELS)
+        self._release()
         missing = round_half_up((Fraction(position, SAMPLE_RATE) - self._base) * self._rate) - self._written
         self._silence(missing)
         # A resampler holds some back.
@@ -98,6 +102,7 @@ class Sound:
         """The end: silence up to ``position`` if there is less, then empty the resampler."""
         if self._shape is None:
             self._change(("fltp", "stereo", SAMPLE_RATE), CHANNELS)
+        self._release()
         missing = Fraction(position, SAMPLE_RATE) - self._base - Fraction(self._written, self._rate)
         self._silence(round_half_up(missing * self._rate))
         self._drain_rate()
@@ -108,22 +113,63 @@ class Sound:
             self._change(shape, frame.layout.nb_channels)
         samples = self._stereo(frame)
         if frame.pts is not None and frame.time_base is not None:
+            self.heard = True
             at = frame.pts * frame.time_base + shift
             place = round_half_up((at - self.origin - self._base) * self._rate)
-            off = place - self._written
-            samples = self._kept_in_step(samples, off)
-            off = place - self._written
-            # The first samples go exactly where they belong: what they are off by would last as long as the stream.
-            limit = TOLERANCE * self._rate if self.heard and self._written else 0
-            if off > limit:
-                self._silence(min(off, MAX_FILL * self._rate))
-            elif off < -limit:
-                samples = samples[:, -off:]
-            if self.heard and abs(off) > limit:
-                if self._written and abs(off) <= SLIP * self._rate:
-                    self.mended += Fraction(off, self._rate)
-                self._late.clear()
+            if not self._holds(samples, place):
+                self._place(samples, place)
+            return
+        self._release()
         self.heard = True
+        self._write(self._without_padding(samples))
+
+    def _holds(self, samples: Samples, place: int) -> bool:
+        """Whether to wait for what follows before ``samples``, which belong to ``place``, are put there.
+
+        Publishers stamp sound with whatever their clock says when they have it: one frame is early and the next one late.
+        To believe each stamp would tear the sound to pieces. Something is lost, or comes twice, where all stamps are off.
+        """
+        held = sum(one.shape[1] for one, _ in self._held)
+        off = place - self._written - held
+        begins = not self._written and abs(place - self._held[0][1] - held if self._held else 0) <= SLIP * self._rate
+        is_off = bool(self._written) and TOLERANCE * self._rate < abs(off) <= SLIP * self._rate
+        if not begins and not is_off:
+            # A pause, which is for sure, or a frame in its place.
+            self._release(lost=not self._written or abs(off) > SLIP * self._rate)
+            return False
+        if is_off and self._held and (off > 0) != (self._held[0][1] > self._written):
+            self._release(lost=False)
+            held = 0
+        self._held.append((samples, place))
+        if held + samples.shape[1] >= HOLD * self._rate:
+            self._release()
+        return True
+
+    def _release(self, *, lost: bool = True) -> None:
+        """Put out what is held: in its place if something was ``lost``, else behind what came before."""
+        held, self._held = self._held, []
+        if not self._written:
+            held = _steadied(held, TOLERANCE * self._rate)
+        for samples, place in held:
+            if lost:
+                self._place(samples, place)
+            else:
+                self._write(self._without_padding(self._kept_in_step(samples, place - self._written)))
+
+    def _place(self, samples: Samples, place: int) -> None:
+        """Put ``samples`` out at ``place``, or behind what came before if that is hardly earlier or later."""
+        samples = self._kept_in_step(samples, place - self._written)
+        off = place - self._written
+        # The first samples go exactly where they belong: what they are off by would last as long as the stream.
+        limit = TOLERANCE * self._rate if self._written else 0
+        if off > limit:
+            self._silence(min(off, MAX_FILL * self._rate))
+        elif off < -limit:
+            samples = samples[:, -off:]
+        if self._written and abs(off) > limit:
+            if abs(off) <= SLIP * self._rate:
+                self.mended += Fraction(off, self._rate)
+            self._late.clear()
         self._write(self._without_padding(samples))
 
     def _kept_in_step(self, samples: Samples, off: int) -> Samples:
@@ -135,11 +181,15 @@ class Sound:
         self._late.append(off)
         if len(self._late) < STEPS or samples.shape[1] < STEP_LEAST:
             return samples
-        usual = sorted(self._late)[len(self._late) // 2]
-        if abs(usual) * 1000 <= STEP_MS * self._rate:
+        in_order = sorted(self._late)
+        usual = in_order[len(in_order) // 2]
+        # The middle of stamps that tremble is not known as well as that.
+        trembling = _trembling(self._late)
+        if abs(usual) <= max(Fraction(STEP_MS * self._rate, 1000), Fraction(trembling, 4)):
             return samples
         count = samples.shape[1]
-        by = max(-(count // 50), min(usual, count // 50))
+        most = count // (200 if trembling * 1000 > 2 * STEP_MS * self._rate else 50)
+        by = max(-most, min(usual, most))
         self._late = deque((late - by for late in self._late), maxlen=STEPS)
         self.mended += Fraction(by, self._rate)
         at = np.linspace(0, count - 1, count + by)
@@ -165,6 +215,7 @@ class Sound:
 
     def _change(self, shape: tuple[str, str, int], channels: int) -> None:
         """The source's format is new: finish with the old resamplers and start others."""
+        self._release()
         self._drain_rate()
         self._base += Fraction(self._written, self._rate)
         self._written = 0
@@ -207,6 +258,31 @@ class Sound:
         self.position += samples.shape[1]
         for sink in list(self.sinks):
             sink(samples)
+
+
+def _trembling(late: Sequence[int]) -> int:
+    """How far off the latest frames are from each other, but for one in ten on either side, and for what is a steady drift."""
+    third = len(late) // 3
+    drift = sum(late[n - third] - late[n] for n in range(third))  # of ``third`` frames over all but ``third``
+    apart = third * (len(late) - third)
+    level = sorted(off - drift * n // apart for n, off in enumerate(late))
+    return level[len(level) * 9 // 10] - level[len(level) // 10]
+
+
+def _steadied(frames: list[tuple[Samples, int]], limit: Fraction) -> list[tuple[Samples, int]]:
+    """Frames one behind the other, from where most of them say, if their places are off each other by more than ``limit``."""
+    first, so_far = [], 0
+    for samples, place in frames:
+        first.append(place - so_far)
+        so_far += samples.shape[1]
+    if not first or max(first) - min(first) <= limit:
+        return frames
+    usual, steady = sorted(first)[len(first) // 2], []
+    begin = usual if abs(usual - first[0]) > limit else first[0]
+    for samples, _ in frames:
+        steady.append((samples, begin))
+        begin += samples.shape[1]
+    return steady
 
 
 def audio_frame(samples: Samples, rate: int, pts: int) -> AudioFrame:

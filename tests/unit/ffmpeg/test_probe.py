@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -107,3 +109,13 @@ def test_nobody_answers() -> None:
     with pytest.raises(SourceError, match="http://127.0.0.1:9/a.mp4 cannot be read .*check the address") as caught:
         open_source("http://user:secret@127.0.0.1:9/a.mp4?token=secret")
     assert "secret" not in str(caught.value)
+
+
+def test_channels_in_an_order_of_their_own(tmp_path: Path) -> None:
+    """In a process of its own, because that is what dies of it."""
+    path = tmp_path / "a.mov"
+    sine = ("-f", "lavfi", "-i", "aevalsrc=0|0|0|0|0|0|0|0:c=7.1:s=48000:d=0.2")
+    ffmpeg(*sine, "-c:a", "pcm_s24be", str(path))
+    program = "import sys; from streamwave.ffmpeg.probe import probe; print(probe(sys.argv[1]).audio.channels)"
+    done = subprocess.run([sys.executable, "-c", program, f"file:{path}"], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, b"8"), done.stderr
