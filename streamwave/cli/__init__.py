@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from streamwave import __version__
+from streamwave.cli.abort import watch_signals
 from streamwave.cli.broadcasts import broadcasts_app
 from streamwave.cli.streams import streams_app
 from streamwave.errors import StreamWaveError
@@ -167,6 +168,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     # A shell starts background jobs with this ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    watch_signals()
     try:
         code = app(standalone_mode=False)
     except StreamWaveError as error:

@@ -1,0 +1,51 @@
+"""An endpoint that accepts requests and never answers them: whoever wants to end a command is not kept waiting by it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from streamwave.storage.store import open_store
+from tests.support.cli import Cli
+from tests.support.faults import Weather, proxy
+from tests.support.media import make_clip
+from tests.support.processes import wait_for
+from tests.support.s3 import s3_server
+
+#: Far below the time-outs of a request to S3 with all its retries.
+SOON_S = 12
+
+
+@pytest.mark.parametrize("command", ["transcode", "run"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_a_command_whose_put_hangs(
+    tmp_path: Path, prefect_api: str, command: str, number: signal.Signals
+) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=25 * 60, gop=25, size="160x90")
+    weather = Weather(faults=("time-out",))
+    with s3_server() as s3, proxy(s3.endpoint, weather) as through:
+        s3.bucket("films")
+        environment = {**s3.environment, "STREAMWAVE_S3_ENDPOINT": through, "PREFECT_API_URL": prefect_api}
+        cli = Cli(tmp_path, environment)
+        stream = ("--stream", "stage") if command == "run" else ()
+        with cli.start(command, str(clip.path), "-o", "s3://films/tv", *stream) as process:
+            wait_for(
+                lambda: any(name.endswith(".m4s") for name in open_store("s3://films/tv", s3.options).names()),
+                "a segment",
+                60,
+            )
+            weather.share = 1.0
+            wait_for(lambda: weather.met["time-out"] > 0, "a request that hangs", 30)
+            process.send_signal(number)
+            time_of_first = time.monotonic()
+            wait_for(lambda: process.poll() is not None or time.monotonic() - time_of_first > 2, "the first signal", 10)
+            process.send_signal(number)
+            began = time.monotonic()
+            out, err = process.communicate(timeout=100)
+            took_s = time.monotonic() - began
+            assert took_s < SOON_S, f"{took_s:.1f} s: {out} {err}"
+            assert process.returncode == 130, (out, err)
+            assert cli.ffmpegs() == []
