@@ -29,6 +29,7 @@ Code = Literal[
     "sound-slips",
     "damaged",
     "pictures-lost",
+    "tracks-added",
 ]
 
 #: Keyframes that are further apart than this make chunks, and with them the latency, longer than they need be.
@@ -212,6 +213,16 @@ def pictures_lost(count: int, at_ms: int = 0) -> Advice:
     return Advice(
         code="pictures-lost",
         text=f"{count} pictures refer to ones that were not sent, or bear no time, and are left out",
+        at_ms=at_ms,
+    )
+
+
+def tracks_added(at_ms: int = 0) -> Advice:
+    """Tracks began in mid-stream, which were not there when the source was opened."""
+    return Advice(
+        code="tracks-added",
+        text="tracks that began in mid-stream are left out, and what they hold is missing; end the stream where its tracks "
+        "change and begin a new one, or split the file there",
         at_ms=at_ms,
     )
 

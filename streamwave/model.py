@@ -119,6 +119,10 @@ class Passthrough(Frozen):
 CONTAINERS = {"mkv": "matroska", "nut": "nut", "mov": "mov"}
 
 
+#: The name of a chunk's file in its session's folder: nothing that leads out of it, wherever a journal comes from.
+ChunkFile = Annotated[str, Field(pattern=r"^[0-9]{6,}\.(mkv|nut|mov|aac)$")]
+
+
 class ChunkRecord(Frozen):
     """What the journal says of a received chunk. Times in integer milliseconds since the session's origin.
 
@@ -128,12 +132,12 @@ class ChunkRecord(Frozen):
     """
 
     number: int
-    video_file: str | None
+    video_file: ChunkFile | None
     start_ms: int
     next_ms: int
     later_ms: int = 0
     pictures: int
-    audio_file: str | None = None
+    audio_file: ChunkFile | None = None
     audio_first: int = 0
     audio_count: int = 0
     size_bytes: int = 0

@@ -55,6 +55,7 @@ NOTED = frozenset(
         "sound-slips",
         "damaged",
         "pictures-lost",
+        "tracks-added",
     }
 )
 #: Name of a file's session in the ledger; those that follow it have their number behind it.

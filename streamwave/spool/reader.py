@@ -51,6 +51,7 @@ class Reader:
         self.audio: Any = None
         self.heard = False  # a packet has come
         self.damaged = 0
+        self.tracks_added = False
         self._source = source
         self._live = live
         self._timeout_s = timeout_s
@@ -169,7 +170,8 @@ class Reader:
                     yield packet
                 return
             except IndexError:
-                return  # PyAV, at the end of a source to which tracks were added while it was read
+                self.tracks_added = True  # which PyAV does not show, and tells at the end in this way
+                return
             except av.error.InvalidDataError:
                 self.damaged += 1
                 in_a_row += 1

@@ -35,7 +35,7 @@ from streamwave.spool.audio import AudioTrack, memory_samples
 from streamwave.spool.broadcast import INFO, BroadcastSpool
 from streamwave.spool.changes import Change, VideoParameters
 from streamwave.spool.clock import SourceClock, Timed, grid_from, in_step, shown_from
-from streamwave.spool.journal import CONTINUED, AdviceLine, EndRecord, JournalWriter, following_folder
+from streamwave.spool.journal import CONTINUED, EndRecord, JournalWriter, following_folder
 from streamwave.spool.options import Options as Options
 from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
 from streamwave.spool.reader import Reader
@@ -187,9 +187,7 @@ class Segmenter:
                     slip=self._sound.mended if self._sound is not None else Fraction(0),
                     heard=self._sound is None or self._sound.heard,
                 )
-        if session.opened:
-            for found in self._advisor.take():
-                session.journal.append(AdviceLine(advice=found))
+        session.advise(self._advisor)
 
     # --- pictures -----------------------------------------------------------------------------------------------------
 
@@ -365,6 +363,9 @@ class Segmenter:
         self._end_session_before()
         if self.session is not None:
             self.session.finish()
+            if self._reader.tracks_added:
+                self._advisor.say(advice.tracks_added())
+            self.session.advise(self._advisor)
 
 
 def next_folder(session: Path) -> Path | None:

@@ -16,12 +16,13 @@ from av import Packet
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.examine import examine_file
 from streamwave.model import CONTAINERS, ChunkRecord, SourceInfo
+from streamwave.spool.advisor import Advisor
 from streamwave.spool.audio import SAMPLE_RATE, AudioTrack
 from streamwave.spool.bound import Bound
 from streamwave.spool.changes import VideoParameters
 from streamwave.spool.chunkfile import VideoChunk, write_audio
 from streamwave.spool.clock import Timed
-from streamwave.spool.journal import ChunkLine, EndRecord, JournalWriter, OpenRecord
+from streamwave.spool.journal import AdviceLine, ChunkLine, EndRecord, JournalWriter, OpenRecord
 from streamwave.spool.options import Options
 from streamwave.timing import AAC_FRAME, aac_frame_at_ms, choose_rate, other_rate, round_half_up
 
@@ -353,6 +354,12 @@ class SessionWriter:
             self.audio.finish()
             if self.audio.available > self._audio_first:
                 self._record_audio_only(self.audio.available)
+
+    def advise(self, advisor: Advisor) -> None:
+        """Journal what was found since the last time that the publisher could do better."""
+        if self.opened:
+            for found in advisor.take():
+                self.journal.append(AdviceLine(advice=found))
 
     def end(self, reason: str, error: str | None = None) -> None:
         """Write the journal's last line."""

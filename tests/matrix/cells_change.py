@@ -79,12 +79,12 @@ NARROW = {"large": (144, 108), "small": (96, 72)}
 
 
 def ts(**more: Any) -> Recipe:
-    seconds = more.pop("begins", 10)
+    seconds, pids = more.pop("begins", 10), more.pop("pids", ())
     return Recipe(
         "ts",
         codec=PLAIN,
         frames=75,
-        options=("-output_ts_offset", str(seconds), "-muxdelay", "0", "-muxpreload", "0"),
+        options=("-output_ts_offset", str(seconds), "-muxdelay", "0", "-muxpreload", "0", *pids),
         **more,
     )
 
@@ -96,6 +96,14 @@ CHANGES = [
     change("smaller than the ladder's top", FIRST, replace(FIRST, size=(128, 72)), sizes={"small": (128, 72)}),
     change("from 25 to 50 pictures a second", FIRST, replace(FIRST, rate=F(50), frames=150)),
     change("other size in MPEG-TS", ts(), ts(begins=13, size=(192, 144)), sizes=NARROW),
+    Cell(
+        "other tracks in MPEG-TS, which are left out and told",
+        "change",
+        ts(first="ts", rework=glued(ts(begins=13, pids=("-mpegts_start_pid", "600", "-mpegts_pmt_start_pid", "5000")))),
+        rate=F(25),
+        padding=UNTOLD,
+        advice=frozenset({"tracks-added"}),
+    ),
     unnoticed("sound from 48 to 44.1 kHz", FIRST, replace(FIRST, sample_rate=44100)),
     unnoticed("sound from stereo to mono", FIRST, replace(FIRST, channels=1)),
     unnoticed("sound from AAC to MP3", replace(FIRST, sample_rate=44100),
