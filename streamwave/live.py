@@ -40,6 +40,7 @@ UTC_TIMING_URL = "/time"
 #: What the status says of a broadcast of which nothing is known yet.
 _AT_FIRST: dict[str, object] = {
     "session": None, "chunks": 0, "received_ms": 0, "published_ms": 0, "lag_ms": 0, "bitrates": {}, "outputs": [],
+    "passthrough": None,
 }  # fmt: skip
 #: How often a broadcast that waits for its publisher looks whether the reconnect window is over.
 WINDOW_LOOK_S = 0.5
@@ -360,7 +361,9 @@ class LiveBroadcast:
             if self.job is not None:
                 published = publication(self.job)
                 progress = published.progress
-                status |= {"session": self.job.session, "outputs": published.lags(), "passthrough": self._passthrough}
+                status |= {"session": self.job.session, "outputs": published.lags()}
+                if self._passthrough is not None:
+                    status |= {"passthrough": self._passthrough}
                 with suppress(OSError):
                     status |= {"received_ms": received_ms(Path(self.job.spool)), "lag_ms": self._lag_ms(progress)}
                 if progress.session is not None:

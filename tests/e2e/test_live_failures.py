@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import httpx
@@ -14,6 +16,7 @@ from streamwave.locks import lock_holder
 from streamwave.spool.broadcast import RUN_LOCK, broadcasts
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
+from tests.matrix.measure import own_segments
 from tests.support.live import (
     Installation,
     assert_exact,
@@ -23,6 +26,7 @@ from tests.support.live import (
     picture_numbers,
 )
 from tests.support.media import Clip, make_clip
+from tests.support.player import representations
 from tests.support.processes import alive, wait_for
 
 FRAMES = 225
@@ -63,6 +67,28 @@ def test_a_killed_flow_run_is_replaced_and_no_frame_is_lost(running: Installatio
     assert_exact(running.finished(spool), [clip])
     states = [run["state_type"] for run in running.flow_runs(spool)]
     assert sorted(states) == ["COMPLETED", "CRASHED"]
+
+
+def test_the_next_run_goes_on_with_the_pictures_of_the_source(
+    running: Installation, tmp_path: Path, say: Callable[[str], None]
+) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=FRAMES, gop=25, size="160x90", options=("-bf", "0"))
+    key = running.add_stream("own")
+    with running.publish(clip, key) as publisher:
+        spool = running.broadcast("own")
+        running.published_chunks(spool, 2)
+        said = "large shows the source's own pictures"
+        assert spool.status()["passthrough"] == said
+        first = running.run_pid(spool)
+        os.kill(first, signal.SIGKILL)
+        running.run_pid(spool, other_than=first, timeout_s=RUN_LIMIT_S)
+        assert publisher.wait(60) == 0
+    root = running.finished(spool)
+    assert_exact(root, [clip])
+    own = own_segments(representations(root, 0)["large"])
+    assert len(own) >= 8 and all(own)
+    assert spool.status()["passthrough"] == said
+    assert_ffmpeg_plays(root)
 
 
 def test_a_killed_processing_service_is_replaced_and_no_frame_is_lost(running: Installation, clip: Clip, say) -> None:
