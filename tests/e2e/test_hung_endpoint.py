@@ -19,8 +19,7 @@ from tests.support.s3 import s3_server
 SOON_S = 12
 
 
-@pytest.mark.parametrize("command", ["transcode", "run"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("command", "number"), [("transcode", signal.SIGINT), ("run", signal.SIGTERM)])
 def test_the_second_signal_ends_a_command_whose_put_hangs(
     tmp_path: Path, prefect_api: str, command: str, number: signal.Signals
 ) -> None:

@@ -72,7 +72,7 @@ def test_a_killed_flow_run_is_replaced_and_no_frame_is_lost(running: Installatio
 def test_the_next_run_goes_on_with_the_pictures_of_the_source(
     running: Installation, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
-    clip = make_clip(tmp_path / "clip.mp4", frames=FRAMES, gop=25, size="160x90", options=("-bf", "0"))
+    clip = make_clip(tmp_path / "clip.mp4", frames=FRAMES, gop=25, options=("-bf", "0"))
     key = running.add_stream("own")
     with running.publish(clip, key) as publisher:
         spool = running.broadcast("own")
