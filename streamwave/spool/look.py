@@ -52,7 +52,8 @@ def look(url: str, renditions: tuple[Rendition, ...]) -> list[Advice]:
                 if (starts_ms and starts_ms[-1] > LOOK_S * 1000) or time.monotonic() > end:
                     break
         except IndexError:
-            advisor.say(advice.tracks_added())  # which PyAV tells at the end in this way
+            if container.format.name == "mpegts":  # see ``Reader``
+                advisor.say(advice.tracks_added())
         except av.error.FFmpegError:
             damaged = 1
         stated = video.average_rate or video.guessed_rate

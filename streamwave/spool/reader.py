@@ -170,7 +170,8 @@ class Reader:
                     yield packet
                 return
             except IndexError:
-                self.tracks_added = True  # which PyAV does not show, and tells at the end in this way
+                # PyAV, where tracks were added while it read. In FLV they need not be media.
+                self.tracks_added = container.format.name == "mpegts"
                 return
             except av.error.InvalidDataError:
                 self.damaged += 1
