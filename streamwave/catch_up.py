@@ -79,6 +79,10 @@ def catch_up(
             {lane.url: lane.publication.store for lane in published.lanes if lane.finished and lane.publication},
             published_digests(published.leader.store) if read_all else {},
         )
+        for lane in published.lanes if read_all else ():
+            # Nothing holds what these should be but the ledger, of which they are made.
+            if lane.finished and lane.publication is not None and lane.url not in lacking:
+                lane.publication.finish(again=True)
         outcome = Outcome(
             [url for url in published.complete if url not in lacking], {**published.left_behind, **lacking}
         )

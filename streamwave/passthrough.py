@@ -101,6 +101,9 @@ def _check_shown_as_is(video: VideoInfo | None, rendition: Rendition) -> None:
 def _check_players_know(found: AvcConfiguration, chunk: Chunk, rendition: Rendition) -> None:
     encoders = h264_level(rendition.width, rendition.height, chunk.rate, rendition.max_bps)
     highest = max(_USUAL_LEVEL, int(Fraction(encoders) * 10))
+    for numbers in ([read_sps(nal).id for nal in found.sps], [pps_id(nal) for nal in found.pps]):
+        if len(set(numbers)) != len(numbers):
+            raise UnfitError("two of its parameter sets have the same number")
     for nal in found.sps:
         sps = read_sps(nal)
         if sps.profile not in (_BASELINE, _MAIN, _HIGH) or (

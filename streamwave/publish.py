@@ -282,10 +282,10 @@ class Publication:
         self._unsaved = False
         self.progress = Progress.of(self.ledger)
 
-    def finish(self) -> None:
-        """The broadcast is complete: static manifests, then the end of the ledger."""
+    def finish(self, *, again: bool = False) -> None:
+        """The broadcast is complete: static manifests, then the end of the ledger; ``again`` although they were written."""
         with self.lock:
-            if self.timeline.ended and not self._unsaved:
+            if self.timeline.ended and not self._unsaved and not again:
                 return
             self._check_fence()
             if not self.timeline.ended:

@@ -44,6 +44,8 @@ class EncoderSettings:
 #: Pictures.
 _MAX_GOP = 100_000
 _GLOBAL = ("-hide_banner", "-nostdin", "-loglevel", "error", "-y")
+#: Where the source's own pictures are to be shown, everything that the decoder has to say counts.
+_GLOBAL_AS_IS = ("-hide_banner", "-nostdin", "-loglevel", "warning", "-y")
 
 
 def fill_argv(ffmpeg_path: str, chunk: Chunk, path: Path, rendition: Rendition, encoder: EncoderSettings) -> list[str]:
@@ -98,13 +100,13 @@ def transcode_argv(
         for index, (name, path) in enumerate(outputs.items())
     ]
     # Times in the chunk's file are the session's: keep them.
-    whole = ffmpeg.merge_outputs(*made).global_args(*_GLOBAL, "-copyts")
+    whole = ffmpeg.merge_outputs(*made).global_args(*(_GLOBAL_AS_IS if chunk.as_is else _GLOBAL), "-copyts")
     return [str(part) for part in whole.compile(cmd=ffmpeg_path)]
 
 
 def check_argv(ffmpeg_path: str, chunk: Chunk, encoder: EncoderSettings) -> list[str]:
     """Decode ``chunk`` and write nothing; what FFmpeg says tells whether its pictures are whole."""
-    made = ffmpeg.output(_opened(chunk, encoder).video, "-", f="null").global_args(*_GLOBAL)
+    made = ffmpeg.output(_opened(chunk, encoder).video, "-", f="null").global_args(*_GLOBAL_AS_IS)
     return [str(part) for part in made.compile(cmd=ffmpeg_path)]
 
 
@@ -114,7 +116,8 @@ def _opened(chunk: Chunk, encoder: EncoderSettings) -> ffmpeg.Stream:
         str(chunk.video_path),
         format=CONTAINERS[Path(chunk.video_path).suffix[1:]],
         protocol_whitelist="file",
-        threads=encoder.threads,
+        # With more than one thread the decoder of H.264 keeps some of its complaints to itself.
+        threads=1 if chunk.as_is else encoder.threads,
         **({"itsoffset": f"-{chunk.later_ms}ms"} if chunk.later_ms else {}),
         # The filters turn the pictures; the mark that asks for it may have got lost on the way, or not.
         noautorotate=None,

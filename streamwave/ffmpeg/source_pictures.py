@@ -87,8 +87,8 @@ def _picture(packet: bytes, place: int, found: AvcConfiguration) -> Picture:
             slices.add(kind)
         elif kind in _PARAMETER_SETS and nal not in found.parameter_sets:
             raise UnfitError("its parameters change from picture to picture")
-        elif kind in _PARAMETER_SETS or kind in _LEFT_OUT:
-            continue
+        elif kind in _PARAMETER_SETS or kind in _LEFT_OUT or (kind == _SEI and slices):
+            continue  # what is said of a picture stands before it (7.4.1.2.3): decoders complain of what comes late
         elif kind != _SEI:
             raise UnfitError(f"it has parts that not every player knows (NAL units of type {kind})")
         kept.append(len(nal).to_bytes(4, "big") + nal)

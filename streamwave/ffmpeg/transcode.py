@@ -35,6 +35,8 @@ JOIN_S = 0.5
 FILLED = ".filled"
 #: The same beside a result in which the picture stands still where some could not be decoded.
 DAMAGED = ".damaged"
+#: What a decoder says of pictures that are not as they should be, be it that it shows them all the same.
+_COMPLAINT = re.compile(r"\bh264 @|corrupt|error|invalid", re.IGNORECASE)
 #: What FFmpeg, or a decoder, says of pictures that it passes over, or conceals.
 _DAMAGE = re.compile(r"error while decoding|error submitting packet to decoder|damaged at|no frame!", re.IGNORECASE)
 
@@ -68,8 +70,9 @@ class Transcoder:
         own = [r for r in renditions if chunk.as_is and self._is_own(r)]
         encoded = [r for r in renditions if r not in own]
         said = self._encode(chunk, encoded) if encoded else self._check(chunk)
-        if own and said:
-            log.info("chunk %d is encoded in %s: FFmpeg says %s", chunk.number, own[0].name, said.splitlines()[0])
+        complaint = next((line for line in said.splitlines() if _COMPLAINT.search(line)), None)
+        if own and complaint is not None:
+            log.info("chunk %d is encoded in %s: FFmpeg says %s", chunk.number, own[0].name, complaint)
             self._encode(chunk, own)
         elif own:
             data = as_rendition(chunk, self.passthrough) if self.passthrough else b""

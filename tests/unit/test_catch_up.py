@@ -92,3 +92,17 @@ def test_what_no_output_has_is_said(tmp_path: Path, settings: Settings) -> None:
     assert outcome.left_behind == {
         str(place): f"{place} lacks {LOST}, and no other output has it whole" for place in (a, b)
     }
+
+
+def test_manifests_that_were_changed_are_written_again_where_everything_is_read(
+    tmp_path: Path, settings: Settings
+) -> None:
+    b = tmp_path / "b" / PATH
+    good = {name: (b / name).read_bytes() for name in ("small.m3u8", "master.m3u8", MANIFEST)}
+    (b / "small.m3u8").write_bytes(good["small.m3u8"].replace(b"TARGETDURATION:1", b"TARGETDURATION:0"))
+    (b / "master.m3u8").write_text("garbage")
+    (b / MANIFEST).write_text("<x/>")
+    assert findings(settings)[1]
+    assert caught_up(settings, read_all=True).left_behind == {}
+    assert findings(settings) == [[], []]
+    assert (b / "small.m3u8").read_bytes() == good["small.m3u8"]

@@ -12,6 +12,7 @@ import pytest
 
 from streamwave.errors import UnfitError
 from streamwave.ffmpeg.source_pictures import Picture, own_segments
+from streamwave.mp4.nal import split_nals
 from streamwave.storage.store import open_store
 from tests.matrix.measure import own_segments as shown_as_is
 from tests.matrix.pipeline import transcode
@@ -167,3 +168,43 @@ def test_segments_follow_closed_keyframes_only() -> None:
         segments(places([0, 2, 1, *range(3, 40)], (0, 20)), delay=0)
     with pytest.raises(UnfitError, match="IDR"):
         segments(places(range(40), (20,)))
+
+
+def without_a_slice(source: Path, target: Path, picture: int) -> None:
+    """The same in Matroska, but ``picture``, in decoding order, lacks its last slice."""
+    with av.open(str(source)) as given, av.open(str(target), "w", format="matroska") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        for number, packet in enumerate(packet for packet in given.demux(video=0) if packet.size):
+            if number == picture:
+                parts = list(split_nals(bytes(packet), 4))
+                cut = av.Packet(b"".join(len(nal).to_bytes(4, "big") + nal for nal in parts[:-1]))
+                cut.pts, cut.dts, cut.duration, cut.time_base = (
+                    packet.pts,
+                    packet.dts,
+                    packet.duration,
+                    packet.time_base,
+                )
+                cut.stream = stream
+                made.mux(cut)
+                continue
+            packet.stream = stream
+            made.mux(packet)
+
+
+def test_a_picture_that_lacks_a_slice_is_not_shown_as_it_is(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=150, audio=False, options=("-bf", "0", "-x264-params", "slices=4"))
+    without_a_slice(clip.path, tmp_path / "cut.mkv", 70)
+    made = transcode(tmp_path / "cut.mkv", tmp_path, ladder=LADDER, segment_s=2, passthrough=True)
+    found = representations(made.root, 0)
+    assert shown_as_is(found["large"]) == [True, False, True]
+    assert len(pictures(io.BytesIO(found["large"].data))) == 150
+
+
+def test_what_is_said_behind_a_picture_is_left_out(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=100, audio=False, options=("-bf", "0"))
+    late = "h264_metadata=sei_user_data=086f3693-b7b3-4f2c-9653-21492feee5b8+hello"
+    ffmpeg("-i", str(clip.path), "-c", "copy", "-bsf:v", late, str(tmp_path / "late.mp4"))
+    found = published(tmp_path / "late.mp4", tmp_path / "out")
+    assert shown_as_is(found["large"]) == [True] * 2
+    assert found["large"].data.count(b"hello") < 10  # those in front stay
+    assert pictures(io.BytesIO(found["large"].data)) == pictures(clip.path)
