@@ -66,7 +66,11 @@ def catch_up(
     def at(place: Target) -> tuple[str, Callable[[], Publication]]:
         def make() -> Publication:
             urls = settings.base_urls_of(found.path)
-            return Publication(place.open(settings.s3_options), manifests=True, token=token, base_urls=urls)
+            # Manifests come last: where only the ledger was lost, people go on watching meanwhile.
+            return Publication(
+                place.open(settings.s3_options), manifests=False, token=token, base_urls=urls,
+                copy_of=fullest.store(found.path),
+            )  # fmt: skip
 
         return place.url, make
 

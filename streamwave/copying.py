@@ -6,6 +6,7 @@ that it is back, and the ledger's lines on them forgotten. So it takes over what
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -51,6 +52,15 @@ def _objects(ledger: Ledger, line: PeriodLine | ChunkLine) -> list[str]:
         return [init_name(line.name, track.rendition.name) for track in line.tracks]
     period = ledger.periods[-1].name
     return [segment_name(period, name, s[0]) for name, segments in line.segments.items() for s in segments]
+
+
+def same_manifest(one: bytes, other: bytes | None) -> bool:
+    """Whether two manifests differ in nothing but when they were written (``publishTime``, ISO/IEC 23009-1, 5.3.1.2)."""
+
+    def undated(manifest: bytes) -> bytes:
+        return re.sub(rb' publishTime="[^"]*"', b"", manifest, count=1)
+
+    return other is not None and undated(one) == undated(other)
 
 
 def copied_window(mine: Ledger, source: Store, go_on: Callable[[], bool]) -> Ledger | None:

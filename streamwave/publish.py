@@ -15,7 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from streamwave.copying import copied_window, copy_chunks
+from streamwave.copying import copied_window, copy_chunks, same_manifest
 from streamwave.errors import FencedError, MediaError, OutputError
 from streamwave.expiry import Expiry, named_objects
 from streamwave.fence import Fence
@@ -42,6 +42,7 @@ class Publication:
     Manifests that are due within ``manifest_interval_s`` of the last become one, which a timer writes; meanwhile the
     ledger may be ahead of them, never the other way round. ``base_urls`` are those of the broadcast (see ``location``).
     The output that it lies in is ``levels`` folders above its store; 0: what is deleted from it is an error and no more.
+    Manifests that equal those at ``copy_of`` are of this broadcast, though the ledger beside them was lost.
     ``progress`` may be read at any time without waiting for what is being written.
     """
 
@@ -55,8 +56,9 @@ class Publication:
         manifest_interval_s: float = 0,
         base_urls: Sequence[BaseUrl] = (),
         levels: int = 0,
+        copy_of: Store | None = None,
     ) -> None:
-        self.store, self._levels = store, levels
+        self.store, self._levels, self._copy_of = store, levels, copy_of
         self.ledger = Ledger.load(store)
         self._expiry = Expiry(store)
         self._manifests = manifests
@@ -106,7 +108,8 @@ class Publication:
     def _check_place(self, header: BroadcastLine) -> None:
         if self.ledger.header is None:
             for name in (MANIFEST, MASTER):
-                if self.store.exists(name):
+                held = self.store.get(name)
+                if held is not None and (self._copy_of is None or not same_manifest(held, self._copy_of.get(name))):
                     raise OutputError(
                         f"{self.store.url} holds a {name} that another program wrote; choose another output, or remove it"
                     )
@@ -174,13 +177,7 @@ class Publication:
 
     def _publish_next(self, chunk: PackagedChunk, session: str, opening: str | None, wall_unix_ms: int | None) -> None:
         """Write the objects of ``chunk`` and extend the timeline by it."""
-        tracks = tuple(
-            TrackLine(
-                rendition=t.rendition, timescale=t.timescale, codecs=t.codecs, init_sha256=t.init_sha256,
-                init_size=t.init_size, frame_rate=t.frame_rate,
-            )
-            for t in chunk.tracks
-        )  # fmt: skip
+        tracks = tuple(map(TrackLine.of, chunk.tracks))
         name = opening or self.ledger.periods[-1].name
         if opening is None:
             if chunk.number != self.ledger.next_chunk:

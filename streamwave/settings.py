@@ -140,7 +140,7 @@ class Settings(OutputSettings):
         "(`s3://bucket/prefix`), from which runs on other machines publish without sharing a disk (docs/spool.md). With an "
         "address, what is being received still lies in `spool` in `STREAMWAVE_STATE_DIR` until it is stored there.",
         name="STREAMWAVE_SPOOL_DIR",
-        kind="a folder, or an fsspec address that other processes can reach",
+        kind="a folder, or one fsspec address without spaces and commas that other processes can reach",
         derived=(
             lambda d: str(d.get("state_dir", Path("var").absolute()) / "spool"),
             "`spool` in `STREAMWAVE_STATE_DIR`",

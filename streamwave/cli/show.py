@@ -59,11 +59,12 @@ def print_broadcast(output: Output, found: Broadcast, settings: Settings, consol
         if number + 1 < len(timeline.periods):
             away = _away_ms(period, timeline.periods[number + 1])
             if away > 0:
-                console.print(f"  [yellow]gap[/yellow]  the publisher was away for {length_text(away)}")
+                console.print(f"  [yellow]gap[/yellow]  nothing was received for {length_text(away)}")
     spool = BroadcastSpool(output.spool_dir / found.path) if found.path.count("/") == 1 else None
     warnings = spool.status().get("warnings") if spool is not None else None
+    label = "warning" if found.state == "live" else "told while it was live:"  # mended since, perhaps
     for warning in warnings if isinstance(warnings, list) else []:
-        console.print(f"[yellow]warning[/yellow] {escape(str(warning))}")
+        console.print(f"[yellow]{label}[/yellow] {escape(str(warning))}")
 
 
 def addresses(output: Output, found: Broadcast, settings: Settings, store: Store) -> list[tuple[str, str]]:

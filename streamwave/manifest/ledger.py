@@ -17,7 +17,7 @@ from streamwave.layout import init_name, ledger_name, segment_name
 from streamwave.manifest.rolling import StateLine, restore, snapshot
 from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
 from streamwave.model import Frozen, Rational, Rendition
-from streamwave.package import PackagedChunk
+from streamwave.package import PackagedChunk, PackagedTrack
 from streamwave.storage.store import Store
 
 PART_CHUNKS = 256
@@ -53,6 +53,14 @@ class TrackLine(Frozen):
     init_sha256: str
     init_size: int
     frame_rate: Rational | None
+
+    @classmethod
+    def of(cls, track: PackagedTrack) -> Self:
+        """The line on ``track``."""
+        return cls(
+            rendition=track.rendition, timescale=track.timescale, codecs=track.codecs,
+            init_sha256=track.init_sha256, init_size=track.init_size, frame_rate=track.frame_rate,
+        )  # fmt: skip
 
 
 class PeriodLine(Frozen):

@@ -11,11 +11,15 @@ jobs and spools, so that whoever reads it finds either a plain address or a JSON
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from typing import Any
 from urllib.parse import quote
 
+import fsspec
 from pydantic import ConfigDict, ValidationError
 
 from streamwave.errors import OutputError
@@ -110,13 +114,34 @@ def parse_outputs(text: str) -> tuple[Target, ...]:
     if not all(urls) or not urls:
         raise ValueError("an address is empty")
     for target in targets:
-        if target.is_s3 and not target.bucket:
-            raise ValueError(f"{target.url!r} names no bucket; write s3://BUCKET or s3://BUCKET/FOLDER")
-    if len(set(urls)) < len(urls):
+        _check_address(target)
+    places = [os.path.abspath(os.path.expanduser(one.url)) if one.is_local else one.url.rstrip("/") for one in targets]
+    if len(set(places)) < len(places):
         raise ValueError("an address stands there twice")
+    for inner, outer in permutations(places, 2):
+        if inner.startswith(f"{outer.rstrip('/')}/"):
+            raise ValueError(
+                f"{inner} lies in {outer}, whose broadcasts it would look like; choose folders side by side"
+            )
     if len(urls) > MAX_TARGETS:
         raise ValueError(f"at most {MAX_TARGETS} addresses")
     return tuple(targets)
+
+
+def _check_address(target: Target) -> None:
+    if target.is_local:
+        return
+    scheme, _, path = target.url.partition("://")
+    if scheme.partition("::")[0].lower() not in fsspec.available_protocols():
+        near = difflib.get_close_matches(scheme.lower(), fsspec.available_protocols(), n=1)
+        raise ValueError(
+            f"no kind of store is called {scheme!r}; "
+            + (f"did you mean {near[0]}://?" if near else "for example s3://")
+        )
+    if target.is_s3 and not target.bucket:
+        raise ValueError(f"{target.url!r} names no bucket; write s3://BUCKET or s3://BUCKET/FOLDER")
+    if ".." in path.split("/"):
+        raise ValueError(f"{target.url!r} has a '..'; write the folder itself")
 
 
 def _listed(text: str) -> list[Target]:

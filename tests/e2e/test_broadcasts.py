@@ -58,7 +58,7 @@ def test_from_the_list_to_nothing(cli: Cli) -> None:
 
     shown = cli.run("broadcasts", "show", "stage").out
     assert "period p1 from 0:02.0, 0:02.0 long, session 000001 (2 chunks)" in shown
-    assert "the publisher was away for 0:12.5" in shown
+    assert "nothing was received for 0:12.5" in shown
     assert "chunk 1 at 0:01.0 could not be decoded (large, small)" in shown
     assert f"{cli.folder}/out/{PATH}/master.m3u8" in shown and f"/?src=/media/{PATH}/manifest.mpd" in shown
 

@@ -25,7 +25,11 @@ def main(spool: Path) -> None:
         if number == 0 or (spool / "more").exists():
             (spool / "more").unlink(missing_ok=True)
             chunk = ChunkRecord(
-                number=number, video_file="x", start_ms=number * 2000, next_ms=number * 2000 + 2000, pictures=60
+                number=number,
+                video_file=f"{number:06d}.mkv",
+                start_ms=number * 2000,
+                next_ms=number * 2000 + 2000,
+                pictures=60,
             )
             journal.append(ChunkLine(chunk=chunk))
             number += 1

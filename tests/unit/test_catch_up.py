@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,24 @@ def test_what_an_output_has_lost_comes_from_another(tmp_path: Path, settings: Se
     assert outcome == Outcome([str(a), str(b)], {})
     assert findings(settings) == [[], []]
     assert (b / LOST).read_bytes() == (a / LOST).read_bytes()
+
+
+def test_an_output_that_has_lost_its_ledger_gets_it_back(tmp_path: Path, settings: Settings) -> None:
+    a, b = tmp_path / "a" / PATH, tmp_path / "b" / PATH
+    shutil.rmtree(b / "ledger")
+    outcome = caught_up(settings)
+    assert outcome == Outcome([str(a), str(b)], {})
+    assert findings(settings) == [[], []]
+
+
+def test_what_another_program_has_left_stays(tmp_path: Path, settings: Settings) -> None:
+    a, b = tmp_path / "a" / PATH, tmp_path / "b" / PATH
+    shutil.rmtree(b / "ledger")
+    (b / MANIFEST).write_text("<MPD/>")
+    outcome = caught_up(settings)
+    assert outcome.complete == [str(a)]
+    assert "holds a manifest.mpd that another program wrote" in outcome.left_behind[str(b)]
+    assert (b / MANIFEST).read_text() == "<MPD/>"
 
 
 def test_what_has_changed_is_replaced_where_everything_is_read(tmp_path: Path, settings: Settings) -> None:

@@ -239,6 +239,12 @@ def test_several_outputs(own_folder: Path) -> None:
     [
         ("a,,b", "an address is empty"),
         ("a, a/", "an address stands there twice"),
+        ("a, ./b/../a", "an address stands there twice"),
+        ("/srv/out, /srv/out/second", "/srv/out/second lies in /srv/out, whose broadcasts it would look like"),
+        ("s3://b/tv/x, s3://b/tv", "s3://b/tv/x lies in s3://b/tv"),
+        ("S4://b/tv", "no kind of store is called 'S4'; for example s3://"),
+        ("swift://b/tv", "no kind of store is called 'swift'"),
+        ("s3://b/../tv", "'s3://b/../tv' has a '..'; write the folder itself"),
         ("[]", "an address is empty"),
         ('["a", {"uri": "b"}]', "output 2 of the list has 'uri'; allowed: url, endpoint, region, profile, path_style"),
         ('[{"endpoint": "b"}]', "output 1 of the list has no 'url'"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +14,28 @@ import typer
 from streamwave import cli
 from streamwave.cli.transcode import Interrupted, run_transcode
 from streamwave.errors import FFmpegError, OutputError, SettingsError, SourceError
+
+#: The command, interrupted while it loads.
+INTERRUPTED = """
+import os, signal, sys
+from streamwave import start
+
+class Interrupt:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "streamwave.cli":
+            os.kill(os.getpid(), signal.{})
+
+sys.meta_path.insert(0, Interrupt)
+start.main()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_while_the_command_loads_is_no_traceback(name: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED.format(name), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
 
 
 @pytest.fixture(autouse=True)

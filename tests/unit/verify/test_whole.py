@@ -12,9 +12,13 @@ import pytest
 from streamwave.catalog import Output
 from streamwave.errors import OutputError
 from streamwave.index import update_at
+from streamwave.layout import MANIFEST, segment_name
+from streamwave.manifest.ledger import BroadcastLine
 from streamwave.mp4.boxes import need
 from streamwave.package import PackagedChunk
+from streamwave.publish import Publication
 from streamwave.spool.broadcast import BroadcastInfo
+from streamwave.storage.store import LocalStore
 from streamwave.thumbnail import first_picture
 from streamwave.verify import check_entry, verify_broadcast
 from tests.support.media import make_clip
@@ -71,6 +75,39 @@ def test_a_dvr_window_is_not_a_fault(tmp_path: Path, chunks: list[PackagedChunk]
 
 
 SEGMENT = "p0/large/25000.m4s"
+
+
+class _Full(LocalStore):
+    """Has room for everything but the manifest."""
+
+    full = False
+
+    def put(self, name: str, data: bytes) -> None:
+        if self.full and name == MANIFEST:
+            raise OutputError("no space left")
+        super().put(name, data)
+
+
+def test_playlists_that_are_ahead_while_the_disk_is_full_are_no_fault(
+    tmp_path: Path, chunks: list[PackagedChunk]
+) -> None:
+    store = _Full(tmp_path / "out")
+    published = Publication(store, manifests=True, token="t")
+    published.begin(BroadcastLine(created_unix_ms=CREATED_MS, segment_ms=1000, fingerprint="f"))
+    published.publish(chunks[0], "000000", "p0", CREATED_MS)
+    behind = (store.root / MANIFEST).read_bytes()
+    store.full = True
+    with pytest.raises(OutputError, match="no space left"):
+        published.publish(chunks[1], "000000", "p0", CREATED_MS)
+    ahead = segment_name("p0", "large", chunks[1].tracks[0].segments[0].time)
+    assert ahead in (store.root / "large.m3u8").read_text()
+    assert verify_broadcast(store).findings == []
+    store.full = False
+    published.publish(chunks[1], "000000", "p0", CREATED_MS)
+    assert verify_broadcast(store).findings == []
+    (store.root / MANIFEST).write_bytes(behind)
+    assert f"{ahead}: it is in a playlist and not in {MANIFEST}" in verify_broadcast(store).findings
+    published.close()
 
 
 def missing(root: Path) -> None:
