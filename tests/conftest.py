@@ -40,6 +40,15 @@ class _AsItHappens:
                 self.terminal.write_line(f"    {line}")
 
 
+#: What waits longest comes first, so that no worker is alone with it at the end.
+_ORDER = ("e2e", "services", "flows", "matrix", "storage", "unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the folders into that order; within a folder nothing changes."""
+    items.sort(key=lambda item: _ORDER.index(item.path.relative_to(_TESTS).parts[0]))
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Tell failures as they happen, in the process that prints."""
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")

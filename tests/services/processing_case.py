@@ -20,6 +20,7 @@ from streamwave.locks import lock_holder
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
 from tests.support.ports import free_port
+from tests.support.processes import kill
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -139,7 +140,7 @@ class Case:
         for lock in self.spool.glob(f"*/*/{RUN_LOCK}"):
             pid = lock_holder(lock)
             if pid is not None:
-                os.kill(pid, signal.SIGKILL)
+                kill(pid)
 
 
 def publisher(spool: BroadcastSpool, not_this: int | None = None, limit_s: float = LIMIT_S) -> int:

@@ -25,7 +25,7 @@ from streamwave.spool.broadcast import BroadcastSpool, broadcasts, open_session
 from streamwave.spool.journal import EndRecord, JournalReader, JournalWriter, writer_alive, writer_pid
 from streamwave.streams.hooks import hook_token, hooks_url
 from tests.support.ports import free_port
-from tests.support.processes import wait_for
+from tests.support.processes import kill, wait_for
 
 ADMIN = "an-administrators-token"
 BEARER = {"Authorization": f"Bearer {ADMIN}"}
@@ -92,7 +92,7 @@ class Ingest:
         # Segmenters survive the service on purpose.
         for session in self.sessions():
             if (pid := writer_pid(session)) is not None:
-                os.kill(pid, signal.SIGKILL)
+                kill(pid)
 
     def add(self, name: str) -> str:
         """A new stream; its key."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from streamwave.ffmpeg.locate import locate
 from streamwave.settings import Settings
 from streamwave.settings_fields import PREFIX, variable_name
-from tests.support.processes import MARK, marked, program
+from tests.support.processes import MARK, kill, marked, program
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -106,7 +106,7 @@ class Cli:
             yield process
         finally:
             for pid in {process.pid, *marked(mark)}:
-                _kill(pid)
+                kill(pid)
             process.communicate(timeout=20)
 
     def run(
@@ -130,13 +130,6 @@ class Cli:
 
 def _default_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def copy_database(home: Path, target: Path) -> None:

@@ -31,7 +31,7 @@ from tests.support.media import Clip
 from tests.support.player import MPD_NS, Representation, decode_pictures, decode_sound, representations
 from tests.support.ports import free_port
 from tests.support.prefect_api import PrefectApi
-from tests.support.processes import MARK, marked, wait_for
+from tests.support.processes import MARK, kill, marked, wait_for
 
 #: A publisher that comes back within this time continues its broadcast; every recording waits for it to pass.
 RECONNECT_WINDOW_S = 3
@@ -127,10 +127,7 @@ class Installation:
                 self.process.kill()
                 self.process.wait(5)
         for pid in {**self.processes(), **self.nginx()}:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            kill(pid)
 
     def processes(self, part: str = "") -> dict[int, str]:
         """Its living processes that have ``part`` in their command line, by pid."""
