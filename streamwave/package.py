@@ -22,6 +22,10 @@ from streamwave.timing import AAC_FRAME
 
 log = logging.getLogger("streamwave.package")
 
+#: How SEI messages with captions begin (ATSC A/53 part 4, 6.2.3): T.35 country and provider, identifier, cc_data. Encoders
+#: keep them, and none of these bytes is ever escaped.
+CAPTIONS = b"\xb5\x00\x31GA94\x03"
+
 
 class PackagedSegment(Frozen):
     """A media segment ready to be stored: ``[time, time + duration)`` in ticks, its bytes in the file ``path``.
@@ -57,6 +61,7 @@ class PackagedChunk(Frozen):
     closed_unix_ms: int = 0
     filled: tuple[str, ...] = ()  # renditions in which nothing of the chunk could be decoded
     damaged: bool = False  # some of its pictures could not, and another one stands still in their place
+    captions: bool = False  # its pictures carry captions
 
 
 def package(
@@ -97,6 +102,7 @@ def package(
         closed_unix_ms=chunk.closed_unix_ms,
         filled=tuple(name for name, filled in marks.items() if filled),
         damaged=any(results[name].with_suffix(DAMAGED).exists() for name, filled in marks.items() if not filled),
+        captions=any(CAPTIONS in Path(segment.path).read_bytes() for track in tracks[:1] for segment in track.segments),
     )
 
 

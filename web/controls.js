@@ -13,6 +13,7 @@ export function connect(video, engine) {
   let dragging = false;
   let hideTimer = 0;
   let wasPaused = null;
+  let captioned = false;
 
   const range = () => engine()?.range() ?? { start_s: 0, end_s: 0 };
   const live = () => engine()?.live() ?? false;
@@ -38,6 +39,16 @@ export function connect(video, engine) {
   function toggleMute() {
     video.muted = !video.muted;
     if (!video.muted && video.volume === 0) video.volume = 0.5;
+  }
+  function toggleCaptions() {
+    if (!engine()?.captions()) return;
+    captioned = !captioned;
+    engine().caption(captioned);
+    refreshCaptions();
+  }
+  function refreshCaptions() {
+    $("captions").hidden = !engine()?.captions();
+    $("captions").setAttribute("aria-pressed", captioned);
   }
   function toggleFullscreen() {
     if (document.fullscreenElement) document.exitFullscreen();
@@ -89,6 +100,7 @@ export function connect(video, engine) {
       $("play").setAttribute("aria-label", wasPaused ? "Play" : "Pause");
       awake();
     }
+    refreshCaptions();
     $("big-play").hidden = !video.paused || video.ended || !$("problem").hidden || video.currentTime > 0;
   }
 
@@ -120,6 +132,7 @@ export function connect(video, engine) {
     k: toggle,
     m: toggleMute,
     f: toggleFullscreen,
+    c: toggleCaptions,
     l: goLive,
     arrowleft: () => seekTo(video.currentTime - 5),
     arrowright: () => seekTo(video.currentTime + 5),
@@ -146,6 +159,7 @@ export function connect(video, engine) {
   $("unmute").addEventListener("click", toggleMute);
   $("go-live").addEventListener("click", goLive);
   $("fullscreen").addEventListener("click", toggleFullscreen);
+  $("captions").addEventListener("click", toggleCaptions);
   $("volume").addEventListener("input", ({ target }) => {
     video.volume = Number(target.value);
     video.muted = video.volume === 0;
@@ -191,6 +205,7 @@ export function connect(video, engine) {
     },
     reset() {
       $("quality").replaceChildren();
+      captioned = false;
       wasPaused = null;
     },
   };

@@ -8,6 +8,8 @@
 //   qualities() [{key, width, height, fps, bps}], lowest first; empty if it can't be chosen
 //   choose(key) one of them, or null for automatic
 //   current()   the one that is loaded now, or null
+//   captions()  whether there are any
+//   caption(on) show them or not; at first they are not
 //   destroy()
 //
 // `tell` gets problem(kind, detail) with kind "missing" | "network" | "media" | "players", and changed().
@@ -43,6 +45,14 @@ function seekableRange(video) {
   return { start_s: 0, end_s: Number.isFinite(duration) ? duration : 0 };
 }
 
+function nativeCaptions({ textTracks }) {
+  const tracks = () => Array.from(textTracks).filter(({ kind }) => kind === "captions");
+  return {
+    captions: () => tracks().length > 0,
+    caption: (on) => tracks().forEach((track, number) => (track.mode = on && number === 0 ? "showing" : "hidden")),
+  };
+}
+
 const byHeight = (a, b) => a.height - b.height || a.bps - b.bps;
 
 function openDash({ MediaPlayer }, video, address, tell) {
@@ -54,6 +64,7 @@ function openDash({ MediaPlayer }, video, address, tell) {
   player.updateSettings({
     debug: { logLevel: 1 },
     streaming: {
+      text: { defaultEnabled: false },
       // Ours, for manifests that name no clock, instead of one on the internet.
       utcSynchronization: {
         defaultTimingSource: { scheme: "urn:mpeg:dash:utc:http-xsdate:2014", value: `${location.origin}/time` },
@@ -101,6 +112,11 @@ function openDash({ MediaPlayer }, video, address, tell) {
     current() {
       const now = player.isReady() && player.getActiveStream() ? player.getCurrentRepresentationForType("video") : null;
       return now ? asQuality(now) : null;
+    },
+    captions: () => player.isReady() && player.getActiveStream() !== null && player.getTracksFor("text").length > 0,
+    caption(on) {
+      player.enableText(on);
+      player.setTextTrack(on ? 0 : -1);
     },
     destroy: () => player.destroy(),
   };
@@ -167,6 +183,7 @@ function openHls({ default: Hls }, video, address, tell) {
       const level = player.levels[player.currentLevel];
       return level?.height ? asQuality(level) : null;
     },
+    ...nativeCaptions(video),
     destroy: () => player.destroy(),
   };
 }
@@ -191,6 +208,7 @@ function openNative(video, address, tell) {
     qualities: () => [],
     choose() {},
     current: () => (video.videoHeight ? { key: "", width: video.videoWidth, height: video.videoHeight, fps: 0, bps: 0 } : null),
+    ...nativeCaptions(video),
     destroy() {
       video.removeEventListener("error", failed);
       video.removeEventListener("loadedmetadata", changed);

@@ -264,6 +264,9 @@ def _add_adaptation_set(
                 "presentationTime": "0",
             },
         )
+    if kind == "video" and period.captions:
+        # In the pictures, where players find them (ANSI/SCTE 214-1, 7.2).
+        _add_descriptor(element, "Accessibility", "urn:scte:dash:cc:cea-608:2015", "CC1=und")
     _add_descriptor(element, "Role", "urn:mpeg:dash:role:2011", "main")
     shared = len({t.timescale for t in tracks}) == 1
     if shared:

@@ -25,6 +25,9 @@ from streamwave.timing import round_half_up
 #: EXT-X-SERVER-CONTROL needs none: players that do not know it pass over it.
 VERSION = 7
 
+#: Name of the group of captions that pictures carry (EXT-X-MEDIA, RFC 8216, 4.3.4.1).
+CAPTIONS = "captions"
+
 #: Where playback starts when a player knows nothing of the network: the best variant up to this many bits per second.
 STARTUP_BPS = 3_000_000
 
@@ -86,6 +89,11 @@ def render_master(
     variants.sort(key=lambda variant: -variant[0])
     affordable = [variant for variant in variants if variant[0] <= STARTUP_BPS] or variants[-1:]
     variants.sort(key=lambda variant: variant is not affordable[0])
+    if video and any(period.captions for period in periods):
+        lines.append(
+            f'#EXT-X-MEDIA:TYPE=CLOSED-CAPTIONS,GROUP-ID="{CAPTIONS}",NAME="Captions",DEFAULT=NO,AUTOSELECT=YES,'
+            'INSTREAM-ID="CC1"'
+        )
     for number, prefix in enumerate([base.url for base in base_urls] or [""]):
         group = "audio" if number == 0 else f"audio-{number + 1}"
         for rendition in audio if video else []:
@@ -229,4 +237,5 @@ def _stream_inf(
             attributes.append(f"FRAME-RATE={thousandths // 1000}.{thousandths % 1000:03d}")
     if len(members) > 1:
         attributes.append(f'AUDIO="{group}"')
-    return "#EXT-X-STREAM-INF:" + ",".join([*attributes, "CLOSED-CAPTIONS=NONE"])
+    shown = f'"{CAPTIONS}"' if any(period.captions for period in periods) and rendition.kind == "video" else "NONE"
+    return "#EXT-X-STREAM-INF:" + ",".join([*attributes, f"CLOSED-CAPTIONS={shown}"])

@@ -87,6 +87,7 @@ class ChunkLine(Frozen):
     filled: tuple[str, ...] = ()  # renditions that are black or silent here, because the chunk could not be used
     damaged: bool = False  # some of its pictures could not be decoded, and another one stands still in their place
     digests: dict[str, tuple[str, ...]] = Field(default_factory=dict, exclude_if=lambda digests: not digests)
+    captions: bool = Field(default=False, exclude_if=lambda captions: not captions)
 
     @classmethod
     def of(cls, chunk: PackagedChunk) -> Self:
@@ -97,6 +98,7 @@ class ChunkLine(Frozen):
             segments={t.rendition.name: tuple((s.time, s.duration, s.size) for s in t.segments) for t in chunk.tracks},
             filled=chunk.filled,
             damaged=chunk.damaged,
+            captions=chunk.captions,
             digests={name: found for name, found in digests.items() if all(found)},
         )
 
@@ -301,6 +303,7 @@ class Ledger:
                         period.tracks[name].append(SegmentRef(*segment))
                     length = Fraction(sum(duration for _, duration, _ in segments), period.tracks[name].timescale)
                     period.longest_chunk = max(period.longest_chunk, length)
+                period.captions |= line.captions
                 gone = timeline.trim()
                 if timeline is self.timeline:
                     self._leave(gone)

@@ -35,6 +35,7 @@ class PeriodState(Frozen):
     wall_unix_ms: int | None
     tracks: tuple[TrackState, ...]
     longest_chunk: Rational = Fraction(0)
+    captions: bool = False
 
 
 class StateLine(Frozen):
@@ -66,6 +67,7 @@ def snapshot(timeline: Timeline) -> dict[str, Any]:
     periods = tuple(
         PeriodState(
             name=period.name, start=period.start, wall_unix_ms=period.wall_unix_ms, longest_chunk=period.longest_chunk,
+            captions=period.captions,
             tracks=tuple(
                 TrackState(
                     rendition=t.rendition, timescale=t.timescale, codecs=t.codecs, init_size=t.init_size,
@@ -96,7 +98,11 @@ def restore(timeline: Timeline, state: StateLine) -> None:
             )
             for t in period.tracks
         }  # fmt: skip
-        timeline.periods.append(Period(period.name, period.start, tracks, period.wall_unix_ms, period.longest_chunk))
+        timeline.periods.append(
+            Period(
+                period.name, period.start, tracks, period.wall_unix_ms, period.longest_chunk, period.captions
+            )  # fmt: skip
+        )
     timeline.gone_periods = state.gone_periods
     timeline.gone_segments = dict(state.gone_segments)
     timeline.gone_renditions = {rendition.name: rendition for rendition in state.gone_renditions}

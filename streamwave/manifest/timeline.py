@@ -102,7 +102,8 @@ class Period:
 
     ``name`` is the folder of its objects; ``start`` in seconds since the broadcast's start; ``wall_unix_ms`` is the
     wall clock at its start (for EXT-X-PROGRAM-DATE-TIME), or None for a file. ``longest_chunk`` in seconds: the segments
-    of a chunk appear all at once, so players have to bridge that much between two of them.
+    of a chunk appear all at once, so players have to bridge that much between two of them. ``captions``: some of its
+    pictures carry captions (CEA-608).
     """
 
     name: str
@@ -110,6 +111,7 @@ class Period:
     tracks: dict[str, Track] = field(default_factory=dict)
     wall_unix_ms: int | None = None
     longest_chunk: Fraction = Fraction(0)
+    captions: bool = False
 
     @property
     def duration(self) -> Fraction:
