@@ -10,6 +10,7 @@ import pytest
 from streamwave.errors import OutputError
 from streamwave.layout import ledger_name
 from streamwave.manifest import ledger as module
+from streamwave.manifest.hls import render_master
 from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger, PeriodLine, TrackLine
 from streamwave.model import Rendition
 from streamwave.storage.store import LocalStore, Store, open_store
@@ -120,3 +121,20 @@ def test_a_ledger_without_its_beginning(store: Store) -> None:
     store.put(ledger_name(0), f"{period().model_dump_json()}\n".encode())
     with pytest.raises(OutputError, match="has no beginning"):
         Ledger.load(store)
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["recorded", "a channel that forgets"])
+def test_captions_are_known_of_the_period_that_has_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    monkeypatch.setattr(module, "PART_CHUNKS", 3)
+    header = HEADER.model_copy(update={"keep": keep, "dvr_window_ms": 60_000})
+    ledger = Ledger.load(store)
+    ledger.append(header, period(), chunk(0), chunk(1).model_copy(update={"captions": True}))
+    for number in range(2, 9):
+        ledger.append(chunk(number))
+    ledger.append(period("p1", "second", start=Fraction(60)), chunk(0))
+    found = Ledger.load(store)
+    for timeline in (found.timeline, found.shown):
+        assert timeline is not None and [one.captions for one in timeline.periods] == [True, False]
+        assert b'CLOSED-CAPTIONS="captions"' in render_master(timeline)
