@@ -26,14 +26,20 @@ from streamwave.spool.sound import CHANNELS, SAMPLE_RATE
 _MATROSKA = frozenset(
     {
         "av1", "dirac", "ffv1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v3", "prores",
-        "rv10", "rv20", "rv30", "rv40", "theora", "vp8", "vp9", "vvc",
+        "rv30", "rv40", "theora", "vp8", "vp9", "vvc",
     }
 )  # fmt: skip
-#: Uncompressed pictures that QuickTime keeps as they are. Of the others no container says how they are laid out without
-#: the mark of the one that they come from.
+#: Uncompressed pictures that QuickTime keeps as they are.
 _RAW = frozenset(
     {"abgr", "argb", "bgr24", "bgra", "rgb24", "rgb48be", "rgb565le", "rgba", "uyvy422", "yuyv422"}
 )  # fmt: skip
+#: Those that NUT keeps, and the mark by which it tells how they are laid out (https://www.ffmpeg.org/~michael/nut4cc.txt).
+_LAID_OUT = {
+    "gray": "Y800", "nv12": "NV12", "nv21": "NV21", "yuv411p": "Y41B", "yuv420p": "I420", "yuv422p": "Y42B", "yuv444p": "444P",
+    "yuv420p10le": "Y3\x0b\x0a", "yuv422p10le": "Y3\x0a\x0a", "yuv444p10le": "Y3\x00\x0a",
+}  # fmt: skip
+#: Codecs of which the source's own mark says how the pictures are laid out.
+_MARKED = frozenset({"utvideo"})
 MILLISECOND = Fraction(1, 1000)
 #: A chunk's decoding times are made up: they begin this long before its first picture.
 DECODED_BEFORE_MS = 3_600_000
@@ -136,7 +142,7 @@ class VideoChunk:
 def _keeps(suffix: str, codec: str, pixel_format: str | None) -> bool:
     """Whether a container that may take a codec's packets gives them back as they were."""
     if codec == "rawvideo":
-        return suffix == "mov" and pixel_format in _RAW
+        return pixel_format in {"mov": _RAW, "nut": _LAID_OUT}.get(suffix, ())
     return suffix != "mkv" or codec in _MATROSKA
 
 
@@ -161,6 +167,10 @@ def _created(folder: Path, number: int, template: Any) -> tuple[Path, Any, Any]:
             out.close()
             path.unlink(missing_ok=True)
         else:
+            if suffix == "nut" and (codec == "rawvideo" or codec in _MARKED):
+                stream.codec_tag = (
+                    _LAID_OUT[template.codec_context.pix_fmt] if codec == "rawvideo" else template.codec_tag
+                )
             stream.time_base = MILLISECOND  # NUT makes a finer one of it, which has to be a multiple
             return path, out, stream
     raise SourceError(f"video in {codec} cannot be cut into chunks; convert the source to H.264")

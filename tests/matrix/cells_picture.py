@@ -351,6 +351,8 @@ CODECS = [
     codec("MJPEG", "mov", "-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p"),
     codec("MJPEG in AVI", "avi", "-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p", sound=("-c:a", "pcm_s16le")),
     codec("FFV1 in Matroska", "mkv", "-c:v", "ffv1", sound=("-c:a", "flac")),
+    codec("UtVideo in AVI", "avi", "-c:v", "utvideo", sound=("-c:a", "pcm_s16le")),
+    codec("YUV4MPEG2", "y4m", "-c:v", "wrapped_avframe", sound=None),
     codec("fragmented MP4", "mp4", *H264, "-movflags", "+frag_keyframe+empty_moov+default_base_moof"),
 ]
 

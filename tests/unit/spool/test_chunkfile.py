@@ -98,6 +98,14 @@ def test_sound_is_stored_as_adts(tmp_path: Path) -> None:
         ("avi", ("rawvideo", "-pix_fmt", "bgr24")),
         ("avi", ("msmpeg4v2",)),
         ("avi", ("huffyuv",)),
+        ("avi", ("utvideo", "-pix_fmt", "yuv420p")),
+        ("mkv", ("utvideo", "-pix_fmt", "gbrp")),
+        ("y4m", ("wrapped_avframe", "-pix_fmt", "yuv420p")),
+        ("y4m", ("wrapped_avframe", "-pix_fmt", "yuv444p")),
+        ("y4m", ("wrapped_avframe", "-pix_fmt", "yuv422p10le", "-strict", "-1")),
+        ("nut", ("rawvideo", "-pix_fmt", "nv12")),
+        ("nut", ("rawvideo", "-pix_fmt", "yuv411p")),
+        ("nut", ("rawvideo", "-pix_fmt", "gray")),
         ("asf", ("wmv2",)),
         ("flv", ("flv1",)),
         ("gif", ("gif",)),
@@ -129,9 +137,9 @@ def test_every_codec_has_a_container_that_keeps_its_pictures_and_their_times(
 
 
 def test_a_codec_without_a_container_is_named(tmp_path: Path) -> None:
-    source = tmp_path / "a.y4m"
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25", "-frames:v", "1", str(source))
-    said = "video in rawvideo cannot be cut into chunks; convert the source to H.264"
+    source = tmp_path / "a.apng"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25", "-frames:v", "2", str(source))
+    said = "video in apng cannot be cut into chunks; convert the source to H.264"
     with av.open(str(source)) as container, pytest.raises(SourceError, match=said):
         VideoChunk(tmp_path, 0, container.streams.video[0], 0)
     assert list(tmp_path.iterdir()) == [source]
