@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 
 from streamwave.errors import UnfitError
 from streamwave.ffmpeg.source_pictures import Picture, own_segments
+from streamwave.mp4.avcc import AvcConfiguration
 from streamwave.mp4.nal import split_nals
+from streamwave.mp4.sps import pps_id
 from streamwave.storage.store import open_store
 from tests.matrix.measure import own_segments as shown_as_is
 from tests.matrix.pipeline import transcode
@@ -208,3 +211,24 @@ def test_what_is_said_behind_a_picture_is_left_out(tmp_path: Path) -> None:
     assert shown_as_is(found["large"]) == [True] * 2
     assert found["large"].data.count(b"hello") < 10  # those in front stay
     assert pictures(io.BytesIO(found["large"].data)) == pictures(clip.path)
+
+
+def test_parameter_sets_that_have_the_same_number_are_not_shown_as_they_are(tmp_path: Path) -> None:
+    """Which of the two counts would depend on the player."""
+    clip = make_clip(tmp_path / "clip.mp4", frames=100, audio=False)
+    other = make_clip(tmp_path / "other.mp4", frames=25, audio=False, options=("-coder", "0"))
+    doubled = tmp_path / "doubled.mkv"
+    with av.open(str(clip.path)) as given, av.open(str(other.path)) as foreign, av.open(str(doubled), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        mine, theirs = (
+            AvcConfiguration.read(one.streams.video[0].codec_context.extradata or b"") for one in (given, foreign)
+        )
+        assert mine.pps != theirs.pps and [*map(pps_id, mine.pps)] == [*map(pps_id, theirs.pps)]
+        stream.codec_context.extradata = replace(mine, pps=(*theirs.pps, *mine.pps)).write()
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                made.mux(packet)
+    found = published(doubled, tmp_path / "out")
+    assert not any(shown_as_is(found["large"]))
+    assert len(pictures(io.BytesIO(found["large"].data))) == 100
