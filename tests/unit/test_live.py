@@ -16,6 +16,7 @@ from lxml import etree
 
 from streamwave import catalog, listing
 from streamwave.catch_up import catch_up
+from streamwave.cut_off import finish_cut_off
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.job import Job, place, publication
@@ -328,6 +329,19 @@ def test_a_live_broadcast_is_listed_as_soon_as_the_list_can_be_written(
         (tmp_path / "out" / "broadcasts.json").rmdir()
         publish(broadcast, chunks, 1)
         assert listed(tmp_path / "out") == ["live"]
+
+
+def test_a_broadcast_that_was_cancelled_keeps_the_addresses_of_its_cdns(spool: BroadcastSpool, tmp_path: Path) -> None:
+    chosen = settings(tmp_path, base_urls="https://a.example/tv/, https://b.example/tv/")
+    with LiveBroadcast(spool, chosen, "run") as broadcast:
+        publish(broadcast, broadcast.chunks(), 1)
+    finish_cut_off(spool, chosen)
+    assert is_recorded(spool)
+    mpd = etree.fromstring((root(spool) / MANIFEST).read_bytes())
+    path = f"show/{spool.broadcast}/"
+    addresses = [f"https://{host}.example/tv/{path}" for host in ("a", "b")]
+    assert [one.text for one in mpd.findall("mpd:BaseURL", MPD_NS)] == addresses
+    assert all(f"\n{address}" in (root(spool) / "master.m3u8").read_text() for address in addresses)
 
 
 def is_recorded(spool: BroadcastSpool) -> bool:
