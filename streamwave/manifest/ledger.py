@@ -362,8 +362,8 @@ def _parsed(text: str, store: Store) -> AnyLine:
 
 def _damaged(store: Store) -> DamagedError:
     return DamagedError(
-        f"the ledger of {store.url} is damaged; if another output has the recording, remove only its folder ledger there and run "
-        "streamwave broadcasts catch-up, else remove the broadcast"
+        f"the ledger of {store.url} is damaged; if another output has the recording, remove only its folder ledger there "
+        "and run streamwave broadcasts catch-up, else remove the broadcast"
     )
 
 
