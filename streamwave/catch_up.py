@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
-from streamwave.catalog import Broadcast, Output, need_ledger
+from streamwave.catalog import Broadcast, Copy, Output, need_ledger
 from streamwave.digest import digest_of
 from streamwave.errors import OutputError, UsageError
 from streamwave.job import fingerprint
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.listing import Listing
+from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.render import manifest_names
 from streamwave.manifest.timeline import Timeline
 from streamwave.publish import Publication
@@ -33,6 +35,19 @@ class Outcome:
 
     complete: list[str]
     left_behind: dict[str, str]
+
+
+def source_of(copies: Sequence[Copy]) -> Copy:
+    """Which of the copies of a broadcast, the fullest first, the others are completed from: one that has its ledger.
+
+    The entry alone may call a copy recorded that has lost it. The first one where none has.
+    """
+    for where, found in copies:
+        with suppress(OutputError):
+            ledger = Ledger.load(where.store(found.path))
+            if found.state == "recorded" and ledger.timeline is not None and ledger.timeline.ended:
+                return where, found
+    return copies[0]
 
 
 def catch_up(

@@ -25,10 +25,11 @@ def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
     spool.close()
     info = spool.info()
     token = fingerprint(info.output, time.time_ns())
+    base_urls = settings.base_urls_of(f"{info.stream}/{info.broadcast}")
 
     def at(target: Target) -> tuple[str, Callable[[], Publication]]:
         store_at = functools.partial(target.open, settings.s3_options)
-        return target.url, lambda: Publication(store_at(), manifests=True, token=token)
+        return target.url, lambda: Publication(store_at(), manifests=True, token=token, base_urls=base_urls)
 
     published = Targets([at(target) for target in outputs(info.output)], patience_s=0)
     try:

@@ -7,7 +7,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import IO, Self
 
 from streamwave import ladder as ladders
 from streamwave.advice import Advice, bitrate
-from streamwave.behind import left, waiting
+from streamwave.behind import left, unlisted, waiting
 from streamwave.encoding import FILE as ENCODING
 from streamwave.encoding import Encoding, keep_encoding, kept_encoding
 from streamwave.errors import SpoolError
@@ -316,15 +316,22 @@ class LiveBroadcast:
             published.finish_first()
             whole = published.wait_for_others(GRACE_S, self.pulse, until_tried=False)
             before = published.complete
-            self._listing.update(published, before)
+            self._list(published, before, on_wait)
             if not whole:
                 self._wait_for_others(published, on_wait)
-                self._listing.update(published, set(published.complete) - set(before))
+                self._list(published, set(published.complete) - set(before), on_wait)
         self.spool.mark_finished()
         self.tell("finished")
         self.spool.hand_over()
         for session in self.spool.sessions():
             shutil.rmtree(session, ignore_errors=True)
+
+    def _list(self, published: Targets, places: Collection[str], on_wait: OnWait) -> None:
+        """List the recording at ``places``. Where that is refused viewers would be told for ever that it is live."""
+        refused = self._listing.update(published, places)
+        if refused:
+            on_wait(unlisted(published, refused), published.hurry)
+            self._listing.try_again(published, refused, self.pulse)
 
     def _wait_for_others(self, published: Targets, on_wait: OnWait) -> None:
         news = waiting(published)

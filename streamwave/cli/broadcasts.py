@@ -131,8 +131,14 @@ def verify(
     outputs hold it, every copy is read; --output names one.
     """
     found, unread = copies(name, output)
-    several = len(found) + len(unread) > 1
-    whole = [_verify_copy(where, copy.path, decode=decode, of=where.url if several else "") for where, copy in found]
+    several, whole = len(found) + len(unread) > 1, []
+    for where, copy in found:
+        try:
+            whole.append(_verify_copy(where, copy.path, decode=decode, of=where.url if several else ""))
+        except OutputError as error:  # which keeps nobody from checking the others
+            if not several:
+                raise
+            unread.append(str(error))
     tell(unread, "what is there has not been checked")
     if not all(whole):
         raise typer.Exit(1)
@@ -207,13 +213,13 @@ def catch_up_outputs(
     ] = False,
 ) -> None:
     """Bring a recording to outputs that were away when it ended: copy what they lack from one that has all of it."""
-    from streamwave.catch_up import catch_up
+    from streamwave.catch_up import catch_up, source_of
 
     settings = Settings.load()
     places = outputs(output) if output else settings.targets
     if len(places) < 2 or catalog.is_address(name):
         raise UsageError("there is nothing to catch up with: give the broadcast's name, and several outputs")
-    (where, found), *_ = copies(name, output)[0]
+    where, found = source_of(copies(name, output)[0])
     published = catch_up(where, found, places, settings, lambda news: err.print(news, markup=False), read_all=read_all)
     for url in published.complete:
         out.print(f"all of it is at {url}", markup=False)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from streamwave.behind import left
 from streamwave.cli.transcode import Interrupted, check_lasting, check_writable, first_line, prefect_for
-from streamwave.errors import IncompleteError, StreamWaveError
+from streamwave.errors import IncompleteError, OutputError, SourceError, StreamWaveError
 from streamwave.settings import Settings
 from streamwave.source import check_stream_name, resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, abandoned
@@ -120,9 +120,17 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
             raise KeyboardInterrupt from None
         except IncompleteError as error:
             incomplete = error
-        except StreamWaveError as error:
+        except SourceError as error:
             if ending.asked:
                 raise Interrupted("ended before anything was received; there is no recording") from error
+            raise
+        except OutputError as error:
+            if ending.asked and abandoned(settings.spool_dir, stream):
+                raise Interrupted(
+                    f"{error}; the next streamwave run of {stream} completes what was received"
+                ) from error
+            raise
+        except StreamWaveError:
             raise
         except Exception as error:
             raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows more") from error

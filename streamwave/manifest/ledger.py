@@ -127,7 +127,7 @@ def read_lines(store: Store) -> Iterator[tuple[int, str, AnyLine]]:
             try:
                 line = _line.validate_json(text)
             except ValidationError:
-                raise DamagedError(f"the ledger of {store.url} is damaged; remove the broadcast") from None
+                raise _damaged(store) from None
             yield part, text, line
             if isinstance(line, StateLine):
                 following = line.part
@@ -357,7 +357,14 @@ def _parsed(text: str, store: Store) -> AnyLine:
     try:
         return _line.validate_json(text)
     except ValidationError:
-        raise DamagedError(f"the ledger of {store.url} is damaged; remove the broadcast") from None
+        raise _damaged(store) from None
+
+
+def _damaged(store: Store) -> DamagedError:
+    return DamagedError(
+        f"the ledger of {store.url} is damaged; if another output has the recording, remove only its folder ledger there "
+        "and run streamwave broadcasts catch-up, else remove the broadcast"
+    )
 
 
 def _begin(line: BroadcastLine, dvr_window_ms: int | None) -> Timeline:

@@ -115,7 +115,7 @@ def parse_outputs(text: str) -> tuple[Target, ...]:
         raise ValueError("an address is empty")
     for target in targets:
         _check_address(target)
-    places = [os.path.abspath(os.path.expanduser(one.url)) if one.is_local else one.url.rstrip("/") for one in targets]
+    places = list(map(_place, targets))
     if len(set(places)) < len(places):
         raise ValueError("an address stands there twice")
     for inner, outer in permutations(places, 2):
@@ -128,11 +128,25 @@ def parse_outputs(text: str) -> tuple[Target, ...]:
     return tuple(targets)
 
 
+def _place(target: Target) -> str:
+    """Where a target is, written in one way only."""
+    scheme, separator, path = target.url.rpartition("://")
+    if scheme in ("", "file", "local"):
+        return os.path.abspath(os.path.expanduser(path))
+    return ("s3" if target.is_s3 else scheme) + separator + path.rstrip("/")
+
+
 def _check_address(target: Target) -> None:
     if target.is_local:
+        scheme, separator, path = target.url.partition(":")
+        if separator and scheme.lower() in fsspec.available_protocols():
+            raise ValueError(
+                f"{target.url!r} is neither an address nor a folder; write {scheme.lower()}://{path.lstrip('/')}, "
+                f"or ./{target.url} if a folder here is called so"
+            )
         return
     scheme, _, path = target.url.partition("://")
-    if scheme.partition("::")[0].lower() not in fsspec.available_protocols():
+    if scheme.partition("::")[0] not in fsspec.available_protocols():
         near = difflib.get_close_matches(scheme.lower(), fsspec.available_protocols(), n=1)
         raise ValueError(
             f"no kind of store is called {scheme!r}; "

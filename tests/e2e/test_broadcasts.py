@@ -180,6 +180,18 @@ def test_a_dead_output_keeps_nobody_from_the_others(cli: Cli, tmp_path: Path) ->
     assert missing.code == 2 and "was found, but not everything could be looked through: s3://films/tv" in missing.err
 
 
+def test_a_copy_without_any_manifest_keeps_nobody_from_checking_the_others(cli: Cli, tmp_path: Path) -> None:
+    first, second = tmp_path / "out", tmp_path / "second"
+    shutil.copytree(first, second)
+    for name in [*(first / PATH).glob("*.mpd"), *(first / PATH).glob("*.m3u8")]:
+        name.unlink()
+    both = Cli(tmp_path, {**cli.environment, "OUTPUT_DIR": f"{first}, {second}"})
+    verified = both.run("broadcasts", "verify", PATH, "--no-decode")
+    assert verified.code == 1 and f"{first / PATH} holds no manifest" in verified.err
+    assert verified.out.splitlines()[:1] == [f"at {first}:"] and f"at {second}:" in verified.out
+    assert verified.out.splitlines()[-1] == "all of it exists and joins on"
+
+
 def test_what_a_removal_left_at_another_output_is_found_by_the_next(cli: Cli, tmp_path: Path) -> None:
     with s3_server() as s3:
         bucket = s3.bucket("films")

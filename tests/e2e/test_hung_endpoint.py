@@ -48,3 +48,24 @@ def test_the_second_signal_ends_a_command_whose_put_hangs(
             assert took_s < SOON_S, f"{took_s:.1f} s: {out} {err}"
             assert process.returncode == 130, (out, err)
             assert cli.ffmpegs() == []
+
+
+def test_who_aborts_while_the_output_refuses_is_told_that_nothing_is_lost(tmp_path: Path, prefect_api: str) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=25 * 60, gop=25, size="160x90")
+    with s3_server() as s3:
+        s3.bucket("films")
+        cli = Cli(tmp_path, {**s3.environment, "PREFECT_API_URL": prefect_api, "COLUMNS": "500"})
+        stored = open_store("s3://films/tv", s3.options)
+        with cli.start("run", str(clip.path), "-o", "s3://films/tv", "--stream", "stage") as process:
+            wait_for(lambda: any(name.endswith(".m4s") for name in stored.names()), "a segment", 60)
+            s3.enforce_rights(0)  # it knows nobody's credentials
+            process.send_signal(signal.SIGINT)
+            assert process.stdout is not None
+            while (line := process.stdout.readline()) and not line.startswith("ending"):
+                continue
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=100)
+    assert process.returncode == 130 and "the next streamwave run of stage completes what was received" in err, (
+        out,
+        err,
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamwave import catalog
-from streamwave.catch_up import Outcome, catch_up
+from streamwave.catch_up import Outcome, catch_up, source_of
 from streamwave.layout import MANIFEST
 from streamwave.package import PackagedChunk
 from streamwave.settings import Settings
@@ -39,7 +39,7 @@ def settings(tmp_path: Path, chunks: list[PackagedChunk]) -> Settings:
 
 
 def caught_up(settings: Settings, *, read_all: bool = False) -> Outcome:
-    output, found = catalog.find(catalog.outputs(settings), PATH, CREATED_MS)[0][0]
+    output, found = source_of(catalog.find(catalog.outputs(settings), PATH, CREATED_MS)[0])
     return catch_up(output, found, settings.targets, settings, pytest.fail, read_all=read_all)
 
 
@@ -60,9 +60,11 @@ def test_what_an_output_has_lost_comes_from_another(tmp_path: Path, settings: Se
     assert (b / LOST).read_bytes() == (a / LOST).read_bytes()
 
 
-def test_an_output_that_has_lost_its_ledger_gets_it_back(tmp_path: Path, settings: Settings) -> None:
+@pytest.mark.parametrize("loser", ["a", "b"])
+def test_an_output_that_has_lost_its_ledger_gets_it_back(tmp_path: Path, settings: Settings, loser: str) -> None:
+    """Also the first one, whose entry goes on to call it recorded."""
     a, b = tmp_path / "a" / PATH, tmp_path / "b" / PATH
-    shutil.rmtree(b / "ledger")
+    shutil.rmtree(tmp_path / loser / PATH / "ledger")
     outcome = caught_up(settings)
     assert outcome == Outcome([str(a), str(b)], {})
     assert findings(settings) == [[], []]

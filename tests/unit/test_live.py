@@ -14,8 +14,9 @@ from typing import cast
 import pytest
 from lxml import etree
 
-from streamwave import catalog
+from streamwave import catalog, listing
 from streamwave.catch_up import catch_up
+from streamwave.cut_off import finish_cut_off
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.job import Job, place, publication
@@ -285,3 +286,64 @@ def test_nor_for_one_that_does_not_even_answer(two: BroadcastSpool, tmp_path: Pa
         broadcast.finish(on_wait)
     assert len(waits) == 1 and "(it is behind)" in waits[0]
     assert two.finished
+
+
+def test_a_list_that_cannot_be_written_at_the_end_is_written_later(spool: BroadcastSpool, tmp_path: Path) -> None:
+    """Otherwise the player page would call the recording live for ever."""
+    index, waits = tmp_path / "out" / "broadcasts.json", list[str]()
+
+    def on_wait(news: str, stop: Callable[[], None]) -> None:
+        waits.append(news)
+        assert is_recorded(spool) and not spool.finished
+        index.rmdir()
+
+    with LiveBroadcast(spool, settings(tmp_path), "run") as broadcast:
+        publish(broadcast, broadcast.chunks())
+        assert listed(tmp_path / "out") == ["live"]
+        index.unlink()
+        index.mkdir()
+        broadcast.finish(on_wait)
+    assert len(waits) == 1 and waits[0].startswith("the list of broadcasts still says that it is live at ")
+    assert listed(tmp_path / "out") == ["ended"] and spool.finished
+
+
+def test_who_does_not_wait_for_the_list_has_the_recording(spool: BroadcastSpool, tmp_path: Path) -> None:
+    with LiveBroadcast(spool, settings(tmp_path), "run") as broadcast:
+        publish(broadcast, broadcast.chunks())
+        (tmp_path / "out" / "broadcasts.json").unlink()
+        (tmp_path / "out" / "broadcasts.json").mkdir()
+        broadcast.finish(lambda news, stop: stop())
+    assert is_recorded(spool) and spool.finished
+    warnings = cast(list[str], spool.status()["warnings"])
+    assert len([text for text in warnings if text.startswith("the list of broadcasts was not updated: ")]) == 1
+
+
+def test_a_live_broadcast_is_listed_as_soon_as_the_list_can_be_written(
+    spool: BroadcastSpool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "LIVE_AGAIN_S", 0.0)
+    with LiveBroadcast(spool, settings(tmp_path), "run") as broadcast:
+        chunks = broadcast.chunks()
+        (tmp_path / "out" / "broadcasts.json").mkdir(parents=True)
+        publish(broadcast, chunks, 1)
+        (tmp_path / "out" / "broadcasts.json").rmdir()
+        publish(broadcast, chunks, 1)
+        assert listed(tmp_path / "out") == ["live"]
+
+
+def test_a_broadcast_that_was_cancelled_keeps_the_addresses_of_its_cdns(spool: BroadcastSpool, tmp_path: Path) -> None:
+    chosen = settings(tmp_path, base_urls="https://a.example/tv/, https://b.example/tv/")
+    with LiveBroadcast(spool, chosen, "run") as broadcast:
+        publish(broadcast, broadcast.chunks(), 1)
+    finish_cut_off(spool, chosen)
+    assert is_recorded(spool)
+    mpd = etree.fromstring((root(spool) / MANIFEST).read_bytes())
+    path = f"show/{spool.broadcast}/"
+    addresses = [f"https://{host}.example/tv/{path}" for host in ("a", "b")]
+    assert [one.text for one in mpd.findall("mpd:BaseURL", MPD_NS)] == addresses
+    assert all(f"\n{address}" in (root(spool) / "master.m3u8").read_text() for address in addresses)
+
+
+def is_recorded(spool: BroadcastSpool) -> bool:
+    """Whether the manifest is that of a recording."""
+    return etree.fromstring((root(spool) / MANIFEST).read_bytes()).get("type") == "static"
