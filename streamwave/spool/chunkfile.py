@@ -40,7 +40,7 @@ _LAID_OUT = {
     "yuv420p10le": "Y3\x0b\x0a", "yuv422p10le": "Y3\x0a\x0a", "yuv444p10le": "Y3\x00\x0a",
 }  # fmt: skip
 #: Codecs of which the source's own mark says how the pictures are laid out.
-_MARKED = frozenset({"utvideo"})
+_MARKED = frozenset({"speedhq", "utvideo"})
 MILLISECOND = Fraction(1, 1000)
 #: A chunk's decoding times are made up: they begin this long before its first picture.
 DECODED_BEFORE_MS = 3_600_000

@@ -100,6 +100,7 @@ def test_sound_is_stored_as_adts(tmp_path: Path) -> None:
         ("avi", ("huffyuv",)),
         ("avi", ("utvideo", "-pix_fmt", "yuv420p")),
         ("mkv", ("utvideo", "-pix_fmt", "gbrp")),
+        ("avi", ("speedhq", "-pix_fmt", "yuv422p")),
         ("y4m", ("wrapped_avframe", "-pix_fmt", "yuv420p")),
         ("y4m", ("wrapped_avframe", "-pix_fmt", "yuv444p")),
         ("y4m", ("wrapped_avframe", "-pix_fmt", "yuv422p10le", "-strict", "-1")),
