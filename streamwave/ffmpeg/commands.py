@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -43,6 +43,8 @@ class EncoderSettings:
 
 #: Pictures.
 _MAX_GOP = 100_000
+#: Terms of a sum, of the hundred that libavutil's parser can take.
+_MAX_TERMS = 50
 _GLOBAL = ("-hide_banner", "-nostdin", "-loglevel", "error", "-y")
 #: Where the source's own pictures are to be shown, everything that the decoder has to say counts.
 _GLOBAL_AS_IS = ("-hide_banner", "-nostdin", "-loglevel", "warning", "-y")
@@ -75,6 +77,9 @@ def transcode_argv(
     alone = chunk.frame_count == 1
     placed = (
         upright(source.video, encoder.video, alone=alone)
+        # The filter that fills holes drops a last picture that lasts less than half a place, and not every file tells how
+        # long its last one does: copies after it show.
+        .filter("tpad", stop_duration=f"{2_000_000 * rate.denominator // rate.numerator}us", stop_mode="clone")
         # From milliseconds to the number of the picture on the grid: the time base becomes one frame, rounded to nearest.
         .filter("settb", f"{rate.denominator}/{rate.numerator}")
         .filter("setpts", f"PTS-{chunk.first_frame}")
@@ -182,6 +187,14 @@ def _rate_control(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings) 
     }
 
 
+def _one_of(places: Sequence[int]) -> str:
+    """Expression of FFmpeg that is true at each of ``places``; it does not read sums of more than a hundred terms."""
+    if len(places) <= _MAX_TERMS:
+        return "+".join(f"eq(n,{place})" for place in places)
+    middle = len(places) // 2
+    return f"({_one_of(places[:middle])})+({_one_of(places[middle:])})"
+
+
 def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings) -> dict[str, object]:
     edges, frame = [], 0
     for length in chunk.segments:
@@ -195,7 +208,7 @@ def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings
         **_rate_control(chunk, rendition, encoder),
         "threads": encoder.threads,
         # IDR pictures where segments begin and nowhere else; no picture refers across one.
-        "force_key_frames": "expr:" + "+".join(f"eq(n,{edge})" for edge in edges),
+        "force_key_frames": f"expr:{_one_of(edges)}",
         "forced-idr": 1,
         # Never reached. A constant, because x264 derives parts of the init segment from it.
         "g": _MAX_GOP,

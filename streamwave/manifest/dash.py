@@ -264,8 +264,9 @@ def _add_adaptation_set(
                 "presentationTime": "0",
             },
         )
-    if kind == "video" and period.captions:
-        # In the pictures, where players find them (ANSI/SCTE 214-1, 7.2).
+    if kind == "video" and (period.captions if timeline.ended else period.captions_at_start):
+        # In the pictures, where players find them (ANSI/SCTE 214-1, 7.2). In a period that is being watched nothing of this
+        # may change: dash.js then takes it for another adaptation set, and loads nothing any more.
         _add_descriptor(element, "Accessibility", "urn:scte:dash:cc:cea-608:2015", "CC1=und")
     _add_descriptor(element, "Role", "urn:mpeg:dash:role:2011", "main")
     shared = len({t.timescale for t in tracks}) == 1

@@ -103,7 +103,7 @@ def render_master(
                 f'AUTOSELECT=YES,CHANNELS="{rendition.channels}",URI="{prefix}{playlist_name(rendition.name)}"'
             )
         for peak, average, members in variants:
-            lines.append(_stream_inf(periods, tracks, peak, average, members, group))
+            lines.append(_stream_inf(timeline, periods, tracks, peak, average, members, group))
             lines.append(prefix + playlist_name(members[0].name))
     return ("\n".join(lines) + "\n").encode()
 
@@ -214,6 +214,7 @@ def _rates(timeline: Timeline, periods: Sequence[Period], rendition: Rendition) 
 
 
 def _stream_inf(
+    timeline: Timeline,
     periods: Sequence[Period],
     tracks: dict[str, Track],
     peak: int,
@@ -237,5 +238,9 @@ def _stream_inf(
             attributes.append(f"FRAME-RATE={thousandths // 1000}.{thousandths % 1000:03d}")
     if len(members) > 1:
         attributes.append(f'AUDIO="{group}"')
-    shown = f'"{CAPTIONS}"' if any(period.captions for period in periods) and rendition.kind == "video" else "NONE"
-    return "#EXT-X-STREAM-INF:" + ",".join([*attributes, f"CLOSED-CAPTIONS={shown}"])
+    if rendition.kind == "video" and any(period.captions for period in periods):
+        attributes.append(f'CLOSED-CAPTIONS="{CAPTIONS}"')
+    elif rendition.kind == "audio" or timeline.ended:
+        # Not while captions may still begin: players read this playlist once, and look for none where there are to be none.
+        attributes.append("CLOSED-CAPTIONS=NONE")
+    return "#EXT-X-STREAM-INF:" + ",".join(attributes)

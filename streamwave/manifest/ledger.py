@@ -298,12 +298,14 @@ class Ledger:
         elif isinstance(line, ChunkLine):
             for timeline in self._both():
                 period = timeline.periods[-1]
+                first = not period.longest_chunk
                 for name, segments in line.segments.items():
                     for segment in segments:
                         period.tracks[name].append(SegmentRef(*segment))
                     length = Fraction(sum(duration for _, duration, _ in segments), period.tracks[name].timescale)
                     period.longest_chunk = max(period.longest_chunk, length)
                 period.captions |= line.captions
+                period.captions_at_start |= line.captions and first
                 gone = timeline.trim()
                 if timeline is self.timeline:
                     self._leave(gone)

@@ -36,6 +36,7 @@ class PeriodState(Frozen):
     tracks: tuple[TrackState, ...]
     longest_chunk: Rational = Fraction(0)
     captions: bool = False
+    captions_at_start: bool = False
 
 
 class StateLine(Frozen):
@@ -67,7 +68,7 @@ def snapshot(timeline: Timeline) -> dict[str, Any]:
     periods = tuple(
         PeriodState(
             name=period.name, start=period.start, wall_unix_ms=period.wall_unix_ms, longest_chunk=period.longest_chunk,
-            captions=period.captions,
+            captions=period.captions, captions_at_start=period.captions_at_start,
             tracks=tuple(
                 TrackState(
                     rendition=t.rendition, timescale=t.timescale, codecs=t.codecs, init_size=t.init_size,
@@ -100,7 +101,13 @@ def restore(timeline: Timeline, state: StateLine) -> None:
         }  # fmt: skip
         timeline.periods.append(
             Period(
-                period.name, period.start, tracks, period.wall_unix_ms, period.longest_chunk, period.captions
+                period.name,
+                period.start,
+                tracks,
+                period.wall_unix_ms,
+                period.longest_chunk,
+                period.captions,
+                period.captions_at_start,
             )  # fmt: skip
         )
     timeline.gone_periods = state.gone_periods

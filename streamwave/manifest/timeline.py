@@ -103,7 +103,7 @@ class Period:
     ``name`` is the folder of its objects; ``start`` in seconds since the broadcast's start; ``wall_unix_ms`` is the
     wall clock at its start (for EXT-X-PROGRAM-DATE-TIME), or None for a file. ``longest_chunk`` in seconds: the segments
     of a chunk appear all at once, so players have to bridge that much between two of them. ``captions``: some of its
-    pictures carry captions (CEA-608).
+    pictures carry captions (CEA-608); ``captions_at_start``: those of its first chunk do.
     """
 
     name: str
@@ -112,6 +112,7 @@ class Period:
     wall_unix_ms: int | None = None
     longest_chunk: Fraction = Fraction(0)
     captions: bool = False
+    captions_at_start: bool = False
 
     @property
     def duration(self) -> Fraction:
@@ -177,13 +178,14 @@ class Timeline:
         return any(period.wall_unix_ms is not None for period in self.periods)
 
     def as_watched(self) -> Timeline:
-        """What has ended as players shall know it that were there: periods begin where they did while live.
+        """What has ended as players shall know it that were there: periods begin where they did while live, with or
+        without captions as then.
 
         The last segments are said to last a little longer than they do, until the end. A player that had them all before
         it learned of the end (as usual) measures them against it: dash.js and shaka-player wait for ever for the rest
         where sound and pictures do not end together, or not to a microsecond.
         """
-        periods = [replace(period) for period in self.periods]
+        periods = [replace(period, captions=period.captions_at_start) for period in self.periods]
         last = periods[-1]
         end = last.duration + OVER
         # All renditions of a kind must still end together: at a tick that they all have.

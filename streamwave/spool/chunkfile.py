@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 from av import Packet
+from av.codec.codec import Properties
 
 from streamwave.errors import SourceError
 from streamwave.model import CONTAINERS
@@ -39,7 +40,7 @@ _LAID_OUT = {
     "yuv420p10le": "Y3\x0b\x0a", "yuv422p10le": "Y3\x0a\x0a", "yuv444p10le": "Y3\x00\x0a",
 }  # fmt: skip
 #: Codecs of which the source's own mark says how the pictures are laid out.
-_MARKED = frozenset({"utvideo"})
+_MARKED = frozenset({"speedhq", "utvideo"})
 MILLISECOND = Fraction(1, 1000)
 #: A chunk's decoding times are made up: they begin this long before its first picture.
 DECODED_BEFORE_MS = 3_600_000
@@ -75,6 +76,8 @@ class VideoChunk:
         self.path, self._out, self._stream = _created(folder, number, template)
         if extradata is not None:
             self._stream.codec_context.extradata = extradata
+        properties = template.codec_context.codec.properties
+        self._in_order = self.path.suffix != ".mkv" and not properties & Properties.REORDER.value
         # The other containers keep decoding times, which may not be negative.
         self._next_dts = start_ms - (DECODED_BEFORE_MS if self.path.suffix == ".mkv" else 0)
 
@@ -87,9 +90,10 @@ class VideoChunk:
         packet.time_base = MILLISECOND
         packet.pts, packet.duration = pts_ms + self.later_ms, duration_ms
         # Matroska stores no decoding times. The muxer only wants them to grow and to be before the presentation times,
-        # which not every source keeps to, and which rounding to milliseconds can break.
-        packet.dts = min(self._next_dts, packet.pts)
-        self._next_dts += 1
+        # which not every source keeps to, and which rounding to milliseconds can break. QuickTime has nothing else to tell
+        # by how long a picture lasts, and the last one of a chunk has to last until it is shown.
+        packet.dts = packet.pts if self._in_order and packet.pts > self._next_dts else min(self._next_dts, packet.pts)
+        self._next_dts = max(self._next_dts, packet.dts) + 1
         try:
             self._out.mux_one(packet)
         except av.error.FFmpegError as error:

@@ -6,10 +6,12 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from services.media import MediaServer
 from streamwave.ffmpeg.locate import locate
@@ -17,6 +19,7 @@ from tests.e2e.browser import Player, PlayerHarness, open_harness
 from tests.e2e.media import make_output
 from tests.support.captions import add_captions, caption_of
 from tests.support.cli import LADDER, Cli
+from tests.support.live import Installation
 from tests.support.media import make_clip
 from tests.support.player import representations
 from tests.support.ports import free_port
@@ -123,6 +126,36 @@ def test_the_page_shows_them_to_who_wants_them(harness: PlayerHarness, address: 
         page.locator("#captions").click()
         page.wait_for_timeout(300)
         assert page.evaluate(SHOWN) == []
+
+
+def _past(page: Page, second: int, limit_s: int) -> None:
+    place = "document.querySelector('video').currentTime"
+    wait_for(lambda: float(page.evaluate(place)) > second, f"second {second}", limit_s)
+
+
+def test_viewers_who_are_there_when_captions_begin_play_on(
+    harness: PlayerHarness, running: Installation, tmp_path: Path
+) -> None:
+    """Those of HLS are offered them; those of DASH are, who come with the recording."""
+    clip = make_clip(tmp_path / "plain.mp4", frames=25 * 18, gop=25, options=("-bf", "0"))
+    add_captions(clip.path, tmp_path / "later.mp4", 25, begin_s=12)
+    with running.publish(replace(clip, path=tmp_path / "later.mp4"), running.add_stream("later")), ExitStack() as stack:
+        spool = running.broadcast("later")
+        running.published_chunks(spool, 2)
+        place = running.root(spool).relative_to(running.folder / "out")
+        pages = {entry: stack.enter_context(harness.page()) for entry in ("manifest.mpd", "master.m3u8")}
+        for entry, page in pages.items():
+            page.goto(f"http://127.0.0.1:{running.settings.media_port}/?src=/media/{place}/{entry}")
+        for page in pages.values():
+            _past(page, 1, 20)
+        assert "CLOSED-CAPTIONS" not in (running.root(spool) / "master.m3u8").read_text()
+        for page in pages.values():
+            _past(page, 16, 40)
+        expect(pages["master.m3u8"].locator("#captions")).to_be_visible()
+    root = running.finished(spool)
+    assert (
+        "cea-608" in (root / "manifest.mpd").read_text() and "cea-608" not in (root / "manifest.live.mpd").read_text()
+    )
 
 
 def test_without_captions_there_is_no_button(harness: PlayerHarness, tmp_path: Path, prefect_api: str) -> None:

@@ -348,6 +348,10 @@ CODECS = [
     codec("MPEG-2 in a program stream", "mpg", "-c:v", "mpeg2video", "-b:v", "2M", "-bf", "2", sound=("-c:a", "ac3")),
     codec("MPEG-4 part 2 in AVI", "avi", "-c:v", "mpeg4", "-b:v", "2M", sound=("-c:a", "pcm_s16le")),
     codec("ProRes", "mov", "-c:v", "prores_ks", "-profile:v", "1"),
+    codec(
+        "DNxHR", "mov", "-c:v", "dnxhd", "-profile:v", "dnxhr_sq", "-pix_fmt", "yuv422p", sound=("-c:a", "pcm_s24be")
+    ),
+    codec("packed RGB in AVI", "avi", "-c:v", "rawvideo", "-pix_fmt", "bgr24", sound=("-c:a", "pcm_s16le")),
     codec("MJPEG", "mov", "-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p"),
     codec("MJPEG in AVI", "avi", "-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p", sound=("-c:a", "pcm_s16le")),
     codec("FFV1 in Matroska", "mkv", "-c:v", "ffv1", sound=("-c:a", "flac")),

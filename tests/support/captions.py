@@ -17,15 +17,18 @@ def caption_of(second: int) -> str:
     return f"CAPTION {second}"
 
 
-def add_captions(source: Path, target: Path, rate: int) -> None:
-    """Copy the MP4 ``source``, whose pictures are H.264 at ``rate`` a second, with another caption every second."""
+def add_captions(source: Path, target: Path, rate: int, *, begin_s: int = 0) -> None:
+    """Copy the MP4 ``source``, whose pictures are H.264 at ``rate`` a second, with another caption every second.
+
+    The pictures before ``begin_s`` stay as they are.
+    """
     with av.open(str(source)) as came, av.open(str(target), "w") as goes:
         streams = {stream.index: goes.add_stream_from_template(stream) for stream in came.streams}
         pairs: dict[int, tuple[int, int]] = {}
         for packet in came.demux():
             if packet.dts is None or packet.pts is None or packet.time_base is None:
                 continue
-            if packet.stream.type == "video":
+            if packet.stream.type == "video" and packet.pts * packet.time_base >= begin_s:
                 shown = round(packet.pts * packet.time_base * rate)
                 if shown not in pairs:
                     first = shown // rate * rate

@@ -48,7 +48,7 @@ def test_one_process_decodes_once_for_all_renditions() -> None:
 def test_frames_are_put_on_the_grid_and_counted() -> None:
     (graph,) = values(argv(), "-filter_complex")
     stages = [stage.split("=")[0].split("]")[-1] for stage in graph.split(";")]
-    assert stages[:8] == ["bwdif", "sidedata", "settb", "setpts", "fps", "tpad", "trim", "split"]
+    assert stages[:9] == ["bwdif", "sidedata", "tpad", "settb", "setpts", "fps", "tpad", "trim", "split"]
     assert "settb=1001/30000" in graph and "PTS-180" in graph and "end_frame=150" in graph
     assert "fps=30000/1001" in graph.replace("fps=fps=", "fps=")
     assert values(argv(), "-fps_mode") == ["passthrough"] * 2 and "-copyts" in argv()

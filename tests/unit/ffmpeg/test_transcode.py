@@ -8,6 +8,7 @@ import threading
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from streamwave.errors import FFmpegError, MediaError
@@ -17,6 +18,7 @@ from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import SharedDecode, Transcoder, check_video, wrap_audio
 from streamwave.model import Chunk, Rendition
 from streamwave.mp4 import read_fragment, read_init, split_file, video_init
+from streamwave.spool.chunkfile import VideoChunk
 from tests.support.cli import slow_ffmpeg
 from tests.support.disk import fill, small_disk
 from tests.support.media import ffmpeg, make_clip
@@ -69,6 +71,34 @@ def test_the_grid_decides_how_many(transcoder: Transcoder, source: Path) -> None
         wanted = chunk(source, count)
         transcoder.encode(wanted, [SMALL])
         assert numbers(transcoder.result_path(wanted, "small")) == [*range(min(count, 40)), *[39] * (count - 40)]
+
+
+@pytest.mark.parametrize("rate", [Fraction(1), Fraction(2), Fraction(12)])
+@pytest.mark.parametrize("count", [2, 3, 12])
+def test_the_last_picture_shows_however_short_ffmpeg_takes_it_to_be(
+    tmp_path: Path, transcoder: Transcoder, rate: Fraction, count: int
+) -> None:
+    """The spool's files do not say, and FFmpeg makes a guess of the first pictures: a slide show at 25 a second."""
+    options = ("-c:v", "prores_ks", "-profile:v", "1")
+    slides = make_clip(tmp_path / "a.mov", rate, count, audio=False, size="160x90", options=options)
+    with av.open(str(slides.path)) as container:
+        spooled = VideoChunk(tmp_path, 0, container.streams.video[0], 0)
+        for number, packet in enumerate(packet for packet in container.demux(video=0) if packet.size):
+            spooled.write(packet, round(number * 1000 / rate), round(1000 / rate))
+    spooled.close()
+    wanted = chunk(spooled.path, count).model_copy(update={"rate": rate})
+    transcoder.encode(wanted, [LARGE])
+    pictures = decode_pictures(transcoder.result_path(wanted, "large").read_bytes(), wanted.grid.timescale)
+    assert [picture.number for picture in pictures] == list(range(count))
+
+
+def test_a_chunk_may_have_hundreds_of_segments(transcoder: Transcoder, source: Path) -> None:
+    """A screen on which nothing moves has no keyframe for minutes."""
+    wanted = chunk(source, 1200, segments=(3,) * 400)
+    for make in (lambda: transcoder.encode(wanted, [SMALL]), lambda: transcoder.fill(wanted, SMALL)):
+        make()
+        init, fragments = split_file(transcoder.result_path(wanted, "small").read_bytes())
+        assert [read_fragment(fragment, read_init(init)).sample_count for fragment in fragments] == [3] * 400
 
 
 def test_together_and_alone_give_the_same_bytes(transcoder: Transcoder, source: Path) -> None:

@@ -141,6 +141,15 @@ def test_pictures_without_sound():
     ]
 
 
+def test_captions_may_begin_while_a_broadcast_runs():
+    """CLOSED-CAPTIONS=NONE promises that there are none; what is not said, players find out (RFC 8216, 4.3.4.2)."""
+    assert "CLOSED-CAPTIONS" not in master(usual(ended=False))
+    assert master(usual(ended=True)).count("CLOSED-CAPTIONS=NONE") == 2
+    running = usual(ended=False)
+    running.periods[-1].captions = True
+    assert master(running).count('CLOSED-CAPTIONS="captions"') == 2 and "NONE" not in master(running)
+
+
 def test_playback_starts_in_the_middle_of_a_high_ladder():
     ladder = [video("1080p", 1080, 5_000_000), FULL, SMALL]
     timeline = Timeline(CREATED_MS, 2000, [period("p0", 0, *(track(r, [60]) for r in ladder))])

@@ -10,6 +10,7 @@ import pytest
 from streamwave.errors import OutputError
 from streamwave.layout import ledger_name
 from streamwave.manifest import ledger as module
+from streamwave.manifest.dash import render_mpd
 from streamwave.manifest.hls import render_master
 from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger, PeriodLine, TrackLine
 from streamwave.model import Rendition
@@ -141,3 +142,19 @@ def test_captions_are_known_of_the_period_that_has_them(
     for timeline in (found.timeline, found.shown):
         assert timeline is not None and [one.captions for one in timeline.periods] == [True, False]
         assert b'CLOSED-CAPTIONS="captions"' in render_master(timeline)
+
+
+def test_a_period_that_is_watched_has_captions_from_its_start_or_not_at_all(store: Store) -> None:
+    """dash.js stops for good where an adaptation set gets another descriptor. A recording names all that there are."""
+    ledger, rendered = Ledger.load(store), []
+    for number in range(3):
+        lines = (HEADER, period().model_copy(update={"wall_unix_ms": 1_000})) if number == 0 else ()
+        ledger.append(*lines, chunk(number).model_copy(update={"captions": number > 0}))
+        assert ledger.timeline is not None
+        rendered.append(b"cea-608" in render_mpd(ledger.timeline, now_unix_ms=1))
+    ledger.append(EndLine())
+    assert ledger.timeline is not None and ledger.watched is not None
+    rendered += [b"cea-608" in render_mpd(one, now_unix_ms=1) for one in (ledger.watched, ledger.timeline)]
+    assert rendered == [False, False, False, False, True]
+    second = Ledger.load(store)
+    assert second.watched is not None and not second.watched.periods[0].captions

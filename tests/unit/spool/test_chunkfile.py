@@ -100,6 +100,7 @@ def test_sound_is_stored_as_adts(tmp_path: Path) -> None:
         ("avi", ("huffyuv",)),
         ("avi", ("utvideo", "-pix_fmt", "yuv420p")),
         ("mkv", ("utvideo", "-pix_fmt", "gbrp")),
+        ("avi", ("speedhq", "-pix_fmt", "yuv422p")),
         ("y4m", ("wrapped_avframe", "-pix_fmt", "yuv420p")),
         ("y4m", ("wrapped_avframe", "-pix_fmt", "yuv444p")),
         ("y4m", ("wrapped_avframe", "-pix_fmt", "yuv422p10le", "-strict", "-1")),
@@ -134,6 +135,23 @@ def test_every_codec_has_a_container_that_keeps_its_pictures_and_their_times(
         ]
     assert [time for time, _ in found] == starts
     assert [data for _, data in found] == wanted
+
+
+@pytest.mark.parametrize(
+    "codec", [("dnxhd", "-profile:v", "dnxhr_sq", "-pix_fmt", "yuv422p"), ("rawvideo", "-pix_fmt", "bgra")]
+)
+def test_every_picture_in_quicktime_lasts_until_the_next_one(tmp_path: Path, codec: tuple[str, ...]) -> None:
+    """FFmpeg shows the last one for as long as the one before it, and a picture that lasts no time not at all."""
+    source = tmp_path / "a.mov"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=256x144:rate=25", "-frames:v", "12", "-c:v", *codec, str(source))
+    with av.open(str(source)) as container:
+        chunk = VideoChunk(tmp_path, 0, container.streams.video[0], 1000)
+        for number, packet in enumerate(p for p in container.demux(video=0) if p.size):
+            chunk.write(packet, 1000 + 40 * number, 40)
+    chunk.close()
+    with av.open(str(chunk.path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    assert chunk.path.suffix == ".mov" and [packet.duration for packet in packets] == [40] * 12
 
 
 def test_a_codec_without_a_container_is_named(tmp_path: Path) -> None:
