@@ -193,7 +193,10 @@ def _video(stream: Any, url: str) -> VideoInfo:
     if context is None:
         raise SourceError(_no_decoder(stream, "video", url))
     if not context.width or not context.height:
-        raise SourceError(f"{shown(url)}: the picture size of its video track is unknown; the file may be truncated")
+        raise SourceError(
+            f"{shown(url)}: the picture size of its video track is unknown; the file may be truncated, or of a kind that "
+            f"cannot be decoded here ({context.name}): convert it to H.264"
+        )
     if min(context.width, context.height) < LEAST_SIDE:
         size = f"{context.width}x{context.height}"
         raise SourceError(

@@ -99,17 +99,10 @@ def restore(timeline: Timeline, state: StateLine) -> None:
             )
             for t in period.tracks
         }  # fmt: skip
-        timeline.periods.append(
-            Period(
-                period.name,
-                period.start,
-                tracks,
-                period.wall_unix_ms,
-                period.longest_chunk,
-                period.captions,
-                period.captions_at_start,
-            )  # fmt: skip
-        )
+        timeline.periods.append(Period(
+            period.name, period.start, tracks, period.wall_unix_ms, period.longest_chunk, period.captions,
+            period.captions_at_start,
+        ))  # fmt: skip
     timeline.gone_periods = state.gone_periods
     timeline.gone_segments = dict(state.gone_segments)
     timeline.gone_renditions = {rendition.name: rendition for rendition in state.gone_renditions}

@@ -177,7 +177,8 @@ def _created(folder: Path, number: int, template: Any) -> tuple[Path, Any, Any]:
                 )
             stream.time_base = MILLISECOND  # NUT makes a finer one of it, which has to be a multiple
             return path, out, stream
-    raise SourceError(f"video in {codec} cannot be cut into chunks; convert the source to H.264")
+    what = f"{codec} ({template.codec_context.pix_fmt})" if codec == "rawvideo" else codec
+    raise SourceError(f"video in {what} cannot be cut into chunks; convert the source to H.264")
 
 
 def write_audio(folder: Path, number: int, frames: list[bytes]) -> tuple[str, int]:
