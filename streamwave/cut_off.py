@@ -6,13 +6,15 @@ import functools
 import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from streamwave import index
+from streamwave.errors import OutputError
 from streamwave.job import fingerprint
 from streamwave.publish import Publication
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import BroadcastSpool
-from streamwave.storage.target import Target, outputs
+from streamwave.storage.target import Target, outputs, outputs_above
 from streamwave.targets import Targets
 
 
@@ -20,7 +22,7 @@ def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
     """Make a recording of what was published; the rest is given up.
 
     Raises:
-        StreamWaveError: the output cannot be written.
+        StreamWaveError: the output cannot be written, or what was published is not there, nor anything else.
     """
     spool.close()
     info = spool.info()
@@ -38,8 +40,22 @@ def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
             published.begin(header)
             published.finish()
             index.update(published, info, settings.s3_options)
+        elif spool.status().get("chunks") and (away := _away(info.output)):
+            raise OutputError(
+                f"{away} does not hold what was published of {info.stream}/{info.broadcast}; bring it back (is its disk "
+                f"mounted?), or give it up with: streamwave broadcasts rm {info.stream}/{info.broadcast}"
+            )
     finally:
         published.close()
     spool.mark_finished()
     for left in (*spool.sessions(), spool.folder / "work"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def _away(output: str) -> str | None:
+    """The folder, two above that of the broadcast, that looks like that of a disk which is not mounted; None if none does."""
+    for target in outputs(outputs_above(output, 2)):
+        folder = Path(target.url)
+        if target.is_local and not (folder.is_dir() and any(folder.iterdir())):
+            return target.url
+    return None

@@ -139,9 +139,23 @@ def verify(
             if not several:
                 raise
             unread.append(str(error))
+    for url in _without(name, output, [*(where.url for where, _ in found), *unread]):
+        out.print(f"at {url}: there is no copy", markup=False)
     tell(unread, "what is there has not been checked")
     if not all(whole):
         raise typer.Exit(1)
+
+
+def _without(name: str, output: str | None, told_of: Sequence[str]) -> list[str]:
+    """The outputs that ``told_of`` says nothing of. That is no fault: they may have become outputs later, or it has expired."""
+    if catalog.is_address(name):
+        return []
+    places = [where.url for where in catalog.outputs(Settings.load(), output)]
+    if len(places) < 2:
+        return []
+    return [
+        url for url in places if not any(text == url or text.startswith((f"{url} ", f"{url}/")) for text in told_of)
+    ]
 
 
 def _verify_copy(where: Output, path: str, *, decode: bool, of: str) -> bool:

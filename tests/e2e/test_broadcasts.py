@@ -192,6 +192,15 @@ def test_a_copy_without_any_manifest_keeps_nobody_from_checking_the_others(cli: 
     assert verified.out.splitlines()[-1] == "all of it exists and joins on"
 
 
+def test_an_output_without_a_copy_is_named(cli: Cli, tmp_path: Path) -> None:
+    (empty := tmp_path / "out2").mkdir()
+    both = Cli(tmp_path, {**cli.environment, "OUTPUT_DIR": f"{tmp_path / 'out'}, {empty}"})
+    verified = both.run("broadcasts", "verify", PATH, "--no-decode")
+    assert verified.code == 0 and verified.out.splitlines()[-1] == f"at {empty}: there is no copy"
+    alone = cli.run("broadcasts", "verify", PATH, "--no-decode")
+    assert alone.code == 0 and "there is no copy" not in alone.out
+
+
 def test_what_a_removal_left_at_another_output_is_found_by_the_next(cli: Cli, tmp_path: Path) -> None:
     with s3_server() as s3:
         bucket = s3.bucket("films")

@@ -110,6 +110,9 @@ class Case:
     def session(self, stream: str) -> tuple[BroadcastSpool, str, subprocess.Popen[bytes]]:
         """What ingest does on a publish: a session in the spool with a segmenter; broadcast, its name, segmenter."""
         output = str(self.folder / "out")
+        # An output that is empty looks like that of a disk which is not mounted.
+        Path(output).mkdir(exist_ok=True)
+        (Path(output) / "broadcasts.json").write_text('{"broadcasts": []}', encoding="utf-8")
         spool, session = open_session(self.spool, stream, output=output, window_ms=self.window_ms, owner="ingest")
         process = subprocess.Popen(
             [sys.executable, str(HERE / "processing_segmenter.py"), str(session)],

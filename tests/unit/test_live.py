@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from lxml import etree
 from streamwave import catalog, listing
 from streamwave.catch_up import catch_up
 from streamwave.cut_off import finish_cut_off
-from streamwave.errors import SpoolError
+from streamwave.errors import OutputError, SpoolError
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.job import Job, place, publication
 from streamwave.layout import ENTRY, FENCE, INDEX, LIVE_MANIFEST, MANIFEST, THUMBNAIL
@@ -342,6 +343,32 @@ def test_a_broadcast_that_was_cancelled_keeps_the_addresses_of_its_cdns(spool: B
     addresses = [f"https://{host}.example/tv/{path}" for host in ("a", "b")]
     assert [one.text for one in mpd.findall("mpd:BaseURL", MPD_NS)] == addresses
     assert all(f"\n{address}" in (root(spool) / "master.m3u8").read_text() for address in addresses)
+
+
+def test_what_was_published_on_a_disk_that_is_away_is_not_given_up(spool: BroadcastSpool, tmp_path: Path) -> None:
+    chosen = settings(tmp_path)
+    with LiveBroadcast(spool, chosen, "run") as broadcast:
+        publish(broadcast, broadcast.chunks(), 1)
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    out.rename(elsewhere)
+    for _ in range(2):  # gone, and empty as a mount point is
+        with pytest.raises(OutputError, match=r"bring it back \(is its disk mounted\?\), or give it up with"):
+            finish_cut_off(spool, chosen)
+        assert not spool.finished and spool.sessions()
+        out.mkdir(exist_ok=True)
+    out.rmdir()
+    elsewhere.rename(out)
+    finish_cut_off(spool, chosen)
+    assert is_recorded(spool) and spool.finished
+
+
+def test_what_somebody_has_deleted_is_given_up(spool: BroadcastSpool, tmp_path: Path) -> None:
+    chosen = settings(tmp_path)
+    with LiveBroadcast(spool, chosen, "run") as broadcast:
+        publish(broadcast, broadcast.chunks(), 1)
+    shutil.rmtree(root(spool))
+    finish_cut_off(spool, chosen)
+    assert spool.finished and not spool.sessions()
 
 
 def is_recorded(spool: BroadcastSpool) -> bool:
