@@ -51,6 +51,7 @@ class PackagedTrack(Frozen):
     init_size: int
     frame_rate: Rational | None
     segments: tuple[PackagedSegment, ...]
+    captions: bool = False  # its pictures carry captions
 
 
 class PackagedChunk(Frozen):
@@ -61,7 +62,6 @@ class PackagedChunk(Frozen):
     closed_unix_ms: int = 0
     filled: tuple[str, ...] = ()  # renditions in which nothing of the chunk could be decoded
     damaged: bool = False  # some of its pictures could not, and another one stands still in their place
-    captions: bool = False  # its pictures carry captions
 
 
 def package(
@@ -102,7 +102,6 @@ def package(
         closed_unix_ms=chunk.closed_unix_ms,
         filled=tuple(name for name, filled in marks.items() if filled),
         damaged=any(results[name].with_suffix(DAMAGED).exists() for name, filled in marks.items() if not filled),
-        captions=any(CAPTIONS in Path(segment.path).read_bytes() for track in tracks[:1] for segment in track.segments),
     )
 
 
@@ -144,4 +143,5 @@ def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path, b_frame
         init_size=len(init),
         frame_rate=chunk.rate if video else None,
         segments=tuple(segments),
+        captions=video and any(CAPTIONS in fragment for fragment in fragments),
     )

@@ -57,7 +57,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print where the time went: the unit tests are to stay under a minute, and all of them under a quarter of an hour."""
+    """Print where the time went."""
     folders: dict[str, float] = defaultdict(float)
     for file, seconds in _seconds.items():
         parts = Path(file).parts

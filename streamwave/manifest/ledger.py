@@ -98,7 +98,7 @@ class ChunkLine(Frozen):
             segments={t.rendition.name: tuple((s.time, s.duration, s.size) for s in t.segments) for t in chunk.tracks},
             filled=chunk.filled,
             damaged=chunk.damaged,
-            captions=chunk.captions,
+            captions=any(track.captions for track in chunk.tracks),
             digests={name: found for name, found in digests.items() if all(found)},
         )
 

@@ -75,6 +75,7 @@ class Record:
         self.timeline: Timeline = self.ledger.timeline
         self.shown: Timeline = self.ledger.shown
         self.sizes = published_sizes(self.timeline)
+        self.named = named_objects(self.shown)
 
     def fault(self, name: str, data: bytes) -> str | None:
         """In what the bytes of an object that can be read differ from those that were published.
@@ -96,10 +97,9 @@ class Record:
             if live:
                 return []  # it ends at this moment
             return [f"{LEDGER}: it has no end, {MANIFEST} is that of a recording"]
-        named = named_objects(self.shown)
-        extra, lost = objects - named, named - objects
+        extra, lost = objects - self.named, self.named - objects
         if live:
-            mine, theirs = _bounds(named), _bounds(objects)
+            mine, theirs = _bounds(self.named), _bounds(objects)
             extra = {name for name in extra if _inside(name, mine)}
             lost = {name for name in lost if _inside(name, theirs)}
         findings = [f"{name}: it is in the manifests and not in the ledger" for name in sorted(extra)]

@@ -11,7 +11,6 @@ from fractions import Fraction
 from itertools import pairwise
 
 from streamwave.errors import MediaError, OutputError
-from streamwave.expiry import named_objects
 from streamwave.layout import LIVE_MANIFEST, MANIFEST, MASTER
 from streamwave.manifest.hls import target_duration_s
 from streamwave.mp4.init import InitSummary, read_init
@@ -176,8 +175,7 @@ def _agreeing(store: Store, verdict: Verdict) -> _Found:
             ahead = theirs - mine
             if listed.live and found.record is not None:
                 # Playlists come first, and what is not in the ledger is not published yet, for as long as the disk is full.
-                recorded = named_objects(found.record.shown)
-                ahead = {name for name in ahead if name in recorded or not store.exists(name)}
+                ahead = {name for name in ahead if name in found.record.named or not store.exists(name)}
             findings += [f"{name}: it is in {MANIFEST} and in no playlist" for name in sorted(mine - theirs)]
             findings += [f"{name}: it is in a playlist and not in {MANIFEST}" for name in sorted(ahead)]
             if found.record is not None:
