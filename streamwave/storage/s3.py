@@ -34,15 +34,16 @@ def connection(options: Mapping[str, Any], *, quick: bool = False) -> dict[str, 
     }
     config |= options.get("config_kwargs", {}) | (_QUICK if quick else {})
     others = {name: value for name, value in options.items() if name != "profile"}
+    profile = options.get("profile")
     return {
         "use_listings_cache": False,
+        "skip_instance_cache": quick,
         **others,
         "config_kwargs": config,
-        "session": _session(options.get("profile")),
+        "session": _session(profile) if quick else _shared_session(profile),
     }
 
 
-@functools.cache
 def _session(profile: str | None) -> Any:
     """A session of aiobotocore that sends a PUT's body at once.
 
@@ -55,6 +56,10 @@ def _session(profile: str | None) -> Any:
     session = AioSession(profile=profile)
     session.unregister("before-call.s3", add_expect_header)
     return session
+
+
+#: A session keeps the credentials that it found first. Whoever checks reads them anew, as a person may have mended them.
+_shared_session = functools.cache(_session)
 
 
 def options(

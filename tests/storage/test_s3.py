@@ -18,7 +18,7 @@ from streamwave.storage.store import CHANGING, IMMUTABLE, open_store
 from tests.support.broadcast import HEADER, LADDER, chunk
 from tests.support.faults import Fault, Weather, proxy
 from tests.support.ports import free_port
-from tests.support.s3 import S3, s3_server
+from tests.support.s3 import KEYS, S3, s3_server
 
 
 def test_types_caching_and_what_the_settings_ask_for(s3: S3) -> None:
@@ -126,15 +126,36 @@ def test_what_networks_and_services_do_is_said_in_our_words(s3: S3, fault: Fault
             assert says in str(caught.value) and "127.0.0.1" not in str(caught.value), str(caught.value)
 
 
-def test_no_credentials(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def credentials_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only place that credentials could come from; there is no such file yet."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return tmp_path / "credentials"
+
+
+@pytest.mark.usefixtures("credentials_file")
+def test_no_credentials(s3: S3) -> None:
     options = {name: value for name, value in s3.options.items() if name not in ("key", "secret")}
     with pytest.raises(OutputError, match="no credentials were found; set AWS_ACCESS_KEY_ID"):
         open_store(f"{s3.bucket('nobody')}/x", options, quick=True).check()
+
+
+def test_a_check_finds_credentials_that_were_mended(s3: S3, credentials_file: Path) -> None:
+    """The services go on; who has mended the credentials need not start them anew."""
+    options = {name: value for name, value in s3.options.items() if name not in ("key", "secret")}
+    address = f"{s3.bucket('mended')}/x"
+    with pytest.raises(OutputError, match="no credentials were found"):
+        open_store(address, options, quick=True).check()
+    lines = ["[default]", f"aws_access_key_id = {KEYS['key']}", f"aws_secret_access_key = {KEYS['secret']}"]
+    credentials_file.write_text("\n".join(lines))
+    open_store(address, options, quick=True).check()
+    credentials_file.unlink()
+    with pytest.raises(OutputError, match="no credentials were found"):
+        open_store(address, options, quick=True).check()
 
 
 def test_wrong_credentials_and_missing_rights() -> None:
