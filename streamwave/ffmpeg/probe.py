@@ -6,6 +6,7 @@ import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import av
 import av.error
@@ -22,6 +23,9 @@ from streamwave.source import protocol_whitelist, redact
 
 #: Pixels of the shorter side: below this filters and encoders have no room for a block of colour.
 LEAST_SIDE = 8
+#: For so long libavformat looks what a source that is received holds, and for so many bytes, as long as it lacks anything.
+#: Of FLV's tags it never knows whether there will be others; there, what it needs comes first.
+ANALYSED_S, ANALYSED_TAGS_S, MOST_ANALYSED_BYTES = 12, 1, 64_000_000
 _TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
 
 
@@ -47,10 +51,15 @@ def open_source(
         options["raw_packet_size"] = "32768"
     if flow is not None:
         options["flv_full_metadata"] = "1"  # which tells what sound is to come
+    if not url.startswith("file:"):
+        # Whoever joins a stream between two keyframes learns with the next one what its pictures are.
+        of_tags = flow is not None or urlsplit(url).path.endswith(".flv")
+        analysed_s = ANALYSED_TAGS_S if of_tags else ANALYSED_S
+        options |= {"analyzeduration": f"{analysed_s}000000", "probesize": str(MOST_ANALYSED_BYTES)}
     if live:
         # What is analysed is not lost (that would be "fflags nobuffer"), but it is held back: the codecs are known at
         # once, the frame rate is taken from the first chunk, so there is nothing to wait for.
-        options |= {"analyzeduration": "1000000", "fpsprobesize": "2"}
+        options |= {"fpsprobesize": "2"}
     try:
         container = av.open(
             url if flow is None else flow,
@@ -193,6 +202,11 @@ def _video(stream: Any, url: str) -> VideoInfo:
     if context is None:
         raise SourceError(_no_decoder(stream, "video", url))
     if not context.width or not context.height:
+        if not url.startswith("file:"):
+            raise SourceError(
+                f"{shown(url)}: no keyframe came within {ANALYSED_S} s, so the size of its pictures ({context.name}) is "
+                "unknown; set the encoder's keyframe interval to 2 s"
+            )
         raise SourceError(
             f"{shown(url)}: the picture size of its video track is unknown; the file may be truncated, or of a kind that "
             f"cannot be decoded here ({context.name}): convert it to H.264"

@@ -106,7 +106,8 @@ def test_order_and_completeness_over_many_borders(cli: Cli, received: Received) 
     feed = Feed(cli, received)
 
     def windows_begun() -> int:
-        return sum(len(api.children(run["id"])) for run in api.flow_runs("live-stream", **parameters))
+        windows = [window for run in api.flow_runs("live-stream", **parameters) for window in api.children(run["id"])]
+        return sum(window["state_type"] not in ("SCHEDULED", "PENDING") for window in windows)
 
     parameters = {"broadcast_spool": str(feed.spool.folder)}
     with cli.start("-c", RUN, str(feed.spool.folder), program="python") as process:
