@@ -28,9 +28,9 @@ from streamwave.timing import AAC_FRAME
 
 log = logging.getLogger("streamwave.transcode")
 
-#: How long the first of a chunk's tasks waits for the others to join its process: much longer than they take to
-#: arrive where they run on the same machine, much shorter than the decode that is saved.
-JOIN_S = 0.5
+#: How long the first of a chunk's tasks waits for the others to join its process: much longer than they take to arrive
+#: where they run on the same machine, even when that is busy. To decode for each of them would make it busier still.
+JOIN_S = 3.0
 #: Suffix of the empty file beside a result that is a stand-in.
 FILLED = ".filled"
 #: The same beside a result in which the picture stands still where some could not be decoded.
