@@ -27,6 +27,7 @@ Code = Literal[
     "sound-missing",
     "sound-late",
     "sound-slips",
+    "pictures-late",
     "damaged",
     "pictures-lost",
     "tracks-added",
@@ -185,6 +186,16 @@ def sound_late(at_ms: int) -> Advice | None:
         code="sound-late",
         text=f"sound began {_s(at_ms)} s into the stream; viewers hear it from there on, and silence before; have the encoder "
         "send sound from the start",
+        at_ms=at_ms,
+    )
+
+
+def pictures_late(at_ms: int) -> Advice:
+    """Pictures began ``at_ms`` after the sound, which is published alone."""
+    return Advice(
+        code="pictures-late",
+        text=f"pictures began {_s(at_ms)} s after the sound and are left out; stop and start the stream, so that it begins "
+        "with both",
         at_ms=at_ms,
     )
 

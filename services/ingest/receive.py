@@ -63,8 +63,12 @@ class Receiver:
         """Where the segmenter pulls a publish; the id lets the play hook recognise it."""
         return f"{self._settings.rtmp_url.rstrip('/')}/{stream}?publish={publish_id}"
 
-    def start(self, source: str, folder: Path, ended: Callable[[], None]) -> subprocess.Popen[bytes]:
+    def start(
+        self, source: str, folder: Path, ended: Callable[[], None], *, renewable: bool = False, pictures: bool = False
+    ) -> subprocess.Popen[bytes]:
         """Receive ``source`` into ``folder``; ``ended`` is called, from a thread, when the segmenter has exited.
+
+        ``renewable``: it may end because another broadcast has to begin. ``pictures``: there are some, sooner or later.
 
         Raises:
             SpoolError: it can't be started.
@@ -80,6 +84,8 @@ class Receiver:
             max_ahead=0 if live else FILE_AHEAD,
             spool_max_bytes=self._settings.spool_max_bytes,
             store_options=self._settings.spool_options,
+            renewable=renewable,
+            await_pictures=pictures,
         )
         try:
             process = start_segmenter(options, survive=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import subprocess
 import time
 from collections import defaultdict
@@ -22,8 +23,8 @@ from services.ingest.refusal import Refused
 from streamwave.errors import SpoolError
 from streamwave.settings import Settings
 from streamwave.source import redact
-from streamwave.spool.broadcast import StreamLiveError
-from streamwave.spool.journal import LOCK, end_of, writer_alive
+from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError
+from streamwave.spool.journal import LOCK, PICTURES_BEGIN, PICTURES_GONE, end_of, writer_alive
 from streamwave.streams.publishes import Client, Publish, Publishes
 from streamwave.streams.registry import Registry, Stream
 
@@ -241,8 +242,13 @@ class Sessions:
                 return True
         return not await self._receiving(current)
 
-    async def _receive(self, publish: Publish, stream: Stream, source: str) -> tuple[Publish, subprocess.Popen[bytes]]:
-        """Give ``publish`` a folder in the spool, and start its segmenter. If that fails the publish is over."""
+    async def _receive(
+        self, publish: Publish, stream: Stream, source: str, *, pictures: bool = False
+    ) -> tuple[Publish, subprocess.Popen[bytes]]:
+        """Give ``publish`` a folder in the spool, and start its segmenter. If that fails the publish is over.
+
+        ``pictures``: the source has some, even if they are late.
+        """
         loop = asyncio.get_running_loop()
 
         def exited() -> None:
@@ -252,7 +258,9 @@ class Sessions:
         try:
             folder = await _thread(self._receiver.place, stream)
             publish = await _thread(self._publishes.place, publish, folder.parent.name, folder.name)
-            process = await _thread(self._receiver.start, source, folder, exited)
+            pushed = publish.client.instance != PULLED
+            start = functools.partial(self._receiver.start, renewable=pushed, pictures=pictures)
+            process = await _thread(start, source, folder, exited)
             if process.poll() is None:
                 self._segmenters[folder] = process
             return publish, process
@@ -278,7 +286,8 @@ class Sessions:
     async def _exited(self, id: str, folder: Path) -> None:
         """The segmenter of a publish has exited; if it was killed, go on with another one."""
         self._segmenters.pop(folder, None)
-        if await _thread(end_of, await _thread(receive.newest, folder)) is None:
+        end = await _thread(end_of, await _thread(receive.newest, folder))
+        if end is None or end.reason in (PICTURES_BEGIN, PICTURES_GONE):
             await self._revive(id)
         publish = await _thread(self._publishes.open_id, id)
         if (
@@ -289,7 +298,10 @@ class Sessions:
             await self._end(publish, "its source ended")
 
     async def _revive(self, id: str) -> None:
-        """Replace the segmenter of a publish that goes on, if that was killed; its pictures go to a new session."""
+        """Replace the segmenter of a publish that goes on, if that was killed; its pictures go to a new session.
+
+        Or if it has found that they, or their absence, need a new broadcast.
+        """
         publish = await _thread(self._publishes.open_id, id)
         if publish is None or not publish.accepted or publish.client.instance == PULLED:
             return
@@ -299,16 +311,24 @@ class Sessions:
             if publish is None or folder is None or await self._receiving(publish):
                 return
             newest = await _thread(receive.newest, folder)
-            if await _thread(end_of, newest) is not None:
+            end = await _thread(end_of, newest)
+            if end is not None and end.reason not in (PICTURES_BEGIN, PICTURES_GONE):
                 return  # it could not read the source: a second one could not either
-            lived_ms = time.time_ns() // 1_000_000 - await _thread(_created_ms, folder)
-            await _thread(receive.seal, newest, "the segmenter died")
+            if end is None:
+                lived_ms = time.time_ns() // 1_000_000 - await _thread(_created_ms, folder)
+                await _thread(receive.seal, newest, "the segmenter died")
+                if lived_ms < REVIVE_MS:
+                    return  # nginx is told with the next update
+            else:
+                await _thread(BroadcastSpool(folder.parent).close)
             stream = await _thread(self._registry.find, publish.key_hash)
-            if stream is None or lived_ms < REVIVE_MS:
-                return  # nginx is told with the next update
+            if stream is None:
+                return
             source = self._receiver.rtmp_source(stream.name, publish.id)
-            publish, _process = await self._receive(publish, stream, source)
-        events.warning("segmenter replaced", why="it died", stream=stream.name, session=publish.path)
+            begin = end is not None and end.reason == PICTURES_BEGIN
+            publish, _process = await self._receive(publish, stream, source, pictures=begin)
+        why = "it died" if end is None else f"{end.reason}, so another broadcast does"
+        events.warning("segmenter replaced", why=why, stream=stream.name, session=publish.path)
         self._tell(publish, stream, {})
 
     async def _of(self, call: HookCall) -> Publish | None:

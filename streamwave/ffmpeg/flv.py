@@ -1,7 +1,8 @@
 """The tags of FLV, which is also what RTMP carries (Adobe Flash Video File Format Specification 10.1, annex E).
 
 PyAV knows only the tracks that libavformat found when it opened a source. Sound that begins later, or goes on in another
-codec, is therefore taken out before libavformat sees it; what the pictures go through is not touched.
+codec, is therefore taken out before libavformat sees it; what the pictures go through is not touched. Where pictures begin
+later, the flow ends before the first of them, and another one begins with it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _SOUND, _PICTURE, _SCRIPT = 8, 9, 18
 #: Formats of sound: AAC has packets of parameters, and so have those of Enhanced RTMP, which are named by four letters.
 _AAC, _NAMED = 10, 9
 _NAMES = {2: "mp3", 7: "pcm_alaw", 8: "pcm_mulaw", _AAC: "aac", 11: "speex", 14: "mp3"}
+#: Kinds of pictures and of what comes in their tags; the codecs whose tags tell (7 is H.264, 12 stands for HEVC by custom).
+_KEY, _SEQUENCE_ENDS, _WITH_PARAMETERS = 1, 2, (7, 12)
 _OF_NAMED = {"mp4a": "aac", ".mp3": "mp3", "Opus": "opus", "fLaC": "flac", "ac-3": "ac3", "ec-3": "eac3"}
 #: Tags of sound that are kept while libavformat finds out which tracks there are.
 _MOST_EARLY = 4096
@@ -66,9 +69,13 @@ class SoundTag:
 
 
 class TagFlow:
-    """A file object for libavformat. ``settle`` tells it which sound libavformat knows; all other goes to ``sound``."""
+    """A file object for libavformat. ``settle`` tells it which sound libavformat knows; all other goes to ``sound``.
+
+    ``following`` is the flow that goes on with pictures, once they have come although libavformat knew of none.
+    """
 
     def __init__(self, pieces: Iterator[bytes], sound: Callable[[SoundTag], None]) -> None:
+        self.following: TagFlow | None = None
         self._pieces = pieces
         self._sound = sound
         self._data = bytearray()
@@ -77,12 +84,15 @@ class TagFlow:
         self._whole = True  # what comes can be told apart into tags
         self._early: deque[SoundTag] | None = deque(maxlen=_MOST_EARLY)
         self._known: bytes | None = None
+        self._pictures = True  # libavformat knows of them
+        self._heads: dict[int, bytes] = {}  # the newest tags without which those that follow cannot be read, by kind
 
-    def settle(self, *, known: bool) -> None:
-        """libavformat has opened the source; if ``known`` it has found the first sound that was sent."""
+    def settle(self, *, known: bool, pictures: bool = True) -> None:
+        """libavformat has opened the source; if ``known`` it has found the first sound, if ``pictures`` these as well."""
         early, self._early = list(self._early or ()), None
         first = next((tag.codec for tag in early if tag.codec), None)
         self._known = first if known else b""
+        self._pictures = pictures
         for tag in early:
             if tag.codec != self._known:
                 self._sound(tag)
@@ -90,8 +100,8 @@ class TagFlow:
     def read(self, size: int) -> bytes:
         """The next bytes, ``size`` at most and one tag at most; none at the end."""
         while not self._ready:
-            more = self._next()
-            if not more:
+            more = self._next() if self.following is None else b""
+            if not more or self._goes_on_with(more):
                 return b""
             if self._takes_out(more):
                 continue
@@ -100,7 +110,27 @@ class TagFlow:
         del self._ready[:size]
         return out
 
+    def _goes_on_with(self, tag: bytes) -> bool:
+        """Whether this flow ends before ``tag``, because it brings pictures."""
+        if not self._whole or len(tag) <= _TAG_HEADER + _TAG_END:
+            return False
+        if tag[0] == _SCRIPT or (tag[0] == _SOUND and SoundTag(tag).parameters):
+            self._heads[tag[0]] = tag
+        if not self._awaits_pictures or tag[0] != _PICTURE or not _begins_pictures(tag):
+            return False
+        self.following = TagFlow(self._pieces, self._sound)
+        self.following._begun = True
+        self.following._ready += _FILE_HEADER + b"".join(self._heads.values()) + tag
+        self.following._data = self._data
+        return True
+
+    @property
+    def _awaits_pictures(self) -> bool:
+        return not self._pictures and self._early is None
+
     def _takes_out(self, tag: bytes) -> bool:
+        if self._whole and tag[0] == _PICTURE and self._awaits_pictures:
+            return True  # it shows nothing without what comes before it
         if not self._whole or tag[0] != _SOUND or len(tag) <= _TAG_HEADER + _TAG_END:
             return False
         sound = SoundTag(tag)
@@ -143,6 +173,14 @@ class TagFlow:
         out = bytes(self._data[:size])
         del self._data[:size]
         return out
+
+
+def _begins_pictures(tag: bytes) -> bool:
+    """Whether a tag of pictures holds a keyframe, or the parameters of those to come."""
+    kind, second = tag[_TAG_HEADER], tag[_TAG_HEADER + 1]
+    if kind & 0x80:  # Enhanced RTMP
+        return kind >> 4 & 7 == _KEY and kind & 15 != _SEQUENCE_ENDS
+    return kind >> 4 == _KEY and not (kind & 15 in _WITH_PARAMETERS and second == _SEQUENCE_ENDS)
 
 
 class LateSound:
@@ -202,6 +240,12 @@ def announced(container: Any, url: str) -> AudioInfo | None:
     return AudioInfo(codec=name, sample_rate=48000, channels=2) if name else None
 
 
+def pictures_announced(container: Any) -> bool:
+    """Whether the metadata of an open FLV source speak of pictures."""
+    said: str = container.metadata.get("videocodecid", "") if container.format.name == "flv" else ""
+    return said.partition(".")[0] not in ("", "0")
+
+
 def _name(codec: bytes) -> str:
     return _OF_NAMED.get(codec[1:].decode("latin-1"), "unknown") if codec[1:] else _NAMES.get(codec[0], "unknown")
 
@@ -209,11 +253,19 @@ def _name(codec: bytes) -> str:
 def sound_codecs(url: str) -> list[bytes]:
     """The codecs (see ``SoundTag``) of a whole file, in the order in which they begin; what one tag in a hundred says of
     itself is damage."""
-    found: Counter[bytes] = Counter()
+    found = Counter(SoundTag(head + bytes(_TAG_END)).codec for head in _heads(url) if head[0] == _SOUND)
+    return [codec for codec, count in found.items() if count * 100 > found.total()]
+
+
+def holds_pictures(url: str) -> bool:
+    """Whether there are pictures anywhere in a file."""
+    return any(head[0] == _PICTURE and _begins_pictures(head) for head in _heads(url))
+
+
+def _heads(url: str) -> Iterator[bytes]:
+    """The beginnings of all tags of a file: their headers and the first bytes of what they hold."""
     with Path(url.removeprefix("file:")).open("rb") as file:
         file.seek(len(_FILE_HEADER))
-        while len(head := file.read(_TAG_HEADER + 5)) > _TAG_HEADER and head[0] & 31 in (_SOUND, _PICTURE, _SCRIPT):
-            if head[0] == _SOUND:
-                found[SoundTag(head + bytes(_TAG_END)).codec] += 1
+        while len(head := file.read(_TAG_HEADER + 5)) > _TAG_HEADER + 1 and head[0] & 31 in (_SOUND, _PICTURE, _SCRIPT):
+            yield head
             file.seek(_TAG_HEADER + int.from_bytes(head[1:4], "big") + _TAG_END - len(head), io.SEEK_CUR)
-    return [codec for codec, count in found.items() if count * 100 > found.total()]

@@ -45,6 +45,8 @@ class Advisor:
     def picture(self, timed: Timed, now_ms: int, *, entry: bool = True) -> None:
         """See a picture go by; ``now_ms`` is the wall clock. Not every keyframe is an ``entry`` (``VideoParameters``)."""
         at_ms = self.ms(timed.shown)
+        if self._shown_ms is None:
+            self._key_ms = at_ms  # there may have been sound alone before
         since_ms = at_ms - self._key_ms
         if timed.packet.is_keyframe and entry:
             self._key_ms = at_ms

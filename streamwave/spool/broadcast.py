@@ -37,7 +37,7 @@ from streamwave.spool.follow import patience_s
 from streamwave.spool.info import INFO as INFO
 from streamwave.spool.info import BroadcastInfo as BroadcastInfo
 from streamwave.spool.info import named_unix_ms, still_said, write_info
-from streamwave.spool.journal import end_of, writer_alive
+from streamwave.spool.journal import end_of, opened_with, writer_alive
 from streamwave.storage.target import outputs_below
 
 log = logging.getLogger("streamwave.spool")
@@ -45,6 +45,8 @@ log = logging.getLogger("streamwave.spool")
 CLOSED, FINISHED, STATUS, RUN_LOCK, LOCK = "closed", "finished", "status.json", "run.lock", "lock"
 #: In a session's folder: who receives it.
 OWNER = "owner"
+#: What services have noted in a session's folder that holds for the one that follows, too: whose it is, what it pulls.
+NOTES = (OWNER, "source.sha256")
 #: In the spool: held while a session is being opened, so that of two at once one sees the other.
 OPENING = "opening.lock"
 #: Opening a session takes milliseconds; who holds the lock for longer than this hangs.
@@ -362,3 +364,25 @@ def _create(root: Path, stream: str, output: str, window_ms: int, title: str, no
 
 def _below(remote: str, stream: str, broadcast: str) -> str:
     return f"{remote.rstrip('/')}/{stream}/{broadcast}" if remote else ""
+
+
+def next_folder(session: Path) -> Path | None:
+    """The folder of the session after ``session`` in its broadcast; None if it is in none, or that is closed."""
+    if not (session.parent / INFO).exists():
+        return None
+    following = BroadcastSpool(session.parent).add_session()
+    if following is not None:
+        for name in NOTES:
+            with suppress(FileNotFoundError):
+                shutil.copy(session / name, following / name)
+    return following
+
+
+def had_pictures_before(session: Path) -> bool | None:
+    """Whether the last session before ``session`` in its broadcast had pictures; None if nothing was received before."""
+    if not (session.parent / INFO).exists():
+        return None
+    earlier = (
+        opened_with(one) for one in reversed(BroadcastSpool(session.parent).sessions()) if one.name < session.name
+    )
+    return next((opened.source.video is not None for opened in earlier if opened is not None), None)

@@ -211,6 +211,15 @@ def shown_from(first: Timed, track: Any) -> Fraction:
     return max(first.shown, Fraction(track.start_time * track.time_base))
 
 
+def heard_from(first: Timed, track: Any) -> Fraction:
+    """When sound without pictures begins, in seconds: behind the priming of its encoder, which the decoder drops."""
+    if track.start_time is not None:
+        begins: Fraction = track.start_time * track.time_base
+        if abs(begins - first.shown) < Fraction(1, 10):
+            return begins
+    return max(first.shown, Fraction(0))
+
+
 def grid_from(origin: Fraction, rate: Fraction) -> Callable[[Fraction], Fraction]:
     """A function that gives the grid point of ``rate`` pictures a second, from ``origin`` on, nearest to a time in seconds."""
     return lambda at: origin + round_half_up((at - origin) * rate) / rate

@@ -30,6 +30,8 @@ _LOCK_WAIT_S = 0.5
 _TAIL_BYTES = 64 * 1024
 #: Reason of an end record: the same connection goes on as the next session of the broadcast.
 CONTINUED = "continued"
+#: The same: it goes on in another broadcast, because one has pictures and the other has none. Somebody has to begin that.
+PICTURES_BEGIN, PICTURES_GONE = "pictures begin", "pictures gone"
 #: Files of a spool that hold media.
 MEDIA_SUFFIXES = (*(f".{suffix}" for suffix in CONTAINERS), ".aac")
 #: Folder of the first session where there may be several.
@@ -240,6 +242,15 @@ def end_of(folder: Path) -> EndRecord | None:
     try:
         return EndRecord.model_validate_json(lines[-1])
     except ValidationError:
+        return None
+
+
+def opened_with(folder: Path) -> OpenRecord | None:
+    """The journal's first record, if it is there. Reads nothing else."""
+    try:
+        with (folder / JOURNAL).open("rb") as file:
+            return OpenRecord.model_validate_json(file.readline())
+    except (OSError, ValidationError):
         return None
 
 

@@ -12,7 +12,9 @@ class Options:
     """``segment_ms`` least length of a chunk; ``max_ahead`` chunk files that may wait (0: no limit, for live sources).
 
     ``audio_track`` is the number of the audio track to take, from 0. ``numbered``: ``spool`` is a number, and
-    where the pictures change, the next session goes into the folder beside it that has the next one.
+    where the pictures change, the next session goes into the folder beside it that has the next one. ``renewable``: whoever
+    started the segmenter starts another one, in another broadcast, when it ends with ``PICTURES_BEGIN`` or
+    ``PICTURES_GONE``. ``await_pictures``: there are pictures, even if they are late.
     """
 
     source: str
@@ -24,5 +26,7 @@ class Options:
     read_timeout_s: int = 30
     audio_track: int = 0
     numbered: bool = False
+    renewable: bool = False
+    await_pictures: bool = False
     spool_max_bytes: int = 0  # bound of the spool of all streams, of which ``spool`` is a session; 0: none
     store_options: dict[str, Any] = field(default_factory=dict)  # of the store, where the spool is in one

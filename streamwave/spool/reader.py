@@ -5,8 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import av.error
 from av import Packet
 
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow, sound_codecs
+from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow, holds_pictures, pictures_announced, sound_codecs
 from streamwave.ffmpeg.probe import describe, describe_audio, explain, open_source, tracks
 from streamwave.model import SourceInfo
 from streamwave.spool.pictures import Pictures
@@ -26,6 +28,10 @@ IDLE_S = 0.3
 STOP_LIMIT_S = 5.0
 #: Damaged places in a row at which the reading goes on behind them.
 MOST_DAMAGE = 20
+#: Sound waits for pictures, because players cannot go over from sound alone to pictures: for so many packets, and live so
+#: many seconds for those that were announced, or that are known to come.
+AWAITED_PACKETS = 1024
+ANNOUNCED_S, KNOWN_S = 6, 12
 #: Sources that are opened as a flow of FLV's tags, and how much of a file that is read so is read at once.
 _RTMP = ("rtmp:", "rtmps:")
 PIECE_BYTES = 1 << 16
@@ -38,18 +44,33 @@ class _Ended:
     error: str | None
 
 
+@dataclass(frozen=True)
+class _Tracks:
+    """What the packets that follow belong to."""
+
+    info: SourceInfo
+    video: Any
+    audio: Any
+    pictures_announced: bool = False
+
+
 class Reader:
     """One source. ``info``, ``video`` and ``audio`` (tracks or None) are there once the first packet is.
 
-    Sound may begin later: ``audio`` then becomes its track, which ``info.audio`` may have announced.
-    ``audio_track`` is the number of the audio track to take, from 0; ``damaged`` counts places that could not be read.
+    Sound may begin later: ``audio`` then becomes its track, which ``info.audio`` may have announced. So may pictures, in FLV;
+    all three are others then.
+    ``audio_track`` is the number of the audio track to take, from 0; ``await_pictures``: there are pictures, even if nothing
+    is to be seen of them at first. ``damaged`` counts places that could not be read.
     """
 
-    def __init__(self, source: str, *, live: bool, timeout_s: int, audio_track: int = 0) -> None:
+    def __init__(
+        self, source: str, *, live: bool, timeout_s: int, audio_track: int = 0, await_pictures: bool = False
+    ) -> None:
         self.info: SourceInfo | None = None
         self.video: Any = None
         self.audio: Any = None
         self.heard = False  # a packet has come
+        self.over = threading.Event()  # nothing more will come than waits already
         self.damaged = 0
         self.tracks_added = False
         self._source = source
@@ -57,7 +78,10 @@ class Reader:
         self._timeout_s = timeout_s
         self._audio_track = audio_track
         self._late = LateSound()
-        self._queue: queue.Queue[Packet[Any] | _Ended] = queue.Queue(QUEUE_PACKETS)
+        self._known = await_pictures
+        self._awaits = await_pictures  # sound is held back
+        self._opened = False
+        self._queue: queue.Queue[Packet[Any] | _Tracks | _Ended] = queue.Queue(QUEUE_PACKETS)
 
     def start(self) -> None:
         """Begin to read."""
@@ -73,6 +97,40 @@ class Reader:
         Raises:
             SourceError: the source cannot be read (any further).
         """
+        waiting: deque[Packet[Any]] = deque(maxlen=AWAITED_PACKETS)
+        failure: SourceError | None = None
+        try:
+            for packet in self._arriving(stop, at_once, idle):
+                waiting.append(packet)
+                if not self._await_pictures(waiting):
+                    yield from map(self._noted, waiting)
+                    waiting.clear()
+        except SourceError as error:
+            failure = error
+        yield from map(self._noted, waiting)
+        if failure is not None:
+            raise failure
+
+    def _await_pictures(self, waiting: Sequence[Packet[Any]]) -> bool:
+        """Whether sound is to wait on. A file is known to have them somewhere, and sound long before them is not needed."""
+        if self._awaits and self._live:
+            waited_s = self._at(waiting[-1]) - self._at(waiting[0])
+            self._awaits = len(waiting) < AWAITED_PACKETS and waited_s < (KNOWN_S if self._known else ANNOUNCED_S)
+        self._awaits = self._awaits and self.video is None
+        return self._awaits
+
+    @staticmethod
+    def _at(packet: Packet[Any]) -> Fraction:
+        return (packet.pts or 0) * Fraction(packet.time_base or 0)
+
+    def _noted(self, packet: Packet[Any]) -> Packet[Any]:
+        self.heard = True
+        self._note_late(packet.stream)
+        return packet
+
+    def _arriving(
+        self, stop: threading.Event, at_once: Callable[[], bool], idle: Callable[[float], None]
+    ) -> Iterator[Packet[Any]]:
         stop_at, heard = None, time.monotonic()
         while True:
             if stop.is_set() and stop_at is None:
@@ -91,50 +149,71 @@ class Reader:
                 return
             if stop_at is not None and (at_once() or not self._live or time.monotonic() > stop_at):
                 return
-            self.heard = True
-            self._note_late(item.stream)
-            yield item
+            if isinstance(item, _Tracks):
+                self.info, self.video, self.audio = item.info, item.video, item.audio
+                self._awaits = self.video is None and (self._awaits or item.pictures_announced)
+            else:
+                yield item
 
     def _read(self) -> None:
         error = None
         try:
             container, flow = self._open()
-            pictures = Pictures(self.video, container.format.name) if self.video is not None else None
-            if flow is not None:
-                flow.settle(known=self.audio is not None)
-            for packet in self._demux(container):
-                if pictures is not None and packet.stream is self.video:
-                    for picture in pictures.put(packet):
-                        self._queue.put(picture)
-                elif packet.size:
-                    self._queue.put(packet)
+            while True:
+                found = self._tracks(container)
+                self._opened = True
+                self._queue.put(found)
+                if flow is not None:
+                    flow.settle(known=found.audio is not None, pictures=found.video is not None)
+                self._put_all(container, found)
+                flow = flow.following if flow is not None else None
+                if flow is None:
+                    break
+                container = open_source(self._source, live=self._live, flow=flow)
         except SourceError as failure:
             error = str(failure)
         except Exception as failure:  # whatever it is, the other thread must learn of it
             error = explain(self._source, failure)
+        self.over.set()
         self._queue.put(_Ended(error))
 
+    def _put_all(self, container: Any, found: _Tracks) -> None:
+        pictures = Pictures(found.video, container.format.name) if found.video is not None else None
+        for packet in self._demux(container):
+            if pictures is not None and packet.stream is found.video:
+                for picture in pictures.put(packet):
+                    self._queue.put(picture)
+            elif packet.size:
+                self._queue.put(packet)
+
+    def _tracks(self, container: Any) -> _Tracks:
+        info = describe(container, self._source, self._audio_track)
+        video, audio = tracks(container, self._audio_track)
+        announced = pictures_announced(container) if self._live else self._hides_pictures(container)
+        return _Tracks(info, video, audio, announced)
+
     def _open(self) -> tuple[Any, TagFlow | None]:
-        """The open source, and its flow of tags if it is one in which sound may begin later."""
+        """The open source, and its flow of tags if it is one in which tracks may begin later."""
         if self._source.startswith(_RTMP):
             raw = open_source(self._source, read_timeout_s=self._timeout_s, as_bytes=True)
             flow = TagFlow(self._pieces(raw), self._take_late)
-            container = open_source(self._source, live=self._live, flow=flow)
-            self.info = describe(container, self._source, self._audio_track)
-        else:
-            container, flow = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live), None
-            self.info = describe(container, self._source, self._audio_track)
-            if self._hides_sound(container):
-                flow = TagFlow(_pieces_of(Path(self._source.removeprefix("file:"))), self._take_late)
-                container = open_source(self._source, flow=flow)
-        self.video, self.audio = tracks(container, self._audio_track)
-        return container, flow
+            return open_source(self._source, live=self._live, flow=flow), flow
+        container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live)
+        if not self._hides_tracks(container):
+            return container, None
+        flow = TagFlow(_pieces_of(Path(self._source.removeprefix("file:"))), self._take_late)
+        return open_source(self._source, flow=flow), flow
 
-    def _hides_sound(self, container: Any) -> bool:
-        """Whether the source is a file with sound that libavformat has not met when it was opened."""
+    def _hides_tracks(self, container: Any) -> bool:
+        """Whether the source is a file with sound, or pictures, that libavformat has not met when it was opened."""
         if container.format.name != "flv" or not self._source.startswith("file:"):
             return False
-        return len(sound_codecs(self._source)) > len(container.streams.audio)
+        return len(sound_codecs(self._source)) > len(container.streams.audio) or self._hides_pictures(container)
+
+    def _hides_pictures(self, container: Any) -> bool:
+        if container.format.name != "flv" or not self._source.startswith("file:"):
+            return False
+        return not container.streams.video and holds_pictures(self._source)
 
     def _pieces(self, raw: Any) -> Iterator[bytes]:
         """The bytes of a connection. That it breaks off is its end, as it is when libavformat reads FLV from it."""
@@ -143,7 +222,7 @@ class Reader:
                 if packet.size:
                     yield bytes(packet)
         except av.error.FFmpegError as failure:
-            if isinstance(failure, av.error.ExitError) and self.video is None and self.audio is None:
+            if isinstance(failure, av.error.ExitError) and not self._opened:
                 raise  # nothing to end yet: it gave no answer in time
 
     def _take_late(self, tag: SoundTag) -> None:

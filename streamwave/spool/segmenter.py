@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -32,10 +31,17 @@ from streamwave.ffmpeg.probe import nothing_in, shown
 from streamwave.model import SourceInfo, VideoInfo
 from streamwave.spool.advisor import Advisor
 from streamwave.spool.audio import AudioTrack, memory_samples
-from streamwave.spool.broadcast import INFO, BroadcastSpool
+from streamwave.spool.broadcast import had_pictures_before, next_folder
 from streamwave.spool.changes import Change, VideoParameters
-from streamwave.spool.clock import SourceClock, Timed, grid_from, in_step, shown_from
-from streamwave.spool.journal import CONTINUED, EndRecord, JournalWriter, following_folder
+from streamwave.spool.clock import SourceClock, Timed, grid_from, heard_from, in_step, shown_from
+from streamwave.spool.journal import (
+    CONTINUED,
+    PICTURES_BEGIN,
+    PICTURES_GONE,
+    EndRecord,
+    JournalWriter,
+    following_folder,
+)
 from streamwave.spool.options import Options as Options
 from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
 from streamwave.spool.reader import Reader
@@ -51,12 +57,16 @@ SILENT_S = 3.0
 EARLY_PACKETS = 1024
 #: Sessions that one connection can become because of its frame rate: beyond that it is a variable one.
 MOST_RATE_CHANGES = 8
-#: What services have noted in a session's folder that holds for the one that follows, too: whose it is, what it pulls.
-NOTES = ("owner", "source.sha256")
+#: How long to wait for the end of a source that seems to go on, before it is received once more.
+OVER_S = 0.3
 #: Reasons of an end record: it was not the source that failed, but the spool, or the segmenter itself.
 SPOOL_FAILED = "spool failed"
 SEGMENTER_FAILED = "segmenter failed"
 _NOTHING_DECODABLE = "the source holds no picture that can be decoded from a keyframe on, and no audio"
+
+
+class _OtherKind(Exception):
+    """What comes has pictures, and its broadcast has none, or the other way round: ``PICTURES_BEGIN``, ``PICTURES_GONE``."""
 
 
 class Segmenter:
@@ -70,8 +80,9 @@ class Segmenter:
         self.undecodable = 0
         self._journals = [JournalWriter(options.spool)]
         self._reader = Reader(
-            options.source, live=options.live, timeout_s=options.read_timeout_s, audio_track=options.audio_track
-        )
+            options.source, live=options.live, timeout_s=options.read_timeout_s, audio_track=options.audio_track,
+            await_pictures=options.await_pictures,
+        )  # fmt: skip
         self._clock: SourceClock | None = None
         self._sound: Sound | None = None
         self._parameters: VideoParameters | None = None
@@ -98,6 +109,8 @@ class Segmenter:
                 self._take(packet)
             if self.stop.is_set():
                 reason = "stopped"
+        except _OtherKind as found:
+            reason = str(found)
         except SourceError as failure:
             reason, error = "source failed", str(failure)
         except OSError as failure:
@@ -117,14 +130,14 @@ class Segmenter:
         session = self.session
         if reason == SPOOL_FAILED and session is not None:
             session.make_room()
-        if (session is None or not session.opened) and error is None and len(self._journals) == 1:
+        nothing = (session is None or not session.opened) and len(self._journals) == 1
+        if nothing and error is None and reason not in (PICTURES_BEGIN, PICTURES_GONE):
             # A server may tell what would come, or not even that, before its publisher goes away without a packet.
             error = _NOTHING_DECODABLE if self._reader.heard else nothing_in(self.options.source)
         if session is not None:
             session.end(reason, error)
         else:
-            now_ms = time.time_ns() // 1_000_000
-            self._journals[0].append(EndRecord(reason=reason, error=error, ended_unix_ms=now_ms))
+            self._journals[0].append(EndRecord(reason=reason, error=error, ended_unix_ms=time.time_ns() // 1_000_000))
         for journal in self._journals:
             journal.close()
 
@@ -143,6 +156,10 @@ class Segmenter:
     @property
     def _video(self) -> Any:
         return self._reader.video
+
+    def _may_be_renewed(self) -> bool:
+        # What has all been sent could not be received once more.
+        return self.options.renewable and not self.stop.is_set() and not self._reader.over.wait(OVER_S)
 
     @property
     def _info(self) -> SourceInfo:
@@ -201,7 +218,9 @@ class Segmenter:
             self._begin(shown_from(timed, self._video))
         session = self.session
         assert session is not None
-        assert self._parameters is not None
+        if self._parameters is None:
+            self._add_pictures(session, timed)
+            return
         if not packet.is_keyframe or (session.chunk is not None and not self._parameters.is_entry(packet)):
             session.put(timed)
             return
@@ -217,6 +236,8 @@ class Segmenter:
             session.put(timed)
 
     def _begin(self, origin: Fraction) -> None:
+        if had_pictures_before(self.options.spool) is (self._video is None) and self._may_be_renewed():
+            raise _OtherKind(PICTURES_BEGIN if self._video is not None else PICTURES_GONE)
         audio = None
         announced = self._info.audio is not None  # it may not have begun yet
         if announced or self.options.live:
@@ -232,20 +253,20 @@ class Segmenter:
             self._advisor.say(advice.sound_early(origin - self._early[0].shown if self._early else Fraction(0)))
         self._early = []
 
+    def _add_pictures(self, session: SessionWriter, timed: Timed) -> None:
+        """Pictures have come to sound that was alone. Players cannot go over to them, so another broadcast has them."""
+        if timed.packet.is_keyframe:
+            if self._may_be_renewed():
+                raise _OtherKind(PICTURES_BEGIN)
+            self._advisor.say(advice.pictures_late(session.ms(timed.shown)))
+
     def _writer(
         self, journal: JournalWriter, info: SourceInfo, origin: Fraction, origin_unix_ms: int, audio: AudioTrack | None
     ) -> SessionWriter:
         session = SessionWriter(
-            self.options,
-            journal,
-            info,
-            self._video,
-            origin=origin,
-            origin_unix_ms=origin_unix_ms,
-            audio=audio,
-            stop=self.stop,
-            relieve=self._end_session_before,
-        )
+            self.options, journal, info, self._video, origin=origin, origin_unix_ms=origin_unix_ms, audio=audio,
+            stop=self.stop, relieve=self._end_session_before,
+        )  # fmt: skip
         session.parameters = self._parameters
         return session
 
@@ -321,7 +342,7 @@ class Segmenter:
 
     def _take_audio(self, timed: Timed) -> None:
         if self.session is None and self._video is None:
-            self._begin(self._audio_origin(timed))
+            self._begin(heard_from(timed, self._reader.audio))
         if self._sound is None:
             if self.session is None:
                 self._early = [*self._early[1 - EARLY_PACKETS :], timed]
@@ -336,17 +357,8 @@ class Segmenter:
             self._advisor.sound_begins(timed.shown)
             if self.session is not None:  # what is told of it, if it has not been yet, and of those that follow
                 self.session.info = self.session.info.model_copy(update={"audio": self._info.audio})
-        if self._video is None and self.session is not None:
+        if self._parameters is None and self.session is not None:
             self.session.cut_audio_only()
-
-    def _audio_origin(self, timed: Timed) -> Fraction:
-        """Where sound without pictures begins, in seconds: behind the priming of its encoder, which the decoder drops."""
-        stated = self._reader.audio.start_time
-        if stated is not None:
-            begins: Fraction = stated * self._reader.audio.time_base
-            if abs(begins - timed.shown) < Fraction(1, 10):
-                return begins
-        return max(timed.shown, Fraction(0))
 
     def _finish(self, *, received: bool) -> None:
         """Journal what was ``received``; if the spool could not be written, only what was closed before."""
@@ -366,18 +378,6 @@ class Segmenter:
             if self._reader.tracks_added:
                 self._advisor.say(advice.tracks_added())
             self.session.advise(self._advisor)
-
-
-def next_folder(session: Path) -> Path | None:
-    """The folder of the session after ``session`` in its broadcast; None if it is in none, or that is closed."""
-    if not (session.parent / INFO).exists():
-        return None
-    following = BroadcastSpool(session.parent).add_session()
-    if following is not None:
-        for name in NOTES:
-            with suppress(FileNotFoundError):
-                shutil.copy(session / name, following / name)
-    return following
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from tests.matrix import cells_change
 from tests.matrix.cell import SMALL_SIZES, Cell, Part
 from tests.matrix.cells_change import NARROW, change, numbers
 from tests.matrix.cells_time import JUMPED, MANY_BITS, NTSC, UNTOLD, back, flv, late_sound, shifted
-from tests.matrix.flv import read_tags, unannounced, write_tags
+from tests.matrix.flv import pictures_from, read_tags, unannounced, write_tags
 from tests.matrix.live import LiveCell
 from tests.matrix.source import H264, Recipe
 
@@ -46,6 +46,24 @@ def untold(source: Path, target: Path) -> None:
     write_tags(target, unannounced(read_tags(source)))
 
 
+def pictureless(from_ms: int):
+    """Without the pictures before ``from_ms``."""
+
+    def rework(source: Path, target: Path) -> None:
+        write_tags(target, pictures_from(read_tags(source), from_ms))
+
+    return rework
+
+
+def pictures_late(name: str, from_ms: int) -> LiveCell:
+    """Pictures begin after the sound, as was announced."""
+    first = from_ms // 40
+    recipe = flv(frames=250, rework=pictureless(from_ms))
+    beeps = tuple(n for n in recipe.beeps if n >= first)
+    parts = (Part(tuple(range(first, 250)), F(25), dict(SMALL_SIZES)),)
+    return live(name, recipe, parts=parts, beeps=beeps, advice=frozenset({"sound-early"}))
+
+
 FIRST = cells_change.FIRST
 MUTE = replace(FIRST, sound=None)
 #: What its publisher is told when no sound comes for a while, and when it comes after all.
@@ -73,6 +91,7 @@ LIVE = [
     live("no sound at all", flv(frames=150, sound=None), sounds=True, advice=MISSING),
     live("sound begins in mid-stream", flv(frames=150, sound_from=F(5, 2))),
     live("sound begins unannounced", flv(frames=200, sound_from=F(9, 2), rework=untold), advice=LATE),
+    pictures_late("pictures begin 4 s after the sound", 4000),
     reconnect(
         "comes back with another shape, rate and sound",
         FIRST,

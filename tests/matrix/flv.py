@@ -70,17 +70,35 @@ def retimed(change: Callable[[Tag], int | None]) -> Callable[[Path, Path], None]
     return rework
 
 
+def pictures_from(tags: Iterable[Tag], ms: int, *, announced: bool = True) -> list[Tag]:
+    """``tags`` without the pictures before the first keyframe from ``ms`` on; their parameters come with it.
+
+    Not ``announced``: metadata call pictures something else, too.
+    """
+    found = list(tags)
+    first = next(tag.ms for tag in found if tag.key and tag.ms >= ms)
+    found = [tag for tag in found if tag.kind != PICTURE or tag.header or tag.ms >= first]
+    found = [replace(tag, ms=first) if tag.kind == PICTURE and tag.header else tag for tag in found]
+    if not announced:
+        names = (b"videocodecid", b"videodatarate", b"framerate", b"width", b"height")
+        found = [replace(tag, body=_untold(tag.body, names)) if tag.kind == SCRIPT else tag for tag in found]
+    return sorted(found, key=lambda tag: (tag.ms, not tag.header, tag.kind != PICTURE))
+
+
 def unannounced(tags: Iterable[Tag]) -> list[Tag]:
     """``tags`` without any word of the sound before it begins: metadata call it something else, parameters come with it."""
     found = list(tags)
     first = next(tag.ms for tag in found if tag.kind == SOUND and not tag.header)
     found = [replace(tag, ms=first) if tag.kind == SOUND and tag.header else tag for tag in found]
-    found = [replace(tag, body=_untold(tag.body)) if tag.kind == SCRIPT else tag for tag in found]
+    found = [replace(tag, body=_untold(tag.body, _OF_SOUND)) if tag.kind == SCRIPT else tag for tag in found]
     return sorted(found, key=lambda tag: (tag.ms, tag.kind != PICTURE, not tag.header))
 
 
-def _untold(metadata: bytes) -> bytes:
-    for name in (b"audiocodecid", b"audiodatarate", b"audiosamplerate", b"audiosamplesize"):
+_OF_SOUND = (b"audiocodecid", b"audiodatarate", b"audiosamplerate", b"audiosamplesize")
+
+
+def _untold(metadata: bytes, names: tuple[bytes, ...]) -> bytes:
+    for name in names:
         size = struct.pack(">H", len(name))
         metadata = metadata.replace(size + name, size + b"x" * len(name))
     return metadata

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -47,21 +49,33 @@ def late(
 
 
 @contextmanager
-def served(tags: list[Tag], folder: Path) -> Iterator[str]:
-    """An RTMP server that sends ``tags`` as they are to the first who plays it."""
+def served(tags: list[Tag], folder: Path, *, ends: bool = True) -> Iterator[str]:
+    """An RTMP server that sends ``tags`` as they are to the first who plays it, and then ends, or says nothing more."""
     write_tags(folder / "served.flv", tags)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"rtmp://127.0.0.1:{port}/live/stage"
-    command = [ffmpeg_path(), "-v", "error", "-nostdin", "-f", "data", "-i", str(folder / "served.flv")]
-    command += ["-c", "copy", "-map", "0", "-f", "data", "-listen", "1", address]
-    with subprocess.Popen(command) as server:
+    command = [ffmpeg_path(), "-v", "error", "-probesize", "32", "-f", "data", "-i", "pipe:0"]
+    command += ["-c", "copy", "-map", "0", "-flush_packets", "1", "-f", "data", "-listen", "1", address]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as server:
         try:
+            assert server.stdin is not None
+            sending = threading.Thread(target=_send, args=(server.stdin, folder / "served.flv", ends), daemon=True)
+            sending.start()
             _listens(port)
             yield address
         finally:
             server.kill()
+            sending.join(10)
+
+
+def _send(pipe: IO[bytes], file: Path, ends: bool) -> None:
+    with suppress(BrokenPipeError):
+        pipe.write(file.read_bytes())
+        pipe.flush()
+        if ends:
+            pipe.close()
 
 
 def _listens(port: int) -> None:
@@ -72,11 +86,15 @@ def _listens(port: int) -> None:
         time.sleep(0.02)
 
 
-def segment_live(tags: list[Tag], folder: Path, segment_ms: int = 1000) -> list[Spool]:
-    """The sessions that a live source becomes."""
-    _, session = open_session(folder / "spools", "stage", output="memory://out", window_ms=0)
-    with served(tags, folder) as address:
-        Segmenter(Options(source=address, spool=session, segment_ms=segment_ms, live=True, read_timeout_s=10)).run()
+def segment_live(
+    tags: list[Tag], folder: Path, segment_ms: int = 1000, *, ends: bool = True, **options: bool
+) -> list[Spool]:
+    """The sessions of a live source, and of those that came before it within the reconnect window."""
+    _, session = open_session(folder / "spools", "stage", output="memory://out", window_ms=60_000, owner="test")
+    with served(tags, folder, ends=ends) as address:
+        Segmenter(
+            Options(source=address, spool=session, segment_ms=segment_ms, live=True, read_timeout_s=10, **options)  # type: ignore[arg-type]
+        ).run()
     return [read(folder) for folder in sorted(session.parent.iterdir()) if folder.is_dir()]
 
 
