@@ -117,7 +117,9 @@ def parse_outputs(text: str) -> tuple[Target, ...]:
         _check_address(target)
     places = list(map(_place, targets))
     if len(set(places)) < len(places):
-        raise ValueError("an address stands there twice")
+        raise ValueError(
+            "an address stands there twice; places of the same name at different endpoints need different folders"
+        )
     for inner, outer in permutations(places, 2):
         if inner.startswith(f"{outer.rstrip('/')}/"):
             raise ValueError(
