@@ -21,7 +21,9 @@ from av import Packet
 
 from streamwave.model import AudioInfo
 
-_FILE_HEADER = b"FLV\x01\x04" + (9).to_bytes(4, "big") + bytes(4)
+#: What a file begins with.
+FLV = b"FLV"
+_FILE_HEADER = FLV + b"\x01\x04" + (9).to_bytes(4, "big") + bytes(4)
 _TAG_HEADER, _TAG_END = 11, 4
 _SOUND, _PICTURE, _SCRIPT = 8, 9, 18
 #: Formats of sound: AAC has packets of parameters, and so have those of Enhanced RTMP, which are named by four letters.
@@ -73,6 +75,8 @@ class TagFlow:
 
     ``following`` is the flow that goes on with pictures, once they have come although libavformat knew of none.
     """
+
+    format = "flv"
 
     def __init__(self, pieces: Iterator[bytes], sound: Callable[[SoundTag], None]) -> None:
         self.following: TagFlow | None = None
@@ -149,7 +153,7 @@ class TagFlow:
         if not self._begun:
             self._begun = True
             head = self._take(len(_FILE_HEADER))
-            self._whole = head[:3] == b"FLV"
+            self._whole = head.startswith(FLV)
             return head
         if self._whole:
             if not self._fill(_TAG_HEADER):

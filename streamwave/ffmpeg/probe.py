@@ -37,11 +37,12 @@ def open_source(
     live: bool = False,
     flow: Any = None,
     as_bytes: bool = False,
+    format: str | None = None,
 ) -> InputContainer:
     """Open the already resolved ``url`` for demultiplexing.
 
-    ``flow``: a file object to read instead, which gives its bytes as FLV. ``as_bytes``: packets are pieces of what the
-    protocol delivers, whatever that is.
+    ``flow``: a file object to read instead. ``as_bytes``: packets are pieces of what the protocol delivers, whatever that
+    is. ``format``: what it is in libavformat's words, if that is known.
 
     Raises:
         SourceError: it cannot be opened or is no media; the message says which.
@@ -49,11 +50,11 @@ def open_source(
     options = {"protocol_whitelist": protocol_whitelist(url)}
     if as_bytes:
         options["raw_packet_size"] = "32768"
-    if flow is not None:
+    of_tags = format == "flv" or urlsplit(url).path.endswith(".flv")
+    if format == "flv":
         options["flv_full_metadata"] = "1"  # which tells what sound is to come
     if not url.startswith("file:"):
         # Whoever joins a stream between two keyframes learns with the next one what its pictures are.
-        of_tags = flow is not None or urlsplit(url).path.endswith(".flv")
         analysed_s = ANALYSED_TAGS_S if of_tags else ANALYSED_S
         options |= {"analyzeduration": f"{analysed_s}000000", "probesize": str(MOST_ANALYSED_BYTES)}
     if live:
@@ -63,7 +64,7 @@ def open_source(
     try:
         container = av.open(
             url if flow is None else flow,
-            format="data" if as_bytes else "flv" if flow is not None else None,
+            format="data" if as_bytes else format,
             options=options,
             timeout=(open_timeout_s, read_timeout_s) if flow is None else None,
             metadata_errors="replace",
@@ -119,11 +120,16 @@ def describe(container: InputContainer, url: str, audio_track: int = 0) -> Sourc
     return SourceInfo(
         url=redact(url),
         container=container.format.name,
-        duration_ms=container.duration // 1000 if container.duration and container.duration > 0 else None,
+        duration_ms=duration_ms(container),
         video=_video(video, url) if video is not None else None,
         audio=describe_audio(audio, url) if audio is not None else announced(container, url),
         audio_tracks=len(container.streams.audio),
     )
+
+
+def duration_ms(container: InputContainer) -> int | None:
+    """How long an open source says that it is, in milliseconds."""
+    return container.duration // 1000 if container.duration and container.duration > 0 else None
 
 
 def tracks(container: InputContainer, audio_track: int = 0) -> tuple[Any, Any]:

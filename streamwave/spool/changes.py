@@ -16,6 +16,8 @@ from streamwave.spool.nals import nal_type, nals, refreshes_gradually
 _SPS = {"h264": 7, "hevc": 33}
 #: Codecs whose keyframes are decoded to learn their size: it is in no header that would be read otherwise.
 _LOOKED_AT = frozenset({"vp8", "vp9", "libdav1d", "av1", "mjpeg"})
+#: What players must be told anew if it changes.
+_LOOKS = ("codec", "width", "height", "sample_aspect", "pixel_format")
 _MPEG2_SEQUENCE = b"\x00\x00\x01\xb3"
 
 
@@ -28,16 +30,22 @@ class Change(Enum):
 
 
 class VideoParameters:
-    """The parameters of a video track, followed from keyframe to keyframe. ``info`` and ``extradata`` are the present ones."""
+    """The parameters of a video track, followed from keyframe to keyframe. ``info`` and ``extradata`` are the present ones.
+
+    ``stream`` is the track, which may become another one.
+    """
 
     def __init__(self, stream: Any, info: VideoInfo) -> None:
+        self.stream = stream
         self.info = info
         self.extradata: bytes | None = stream.codec_context.extradata
         self._codec: str = stream.codec_context.name
         self._signature: bytes | None = None
 
-    def look(self, packet: Packet[Any]) -> Change:
-        """Take in a keyframe."""
+    def look(self, packet: Packet[Any], stream: Any, info: VideoInfo | None) -> Change:
+        """Take in a keyframe of ``stream``; where that is another one than before, with what is known of it."""
+        if stream is not self.stream and info is not None:
+            return self._go_on(stream, info, packet)
         told = self._told(packet)
         replaced = told is not None and told != self.extradata
         if replaced:
@@ -61,6 +69,13 @@ class VideoParameters:
                 self.info = found
                 return Change.PICTURE
         return Change.DECODING if replaced else Change.NONE
+
+    def _go_on(self, stream: Any, info: VideoInfo, packet: Packet[Any]) -> Change:
+        following = VideoParameters(stream, info)
+        following.look(packet, stream, info)
+        same = all(getattr(self.info, name) == getattr(following.info, name) for name in _LOOKS)
+        self.__dict__.update(following.__dict__)
+        return Change.DECODING if same else Change.PICTURE
 
     def is_entry(self, packet: Packet[Any]) -> bool:
         """Whether what follows a packet that is marked as a keyframe can be decoded from there on.

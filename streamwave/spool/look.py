@@ -52,8 +52,7 @@ def look(url: str, renditions: tuple[Rendition, ...]) -> list[Advice]:
                 if (starts_ms and starts_ms[-1] > LOOK_S * 1000) or time.monotonic() > end:
                     break
         except IndexError:
-            if container.format.name == "mpegts":  # see ``Reader``
-                advisor.say(advice.tracks_added())
+            pass  # tracks were added, see ``Reader``; what was seen is enough
         except av.error.FFmpegError:
             damaged = 1
         stated = video.average_rate or video.guessed_rate

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import av.error
 from av import Packet
 
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow, holds_pictures, pictures_announced, sound_codecs
-from streamwave.ffmpeg.probe import describe, describe_audio, explain, open_source, tracks
+from streamwave.ffmpeg.flv import FLV, LateSound, SoundTag, TagFlow, holds_pictures, pictures_announced, sound_codecs
+from streamwave.ffmpeg.mpegts import ProgrammeFlow, is_packets
+from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, explain, open_source, tracks
 from streamwave.model import SourceInfo
 from streamwave.spool.pictures import Pictures
 
@@ -32,9 +34,12 @@ MOST_DAMAGE = 20
 #: many seconds for those that were announced, or that are known to come.
 AWAITED_PACKETS = 1024
 ANNOUNCED_S, KNOWN_S = 6, 12
-#: Sources that are opened as a flow of FLV's tags, and how much of a file that is read so is read at once.
-_RTMP = ("rtmp:", "rtmps:")
+#: Sources that are opened as a flow of FLV's tags; those that may be one, or one of MPEG-TS, and of these those that can be
+#: opened again if they are neither; and how much of a file that is read so is read at once.
+_RTMP, _BYTES, _AGAIN = ("rtmp:", "rtmps:"), ("srt:", "http:", "https:"), ("http:", "https:")
 PIECE_BYTES = 1 << 16
+
+Flow = TagFlow | ProgrammeFlow
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class Reader:
         self._known = await_pictures
         self._awaits = await_pictures  # sound is held back
         self._opened = False
+        self._duration_ms: int | None = None
         self._queue: queue.Queue[Packet[Any] | _Tracks | _Ended] = queue.Queue(QUEUE_PACKETS)
 
     def start(self) -> None:
@@ -169,7 +175,7 @@ class Reader:
                 flow = flow.following if flow is not None else None
                 if flow is None:
                     break
-                container = open_source(self._source, live=self._live, flow=flow)
+                container, _ = self._through(flow)
         except SourceError as failure:
             error = str(failure)
         except Exception as failure:  # whatever it is, the other thread must learn of it
@@ -188,26 +194,45 @@ class Reader:
 
     def _tracks(self, container: Any) -> _Tracks:
         info = describe(container, self._source, self._audio_track)
+        if self._duration_ms is not None:
+            info = info.model_copy(update={"duration_ms": self._duration_ms})
         video, audio = tracks(container, self._audio_track)
         announced = pictures_announced(container) if self._live else self._hides_pictures(container)
         return _Tracks(info, video, audio, announced)
 
-    def _open(self) -> tuple[Any, TagFlow | None]:
-        """The open source, and its flow of tags if it is one in which tracks may begin later."""
+    def _open(self) -> tuple[Any, Flow | None]:
+        """The open source, and its flow if it is one in which tracks may begin, or become others, later."""
         if self._source.startswith(_RTMP):
-            raw = open_source(self._source, read_timeout_s=self._timeout_s, as_bytes=True)
-            flow = TagFlow(self._pieces(raw), self._take_late)
-            return open_source(self._source, live=self._live, flow=flow), flow
-        container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live)
-        if not self._hides_tracks(container):
+            return self._through(TagFlow(self._pieces(self._raw()), self._take_late))
+        if self._live and self._source.startswith(_BYTES):
+            pieces = self._pieces(self._raw())
+            first = next(pieces, b"")
+            if first.startswith(FLV):
+                return self._through(TagFlow(chain([first], pieces), self._take_late))
+            if is_packets(first) or not self._source.startswith(_AGAIN):
+                return self._through(ProgrammeFlow(pieces, first))
+        container = self._opened_by_url()
+        if not self._source.startswith("file:"):
             return container, None
-        flow = TagFlow(_pieces_of(Path(self._source.removeprefix("file:"))), self._take_late)
-        return open_source(self._source, flow=flow), flow
+        pieces = _pieces_of(Path(self._source.removeprefix("file:")))
+        if container.format.name == "mpegts":
+            self._duration_ms = duration_ms(container)
+            return self._through(ProgrammeFlow(pieces))
+        if container.format.name == "flv" and self._hides_tracks(container):
+            return self._through(TagFlow(pieces, self._take_late))
+        return container, None
+
+    def _raw(self) -> Any:
+        return open_source(self._source, read_timeout_s=self._timeout_s, as_bytes=True)
+
+    def _opened_by_url(self) -> Any:
+        return open_source(self._source, read_timeout_s=self._timeout_s, live=self._live)
+
+    def _through(self, flow: Flow) -> tuple[Any, Flow]:
+        return open_source(self._source, live=self._live, flow=flow, format=flow.format), flow
 
     def _hides_tracks(self, container: Any) -> bool:
-        """Whether the source is a file with sound, or pictures, that libavformat has not met when it was opened."""
-        if container.format.name != "flv" or not self._source.startswith("file:"):
-            return False
+        """Whether an FLV file holds sound, or pictures, that libavformat has not met when it was opened."""
         return len(sound_codecs(self._source)) > len(container.streams.audio) or self._hides_pictures(container)
 
     def _hides_pictures(self, container: Any) -> bool:
@@ -216,14 +241,16 @@ class Reader:
         return not container.streams.video and holds_pictures(self._source)
 
     def _pieces(self, raw: Any) -> Iterator[bytes]:
-        """The bytes of a connection. That it breaks off is its end, as it is when libavformat reads FLV from it."""
+        """The bytes of a connection. That it breaks off is its end, as it is when libavformat reads FLV or MPEG-TS from it."""
         try:
             for packet in raw.demux():
                 if packet.size:
                     yield bytes(packet)
-        except av.error.FFmpegError as failure:
-            if isinstance(failure, av.error.ExitError) and not self._opened:
-                raise  # nothing to end yet: it gave no answer in time
+        except av.error.ExitError:
+            if not self._opened or not self._source.startswith(_RTMP):
+                raise  # it gave no answer in time
+        except av.error.FFmpegError:
+            return
 
     def _take_late(self, tag: SoundTag) -> None:
         """Sound that libavformat does not know."""

@@ -210,10 +210,11 @@ class Segmenter:
 
     def _take_video(self, timed: Timed) -> None:
         packet = timed.packet
+        other = self._parameters is not None and self._parameters.stream is not self._video
+        if (self.session is None or other) and not packet.is_keyframe:
+            self.undecodable += 1
+            return
         if self.session is None:
-            if not packet.is_keyframe:
-                self.undecodable += 1
-                return
             timed = in_step(timed, self._video)
             self._begin(shown_from(timed, self._video))
         session = self.session
@@ -221,10 +222,10 @@ class Segmenter:
         if self._parameters is None:
             self._add_pictures(session, timed)
             return
-        if not packet.is_keyframe or (session.chunk is not None and not self._parameters.is_entry(packet)):
+        if not packet.is_keyframe or not (session.chunk is None or other or self._parameters.is_entry(packet)):
             session.put(timed)
             return
-        change = self._parameters.look(packet)
+        change = self._parameters.look(packet, self._video, self._info.video)
         if session.chunk is not None and change is Change.PICTURE:
             session = self._next_session(timed.shown, self._parameters.info) or session
         elif session.chunk is not None and session.long_enough(timed.shown):
@@ -312,8 +313,7 @@ class Segmenter:
         folder = following_folder(session.folder) if self.options.numbered else next_folder(session.folder)
         if folder is None:
             return None
-        journal = JournalWriter(folder)
-        self._journals.append(journal)
+        self._journals.append(journal := JournalWriter(folder))
         audio = session.audio.branch(origin) if session.audio is not None else None
         since_ms = round((origin - session.origin) * 1000)
         info = session.info.model_copy(update={"video": video})

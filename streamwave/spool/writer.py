@@ -94,6 +94,10 @@ class SessionWriter:
         """A time on the source's clock in milliseconds since the origin."""
         return round_half_up((at - self.origin) * 1000)
 
+    @property
+    def _track(self) -> Any:
+        return self.parameters.stream if self.parameters is not None else self._video
+
     # --- pictures -----------------------------------------------------------------------------------------------------
 
     def long_enough(self, at: Fraction) -> bool:
@@ -126,7 +130,7 @@ class SessionWriter:
             self._before = (self.chunk, timed)
         extradata = self.parameters.extradata if self.parameters is not None else None
         at_ms = self.ms(timed.shown)
-        self.chunk = VideoChunk(self.folder, self._number, self._video, at_ms, extradata)
+        self.chunk = VideoChunk(self.folder, self._number, self._track, at_ms, extradata)
         self._number += 1
         if self._before is not None:
             # The packet itself goes into the new file.
@@ -179,7 +183,7 @@ class SessionWriter:
         self._close(before, at_ms)
         self._wait_for_room()
         extradata = self.parameters.extradata if self.parameters is not None else None
-        self.chunk = VideoChunk(self.folder, self._number, self._video, at_ms, extradata)
+        self.chunk = VideoChunk(self.folder, self._number, self._track, at_ms, extradata)
         self._number += 1
         self.chunk.lead_from(before)
 
@@ -214,7 +218,7 @@ class SessionWriter:
         assert self.chunk is not None
         chunk, self.chunk = self.chunk, None
         extradata = other.parameters.extradata if other.parameters is not None else None
-        other.chunk = VideoChunk(other.folder, 0, other._video, 0, extradata)
+        other.chunk = VideoChunk(other.folder, 0, other._track, 0, extradata)
         other._number = 1
         chunk.move_to(other.chunk, chunk.start_ms)
 

@@ -15,6 +15,8 @@ from tests.matrix.source import Recipe
 
 F = Fraction
 PLAIN = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-crf", "20")
+HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "bframes=0:log-level=0:scenecut=0")
+MPEG2 = ("-c:v", "mpeg2video", "-b:v", "2M", "-bf", "0")
 UNTOLD = 2048
 FIRST = Recipe("flv", codec=PLAIN, frames=75)
 
@@ -82,10 +84,9 @@ def ts(**more: Any) -> Recipe:
     seconds, pids = more.pop("begins", 10), more.pop("pids", ())
     return Recipe(
         "ts",
-        codec=PLAIN,
         frames=75,
         options=("-output_ts_offset", str(seconds), "-muxdelay", "0", "-muxpreload", "0", *pids),
-        **more,
+        **{"codec": PLAIN, **more},
     )
 
 
@@ -96,14 +97,15 @@ CHANGES = [
     change("smaller than the ladder's top", FIRST, replace(FIRST, size=(128, 72)), sizes={"small": (128, 72)}),
     change("from 25 to 50 pictures a second", FIRST, replace(FIRST, rate=F(50), frames=150)),
     change("other size in MPEG-TS", ts(), ts(begins=13, size=(192, 144)), sizes=NARROW),
-    Cell(
-        "other tracks in MPEG-TS, which are left out and told",
-        "change",
-        ts(first="ts", rework=glued(ts(begins=13, pids=("-mpegts_start_pid", "600", "-mpegts_pmt_start_pid", "5000")))),
-        rate=F(25),
-        padding=UNTOLD,
-        advice=frozenset({"tracks-added"}),
-    ),
+    unnoticed("other PIDs in MPEG-TS", ts(), ts(begins=13, pids=("-mpegts_start_pid", "600"))),
+    unnoticed("other PIDs, of the map too, in MPEG-TS", ts(),
+              ts(begins=13, pids=("-mpegts_start_pid", "600", "-mpegts_pmt_start_pid", "5000"))),
+    unnoticed("another programme in MPEG-TS", ts(),
+              ts(begins=13, pids=("-mpegts_start_pid", "600", "-mpegts_service_id", "7"))),
+    change("from H.264 to HEVC in MPEG-TS", ts(), ts(begins=13, codec=HEVC), advice=frozenset()),
+    change("from MPEG-2 to H.264 in MPEG-TS", ts(codec=MPEG2), ts(begins=13), advice=frozenset()),
+    unnoticed("sound from AAC to AC-3 in MPEG-TS", ts(), ts(begins=13, sound=("-c:a", "ac3"))),
+    unnoticed("sound from MP2 to AAC in MPEG-TS", ts(sound=("-c:a", "mp2")), ts(begins=13)),
     unnoticed("sound from 48 to 44.1 kHz", FIRST, replace(FIRST, sample_rate=44100)),
     unnoticed("sound from stereo to mono", FIRST, replace(FIRST, channels=1)),
     unnoticed("sound from AAC to MP3", replace(FIRST, sample_rate=44100),

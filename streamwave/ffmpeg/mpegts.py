@@ -1,0 +1,212 @@
+"""MPEG-TS as a flow that ends where its programme changes (ISO/IEC 13818-1:2019, 2.4.4).
+
+PyAV knows only the tracks that libavformat found when it opened a source, and of those only the first codec. So the flow ends
+before the first table that says something else of the tracks, and another one begins with it, to be opened anew. What only adds
+tracks that nobody uses is kept from libavformat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_SYNC, _PACKET = 0x47, 188
+#: Lengths from one packet to the next: bare, with a time before each (M2TS), with parity behind each.
+_STRIDES = (188, 192, 204)
+#: Packets in a row that begin with the sync byte where there are packets at all.
+_SURE = 5
+#: Stream types (table 2-34, and what is registered beyond it). Private data (6) tells by its descriptors.
+_PICTURES = frozenset({0x01, 0x02, 0x10, 0x1B, 0x24, 0x33, 0x42, 0xD1, 0xEA})
+_SOUND = frozenset({0x03, 0x04, 0x0F, 0x11, 0x81, 0x82, 0x83, 0x84, 0x85, 0x87, 0x8A, 0xA1})
+_PRIVATE = 0x06
+#: Descriptors of AC-3, Enhanced AC-3, DTS and AAC (ETSI EN 300 468, 6.1), and the names of formats that are registered.
+_OF_SOUND, _REGISTRATION = frozenset({0x6A, 0x7A, 0x7B, 0x7C}), 0x05
+_SOUND_NAMES = frozenset({b"AC-3", b"EAC3", b"Opus", b"DTS1", b"DTS2", b"DTS3"})
+
+
+@dataclass(frozen=True)
+class _Track:
+    """An elementary stream of a programme."""
+
+    pid: int
+    kind: str  # of its stream type: pictures, sound, or data
+    type: int
+
+
+class ProgrammeFlow:
+    """A file object for libavformat. ``following`` is the flow that goes on where this one has ended, if one does.
+
+    What is no MPEG-TS passes as it is.
+    """
+
+    format = None  # of what it is, libavformat finds out
+
+    def __init__(self, pieces: Iterator[bytes], head: bytes = b"", stride: int = 0) -> None:
+        self.following: ProgrammeFlow | None = None
+        self._pieces = pieces
+        self._data = bytearray(head)
+        self._ready = bytearray()
+        self._stride = stride  # 0: not known yet
+        self._maps: dict[int, int] = {}  # programmes by the PID of their table
+        self._tables: dict[
+            int, tuple[_Track, ...]
+        ] = {}  # the first table of each programme, in the order in which they came
+        self._pat = b""
+        self._last: dict[int, tuple[bytes, bool]] = {}  # the newest table in each PID, and whether it was kept back
+
+    def settle(self, *, known: bool, pictures: bool = True) -> None:
+        """libavformat has opened the source. Nothing depends on what it found."""
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, ``size`` at most; none at the end."""
+        while not self._ready and self.following is None:
+            piece = next(self._pieces, b"")
+            self._data += piece
+            self._sort()
+            if not piece and self.following is None:
+                self._ready, self._data = self._ready + self._data, bytearray()
+                break
+        out = bytes(self._ready[:size])
+        del self._ready[:size]
+        return out
+
+    def _sort(self) -> None:
+        """Let what has come pass, up to the last whole packet, or to the one that ends the flow."""
+        at = self._synced(0)
+        while at + self._stride <= len(self._data) and self._stride:
+            if self._data[at] != _SYNC:
+                at = self._synced(at)
+                continue
+            pid = (self._data[at + 1] & 0x1F) << 8 | self._data[at + 2]
+            if pid == 0 or pid in self._maps:
+                packet = bytes(self._data[at : at + self._stride])
+                before, kept_back = self._last.get(pid, (b"", False))
+                if packet[4:_PACKET] != before:
+                    if self._ends_before(pid, packet):
+                        self.following = ProgrammeFlow(self._pieces, self._pat + bytes(self._data[at:]), self._stride)
+                        self._ready += self._data[:at]
+                        self._data.clear()
+                        return
+                    kept_back = self._adds(pid, packet)
+                    self._last[pid] = packet[4:_PACKET], kept_back
+                if kept_back:
+                    del self._data[at : at + self._stride]
+                    continue
+            at += self._stride
+        self._ready += self._data[:at]
+        del self._data[:at]
+
+    def _synced(self, at: int) -> int:
+        """Where the next packet begins; the end of what there is if that cannot be told."""
+        for start in range(at, len(self._data)):
+            if self._data[start] != _SYNC:
+                continue
+            for stride in (self._stride,) if self._stride else _STRIDES:
+                last = start + (_SURE - 1) * stride
+                if last < len(self._data) and all(self._data[n] == _SYNC for n in range(start, last + 1, stride)):
+                    self._stride = stride
+                    return start
+            if start + _SURE * _STRIDES[-1] > len(self._data):
+                return start  # what comes will tell
+        return len(self._data)
+
+    def _ends_before(self, pid: int, packet: bytes) -> bool:
+        """Whether the tracks that are used are gone or others from here on. Takes in what the table says."""
+        section = _section(packet)
+        if pid == 0:
+            programmes = _programmes(section) if section is not None else None
+            if programmes is None:
+                return False
+            used = next(iter(self._tables), None)
+            places = [place for place, number in self._maps.items() if number == used]
+            if used is not None and any(programmes.get(place) != used for place in places):
+                self._pat = b""  # it comes first anyway
+                return True
+            self._maps, self._pat = programmes, packet
+            return False
+        tracks = _tracks(section) if section is not None else None
+        number = self._maps[pid]
+        if tracks is None or self._tables.setdefault(number, tracks) == tracks:
+            return False
+        before = self._tables[number]
+        if number != next(iter(self._tables)):
+            return False
+        kept = all(track in tracks for track in before if track.kind != "data")
+        new = {track.kind for track in tracks} - {track.kind for track in before} - {"data"}
+        return not kept or bool(new)
+
+    def _adds(self, pid: int, packet: bytes) -> bool:
+        """Whether a table says other things than the first one of its programme did."""
+        section = _section(packet) if pid else None
+        tracks = _tracks(section) if section is not None else None
+        return tracks is not None and tracks != self._tables[self._maps[pid]]
+
+
+def is_packets(data: bytes) -> bool:
+    """Whether what a source begins with is MPEG-TS."""
+    flow = ProgrammeFlow(iter(()), data)
+    flow._synced(0)
+    return flow._stride > 0
+
+
+def _section(packet: bytes) -> bytes | None:
+    """The table that begins in a packet, if all of it is there, undamaged and in force; without its check sum."""
+    if not packet[1] & 0x40 or packet[1] & 0x80 or not packet[3] & 0x10:
+        return None
+    at = 4 + (1 + packet[4] if packet[3] & 0x20 else 0)
+    if at >= _PACKET:
+        return None
+    at += 1 + packet[at]
+    if at + 8 > _PACKET:
+        return None
+    end = at + 3 + ((packet[at + 1] & 0x0F) << 8 | packet[at + 2])
+    if end > _PACKET or end - at < 12 or _crc(packet[at:end]) or not packet[at + 5] & 1:
+        return None
+    return packet[at : end - 4]
+
+
+def _programmes(section: bytes) -> dict[int, int] | None:
+    """Numbers of programmes by the PIDs of their tables (2.4.4.3); None for what is not all of them."""
+    if section[0] != 0 or section[7] != 0:
+        return None
+    entries = [section[at : at + 4] for at in range(8, len(section) - 3, 4)]
+    pairs = [(int.from_bytes(one[:2], "big"), int.from_bytes(one[2:], "big") & 0x1FFF) for one in entries]
+    return {pid: number for number, pid in pairs if number} or None
+
+
+def _tracks(section: bytes) -> tuple[_Track, ...] | None:
+    """The tracks of a programme (2.4.4.9); None for another table, or one without any."""
+    if section[0] != 2 or len(section) < 12:
+        return None
+    at, found = 12 + ((section[10] & 0x0F) << 8 | section[11]), []
+    while at + 5 <= len(section):
+        size = (section[at + 3] & 0x0F) << 8 | section[at + 4]
+        descriptors = section[at + 5 : at + 5 + size]
+        pid = (section[at + 1] & 0x1F) << 8 | section[at + 2]
+        found.append(_Track(pid, _kind(section[at], descriptors), section[at]))
+        at += 5 + size
+    return tuple(found) or None
+
+
+def _kind(type: int, descriptors: bytes) -> str:
+    if type in _PICTURES:
+        return "pictures"
+    if type in _SOUND:
+        return "sound"
+    at = 0
+    while type == _PRIVATE and at + 2 <= len(descriptors):
+        tag, size = descriptors[at], descriptors[at + 1]
+        if tag in _OF_SOUND or (tag == _REGISTRATION and descriptors[at + 2 : at + 6] in _SOUND_NAMES):
+            return "sound"
+        at += 2 + size
+    return "data"
+
+
+def _crc(data: bytes) -> int:
+    """CRC-32 of a section together with its check sum (annex A): zero if it is right."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc & 0x80000000 else 0)) & 0xFFFFFFFF
+    return crc
