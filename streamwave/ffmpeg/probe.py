@@ -18,6 +18,7 @@ from streamwave.ffmpeg.examine import examine
 from streamwave.ffmpeg.flv import announced
 from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
 from streamwave.ffmpeg.locate import FFmpegBinary, decodable, dotted
+from streamwave.ffmpeg.relay import Relay, is_relayed
 from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
 from streamwave.source import protocol_whitelist, redact
 
@@ -60,10 +61,13 @@ def open_source(
         # What is analysed is not lost (that would be "fflags nobuffer"), but it is held back: the codecs are known at
         # once, the frame rate is taken from the first chunk, so there is nothing to wait for.
         options |= {"fpsprobesize": "2"}
+    kind = "data" if as_bytes else "flv" if flow is not None else None
+    if flow is None and is_relayed(url):
+        flow = Relay(url, shown(url), open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s)
     try:
         container = av.open(
             url if flow is None else flow,
-            format="data" if as_bytes else "flv" if flow is not None else None,
+            format=kind,
             options=options,
             timeout=(open_timeout_s, read_timeout_s) if flow is None else None,
             metadata_errors="replace",
