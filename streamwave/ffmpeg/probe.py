@@ -18,6 +18,7 @@ from streamwave.ffmpeg.examine import examine
 from streamwave.ffmpeg.flv import announced
 from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
 from streamwave.ffmpeg.locate import FFmpegBinary, decodable, dotted
+from streamwave.ffmpeg.relay import LISTEN_S, Relay, is_listener, is_relayed
 from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
 from streamwave.source import protocol_whitelist, redact
 
@@ -61,6 +62,9 @@ def open_source(
         # What is analysed is not lost (that would be "fflags nobuffer"), but it is held back: the codecs are known at
         # once, the frame rate is taken from the first chunk, so there is nothing to wait for.
         options |= {"fpsprobesize": "2"}
+    if flow is None and is_relayed(url):
+        wait_s = LISTEN_S if (live or as_bytes) and is_listener(url) else open_timeout_s
+        flow = Relay(url, shown(url), open_timeout_s=wait_s, read_timeout_s=read_timeout_s)
     try:
         container = av.open(
             url if flow is None else flow,

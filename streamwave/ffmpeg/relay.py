@@ -1,0 +1,109 @@
+"""Receives through FFmpeg what PyAV's own libavformat has no protocol for, which is SRT.
+
+What comes goes through a pipe as it is, and is taken apart in this process like everything else.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import tempfile
+import weakref
+from typing import IO, Any
+from urllib.parse import parse_qs, urlsplit
+
+from streamwave.errors import SourceError
+from streamwave.ffmpeg.locate import locate
+from streamwave.ffmpeg.process import kill, spawn
+from streamwave.settings import Settings
+from streamwave.source import protocol_whitelist
+
+#: Schemes that PyAV's libavformat does not know.
+RELAYED = frozenset({"srt"})
+#: How long an encoder that calls us is waited for: somebody has to press a button first.
+LISTEN_S = 600
+_LAST_WORDS_BYTES = 4096
+#: libavformat's word for a protocol that it was built without.
+_UNKNOWN = "Protocol not found"
+
+
+def is_relayed(url: str) -> bool:
+    """Whether the already resolved ``url`` has to be received in this way."""
+    return urlsplit(url).scheme.lower() in RELAYED
+
+
+def is_listener(url: str) -> bool:
+    """Whether it is the sender that calls."""
+    return "listener" in parse_qs(urlsplit(url).query).get("mode", [])
+
+
+class Relay:
+    """A file object with what ``url`` sends. ``open_timeout_s`` is for its first byte, ``read_timeout_s`` for each after it.
+
+    ``name`` is how the source is called in messages. Call from a thread that lives as long as it is read.
+    """
+
+    def __init__(self, url: str, name: str, *, open_timeout_s: int, read_timeout_s: int) -> None:
+        self._name = name
+        self._wait_s: float = open_timeout_s
+        self._next_wait_s = read_timeout_s
+        self._begun = False
+        self._program = locate(Settings.load().ffmpeg_path).path
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        self._process = spawn(_command(self._program, url), stdout=subprocess.PIPE, stderr=self._errors)
+        self._leave = weakref.finalize(self, _leave, self._process, self._errors)
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, ``size`` at most; none when the sender has gone.
+
+        Raises:
+            SourceError: nothing came, or nothing more for too long.
+        """
+        if not self._leave.alive:
+            return b""
+        pipe: Any = self._process.stdout
+        ready, _, _ = select.select([pipe], [], [], self._wait_s)
+        if not ready:
+            self._leave()
+            raise SourceError(f"{self._name} gave no answer in time; check the address and the network")
+        data = os.read(pipe.fileno(), size)
+        if data:
+            self._begun, self._wait_s = True, self._next_wait_s
+            return data
+        kill(self._process, grace_s=0.5)
+        reason = _last_words(self._errors)
+        self._leave()
+        if not self._begun:
+            raise SourceError(self._refused(reason))
+        return b""
+
+    def _refused(self, reason: str) -> str:
+        if reason == _UNKNOWN:
+            return f"{self._name}: {self._program} was built without SRT; point FFMPEG_PATH to an FFmpeg that has it"
+        return f"{self._name} cannot be read ({reason}); check the address and that the source is running"
+
+
+def _leave(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    kill(process)
+    if process.stdout is not None:
+        process.stdout.close()
+    errors.close()
+
+
+def _last_words(errors: IO[bytes]) -> str:
+    """Why FFmpeg gave up, without the address, which may hold a key."""
+    errors.seek(0)
+    lines = errors.read(_LAST_WORDS_BYTES).decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].rpartition(": ")[2].rstrip(".") if lines else "it ended before anything arrived"
+
+
+def _command(program: str, url: str) -> list[str]:
+    return [
+        program,
+        *("-nostdin", "-hide_banner", "-loglevel", "error"),
+        *("-protocol_whitelist", f"{protocol_whitelist(url)},pipe"),
+        # As bytes: nothing is looked into, and nothing held back.
+        *("-probesize", "32", "-analyzeduration", "0", "-f", "data", "-i", url),
+        *("-map", "0", "-c", "copy", "-flush_packets", "1", "-f", "data", "pipe:1"),
+    ]
