@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from streamwave.ffmpeg.probe import probe
 from streamwave.spool.segmenter import Options, Segmenter
 from tests.support.media import ffmpeg, make_clip
@@ -99,3 +101,14 @@ def test_an_encrypted_playlist(tmp_path: Path) -> None:
     with web(tmp_path) as (address, asked):
         whole(received(f"{address}/list.m3u8", tmp_path / "spool"), 160)
     assert "key" in asked
+
+
+@pytest.mark.parametrize("address", ["file:{}", "crypto:{}", "crypto+file:{}", "{}", "concat:{}"])
+def test_a_playlist_of_the_network_reads_no_file(tmp_path: Path, address: str) -> None:
+    (tmp_path / "served").mkdir()
+    clip = make_clip(tmp_path / "a.ts", frames=FRAMES, gop=GOP, size="160x90", options=("-bf", "0"))
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:3", "#EXTINF:3,", address.format(clip.path), "#EXT-X-ENDLIST"]
+    (tmp_path / "served/list.m3u8").write_text("\n".join(lines) + "\n")
+    with web(tmp_path / "served") as (server, _):
+        spool = received(f"{server}/list.m3u8", tmp_path / "spool")
+    assert spool.opened is None and spool.end is not None and spool.end.error is not None
