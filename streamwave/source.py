@@ -15,8 +15,9 @@ PROTOCOLS: dict[str, str] = {
     "rtmp": "rtmp,tcp",
     "rtmps": "rtmps,tls,tcp",
     "srt": "srt,udp",
-    "http": "http,tcp,httpproxy",
-    "https": "https,http,tls,tcp,httpproxy",
+    # Either may lead to the other, and a playlist's segments may be encrypted.
+    "http": "http,https,tls,tcp,httpproxy,crypto",
+    "https": "https,http,tls,tcp,httpproxy,crypto",
 }
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import av
 import av.error
 from av.container import InputContainer
+from av.stream import Discard
 
 from streamwave.errors import SourceError, UsageError
 from streamwave.ffmpeg.channels import in_usual_order
@@ -27,6 +29,8 @@ LEAST_SIDE = 8
 #: For so long libavformat looks what a source that is received holds, and for so many bytes, as long as it lacks anything.
 #: Of FLV's tags it never knows whether there will be others; there, what it needs comes first.
 ANALYSED_S, ANALYSED_TAGS_S, MOST_ANALYSED_BYTES = 12, 1, 64_000_000
+#: Formats whose video tracks are the same pictures in several sizes.
+_OF_VARIANTS = frozenset({"hls", "dash"})
 _TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
 
 
@@ -127,7 +131,7 @@ def describe(container: InputContainer, url: str, audio_track: int = 0) -> Sourc
         duration_ms=duration_ms(container),
         video=_video(video, url) if video is not None else None,
         audio=describe_audio(audio, url) if audio is not None else announced(container, url),
-        audio_tracks=len(container.streams.audio),
+        audio_tracks=len(sounds(container)),
     )
 
 
@@ -141,9 +145,41 @@ def tracks(container: InputContainer, audio_track: int = 0) -> tuple[Any, Any]:
 
     A source that has fewer audio tracks than ``audio_track`` (from 0) asks for gives its first one.
     """
-    video = next((s for s in container.streams.video if not _is_cover(s) and not _is_text(s)), None)
-    sound = list(container.streams.audio)
+    video = _pictures(container)
+    sound = sounds(container)
     return video, sound[audio_track if audio_track < len(sound) else 0] if sound else None
+
+
+def sounds(container: InputContainer) -> list[Any]:
+    """The audio tracks that may be chosen from: of the programme that the pictures belong to, where there are several."""
+    sound: list[Any] = list(container.streams.audio)
+    video = _pictures(container)
+    if video is None or len(sound) < 2:
+        return sound
+    # PyAV does not list programmes; libavformat looks for the best track in that of another one, and finds the same one
+    # for all tracks of a programme.
+    best = container.streams.best("audio", related=video)
+    return [one for one in sound if container.streams.best("audio", related=one) is best] or sound
+
+
+def leave_out(container: InputContainer, used: Sequence[Any]) -> None:
+    """Have a playlist's variants that are not ``used`` no longer fetched."""
+    for stream in container.streams if container.format.name in _OF_VARIANTS else ():
+        stream.discard = Discard.default if stream in used else Discard.all
+
+
+def _pictures(container: InputContainer) -> Any:
+    """The first video track; of a playlist's variants, which show the same, the largest one."""
+    video = [one for one in container.streams.video if not _is_cover(one) and not _is_text(one)]
+    if container.format.name in _OF_VARIANTS:
+        return max(video, key=_size, default=None)
+    return video[0] if video else None
+
+
+def _size(stream: Any) -> tuple[int, int]:
+    """In pixels, and in bits per second as the playlist states them."""
+    context, stated = stream.codec_context, stream.metadata.get("variant_bitrate", "")
+    return context.width * context.height if context is not None else 0, int(stated) if stated.isdecimal() else 0
 
 
 def probe(url: str, audio_track: int = 0) -> SourceInfo:

@@ -19,7 +19,7 @@ from av import Packet
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.flv import FLV, LateSound, SoundTag, TagFlow, holds_pictures, pictures_announced, sound_codecs
 from streamwave.ffmpeg.mpegts import ProgrammeFlow, is_packets
-from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, explain, open_source, tracks
+from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, explain, leave_out, open_source, tracks
 from streamwave.model import SourceInfo
 from streamwave.spool.pictures import Pictures
 
@@ -268,6 +268,7 @@ class Reader:
     def _demux(self, container: Any) -> Iterator[Packet[Any]]:
         """The packets of the tracks that are used; goes on behind a damaged place."""
         used = [stream for stream in tracks(container, self._audio_track) if stream is not None]
+        leave_out(container, used)
         in_a_row = 0
         while True:
             try:
