@@ -96,8 +96,12 @@ def list_broadcasts(output: Output, now_unix_ms: int) -> list[Broadcast]:
         OutputError: the output cannot be read.
     """
     root, live = output.store(), output.in_spool()
-    found = [load(output, path, now_unix_ms, live=path in live) for path in paths(root)]
-    return sorted((one for one in found if one), key=lambda one: one.started_unix_ms, reverse=True)
+    found = paths(root)
+    # Of hundreds of recordings there is mostly nothing else to read.
+    names = [name for name in (f"{path}/{ENTRY}".lstrip("/") for path in found) if _is_plain(name)]
+    entries = {name.removesuffix(ENTRY).rstrip("/"): _entry(data) for name, data in root.get_all(names)}
+    loaded = [load(output, path, now_unix_ms, live=path in live, entry=entries.get(path)) for path in found]
+    return sorted((one for one in loaded if one), key=lambda one: one.started_unix_ms, reverse=True)
 
 
 def paths(root: Store) -> list[str]:
@@ -109,10 +113,15 @@ def paths(root: Store) -> list[str]:
     return sorted(found)
 
 
-def load(output: Output, path: str, now_unix_ms: int, *, live: bool = False) -> Broadcast | None:
-    """What is known of the broadcast at ``path``; None if there is none. ``live``: a spool says that it goes on."""
+def load(
+    output: Output, path: str, now_unix_ms: int, *, live: bool = False, entry: dict[str, Any] | None = None
+) -> Broadcast | None:
+    """What is known of the broadcast at ``path``; None if there is none.
+
+    ``live``: a spool says that it goes on. ``entry``: what ``read_entry`` gives, if that is known.
+    """
     store = output.store(path)
-    entry = read_entry(store)
+    entry = read_entry(store) if entry is None else entry
     if entry.get("state") == DELETED:
         return Broadcast(path, str(entry.get("title", "")), "deleted", int(entry.get("started_unix_ms", 0)), 0, (), 0)
     if not live and entry.get("state") == "ended" and {"size_bytes", "renditions", "ended_unix_ms"} <= entry.keys():
@@ -221,7 +230,10 @@ def _is_plain(path: str) -> bool:
 
 def read_entry(store: Store) -> dict[str, Any]:
     """What a broadcast says of itself; empty if it says nothing, or if the object is somebody else's."""
-    data = store.get(ENTRY)
+    return _entry(store.get(ENTRY))
+
+
+def _entry(data: bytes | None) -> dict[str, Any]:
     try:
         entry = json.loads(data) if data is not None else {}
     except ValueError:

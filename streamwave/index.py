@@ -77,8 +77,7 @@ def rebuild(root: Store) -> None:
     """Write the list anew from the entries that are there, newest first."""
     with _one_at_a_time(root.url):
         entries = []
-        for name in root.list_matching(f"*/*/{ENTRY}"):
-            data = root.get(name)
+        for _, data in root.get_all(root.list_matching(f"*/*/{ENTRY}")):
             if data is not None:
                 with suppress(ValueError, TypeError, KeyError):  # a file of somebody else's
                     entry = json.loads(data)

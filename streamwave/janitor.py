@@ -26,6 +26,7 @@ from streamwave.removal import delete_all, remove
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import FINISHED, BroadcastSpool
 from streamwave.spool.broadcast import broadcasts as spooled
+from streamwave.spool.info import is_ours
 from streamwave.spool.journal import writer_alive
 from streamwave.spool.remote import cleaning
 from streamwave.storage.store import LocalStore
@@ -189,7 +190,7 @@ def in_spool(spool_dir: Path, now_unix_ms: int) -> Iterator[Find]:
             if folder.is_dir() and not writer_alive(folder):
                 yield Find(str(folder), "its broadcast is finished", _tree_deleter(folder))
     for folder in spool_dir.glob("*/*"):
-        described = (folder / "broadcast.json").exists() or folder.parent.name.startswith("file-")
+        described = (folder / "broadcast.json").exists() or not is_ours(folder.parent.name, folder.name)
         empty = folder.is_dir() and not any(path.is_dir() for path in folder.iterdir())
         if not described and empty and _age_s(folder, now_unix_ms) > YOUNG_S:
             yield Find(str(folder), "a broadcast that never began", BroadcastSpool(folder).remove)

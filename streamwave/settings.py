@@ -31,6 +31,8 @@ from streamwave.settings_fields import (
 )
 from streamwave.settings_output import OutputSettings
 from streamwave.spool.remote.objects import is_address
+from streamwave.storage.address import check_address, shown_address
+from streamwave.storage.target import Target, place_of
 
 
 class Settings(OutputSettings):
@@ -299,6 +301,24 @@ class Settings(OutputSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _spool_is_apart(self) -> Self:
+        try:
+            if self.spool_url:
+                check_address(self.spool_url)
+            spools = [place_of(Target(url=place)) for place in {self.spool_place, str(self.spool_dir)}]
+        except ValueError as error:
+            raise ValueError(f"STREAMWAVE_SPOOL_DIR is {shown_address(self.spool_place)!r}: {error}") from None
+        for target in self.targets:
+            same_service = target.endpoint in (None, self.s3_endpoint) or target.is_local
+            for spool in spools:
+                if same_service and f"{place_of(target)}/".startswith(f"{spool.rstrip('/')}/"):
+                    raise ValueError(
+                        f"the output {shown_address(target.url)} lies in the spool {shown_address(spool)}, and would be "
+                        f"cleaned away with it; set {self.spool_dir_variable} to a place of its own"
+                    )
+        return self
+
     @classmethod
     def load(cls, env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
         """The settings of this process; ``overrides`` (by field name) win over the environment.
@@ -308,6 +328,8 @@ class Settings(OutputSettings):
         try:
             settings = cls(_env_file=env_file, **overrides)
             settings._warnings = unknown_variables(cls, env_file)
+            if settings.s3_bucket and not settings.use_s3:
+                settings._warnings += ("S3_BUCKET is set and not used, because USE_S3 is not true",)
         except ValidationError as error:
             faults = [fault for fault in error.errors() if fault["type"] != "default_factory_not_called"]
             raise SettingsError("\n".join(describe_fault(cls, fault) for fault in faults)) from None

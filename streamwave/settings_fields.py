@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from streamwave.errors import SettingsError
 from streamwave.manifest.location import BaseUrl
+from streamwave.storage.address import ENDPOINT
 
 PREFIX = "STREAMWAVE_"
 
@@ -73,8 +74,9 @@ def to_base_urls(value: object) -> object:
         raise ValueError("not a list of addresses") from None
     except SettingsError as error:
         raise ValueError(str(error)) from None
-    if not all(re.match(r"https?://[^/]", base.url) for base in found):
-        raise ValueError("every address begins with http:// or https://")
+    # They are published, and names are put behind them: no passwords and no queries.
+    if not all(re.match(ENDPOINT, base.url) for base in found):
+        raise ValueError("every address begins with http:// or https://, and has neither user nor query")
     return tuple(found)
 
 

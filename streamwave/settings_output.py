@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode
 from streamwave.manifest.location import BaseUrl
 from streamwave.settings_fields import setting, to_absolute, to_base_urls
 from streamwave.storage import s3
+from streamwave.storage.address import ENDPOINT, check_address, shown_address
 from streamwave.storage.target import Target, format_outputs, outputs, parse_outputs
 
 
@@ -49,8 +50,8 @@ class OutputSettings(BaseSettings):
     s3_endpoint: str | None = setting(
         "Output",
         "Address of an S3 service other than Amazon's, for example MinIO.",
-        pattern=r"^https?://[^/\s]+",
-        kind="an http or https address",
+        pattern=ENDPOINT,
+        kind="an http or https address without user and query",
     )
     s3_path_style: bool = setting(
         "Output", "Write the bucket's name into the path and not the host name, which many other services need.", False
@@ -86,7 +87,7 @@ class OutputSettings(BaseSettings):
         'JSON list of `{"url", "service_location", "priority", "weight"}`. They stand in the manifests, as BaseURL and '
         "as redundant variants. Empty: players stay where they got the manifest from.",
         (),
-        kind="http or https addresses",
+        kind="http or https addresses without user and query",
     )
 
     @model_validator(mode="after")
@@ -98,11 +99,13 @@ class OutputSettings(BaseSettings):
         try:
             parse_outputs(self.output_dir)
         except ValueError as error:
-            raise ValueError(f"OUTPUT_DIR is {self.output_dir[:200]!r}: {error}") from None
+            raise ValueError(f"OUTPUT_DIR is {shown_address(self.output_dir)!r}: {error}") from None
         if self.s3_sse_kms_key and self.s3_sse not in ("aws:kms", "aws:kms:dsse"):
             raise ValueError("STREAMWAVE_S3_SSE_KMS_KEY is set but not used: set STREAMWAVE_S3_SSE=aws:kms")
-        if ".." in self.s3_prefix.split("/"):
-            raise ValueError(f"STREAMWAVE_S3_PREFIX is {self.s3_prefix!r}; allowed: a path without '..'")
+        try:
+            check_address(f"s3://{self.s3_bucket or 'bucket'}/{self.s3_prefix.strip('/')}")
+        except ValueError as error:
+            raise ValueError(f"STREAMWAVE_S3_PREFIX is {self.s3_prefix!r}: {error}") from None
         return self
 
     @property

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from streamwave.files import replace_file
 from streamwave.model import Frozen
+from streamwave.source import is_stream_name
 
 INFO = "broadcast.json"
 
@@ -43,6 +44,11 @@ def named_unix_ms(broadcast: str) -> int | None:
         return calendar.timegm(time.strptime(broadcast[:15], "%Y%m%d-%H%M%S")) * 1000
     except ValueError:
         return None
+
+
+def is_ours(stream: str, broadcast: str) -> bool:
+    """Whether folders of these names are what a spool calls those of a stream and its broadcast, and nobody else's."""
+    return is_stream_name(stream) and named_unix_ms(broadcast) is not None
 
 
 def still_said(damaged: bytes, name: str) -> str:

@@ -10,7 +10,8 @@ import os
 import re
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from streamwave.errors import OutputError
@@ -26,6 +27,8 @@ CONTENT_TYPES: Mapping[str, str] = {
     ".jsonl": "application/jsonl",  # https://jsonlines.org; a line of JSON each, and so no JSON as a whole
     ".jpg": "image/jpeg",
 }
+#: Objects that are read at the same time where each is a round trip.
+PARALLEL_GETS = 16
 IMMUTABLE = "public, max-age=31536000, immutable"
 CHANGING = "no-cache"
 
@@ -85,6 +88,14 @@ class Store(ABC):
         Raises:
             OutputError: it could not be read, or there is not even a bucket; as all that follow.
         """
+
+    def get_all(self, names: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Each of ``names`` with what ``get`` gives, in their order; where that is a round trip, several at a time."""
+        if not self.remote or len(names) < 2:
+            yield from ((name, self.get(name)) for name in names)
+            return
+        with ThreadPoolExecutor(PARALLEL_GETS, thread_name_prefix="get") as pool:
+            yield from zip(names, pool.map(self.get, names), strict=True)
 
     @abstractmethod
     def delete(self, name: str) -> None:

@@ -33,6 +33,8 @@ class FsspecStore(Store):
             self._fs, self._root = fsspec.core.url_to_fs(self.url, **(options or {}))
         except (ValueError, ImportError) as error:
             raise OutputError(f"{url} is not an address that can be written to ({error})") from None
+        except Exception as error:  # some connect at once
+            raise OutputError(f"{url} cannot be reached ({reason(error)})") from None
         self.remote = self._s3 or getattr(self._fs, "async_impl", False)
         if self._s3:
             self._fs.retries = s3.ROUNDS if not quick else 1

@@ -86,6 +86,11 @@ def options(
 _NETWORK = "check STREAMWAVE_S3_ENDPOINT and the network"
 _BROKE_OFF = f"the connection broke off; {_NETWORK}"
 _LATE = f"the endpoint did not answer in time; {_NETWORK}"
+_NO_HTTPS = "it does not speak HTTPS; check whether STREAMWAVE_S3_ENDPOINT should begin with http://"
+_KEY_DENIED = (
+    "access denied to the key of the encryption; the credentials need kms:GenerateDataKey and kms:Decrypt on it"
+)
+_COLD = "its storage class does not answer at once; restore it, and choose another STREAMWAVE_S3_STORAGE_CLASS"
 _MEANINGS = (
     ("NoSuchBucket", "there is no such bucket; check S3_BUCKET, S3_REGION and STREAMWAVE_S3_ENDPOINT"),
     ("bucket does not exist", "there is no such bucket; check S3_BUCKET, S3_REGION and STREAMWAVE_S3_ENDPOINT"),
@@ -99,6 +104,17 @@ _MEANINGS = (
     ("SignatureDoesNotMatch", "the secret key is wrong; check AWS_SECRET_ACCESS_KEY"),
     ("signature we calculated does not match", "the secret key is wrong; check AWS_SECRET_ACCESS_KEY"),
     ("ExpiredToken", "the credentials have expired; renew them"),
+    ("InvalidToken", "the session token is wrong; check AWS_SESSION_TOKEN"),
+    ("RequestTimeTooSkewed", "this machine's clock is wrong; set it, best by NTP"),
+    ("kms:", _KEY_DENIED),
+    ("KMS.", "the key of the encryption cannot be used; check STREAMWAVE_S3_SSE_KMS_KEY"),
+    ("InvalidObjectState", _COLD),
+    ("InvalidStorageClass", "the service has no such storage class; check STREAMWAVE_S3_STORAGE_CLASS"),
+    (
+        "AccessControlListNotSupported",
+        "the bucket takes no access lists; unset STREAMWAVE_S3_ACL and use a bucket policy",
+    ),
+    ("Invalid bucket name", "no bucket can have such a name; check S3_BUCKET or OUTPUT_DIR"),
     ("PermanentRedirect", "the bucket is in another region; check S3_REGION"),
     ("must be addressed using", "the bucket is in another region; check S3_REGION"),
     ("AuthorizationHeaderMalformed", "the bucket is in another region; check S3_REGION"),
@@ -108,6 +124,9 @@ _MEANINGS = (
     ("Connection was closed", _BROKE_OFF),
     ("ConnectionResetError", _BROKE_OFF),
     ("payload is not completed", _BROKE_OFF),
+    ("wrong version number", _NO_HTTPS),
+    ("record layer failure", _NO_HTTPS),
+    ("connect to proxy", "the proxy does not answer; check HTTPS_PROXY and HTTP_PROXY"),
     ("SSL validation failed", "its certificate is not accepted; check STREAMWAVE_S3_ENDPOINT and its certificate"),
     ("SlowDown", "the service asks for fewer requests"),
     ("TooManyRequests", "the service asks for fewer requests"),

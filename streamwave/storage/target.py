@@ -11,9 +11,9 @@ jobs and spools, so that whoever reads it finds either a plain address or a JSON
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import Any
@@ -24,6 +24,7 @@ from pydantic import ConfigDict, ValidationError
 
 from streamwave.errors import OutputError
 from streamwave.model import Frozen
+from streamwave.storage.address import ENDPOINT, check_address, shown_address
 from streamwave.storage.base import Store
 from streamwave.storage.store import open_store
 
@@ -115,7 +116,7 @@ def parse_outputs(text: str) -> tuple[Target, ...]:
         raise ValueError("an address is empty")
     for target in targets:
         _check_address(target)
-    places = list(map(_place, targets))
+    places = list(map(place_of, targets))
     if len(set(places)) < len(places):
         raise ValueError(
             "an address stands there twice; places of the same name at different endpoints need different folders"
@@ -130,7 +131,7 @@ def parse_outputs(text: str) -> tuple[Target, ...]:
     return tuple(targets)
 
 
-def _place(target: Target) -> str:
+def place_of(target: Target) -> str:
     """Where a target is, written in one way only."""
     scheme, separator, path = target.url.rpartition("://")
     if scheme in ("", "file", "local"):
@@ -147,17 +148,9 @@ def _check_address(target: Target) -> None:
                 f"or ./{target.url} if a folder here is called so"
             )
         return
-    scheme, _, path = target.url.partition("://")
-    if scheme.partition("::")[0] not in fsspec.available_protocols():
-        near = difflib.get_close_matches(scheme.lower(), fsspec.available_protocols(), n=1)
-        raise ValueError(
-            f"no kind of store is called {scheme!r}; "
-            + (f"did you mean {near[0]}://?" if near else "for example s3://")
-        )
-    if target.is_s3 and not target.bucket:
-        raise ValueError(f"{target.url!r} names no bucket; write s3://BUCKET or s3://BUCKET/FOLDER")
-    if ".." in path.split("/"):
-        raise ValueError(f"{target.url!r} has a '..'; write the folder itself")
+    if target.endpoint and not re.match(ENDPOINT, target.endpoint):
+        raise ValueError("an 'endpoint' is no http or https address without user and query, as https://s3.example.org")
+    check_address(target.url)
 
 
 def _listed(text: str) -> list[Target]:
@@ -206,7 +199,7 @@ def outputs(text: str) -> tuple[Target, ...]:
     try:
         return parse_outputs(text)
     except ValueError as error:
-        raise OutputError(f"the output {text[:100]!r} cannot be used: {error}") from None
+        raise OutputError(f"the output {shown_address(text)!r} cannot be used: {error}") from None
 
 
 def outputs_below(text: str, path: str) -> str:

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+from s3fs.errors import translate_boto_error
 
-from streamwave import fence
+from streamwave import fence, index
+from streamwave.catalog import Output, list_broadcasts
 from streamwave.errors import OutputError, SpoolError
 from streamwave.publish import Publication
 from streamwave.spool.remote.objects import check_spool
+from streamwave.storage.s3 import explain
 from streamwave.storage.store import CHANGING, IMMUTABLE, open_store
 from tests.support.broadcast import HEADER, LADDER, chunk
 from tests.support.faults import Fault, Weather, proxy
@@ -124,6 +128,53 @@ def test_what_networks_and_services_do_is_said_in_our_words(s3: S3, fault: Fault
             with pytest.raises(OutputError) as caught:
                 ask()
             assert says in str(caught.value) and "127.0.0.1" not in str(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "says"),
+    [
+        ("RequestTimeTooSkewed", "The difference is too large.", "this machine's clock is wrong; set it, best by NTP"),
+        ("ExpiredToken", "The provided token has expired.", "the credentials have expired; renew them"),
+        ("InvalidToken", "The provided token is malformed.", "the session token is wrong; check AWS_SESSION_TOKEN"),
+        (
+            "AccessDenied",
+            "not authorized to perform: kms:GenerateDataKey",
+            "access denied to the key of the encryption",
+        ),
+        ("KMS.NotFoundException", "Invalid keyId", "cannot be used; check STREAMWAVE_S3_SSE_KMS_KEY"),
+        ("InvalidObjectState", "not valid for the object's storage class", "its storage class does not answer at once"),
+        ("InvalidStorageClass", "not valid", "no such storage class; check STREAMWAVE_S3_STORAGE_CLASS"),
+        ("AccessControlListNotSupported", "The bucket does not allow ACLs", "unset STREAMWAVE_S3_ACL"),
+        ("AccessDenied", "Access Denied", "the credentials need s3:GetObject, s3:PutObject and s3:DeleteObject"),
+    ],
+)
+def test_what_the_service_refuses_is_not_taken_for_missing_rights(code: str, text: str, says: str) -> None:
+    answer: Any = {"Error": {"Code": code, "Message": text}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+    assert says in (explain(translate_boto_error(ClientError(answer, "PutObject"))) or "")
+
+
+def test_https_where_only_http_is_spoken(s3: S3) -> None:
+    options = s3.through(s3.endpoint.replace("http://", "https://"))
+    with pytest.raises(OutputError, match="does not speak HTTPS; check whether STREAMWAVE_S3_ENDPOINT should begin"):
+        open_store(s3.bucket("plain"), options, quick=True).check()
+
+
+def test_hundreds_of_recordings_are_listed_in_a_few_round_trips(s3: S3, tmp_path: Path) -> None:
+    """The list is written whenever a broadcast begins or ends, while viewers of live ones wait for nothing."""
+    url, weather, count = f"{s3.bucket('many')}/{uuid.uuid4().hex}", Weather(latency_s=0.2), 64
+    keys = ("stream", "id", "title", "state", "started_unix_ms", "duration_ms", "ended_unix_ms", "size_bytes")
+    entry: dict[str, Any] = dict(zip(keys, ("a", "b", "", "ended", 1, 2, 3, 4), strict=True)) | {"renditions": ["x"]}
+    for number in range(count):
+        open_store(f"{url}/stage/{number}", s3.options).put("broadcast.json", json.dumps(entry).encode())
+    with proxy(s3.endpoint, weather) as through:
+        output = Output(url, s3.through(through), tmp_path)
+        root = output.store()
+        index.rebuild(root)
+        assert len(json.loads(root.get("broadcasts.json") or b"")["broadcasts"]) == count
+        assert weather.round_trips() < 30
+        weather.spans.clear()
+        assert len(list_broadcasts(output, 0)) == count
+        assert weather.round_trips() < 30
 
 
 @pytest.fixture

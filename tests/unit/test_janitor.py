@@ -16,7 +16,7 @@ from streamwave.errors import OutputError
 from streamwave.package import PackagedChunk
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.journal import JournalWriter
-from streamwave.storage.store import LocalStore
+from streamwave.storage.store import LocalStore, open_store
 from streamwave.verify import verify_broadcast
 from tests.support.media import make_clip
 from tests.support.published import PATH, only, packaged, publish
@@ -145,6 +145,22 @@ def test_the_spool(output: Output) -> None:
     (output.spool_dir / "stage" / "20260101-000000-0000").mkdir(parents=True)
     assert cleaned(output) == []
     assert len(cleaned(output, now_ms=NOW_MS + DAY_MS)) == 1
+
+
+def test_what_others_keep_where_the_spool_is_stays(output: Output, tmp_path: Path) -> None:
+    """Somebody may point the spool to a folder, or to a bucket, that is not his alone."""
+    url = f"memory://{tmp_path.name}"
+    store, later_ms = open_store(url), NOW_MS + 2 * DAY_MS
+    theirs = ["photos/2025/a.jpg", "backups/20260101/db.gz", "film/a/manifest.mpd", "Films/20260101-000000-0000/a.mp4"]
+    for one in theirs:
+        store.put(one, b"x")
+        (output.spool_dir / one).parent.mkdir(parents=True)
+        (output.spool_dir / one).write_bytes(b"x")
+    store.put("stage/20260101-000000-0000/run.json", b"{}")
+    (output.spool_dir / "stage" / "20260101-000000-0000").mkdir(parents=True)
+    done = janitor.clean(output, days=0, now_unix_ms=later_ms, spool=janitor.SpoolPlace(url, {}))
+    assert [(Path(one.what).name, one.trouble) for one in done] == [("20260101-000000-0000", None)] * 2
+    assert store.names() == sorted(theirs) and all((output.spool_dir / one).exists() for one in theirs)
 
 
 def test_what_cannot_be_removed_is_told_and_the_rest_goes(

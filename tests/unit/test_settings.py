@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamwave import settings_docs
-from streamwave.errors import SettingsError
+from streamwave.errors import OutputError, SettingsError
 from streamwave.manifest.location import BaseUrl
 from streamwave.settings import Settings
 from streamwave.settings_fields import extra, variable_name
@@ -156,7 +156,70 @@ def test_s3_without_a_bucket_says_what_to_set() -> None:
 
 
 def test_s3_prefix_may_not_climb() -> None:
-    assert faults(STREAMWAVE_S3_PREFIX="a/../b") == ["STREAMWAVE_S3_PREFIX is 'a/../b'; allowed: a path without '..'"]
+    assert faults(STREAMWAVE_S3_PREFIX="a/../b") == [
+        "STREAMWAVE_S3_PREFIX is 'a/../b': 's3://bucket/a/../b' has a '..'; write the folder itself"
+    ]
+    assert "has a '::'" in faults(STREAMWAVE_S3_PREFIX="a::b")[0]
+
+
+def test_a_bucket_that_is_not_used_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S3_BUCKET", "films")
+    assert Settings.load().warnings == ("S3_BUCKET is set and not used, because USE_S3 is not true",)
+    monkeypatch.setenv("USE_S3", "true")
+    assert Settings.load().warnings == ()
+
+
+def test_keys_in_addresses_are_refused_and_never_shown() -> None:
+    for variable, value, says in (
+        (
+            "OUTPUT_DIR",
+            "s3://AKIA:sEcReT@films/tv",
+            "'s3://…@films/tv': it holds a user or a password; write s3://BUCKET",
+        ),
+        ("OUTPUT_DIR", "/srv/out, s3://sEcReT@films", "it holds a user or a password"),
+        ("OUTPUT_DIR", "ftp://me:sEcReT@nas/tv", "give that to fsspec, in the environment as FSSPEC_FTP_PASSWORD"),
+        ("OUTPUT_DIR", '[{"url": "s3://films", "key": "k", "secret": "sEcReT"}]', "of the list has 'key', 'secret'"),
+        (
+            "OUTPUT_DIR",
+            '[{"url": "s3://films", "endpoint": "http://k:sEcReT@s3"}]',
+            "an 'endpoint' is no http or https",
+        ),
+        ("STREAMWAVE_SPOOL_DIR", "s3://AKIA:sEcReT@films/spool", "'s3://…@films/spool': it holds a user or a password"),
+        (
+            "STREAMWAVE_S3_ENDPOINT",
+            "https://k:sEcReT@s3.example.org",
+            "an http or https address without user and query",
+        ),
+        ("STREAMWAVE_S3_ENDPOINT", "https://s3.example.org?token=sEcReT", "an http or https address without user"),
+        ("STREAMWAVE_BASE_URLS", "https://u:sEcReT@cdn.example.org/tv", "addresses without user and query"),
+        ("STREAMWAVE_BASE_URLS", "https://cdn.example.org/tv?sig=sEcReT", "addresses without user and query"),
+    ):
+        (fault,) = faults(**{variable: value})
+        assert says in fault and "sEcReT" not in fault, (variable, value)
+    with pytest.raises(OutputError, match="a user or a password") as caught:
+        outputs("s3://AKIA:sEcReT@films/tv")
+    assert "sEcReT" not in str(caught.value)
+
+
+def test_an_output_never_lies_in_the_spool(own_folder: Path) -> None:
+    """What is cleaned of the spool would take recordings along."""
+    for output, spool in (
+        ("s3://films/tv", "s3://films/tv"),
+        ("s3://films/tv", "s3://films"),
+        ("/srv/out, s3a://films/tv/", "s3://films/tv/"),
+        ("/srv/out", "/srv/out/"),
+        ("file:///srv/out", "/srv"),
+        ("var/spool", "s3://films/spool"),
+    ):
+        (fault,) = faults(OUTPUT_DIR=output, STREAMWAVE_SPOOL_DIR=spool)
+        assert "lies in the spool" in fault, (output, spool)
+    fault = faults(USE_S3="true", S3_BUCKET="films", STREAMWAVE_S3_PREFIX="tv", STREAMWAVE_SPOOL_DIR="s3://films/tv")[0]
+    assert fault.startswith(
+        "the output s3://films/tv lies in the spool s3://films/tv, and would be cleaned away with it"
+    )
+    assert Settings.load(output_dir="s3://films/tv", spool_place="s3://films/tv-spool").spool_url
+    elsewhere = '[{"url": "s3://films/tv", "endpoint": "https://s3.example.org"}]'
+    assert Settings.load(output_dir=elsewhere, spool_place="s3://films/tv").spool_url
 
 
 def test_misspelt_names_are_reported_with_the_nearest_one(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,6 +324,10 @@ def test_several_outputs(own_folder: Path) -> None:
         ("s3://", "'s3://' names no bucket; write s3://BUCKET or s3://BUCKET/FOLDER"),
         ('["a", {"url": "s3:///tv"}]', "'s3:///tv' names no bucket"),
         (",".join("abcdefghi"), "at most 8 addresses"),
+        ("s3://b//tv", "'s3://b//tv' has '//' behind the bucket; write one '/'"),
+        ("s3://b/./tv", "'s3://b/./tv' has a '.'; write the folder itself"),
+        ("s3://b/t::v", "'s3://b/t::v' has a '::'; choose a folder without it"),
+        ("s3://b/tv s3://c/tv", "in 's3://b/tv s3://c/tv' a second address begins; join several by commas"),
     ],
 )
 def test_what_names_no_outputs(text: str, fault: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streamwave.spool.broadcast import FINISHED, INFO, BroadcastSpool, broadcasts
+from streamwave.spool.info import is_ours
 from streamwave.spool.remote.exchange import CLEARED, clear
 from streamwave.spool.remote.objects import open_spool, remove_broadcast
 
@@ -39,6 +40,8 @@ def left_in_store(url: str, options: Mapping[str, Any], now_unix_ms: int) -> Ite
         folder, _, last = name.rpartition("/")
         found[folder].add(last)
     for folder, names in sorted(found.items()):
+        if not is_ours(*folder.split("/")):  # the bucket may hold what is of others
+            continue
         if FINISHED in names or INFO not in names:
             newest = max((entry.modified_unix_ms for entry in store.entries(folder)), default=now_unix_ms)
             if now_unix_ms - newest > YOUNG_MS:
