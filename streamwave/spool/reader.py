@@ -165,23 +165,38 @@ class Reader:
         error = None
         try:
             container, flow = self._open()
+            found = self._tracks(container)
             while True:
-                found = self._tracks(container)
                 self._opened = True
                 self._queue.put(found)
                 if flow is not None:
                     flow.settle(known=found.audio is not None, pictures=found.video is not None)
                 self._put_all(container, found)
-                flow = flow.following if flow is not None else None
-                if flow is None:
+                following = self._following(flow.following if flow is not None else None)
+                if following is None:
                     break
-                container, _ = self._through(flow)
+                container, flow, found = following
         except SourceError as failure:
             error = str(failure)
         except Exception as failure:  # whatever it is, the other thread must learn of it
             error = explain(self._source, failure)
         self.over.set()
         self._queue.put(_Ended(error))
+
+    def _following(self, flow: Flow | None) -> tuple[Any, Flow, _Tracks] | None:
+        """What goes on with other tracks, if anything does. A programme that nothing can be made of is passed over."""
+        while flow is not None:
+            try:
+                container, _ = self._through(flow)
+                return container, flow, self._tracks(container)
+            except SourceError:
+                if not isinstance(flow, ProgrammeFlow):
+                    raise
+            self.damaged += 1
+            while flow.read(PIECE_BYTES):
+                continue
+            flow = flow.following
+        return None
 
     def _put_all(self, container: Any, found: _Tracks) -> None:
         pictures = Pictures(found.video, container.format.name) if found.video is not None else None

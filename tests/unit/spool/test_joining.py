@@ -16,7 +16,8 @@ from streamwave.spool.broadcast import open_session
 from streamwave.spool.segmenter import Options, Segmenter
 from streamwave.timing import AAC_FRAME
 from tests.support.media import make_clip
-from tests.unit.spool.test_segmenter import contiguous, read
+from tests.unit.ffmpeg.test_mpegts import media, pat, pmt
+from tests.unit.spool.test_segmenter import contiguous, read, segment
 from tests.unit.spool.test_sources import SIZE, shown
 
 #: A packet of MPEG-TS, in bytes (ISO/IEC 13818-1, 2.4.3.2).
@@ -85,3 +86,15 @@ def test_a_programme_that_changes_goes_on(tmp_path: Path, codec: str) -> None:
     numbers = [list(range(75)), list(range(100))]
     assert pictures == (numbers if codec == "libx265" else [sum(numbers, [])])
     assert sum(len(spool.sound()) for spool in found) == pytest.approx(175 / 25 * 48000 / AAC_FRAME, abs=3)
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_programme_without_anything_is_passed_over(tmp_path: Path, goes_on: bool) -> None:
+    clip = make_clip(tmp_path / "a.ts", frames=75, gop=25, size=SIZE, options=("-bf", "0"))
+    body = clip.path.read_bytes()
+    nothing = pat(_9=300) + pmt((0x1B, 301, b""), number=9, pid=300) + media(3, 301)
+    clip.path.write_bytes(body + nothing + body * goes_on)
+    spool = segment(clip.path, tmp_path / "spool", segment_ms=1000)
+    contiguous(spool)
+    assert spool.end is not None and (spool.end.reason, spool.end.error) == ("end of source", None)
+    assert shown(spool) == list(range(75)) * (2 if goes_on else 1)
