@@ -41,12 +41,14 @@ def open_source(
     read_timeout_s: int = 30,
     live: bool = False,
     flow: Any = None,
+    flow_kind: str | None = "flv",
     as_bytes: bool = False,
+    analysed_s: int | None = None,
 ) -> InputContainer:
     """Open the already resolved ``url`` for demultiplexing.
 
-    ``flow``: a file object to read instead, which gives its bytes as FLV. ``as_bytes``: packets are pieces of what the
-    protocol delivers, whatever that is.
+    ``flow``: a file object to read instead, which gives its bytes as ``flow_kind`` (None: find out). ``as_bytes``: packets
+    are pieces of what the protocol delivers, whatever that is. ``analysed_s``: for how long to look at most what it holds.
 
     Raises:
         SourceError: it cannot be opened or is no media; the message says which.
@@ -54,18 +56,19 @@ def open_source(
     options = {"protocol_whitelist": protocol_whitelist(url)}
     if as_bytes:
         options["raw_packet_size"] = "32768"
-    if flow is not None:
+    of_tags = flow is not None and flow_kind == "flv"
+    if of_tags:
         options["flv_full_metadata"] = "1"  # which tells what sound is to come
     if not url.startswith("file:"):
         # Whoever joins a stream between two keyframes learns with the next one what its pictures are.
-        of_tags = flow is not None or urlsplit(url).path.endswith(".flv")
-        analysed_s = ANALYSED_TAGS_S if of_tags else ANALYSED_S
+        of_tags = of_tags or urlsplit(url).path.endswith(".flv")
+        analysed_s = analysed_s or (ANALYSED_TAGS_S if of_tags else ANALYSED_S)
         options |= {"analyzeduration": f"{analysed_s}000000", "probesize": str(MOST_ANALYSED_BYTES)}
     if live:
         # What is analysed is not lost (that would be "fflags nobuffer"), but it is held back: the codecs are known at
         # once, the frame rate is taken from the first chunk, so there is nothing to wait for.
         options |= {"fpsprobesize": "2"}
-    kind = "data" if as_bytes else "flv" if flow is not None else None
+    kind = "data" if as_bytes else flow_kind if flow is not None else None
     if flow is None and is_relayed(url):
         flow = Relay(url, shown(url), open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s)
     try:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import av.error
 from av import Packet
 
 from streamwave.errors import SourceError
+from streamwave.ffmpeg.arriving import open_arriving
 from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow, holds_pictures, pictures_announced, sound_codecs
 from streamwave.ffmpeg.probe import describe, describe_audio, explain, leave_out, open_source, tracks
 from streamwave.model import SourceInfo
@@ -35,6 +37,9 @@ ANNOUNCED_S, KNOWN_S = 6, 12
 #: Sources that are opened as a flow of FLV's tags, and how much of a file that is read so is read at once.
 _RTMP = ("rtmp:", "rtmps:")
 PIECE_BYTES = 1 << 16
+#: How FLV begins, and what names the places where the media are: HLS, and DASH.
+_FLV = b"FLV"
+_PLAYLISTS = (b"#EXTM3U", b"<")
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class Reader:
         self._known = await_pictures
         self._awaits = await_pictures  # sound is held back
         self._opened = False
+        self._fell_silent: str | None = None
         self._queue: queue.Queue[Packet[Any] | _Tracks | _Ended] = queue.Queue(QUEUE_PACKETS)
 
     def start(self) -> None:
@@ -175,7 +181,7 @@ class Reader:
         except Exception as failure:  # whatever it is, the other thread must learn of it
             error = explain(self._source, failure)
         self.over.set()
-        self._queue.put(_Ended(error))
+        self._queue.put(_Ended(error or self._fell_silent))
 
     def _put_all(self, container: Any, found: _Tracks) -> None:
         pictures = Pictures(found.video, container.format.name) if found.video is not None else None
@@ -196,13 +202,27 @@ class Reader:
         """The open source, and its flow of tags if it is one in which tracks may begin later."""
         if self._source.startswith(_RTMP):
             raw = open_source(self._source, read_timeout_s=self._timeout_s, as_bytes=True)
-            flow = TagFlow(self._pieces(raw), self._take_late)
-            return open_source(self._source, live=self._live, flow=flow), flow
+            return self._open_tags(self._pieces(raw))
+        if self._live and not self._source.startswith("file:"):
+            raw = open_source(self._source, read_timeout_s=self._timeout_s, as_bytes=True)
+            pieces = self._pieces(raw)
+            first = (
+                next(pieces, b"") if raw.size <= 0 else _PLAYLISTS[0]
+            )  # a file at a web server, of which parts can be asked
+            if first.startswith(_FLV):
+                return self._open_tags(chain([first], pieces))
+            if not first.lstrip().startswith(_PLAYLISTS):
+                return open_arriving(self._source, chain([first], pieces)), None
+            raw.close()
         container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live)
         if not self._hides_tracks(container):
             return container, None
         flow = TagFlow(_pieces_of(Path(self._source.removeprefix("file:"))), self._take_late)
         return open_source(self._source, flow=flow), flow
+
+    def _open_tags(self, pieces: Iterator[bytes]) -> tuple[Any, TagFlow]:
+        flow = TagFlow(pieces, self._take_late)
+        return open_source(self._source, live=self._live, flow=flow), flow
 
     def _hides_tracks(self, container: Any) -> bool:
         """Whether the source is a file with sound, or pictures, that libavformat has not met when it was opened."""
@@ -216,14 +236,21 @@ class Reader:
         return not container.streams.video and holds_pictures(self._source)
 
     def _pieces(self, raw: Any) -> Iterator[bytes]:
-        """The bytes of a connection. That it breaks off is its end, as it is when libavformat reads FLV from it."""
+        """The bytes of a connection. That it breaks off is its end, as it is when libavformat reads FLV from it.
+
+        That it says nothing any more is one as well, so that the last pictures come out; but for RTMP, whose servers say
+        nothing when the publisher has gone, it is told.
+        """
         try:
             for packet in raw.demux():
                 if packet.size:
                     yield bytes(packet)
-        except av.error.FFmpegError as failure:
-            if isinstance(failure, av.error.ExitError) and not self._opened:
-                raise  # nothing to end yet: it gave no answer in time
+        except (av.error.FFmpegError, SourceError) as failure:
+            silent = isinstance(failure, av.error.ExitError | SourceError)
+            if silent and not self._opened:
+                raise  # nothing to end yet
+            if silent and not self._source.startswith(_RTMP):
+                self._fell_silent = str(failure) if isinstance(failure, SourceError) else explain(self._source, failure)
 
     def _take_late(self, tag: SoundTag) -> None:
         """Sound that libavformat does not know."""

@@ -1,0 +1,70 @@
+"""Live sources whose bytes are received once: opened as soon as what is used of them is known.
+
+libavformat looks at every track that a source lists, be it for subtitles that come once an hour, and what it looks at is
+held back. It is therefore asked to look for a second only, and again from the beginning, for longer, if that was not enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from av.container import InputContainer
+
+from streamwave.ffmpeg.probe import ANALYSED_S, open_source, tracks
+
+#: For how long is looked, one after the other.
+_LOOKS_S = (1, 3, 6, ANALYSED_S)
+
+
+class Remembered:
+    """A file object with the bytes of ``pieces``, which are kept until ``settle``; up to then they can be read again."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._kept = bytearray()
+        self._at = 0
+        self._settled = False
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, ``size`` at most; none at the end."""
+        if self._at >= len(self._kept):
+            if self._settled:
+                self._kept.clear()
+                self._at = 0
+            self._kept += next(self._pieces, b"")
+        out = bytes(self._kept[self._at : self._at + size])
+        self._at += len(out)
+        return out
+
+    def rewind(self) -> None:
+        """Begin again."""
+        self._at = 0
+
+    def settle(self) -> None:
+        """Keep nothing more."""
+        self._settled = True
+
+
+def open_arriving(url: str, pieces: Iterator[bytes]) -> InputContainer:
+    """Open the already resolved ``url``, from which ``pieces`` come.
+
+    Raises:
+        SourceError: see ``open_source``.
+    """
+    flow = Remembered(pieces)
+    for analysed_s in _LOOKS_S:
+        flow.rewind()
+        container = open_source(url, live=True, flow=flow, flow_kind=None, analysed_s=analysed_s)
+        if _known(container):
+            break
+    flow.settle()
+    return container
+
+
+def _known(container: Any) -> bool:
+    """Whether there are pictures whose size is known, or nothing but sound. Sound beside pictures may begin at any time."""
+    video, audio = tracks(container)
+    if video is None or video.codec_context is None:
+        return audio is not None
+    return bool(video.codec_context.width)
