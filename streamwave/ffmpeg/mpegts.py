@@ -142,13 +142,6 @@ class ProgrammeFlow:
         return tracks is not None and tracks != self._tables[self._maps[pid]]
 
 
-def is_packets(data: bytes) -> bool:
-    """Whether what a source begins with is MPEG-TS."""
-    flow = ProgrammeFlow(iter(()), data)
-    flow._synced(0)
-    return flow._stride > 0
-
-
 def _section(packet: bytes) -> bytes | None:
     """The table that begins in a packet, if all of it is there, undamaged and in force; without its check sum."""
     if not packet[1] & 0x40 or packet[1] & 0x80 or not packet[3] & 0x10:

@@ -43,11 +43,13 @@ def open_source(
     flow: Any = None,
     as_bytes: bool = False,
     format: str | None = None,
+    analysed_s: int | None = None,
 ) -> InputContainer:
     """Open the already resolved ``url`` for demultiplexing.
 
     ``flow``: a file object to read instead. ``as_bytes``: packets are pieces of what the protocol delivers, whatever that
-    is. ``format``: what it is in libavformat's words, if that is known.
+    is. ``format``: what it is in libavformat's words, if that is known. ``analysed_s``: for how long to look at most what it
+    holds.
 
     Raises:
         SourceError: it cannot be opened or is no media; the message says which.
@@ -60,7 +62,7 @@ def open_source(
         options["flv_full_metadata"] = "1"  # which tells what sound is to come
     if not url.startswith("file:"):
         # Whoever joins a stream between two keyframes learns with the next one what its pictures are.
-        analysed_s = ANALYSED_TAGS_S if of_tags else ANALYSED_S
+        analysed_s = analysed_s or (ANALYSED_TAGS_S if of_tags else ANALYSED_S)
         options |= {"analyzeduration": f"{analysed_s}000000", "probesize": str(MOST_ANALYSED_BYTES)}
     if live:
         # What is analysed is not lost (that would be "fflags nobuffer"), but it is held back: the codecs are known at
@@ -250,8 +252,8 @@ def _video(stream: Any, url: str) -> VideoInfo:
     if not context.width or not context.height:
         if not url.startswith("file:"):
             raise SourceError(
-                f"{shown(url)}: no keyframe came within {ANALYSED_S} s, so the size of its pictures ({context.name}) is "
-                "unknown; set the encoder's keyframe interval to 2 s"
+                f"{shown(url)}: the size of its pictures ({context.name}) is unknown, because no keyframe came, or none that "
+                "is whole; set the encoder's keyframe interval to 2 s, and restart it"
             )
         raise SourceError(
             f"{shown(url)}: the picture size of its video track is unknown; the file may be truncated, or of a kind that "

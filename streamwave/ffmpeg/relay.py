@@ -81,7 +81,9 @@ class Relay:
     def _refused(self, reason: str) -> str:
         if reason == _UNKNOWN:
             return f"{self._name}: {self._program} was built without SRT; point FFMPEG_PATH to an FFmpeg that has it"
-        return f"{self._name} cannot be read ({reason}); check the address and that the source is running"
+        return (
+            f"{self._name} cannot be read ({reason}); check the address, its passphrase, and that the source is running"
+        )
 
 
 def _leave(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:

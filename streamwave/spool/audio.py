@@ -63,6 +63,15 @@ class AudioTrack:
         """Whether there is sound to be expected. If not it may still begin at any time."""
         return self._sound.announced or self._sound.heard
 
+    def came(self, after: Fraction) -> None:
+        """Some sound has come, ``after`` seconds later than pictures that are shown with it."""
+        self._sound.lag = max(self._sound.lag, after)
+
+    @property
+    def lag_ms(self) -> int:
+        """How much later than its pictures sound arrives; what is missing now may well be on its way for so long."""
+        return round_half_up(self._sound.lag * 1000)
+
     @property
     def available(self) -> int:
         """AAC frames since the origin that are ready, taken ones included."""
@@ -115,6 +124,7 @@ class AudioTrack:
     def fill_to(self, frame: int) -> None:
         """Put in silence until AAC frame ``frame`` can be taken; what arrives late for that stretch is dropped."""
         # Two more blocks: one that the encoder overlaps with, one that it looks ahead.
+        self._sound.lag = Fraction(0)  # it was waited for in vain
         self._sound.silence_until(self._start + (frame + 2) * AAC_FRAME)
 
     def finish(self, frame: int = 0) -> None:

@@ -17,8 +17,9 @@ import av.error
 from av import Packet
 
 from streamwave.errors import SourceError
+from streamwave.ffmpeg.arriving import open_arriving
 from streamwave.ffmpeg.flv import FLV, LateSound, SoundTag, TagFlow, holds_pictures, pictures_announced, sound_codecs
-from streamwave.ffmpeg.mpegts import ProgrammeFlow, is_packets
+from streamwave.ffmpeg.mpegts import ProgrammeFlow
 from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, explain, leave_out, open_source, tracks
 from streamwave.model import SourceInfo
 from streamwave.spool.pictures import Pictures
@@ -34,10 +35,11 @@ MOST_DAMAGE = 20
 #: many seconds for those that were announced, or that are known to come.
 AWAITED_PACKETS = 1024
 ANNOUNCED_S, KNOWN_S = 6, 12
-#: Sources that are opened as a flow of FLV's tags; those that may be one, or one of MPEG-TS, and of these those that can be
-#: opened again if they are neither; and how much of a file that is read so is read at once.
-_RTMP, _BYTES, _AGAIN = ("rtmp:", "rtmps:"), ("srt:", "http:", "https:"), ("http:", "https:")
+#: Sources that are opened as a flow of FLV's tags, and how much of a file that is read as a flow is read at once.
+_RTMP = ("rtmp:", "rtmps:")
 PIECE_BYTES = 1 << 16
+#: How what only names the places of the media begins: HLS, and DASH.
+_PLAYLISTS = (b"#EXTM3U", b"<")
 
 Flow = TagFlow | ProgrammeFlow
 
@@ -87,6 +89,7 @@ class Reader:
         self._awaits = await_pictures  # sound is held back
         self._opened = False
         self._duration_ms: int | None = None
+        self._fell_silent: str | None = None
         self._queue: queue.Queue[Packet[Any] | _Tracks | _Ended] = queue.Queue(QUEUE_PACKETS)
 
     def start(self) -> None:
@@ -181,7 +184,7 @@ class Reader:
         except Exception as failure:  # whatever it is, the other thread must learn of it
             error = explain(self._source, failure)
         self.over.set()
-        self._queue.put(_Ended(error))
+        self._queue.put(_Ended(error or self._fell_silent))
 
     def _following(self, flow: Flow | None) -> tuple[Any, Flow, _Tracks] | None:
         """What goes on with other tracks, if anything does. A programme that nothing can be made of is passed over."""
@@ -219,14 +222,17 @@ class Reader:
         """The open source, and its flow if it is one in which tracks may begin, or become others, later."""
         if self._source.startswith(_RTMP):
             return self._through(TagFlow(self._pieces(self._raw()), self._take_late))
-        if self._live and self._source.startswith(_BYTES):
-            pieces = self._pieces(self._raw())
-            first = next(pieces, b"")
-            if first.startswith(FLV):
-                return self._through(TagFlow(chain([first], pieces), self._take_late))
-            if is_packets(first) or not self._source.startswith(_AGAIN):
-                return self._through(ProgrammeFlow(pieces, first))
-        container = self._opened_by_url()
+        if self._live and not self._source.startswith("file:"):
+            raw = self._raw()
+            if raw.size <= 0:  # else it is a file at a web server, of which parts can be asked
+                pieces = self._pieces(raw)
+                first = next(pieces, b"")
+                if first.startswith(FLV):
+                    return self._through(TagFlow(chain([first], pieces), self._take_late))
+                if not first.lstrip().startswith(_PLAYLISTS):
+                    return self._through(ProgrammeFlow(pieces, first))
+            raw.close()
+        container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live)
         if not self._source.startswith("file:"):
             return container, None
         pieces = _pieces_of(Path(self._source.removeprefix("file:")))
@@ -240,10 +246,9 @@ class Reader:
     def _raw(self) -> Any:
         return open_source(self._source, read_timeout_s=self._timeout_s, as_bytes=True)
 
-    def _opened_by_url(self) -> Any:
-        return open_source(self._source, read_timeout_s=self._timeout_s, live=self._live)
-
     def _through(self, flow: Flow) -> tuple[Any, Flow]:
+        if self._live and isinstance(flow, ProgrammeFlow):
+            return open_arriving(self._source, flow), flow
         return open_source(self._source, live=self._live, flow=flow, format=flow.format), flow
 
     def _hides_tracks(self, container: Any) -> bool:
@@ -256,16 +261,21 @@ class Reader:
         return not container.streams.video and holds_pictures(self._source)
 
     def _pieces(self, raw: Any) -> Iterator[bytes]:
-        """The bytes of a connection. That it breaks off is its end, as it is when libavformat reads FLV or MPEG-TS from it."""
+        """The bytes of a connection. That it breaks off is its end, as it is when libavformat reads FLV or MPEG-TS from it.
+
+        That it says nothing any more is one as well, so that the last pictures come out; but for RTMP, whose servers say
+        nothing when the publisher has gone, it is told.
+        """
         try:
             for packet in raw.demux():
                 if packet.size:
                     yield bytes(packet)
-        except av.error.ExitError:
-            if not self._opened or not self._source.startswith(_RTMP):
-                raise  # it gave no answer in time
-        except av.error.FFmpegError:
-            return
+        except (av.error.FFmpegError, SourceError) as failure:
+            silent = isinstance(failure, av.error.ExitError | SourceError)
+            if silent and not self._opened:
+                raise  # nothing to end yet
+            if silent and not self._source.startswith(_RTMP):
+                self._fell_silent = str(failure) if isinstance(failure, SourceError) else explain(self._source, failure)
 
     def _take_late(self, tag: SoundTag) -> None:
         """Sound that libavformat does not know."""

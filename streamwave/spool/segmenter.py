@@ -186,9 +186,7 @@ class Segmenter:
         if self._ending is not None and self._ending.complete(timed.shown if timed.kind == "video" else None):
             self._end_session_before()
         if self.session is not None:
-            newest = self.session.chunk
-            at = self.session.origin + Fraction(newest.end_ms, 1000) if newest is not None else None
-            self.session.complete(at)
+            self.session.follow(timed)
             self._advise(self.session, timed)
 
     def _advise(self, session: SessionWriter, timed: Timed) -> None:

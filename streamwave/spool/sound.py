@@ -49,6 +49,7 @@ class Sound:
         self.announced = announced
         self.heard = False  # something was decoded
         self.mended = Fraction(0)  # seconds of silence put in, less seconds of samples taken out, pauses aside
+        self.lag = Fraction(0)  # seconds that it has arrived later than the pictures it belongs to, at most
         self.end = end
         self._shift = Fraction(0)
         self._to_planar: AudioResampler | None = None

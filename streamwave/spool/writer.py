@@ -35,6 +35,9 @@ MOST_KEYLESS_MS = 600_000
 #: How far the pictures may be ahead before a chunk stops waiting for its audio and takes silence instead: live, and in a
 #: file, where waiting costs nothing.
 AUDIO_WAIT_MS, FILE_AUDIO_WAIT_MS = 500, 10_000
+#: Broadcasts, and encoders that process their sound, send it a second or two later than its pictures, always. That much
+#: longer is waited, up to this in all; once a chunk has waited in vain no longer, until some comes again.
+MOST_AUDIO_WAIT_MS = 5000
 #: The same where nothing says that there will be any: what comes all the same is sent hardly later than its pictures, and
 #: who has nothing but pictures is not to wait for it.
 UNAWAITED_WAIT_MS = 200
@@ -242,6 +245,13 @@ class SessionWriter:
         self._append(self._number, None, first_ms, next_ms, (name, len(frames)), size)
         self._number += 1
 
+    def follow(self, timed: Timed) -> None:
+        """A packet has come: journal what is complete with it."""
+        at = self.origin + Fraction(self.chunk.end_ms, 1000) if self.chunk is not None else None
+        if at is not None and timed.kind == "audio" and self.audio is not None:
+            self.audio.came(at - timed.shown)
+        self.complete(at)
+
     # --- the journal --------------------------------------------------------------------------------------------------
 
     def complete(self, newest: Fraction | None = None, *, force: bool = False, last: bool = False) -> bool:
@@ -249,16 +259,13 @@ class SessionWriter:
 
         ``newest`` is the time of the newest picture. ``last``: the session has ended, so the last chunk gets all audio.
         """
-        wait_ms = AUDIO_WAIT_MS if self.options.live else FILE_AUDIO_WAIT_MS
-        if self.audio is not None and not self.audio.awaited:
-            wait_ms = UNAWAITED_WAIT_MS
         while self.closing:
             chunk, next_ms, size = self.closing[0]
             name, count = None, 0
             if self.audio is not None:
                 until = aac_frame_at_ms(next_ms, SAMPLE_RATE)
                 if self.audio.available < until:
-                    if not force and (newest is None or self.ms(newest) - next_ms < wait_ms):
+                    if not force and (newest is None or self.ms(newest) - next_ms < self._audio_wait_ms(self.audio)):
                         return False
                     self.audio.fill_to(until)
                 if last and len(self.closing) == 1:
@@ -274,6 +281,11 @@ class SessionWriter:
             self.closing.popleft()
             self._append(chunk.number, chunk, chunk.start_ms, next_ms, (name, count), size)
         return True
+
+    def _audio_wait_ms(self, audio: AudioTrack) -> int:
+        if not audio.awaited:
+            return UNAWAITED_WAIT_MS
+        return min(AUDIO_WAIT_MS + audio.lag_ms, MOST_AUDIO_WAIT_MS) if self.options.live else FILE_AUDIO_WAIT_MS
 
     def _choose(self, chunk: VideoChunk) -> Fraction:
         assert self.info.video is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ from streamwave.spool.broadcast import open_session
 from streamwave.spool.journal import CONTINUED
 from streamwave.spool.segmenter import Options, Segmenter
 from streamwave.timing import AAC_FRAME, Grid
+from tests.matrix.flv import SOUND, read_tags, write_tags
 from tests.support.media import ffmpeg, make_clip, picture_flashes
 from tests.unit.spool.test_audio import decode, onsets
 from tests.unit.spool.test_segmenter import Spool, contiguous, luma_number, read, segment
@@ -344,6 +346,44 @@ def test_sound_is_as_loud_as_it_was_whatever_its_channels(tmp_path: Path, layout
     """Six channels that all have the same do not become louder than full scale, mono not softer."""
     _, peak = pitch_and_peak(segment(tones(tmp_path / "a.mkv", layout), tmp_path / "spool"))
     assert peak == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize("lag_ms", [700, 1500, 2500])
+def test_live_sound_that_always_comes_later_than_its_pictures_is_waited_for(tmp_path: Path, lag_ms: int) -> None:
+    """As broadcasts send it, whose pictures are sent ahead of time and sound is not."""
+    clip = make_clip(tmp_path / "a.flv", frames=200, gop=50, size=SIZE, options=("-bf", "0"))
+    tags = read_tags(clip.path)
+    tags.sort(key=lambda tag: tag.ms + (lag_ms if tag.kind == SOUND and not tag.header else 0))
+    write_tags(tmp_path / "b.flv", tags)
+    spool = segment(tmp_path / "b.flv", tmp_path / "spool", live=True)
+    contiguous(spool)
+    assert len(spool.chunks) == 4 and shown(spool) == list(range(200))
+    in_sync(spool)
+
+
+def test_live_sound_that_was_waited_for_in_vain_is_not_waited_for_again(tmp_path: Path) -> None:
+    """It came late, and then no more: one chunk waits for it as long as it used to take, those after it as for any."""
+    clip = make_clip(tmp_path / "a.flv", frames=300, gop=50, size=SIZE, options=("-bf", "0"))
+    tags = [tag for tag in read_tags(clip.path) if tag.kind != SOUND or tag.header or tag.ms < 5000]
+    tags.sort(key=lambda tag: tag.ms + (2500 if tag.kind == SOUND and not tag.header else 0))
+    write_tags(tmp_path / "b.flv", tags)
+    waits: list[int] = []
+    segmenter = Segmenter(Options(source=f"file:{tmp_path / 'b.flv'}", spool=tmp_path / "spool", live=True))
+    take = segmenter._take
+
+    def watched(packet: av.Packet[Any]) -> None:
+        take(packet)
+        if packet.pts is not None and packet.stream.type == "video" and segmenter.session is not None:
+            before = segmenter.session.closing
+            waits.append(0 if not before else packet.pts - before[0][1])
+
+    segmenter._take = watched  # type: ignore[method-assign]
+    segmenter.run()
+    spool = read(tmp_path / "spool")
+    contiguous(spool)
+    assert shown(spool) == list(range(300))
+    ends = [wait for wait, after in zip(waits, waits[1:], strict=False) if after < wait]
+    assert ends[-2:] == pytest.approx([2960, 460], abs=80)
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
