@@ -37,9 +37,8 @@ ANNOUNCED_S, KNOWN_S = 6, 12
 #: Sources that are opened as a flow of FLV's tags, and how much of a file that is read so is read at once.
 _RTMP = ("rtmp:", "rtmps:")
 PIECE_BYTES = 1 << 16
-#: How FLV begins, and what names the places where the media are: HLS, and DASH.
-_FLV = b"FLV"
-_PLAYLISTS = (b"#EXTM3U", b"<")
+#: How FLV begins, and HLS, which names the places where the media are.
+_FLV, _PLAYLIST = b"FLV", b"#EXTM3U"
 
 
 @dataclass(frozen=True)
@@ -206,12 +205,11 @@ class Reader:
         if self._live and not self._source.startswith("file:"):
             raw = open_source(self._source, read_timeout_s=self._timeout_s, as_bytes=True)
             pieces = self._pieces(raw)
-            first = (
-                next(pieces, b"") if raw.size <= 0 else _PLAYLISTS[0]
-            )  # a file at a web server, of which parts can be asked
+            # What has a length is a file at a web server, of which any part can be asked for.
+            first = _beginning(pieces) if raw.size <= 0 else _PLAYLIST
             if first.startswith(_FLV):
                 return self._open_tags(chain([first], pieces))
-            if not first.lstrip().startswith(_PLAYLISTS):
+            if not first.startswith(_PLAYLIST):
                 return open_arriving(self._source, chain([first], pieces)), None
             raw.close()
         container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live)
@@ -285,6 +283,14 @@ class Reader:
                 in_a_row += 1
                 if in_a_row > MOST_DAMAGE:
                     raise
+
+
+def _beginning(pieces: Iterator[bytes]) -> bytes:
+    """As much as it takes to tell what it is."""
+    first = b""
+    while len(first) < len(_PLAYLIST) and (piece := next(pieces, b"")):
+        first += piece
+    return first
 
 
 def _pieces_of(path: Path) -> Iterator[bytes]:
