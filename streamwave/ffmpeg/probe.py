@@ -247,8 +247,8 @@ def _video(stream: Any, url: str) -> VideoInfo:
     if not context.width or not context.height:
         if not url.startswith("file:"):
             raise SourceError(
-                f"{shown(url)}: no keyframe came within {ANALYSED_S} s, so the size of its pictures ({context.name}) is "
-                "unknown; set the encoder's keyframe interval to 2 s"
+                f"{shown(url)}: the picture size of its video track is unknown, as no keyframe came in time that can be "
+                f"decoded ({context.name}); set the encoder's keyframe interval to 2 s"
             )
         raise SourceError(
             f"{shown(url)}: the picture size of its video track is unknown; the file may be truncated, or of a kind that "

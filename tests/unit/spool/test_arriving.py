@@ -22,7 +22,7 @@ from tests.unit.spool.test_sources import SIZE, in_sync, shown
 
 @contextmanager
 def sent(body: bytes, name: str, *, held: threading.Event | None = None, at_first: int = 0) -> Iterator[str]:
-    """A server that sends ``body`` and then closes the connection, but not before ``held`` is set. The first bytes come alone."""
+    """A server that sends ``body`` and closes the connection, but not before ``held`` is set. The first bytes come alone."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
