@@ -7,11 +7,13 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwave import ladder as ladders
+from streamwave.advice import Advice
+from streamwave.errors import SourceError
 from streamwave.ffmpeg import picture
 from streamwave.ffmpeg.locate import has_zimg, locate
 from streamwave.ffmpeg.probe import check_decodable, check_track, probe
 from streamwave.ffmpeg.tonemap import USUAL_PEAK_NITS
-from streamwave.model import Colour, VideoInfo
+from streamwave.model import Colour, Rendition, VideoInfo
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
 from streamwave.spool.look import look
@@ -48,8 +50,19 @@ def run_probe(source: str, ladder: str | None, console: Console, audio_track: in
         size = f"{rendition.width}x{rendition.height}" if rendition.kind == "video" else "stereo, 48000 Hz"
         planned.add_row(rendition.name, size, f"{rendition.max_bps // 1000} kbit/s")
     console.print(planned)
-    for advice in look(url, renditions):
+    for advice in _look(url, renditions, console):
         console.print(Text.assemble((f"{advice.code}: ", "yellow"), advice.text), soft_wrap=True)
+
+
+def _look(url: str, renditions: tuple[Rendition, ...], console: Console) -> list[Advice]:
+    """What the publisher could do better; an encoder that lets itself be called once only cannot be asked for it."""
+    try:
+        return look(url, renditions)
+    except SourceError:
+        if url.startswith("file:"):
+            raise
+    console.print("it does not let itself be called a second time, so what its publisher could mend was not looked for")
+    return []
 
 
 def _picture(video: VideoInfo) -> str:

@@ -29,8 +29,8 @@ LEAST_SIDE = 8
 #: For so long libavformat looks what a source that is received holds, and for so many bytes, as long as it lacks anything.
 #: Of FLV's tags it never knows whether there will be others; there, what it needs comes first.
 ANALYSED_S, ANALYSED_TAGS_S, MOST_ANALYSED_BYTES = 12, 1, 64_000_000
-#: Formats whose video tracks are the same pictures in several sizes.
-_OF_VARIANTS = frozenset({"hls", "dash"})
+#: The format whose video tracks are the same pictures in several sizes.
+_OF_VARIANTS = "hls"
 _TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
 
 
@@ -166,14 +166,14 @@ def sounds(container: InputContainer) -> list[Any]:
 
 def leave_out(container: InputContainer, used: Sequence[Any]) -> None:
     """Have a playlist's variants that are not ``used`` no longer fetched."""
-    for stream in container.streams if container.format.name in _OF_VARIANTS else ():
+    for stream in container.streams if container.format.name == _OF_VARIANTS else ():
         stream.discard = Discard.default if stream in used else Discard.all
 
 
 def _pictures(container: InputContainer) -> Any:
     """The first video track; of a playlist's variants, which show the same, the largest one."""
     video = [one for one in container.streams.video if not _is_cover(one) and not _is_text(one)]
-    if container.format.name in _OF_VARIANTS:
+    if container.format.name == _OF_VARIANTS:
         return max(video, key=_size, default=None)
     return video[0] if video else None
 
@@ -252,8 +252,8 @@ def _video(stream: Any, url: str) -> VideoInfo:
     if not context.width or not context.height:
         if not url.startswith("file:"):
             raise SourceError(
-                f"{shown(url)}: the size of its pictures ({context.name}) is unknown, because no keyframe came, or none that "
-                "is whole; set the encoder's keyframe interval to 2 s, and restart it"
+                f"{shown(url)}: the picture size of its video track is unknown, as no keyframe came in time that can be "
+                f"decoded ({context.name}); set the encoder's keyframe interval to 2 s"
             )
         raise SourceError(
             f"{shown(url)}: the picture size of its video track is unknown; the file may be truncated, or of a kind that "

@@ -41,6 +41,7 @@ class VideoParameters:
         self.extradata: bytes | None = stream.codec_context.extradata
         self._codec: str = stream.codec_context.name
         self._signature: bytes | None = None
+        self._looked = False
 
     def look(self, packet: Packet[Any], stream: Any, info: VideoInfo | None) -> Change:
         """Take in a keyframe of ``stream``; where that is another one than before, with what is known of it."""
@@ -53,7 +54,9 @@ class VideoParameters:
         signature = self._signature_of(packet, told)
         before, self._signature = self._signature, signature if signature is not None else self._signature
         looks = self._codec in _LOOKED_AT
-        if not replaced and not looks and (signature is None or before is None or signature == before):
+        # What the first keyframe says is known; where it says nothing, a later one may say something else than the extradata.
+        known, self._looked = signature is None or signature == before or not self._looked, True
+        if not replaced and not looks and known:
             return Change.NONE
         frame = self._decode(packet)
         if frame is not None:

@@ -38,8 +38,8 @@ ANNOUNCED_S, KNOWN_S = 6, 12
 #: Sources that are opened as a flow of FLV's tags, and how much of a file that is read as a flow is read at once.
 _RTMP = ("rtmp:", "rtmps:")
 PIECE_BYTES = 1 << 16
-#: How what only names the places of the media begins: HLS, and DASH.
-_PLAYLISTS = (b"#EXTM3U", b"<")
+#: How HLS begins, which names the places where the media are.
+_PLAYLIST = b"#EXTM3U"
 
 Flow = TagFlow | ProgrammeFlow
 
@@ -226,10 +226,10 @@ class Reader:
             raw = self._raw()
             if raw.size <= 0:  # else it is a file at a web server, of which parts can be asked
                 pieces = self._pieces(raw)
-                first = next(pieces, b"")
+                first = _beginning(pieces)
                 if first.startswith(FLV):
                     return self._through(TagFlow(chain([first], pieces), self._take_late))
-                if not first.lstrip().startswith(_PLAYLISTS):
+                if not first.startswith(_PLAYLIST):
                     return self._through(ProgrammeFlow(pieces, first))
             raw.close()
         container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live)
@@ -310,6 +310,14 @@ class Reader:
                 in_a_row += 1
                 if in_a_row > MOST_DAMAGE:
                     raise
+
+
+def _beginning(pieces: Iterator[bytes]) -> bytes:
+    """As much as it takes to tell what it is."""
+    first = b""
+    while len(first) < len(_PLAYLIST) and (piece := next(pieces, b"")):
+        first += piece
+    return first
 
 
 def _pieces_of(path: Path) -> Iterator[bytes]:

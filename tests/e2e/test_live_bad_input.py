@@ -117,7 +117,7 @@ def test_only_sound_becomes_a_radio_stream(
 def test_rubbish_instead_of_pictures_is_said(running: Installation, spools: dict[str, BroadcastSpool]) -> None:
     assert spools["garbage"].status()["state"] == "finished"
     (warning,) = status_warnings(spools["garbage"])
-    assert "the size of its pictures (h264) is unknown, because no keyframe came, or none that is whole" in warning
+    assert "the picture size of its video track is unknown" in warning
     assert not (running.root(spools["garbage"]) / "manifest.mpd").exists()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import io
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from rich.console import Console
 from streamwave.cli.probe import notes, run_probe
 from streamwave.errors import UsageError
 from streamwave.model import Colour, VideoInfo
-from tests.support.media import ffmpeg
+from tests.support.media import ffmpeg, make_clip
 
 
 def video(**values: object) -> VideoInfo:
@@ -33,6 +35,35 @@ def test_what_is_found_in_a_file(tmp_path: Path) -> None:
     assert "interlaced: deinterlaced, one picture per frame" in out
     assert "bt470bg/smpte170m/bt470bg, limited range (what it does not say follows from its size)" in out
     assert "854x480" in out and "640x360" in out
+
+
+def test_what_is_found_in_a_source_that_answers_once(tmp_path: Path) -> None:
+    """As encoders do that wait for a caller."""
+    body = make_clip(tmp_path / "a.ts", frames=50, size="320x180").path.read_bytes()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    console = Console(file=io.StringIO(), width=200)
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+
+        def once() -> None:
+            server.handle_request()
+            server.server_close()
+
+        answering = threading.Thread(target=once)
+        answering.start()
+        run_probe(f"http://127.0.0.1:{server.server_address[1]}/stage", None, console)
+        answering.join(20)
+    out = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "320x180" in out and "180p" in out
+    assert "it does not let itself be called a second time" in out
 
 
 def test_the_audio_track_that_was_asked_for(tmp_path: Path) -> None:

@@ -22,14 +22,15 @@ from tests.unit.spool.test_sources import SIZE, in_sync, shown
 
 
 @contextmanager
-def sent(body: bytes, name: str, *, held: threading.Event | None = None) -> Iterator[str]:
-    """A server that sends ``body`` and then closes the connection, but not before ``held`` is set."""
+def sent(body: bytes, name: str, *, held: threading.Event | None = None, at_first: int = 0) -> Iterator[str]:
+    """A server that sends ``body`` and closes the connection, but not before ``held`` is set. The first bytes come alone."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[:at_first])
+            self.wfile.write(body[at_first:])
             assert held is None or held.wait(60)
 
         def log_message(self, format: str, *args: object) -> None:
@@ -94,7 +95,7 @@ def test_sound_that_begins_late_in_flv(tmp_path: Path, announced: bool) -> None:
 def test_pictures_that_begin_late_in_flv(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.flv", frames=150, gop=25, size=SIZE, options=("-bf", "0"))
     write_tags(tmp_path / "b.flv", pictures_from(read_tags(clip.path), 3000))
-    with sent((tmp_path / "b.flv").read_bytes(), "stage") as address:
+    with sent((tmp_path / "b.flv").read_bytes(), "stage", at_first=1) as address:
         spool = received(address, tmp_path / "spool")
     ended(spool)
     assert shown(spool) == list(range(75, 150))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from streamwave.spool.broadcast import open_session
 from streamwave.spool.journal import CONTINUED
 from streamwave.spool.segmenter import Options, Segmenter
 from streamwave.timing import AAC_FRAME, Grid
-from tests.matrix.flv import SOUND, read_tags, write_tags
+from tests.matrix.flv import PICTURE, SOUND, read_tags, write_tags
 from tests.support.media import ffmpeg, make_clip, picture_flashes
 from tests.unit.spool.test_audio import decode, onsets
 from tests.unit.spool.test_segmenter import Spool, contiguous, luma_number, read, segment
@@ -263,6 +264,29 @@ def test_another_size_is_another_session(tmp_path: Path, kind: str) -> None:
         assert len(spool.sound()) == pytest.approx(frames / 25 * 48000 / AAC_FRAME, abs=2)
     assert one.opened is not None and two.opened is not None
     assert two.opened.origin_unix_ms - one.opened.origin_unix_ms == 2400
+
+
+def test_another_size_that_only_the_pictures_tell_is_another_session(tmp_path: Path) -> None:
+    """The first ones have their parameters in the header alone, those after them with each keyframe and in no header."""
+    first = read_tags(make_clip(tmp_path / "a.flv", frames=50, gop=25, size=SIZE, options=("-bf", "0")).path)
+    second = read_tags(make_clip(tmp_path / "b.flv", frames=50, gop=25, size="320x180", options=("-bf", "0")).path)
+    header = next(tag.body[5:] for tag in second if tag.kind == PICTURE and tag.header)
+    # ISO/IEC 14496-15, 5.3.3.1.2: six bytes, then each set behind its length and their number.
+    after = 8 + int.from_bytes(header[6:8], "big")
+    sets = (header[8:after], header[after + 3 :][: int.from_bytes(header[after + 1 : after + 3], "big")])
+    data = b"".join(len(one).to_bytes(4, "big") + one for one in sets)
+    moved = [
+        replace(tag, ms=tag.ms + 2000, body=tag.body[:5] + data + tag.body[5:] if tag.key else tag.body)
+        for tag in second
+        if not tag.header
+    ]
+    write_tags(tmp_path / "c.flv", [*first, *moved])
+    one, two = segment_broadcast(tmp_path / "c.flv", tmp_path / "spools")
+    for spool, width in ((one, 160), (two, 320)):
+        assert spool.opened is not None and spool.opened.source.video is not None
+        assert spool.opened.source.video.width == width
+        assert shown(spool) == list(range(50))
+        in_sync(spool)
 
 
 @pytest.mark.parametrize(("before", "after"), [(25, 50), (30, 25)])
