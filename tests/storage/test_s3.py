@@ -209,6 +209,41 @@ def test_a_check_finds_credentials_that_were_mended(s3: S3, credentials_file: Pa
         open_store(address, options, quick=True).check()
 
 
+def test_a_store_goes_on_with_credentials_that_were_renewed(credentials_file: Path) -> None:
+    """Tokens that somebody renews in the file of the profile, as long as a stream runs."""
+
+    def write(keys: dict[str, str]) -> None:
+        credentials_file.write_text(
+            f"[default]\naws_access_key_id = {keys['AccessKeyId']}\naws_secret_access_key = {keys['SecretAccessKey']}\n"
+        )
+
+    with s3_server() as s3:
+        s3.bucket("films")
+        iam = s3.client("iam")
+        iam.create_user(UserName="owner")
+        allowed = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+        iam.put_user_policy(UserName="owner", PolicyName="p", PolicyDocument=json.dumps(allowed))
+        first, second = (iam.create_access_key(UserName="owner")["AccessKey"] for _ in range(2))
+        write(first)
+        options = {name: value for name, value in s3.options.items() if name not in ("key", "secret")}
+        stores = [open_store(f"s3://films/{name}", options) for name in "ab"]
+        for store in stores:
+            store.put("x", b"1")
+        iam.delete_access_key(UserName="owner", AccessKeyId=first["AccessKeyId"])
+        s3.enforce_rights(0)
+        for _ in range(2):
+            for store in stores:
+                with pytest.raises(OutputError, match="the access key is not known there"):
+                    store.put("x", b"2")
+        write(second)
+        for store in stores:
+            with pytest.raises(OutputError, match="the access key is not known there"):
+                store.put("x", b"3")
+            store.put("x", b"4")
+            assert store.get("x") == b"4"
+        assert open_store("s3://films/c", options).get("x") is None
+
+
 def test_wrong_credentials_and_missing_rights() -> None:
     allowed = {"Effect": "Allow", "Action": ["s3:PutObject", "s3:GetObject"], "Resource": "*"}
     with s3_server() as s3:
