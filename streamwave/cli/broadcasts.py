@@ -304,7 +304,8 @@ def clean(
     done = janitor.clean(*places, days=settings.recordings_days, now_unix_ms=now_ms, dry_run=dry_run, spool=spool)
     for one in done:
         if one.looked:
-            verb = "would remove" if dry_run else "not removed" if one.trouble else "removed"
+            verb = "mend" if one.mends else "remove"
+            verb = f"would {verb}" if dry_run else f"{'not ' if one.trouble else ''}{verb.rstrip('e')}ed"
             where = f"{one.at}: " if one.at and len(places) > 1 else ""
             out.print(f"{where}{verb} {one.what}: {one.trouble or one.why}", markup=False)
     if not done:

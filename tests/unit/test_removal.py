@@ -173,7 +173,7 @@ def test_an_interrupted_removal_of_a_file_goes_on(
             if then == "rm":
                 removal.remove(output, only(output, "film", NOW_MS))
             elif then == "clean":
-                assert [one.what for one in janitor.clean(output, days=0, now_unix_ms=NOW_MS)] == ["film"]
+                assert "film" in [one.what for one in janitor.clean(output, days=0, now_unix_ms=NOW_MS)]
             else:
                 removal.clear(output.store("film"), whole=False)
         assert output.store("film").names() == []
