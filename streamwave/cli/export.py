@@ -46,6 +46,8 @@ def run_export(
     for path in files:
         if path.is_dir() or not path.parent.is_dir():
             raise OutputError(f"{path} cannot be written (no such folder); name a file in a folder that exists")
+        if path.exists() and not path.is_file():  # a device, which would be replaced by a file
+            raise OutputError(f"{path} is no file; choose another name")
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists; choose another name, or replace it with --overwrite")
     written = []
