@@ -185,6 +185,8 @@ def test_no_device_is_replaced_by_a_file(tmp_path: Path, made: Made) -> None:
     with pytest.raises(OutputError, match="pipe is no file; choose another name"):
         export(output.store(PATH), tmp_path / "pipe", overwrite=True)
     assert (tmp_path / "pipe").is_fifo()
+    with pytest.raises(OutputError, match="File name too long"):
+        export(output.store(PATH), tmp_path / ("a" * 300), overwrite=True)
 
 
 def test_no_space(tmp_path: Path, made: Made) -> None:
