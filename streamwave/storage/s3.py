@@ -7,6 +7,7 @@ endpoint that answers nothing at all gives up after ``ROUNDS`` x (1 + ``RETRIES`
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +33,11 @@ def connection(options: Mapping[str, Any], *, quick: bool = False) -> dict[str, 
         "retries": {"mode": "standard", "total_max_attempts": 1 + RETRIES},
         "max_pool_connections": CONNECTIONS,
     }
+    endpoint = options.get("client_kwargs", {}).get("endpoint_url")
+    if endpoint and "AWS_REQUEST_CHECKSUM_CALCULATION" not in os.environ:
+        # Backblaze and others refuse the headers that Amazon has introduced; the body is signed then, which is as good.
+        # https://github.com/boto/s3transfer/issues/327
+        config["request_checksum_calculation"] = "when_required"
     config |= options.get("config_kwargs", {}) | (_QUICK if quick else {})
     others = {name: value for name, value in options.items() if name != "profile"}
     profile = options.get("profile")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
 import json
+import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +160,36 @@ def test_https_where_only_http_is_spoken(s3: S3) -> None:
     options = s3.through(s3.endpoint.replace("http://", "https://"))
     with pytest.raises(OutputError, match="does not speak HTTPS; check whether STREAMWAVE_S3_ENDPOINT should begin"):
         open_store(s3.bucket("plain"), options, quick=True).check()
+
+
+class _Strict(http.server.BaseHTTPRequestHandler):
+    """A service that refuses headers which it does not know, as Backblaze B2 does."""
+
+    def do_PUT(self) -> None:
+        """Take any object whose body is signed."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        unknown = [
+            name for name in self.headers if name.lower().startswith(("x-amz-checksum", "x-amz-sdk-", "x-amz-tr"))
+        ]
+        signed = self.headers["X-Amz-Content-SHA256"] == hashlib.sha256(body).hexdigest()
+        self.send_response(400 if unknown or not signed else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Be quiet."""
+
+
+def test_services_that_know_nothing_of_amazons_checksums_take_objects() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Strict) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            options = S3(f"http://127.0.0.1:{server.server_port}").options
+            open_store("s3://films/x", options, quick=True).put("a.m4s", b"x" * 1000)
+        finally:
+            server.shutdown()
+            thread.join(10)
 
 
 def test_hundreds_of_recordings_are_listed_in_a_few_round_trips(s3: S3, tmp_path: Path) -> None:

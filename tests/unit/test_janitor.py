@@ -176,7 +176,6 @@ def test_the_list_follows_what_was_moved_restored_or_deleted_by_hand(
     shutil.rmtree(root / name(2))
     restored = "hall/20260101-000000-0000"
     shutil.copytree(root / name(1), root / restored)
-    assert check_entry(output.store(), output.store(restored), restored, live=False) != []
     assert cleaned(output, dry_run=True) == cleaned(output) == [("broadcasts.json", "it does not list what is there")]
     listed = json.loads((root / "broadcasts.json").read_bytes())["broadcasts"]
     assert {one["manifest"] for one in listed} == {
