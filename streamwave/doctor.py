@@ -171,7 +171,8 @@ def check_folder_space(
     free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
 ) -> Check:
     """Free space of the filesystem that ``folder`` is on, or will be on once it is made."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    # What may not be looked into counts as not there; whether it can be written is another check.
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
     free = free_bytes(there)
     detail, remedy = f"{free / 10**9:.1f} GB free for {folder}", f"make space, or set {variable} to a larger disk"
     if free < NO_SPACE:

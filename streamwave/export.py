@@ -152,6 +152,10 @@ def _explained(target: Path) -> Iterator[None]:
                 f"{target} cannot be written (no space left; free some or choose another place)"
             ) from None
         raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from None
+    except av.FFmpegError as error:
+        raise MediaError(
+            f"what was published cannot be joined ({error.strerror}); streamwave broadcasts verify shows what is wrong"
+        ) from None
 
 
 def _mux(
@@ -167,7 +171,16 @@ def _mux(
         for track, init in zip(tracks, inits, strict=True):
             first = need(store, segment_name(parts[0].period.name, track.rendition.name, track.segments[0].time))
             with av.open(BytesIO(init + first), "r") as source:
-                stream: Any = container.add_stream_from_template(source.streams[0])
+                if not source.streams:
+                    raise MediaError(
+                        f"{init_name(parts[0].period.name, track.rendition.name)}: there is no track in it"
+                    )
+                try:
+                    stream: Any = container.add_stream_from_template(source.streams[0])
+                except ValueError:  # of a codec that nobody knows
+                    raise MediaError(
+                        f"{init_name(parts[0].period.name, track.rendition.name)}: it is damaged"
+                    ) from None
             stream.time_base = Fraction(1, track.timescale)
             streams.append(stream)
         done = 0
@@ -192,12 +205,15 @@ def _packets(
     summary = read_init(init)
     shift = round_half_up((start - part.lead) * track.timescale)
     floor = round_half_up(start * track.timescale)
-    for name, data in _fetched(store, part.period.name, track, pool):
-        at = Fraction(0)
+    for name, time, data in _fetched(store, part.period.name, track, pool):
+        at, due = Fraction(0), time
         try:
             _, fragments = split_file(init + data)
             for fragment in fragments:
                 found = read_fragment(fragment, summary)
+                if found.time != due:  # somebody has put back the wrong object
+                    raise MediaError(f"a fragment is at {found.time}, {due} was due")
+                due += found.duration
                 decode = found.time - found.edit_ticks + shift
                 for n, shown in enumerate(found.presentation_times):
                     position, length = found.positions[n], found.durations[n]
@@ -215,14 +231,14 @@ def _packets(
         yield at, index, None
 
 
-def _fetched(store: Store, period: str, track: Track, pool: ThreadPoolExecutor) -> Iterator[tuple[str, bytes]]:
-    """The segments of a track in order, a few of them fetched ahead."""
-    waiting: list[tuple[str, Future[bytes]]] = []
+def _fetched(store: Store, period: str, track: Track, pool: ThreadPoolExecutor) -> Iterator[tuple[str, int, bytes]]:
+    """The segments of a track in order, with their names and where they begin; a few of them are fetched ahead."""
+    waiting: list[tuple[str, int, Future[bytes]]] = []
     for segment in track.segments:
         name = segment_name(period, track.rendition.name, segment.time)
-        waiting.append((name, pool.submit(need, store, name)))
+        waiting.append((name, segment.time, pool.submit(need, store, name)))
         if len(waiting) > AHEAD:
-            ready, future = waiting.pop(0)
-            yield ready, future.result()
-    for ready, future in waiting:
-        yield ready, future.result()
+            ready, time, future = waiting.pop(0)
+            yield ready, time, future.result()
+    for ready, time, future in waiting:
+        yield ready, time, future.result()

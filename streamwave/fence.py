@@ -77,4 +77,9 @@ class Fence:
 
     def _holder(self) -> str | None:
         data = self._store.get(FENCE)
-        return str(json.loads(data).get("token")) if data is not None else None
+        if data is None:
+            return None
+        try:
+            return str(json.loads(data).get("token"))
+        except (ValueError, AttributeError):  # a disk has damaged it: whoever it is, it is not us
+            return ""

@@ -76,15 +76,45 @@ def mark_clean(store: Store) -> None:
 def rebuild(root: Store) -> None:
     """Write the list anew from the entries that are there, newest first."""
     with _one_at_a_time(root.url):
-        entries = []
-        for _, data in root.get_all(root.list_matching(f"*/*/{ENTRY}")):
-            if data is not None:
-                with suppress(ValueError, TypeError, KeyError):  # a file of somebody else's
-                    entry = json.loads(data)
-                    if isinstance(entry["started_unix_ms"], int) and entry["state"] != catalog.DELETED:
-                        entries.append(entry)
-        entries.sort(key=lambda entry: entry["started_unix_ms"], reverse=True)
-        root.put(INDEX, json.dumps({"broadcasts": entries}).encode())
+        root.put(INDEX, json.dumps({"broadcasts": _entries(root)}).encode())
+
+
+def is_current(root: Store) -> bool:
+    """Whether the list names all broadcasts that are there and no others, each in its state.
+
+    It does not where somebody moved, restored or deleted one by hand, or where two machines wrote it at the same time.
+    """
+    data, there = root.get(INDEX), _entries(root)
+    try:
+        listed = json.loads(data)["broadcasts"] if data is not None else []
+        return _places(listed) == _places(there)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+
+
+def _places(entries: list[dict[str, Any]]) -> set[tuple[Any, Any]]:
+    return {(entry.get("manifest"), entry.get("state")) for entry in entries}
+
+
+def _entries(root: Store) -> list[dict[str, Any]]:
+    entries = []
+    for name, data in root.get_all(root.list_matching(f"*/*/{ENTRY}")):
+        if data is not None:
+            with suppress(ValueError, TypeError, KeyError):  # a file of somebody else's
+                entry = json.loads(data)
+                if isinstance(entry["started_unix_ms"], int) and entry["state"] != catalog.DELETED:
+                    entries.append(_at(name.removesuffix(f"/{ENTRY}"), entry))
+    return sorted(entries, key=lambda entry: entry["started_unix_ms"], reverse=True)
+
+
+def _at(path: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """``entry`` as of a broadcast that lies at ``path``, where somebody may have moved it."""
+    stream, _, broadcast = path.partition("/")
+    if entry.get("stream") == stream and entry.get("id") == broadcast:
+        return entry
+    thumbnail = f"{path}/{THUMBNAIL}" if entry.get("thumbnail") else None
+    place = {"manifest": f"{path}/{MANIFEST}", "hls": f"{path}/{MASTER}", "thumbnail": thumbnail}
+    return entry | {"stream": stream, "id": broadcast} | place
 
 
 def _one_at_a_time(url: str) -> AbstractContextManager[None]:

@@ -20,7 +20,7 @@ from streamwave import catalog, index
 from streamwave.catalog import Broadcast, Output
 from streamwave.errors import DamagedError, OutputError, StreamWaveError
 from streamwave.expiry import grace_s, named_objects
-from streamwave.layout import is_broadcast_object
+from streamwave.layout import INDEX, is_broadcast_object
 from streamwave.manifest.ledger import Ledger
 from streamwave.removal import delete_all, remove
 from streamwave.settings import Settings
@@ -44,11 +44,12 @@ _TEMPORARY = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9._-]*\.[0-9a-f]{8}")
 
 @dataclass(frozen=True)
 class Find:
-    """Something that can go: what it is, why, and how to remove it."""
+    """Something that can go: what it is, why, and how to remove it. ``mends``: it stays, and is put right."""
 
     what: str
     why: str
     act: Callable[[], object]
+    mends: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Outcome:
     trouble: str | None = None
     looked: bool = True
     at: str = ""
+    mends: bool = False
 
 
 def clean(
@@ -111,26 +113,33 @@ def _deal_with(find: Find, dry_run: bool, at: str = "") -> Outcome:
             find.act()
         except (StreamWaveError, OSError) as error:
             trouble = str(error)
-            log.warning("%s%s was not removed: %s", find.what, where, error)
+            log.warning("%s%s was not %s: %s", find.what, where, "mended" if find.mends else "removed", error)
         else:
-            log.info("removed %s%s: %s", find.what, where, find.why)
-    return Outcome(find.what, find.why, trouble, at=at)
+            log.info("%s %s%s: %s", "mended" if find.mends else "removed", find.what, where, find.why)
+    return Outcome(find.what, find.why, trouble, at=at, mends=find.mends)
 
 
 def at_output(output: Output, *, days: int, now_unix_ms: int, note: bool = True) -> Iterator[Find]:
-    """What can go at an output: half-deleted and outdated broadcasts, what no ledger names, temporary files.
+    """What can go at an output: half-deleted and outdated broadcasts, what no ledger names, temporary files. And its list.
 
     ``note``: recordings that were looked through get a note that says so.
     """
-    found = catalog.list_broadcasts(output, now_unix_ms)
+    root, found = output.store(), catalog.list_broadcasts(output, now_unix_ms)
     for one in found:
         if one.state == "deleted":
             yield Find(one.path, "its removal was interrupted", _remover(output, one))
         elif is_outdated(one, days, now_unix_ms):
             yield Find(one.path, f"it ended more than {days} days ago", _remover(output, one))
         elif one.state == "recorded":
-            yield from _unnamed(output, one, note, now_unix_ms)
+            try:
+                yield from _unnamed(output, one, note, now_unix_ms)
+            except OutputError as error:
+                if root.remote:  # which may be away, and then each would be waited for
+                    raise
+                log.warning("%s was not looked through: %s", one.path, error)
     yield from _temporary(output, now_unix_ms)
+    if not index.is_current(root):
+        yield Find(INDEX, "it does not list what is there", lambda: index.rebuild(root), mends=True)
 
 
 def is_outdated(one: Broadcast, days: int, now_unix_ms: int) -> bool:

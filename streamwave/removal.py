@@ -34,21 +34,17 @@ def remove(
         raise UsageError(f"{broadcast.path} is live: end it first (streamwave streams disable, or cancel its run)")
     store = output.store(broadcast.path)
     listed = broadcast.path.count("/") == 1
+    _mark(store, broadcast.started_unix_ms)
     if listed:
-        entry = read_entry(store) | {"state": DELETED, "started_unix_ms": broadcast.started_unix_ms}
-        store.put(ENTRY, json.dumps(entry).encode())
         index.rebuild(output.store())
     names = [name for name in store.names() if is_broadcast_object(name)]
     root = output.store()
     # From the root of all, so that the folders that become empty go as well; a folder of somebody's own choice may
     # have a name that no object can have.
     base, prefix = (root, f"{broadcast.path}/") if listed else (store, "")
-    stages: dict[int, list[str]] = {}
-    for name in names:
-        stages.setdefault(_stage(name), []).append(name)
     done = 0
-    for stage in sorted(stages):
-        for _ in delete_all(base, [prefix + name for name in stages[stage]]):
+    for stage in _in_stages(names):
+        for _ in delete_all(base, [prefix + name for name in stage]):
             done += 1
             progress(done, len(names))
     store.tidy()
@@ -60,6 +56,38 @@ def remove(
             with suppress(OSError):
                 store.root.rmdir()
     return done
+
+
+def clear(store: Store, *, whole: bool) -> None:
+    """Make place at ``store``, the folder of one broadcast: delete what a removal that broke off has left.
+
+    ``whole``: also a broadcast that is there. What is not ours stays.
+
+    Raises:
+        OutputError: the store refused; to be repeated.
+    """
+    entry = read_entry(store)
+    if entry.get("state") != DELETED:
+        if not whole or store.get(ledger_name(0)) is None:
+            return
+        _mark(store, int(entry.get("started_unix_ms", 0)))
+    for stage in _in_stages([name for name in store.names() if is_broadcast_object(name)]):
+        list(delete_all(store, stage))
+    store.prune()
+
+
+def _mark(store: Store, started_unix_ms: int) -> None:
+    """Have the entry say that the broadcast is being deleted, until that itself goes."""
+    entry = read_entry(store) | {"state": DELETED, "started_unix_ms": started_unix_ms}
+    store.put(ENTRY, json.dumps(entry).encode())
+
+
+def _in_stages(names: Iterable[str]) -> list[list[str]]:
+    """``names`` in groups that have to go one after the other."""
+    stages: dict[int, list[str]] = {}
+    for name in names:
+        stages.setdefault(_stage(name), []).append(name)
+    return [stages[stage] for stage in sorted(stages)]
 
 
 def _stage(name: str) -> int:

@@ -18,10 +18,10 @@ from streamwave.errors import OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import check_decodable, check_track, probe
 from streamwave.job import Job, fingerprint, publication, release, target_ms
-from streamwave.layout import is_broadcast_object, ledger_name
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import STANDS_STILL
 from streamwave.model import ChunkRecord, SourceInfo
+from streamwave.removal import clear
 from streamwave.scratch import make_scratch
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
@@ -30,7 +30,6 @@ from streamwave.spool.follow import Follower
 from streamwave.spool.journal import CONTINUED, FIRST_SESSION, following_folder
 from streamwave.spool.launch import start_segmenter, stop_segmenter
 from streamwave.spool.segmenter import SPOOL_FAILED, Options
-from streamwave.storage.store import Store
 from streamwave.storage.target import check_outputs, outputs
 from streamwave.timing import round_half_up
 
@@ -254,8 +253,7 @@ def file_session(
             retries=settings.chunk_retries,
         )
         for store in stores:
-            if overwrite:
-                _remove_broadcast(store)
+            clear(store, whole=overwrite)
             store.tidy()
         published = publication(job)
         try:
@@ -303,14 +301,3 @@ def _file_identity(url: str) -> str:
         return ""
     stat = Path(url.removeprefix("file:")).stat()
     return f"{stat.st_size} {stat.st_mtime_ns}"
-
-
-def _remove_broadcast(store: Store) -> None:
-    """Remove a broadcast of ours, if there is one, and nothing else that may lie beside it."""
-    if store.get(ledger_name(0)) is None:
-        return
-    names = [name for name in store.names() if is_broadcast_object(name)]
-    # What others are told first, then what they were told of.
-    for name in sorted(names, key=lambda name: (not name.endswith((".mpd", ".m3u8")), not name.startswith("ledger/"))):
-        store.delete(name)
-    store.prune()

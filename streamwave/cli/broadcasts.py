@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def copies(name: str, url: str | None) -> tuple[list[Copy], list[str]]:
             return catalog.find(catalog.outputs(settings, url), name, now_ms)
         except UsageError:
             # A folder may also be written as for --output of transcode.
-            if url is not None or not Path(name, MANIFEST).is_file():
+            if url is not None or not os.path.isfile(Path(name, MANIFEST)):
                 raise
         name = f"./{name}"
     # A broadcast in the usual place is called as it is called there; one that lies by itself is its folder.
@@ -304,7 +305,8 @@ def clean(
     done = janitor.clean(*places, days=settings.recordings_days, now_unix_ms=now_ms, dry_run=dry_run, spool=spool)
     for one in done:
         if one.looked:
-            verb = "would remove" if dry_run else "not removed" if one.trouble else "removed"
+            verb = "mend" if one.mends else "remove"
+            verb = f"would {verb}" if dry_run else f"{'not ' if one.trouble else ''}{verb.rstrip('e')}ed"
             where = f"{one.at}: " if one.at and len(places) > 1 else ""
             out.print(f"{where}{verb} {one.what}: {one.trouble or one.why}", markup=False)
     if not done:

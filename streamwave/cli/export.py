@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,9 +45,13 @@ def run_export(
         )
     files = [target] if len(groups) == 1 else [_numbered(target, group) for group in groups]
     for path in files:
-        if path.is_dir() or not path.parent.is_dir():
+        # Not those of Path, which fail where a folder may not be looked into; writing says so in a sentence.
+        exists = os.path.exists(path)
+        if os.path.isdir(path) or not os.path.isdir(path.parent):
             raise OutputError(f"{path} cannot be written (no such folder); name a file in a folder that exists")
-        if path.exists() and not overwrite:
+        if exists and not os.path.isfile(path):  # a device, which would be replaced by a file
+            raise OutputError(f"{path} is no file; choose another name")
+        if exists and not overwrite:
             raise UsageError(f"{path} exists; choose another name, or replace it with --overwrite")
     written = []
     for path, group in zip(files, groups, strict=True):

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from streamwave.errors import DamagedError, OutputError
+from streamwave.errors import DamagedError, MediaError, OutputError
 from streamwave.layout import init_name, ledger_name, segment_name
 from streamwave.manifest.rolling import StateLine, restore, snapshot
 from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
@@ -165,13 +165,16 @@ class Ledger:
             OutputError: the ledger is damaged.
         """
         ledger = cls(store)
-        for part, text, line in read_lines(store):
-            if part != ledger._part:
-                ledger._part, ledger._lines, ledger._chunks_in_part = part, [], 0
-            if without_end and isinstance(line, EndLine):
-                break
-            ledger._apply(line)
-            ledger._lines.append(text)
+        try:
+            for part, text, line in read_lines(store):
+                if part != ledger._part:
+                    ledger._part, ledger._lines, ledger._chunks_in_part = part, [], 0
+                if without_end and isinstance(line, EndLine):
+                    break
+                ledger._apply(line)
+                ledger._lines.append(text)
+        except (ValueError, LookupError, ArithmeticError, MediaError):  # lines that contradict each other
+            raise _damaged(store) from None
         return ledger
 
     def append(self, *lines: AnyLine, save: bool = True) -> None:

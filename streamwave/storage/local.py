@@ -20,7 +20,8 @@ class LocalStore(Store):
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.url = str(root)
-        self._missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
+        with self._explained():  # a name that is too long, a folder above that may not be looked into
+            self._missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         self._folders: set[Path] = set()
         self._place: tuple[Path, tuple[int, int] | None] = self.root, None
 
@@ -68,7 +69,8 @@ class LocalStore(Store):
             path.unlink(missing_ok=True)
 
     def exists(self, name: str) -> bool:
-        return self._path(name).is_file()
+        with self._explained():
+            return self._path(name).is_file()
 
     def entries(self, folder: str = "") -> list[Entry]:
         found = []
@@ -83,7 +85,8 @@ class LocalStore(Store):
         return sorted(found, key=lambda entry: entry.name)
 
     def list_matching(self, pattern: str) -> list[str]:
-        return sorted(str(path.relative_to(self.root)) for path in self.root.glob(pattern) if path.is_file())
+        with self._explained():
+            return sorted(str(path.relative_to(self.root)) for path in self.root.glob(pattern) if path.is_file())
 
     def prune(self) -> None:
         inside = {parent for folder in self._folders for parent in (folder, *folder.parents)}

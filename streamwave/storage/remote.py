@@ -27,17 +27,30 @@ class FsspecStore(Store):
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, quick: bool = False) -> None:
         self.url = url.rstrip("/")
         self._s3 = re.match(r"s3a?:", self.url) is not None
-        if self._s3:
-            options = s3.connection(options or {}, quick=quick)
+        self._given, self._quick = options or {}, quick
+        self._options = s3.connection(self._given, quick=quick) if self._s3 else self._given
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(self.url, **(options or {}))
+            self._fs, self._root = fsspec.core.url_to_fs(self.url, **self._options)
         except (ValueError, ImportError) as error:
             raise OutputError(f"{url} is not an address that can be written to ({error})") from None
         except Exception as error:  # some connect at once
             raise OutputError(f"{url} cannot be reached ({reason(error)})") from None
         self.remote = self._s3 or getattr(self._fs, "async_impl", False)
+        self._set_rounds()
+
+    def _set_rounds(self) -> None:
         if self._s3:
-            self._fs.retries = s3.ROUNDS if not quick else 1
+            self._fs.retries = 1 if self._quick else s3.ROUNDS
+
+    def _look_for_credentials(self) -> None:
+        """Use others from now on if there are any: a stream runs for longer than many credentials are valid."""
+        if self._quick or "key" in self._given:
+            return
+        session = s3.renew_session(self._given.get("profile"))
+        if session is not self._options["session"]:
+            self._options = s3.connection(self._given)
+            self._fs, _ = fsspec.core.url_to_fs(self.url, **self._options)
+            self._set_rounds()
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{check_name(name)}"
@@ -50,6 +63,8 @@ class FsspecStore(Store):
             raise
         except Exception as error:  # every file system has errors of its own
             why = s3.explain(error) if self._s3 else None
+            if why in s3.OF_CREDENTIALS:
+                self._look_for_credentials()
             raise OutputError(f"{self.url} cannot be {doing} ({why or reason(error)})") from None
 
     def put(self, name: str, data: bytes) -> None:

@@ -7,7 +7,8 @@ endpoint that answers nothing at all gives up after ``ROUNDS`` x (1 + ``RETRIES`
 
 from __future__ import annotations
 
-import functools
+import os
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,11 @@ def connection(options: Mapping[str, Any], *, quick: bool = False) -> dict[str, 
         "retries": {"mode": "standard", "total_max_attempts": 1 + RETRIES},
         "max_pool_connections": CONNECTIONS,
     }
+    endpoint = options.get("client_kwargs", {}).get("endpoint_url")
+    if endpoint and "AWS_REQUEST_CHECKSUM_CALCULATION" not in os.environ:
+        # Backblaze and others refuse the headers that Amazon has introduced; the body is signed then, which is as good.
+        # https://github.com/boto/s3transfer/issues/327
+        config["request_checksum_calculation"] = "when_required"
     config |= options.get("config_kwargs", {}) | (_QUICK if quick else {})
     others = {name: value for name, value in options.items() if name != "profile"}
     profile = options.get("profile")
@@ -58,8 +64,36 @@ def _session(profile: str | None) -> Any:
     return session
 
 
-#: A session keeps the credentials that it found first. Whoever checks reads them anew, as a person may have mended them.
-_shared_session = functools.cache(_session)
+#: A session keeps the credentials that it found first: by profile, the one that all share, and what was found for it last.
+_shared: dict[str | None, Any] = {}
+_found: dict[str | None, Any] = {}
+_sharing = threading.Lock()
+
+
+def _shared_session(profile: str | None) -> Any:
+    with _sharing:
+        if profile not in _shared:
+            _shared[profile] = _session(profile)
+        return _shared[profile]
+
+
+def renew_session(profile: str | None) -> Any:
+    """The session that all share, after credentials were refused: another one if others are found now.
+
+    Somebody may have mended them, or renewed a token in the file of the profile.
+    """
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    try:
+        credentials = Session(profile=profile).get_credentials()
+        found = credentials.get_frozen_credentials() if credentials is not None else None
+    except BotoCoreError:
+        found = None
+    with _sharing:
+        if found is not None and found != _found.get(profile):
+            _found[profile], _shared[profile] = found, _session(profile)
+    return _shared_session(profile)
 
 
 def options(
@@ -83,6 +117,13 @@ def options(
     return found
 
 
+_NO_CREDENTIALS = "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_UNKNOWN_KEY = "the access key is not known there; check AWS_ACCESS_KEY_ID"
+_WRONG_KEY = "the secret key is wrong; check AWS_SECRET_ACCESS_KEY"
+_EXPIRED = "the credentials have expired; renew them"
+_WRONG_TOKEN = "the session token is wrong; check AWS_SESSION_TOKEN"
+#: Meanings of errors that go away with other credentials.
+OF_CREDENTIALS = frozenset({_NO_CREDENTIALS, _UNKNOWN_KEY, _WRONG_KEY, _EXPIRED, _WRONG_TOKEN})
 _NETWORK = "check STREAMWAVE_S3_ENDPOINT and the network"
 _BROKE_OFF = f"the connection broke off; {_NETWORK}"
 _LATE = f"the endpoint did not answer in time; {_NETWORK}"
@@ -94,17 +135,17 @@ _COLD = "its storage class does not answer at once; restore it, and choose anoth
 _MEANINGS = (
     ("NoSuchBucket", "there is no such bucket; check S3_BUCKET, S3_REGION and STREAMWAVE_S3_ENDPOINT"),
     ("bucket does not exist", "there is no such bucket; check S3_BUCKET, S3_REGION and STREAMWAVE_S3_ENDPOINT"),
-    ("Unable to locate credentials", "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    ("Unable to locate credentials", _NO_CREDENTIALS),
     ("PartialCredentials", "the credentials are incomplete; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
     ("ProfileNotFound", "there is no such AWS profile; check the profile's name and ~/.aws/credentials"),
     ("could not be found", "there is no such AWS profile; check the profile's name and ~/.aws/credentials"),
-    ("InvalidAccessKeyId", "the access key is not known there; check AWS_ACCESS_KEY_ID"),
-    ("Access Key Id you provided does not exist", "the access key is not known there; check AWS_ACCESS_KEY_ID"),
-    ("security token included in the request is invalid", "the access key is not known there; check AWS_ACCESS_KEY_ID"),
-    ("SignatureDoesNotMatch", "the secret key is wrong; check AWS_SECRET_ACCESS_KEY"),
-    ("signature we calculated does not match", "the secret key is wrong; check AWS_SECRET_ACCESS_KEY"),
-    ("ExpiredToken", "the credentials have expired; renew them"),
-    ("InvalidToken", "the session token is wrong; check AWS_SESSION_TOKEN"),
+    ("InvalidAccessKeyId", _UNKNOWN_KEY),
+    ("Access Key Id you provided does not exist", _UNKNOWN_KEY),
+    ("security token included in the request is invalid", _UNKNOWN_KEY),
+    ("SignatureDoesNotMatch", _WRONG_KEY),
+    ("signature we calculated does not match", _WRONG_KEY),
+    ("ExpiredToken", _EXPIRED),
+    ("InvalidToken", _WRONG_TOKEN),
     ("RequestTimeTooSkewed", "this machine's clock is wrong; set it, best by NTP"),
     ("kms:", _KEY_DENIED),
     ("KMS.", "the key of the encryption cannot be used; check STREAMWAVE_S3_SSE_KMS_KEY"),

@@ -25,9 +25,9 @@ def check_entry(root: Store, store: Store, path: str, *, live: bool) -> list[str
     findings = []
     if not live and entry.get("state") != "ended":
         findings.append(f"{ENTRY}: it says that the broadcast is {entry.get('state')}, which is over")
-    # One that was moved is in no list.
+    # One that was moved is listed where it is now when the janitor has been there.
     if path == f"{entry.get('stream')}/{entry.get('id')}" and path not in _listed(root):
-        findings.append(f"{INDEX}: the broadcast is not in it")
+        findings.append(f"{INDEX}: the broadcast is not in it; streamwave broadcasts clean mends that")
     if entry.get("thumbnail"):
         data = store.get(THUMBNAIL)
         if data is None:

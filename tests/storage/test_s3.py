@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
 import json
+import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +162,36 @@ def test_https_where_only_http_is_spoken(s3: S3) -> None:
         open_store(s3.bucket("plain"), options, quick=True).check()
 
 
+class _Strict(http.server.BaseHTTPRequestHandler):
+    """A service that refuses headers which it does not know, as Backblaze B2 does."""
+
+    def do_PUT(self) -> None:
+        """Take any object whose body is signed."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        unknown = [
+            name for name in self.headers if name.lower().startswith(("x-amz-checksum", "x-amz-sdk-", "x-amz-tr"))
+        ]
+        signed = self.headers["X-Amz-Content-SHA256"] == hashlib.sha256(body).hexdigest()
+        self.send_response(400 if unknown or not signed else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Be quiet."""
+
+
+def test_services_that_know_nothing_of_amazons_checksums_take_objects() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Strict) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            options = S3(f"http://127.0.0.1:{server.server_port}").options
+            open_store("s3://films/x", options, quick=True).put("a.m4s", b"x" * 1000)
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
 def test_hundreds_of_recordings_are_listed_in_a_few_round_trips(s3: S3, tmp_path: Path) -> None:
     """The list is written whenever a broadcast begins or ends, while viewers of live ones wait for nothing."""
     url, weather, count = f"{s3.bucket('many')}/{uuid.uuid4().hex}", Weather(latency_s=0.2), 64
@@ -207,6 +240,41 @@ def test_a_check_finds_credentials_that_were_mended(s3: S3, credentials_file: Pa
     credentials_file.unlink()
     with pytest.raises(OutputError, match="no credentials were found"):
         open_store(address, options, quick=True).check()
+
+
+def test_a_store_goes_on_with_credentials_that_were_renewed(credentials_file: Path) -> None:
+    """Tokens that somebody renews in the file of the profile, as long as a stream runs."""
+
+    def write(keys: dict[str, str]) -> None:
+        credentials_file.write_text(
+            f"[default]\naws_access_key_id = {keys['AccessKeyId']}\naws_secret_access_key = {keys['SecretAccessKey']}\n"
+        )
+
+    with s3_server() as s3:
+        s3.bucket("films")
+        iam = s3.client("iam")
+        iam.create_user(UserName="owner")
+        allowed = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+        iam.put_user_policy(UserName="owner", PolicyName="p", PolicyDocument=json.dumps(allowed))
+        first, second = (iam.create_access_key(UserName="owner")["AccessKey"] for _ in range(2))
+        write(first)
+        options = {name: value for name, value in s3.options.items() if name not in ("key", "secret")}
+        stores = [open_store(f"s3://films/{name}", options) for name in "ab"]
+        for store in stores:
+            store.put("x", b"1")
+        iam.delete_access_key(UserName="owner", AccessKeyId=first["AccessKeyId"])
+        s3.enforce_rights(0)
+        for _ in range(2):
+            for store in stores:
+                with pytest.raises(OutputError, match="the access key is not known there"):
+                    store.put("x", b"2")
+        write(second)
+        for store in stores:
+            with pytest.raises(OutputError, match="the access key is not known there"):
+                store.put("x", b"3")
+            store.put("x", b"4")
+            assert store.get("x") == b"4"
+        assert open_store("s3://films/c", options).get("x") is None
 
 
 def test_wrong_credentials_and_missing_rights() -> None:

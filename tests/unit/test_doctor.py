@@ -193,3 +193,11 @@ def test_the_table_shows_every_word(settings: Settings) -> None:
     text = console.export_text()
     for word in ("port 1 (x)", "warn", "held by [bold]something[/bold]", "move it", "ok"):
         assert word in text
+
+
+def test_a_folder_that_cannot_be_looked_into_ends_no_check(tmp_path: Path) -> None:
+    """Nor one whose name is too long, for which the system refuses to say whether it is there."""
+    folder = tmp_path / ("a" * 300)
+    assert doctor.check_folder_space("space", folder, "OUTPUT_DIR", lambda path: 10**12).status == "ok"
+    check = doctor.check_output(Settings.load(env_file=None, output_dir=str(folder)))
+    assert check.status == "fail"

@@ -159,6 +159,36 @@ def test_what_is_missing_or_damaged_leaves_no_file(tmp_path: Path, made: Made) -
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_objects_that_were_put_back_wrongly_are_told(tmp_path: Path, made: Made) -> None:
+    output = Output(str(tmp_path / "out"), {}, tmp_path / "spool")
+    publish(output, made.chunks)
+    store = output.store(PATH)
+    for rendition in ("large", "audio"):
+        names = [n for n in store.names() if f"/{rendition}/" in n and n.endswith(".m4s")]
+        before, other = store.get(names[0]), store.get(names[1])
+        assert before is not None and other is not None
+        store.put(names[0], other)
+        with pytest.raises(MediaError, match=f"{names[0]}: a fragment is at [0-9]+, [0-9]+ was due"):
+            export(store, tmp_path / "a.mp4")
+        store.put(names[0], before)
+    init = store.get("p0/large/init.mp4") or b""
+    store.put("p0/large/init.mp4", init.replace(b"trak", b"free"))
+    with pytest.raises(MediaError):
+        export(store, tmp_path / "a.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_no_device_is_replaced_by_a_file(tmp_path: Path, made: Made) -> None:
+    output = Output(str(tmp_path / "out"), {}, tmp_path / "spool")
+    publish(output, made.chunks)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="pipe is no file; choose another name"):
+        export(output.store(PATH), tmp_path / "pipe", overwrite=True)
+    assert (tmp_path / "pipe").is_fifo()
+    with pytest.raises(OutputError, match="File name too long"):
+        export(output.store(PATH), tmp_path / ("a" * 300), overwrite=True)
+
+
 def test_no_space(tmp_path: Path, made: Made) -> None:
     output = Output(str(tmp_path / "out"), {}, tmp_path)
     publish(output, *[made.chunks] * 4)

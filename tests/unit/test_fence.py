@@ -153,6 +153,20 @@ def test_a_chunk_looks_at_a_far_fence_once_and_again_when_that_is_long_ago(url: 
     assert not fence.holds()
 
 
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff\xfe"])
+def test_a_fence_that_a_disk_has_damaged_is_somebody_elses(tmp_path: Path, damaged: bytes) -> None:
+    """Whoever comes next takes over, and nobody is stopped for ever by what cannot be read."""
+    store = LocalStore(tmp_path / "out")
+    first, next_one = Fence(store, "first"), Fence(store, "next")
+    first.take(ended=False)
+    store.put(FENCE, damaged)
+    assert not first.holds()
+    with pytest.raises(FencedError):
+        first.look()
+    next_one.take(ended=False)
+    next_one.look()
+
+
 def test_a_folder_that_vanishes_is_an_output_that_is_away(tmp_path: Path) -> None:
     """As a disk that is not mounted any more: nothing is written below its mount point, and it goes on when it is back."""
     publication = Publication(LocalStore(tmp_path / "out"), manifests=True, token="t")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from streamwave.package import PackagedChunk
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.journal import JournalWriter
 from streamwave.storage.store import LocalStore, open_store
-from streamwave.verify import verify_broadcast
+from streamwave.verify import check_entry, verify_broadcast
 from tests.support.media import make_clip
 from tests.support.published import PATH, only, packaged, publish
 
@@ -115,6 +116,23 @@ def test_what_no_ledger_names(output: Output, chunks: list[PackagedChunk]) -> No
     assert cleaned(output) == []
 
 
+def test_a_recording_that_cannot_be_read_keeps_no_other_from_being_cleaned(
+    output: Output, chunks: list[PackagedChunk]
+) -> None:
+    """As one that somebody has restored as another user."""
+    publish(output, chunks, path=name(1))
+    publish(output, chunks, path=name(9))
+    store = output.store(name(1))
+    store.delete("ledger/000000.jsonl")
+    (Path(output.url) / name(1) / "ledger" / "000000.jsonl").mkdir()
+    with pytest.raises(OutputError):
+        store.get("ledger/000000.jsonl")
+    ended(output, name(9), NOW_MS - 9 * DAY_MS)
+    ended(output, name(1), NOW_MS - DAY_MS)
+    store.put("p7/small/0.m4s", b"x")
+    assert cleaned(output, days=7)[0][0] == name(9)
+
+
 def test_temporary_files_of_writers_that_were_killed(output: Output, chunks: list[PackagedChunk]) -> None:
     publish(output, chunks, finish=False)
     root = Path(output.url)
@@ -145,6 +163,29 @@ def test_the_spool(output: Output) -> None:
     (output.spool_dir / "stage" / "20260101-000000-0000").mkdir(parents=True)
     assert cleaned(output) == []
     assert len(cleaned(output, now_ms=NOW_MS + DAY_MS)) == 1
+
+
+def test_the_list_follows_what_was_moved_restored_or_deleted_by_hand(
+    output: Output, chunks: list[PackagedChunk]
+) -> None:
+    for path in (name(3), name(2), name(1)):
+        publish(output, chunks, path=path)
+    root = Path(output.url)
+    (root / "archive").mkdir()
+    (root / name(3)).rename(root / "archive" / "old")
+    shutil.rmtree(root / name(2))
+    restored = "hall/20260101-000000-0000"
+    shutil.copytree(root / name(1), root / restored)
+    assert cleaned(output, dry_run=True) == cleaned(output) == [("broadcasts.json", "it does not list what is there")]
+    listed = json.loads((root / "broadcasts.json").read_bytes())["broadcasts"]
+    assert {one["manifest"] for one in listed} == {
+        f"{path}/manifest.mpd" for path in ("archive/old", name(1), restored)
+    }
+    assert all((root / one["manifest"]).exists() and (root / one["hls"]).exists() for one in listed)
+    assert check_entry(output.store(), output.store(restored), restored, live=False) == []
+    assert cleaned(output) == []
+    (root / "broadcasts.json").write_bytes(b"{")
+    assert len(cleaned(output)) == 1 and cleaned(output) == []
 
 
 def test_what_others_keep_where_the_spool_is_stays(output: Output, tmp_path: Path) -> None:

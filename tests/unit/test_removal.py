@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,41 @@ def test_whenever_it_is_interrupted_nothing_dangles_and_it_can_go_on(
     assert total > 10 and output.store().names() == ["broadcasts.json"]
     if isinstance(output.store(), LocalStore):
         assert [path.name for path in Path(output.url).iterdir()] == ["broadcasts.json"]
+
+
+@pytest.mark.parametrize("left", [1, 8, 20, 22])
+def test_an_interrupted_removal_of_a_file_goes_on(
+    tmp_path: Path, chunks: list[PackagedChunk], monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    """What was transcoded by itself is in no list, but found by the next removal, or by what takes its place."""
+    monkeypatch.setattr(removal, "PARALLEL_DELETES", 1)
+    output, delete = Output(str(tmp_path / "out"), {}, tmp_path / "spool"), LocalStore.delete
+    for then in ("rm", "clean", "transcode"):
+        publish(output, chunks)
+        shutil.move(tmp_path / "out" / PATH, tmp_path / "out" / "film")
+        (tmp_path / "out" / "film" / "broadcast.json").unlink()
+        count = left
+
+        def failing(self: LocalStore, name: str) -> None:
+            nonlocal count
+            if count == 0:
+                raise OutputError("the plug was pulled")
+            count -= 1
+            delete(self, name)
+
+        monkeypatch.setattr(LocalStore, "delete", failing)
+        with suppress(OutputError):
+            removal.remove(output, only(output, "film", NOW_MS))
+        monkeypatch.setattr(LocalStore, "delete", delete)
+        if output.store("film").names():
+            assert only(output, "film", NOW_MS).state == "deleted"
+            if then == "rm":
+                removal.remove(output, only(output, "film", NOW_MS))
+            elif then == "clean":
+                assert "film" in [one.what for one in janitor.clean(output, days=0, now_unix_ms=NOW_MS)]
+            else:
+                removal.clear(output.store("film"), whole=False)
+        assert output.store("film").names() == []
 
 
 def test_a_damaged_ledger_hides_no_other_broadcast_and_can_be_removed(

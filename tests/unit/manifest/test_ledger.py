@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.errors import OutputError
+from streamwave.errors import DamagedError, OutputError
 from streamwave.layout import ledger_name
 from streamwave.manifest import ledger as module
 from streamwave.manifest.dash import render_mpd
@@ -119,6 +119,19 @@ def test_damage_is_not_taken_for_a_shorter_stream(store: Store, text: str) -> No
         match="the ledger of .* is damaged; if another output has the recording, .* else remove the broadcast",
     ):
         Ledger.load(store)
+
+
+def test_lines_that_contradict_each_other_are_damage(store: Store) -> None:
+    """One bit is enough for a rendition, or a period, that the ledger does not know."""
+    ledger = Ledger.load(store)
+    ledger.append(HEADER, period(), chunk(0))
+    written = store.get(ledger_name(0)) or b""
+    lines = written.splitlines(keepends=True)
+    for damaged in (written.replace(b'"360p":[[', b'"340p":[['), b"".join([lines[0], *lines[2:]]), b"\xff" + written):
+        assert damaged != written
+        store.put(ledger_name(0), damaged)
+        with pytest.raises(DamagedError):
+            Ledger.load(store)
 
 
 def test_a_ledger_without_its_beginning(store: Store) -> None:

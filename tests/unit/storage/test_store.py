@@ -167,7 +167,9 @@ def test_addresses(url: str, kind: type[Store]) -> None:
         assert store.root.is_absolute() and "~" not in str(store.root)
 
 
-@pytest.mark.parametrize("url", ["", "  ", "a\0b", "nosuch://x", "ftp://127.0.0.1:1/nobody/listens"])
+@pytest.mark.parametrize(
+    "url", ["", "  ", "a\0b", "nosuch://x", "ftp://127.0.0.1:1/nobody/listens", "/tmp/" + 300 * "a"]
+)
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(OutputError):
         open_store(url)
