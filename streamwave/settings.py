@@ -251,7 +251,8 @@ class Settings(OutputSettings):
     )
     recordings_days: int = setting(
         "Live",
-        "Recordings are deleted this many days after their end. 0: they are kept for ever. Transcoded files always are.",
+        "Recordings are deleted this many days after their end, by a clock that has been steady for a day. 0: they are kept "
+        "for ever. Transcoded files always are.",
         0,
         unit="days",
         ge=0,

@@ -9,6 +9,7 @@ from streamwave import janitor
 from streamwave.catalog import outputs
 from streamwave.errors import StreamWaveError
 from streamwave.settings import Settings
+from streamwave.steady import days_to_keep
 
 log = logging.getLogger("streamwave.processing")
 
@@ -47,5 +48,6 @@ class Rounds:
 
 def clean(settings: Settings) -> None:
     """One round over the spool and the outputs."""
-    spool = janitor.SpoolPlace.of(settings)
-    janitor.clean(*outputs(settings), days=settings.recordings_days, now_unix_ms=janitor.now_ms(), spool=spool)
+    spool, now_ms = janitor.SpoolPlace.of(settings), janitor.now_ms()
+    days = days_to_keep(settings.state_dir, settings.recordings_days, now_ms)
+    janitor.clean(*outputs(settings), days=days, now_unix_ms=now_ms, spool=spool)
