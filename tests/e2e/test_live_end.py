@@ -28,8 +28,8 @@ FRAMES = 300
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path) -> Iterator[Installation]:
-    """An installation that does not run yet."""
-    found = Installation(tmp_path_factory.mktemp("live"), prefect_home)
+    """An installation that does not run yet. Its reconnect window is longer than it takes to end, on a busy machine too."""
+    found = Installation(tmp_path_factory.mktemp("live"), prefect_home, STREAMWAVE_RECONNECT_WINDOW_S="12")
     try:
         yield found
     finally:
