@@ -20,10 +20,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
-from streamwave.catalog import outputs
-from streamwave.janitor import SpoolPlace, clean, in_spool, now_ms
+from streamwave.janitor import clean_by_itself, in_spool, now_ms
 from streamwave.settings import Settings
-from streamwave.steady import days_to_keep
 
 log = logging.getLogger("streamwave.upkeep")
 
@@ -71,9 +69,7 @@ def upkeep() -> None:
     """Delete windows that ended long ago, and what the janitor finds in the spool and at the outputs."""
     settings = Settings.load()
     _sweep(settings)
-    days = days_to_keep(settings.state_dir, settings.recordings_days, now_ms())
-    for output in outputs(settings):
-        clean(output, days=days, now_unix_ms=now_ms(), spool=SpoolPlace.of(settings))
+    clean_by_itself(settings)
 
 
 def _sweep(settings: Settings) -> None:

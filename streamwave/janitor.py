@@ -29,6 +29,7 @@ from streamwave.spool.broadcast import broadcasts as spooled
 from streamwave.spool.info import is_ours
 from streamwave.spool.journal import writer_alive
 from streamwave.spool.remote import cleaning
+from streamwave.steady import days_to_keep
 from streamwave.storage.store import LocalStore
 
 log = logging.getLogger("streamwave.janitor")
@@ -104,6 +105,13 @@ def clean(
         else:
             done += [_deal_with(find, dry_run, output.url) for find in finds]
     return done
+
+
+def clean_by_itself(settings: Settings) -> list[Outcome]:
+    """``clean`` as nobody has asked for it: recordings go for their age only by a clock that is steady (``steady``)."""
+    now, spool = now_ms(), SpoolPlace.of(settings)
+    days = days_to_keep(settings.state_dir, settings.recordings_days, now)
+    return clean(*catalog.outputs(settings), days=days, now_unix_ms=now, spool=spool)
 
 
 def _deal_with(find: Find, dry_run: bool, at: str = "") -> Outcome:

@@ -24,7 +24,7 @@ from streamwave.errors import SpoolError
 from streamwave.settings import Settings
 from streamwave.source import redact
 from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError
-from streamwave.spool.journal import LOCK, PICTURES_BEGIN, PICTURES_GONE, end_of, writer_alive
+from streamwave.spool.journal import LOCK, OTHER_KIND, PICTURES_BEGIN, end_of, writer_alive
 from streamwave.streams.publishes import Client, Publish, Publishes
 from streamwave.streams.registry import Registry, Stream
 
@@ -287,7 +287,7 @@ class Sessions:
         """The segmenter of a publish has exited; if it was killed, go on with another one."""
         self._segmenters.pop(folder, None)
         end = await _thread(end_of, await _thread(receive.newest, folder))
-        if end is None or end.reason in (PICTURES_BEGIN, PICTURES_GONE):
+        if end is None or end.reason in OTHER_KIND:
             await self._revive(id)
         publish = await _thread(self._publishes.open_id, id)
         if (
@@ -312,7 +312,7 @@ class Sessions:
                 return
             newest = await _thread(receive.newest, folder)
             end = await _thread(end_of, newest)
-            if end is not None and end.reason not in (PICTURES_BEGIN, PICTURES_GONE):
+            if end is not None and end.reason not in OTHER_KIND:
                 return  # it could not read the source: a second one could not either
             if end is None:
                 lived_ms = time.time_ns() // 1_000_000 - await _thread(_created_ms, folder)

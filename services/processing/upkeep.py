@@ -6,10 +6,8 @@ import logging
 import threading
 
 from streamwave import janitor
-from streamwave.catalog import outputs
 from streamwave.errors import StreamWaveError
 from streamwave.settings import Settings
-from streamwave.steady import days_to_keep
 
 log = logging.getLogger("streamwave.processing")
 
@@ -39,15 +37,8 @@ class Rounds:
         while not self._stopping.wait(wait_s):
             wait_s = ROUND_S
             try:
-                clean(self._settings)
+                janitor.clean_by_itself(self._settings)
             except (StreamWaveError, OSError) as error:
                 log.warning("the janitor's round broke off: %s", error)
             except Exception:
                 log.exception("the janitor's round broke off")
-
-
-def clean(settings: Settings) -> None:
-    """One round over the spool and the outputs."""
-    spool, now_ms = janitor.SpoolPlace.of(settings), janitor.now_ms()
-    days = days_to_keep(settings.state_dir, settings.recordings_days, now_ms)
-    janitor.clean(*outputs(settings), days=days, now_unix_ms=now_ms, spool=spool)

@@ -48,9 +48,8 @@ class ProgrammeFlow:
         self._ready = bytearray()
         self._stride = stride  # 0: not known yet
         self._maps: dict[int, int] = {}  # programmes by the PID of their table
-        self._tables: dict[
-            int, tuple[_Track, ...]
-        ] = {}  # the first table of each programme, in the order in which they came
+        # The first table of each programme, in the order in which they came.
+        self._tables: dict[int, tuple[_Track, ...]] = {}
         self._pat = b""
         self._last: dict[int, tuple[bytes, bool]] = {}  # the newest table in each PID, and whether it was kept back
 
@@ -82,12 +81,13 @@ class ProgrammeFlow:
                 packet = bytes(self._data[at : at + self._stride])
                 before, kept_back = self._last.get(pid, (b"", False))
                 if packet[4:_PACKET] != before:
-                    if self._ends_before(pid, packet):
+                    section = _section(packet)
+                    if section is not None and self._ends_before(pid, section, packet):
                         self.following = ProgrammeFlow(self._pieces, self._pat + bytes(self._data[at:]), self._stride)
                         self._ready += self._data[:at]
                         self._data.clear()
                         return
-                    kept_back = self._adds(pid, packet)
+                    kept_back = section is not None and self._adds(pid, section)
                     self._last[pid] = packet[4:_PACKET], kept_back
                 if kept_back:
                     del self._data[at : at + self._stride]
@@ -110,35 +110,32 @@ class ProgrammeFlow:
                 return start  # what comes will tell
         return len(self._data)
 
-    def _ends_before(self, pid: int, packet: bytes) -> bool:
+    def _ends_before(self, pid: int, section: bytes, packet: bytes) -> bool:
         """Whether the tracks that are used are gone or others from here on. Takes in what the table says."""
-        section = _section(packet)
+        used = next(iter(self._tables), None)
         if pid == 0:
-            programmes = _programmes(section) if section is not None else None
+            programmes = _programmes(section)
             if programmes is None:
                 return False
-            used = next(iter(self._tables), None)
             places = [place for place, number in self._maps.items() if number == used]
             if used is not None and any(programmes.get(place) != used for place in places):
                 self._pat = b""  # it comes first anyway
                 return True
             self._maps, self._pat = programmes, packet
             return False
-        tracks = _tracks(section) if section is not None else None
-        number = self._maps[pid]
-        if tracks is None or self._tables.setdefault(number, tracks) == tracks:
+        tracks, number = _tracks(section), self._maps[pid]
+        if tracks is None:
             return False
-        before = self._tables[number]
-        if number != next(iter(self._tables)):
+        before = self._tables.setdefault(number, tracks)
+        if used is None or number != used:
             return False
         kept = all(track in tracks for track in before if track.kind != "data")
         new = {track.kind for track in tracks} - {track.kind for track in before} - {"data"}
         return not kept or bool(new)
 
-    def _adds(self, pid: int, packet: bytes) -> bool:
+    def _adds(self, pid: int, section: bytes) -> bool:
         """Whether a table says other things than the first one of its programme did."""
-        section = _section(packet) if pid else None
-        tracks = _tracks(section) if section is not None else None
+        tracks = _tracks(section) if pid else None
         return tracks is not None and tracks != self._tables[self._maps[pid]]
 
 

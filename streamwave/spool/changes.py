@@ -36,6 +36,9 @@ class VideoParameters:
     """
 
     def __init__(self, stream: Any, info: VideoInfo) -> None:
+        self._begin(stream, info)
+
+    def _begin(self, stream: Any, info: VideoInfo) -> None:
         self.stream = stream
         self.info = info
         self.extradata: bytes | None = stream.codec_context.extradata
@@ -74,10 +77,10 @@ class VideoParameters:
         return Change.DECODING if replaced else Change.NONE
 
     def _go_on(self, stream: Any, info: VideoInfo, packet: Packet[Any]) -> Change:
-        following = VideoParameters(stream, info)
-        following.look(packet, stream, info)
-        same = all(getattr(self.info, name) == getattr(following.info, name) for name in _LOOKS)
-        self.__dict__.update(following.__dict__)
+        before = self.info
+        self._begin(stream, info)
+        self.look(packet, stream, info)
+        same = all(getattr(before, name) == getattr(self.info, name) for name in _LOOKS)
         return Change.DECODING if same else Change.PICTURE
 
     def is_entry(self, packet: Packet[Any]) -> bool:

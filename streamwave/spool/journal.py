@@ -32,6 +32,7 @@ _TAIL_BYTES = 64 * 1024
 CONTINUED = "continued"
 #: The same: it goes on in another broadcast, because one has pictures and the other has none. Somebody has to begin that.
 PICTURES_BEGIN, PICTURES_GONE = "pictures begin", "pictures gone"
+OTHER_KIND = (PICTURES_BEGIN, PICTURES_GONE)
 #: Files of a spool that hold media.
 MEDIA_SUFFIXES = (*(f".{suffix}" for suffix in CONTAINERS), ".aac")
 #: Folder of the first session where there may be several.

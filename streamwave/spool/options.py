@@ -13,8 +13,8 @@ class Options:
 
     ``audio_track`` is the number of the audio track to take, from 0. ``numbered``: ``spool`` is a number, and
     where the pictures change, the next session goes into the folder beside it that has the next one. ``renewable``: whoever
-    started the segmenter starts another one, in another broadcast, when it ends with ``PICTURES_BEGIN`` or
-    ``PICTURES_GONE``. ``await_pictures``: there are pictures, even if they are late.
+    started the segmenter starts another one, in another broadcast, when it ends with one of
+    ``OTHER_KIND``. ``await_pictures``: there are pictures, even if they are late.
     """
 
     source: str

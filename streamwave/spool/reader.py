@@ -215,8 +215,7 @@ class Reader:
         if self._duration_ms is not None:
             info = info.model_copy(update={"duration_ms": self._duration_ms})
         video, audio = tracks(container, self._audio_track)
-        announced = pictures_announced(container) if self._live else self._hides_pictures(container)
-        return _Tracks(info, video, audio, announced)
+        return _Tracks(info, video, audio, self._live and pictures_announced(container))
 
     def _open(self) -> tuple[Any, Flow | None]:
         """The open source, and its flow if it is one in which tracks may begin, or become others, later."""
@@ -239,8 +238,11 @@ class Reader:
         if container.format.name == "mpegts":
             self._duration_ms = duration_ms(container)
             return self._through(ProgrammeFlow(pieces))
-        if container.format.name == "flv" and self._hides_tracks(container):
-            return self._through(TagFlow(pieces, self._take_late))
+        if container.format.name == "flv":
+            # Sound, or pictures, that libavformat has not met when it opened the file.
+            self._awaits = not container.streams.video and holds_pictures(self._source)
+            if self._awaits or len(sound_codecs(self._source)) > len(container.streams.audio):
+                return self._through(TagFlow(pieces, self._take_late))
         return container, None
 
     def _raw(self) -> Any:
@@ -250,15 +252,6 @@ class Reader:
         if self._live and isinstance(flow, ProgrammeFlow):
             return open_arriving(self._source, flow), flow
         return open_source(self._source, live=self._live, flow=flow, format=flow.format), flow
-
-    def _hides_tracks(self, container: Any) -> bool:
-        """Whether an FLV file holds sound, or pictures, that libavformat has not met when it was opened."""
-        return len(sound_codecs(self._source)) > len(container.streams.audio) or self._hides_pictures(container)
-
-    def _hides_pictures(self, container: Any) -> bool:
-        if container.format.name != "flv" or not self._source.startswith("file:"):
-            return False
-        return not container.streams.video and holds_pictures(self._source)
 
     def _pieces(self, raw: Any) -> Iterator[bytes]:
         """The bytes of a connection. That it breaks off is its end, as it is when libavformat reads FLV or MPEG-TS from it.

@@ -36,6 +36,7 @@ from streamwave.spool.changes import Change, VideoParameters
 from streamwave.spool.clock import SourceClock, Timed, grid_from, heard_from, in_step, shown_from
 from streamwave.spool.journal import (
     CONTINUED,
+    OTHER_KIND,
     PICTURES_BEGIN,
     PICTURES_GONE,
     EndRecord,
@@ -66,7 +67,7 @@ _NOTHING_DECODABLE = "the source holds no picture that can be decoded from a key
 
 
 class _OtherKind(Exception):
-    """What comes has pictures, and its broadcast has none, or the other way round: ``PICTURES_BEGIN``, ``PICTURES_GONE``."""
+    """What comes has pictures, and its broadcast has none, or the other way round; which is one of ``OTHER_KIND``."""
 
 
 class Segmenter:
@@ -131,7 +132,7 @@ class Segmenter:
         if reason == SPOOL_FAILED and session is not None:
             session.make_room()
         nothing = (session is None or not session.opened) and len(self._journals) == 1
-        if nothing and error is None and reason not in (PICTURES_BEGIN, PICTURES_GONE):
+        if nothing and error is None and reason not in OTHER_KIND:
             # A server may tell what would come, or not even that, before its publisher goes away without a packet.
             error = _NOTHING_DECODABLE if self._reader.heard else nothing_in(self.options.source)
         if session is not None:

@@ -28,17 +28,17 @@ class FsspecStore(Store):
         self.url = url.rstrip("/")
         self._s3 = re.match(r"s3a?:", self.url) is not None
         self._given, self._quick = options or {}, quick
-        self._options = s3.connection(self._given, quick=quick) if self._s3 else self._given
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(self.url, **self._options)
+            self._connect()
         except (ValueError, ImportError) as error:
             raise OutputError(f"{url} is not an address that can be written to ({error})") from None
         except Exception as error:  # some connect at once
             raise OutputError(f"{url} cannot be reached ({reason(error)})") from None
         self.remote = self._s3 or getattr(self._fs, "async_impl", False)
-        self._set_rounds()
 
-    def _set_rounds(self) -> None:
+    def _connect(self) -> None:
+        self._options = s3.connection(self._given, quick=self._quick) if self._s3 else self._given
+        self._fs, self._root = fsspec.core.url_to_fs(self.url, **self._options)
         if self._s3:
             self._fs.retries = 1 if self._quick else s3.ROUNDS
 
@@ -46,11 +46,8 @@ class FsspecStore(Store):
         """Use others from now on if there are any: a stream runs for longer than many credentials are valid."""
         if self._quick or "key" in self._given:
             return
-        session = s3.renew_session(self._given.get("profile"))
-        if session is not self._options["session"]:
-            self._options = s3.connection(self._given)
-            self._fs, _ = fsspec.core.url_to_fs(self.url, **self._options)
-            self._set_rounds()
+        if s3.renew_session(self._given.get("profile")) is not self._options["session"]:
+            self._connect()
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{check_name(name)}"

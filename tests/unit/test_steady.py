@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.processing.upkeep import clean
+from streamwave.janitor import clean_by_itself
 from streamwave.settings import Settings
 from streamwave.steady import DAY_MS, NOTE, days_to_keep
 
@@ -44,9 +44,9 @@ def test_who_keeps_all_recordings_has_no_note(tmp_path: Path) -> None:
     assert days_to_keep(tmp_path, 0, NOW_MS) == 0 and not (tmp_path / NOTE).exists()
 
 
-def test_the_rounds_of_the_service_ask(tmp_path: Path) -> None:
+def test_who_cleans_by_itself_asks(tmp_path: Path) -> None:
     settings = Settings.load(
         env_file=None, state_dir=tmp_path / "state", output_dir=str(tmp_path / "out"), recordings_days=DAYS
     )
-    clean(settings)
+    clean_by_itself(settings)
     assert (settings.state_dir / NOTE).exists()

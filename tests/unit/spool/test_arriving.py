@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import io
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,34 +11,12 @@ import pytest
 from streamwave.ffmpeg.arriving import Remembered
 from streamwave.spool.segmenter import Options, Segmenter
 from tests.matrix.flv import pictures_from, read_tags, write_tags
+from tests.support.http import sent
 from tests.support.media import ffmpeg, make_clip
 from tests.support.processes import wait_for
 from tests.unit.spool.test_late_sound import FRAMES, heard, in_time, late
 from tests.unit.spool.test_segmenter import Spool, contiguous, read
 from tests.unit.spool.test_sources import SIZE, in_sync, shown
-
-
-@contextmanager
-def sent(body: bytes, name: str, *, held: threading.Event | None = None, at_first: int = 0) -> Iterator[str]:
-    """A server that sends ``body`` and closes the connection, but not before ``held`` is set. The first bytes come alone."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(body[:at_first])
-            self.wfile.write(body[at_first:])
-            assert held is None or held.wait(60)
-
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/{name}"
-        finally:
-            server.shutdown()
 
 
 def received(address: str, folder: Path) -> Spool:

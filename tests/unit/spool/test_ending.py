@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import os
 import signal
 import threading
@@ -20,6 +19,7 @@ from streamwave.spool.launch import start_segmenter, stop_segmenter
 from streamwave.spool.segmenter import Options
 from streamwave.timing import aac_frame_at_ms
 from tests.matrix.flv import SOUND, Tag, read_tags, write_tags
+from tests.support.http import sent
 from tests.support.media import make_clip
 from tests.support.processes import wait_for
 from tests.unit.spool.test_segmenter import contiguous, read, segment
@@ -29,28 +29,8 @@ from tests.unit.spool.test_segmenter import contiguous, read, segment
 def stalling(tags: list[Tag], folder: Path) -> Iterator[str]:
     """A server that sends ``tags`` at once, and then nothing more."""
     write_tags(folder / "sent.flv", tags)
-    over = threading.Event()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "video/x-flv")
-            self.end_headers()
-            with suppress(OSError):
-                self.wfile.write((folder / "sent.flv").read_bytes())
-            over.wait(60)
-
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/show.flv"
-        finally:
-            over.set()
-            server.shutdown()
+    with sent((folder / "sent.flv").read_bytes(), "show.flv", held=threading.Event()) as address:
+        yield address
 
 
 def packets(path: Path) -> int:

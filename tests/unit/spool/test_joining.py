@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -15,6 +11,7 @@ from streamwave.ffmpeg.probe import probe
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.segmenter import Options, Segmenter
 from streamwave.timing import AAC_FRAME
+from tests.support.http import sent
 from tests.support.media import make_clip
 from tests.unit.ffmpeg.test_mpegts import media, pat, pmt
 from tests.unit.spool.test_segmenter import contiguous, read, segment
@@ -33,33 +30,11 @@ def from_picture(clip: Path, number: int) -> bytes:
     return clip.read_bytes()[found[number] // PACKET * PACKET :]
 
 
-@contextmanager
-def served(body: bytes) -> Iterator[str]:
-    """A server that sends ``body`` as MPEG-TS."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "video/mp2t")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/show.ts"
-        finally:
-            server.shutdown()
-
-
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_a_stream_that_is_joined_long_before_its_next_keyframe(tmp_path: Path, codec: str) -> None:
     options = ("-c:v", codec, "-bf", "0", "-sc_threshold", "0", *(("-x265-params", X265) if codec == "libx265" else ()))
     clip = make_clip(tmp_path / "a.ts", frames=FRAMES, gop=GOP, size="160x90", options=options)
-    with served(from_picture(clip.path, 10)) as address:
+    with sent(from_picture(clip.path, 10), "show.ts") as address:
         info = probe(address)
         assert info.video is not None and (info.video.width, info.video.height) == (160, 90)
         Segmenter(Options(source=address, spool=tmp_path / "spool", live=True)).run()
@@ -76,7 +51,7 @@ def test_a_programme_that_changes_goes_on(tmp_path: Path, codec: str) -> None:
     first = make_clip(tmp_path / "a.ts", frames=75, gop=25, size=SIZE, options=("-bf", "0"))
     second = make_clip(tmp_path / "b.ts", frames=100, gop=25, size=SIZE, options=moved)
     _, session = open_session(tmp_path / "spools", "show", output="memory://out", window_ms=0)
-    with served(first.path.read_bytes() + second.path.read_bytes()) as address:
+    with sent(first.path.read_bytes() + second.path.read_bytes(), "show.ts") as address:
         Segmenter(Options(source=address, spool=session, segment_ms=1000, live=True)).run()
     found = [read(folder) for folder in sorted(session.parent.iterdir()) if folder.is_dir()]
     for spool in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -16,17 +15,12 @@ from streamwave.ffmpeg.probe import probe
 from streamwave.ffmpeg.relay import Relay
 from streamwave.spool.segmenter import Options, Segmenter
 from tests.support.media import ffmpeg_path, make_clip
+from tests.support.ports import free_port
 from tests.support.processes import wait_for
 from tests.unit.spool.test_segmenter import Spool, contiguous, read
 from tests.unit.spool.test_sources import in_sync, shown
 
 FRAMES, GOP = 75, 25
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def listens(port: int) -> bool:

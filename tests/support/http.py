@@ -1,0 +1,38 @@
+"""A server of the tests that sends bytes to whoever asks, and closes the connection."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+@contextmanager
+def sent(body: bytes, name: str, *, held: threading.Event | None = None, at_first: int = 0) -> Iterator[str]:
+    """The address of ``body``, which is sent without its length. The connection is not closed before ``held`` is set.
+
+    The first ``at_first`` bytes come alone.
+    """
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                self.wfile.write(body[:at_first])
+                self.wfile.write(body[at_first:])
+            assert held is None or held.wait(60)
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/{name}"
+        finally:
+            if held is not None:
+                held.set()
+            server.shutdown()
