@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,21 @@ def chunks(tmp_path_factory: pytest.TempPathFactory) -> list[PackagedChunk]:
 def output(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Output]:
     url = str(tmp_path / "out") if request.param == "local" else f"memory://{tmp_path.name}-{id(request)}/out"
     yield Output(url, {}, tmp_path / "spool")
+
+
+def failing_after(
+    count: int, delete: Callable[[Any, str], None], look: Callable[[Any, str], None] = lambda store, name: None
+) -> Callable[[Any, str], None]:
+    """``delete`` of a store whose plug is pulled after ``count`` objects; ``look`` is called after each."""
+    left = iter(range(count))
+
+    def failing(self: Any, name: str) -> None:
+        if next(left, None) is None:
+            raise OutputError("the plug was pulled")
+        delete(self, name)
+        look(self, name)
+
+    return failing
 
 
 def named(store: Store) -> set[str]:
@@ -115,20 +131,14 @@ def test_whenever_it_is_interrupted_nothing_dangles_and_it_can_go_on(
     total, step = len(output.store(PATH).names()), 0
     kind = type(output.store())
     delete = kind.delete
+
+    def nothing_named_is_gone(store: Store, name: str) -> None:
+        existing = set(store.names())
+        for one in named(output.store(PATH)):
+            assert f"{PATH}/{one}" in existing, f"{one} is named and gone after {name}"
+
     while True:
-        left = step
-
-        def failing(self: Store, name: str) -> None:
-            nonlocal left
-            if left == 0:
-                raise OutputError("the plug was pulled")
-            left -= 1
-            delete(self, name)
-            existing = set(self.names())
-            for one in named(output.store(PATH)):
-                assert f"{PATH}/{one}" in existing, f"{one} is named and gone after {name}"
-
-        monkeypatch.setattr(kind, "delete", failing)
+        monkeypatch.setattr(kind, "delete", failing_after(step, delete, nothing_named_is_gone))
         found = only(output, PATH, NOW_MS)
         try:
             removal.remove(output, found)
@@ -155,16 +165,7 @@ def test_an_interrupted_removal_of_a_file_goes_on(
         publish(output, chunks)
         shutil.move(tmp_path / "out" / PATH, tmp_path / "out" / "film")
         (tmp_path / "out" / "film" / "broadcast.json").unlink()
-        count = left
-
-        def failing(self: LocalStore, name: str) -> None:
-            nonlocal count
-            if count == 0:
-                raise OutputError("the plug was pulled")
-            count -= 1
-            delete(self, name)
-
-        monkeypatch.setattr(LocalStore, "delete", failing)
+        monkeypatch.setattr(LocalStore, "delete", failing_after(left, delete))
         with suppress(OutputError):
             removal.remove(output, only(output, "film", NOW_MS))
         monkeypatch.setattr(LocalStore, "delete", delete)
