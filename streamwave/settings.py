@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, PrivateAttr, SecretStr, ValidationError, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from streamwave.errors import SettingsError
 from streamwave.settings_faults import describe_fault, unknown_variables
@@ -24,18 +24,17 @@ from streamwave.settings_fields import (
     Port,
     Preset,
     setting,
-    to_folders,
     to_fraction,
     to_lower,
     to_place,
 )
-from streamwave.settings_output import OutputSettings
+from streamwave.settings_limits import LimitSettings
 from streamwave.spool.remote.objects import is_address
 from streamwave.storage.address import check_address, shown_address
 from streamwave.storage.target import Target, place_of
 
 
-class Settings(OutputSettings):
+class Settings(LimitSettings):
     """Everything that can be set. Immutable; folders are absolute; make one with :meth:`load`."""
 
     model_config = SettingsConfigDict(
@@ -148,22 +147,6 @@ class Settings(OutputSettings):
             "`spool` in `STREAMWAVE_STATE_DIR`",
         ),
     )
-    spool_max_gb: int = setting(
-        "Work",
-        "Bytes of chunks that may wait to be published, of all live streams of this machine. Beyond that a stream is "
-        "not received any further; what was received is published.",
-        20,
-        unit="GB",
-        ge=1,
-        le=1_000_000,
-    )
-    allowed_file_roots: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(to_folders)] = setting(
-        "Work",
-        "Folders from which the services accept files as sources, joined by `:`. Empty: from none. "
-        "The command line reads every file that its user may read.",
-        (),
-        kind="folders joined by `:`",
-    )
 
     prefect_api_url: str | None = setting(
         "Prefect",
@@ -265,9 +248,6 @@ class Settings(OutputSettings):
         unit="s",
         ge=0,
         le=86400,
-    )
-    max_streams: int = setting(
-        "Live", "Broadcasts that are published at once; further ones wait in the spool.", 16, ge=1, le=1000
     )
     database_url: SecretStr = setting(
         "Live",

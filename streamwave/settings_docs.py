@@ -23,6 +23,7 @@ _GROUPS = {
     "Work": "How much is done at once, and what happens when it fails.",
     "Prefect": "Prefect has many settings of its own; these concern StreamWave too.",
     "Live": "Only for live streams; transcoding a file does not use them.",
+    "Limits": "What one publisher, one source or one stranger may make this machine do.",
 }
 
 
@@ -47,7 +48,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Written from `streamwave/settings.py` by `make docs`; change it there.",
+        "Written from `streamwave/settings*.py` by `make docs`; change it there.",
         "",
         "A setting is read from the environment, else from the file `.env` in the working directory, else it has its",
         "default. An empty value counts as not set. `streamwave doctor` shows names that it does not know.",
