@@ -27,6 +27,7 @@ from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
 from streamwave.timing import AAC_FRAME, Grid
 from tests.support.cli import PROGRAMS, Cli, copy_database
+from tests.support.hosts import Host
 from tests.support.media import Clip
 from tests.support.player import MPD_NS, Representation, decode_pictures, decode_sound, representations
 from tests.support.ports import free_port
@@ -49,11 +50,11 @@ SYNC = Fraction(10, 1000)
 class Installation:
     """``streamwave up`` in a folder of its own, on ports of its own; start it with ``start``, end it with ``close``.
 
-    All its processes bear a mark in their environment; the publishers do not.
+    All its processes bear a mark in their environment; the publishers do not. ``host`` is where it runs; without it, here.
     """
 
-    def __init__(self, folder: Path, prefect_home: Path, **variables: str) -> None:
-        self.folder, self.log = folder, folder / "up.log"
+    def __init__(self, folder: Path, prefect_home: Path, host: Host | None = None, **variables: str) -> None:
+        self.folder, self.log, self.host = folder, folder / "up.log", host
         names = ("RTMP", "INGEST", "GRPC", "MEDIA", "PREFECT")
         ports = {f"STREAMWAVE_{name}_PORT": str(free_port()) for name in names}
         self.cli = Cli(
@@ -86,8 +87,9 @@ class Installation:
         begun = time.monotonic()
         with self.log.open("ab") as log:
             said = log.tell()
+            command = [str(PROGRAMS / "streamwave"), "up"]
             self.process = subprocess.Popen(
-                [str(PROGRAMS / "streamwave"), "up"],
+                self.host.command(*command) if self.host else command,
                 cwd=self.folder,
                 env={**self.cli.environment, MARK: self.cli.mark},
                 stdin=subprocess.DEVNULL,
@@ -332,9 +334,11 @@ def _open_files(pid: int) -> set[str]:
 
 
 @contextmanager
-def installation(folder: Path, prefect_home: Path, **variables: str) -> Iterator[Installation]:
+def installation(
+    folder: Path, prefect_home: Path, host: Host | None = None, **variables: str
+) -> Iterator[Installation]:
     """An installation that runs; nothing of it is left afterwards."""
-    running = Installation(folder, prefect_home, **variables)
+    running = Installation(folder, prefect_home, host, **variables)
     try:
         running.start()
         yield running

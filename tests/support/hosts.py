@@ -1,0 +1,71 @@
+"""Two hosts that share nothing but a network: ours, and a stranger's. Each is a network namespace of this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.processes import wait_for
+
+
+@dataclass(frozen=True)
+class Host:
+    """A network namespace that lives as long as process ``pid``; ``address`` is how the other host reaches it."""
+
+    pid: int
+    address: str
+
+    def command(self, *argv: str) -> list[str]:
+        """``argv`` as a command of this host."""
+        return [*_enter(self.pid), *argv]
+
+    def run(self, *argv: str, timeout_s: float = 60) -> str:
+        """Run a command on this host to its end; what it printed."""
+        done = subprocess.run(self.command(*argv), capture_output=True, text=True, timeout=timeout_s, check=False)
+        assert done.returncode == 0, (argv, done.stdout[-2000:], done.stderr[-2000:])
+        return done.stdout
+
+
+def _enter(pid: int) -> list[str]:
+    # Without root, the namespaces belong to a user namespace, in which we are root.
+    user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+    return ["nsenter", f"--target={pid}", *user, "--net", "--"]
+
+
+@contextmanager
+def two_hosts() -> Iterator[tuple[Host, Host]]:
+    """Our host and a stranger's, joined by a cable. Nothing else of this machine's network can be seen from either."""
+    first = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--net"]
+    with _held(first) as ours, _held([*_enter(ours), "unshare", "--net"]) as strangers:
+        us, stranger = Host(ours, "10.213.77.1"), Host(strangers, "10.213.77.2")
+        us.run("ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", str(strangers))
+        for host in (us, stranger):
+            host.run("ip", "addr", "add", f"{host.address}/30", "dev", "cable")
+            host.run("ip", "link", "set", "cable", "up")
+            host.run("ip", "link", "set", "lo", "up")
+        yield us, stranger
+
+
+@contextmanager
+def _held(unshare: Sequence[str]) -> Iterator[int]:
+    """Keep a namespace for the time of the block; the pid by which others enter it."""
+    with subprocess.Popen([*unshare, "sleep", "3600"], stdin=subprocess.DEVNULL) as process:
+        try:
+            own = os.readlink("/proc/self/ns/net")
+            wait_for(lambda: _namespace(process.pid) not in (own, None), "a network namespace", 10)
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def _namespace(pid: int) -> str | None:
+    try:
+        # Before that, it is still nsenter or unshare, on its way through other namespaces.
+        arrived = Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"
+        return os.readlink(f"/proc/{pid}/ns/net") if arrived else None
+    except OSError:
+        return None
