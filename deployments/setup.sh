@@ -50,6 +50,9 @@ compgen -G '/usr/share/fonts/*/dejavu*/DejaVuSans.ttf' >/dev/null ||
   { need fonts-dejavu-core "the font DejaVu Sans"; optional+=(fonts-dejavu-core); }
 if [ "$for_what" = test ]; then
   have chromium || have google-chrome || need chromium "Chromium"
+  # Tests that attack from another host make one: a network namespace.
+  have ip || need iproute2 "iproute2"
+  have unshare || need util-linux "util-linux"
 fi
 
 install_packages() {

@@ -46,7 +46,7 @@ def network(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_
     hosts = {"STREAMWAVE_RTMP_HOST": "0.0.0.0", "STREAMWAVE_MEDIA_HOST": "0.0.0.0"}
     with (
         two_hosts() as (us, stranger),
-        installation(tmp_path_factory.mktemp("network"), prefect_home, host=us, **hosts) as running,
+        installation(tmp_path_factory.mktemp("network"), prefect_home, us, **hosts) as running,
     ):
         yield _Network(running, us, stranger)
 

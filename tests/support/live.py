@@ -53,7 +53,7 @@ class Installation:
     All its processes bear a mark in their environment; the publishers do not. ``host`` is where it runs; without it, here.
     """
 
-    def __init__(self, folder: Path, prefect_home: Path, host: Host | None = None, **variables: str) -> None:
+    def __init__(self, folder: Path, prefect_home: Path, host: Host | None = None, /, **variables: str) -> None:
         self.folder, self.log, self.host = folder, folder / "up.log", host
         names = ("RTMP", "INGEST", "GRPC", "MEDIA", "PREFECT")
         ports = {f"STREAMWAVE_{name}_PORT": str(free_port()) for name in names}
@@ -335,7 +335,7 @@ def _open_files(pid: int) -> set[str]:
 
 @contextmanager
 def installation(
-    folder: Path, prefect_home: Path, host: Host | None = None, **variables: str
+    folder: Path, prefect_home: Path, host: Host | None = None, /, **variables: str
 ) -> Iterator[Installation]:
     """An installation that runs; nothing of it is left afterwards."""
     running = Installation(folder, prefect_home, host, **variables)
