@@ -20,7 +20,7 @@ from services.ingest.guard import is_loopback
 from services.ingest.kick import Processing
 from services.ingest.log import events
 from services.ingest.refusal import Refused
-from streamwave.errors import SpoolError
+from streamwave.errors import LimitError, SpoolError
 from streamwave.settings import Settings
 from streamwave.source import redact
 from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError
@@ -230,7 +230,7 @@ class Sessions:
         for count, window_s in windows(self._settings.max_sessions_per_minute):
             if await _thread(self._publishes.begun, stream.name, window_s) >= count:
                 error = too_often(stream.name, count, window_s)
-                events.limited("publish refused", f"{address} {stream.name}", stream=stream.name, why=error)
+                events.limited("publish refused", f"{stream.name} too often", stream=stream.name, why=error)
                 raise error
         client = client or Client(instance=PULLED, clientid=f"{time.time_ns()}")
         publish = await _thread(self._publishes.begin, stream.name, client, key_hash, address)
@@ -270,7 +270,7 @@ class Sessions:
             if process.poll() is None:
                 self._segmenters[folder] = process
             return publish, process
-        except StreamLiveError as error:
+        except (StreamLiveError, LimitError) as error:
             events.limited("publish refused", f"{publish.address} {stream.name}", stream=stream.name, why=error)
             await self._end(publish, str(error))
             raise
@@ -368,7 +368,7 @@ class Sessions:
         if isinstance(error, SQLAlchemyError):
             # Its text can hold the statement's parameters; the kind alone is safe.
             events.error("database failed", kind=type(getattr(error, "orig", None) or error).__name__)
-        elif error is not None and not isinstance(error, Refused):  # that was said where it was decided
+        elif error is not None and not isinstance(error, Refused | LimitError):  # that was said where it was decided
             events.error("work in the background failed", why=repr(error))
 
 
