@@ -99,7 +99,7 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
                 audio_track=settings.audio_track - 1,
                 live=not url.startswith("file:"),
                 max_ahead=settings.max_chunks_in_flight + 8 if url.startswith("file:") else 0,
-                spool_max_bytes=settings.spool_max_bytes,
+                limits=settings.limits,
                 store_options=settings.spool_options,
             )
         )

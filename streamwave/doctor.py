@@ -20,6 +20,7 @@ from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import MINIMUM_VERSION, ask, dotted, encoders, locate
 from streamwave.ladder import load_ladder
 from streamwave.settings import Settings
+from streamwave.spool.quota import held_by_stream, usage
 from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.target import Target
 
@@ -159,6 +160,7 @@ def check_port(name: str, host: str, port: int, variable: str) -> Check:
 def check_space(settings: Settings) -> Iterator[Check]:
     """Free disk space where the spool is, and where the output is if that is a local folder."""
     yield check_folder_space("space for the spool", settings.spool_dir, settings.spool_dir_variable)
+    yield check_share_of_spool(settings)
     for target in settings.targets:
         if target.is_local:
             yield check_folder_space("space for the output", Path(target.url), "OUTPUT_DIR")
@@ -178,6 +180,18 @@ def check_folder_space(
     if free < NO_SPACE:
         return Check(name, "fail", detail, remedy)
     return Check(name, "warn", detail, remedy) if free < LOW_SPACE else Check(name, "ok", detail)
+
+
+def check_share_of_spool(settings: Settings) -> Check:
+    """Whether a stream has filled its share of the spool, so that it is not received any further."""
+    name, held = "spool in use", held_by_stream(settings.spool_dir)
+    used = [usage(settings.spool_dir, stream, settings.limits, held) for stream in held]
+    full = [one.sentence(settings.spool_share_percent) for one in used if one.full]
+    if full:
+        return Check(name, "warn", "; ".join(full), "look in GET /status of the ingest service for what it waits for")
+    return Check(
+        name, "ok", f"{sum(held.values()) / 1e9:.3g} of {float(settings.spool_max_gb):g} GB wait to be published"
+    )
 
 
 def check_outputs(settings: Settings) -> Iterator[Check]:

@@ -13,6 +13,7 @@
     │   └── FencedError          another run publishes this session
     ├── IncompleteError          all is published, but not to every output, or without parts of the source
     ├── SpoolError               the journal or a chunk is damaged or missing
+    │   └── LimitError           a stream has used up its share of this machine     HTTP 429
     ├── MediaError               a produced file breaks an invariant (frames, boundaries, boxes)
     │   └── UnfitError           the source's own pictures cannot be a rendition; they are encoded then
     └── FFmpegError              an FFmpeg process failed, hung or was killed
@@ -83,6 +84,10 @@ class IncompleteError(StreamWaveError):
 
 class SpoolError(StreamWaveError):
     """The journal or a chunk file is missing or damaged."""
+
+
+class LimitError(SpoolError):
+    """A stream has used up what one stream may use of this machine, so that the others can go on."""
 
 
 class MediaError(StreamWaveError):

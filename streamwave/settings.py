@@ -352,11 +352,6 @@ class Settings(LimitSettings):
         """The setting that moves the spool's folder on this machine."""
         return "STREAMWAVE_STATE_DIR" if self.spool_url else "STREAMWAVE_SPOOL_DIR"
 
-    @property
-    def spool_max_bytes(self) -> int:
-        """Bound of the spool in bytes."""
-        return self.spool_max_gb * 10**9
-
 
 if __name__ == "__main__":
     from streamwave.settings_docs import write_pages

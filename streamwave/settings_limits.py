@@ -2,26 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated
 
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
-from streamwave.settings_fields import Folder, setting, to_folders
+from streamwave.settings_fields import Folder, setting, to_folders, to_fraction
 from streamwave.settings_output import OutputSettings
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one stream may use; 0: no limit.
+
+    ``spool_bytes`` is the bound of the spool of all streams, of whose rest a stream may fill ``share_percent``; ``chunk_bytes``
+    that of a chunk of a live source; ``sessions_per_minute`` how often one may begin.
+    """
+
+    spool_bytes: int = 0
+    share_percent: int = 50
+    chunk_bytes: int = 0
+    sessions_per_minute: int = 0
 
 
 class LimitSettings(OutputSettings):
     """Part of ``Settings``."""
 
-    spool_max_gb: int = setting(
+    spool_max_gb: Annotated[Fraction, BeforeValidator(to_fraction)] = setting(
         "Limits",
-        "Bytes of chunks that may wait to be published, of all live streams of this machine. Beyond that a stream is "
-        "not received any further; what was received is published.",
-        20,
+        "Bytes of chunks that may wait to be published, of all live streams of this machine.",
+        Fraction(20),
         unit="GB",
-        ge=1,
+        ge=Fraction(1, 1000),
         le=1_000_000,
+        kind="a number",
+    )
+    spool_share_percent: int = setting(
+        "Limits",
+        "How much of what other streams leave of `STREAMWAVE_SPOOL_MAX_GB`, or of the disk, one stream may fill. With 50 one "
+        "alone may fill half, two a third each, and so on. A stream that has filled its share is disconnected; what was "
+        "received of it is published.",
+        50,
+        unit="%",
+        ge=1,
+        le=90,
+    )
+    max_chunk_mb: int = setting(
+        "Limits",
+        "How large a chunk of a live source may become, with all that is needed to decode it. Beyond that the stream is "
+        "disconnected: its bit rate times its keyframe interval is too much.",
+        256,
+        unit="MB",
+        ge=1,
+        le=100_000,
+    )
+    max_sessions_per_minute: int = setting(
+        "Limits",
+        "How often a stream may begin a session in a minute, by connecting or by changing the size of its pictures; in "
+        "an hour thirty times as often. Each costs a process, and a break for viewers.",
+        20,
+        ge=1,
+        le=10_000,
     )
     allowed_file_roots: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(to_folders)] = setting(
         "Limits",
@@ -33,3 +76,13 @@ class LimitSettings(OutputSettings):
     max_streams: int = setting(
         "Limits", "Broadcasts that are published at once; further ones wait in the spool.", 16, ge=1, le=1000
     )
+
+    @property
+    def limits(self) -> Limits:
+        """What one stream may use of this machine."""
+        return Limits(
+            spool_bytes=int(self.spool_max_gb * 10**9),
+            share_percent=self.spool_share_percent,
+            chunk_bytes=self.max_chunk_mb * 10**6,
+            sessions_per_minute=self.max_sessions_per_minute,
+        )

@@ -18,6 +18,7 @@ from streamwave.spool.broadcast import open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import CONTINUED, LOCK, end_of, following_folder, writer_alive, writer_pid
 from streamwave.spool.launch import request_stop, start_segmenter
+from streamwave.spool.quota import check_share
 from streamwave.spool.segmenter import STOP_LIMIT_S, Options
 from streamwave.streams.registry import Stream
 
@@ -41,9 +42,11 @@ class Receiver:
 
         Raises:
             StreamLiveError: the processing service, or a run by hand, receives this stream.
+            LimitError: its share of the spool is full.
             SpoolError: the spool can't be written to.
         """
         try:
+            check_share(self._settings.spool_dir, stream.name, self._settings.limits)
             return open_session(
                 self._settings.spool_dir,
                 stream.name,
@@ -82,7 +85,7 @@ class Receiver:
             audio_track=self._settings.audio_track - 1,
             live=live,
             max_ahead=0 if live else FILE_AHEAD,
-            spool_max_bytes=self._settings.spool_max_bytes,
+            limits=self._settings.limits,
             store_options=self._settings.spool_options,
             renewable=renewable,
             await_pictures=pictures,

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from services.ingest.log import events
-from streamwave.errors import StreamWaveError, UsageError
+from streamwave.errors import LimitError, StreamWaveError, UsageError
 from streamwave.spool.broadcast import StreamLiveError
 from streamwave.streams.registry import StreamExistsError, UnknownStreamError
 
@@ -36,6 +36,8 @@ def status_of(error: StreamWaveError) -> int:
         return 409
     if isinstance(error, StreamLiveError):
         return 403
+    if isinstance(error, LimitError):
+        return 429
     return 400 if isinstance(error, UsageError) else 503
 
 

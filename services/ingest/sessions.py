@@ -20,11 +20,12 @@ from services.ingest.guard import is_loopback
 from services.ingest.kick import Processing
 from services.ingest.log import events
 from services.ingest.refusal import Refused
-from streamwave.errors import SpoolError
+from streamwave.errors import LimitError, SpoolError
 from streamwave.settings import Settings
 from streamwave.source import redact
 from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError
 from streamwave.spool.journal import LOCK, OTHER_KIND, PICTURES_BEGIN, end_of, writer_alive
+from streamwave.spool.pace import too_often, windows
 from streamwave.streams.publishes import Client, Publish, Publishes
 from streamwave.streams.registry import Registry, Stream
 
@@ -226,6 +227,11 @@ class Sessions:
                     "publish refused", f"{address} {stream.name}", stream=stream.name, why="is live", client=address
                 )
                 raise Refused(403, f"somebody else publishes {stream.name} at the moment")
+        for count, window_s in windows(self._settings.max_sessions_per_minute):
+            if await _thread(self._publishes.begun, stream.name, window_s) >= count:
+                error = too_often(stream.name, count, window_s)
+                events.limited("publish refused", f"{stream.name} too often", stream=stream.name, why=error)
+                raise error
         client = client or Client(instance=PULLED, clientid=f"{time.time_ns()}")
         publish = await _thread(self._publishes.begin, stream.name, client, key_hash, address)
         if publish is None:
@@ -264,7 +270,7 @@ class Sessions:
             if process.poll() is None:
                 self._segmenters[folder] = process
             return publish, process
-        except StreamLiveError as error:
+        except (StreamLiveError, LimitError) as error:
             events.limited("publish refused", f"{publish.address} {stream.name}", stream=stream.name, why=error)
             await self._end(publish, str(error))
             raise
@@ -286,7 +292,10 @@ class Sessions:
     async def _exited(self, id: str, folder: Path) -> None:
         """The segmenter of a publish has exited; if it was killed, go on with another one."""
         self._segmenters.pop(folder, None)
-        end = await _thread(end_of, await _thread(receive.newest, folder))
+        newest = await _thread(receive.newest, folder)
+        end = await _thread(end_of, newest)
+        if end is not None and end.error is not None:
+            events.warning("receiving ended", session=newest.relative_to(self._settings.spool_dir), why=end.error)
         if end is None or end.reason in OTHER_KIND:
             await self._revive(id)
         publish = await _thread(self._publishes.open_id, id)
@@ -359,7 +368,7 @@ class Sessions:
         if isinstance(error, SQLAlchemyError):
             # Its text can hold the statement's parameters; the kind alone is safe.
             events.error("database failed", kind=type(getattr(error, "orig", None) or error).__name__)
-        elif error is not None and not isinstance(error, Refused):  # that was said where it was decided
+        elif error is not None and not isinstance(error, Refused | LimitError):  # that was said where it was decided
             events.error("work in the background failed", why=repr(error))
 
 

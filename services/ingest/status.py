@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from services.ingest.sessions import Sessions
 from streamwave import __version__
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
+from streamwave.spool.journal import end_of
+from streamwave.spool.quota import held_by_stream
 from streamwave.streams.hooks import reachable
 from streamwave.streams.publishes import Publish
 
@@ -38,7 +41,8 @@ async def status(request: Request) -> dict[str, Any]:
     """``status`` is "ok", or "degraded" if any part is not well; each of ``parts`` says what it is about.
 
     ``streams`` are those whose publisher is there. ``unfinished`` are broadcasts without one of which not everything is at all
-    outputs: it may come back, or an output is waited for.
+    outputs: it may come back, or an output is waited for; ``receiving_ended`` says why its publisher was cut off, if so.
+    ``held_bytes`` of the spool wait to be published, by stream.
     """
     state = request.app.state
     return await collect(state.settings, state.processing, state.sessions)
@@ -51,7 +55,7 @@ async def collect(settings: Settings, processing: Processing, sessions: Sessions
             "nginx": _nginx(client, settings),
             "processing": processing.healthy(TIMEOUT_S * 0.9),
             "prefect": _answers(client, f"{settings.prefect_url.rstrip('/')}/health"),
-            "spool": asyncio.to_thread(_space, settings.spool_dir),
+            "spool": asyncio.to_thread(_spool, settings.spool_dir),
         }
         local = next((target.url for target in settings.targets if target.is_local), None)
         if local is not None:
@@ -124,6 +128,10 @@ def _space(folder: Path) -> dict[str, Any]:
     return {"status": "ok", "free_bytes": free}
 
 
+def _spool(folder: Path) -> dict[str, Any]:
+    return {**_space(folder), "held_bytes": held_by_stream(folder)}
+
+
 async def _live(settings: Settings, sessions: Sessions) -> list[dict[str, Any]]:
     publishes = await sessions.live()
     return [await asyncio.to_thread(_stream, settings.spool_dir, publish) for publish in publishes]
@@ -140,6 +148,10 @@ def _left(spool: BroadcastSpool) -> dict[str, Any]:
     if cause:
         path = f"{spool.stream}/{spool.broadcast}"
         row |= {"cause": cause, "remedy": f"mend the output, or give it up: streamwave broadcasts rm {path}"}
+    with suppress(OSError):
+        end = end_of(spool.sessions()[-1]) if spool.sessions() else None
+        if end is not None and end.error is not None:
+            row["receiving_ended"] = end.error
     return row
 
 

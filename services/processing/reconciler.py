@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ INTERVAL_S = 1.0
 #: Runs that are being started at once: each takes seconds of a processor until it holds its broadcast, and all of them
 #: together would time each other out. Workers of a pool have a bound of their own.
 STARTS_AT_ONCE = max(2, len(os.sched_getaffinity(0)))
+#: Broadcasts of one stream that are published at once: the present one, and the one before while that is being finished.
+#: Else a stream that begins one after the other would take all places from the others.
+RUNS_OF_STREAM = 2
 #: A broadcast that nobody has asked us to start may be that of a run by hand, which takes the lock itself.
 YOUNG_MS = 3000
 #: How long a run that has let go of its broadcast may take to tell Prefect and to exit.
@@ -190,16 +194,22 @@ class Reconciler:
         slots = min(self.max_runs - self.active, STARTS_AT_ONCE - starting if self._executor else self.max_runs)
         with self._lock:
             busy = any(watch.stuck and watch.has_run for watch in self._watches.values())
-        for spool in next_starts(waiting, slots):
+            running = Counter(folder.parent.name for folder, watch in self._watches.items() if watch.has_run)
+        for spool in next_starts(waiting, len(waiting)):
             if self._stopping.is_set():
                 return
             if waiting[spool].stuck and busy:
                 continue  # one of them at a time: each takes memory for as long as its outputs are waited for
-            busy = busy or waiting[spool].stuck
+            if slots <= 0 or running[spool.stream] >= RUNS_OF_STREAM:
+                continue
+            busy, slots = busy or waiting[spool].stuck, slots - 1
+            running[spool.stream] += 1
             with self._blaming(spool):
                 self._start(spool, waiting.pop(spool))
-        for watch in waiting.values():
-            if self.active >= self.max_runs:
+        for spool, watch in waiting.items():
+            if running[spool.stream] >= RUNS_OF_STREAM:
+                watch.error = f"{RUNS_OF_STREAM} broadcasts of {spool.stream} are being published; this one follows"
+            elif self.active >= self.max_runs:
                 watch.error = f"{self.max_runs} broadcasts are being published: that is STREAMWAVE_MAX_STREAMS"
             elif self._server.healthy:
                 watch.error = "other broadcasts are being started; this one waits for its turn"

@@ -98,7 +98,7 @@ class Sources:
             audio_track=settings.audio_track - 1,
             live=not is_file,
             max_ahead=settings.max_chunks_in_flight + 8 if is_file else 0,
-            spool_max_bytes=settings.spool_max_bytes,
+            limits=settings.limits,
             store_options=settings.spool_options,
         )
 

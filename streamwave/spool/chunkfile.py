@@ -44,6 +44,8 @@ _MARKED = frozenset({"speedhq", "utvideo"})
 MILLISECOND = Fraction(1, 1000)
 #: A chunk's decoding times are made up: they begin this long before its first picture.
 DECODED_BEFORE_MS = 3_600_000
+#: What a packet counts for in a chunk's size beyond its bytes: without it, there could be any number of empty ones.
+PACKET_BYTES = 1000
 #: Errors of the disk, not of the packet.
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS})
 
@@ -70,7 +72,9 @@ class VideoChunk:
         self.key_ms, self.start_ms, self.later_ms = key_ms, max(key_ms, 0), max(-key_ms, 0)
         start_ms = self.start_ms
         self.starts_ms: list[int] = []
+        self.newest_ms: int | None = None
         self.end_ms = start_ms
+        self.size_bytes = 0  # about
         self.refused = 0
         self.last_arrival_unix_ms = 0
         self.path, self._out, self._stream = _created(folder, number, template)
@@ -94,6 +98,7 @@ class VideoChunk:
         # by how long a picture lasts, and the last one of a chunk has to last until it is shown.
         packet.dts = packet.pts if self._in_order and packet.pts > self._next_dts else min(self._next_dts, packet.pts)
         self._next_dts = max(self._next_dts, packet.dts) + 1
+        self.size_bytes += packet.size + PACKET_BYTES
         try:
             self._out.mux_one(packet)
         except av.error.FFmpegError as error:
@@ -105,6 +110,7 @@ class VideoChunk:
             return
         self.last_arrival_unix_ms = time.time_ns() // 1_000_000
         self.starts_ms.append(pts_ms)
+        self.newest_ms = pts_ms if self.newest_ms is None else max(self.newest_ms, pts_ms)
         self.end_ms = max(self.end_ms, pts_ms + max(duration_ms, 1))
 
     def close(self) -> int:

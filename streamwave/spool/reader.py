@@ -92,6 +92,13 @@ class Reader:
         self._fell_silent: str | None = None
         self._queue: queue.Queue[Packet[Any] | _Tracks | _Ended] = queue.Queue(QUEUE_PACKETS)
 
+    @property
+    def stated_audio_end(self) -> Fraction | None:
+        """Where the audio of a file ends by its own word, in seconds."""
+        track = self.audio
+        stated = track is not None and bool(track.duration and track.time_base) and not self._live
+        return Fraction((track.start_time or 0) + track.duration) * Fraction(track.time_base) if stated else None
+
     def start(self) -> None:
         """Begin to read."""
         threading.Thread(target=self._read, name="reader", daemon=True).start()

@@ -29,11 +29,20 @@ def check_room(folder: Path) -> None:
     Raises:
         OSError: (ENOSPC) no; its ``strerror`` says why.
     """
-    disk = os.statvfs(folder)
-    free = disk.f_bavail * disk.f_frsize
-    reserve = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_PART)
+    free, reserve = _free(folder)
     if free < reserve:
         raise OSError(
             errno.ENOSPC,
             f"no space left: {free / 1e6:.0f} MB are free, and publishing what was received needs {reserve / 1e6:.0f} MB",
         )
+
+
+def spare_bytes(folder: Path) -> int:
+    """What is free on the disk of ``folder`` beyond the space that must stay free."""
+    free, reserve = _free(folder)
+    return max(0, free - reserve)
+
+
+def _free(folder: Path) -> tuple[int, int]:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize, min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_PART)

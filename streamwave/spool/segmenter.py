@@ -26,7 +26,7 @@ from av import Packet
 from pydantic import TypeAdapter
 
 from streamwave import advice
-from streamwave.errors import SourceError
+from streamwave.errors import LimitError, SourceError
 from streamwave.ffmpeg.probe import nothing_in, shown
 from streamwave.model import SourceInfo, VideoInfo
 from streamwave.spool.advisor import Advisor
@@ -44,6 +44,7 @@ from streamwave.spool.journal import (
     following_folder,
 )
 from streamwave.spool.options import Options as Options
+from streamwave.spool.pace import Pace
 from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
 from streamwave.spool.reader import Reader
 from streamwave.spool.remote.mirror import mirroring
@@ -60,8 +61,9 @@ EARLY_PACKETS = 1024
 MOST_RATE_CHANGES = 8
 #: How long to wait for the end of a source that seems to go on, before it is received once more.
 OVER_S = 0.3
-#: Reasons of an end record: it was not the source that failed, but the spool, or the segmenter itself.
+#: Reasons of an end record: the spool failed, or the segmenter itself; or the stream has used up what it may.
 SPOOL_FAILED = "spool failed"
+LIMIT_REACHED = "limit reached"
 SEGMENTER_FAILED = "segmenter failed"
 _NOTHING_DECODABLE = "the source holds no picture that can be decoded from a keyframe on, and no audio"
 
@@ -90,6 +92,7 @@ class Segmenter:
         self._ending: SessionWriter | None = None  # the session before, whose last chunk waits for its audio
         self._early: list[Timed] = []  # audio from before the first keyframe
         self._rate_changes = 0
+        self._pace = Pace(options.spool.parents[1].name, options.limits.sessions_per_minute if options.live else 0)
         self._advisor = Advisor(live=options.live)
 
     def give_up(self) -> None:
@@ -112,8 +115,9 @@ class Segmenter:
                 reason = "stopped"
         except _OtherKind as found:
             reason = str(found)
-        except SourceError as failure:
-            reason, error = "source failed", str(failure)
+        except (SourceError, LimitError) as failure:
+            reason = LIMIT_REACHED if isinstance(failure, LimitError) else "source failed"
+            error = str(failure)
         except OSError as failure:
             reason, error = SPOOL_FAILED, self._unwritable(failure)
         except Exception as failure:
@@ -178,6 +182,8 @@ class Segmenter:
         of_video = self._video is not None and packet.stream is self._video
         for timed in self._clock.put(packet, "video" if of_video else "audio"):
             self._place(timed)
+        if self.session is not None:
+            self.session.check_limits()
 
     def _place(self, timed: Timed) -> None:
         if timed.kind == "video":
@@ -241,7 +247,7 @@ class Segmenter:
         audio = None
         announced = self._info.audio is not None  # it may not have begun yet
         if announced or self.options.live:
-            self._sound = Sound(origin, self._stated_audio_end(), announced=announced)
+            self._sound = Sound(origin, self._reader.stated_audio_end, announced=announced)
             audio = AudioTrack(self.options.audio_bps, self._sound, memory=memory_samples(self.options.segment_ms))
         if self._video is not None:
             assert self._info.video is not None
@@ -298,6 +304,7 @@ class Segmenter:
         """End the session at ``origin`` and go on in the next one of the broadcast; None if there can't be one."""
         session = self.session
         assert session is not None
+        self._pace.take()
         session.end_at(origin)
         if session.info.video is not None:
             before, after = ((of.width, of.height) for of in (session.info.video, video))
@@ -332,12 +339,6 @@ class Segmenter:
             self._ending = None
 
     # --- sound --------------------------------------------------------------------------------------------------------
-
-    def _stated_audio_end(self) -> Fraction | None:
-        """Where the audio of a file ends by its own word, in seconds."""
-        track = self._reader.audio
-        stated = track is not None and bool(track.duration and track.time_base) and not self.options.live
-        return Fraction((track.start_time or 0) + track.duration) * Fraction(track.time_base) if stated else None
 
     def _take_audio(self, timed: Timed) -> None:
         if self.session is None and self._video is None:

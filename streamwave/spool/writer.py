@@ -13,25 +13,19 @@ from typing import Any
 
 from av import Packet
 
-from streamwave.errors import SourceError
 from streamwave.ffmpeg.examine import examine_file
 from streamwave.model import CONTAINERS, ChunkRecord, SourceInfo
 from streamwave.spool.advisor import Advisor
 from streamwave.spool.audio import SAMPLE_RATE, AudioTrack
-from streamwave.spool.bound import Bound
 from streamwave.spool.changes import VideoParameters
 from streamwave.spool.chunkfile import VideoChunk, write_audio
 from streamwave.spool.clock import Timed
 from streamwave.spool.journal import AdviceLine, ChunkLine, EndRecord, JournalWriter, OpenRecord
+from streamwave.spool.keyless import ends_without_key
 from streamwave.spool.options import Options
+from streamwave.spool.quota import INODE_BYTES, Quota, check_chunk
 from streamwave.timing import AAC_FRAME, aac_frame_at_ms, choose_rate, other_rate, round_half_up
 
-#: A live source without a keyframe for this long is cut where there is none; the chunk that follows gets a copy of all
-#: packets since the last one, of which only its own pictures show. So that this costs but a few times the decoding
-#: however rare keyframes are, the pieces are at least this share as long as what is copied.
-KEYLESS_MS, PIECE_SHARE = 12_000, Fraction(1, 2)
-#: Beyond this the source is given up: what must be copied and decoded for every piece has to have a bound.
-MOST_KEYLESS_MS = 600_000
 #: How far the pictures may be ahead before a chunk stops waiting for its audio and takes silence instead: live, and in a
 #: file, where waiting costs nothing.
 AUDIO_WAIT_MS, FILE_AUDIO_WAIT_MS = 500, 10_000
@@ -74,6 +68,7 @@ class SessionWriter:
         self.parameters: VideoParameters | None = None
         self.undecodable = 0
         self._video = video
+        self._quota = Quota(self.folder, options.limits)
         self._stop = stop
         self._relieve = relieve
         self._before: tuple[VideoChunk, Timed | None] | None = (
@@ -123,12 +118,7 @@ class SessionWriter:
         before, which then gets the keyframe too, because they refer to it.
         """
         self._seal()
-        try:
-            self._wait_for_room()
-        except OSError:
-            # There is no room for another chunk: what was received up to here is whole.
-            self.end_at(timed.shown)
-            raise
+        self._wait_for_room()
         if self.chunk is not None:
             self._before = (self.chunk, timed)
         extradata = self.parameters.extradata if self.parameters is not None else None
@@ -147,9 +137,10 @@ class SessionWriter:
             self._write(self.chunk, timed)
         elif self.ms(timed.shown) >= self.chunk.start_ms:
             self._seal()
-            within = self._may_end_without_key(self.ms(timed.shown))
+            at_ms = self.ms(timed.shown)
+            within = self.options.live and ends_without_key(self.chunk, at_ms, self.options.segment_ms)
             self._write(self.chunk, timed, counted=not within)
-            self._within_ms = self.ms(timed.shown) if within else None
+            self._within_ms = at_ms if within else None
         elif self._before is not None:
             chunk, key = self._before
             if key is not None:
@@ -160,23 +151,6 @@ class SessionWriter:
             self._write(self.chunk, timed, counted=False)  # hidden, but others refer to it
         else:
             self.undecodable += 1  # what it refers to never came
-
-    def _may_end_without_key(self, at_ms: int) -> bool:
-        """Whether the chunk of a live source ends before a picture that is no keyframe, because none has come for long.
-
-        Raises:
-            SourceError: for too long.
-        """
-        assert self.chunk is not None
-        keyless_ms = at_ms - self.chunk.key_ms
-        if not self.options.live or keyless_ms < KEYLESS_MS or at_ms <= max(self.chunk.starts_ms, default=at_ms):
-            return False
-        if keyless_ms > MOST_KEYLESS_MS:
-            raise SourceError(
-                f"no keyframe has come for {keyless_ms // 60_000} minutes; set the encoder's keyframe interval to 2 s"
-            )
-        before_ms = self.chunk.start_ms - self.chunk.key_ms
-        return at_ms - self.chunk.start_ms >= max(Fraction(4 * self.options.segment_ms), before_ms * PIECE_SHARE)
 
     def _go_on_within(self) -> None:
         """Begin the chunk that has no keyframe of its own. Its first picture is already in the file of the one before."""
@@ -189,11 +163,14 @@ class SessionWriter:
         self.chunk = VideoChunk(self.folder, self._number, self._track, at_ms, extradata)
         self._number += 1
         self.chunk.lead_from(before)
+        self._quota.add(self.chunk.size_bytes)
 
     def _write(self, chunk: VideoChunk, timed: Timed, *, counted: bool = True) -> None:
         packet = timed.packet
         length = round_half_up((packet.duration or 0) * Fraction(packet.time_base or 0) * 1000)
+        size = packet.size
         chunk.write(packet, self.ms(timed.shown), length, counted=counted)
+        self._quota.add(size)
 
     def _seal(self) -> None:
         """No more pictures for the chunk before the open one."""
@@ -241,6 +218,7 @@ class SessionWriter:
         first_ms = round_half_up(Fraction(self._audio_first * AAC_FRAME * 1000, SAMPLE_RATE))
         next_ms = round_half_up(Fraction((self._audio_first + len(frames)) * AAC_FRAME * 1000, SAMPLE_RATE))
         name, size = write_audio(self.folder, self._number, frames)
+        self._quota.add(size)
         self._open(Fraction(SAMPLE_RATE, AAC_FRAME))  # a grid of AAC frames
         self._append(self._number, None, first_ms, next_ms, (name, len(frames)), size)
         self._number += 1
@@ -329,10 +307,21 @@ class SessionWriter:
             )
         )
         self._audio_first += count
+        self._quota.add(INODE_BYTES)
+
+    def check_limits(self) -> None:
+        """Look whether more may be received. What was received so far is whole, and can be finished.
+
+        Raises:
+            LimitError: no; the message says what to do.
+        """
+        if self.options.live and self.chunk is not None:
+            since_ms = self.chunk.end_ms - self.chunk.key_ms
+            check_chunk(self.chunk.size_bytes, since_ms, self.options.limits)
+        self._quota.check()
 
     def _wait_for_room(self) -> None:
-        """Hold a source that can wait while its consumer is behind; an OSError where the whole spool is full."""
-        Bound(self.folder, self.options.spool_max_bytes).check()
+        """Hold a source that can wait while its consumer is behind."""
         if self.options.max_ahead <= 0:
             return
         while not self._stop.is_set() and self._ahead() >= self.options.max_ahead:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import IntegrityError
 
@@ -105,6 +105,14 @@ class Publishes:
             )
             assert isinstance(result, CursorResult)
             return result.rowcount == 1
+
+    def begun(self, stream: str, within_s: int) -> int:
+        """How many publishes of ``stream`` have begun in the last ``within_s`` seconds."""
+        query = select(func.count()).where(
+            PublishRow.stream == stream, PublishRow.started_unix_ms > _now() - within_s * 1000
+        )
+        with self._database.begin() as session:
+            return session.scalar(query) or 0
 
     def open(self) -> list[Publish]:
         """Every publish that is not over, by stream."""

@@ -104,3 +104,23 @@ def test_publishers_and_pulls_that_come_at_once_are_one(case: Case) -> None:
             both = [pool.submit(pull, stream), pool.submit(publish, stream)]
             assert sorted(future.result(30) for future in both) == [False, True], stream
             assert sum(len(found.sessions()) for found in broadcasts(case.spool, stream)) == 1
+
+
+def test_one_stream_does_not_take_the_places_of_all(case: Case) -> None:
+    """It begins one broadcast after the other, faster than they are published; another stream still gets its run."""
+    case.environment["STREAMWAVE_MAX_STREAMS"] = "3"
+    begun = []
+    for _ in range(4):
+        spool, session, _ = case.session("greedy")
+        spool.close()  # else the next session would join it
+        begun.append((spool, session))
+    modest, _, _ = case.session("modest")
+    case.start()
+    publisher(modest)
+    eventually(lambda: sum(spool.run_alive() for spool, _ in begun) == 2, "two of them have a run")
+    running = [(spool, session) for spool, session in begun if spool.run_alive()]
+    with case.rpc() as rpc:
+        rpc.StopStream(pb.StopStreamRequest(session=running[0][1], finish_now=True))
+    eventually(lambda: running[0][0].finished, "the first one is published")
+    eventually(lambda: sum(spool.run_alive() for spool, _ in begun) == 2, "the next one follows")
+    assert modest.run_alive()

@@ -201,3 +201,15 @@ def test_a_folder_that_cannot_be_looked_into_ends_no_check(tmp_path: Path) -> No
     assert doctor.check_folder_space("space", folder, "OUTPUT_DIR", lambda path: 10**12).status == "ok"
     check = doctor.check_output(Settings.load(env_file=None, output_dir=str(folder)))
     assert check.status == "fail"
+
+
+def test_a_stream_that_has_filled_its_share_of_the_spool(settings: Settings) -> None:
+    chunk = settings.spool_dir / "greedy" / "1" / "000000" / "000000.mkv"
+    chunk.parent.mkdir(parents=True)
+    with chunk.open("wb") as file:
+        file.truncate(12 * 10**9)  # a hole, which takes no space
+    found = doctor.check_share_of_spool(settings)
+    assert found.status == "warn" and found.detail.startswith("greedy holds 12 GB of chunks") and found.remedy
+    with chunk.open("wb") as file:
+        file.truncate(10**6)
+    assert doctor.check_share_of_spool(settings).detail == "0.001 of 20 GB wait to be published"

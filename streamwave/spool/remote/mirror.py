@@ -5,7 +5,7 @@ stored, within the bounds of the spool, and the mirror catches up by itself. Wha
 stored by whoever looks after its broadcast (``exchange``).
 
 A chunk's file is replaced by an empty one of the same stated size, which takes no space, once it is stored: so whatever
-counts how much waits to be published (``spool.bound``, a source that is held) counts on, until the run has published it.
+counts how much waits to be published (``spool.quota``, a source that is held) counts on, until the run has published it.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from streamwave.ffmpeg.commands import EncoderSettings
@@ -12,7 +14,6 @@ from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder
 from streamwave.model import Chunk, Rendition
-from streamwave.spool import writer
 from streamwave.spool.journal import AdviceLine, JournalReader
 from streamwave.timing import AAC_FRAME, Grid
 from tests.support.media import make_clip
@@ -42,6 +43,11 @@ def transcoded(spool: Spool, work: Path) -> list[list[int]]:
     return found
 
 
+def packets(path: Path) -> Iterator[object]:
+    with av.open(str(path)) as container:
+        yield from (packet for packet in container.demux(video=0) if packet.size)
+
+
 @pytest.mark.parametrize("coding", [PLAIN, PYRAMID, REFRESH], ids=["plain", "pyramid", "refresh"])
 def test_no_keyframe_but_the_first(tmp_path: Path, coding: tuple[str, ...]) -> None:
     clip = make_clip(tmp_path / "a.mkv", RATE, FRAMES, gop=10_000, audio=coding is PLAIN, size="160x90", options=coding)
@@ -65,13 +71,16 @@ def test_a_keyframe_ends_it(tmp_path: Path) -> None:
     assert [n for chunk in transcoded(spool, tmp_path / "work") for n in chunk] == list(range(90))
 
 
-def test_without_any_for_too_long_the_source_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "MOST_KEYLESS_MS", 60_000)
+def test_without_any_for_too_long_the_source_is_given_up(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mkv", Fraction(2), 150, gop=10_000, audio=False, size="160x90", options=PLAIN)
     spool = segment(clip.path, tmp_path / "spool", live=True)
     assert spool.end is not None and spool.end.error is not None
-    assert "no keyframe has come for 1 minutes; set the encoder's keyframe interval" in spool.end.error
+    assert "no keyframe has come for 60 s; set the encoder's keyframe interval to 2 s" in spool.end.error
     assert sum(chunk.pictures for chunk in spool.chunks) == 121
+    contiguous(spool)
+    # All pieces together hold at most three times what came.
+    held = [sum(1 for _ in packets(spool.folder / str(chunk.video_file))) for chunk in spool.chunks]
+    assert len(held) >= 4 and sum(held) < 3 * 121, held
 
 
 def test_a_file_is_not_cut_there(tmp_path: Path) -> None:

@@ -309,32 +309,6 @@ def test_a_stop_of_a_live_source_takes_in_what_has_arrived(tmp_path: Path) -> No
     assert found.end is not None and (found.end.reason, found.end.error) == ("stopped", None)
 
 
-def test_a_full_spool_ends_the_receiving_and_keeps_what_was_received(tmp_path: Path) -> None:
-    """The bound counts for all streams of a machine together, and only for what waits to be published."""
-    clip = make_clip(tmp_path / "a.mp4", frames=200, gop=25)
-    root = tmp_path / "spool"
-    other, session = root / "other" / "1" / "000000", root / "show" / "1" / "000000"
-    other.mkdir(parents=True)
-    (other / "000000.mkv").write_bytes(bytes(500_000))
-    (other / "journal.jsonl").write_bytes(bytes(900_000))
-    free = segment(clip.path, root / "show" / "0" / "000000", segment_ms=1000, spool_max_bytes=5_000_000)
-    assert len(free.chunks) == 8 and free.end is not None and free.end.error is None
-    size = sum(chunk.size_bytes for chunk in free.chunks[:3])
-    for chunk in free.chunks:
-        for name in (chunk.video_file, chunk.audio_file):
-            (free.folder / str(name)).unlink()
-    found = segment(clip.path, session, segment_ms=1000, spool_max_bytes=500_000 + size)
-    assert found.end is not None and found.end.reason == SPOOL_FAILED and found.end.error is not None
-    assert "GB of chunks wait to be published, STREAMWAVE_SPOOL_MAX_GB allows" in found.end.error
-    contiguous(found)
-    # The sound of a chunk comes a little after its pictures, so that one more may be taken in.
-    assert len(found.chunks) in (3, 4)
-    assert [n for chunk in found.pictures() for n in chunk] == list(range(25 * len(found.chunks)))
-    assert {path.name for path in session.glob("0*")} == {
-        str(name) for chunk in found.chunks for name in (chunk.video_file, chunk.audio_file)
-    }
-
-
 def test_what_nobody_has_foreseen_is_said_in_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

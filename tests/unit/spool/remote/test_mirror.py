@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,10 @@ import pytest
 
 from streamwave.errors import OutputError
 from streamwave.model import ChunkRecord, SourceInfo
-from streamwave.spool.bound import Bound
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.forgotten import note_forgotten
 from streamwave.spool.journal import JOURNAL, ChunkLine, EndRecord, JournalReader, JournalWriter, OpenRecord
+from streamwave.spool.quota import INODE_BYTES, held_by_stream
 from streamwave.spool.remote import fetch as fetch_module
 from streamwave.spool.remote import mirror as mirror_module
 from streamwave.spool.remote.fetch import Fetcher
@@ -92,11 +91,9 @@ def test_no_line_is_there_before_its_chunk_and_what_is_stored_leaves_the_disk(se
     left = sorted(path.name for path in session.iterdir() if path.suffix == ".mkv")
     assert left == [f"stored-{number:06d}.mkv" for number in range(6)]
     assert sum(os.stat(session / name).st_blocks for name in left) == 0
-    with pytest.raises(OSError) as refused:
-        Bound(session, 36_000).check()
-    assert refused.value.errno == errno.EDQUOT
+    assert held_by_stream(session.parents[2]) == {"show": 6 * INODE_BYTES}
     clear_published(session, 5)
-    Bound(session, 36_000).check()
+    assert held_by_stream(session.parents[2]) == {"show": INODE_BYTES}
     assert [path.name for path in session.glob("*.mkv")] == ["stored-000005.mkv"]
 
 

@@ -1,0 +1,87 @@
+"""One key holder takes all that he can get: he is cut off, is told why, and the others do not notice."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+from streamwave.settings_limits import Limits
+from streamwave.spool.journal import JournalReader, OpenRecord
+from streamwave.spool.quota import held_by_stream
+from streamwave.spool.segmenter import LIMIT_REACHED
+from tests.services.test_ingest_http import Ingest, running
+from tests.services.test_ingest_rtmp import RATE, address, ended, nginx, pictures, received, refused, session_of
+from tests.support.media import Clip, make_clip
+from tests.support.processes import wait_for
+
+#: All that may wait, and how often a stream may begin: so little that one publisher uses it up within seconds.
+LIMITS = {"STREAMWAVE_SPOOL_MAX_GB": "0.008", "STREAMWAVE_MAX_SESSIONS_PER_MINUTE": "2"}
+
+
+@contextmanager
+def sending(ingest: Ingest, key: str, clip: Clip) -> Iterator[subprocess.Popen[bytes]]:
+    """FFmpeg as OBS: a clip in real time, as it is."""
+    command = ["ffmpeg", "-v", "quiet", "-nostdin", "-re", "-i", str(clip.path), "-c", "copy", "-f", "flv"]
+    with subprocess.Popen([*command, address(ingest, key)], stdin=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_greedy_publisher_is_ended_and_a_modest_one_loses_no_frame(tmp_path: Path) -> None:
+    noise = ("-vf", "noise=alls=100:allf=t", "-crf", "8", "-bf", "0")
+    greedy_clip = make_clip(
+        tmp_path / "greedy.flv", Fraction(RATE), 24 * RATE, gop=10_000, size="256x144", options=noise
+    )
+    assert greedy_clip.path.stat().st_size > 12_000_000
+    modest_clip = make_clip(
+        tmp_path / "modest.flv", Fraction(RATE), 20 * RATE, gop=RATE, size="64x36", options=("-bf", "0")
+    )
+    short_clip = make_clip(
+        tmp_path / "short.flv", Fraction(RATE), 2 * RATE, gop=RATE, size="64x36", options=("-bf", "0")
+    )
+    with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1", **LIMITS) as ingest, nginx(ingest):
+        root = ingest.settings.spool_dir
+        assert ingest.settings.limits == Limits(8_000_000, 50, 256_000_000, 2)
+        modest_key, greedy_key, late_key = (ingest.add(name) for name in ("modest", "greedy", "late"))
+        with sending(ingest, modest_key, modest_clip) as modest, sending(ingest, greedy_key, greedy_clip) as greedy:
+            first = session_of(ingest, "greedy", 0)
+            end = ended(first)
+            # Before its chunk had an end, with all that was received, and he is disconnected.
+            assert end.reason == LIMIT_REACHED and end.error is not None
+            assert "greedy holds" in end.error and "STREAMWAVE_SPOOL_SHARE_PERCENT" in end.error
+            assert isinstance(JournalReader(first).read()[0], OpenRecord)
+            assert received(first) >= 1 and pictures(first) >= 2 * RATE
+            assert greedy.wait(30) != 0
+            held = held_by_stream(root)
+            assert held["greedy"] < 8_000_000 * 0.75 and modest.poll() is None
+            wait_for(lambda: "receiving ended" in ingest.log.read_text(), "the reason in the log", 30)
+            assert end.error in ingest.log.read_text()
+            told = ingest.client.get("/status").json()
+            assert told["parts"]["spool"]["held_bytes"]["greedy"] == held["greedy"]
+            (row,) = [one for one in told["unfinished"] if one["stream"] == "greedy"]
+            assert row["receiving_ended"] == end.error
+            # He comes back, and again, and then too often; nobody publishes what he has sent.
+            for _ in range(3):
+                assert refused(ingest, greedy_key)
+            log = ingest.log.read_text()
+            assert "greedy has begun 2 sessions in 1 min" in log and "background failed" not in log
+            assert len(ingest.sessions("greedy")) == 1
+            # Somebody new gets in meanwhile.
+            with sending(ingest, late_key, short_clip) as late:
+                assert late.wait(30) == 0
+            assert modest.wait(60) == 0
+        for stream, clip in (("modest", modest_clip), ("late", short_clip)):
+            session = session_of(ingest, stream, 0)
+            assert (ended(session).error, pictures(session)) == (None, clip.frames)
+        # Another life of the service knows as much.
+        ingest.stop()
+        ingest.start()
+        answer = ingest.client.post("/start-stream", json={"key": greedy_key, "clientid": 9, "addr": "127.0.0.1"})
+        assert (
+            answer.status_code == 429 and "greedy has begun" in answer.json()["error"] or "greedy holds" in answer.text
+        )
