@@ -22,6 +22,7 @@ from tests.services.processing_case import STUB, Case, eventually, published_by,
 from tests.support.cli import ROOT, Cli, copy_database
 from tests.support.media import make_clip
 from tests.support.player import decode_pictures, representations
+from tests.support.prefect_api import AUTH
 from tests.support.s3 import S3, s3_server
 
 POOL = "streamwave"
@@ -59,7 +60,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_hom
     tmp_path = tmp_path_factory.mktemp("pool")
     home = tmp_path / "server"
     copy_database(prefect_home, home)
-    with prefect_server(home) as api:
+    with prefect_server(home, AUTH) as api:
         extra = {
             "PREFECT_API_URL": api,
             "PREFECT_HOME": str(tmp_path / "home"),
