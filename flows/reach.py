@@ -92,8 +92,9 @@ def check_ladder(ladder: str | None) -> str | None:
 
 
 def _is_within(target: Target, root: Target) -> bool:
-    if target.is_local != root.is_local or target.model_copy(update={"url": root.url}) != root:
+    if target.model_copy(update={"url": root.url}) != root:
         return False
-    if target.is_local:
-        return Path(place_of(target)).resolve().is_relative_to(Path(place_of(root)).resolve())
-    return f"{place_of(target)}/".startswith(f"{place_of(root)}/")
+    place, above = place_of(target), place_of(root)
+    if "://" in place or "://" in above:
+        return f"{place}/".startswith(f"{above}/")
+    return Path(place).resolve().is_relative_to(Path(above).resolve())
