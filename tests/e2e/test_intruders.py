@@ -10,6 +10,7 @@ import http.server
 import json
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -32,14 +33,17 @@ NOBODY = 65534
 EVIL = "evil.example"
 
 ATTACK = """
-import json, sys, urllib.error, urllib.request
-for method, url, body in json.loads(sys.argv[1]):
+import encodings.idna, json, os, sys, urllib.error, urllib.request
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+for method, url, body in json.loads(sys.argv[2]):
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method)
     try:
         print(urllib.request.urlopen(request, timeout=20).status)
     except urllib.error.HTTPError as error:
         print(error.code)
-for path in sys.argv[2:]:
+for path in sys.argv[3:]:
     try:
         print(open(path, "rb").read(100))
     except OSError as error:
@@ -131,9 +135,10 @@ def test_another_user_of_this_machine(running: Installation, deployment: str, tm
     processes = [f"/proc/{pid}/environ" for pid in marked(running.cli.mark)]
     files = [str(path) for path in running.settings.prefect_home.glob("*auth*")]
     assert len(files) == 1 and len(processes) > 4
+    assert stat.S_IMODE(Path(files[0]).stat().st_mode) == 0o600
     done = subprocess.run(
-        [sys.executable, "-I", "-c", ATTACK, json.dumps(attack), *files, *processes],
-        user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", env={}, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-I", "-c", ATTACK, str(NOBODY), json.dumps(attack), *files, *processes],
+        cwd="/", env={}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     said = done.stdout.split()
     assert said[: len(attack)] == ["401"] * len(attack), done

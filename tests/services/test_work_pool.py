@@ -161,7 +161,8 @@ def test_a_worker_elsewhere_publishes_what_is_received_here(
 ) -> None:
     clip = make_clip(stored.folder / "clip.mp4", frames=25 * CHUNKS, gop=25)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    worker = Pool(Cli(elsewhere, {**pool.cli.extra, **s3.environment, "STREAMWAVE_STATE_DIR": str(elsewhere / "var")}))
+    own = {"STREAMWAVE_STATE_DIR": str(elsewhere / "var"), "STREAMWAVE_SPOOL_DIR": "s3://spool/tv"}
+    worker = Pool(Cli(elsewhere, {**pool.cli.extra, **s3.environment, **own}))
     with worker.worker(), stored.rpc() as rpc:
         request = pb.StartStreamRequest(stream="film", source=str(clip.path))
         code, message, _ = refused(lambda: rpc.StartStream(request, timeout=30))
