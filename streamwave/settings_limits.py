@@ -25,7 +25,8 @@ class LimitSettings(OutputSettings):
     )
     allowed_file_roots: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(to_folders)] = setting(
         "Limits",
-        "Folders from which the services accept files as sources, joined by `:`. Empty: from none. "
+        "Folders from which the services, and runs that are started through Prefect, accept files as sources, joined by `:`. "
+        "Empty: from none. "
         "The command line reads every file that its user may read.",
         (),
         kind="folders joined by `:`",
