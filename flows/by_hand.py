@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from flows.reach import check_output, file_roots
 from streamwave.cut_off import finish_cut_off
 from streamwave.errors import UsageError
 from streamwave.ffmpeg.process import kill
@@ -75,17 +76,19 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
     """Receive ``source`` as one session of a broadcast of its own.
 
     Raises:
-        UsageError: the stream's name or the source is not allowed.
+        UsageError: the stream's name or the output is not allowed.
+        SourceError: the source is not.
     """
     check_stream_name(stream)
-    url = resolve_source(_address(source))
+    url = resolve_source(_address(source), file_roots(settings))
+    root = check_output(output, settings)
     receiver, tell = Receiver(), on_receiving.get()
     if tell is not None:
         tell(receiver.stop)
     spool, session = open_session(
         settings.spool_dir,
         stream,
-        output=output or settings.output_url,
+        output=root,
         window_ms=0,
         remote=settings.spool_url or "",
     )
@@ -144,13 +147,15 @@ def _address(source: SecretStr) -> str:
     said = source.get_secret_value()
     if not said.startswith(BLOCK):
         return said
-    from prefect.blocks.system import Secret
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
 
     name = said.removeprefix(BLOCK)
     try:
-        block: Any = Secret.load(name, _sync=True)  # type: ignore[call-arg]
-        kept = block.get()
-    except ValueError:
+        with get_client(sync_client=True) as client:
+            # Its text alone: a block that is loaded is an object of whatever class the server says.
+            kept: Any = client.read_block_document_by_name(name, "secret").data.get("value")
+    except ObjectNotFound:
         raise UsageError(
             f"Prefect has no Secret block {name[:70]!r}; make one that holds the source's address"
         ) from None

@@ -17,6 +17,8 @@ from prefect.runtime import flow_run
 from pydantic import SecretStr
 
 from flows.by_hand import on_wait, receiving, spool_at
+from flows.reach import check_spool
+from flows.results import refuse_stored_results
 from flows.upkeep import delete_windows, sweep
 from flows.windows import Windows
 from streamwave.behind import left
@@ -25,6 +27,7 @@ from streamwave.ffmpeg.process import launcher
 from streamwave.live import LiveBroadcast
 from streamwave.settings import Settings
 
+refuse_stored_results()
 log = logging.getLogger("streamwave.live")
 
 
@@ -51,14 +54,15 @@ def live_stream(
         source: For a run by hand: the URL to read, for example srt://host:port. Prefect shows it to everybody who may
             see the run; where it holds a key or a password, store it in a Secret block and say secret:NAME-OF-THE-BLOCK.
         stream: For a run by hand: the stream's public name.
-        output: For a run by hand: root of the outputs; the setting OUTPUT_DIR without it.
+        output: For a run by hand: root of the outputs, one of the setting OUTPUT_DIR or in one; that setting without it.
 
     Raises:
+        UsageError: the parameters reach further than they may (see ``flows.reach``).
         IncompleteError: a run by hand published all of it, but not to every output.
     """
     settings = Settings.load()
     if broadcast_spool is not None:
-        _publish(broadcast_spool, settings)
+        _publish(check_spool(broadcast_spool, settings), settings)
     elif source is not None and stream is not None:
         with receiving(settings, source, stream, output) as spool:
             broadcast = _publish(spool.folder, settings)

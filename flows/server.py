@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,13 +17,24 @@ from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.process import kill, spawn
 from streamwave.prefect_env import SERVER_ENV
 
+PROJECT = Path(__file__).resolve().parents[1]
 #: The first start migrates the database, which takes a slow machine most of a minute.
 START_LIMIT_S = 120
 
 
 @contextmanager
-def prefect_server(home: Path, *, port: int | None = None, ui: bool = False, host: str = "127.0.0.1") -> Iterator[str]:
+def prefect_server(
+    home: Path,
+    auth: str,
+    *,
+    port: int | None = None,
+    ui: bool = False,
+    host: str = "127.0.0.1",
+    allowed_hosts: Sequence[str] = (),
+) -> Iterator[str]:
     """Run a Prefect server whose database is in ``home``; yields its API's URL and ends it afterwards.
+
+    It asks for ``auth``, and answers to the names of this machine and to ``allowed_hosts``.
 
     Raises:
         StreamWaveError: it did not become healthy; the message names its log.
@@ -33,7 +44,10 @@ def prefect_server(home: Path, *, port: int | None = None, ui: bool = False, hos
     home.mkdir(parents=True, exist_ok=True)
     with log_path.open("ab") as log:
         process = spawn(
-            server_argv(host, port), stdout=log, stderr=log, env=server_environment(home, host=host, port=port, ui=ui)
+            server_argv(host, port),
+            stdout=log,
+            stderr=log,
+            env=server_environment(home, auth, host=host, port=port, ui=ui, allowed_hosts=allowed_hosts),
         )
     try:
         url = f"http://127.0.0.1:{port}/api"
@@ -46,13 +60,16 @@ def prefect_server(home: Path, *, port: int | None = None, ui: bool = False, hos
 def server_argv(host: str, port: int) -> list[str]:
     """Command of the server."""
     return [
-        sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
-        "--host", host, "--port", str(port), "--log-level", "error", "--lifespan", "on",
+        # -P: nothing is imported from the folder that the user happens to stand in.
+        sys.executable, "-P", "-m", "uvicorn", "--factory", "flows.prefect_app:create",
+        "--host", host, "--port", str(port), "--log-level", "error", "--lifespan", "on", "--no-proxy-headers",
     ]  # fmt: skip
 
 
-def server_environment(home: Path, *, host: str, port: int, ui: bool) -> dict[str, str]:
-    """Environment of the server whose database is in ``home``."""
+def server_environment(
+    home: Path, auth: str, *, host: str, port: int, ui: bool, allowed_hosts: Sequence[str] = ()
+) -> dict[str, str]:
+    """Environment of the server whose database is in ``home`` and which asks for ``auth``."""
     environment = {
         **os.environ,
         **SERVER_ENV,
@@ -60,7 +77,14 @@ def server_environment(home: Path, *, host: str, port: int, ui: bool) -> dict[st
         "PREFECT_UI_ENABLED": "1" if ui else "0",
         "PREFECT_SERVER_API_HOST": host,
         "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_API_AUTH_STRING": auth,
+        # Its own services are clients, too.
+        "PREFECT_API_AUTH_STRING": auth,
+        # The UI asks the server that it came from, whatever name that has; so no other origin has to be allowed.
+        "PREFECT_SERVER_UI_API_URL": "/api",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}",
+        "STREAMWAVE_ALLOWED_HOSTS": ",".join(allowed_hosts),
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     environment.pop("PREFECT_API_URL", None)
     return environment

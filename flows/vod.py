@@ -7,12 +7,16 @@ from prefect.runtime import flow_run
 
 from flows.pipeline import ChunkPipeline, InFlight
 from flows.progress import Progress
+from flows.reach import check_ladder, check_output, is_confined
+from flows.results import refuse_stored_results
 from streamwave.errors import IncompleteError
 from streamwave.ffmpeg.process import launcher
 from streamwave.job import publication
 from streamwave.session import file_session
 from streamwave.settings import Settings
 from streamwave.source import redact
+
+refuse_stored_results()
 
 
 def _name() -> str:
@@ -32,21 +36,28 @@ def vod(
 
     Args:
         source: A file's path or a URL (rtmp, srt, http, https) of a source that ends.
-        output: Folder or fsspec address of the result; the setting OUTPUT_DIR without it.
+        output: Folder or fsspec address of the result, one of the setting OUTPUT_DIR or in one; that setting without it.
         ladder: Names of renditions to make ("1080p,720p"), or a ladder of your own; all that fit without it.
         overwrite: Replace a broadcast that the output already holds.
         audio_track: Number of the audio track to take, from 1; the setting STREAMWAVE_AUDIO_TRACK without it.
 
     Raises:
+        UsageError: the parameters reach further than they may (see ``flows.reach``).
         IncompleteError: all is published, but not to every output, or black pictures or silence are in the place of some
             chunks.
     """
     settings = Settings.load()
     processes = launcher(settings.ffmpeg_slot_count)
     processes.reopen()
-    target = output or settings.output_url
+    target = check_output(output, settings)
     with file_session(
-        source, settings, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track
+        source,
+        settings,
+        output=target,
+        ladder=check_ladder(ladder),
+        overwrite=overwrite,
+        audio_track=audio_track,
+        confine=is_confined(),
     ) as session:
         progress = Progress(session)
         pipeline = ChunkPipeline(InFlight(settings.max_chunks_in_flight), progress.update)

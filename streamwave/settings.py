@@ -156,6 +156,19 @@ class Settings(LimitSettings):
         pattern=r"^https?://[^/\s]+",
         kind="an http or https address",
     )
+    prefect_auth: SecretStr | None = setting(
+        "Prefect",
+        "Prefect's own variable: what its server asks of clients, `user:password`. The server that we start always asks: "
+        "without this for what it generates at first use and keeps in `PREFECT_HOME`; `streamwave prefect login` shows it.",
+        name="PREFECT_API_AUTH_STRING",
+        kind="`user:password`",
+    )
+    prefect_server_auth: SecretStr | None = setting(
+        "Prefect",
+        "Prefect's own variable: the same from the server's side. One of the two is enough for the server that we start.",
+        name="PREFECT_SERVER_API_AUTH_STRING",
+        kind="`user:password`",
+    )
     prefect_home: Folder = setting(
         "Prefect",
         "Prefect's own variable: its database and profiles.",

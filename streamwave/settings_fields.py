@@ -63,6 +63,16 @@ def to_folders(value: object) -> object:
     return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
 
+def to_hosts(value: object) -> object:
+    """Host names in lower case from text that joins them by commas."""
+    if not isinstance(value, str):
+        return value
+    names = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    if not all(re.fullmatch(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?", name) for name in names):
+        raise ValueError("not host names")
+    return names
+
+
 def to_base_urls(value: object) -> object:
     """Base addresses from text: joined by commas, or a JSON list of addresses and objects."""
     if not isinstance(value, str):

@@ -13,6 +13,7 @@ from flows.server import prefect_server
 from streamwave.settings import Settings
 from streamwave.settings_fields import PREFIX, variable_name
 from tests.support.cli import Cli, copy_database
+from tests.support.prefect_api import AUTH
 
 _TESTS = Path(__file__).parent
 _seconds: dict[str, float] = defaultdict(float)
@@ -84,7 +85,7 @@ def prefect_api(prefect_home: Path) -> Iterator[str]:
     Prefect itself is not imported into the process of the tests: it reads its settings then and never again. Flows run
     in processes of their own, and the tests ask this server what became of them.
     """
-    with prefect_server(prefect_home) as url:
+    with prefect_server(prefect_home, AUTH) as url:
         yield url
 
 

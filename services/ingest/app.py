@@ -15,6 +15,7 @@ from services.ingest.guard import Guard
 from services.ingest.kick import Processing
 from services.ingest.sessions import Sessions
 from streamwave import __version__
+from streamwave.own_site import OwnNames, OwnSite
 from streamwave.settings import Settings
 from streamwave.streams.database import MAX_CONNECTIONS, Database
 from streamwave.streams.hooks import hook_token
@@ -51,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     # No pages for trying it out: they load scripts from elsewhere.
     app = FastAPI(title="StreamWave ingest", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Limits)
+    app.add_middleware(OwnSite, names=OwnNames(settings.ingest_host, settings.allowed_hosts))  # the outermost
     refusal.install(app)
     for part in (hooks, status, admin):
         app.include_router(part.router)

@@ -1,8 +1,8 @@
 """Runs flow runs as processes of this machine.
 
 Prefect's own Runner is not used: it kills the flow runs that it has started when Prefect's server has been away for
-some seconds, and when it ends itself it records them as cancelled. A stream must outlive both. What is used of Prefect
-is its public way in, ``python -m prefect.engine``.
+some seconds, and when it ends itself it records them as cancelled. A stream must outlive both. And it executes what the
+deployment at the server says (see spare.py).
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Executor:
 
     def _make_spare(self) -> subprocess.Popen[bytes]:
         return spawn(
-            [sys.executable, "-m", "services.processing.spare", self._entrypoint, str(self._ready_file)],
+            # -P: nothing is imported from the folder that the service was started in.
+            [sys.executable, "-P", "-m", "services.processing.spare", self._entrypoint, str(self._ready_file)],
             survive=True,
             stdin=subprocess.PIPE,
             env=self._environment,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
@@ -24,9 +25,10 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.exceptions import ObjectNotFound, PrefectException
-from prefect.states import Cancelled, Crashed, Pending, Scheduled
+from prefect.states import Cancelled, Crashed, Failed, Pending, Scheduled
 from prefect.utilities.callables import parameter_schema_from_entrypoint
 
 from streamwave.errors import StreamWaveError
@@ -34,6 +36,8 @@ from streamwave.errors import StreamWaveError
 log = logging.getLogger("streamwave.processing")
 
 FLOW, NAME = "live-stream", "live"
+#: How often the deployment is looked at for changes.
+LOOK_S = 10.0
 #: What Prefect's runners and workers write when they end a run because they themselves end: no person did that.
 _SHUTDOWN = "Runner is shutting down"
 #: Always given, like limits: newer servers refuse the null that the client sends without.
@@ -71,6 +75,8 @@ class Orchestration:
         self.work_pool = work_pool
         self._client: SyncPrefectClient | None = None
         self._deployment: UUID | None = None
+        self._flow: UUID | None = None
+        self._look_again_at = 0.0
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -88,14 +94,19 @@ class Orchestration:
             return self._client
 
     def check(self) -> None:
-        """Ask whether the server is there, and register the deployment if that is still to be done.
+        """Ask whether the server is there; register the deployment if that is still to be done, or mend it.
 
         Raises:
             ServerAway: no answer.
         """
-        self.deployment()
+        deployment = self.deployment()
         with _reaching():
             self._api().hello().raise_for_status()
+            if not self.work_pool and time.monotonic() >= self._look_again_at:
+                self._look_again_at = time.monotonic() + LOOK_S
+                if not self._is_ours(self._api().read_deployment(deployment)):
+                    log.warning("the deployment %s/%s was changed at Prefect's server; it is put back", FLOW, NAME)
+                    self._deployment = self._registered()
 
     def deployment(self) -> UUID:
         """The id of the deployment, which is registered first if we run it ourselves.
@@ -118,16 +129,33 @@ class Orchestration:
             ) from None
 
     def _registered(self) -> UUID:
+        """Create the deployment, or put all of it back. We don't execute what it says, but a worker of Prefect would."""
         client = self._api()
         schema = parameter_schema_from_entrypoint(self._entrypoint)
-        return client.create_deployment(
-            flow_id=client.create_flow_from_name(FLOW),
-            name=NAME,
-            description="Publishes one broadcast; started by the processing service, or by hand with source, stream.",
-            entrypoint=self._entrypoint,
-            parameter_openapi_schema=schema.model_dump_for_openapi(),
-            enforce_parameter_schema=False,
-        )
+        flow = self._flow = client.create_flow_from_name(FLOW)
+        for _ in range(2):
+            deployment = client.create_deployment(
+                flow_id=flow,
+                name=NAME,
+                description="Publishes one broadcast; started by the processing service, or by hand with source, stream.",
+                entrypoint=self._entrypoint,
+                parameter_openapi_schema=schema.model_dump_for_openapi(),
+                enforce_parameter_schema=False,
+                pull_steps=[],  # left out, it would keep those that are there
+                paused=False,
+            )
+            if self._is_ours(client.read_deployment(deployment)):
+                break
+            client.delete_deployment(deployment)  # a work pool, for example, can be taken away only so
+        return deployment
+
+    def _is_ours(self, found: DeploymentResponse) -> bool:
+        """Whether nothing of the deployment leads a worker to other code than ours."""
+        elsewhere = (
+            found.pull_steps, found.path, found.job_variables, found.parameters, found.work_pool_name,
+            found.storage_document_id, found.infrastructure_document_id, found.paused,
+        )  # fmt: skip
+        return found.entrypoint == self._entrypoint and not any(elsewhere)
 
     def create(self, key: str, name: str, place: str) -> str:
         """Create the flow run for the broadcast whose spool is at ``place``; the same one again for the same ``key``. Its id.
@@ -170,6 +198,10 @@ class Orchestration:
             )
             given: list[str] = []
             for run in found:
+                if run.flow_id != self._flow:  # the API takes runs of any flow for any deployment
+                    failed: State[Any] = Failed(message=f"The deployment {FLOW}/{NAME} runs the flow {FLOW} only.")
+                    self._api().set_flow_run_state(run.id, failed, force=True)
+                    continue
                 state: State[Any] | None = self._api().set_flow_run_state(run.id, Pending()).state
                 if state is not None and state.is_pending():
                     given.append(str(run.id))

@@ -18,6 +18,7 @@ from services.processing.executor import Executor
 from services.processing.rpc import MAX_WATCHERS, StreamProcessing
 from services.processing.upkeep import Rounds
 from streamwave.errors import OutputError, SettingsError
+from streamwave.prefect_auth import client_environment
 from streamwave.prefect_env import CLIENT_ENV, READY_FILE
 from streamwave.settings import Settings
 from streamwave.spool.remote.exchanges import Exchanges
@@ -158,4 +159,4 @@ def prefect_environment(settings: Settings) -> dict[str, str]:
     """What Prefect has to find in the environment of a process that uses or runs flows; what is set there wins."""
     defaults = {**CLIENT_ENV, "PREFECT_HOME": str(settings.prefect_home)}
     chosen = {name: os.environ.get(name, value) for name, value in defaults.items()}
-    return chosen | {"PREFECT_API_URL": settings.prefect_url}
+    return chosen | client_environment(settings)

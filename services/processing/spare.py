@@ -2,6 +2,9 @@
 
 Loading takes 2 to 3 seconds of CPU time, more while the machine transcodes: too long between StartStream and a running
 flow run. The order is one line of JSON on standard input; without one (the service has ended) this process ends too.
+
+What is executed is the flow of this installation. ``python -m prefect.engine`` would load it as the deployment at Prefect's
+server says, whose pull steps and entrypoint everybody may change who may write to its API.
 """
 
 from __future__ import annotations
@@ -9,19 +12,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import runpy
 import sys
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 
 def main() -> int:
     """``python -m services.processing.spare ENTRYPOINT READY_FILE``."""
-    import prefect.flow_engine  # noqa: F401  what takes long
-    from prefect.flows import load_flow_from_entrypoint
+    from prefect.engine import handle_engine_signals
+    from prefect.flow_engine import load_flow_run, run_flow
+    from prefect.flows import Flow, load_flow_from_entrypoint
+    from prefect.logging.loggers import flow_run_logger
 
+    flow: Flow[..., Any] | None = None
     # A flow that cannot be loaded says so when it is run, in its log and in Prefect's UI.
     with contextlib.suppress(Exception):
-        load_flow_from_entrypoint(sys.argv[1], use_placeholder_flow=False)
+        flow = load_flow_from_entrypoint(sys.argv[1], use_placeholder_flow=False)
     with contextlib.suppress(OSError):
         Path(sys.argv[2]).touch()
     line = sys.stdin.buffer.readline()
@@ -36,9 +43,17 @@ def main() -> int:
         os.dup2(log, 2)
         os.close(log)
     os.environ["PREFECT__FLOW_RUN_ID"] = order["flow_run_id"]
-    sys.argv = ["prefect.engine", order["flow_run_id"]]
-    sys.modules.pop("prefect.engine", None)  # it is executed as the main program, as Prefect's own runner does
-    runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+    flow_run_id = UUID(order["flow_run_id"])
+    with handle_engine_signals(flow_run_id):
+        flow_run = load_flow_run(flow_run_id)
+        logger = flow_run_logger(flow_run)
+        try:
+            flow = flow or load_flow_from_entrypoint(sys.argv[1], use_placeholder_flow=False)
+        except Exception:
+            logger.error("the flow %s cannot be loaded", sys.argv[1], exc_info=True)
+            raise
+        # Prefect, too, passes its adapter for a logger.
+        run_flow(flow, flow_run=flow_run, error_logger=logger)  # type: ignore[arg-type]
     return 0
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from streamwave import __version__
 from streamwave.cli.abort import watch_signals
 from streamwave.cli.broadcasts import broadcasts_app
+from streamwave.cli.prefect import prefect_app
 from streamwave.cli.streams import streams_app
 from streamwave.errors import StreamWaveError
 from streamwave.settings import Settings
@@ -45,6 +46,7 @@ AUDIO_TRACK = typer.Option(
 
 app.add_typer(streams_app, name="streams")
 app.add_typer(broadcasts_app, name="broadcasts")
+app.add_typer(prefect_app, name="prefect")
 
 
 @app.callback()

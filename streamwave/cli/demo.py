@@ -16,6 +16,7 @@ from urllib.error import URLError
 from rich.console import Console
 from rich.table import Table
 
+from streamwave.cli.prefect import ui_line
 from streamwave.cli.up import everything
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import locate
@@ -157,7 +158,7 @@ def run_demo(source: str | None, duration_s: int | None, console: Console) -> in
             path = f"{STREAM}/{spool.broadcast}/{MANIFEST}"
             playable_ms = _wait_playable(f"{base}/media/{path}", publisher)
             console.print(f"\n[bold green]watch it at {base}/?src=/media/{path}[/bold green]")
-            console.print(f"all broadcasts: {base}/   Prefect: {settings.prefect_url.removesuffix('/api')}")
+            console.print(f"all broadcasts: {base}/   Prefect: {ui_line(settings)}", soft_wrap=True)
             if duration_s is None:
                 console.print("Ctrl-C ends the demo")
             latency: dict[str, int] = {}

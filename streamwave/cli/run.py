@@ -95,6 +95,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
     with prefect_for(settings), _restored():
         from flows.by_hand import on_receiving, on_wait
         from flows.live_stream import TerminationSignal, live_stream
+        from flows.reach import of_the_user
 
         for killed in abandoned(settings.spool_dir, stream):
             console.print(f"completing {stream}/{killed.broadcast} first: the run before was killed", soft_wrap=True)
@@ -102,7 +103,8 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
             token_of_wait = on_wait.set(lambda news, stop: stop())
             try:
                 _end_sessions(killed)
-                live_stream(broadcast_spool=str(killed.folder))
+                with of_the_user():
+                    live_stream(broadcast_spool=str(killed.folder))
                 for news in _left_behind(killed):
                     console.print(news, soft_wrap=True, markup=False)
             except TerminationSignal:
@@ -114,8 +116,9 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         token, token_of_wait = on_receiving.set(ending.take_over), on_wait.set(ending.wait)
         incomplete: IncompleteError | None = None
         try:
-            # Prefect keeps what a flow is called with, but not what is in a SecretStr.
-            live_stream(source=SecretStr(source), stream=stream, output=root)
+            with of_the_user():
+                # Prefect keeps what a flow is called with, but not what is in a SecretStr.
+                live_stream(source=SecretStr(source), stream=stream, output=root)
         except TerminationSignal:
             raise KeyboardInterrupt from None
         except IncompleteError as error:

@@ -19,6 +19,7 @@ from streamwave.errors import IncompleteError, StreamWaveError, UsageError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import check_decodable, check_track, probe
 from streamwave.layout import MANIFEST, MASTER
+from streamwave.prefect_auth import auth_string, client_environment
 from streamwave.prefect_env import CLIENT_ENV
 from streamwave.settings import Settings
 from streamwave.source import redact, resolve_source
@@ -43,15 +44,17 @@ def prefect_for(settings: Settings) -> Iterator[None]:
     os.environ["PREFECT_HOME"] = str(settings.prefect_home)
     if settings.prefect_api_url:
         _check_server(settings.prefect_api_url)
-        os.environ["PREFECT_API_URL"] = settings.prefect_api_url
+        os.environ |= client_environment(settings)
         yield
         return
-    with prefect_server(settings.prefect_home) as url:
-        os.environ["PREFECT_API_URL"] = url
+    auth = auth_string(settings) or ""
+    with prefect_server(settings.prefect_home, auth) as url:
+        os.environ |= {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": auth}
         try:
             yield
         finally:
-            del os.environ["PREFECT_API_URL"]
+            for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
+                del os.environ[name]
 
 
 class Interrupted(StreamWaveError):
@@ -114,6 +117,7 @@ def run_transcode(
         task = bar.add_task("starting Prefect", total=None, speed="", chunks="", left="")
         with prefect_for(settings):
             from flows.progress import listener, notes
+            from flows.reach import of_the_user
             from flows.vod import vod
 
             begun = time.monotonic()
@@ -133,7 +137,8 @@ def run_transcode(
             token, noted = listener.set(show), notes.set(found)
             incomplete: IncompleteError | None = None
             try:
-                vod(source=source, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track)
+                with of_the_user():
+                    vod(source=source, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track)
             except IncompleteError as error:
                 incomplete = error
             except StreamWaveError:

@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 from streamwave.cli.parts import Part, Supervisor, inherited
+from streamwave.cli.prefect import ui_line
 from streamwave.errors import SettingsError, StreamWaveError
+from streamwave.prefect_auth import auth_string, client_environment
 from streamwave.prefect_env import CLIENT_ENV, READY_FILE
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import broadcasts
@@ -79,10 +81,17 @@ def make_parts(settings: Settings) -> list[Part]:
                 "prefect",
                 server_argv("127.0.0.1", port),
                 answers(f"{api_url}/health"),
-                server_environment(settings.prefect_home, host="127.0.0.1", port=port, ui=True),
+                server_environment(
+                    settings.prefect_home,
+                    auth_string(settings) or "",
+                    host="127.0.0.1",
+                    port=port,
+                    ui=True,
+                    allowed_hosts=settings.allowed_hosts,
+                ),
             )
         )
-    environment = inherited(**CLIENT_ENV, PREFECT_API_URL=api_url, PREFECT_HOME=str(settings.prefect_home))
+    environment = inherited(**CLIENT_ENV, **client_environment(settings), PREFECT_HOME=str(settings.prefect_home))
     ingest = f"http://{_reachable(settings.ingest_host)}:{settings.ingest_port}"
     parts += [
         Part("processing", [python, "-m", "services.processing"], processing_ready(settings),
@@ -189,7 +198,7 @@ def run_up(console: Console) -> None:
         console.print(f"[green]ready[/green] after {time.monotonic() - started:.1f} s")
         first_stream(settings, console)
         console.print(f"  Watch       [bold]{settings.public_url}/[/bold]")
-        console.print(f"  Prefect     {settings.prefect_url.removesuffix('/api')}")
+        console.print(f"  Prefect     {ui_line(settings)}", soft_wrap=True)
         console.print("Ctrl-C ends everything\n")
         while True:
             supervisor.tick()

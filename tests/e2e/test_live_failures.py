@@ -123,7 +123,7 @@ def test_a_killed_prefect_server_is_replaced_and_no_frame_is_lost(running: Insta
         spool = running.broadcast("prefect")
         running.published_chunks(spool, 2)
         begun = time.monotonic()
-        os.kill(running.pid("prefect.server"), signal.SIGKILL)
+        os.kill(running.pid("prefect_app"), signal.SIGKILL)
 
         def healthy() -> bool:
             try:
@@ -140,7 +140,7 @@ def test_a_killed_prefect_server_is_replaced_and_no_frame_is_lost(running: Insta
 
 def test_a_publish_that_begins_while_prefect_is_away_loses_no_frame(running: Installation, clip: Clip) -> None:
     key = running.add_stream("early")
-    os.kill(running.pid("prefect.server"), signal.SIGKILL)
+    os.kill(running.pid("prefect_app"), signal.SIGKILL)
     running.publish_whole(clip, key)
     assert_exact(running.finished(running.broadcast("early")), [clip])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 from streamwave.prefect_env import CLIENT_ENV
@@ -18,7 +19,11 @@ FILE = "deployments/prefect.yaml"
 def test_deploy_work_and_run(cli: Cli, prefect_api: str) -> None:
     clip = make_clip(cli.folder / "clip.mp4", frames=75)
     output = cli.folder / "out"
-    cli.extra |= {"PREFECT_HOME": str(cli.state / "prefect"), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    cli.extra |= {
+        "PREFECT_HOME": str(cli.state / "prefect"), "PREFECT_WORKER_QUERY_SECONDS": "1",
+        # How far runs reach that are asked for through Prefect.
+        "STREAMWAVE_ALLOWED_FILE_ROOTS": str(clip.path), "OUTPUT_DIR": str(output),
+    }  # fmt: skip
 
     def prefect(*arguments: str) -> str:
         done = cli.run(*arguments, program="prefect", cwd=ROOT)
@@ -29,15 +34,20 @@ def test_deploy_work_and_run(cli: Cli, prefect_api: str) -> None:
     assert "'vod/vod' successfully created" in prefect("deploy", "--prefect-file", FILE, "--all")
     # The worker's own folder is none of the checkout's: the deployment knows where its code lies.
     with cli.start("worker", "start", "--pool", "streamwave", program="prefect", cwd=cli.folder) as worker:
-        prefect("deployment", "run", "vod/vod", "-p", f"source={clip.path}", "-p", f"output={output}")
         api = PrefectApi(prefect_api)
 
-        def ended() -> dict[str, Any]:
-            (run,) = api.flow_runs("vod", output=str(output))
+        def ended(place: Path) -> dict[str, Any]:
+            (run,) = api.flow_runs("vod", output=str(place))
             return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else {}
 
-        run = wait_for(ended, "the end of the flow run")
+        elsewhere = cli.folder / "elsewhere"
+        for place in (output, elsewhere):
+            prefect("deployment", "run", "vod/vod", "-p", f"source={clip.path}", "-p", f"output={place}")
+        run = wait_for(lambda: ended(output), "the end of the flow run")
         assert (run["state_name"], run["name"]) == ("Completed", f"vod {clip.path}")
+        run = wait_for(lambda: ended(elsewhere), "the end of the flow run that is refused")
+        assert run["state_name"] == "Failed" and "OUTPUT_DIR" in run["state"]["message"]
+        assert not elsewhere.exists()
         worker.send_signal(signal.SIGTERM)
         worker.communicate(timeout=30)
     assert marked(cli.mark) == {}

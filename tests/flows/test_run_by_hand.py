@@ -269,6 +269,10 @@ def test_a_source_may_be_kept_in_a_secret_block(cli: Cli, tmp_path: Path) -> Non
     cli.extra |= SETTINGS
     short = make_clip(tmp_path / "geheim.mp4", frames=50, gop=25)
     out = str(cli.folder / "out")
+    cli.extra |= {
+        "STREAMWAVE_ALLOWED_FILE_ROOTS": str(short.path),
+        "OUTPUT_DIR": out,
+    }  # as far as Prefect's users reach
     done = cli.run("-c", BLOCK, f"file:{short.path}", "secret:camera", out, program="python")
     assert done.code == 0, done.err
     (run,) = PrefectApi(cli.extra["PREFECT_API_URL"]).flow_runs("live-stream", output=out)

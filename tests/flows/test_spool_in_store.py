@@ -52,7 +52,7 @@ def receiver(tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch) -> Setting
 @contextmanager
 def run(cli: Cli, s3: S3, url: str) -> Iterator[None]:
     """A flow run on another machine; it is killed at the end."""
-    cli.extra |= SETTINGS | s3.environment
+    cli.extra |= SETTINGS | s3.environment | {"STREAMWAVE_SPOOL_DIR": url.rsplit("/", 2)[0]}
     log = cli.folder / "run.log"
     with (
         log.open("a") as terminal,

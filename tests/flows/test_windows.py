@@ -22,7 +22,7 @@ from tests.support.cli import Cli
 from tests.support.live import assert_exact, periods, picture_numbers
 from tests.support.media import Clip, make_clip
 from tests.support.ports import free_port
-from tests.support.prefect_api import RECORDED_S, PrefectApi
+from tests.support.prefect_api import AUTH, RECORDED_S, PrefectApi
 from tests.support.processes import wait_for
 
 CHUNKS = 12
@@ -144,14 +144,14 @@ def test_prefect_is_away_at_a_border(own_cli: Cli, received: Received) -> None:
     feed = Feed(cli, received)
     feed.chunks(1)
     with ExitStack() as server, ExitStack() as run:
-        server.enter_context(prefect_server(home, port=port))
+        server.enter_context(prefect_server(home, AUTH, port=port))
         process = run.enter_context(cli.start("-c", RUN, str(feed.spool.folder), program="python"))
         feed.published(1)
         server.close()
         # The first window is full after the next chunk, and another one cannot be begun.
         feed.chunks(7)
         feed.published(7)
-        server.enter_context(prefect_server(home, port=port))
+        server.enter_context(prefect_server(home, AUTH, port=port))
         feed.chunks(CHUNKS)
         feed.end()
         finish(process)

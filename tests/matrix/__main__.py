@@ -25,6 +25,7 @@ from tests.matrix.cells_passthrough import LADDER, PASSED_LIVE
 from tests.matrix.live import LiveCell, publish
 from tests.matrix.run import run_cell, run_named
 from tests.support.live import installation
+from tests.support.prefect_api import AUTH
 
 #: Streams that are published at once: what two cores carry, and a browser with their recordings.
 AT_ONCE = 4
@@ -80,7 +81,7 @@ def _with_prefect(
         folders = {part: Path(name) / part for part in ("prefect", "commands", "empty")}
         for folder in folders.values():
             folder.mkdir()
-        with prefect_server(folders["prefect"]) as url:
+        with prefect_server(folders["prefect"], AUTH) as url:
             for number, cell in enumerate(commands):
                 folder = folders["commands"] / str(number)
                 folder.mkdir()

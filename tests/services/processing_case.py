@@ -20,6 +20,7 @@ from streamwave.locks import lock_holder
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
 from tests.support.ports import free_port
+from tests.support.prefect_api import AUTH_ENVIRONMENT, basic
 from tests.support.processes import kill
 
 HERE = Path(__file__).parent
@@ -67,6 +68,7 @@ class Case:
             "STREAMWAVE_STATE_DIR": str(self.folder / "var"),
             "OUTPUT_DIR": str(self.folder / "out"),
             "PREFECT_API_URL": self.api,
+            **AUTH_ENVIRONMENT,
             "STREAMWAVE_GRPC_PORT": str(self.port),
             **self.environment,
         }
@@ -123,13 +125,14 @@ class Case:
 
     def run_state(self, flow_run_id: str) -> str:
         """Type of the state that Prefect has for a flow run."""
-        run = httpx.get(f"{self.api}/flow_runs/{flow_run_id}", trust_env=False).raise_for_status().json()
+        run = httpx.get(f"{self.api}/flow_runs/{flow_run_id}", auth=basic(), trust_env=False).raise_for_status().json()
         return str(run["state_type"])
 
     def set_state(self, flow_run_id: str, type_: str) -> None:
         """Set the state of a flow run, as Prefect's UI does."""
         body = {"state": {"type": type_, "name": type_.capitalize()}, "force": True}
-        httpx.post(f"{self.api}/flow_runs/{flow_run_id}/set_state", json=body, trust_env=False).raise_for_status()
+        url = f"{self.api}/flow_runs/{flow_run_id}/set_state"
+        httpx.post(url, json=body, auth=basic(), trust_env=False).raise_for_status()
 
     def close(self) -> None:
         """End everything that may still run."""

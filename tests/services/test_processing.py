@@ -24,6 +24,7 @@ from tests.services.processing_case import ROOT, Case, eventually, published_by,
 from tests.support.cli import Cli
 from tests.support.media import make_clip
 from tests.support.ports import free_port
+from tests.support.prefect_api import AUTH_ENVIRONMENT
 from tests.support.s3 import s3_server
 
 
@@ -343,7 +344,7 @@ def test_a_run_by_hand_is_executed(case: Case, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "deployment", "run", "live-stream/live"]
         + ["-p", f"source={target}", "-p", "stream=cam"],
-        env={**os.environ, "PREFECT_API_URL": case.api, "PREFECT_HOME": str(tmp_path / "home")},
+        env={**os.environ, **AUTH_ENVIRONMENT, "PREFECT_API_URL": case.api, "PREFECT_HOME": str(tmp_path / "home")},
         cwd=ROOT, capture_output=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

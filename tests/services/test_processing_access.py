@@ -26,6 +26,7 @@ from streamwave.spool.journal import JournalWriter, end_of
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import ROOT, Case, eventually, publisher, refused
 from tests.support.ports import free_port
+from tests.support.prefect_api import AUTH
 
 TOKEN = "correct-horse-battery"
 
@@ -80,7 +81,7 @@ def test_streams_go_on_while_prefect_is_away(tmp_path: Path) -> None:
     port = free_port()
     case = Case(tmp_path, f"http://127.0.0.1:{port}/api")
     try:
-        with prefect_server(tmp_path / "prefect", port=port):
+        with prefect_server(tmp_path / "prefect", AUTH, port=port):
             case.start()
             spool, session, _ = case.session("cam")
             with case.rpc() as rpc:
@@ -98,7 +99,7 @@ def test_streams_go_on_while_prefect_is_away(tmp_path: Path) -> None:
         (spool.folder / "000000" / "more").touch()
         eventually(lambda: spool.status()["chunks"] == 2, "the stream goes on")
         assert lock_holder(spool.folder / RUN_LOCK) == pid
-        with prefect_server(tmp_path / "prefect", port=port):
+        with prefect_server(tmp_path / "prefect", AUTH, port=port):
             publisher(late)
             assert lock_holder(spool.folder / RUN_LOCK) == pid
             case.end(signal.SIGTERM)

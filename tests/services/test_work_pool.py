@@ -22,6 +22,7 @@ from tests.services.processing_case import STUB, Case, eventually, published_by,
 from tests.support.cli import ROOT, Cli, copy_database
 from tests.support.media import make_clip
 from tests.support.player import decode_pictures, representations
+from tests.support.prefect_api import AUTH
 from tests.support.s3 import S3, s3_server
 
 POOL = "streamwave"
@@ -59,7 +60,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_hom
     tmp_path = tmp_path_factory.mktemp("pool")
     home = tmp_path / "server"
     copy_database(prefect_home, home)
-    with prefect_server(home) as api:
+    with prefect_server(home, AUTH) as api:
         extra = {
             "PREFECT_API_URL": api,
             "PREFECT_HOME": str(tmp_path / "home"),
@@ -160,7 +161,8 @@ def test_a_worker_elsewhere_publishes_what_is_received_here(
 ) -> None:
     clip = make_clip(stored.folder / "clip.mp4", frames=25 * CHUNKS, gop=25)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    worker = Pool(Cli(elsewhere, {**pool.cli.extra, **s3.environment, "STREAMWAVE_STATE_DIR": str(elsewhere / "var")}))
+    own = {"STREAMWAVE_STATE_DIR": str(elsewhere / "var"), "STREAMWAVE_SPOOL_DIR": "s3://spool/tv"}
+    worker = Pool(Cli(elsewhere, {**pool.cli.extra, **s3.environment, **own}))
     with worker.worker(), stored.rpc() as rpc:
         request = pb.StartStreamRequest(stream="film", source=str(clip.path))
         code, message, _ = refused(lambda: rpc.StartStream(request, timeout=30))

@@ -18,6 +18,7 @@ from pathlib import Path
 from streamwave.ffmpeg.locate import locate
 from streamwave.settings import Settings
 from streamwave.settings_fields import PREFIX, variable_name
+from tests.support.prefect_api import AUTH_ENVIRONMENT
 from tests.support.processes import MARK, kill, marked, program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +79,8 @@ class Cli:
             "STREAMWAVE_STATE_DIR": str(self.state),
             "STREAMWAVE_LADDER": json.dumps(LADDER),
             "TMPDIR": str(self.temporary),
+            # A server of the tests asks for it; one that the command starts generates its own.
+            **(AUTH_ENVIRONMENT if "PREFECT_API_URL" in self.extra else {}),
             **self.extra,
         }
 

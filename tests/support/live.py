@@ -20,6 +20,7 @@ from lxml import etree
 
 from streamwave.ffmpeg.locate import locate
 from streamwave.locks import lock_holder
+from streamwave.prefect_auth import auth_string
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, broadcasts
 from streamwave.spool.journal import ChunkLine, JournalReader, writer_pid
@@ -31,7 +32,7 @@ from tests.support.hosts import Host
 from tests.support.media import Clip
 from tests.support.player import MPD_NS, Representation, decode_pictures, decode_sound, representations
 from tests.support.ports import free_port
-from tests.support.prefect_api import PrefectApi
+from tests.support.prefect_api import PrefectApi, basic
 from tests.support.processes import MARK, kill, marked, wait_for
 
 #: A publisher that comes back within this time continues its broadcast; every recording waits for it to pass.
@@ -76,7 +77,7 @@ class Installation:
                 if name.startswith("STREAMWAVE_") or name == "OUTPUT_DIR":
                     patch.setenv(name, value)
             self.settings = Settings.load(env_file=None)
-        self.prefect = PrefectApi(self.settings.prefect_url)
+        self.prefect = PrefectApi(self.settings.prefect_url, auth_string(self.settings) or "")
         self.process: subprocess.Popen[bytes] | None = None
         self.publishers: list[subprocess.Popen[bytes]] = []
 
@@ -255,7 +256,7 @@ class Installation:
         """Ask Prefect for another state of a run, with what its UI sends."""
         body = {"state": {"type": kind, "name": kind.capitalize(), "message": "Set from the UI"}, "force": False}
         url = f"{self.prefect.url}/flow_runs/{flow_run_id}/set_state"
-        answer = httpx.post(url, json=body, timeout=20, trust_env=False)
+        answer = httpx.post(url, json=body, auth=basic(self.prefect.auth), timeout=20, trust_env=False)
         answer.raise_for_status()
         assert answer.json()["status"] == "ACCEPT", answer.text
 
@@ -287,7 +288,7 @@ class Installation:
         """(threads, file descriptors) of each long-living process."""
         assert self.process is not None
         parts = {"up": self.process.pid}
-        for part in ("services.processing", "services.ingest", "services.media", "prefect.server"):
+        for part in ("services.processing", "services.ingest", "services.media", "prefect_app"):
             parts[part] = self.pid(part)
         (parts["nginx"],) = (pid for pid, argv in self.nginx().items() if "worker" in argv)
         return {

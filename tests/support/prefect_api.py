@@ -13,14 +13,26 @@ from tests.support.processes import wait_for
 RECORDED_S = 30
 
 
+#: What the servers of the tests ask for, where the tests start them and not an installation.
+AUTH = "tests:of-this-session"
+AUTH_ENVIRONMENT = {"PREFECT_API_AUTH_STRING": AUTH}
+
+
+def basic(auth: str = AUTH) -> tuple[str, str]:
+    """User and password, as httpx takes them."""
+    user, _, password = auth.partition(":")
+    return user, password
+
+
 @dataclass(frozen=True)
 class PrefectApi:
     """A server; ``url`` ends in /api."""
 
     url: str
+    auth: str = AUTH
 
     def _post(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-        with httpx.Client(timeout=20, trust_env=False) as client:
+        with httpx.Client(timeout=20, trust_env=False, auth=basic(self.auth)) as client:
             answer = client.post(f"{self.url}/{path}", json=body)
             answer.raise_for_status()
             found: list[dict[str, Any]] = answer.json()

@@ -1,0 +1,100 @@
+"""How far the parameters of a run reach: who may write to Prefect's API must not be able to read or write any file here.
+
+The person at the command line may, because the command runs as that person: it says so in its own process
+(``of_the_user``), which nothing at Prefect's server can do. Every other run is confined to what the settings name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from streamwave.errors import UsageError
+from streamwave.settings import Settings
+from streamwave.spool.remote.objects import is_address
+from streamwave.storage.target import Target, outputs, place_of
+
+_of_the_user: ContextVar[bool] = ContextVar("of_the_user", default=False)
+
+
+@contextmanager
+def of_the_user() -> Iterator[None]:
+    """Flows that are called meanwhile, in this process, were asked for by the person whose process it is."""
+    token = _of_the_user.set(True)
+    try:
+        yield
+    finally:
+        _of_the_user.reset(token)
+
+
+def is_confined() -> bool:
+    """Whether the parameters of this run come from Prefect's API."""
+    return not _of_the_user.get()
+
+
+def file_roots(settings: Settings) -> Sequence[Path] | None:
+    """The folders that a source may lie in; None for all."""
+    return settings.allowed_file_roots if is_confined() else None
+
+
+def check_output(output: str | None, settings: Settings) -> str:
+    """The outputs to write to: ``output``, or those of the settings without it.
+
+    Raises:
+        UsageError: the run is confined, and one of them is neither an output of the settings nor lies in one.
+        OutputError: it names no places.
+    """
+    if not output:
+        return settings.output_url
+    if is_confined():
+        for target in outputs(output):
+            if not any(_is_within(target, root) for root in settings.targets):
+                raise UsageError(
+                    "the output of a run that was asked for through Prefect has to be one of OUTPUT_DIR, or a folder in it; "
+                    "name the place in OUTPUT_DIR of whoever executes the run, or use the command line"
+                )
+    return output
+
+
+def check_spool(place: str, settings: Settings) -> str:
+    """``place``, the spool of a broadcast: a folder, or an address in a store. What lies in it says where to write.
+
+    Raises:
+        UsageError: the run is confined, and the place is not in the spool of the settings.
+    """
+    if is_confined():
+        root = settings.spool_url
+        if is_address(place):
+            within = root is not None and place.startswith(f"{root}/") and ".." not in place.split("/")
+        else:
+            within = Path(place).resolve().is_relative_to(settings.spool_dir.resolve())
+        if not within:
+            raise UsageError(
+                "the broadcast is not in the spool of whoever executes the run; set STREAMWAVE_SPOOL_DIR to it"
+            )
+    return place
+
+
+def check_ladder(ladder: str | None) -> str | None:
+    """``ladder``, unless the run is confined and it names a file.
+
+    Raises:
+        UsageError: it does.
+    """
+    text = (ladder or "").strip()
+    if is_confined() and not text.startswith("{") and ("/" in text or text.endswith((".toml", ".json"))):
+        raise UsageError(
+            "a run that was asked for through Prefect takes names of renditions or inline JSON, and no file"
+        )
+    return ladder
+
+
+def _is_within(target: Target, root: Target) -> bool:
+    if target.model_copy(update={"url": root.url}) != root:
+        return False
+    place, above = place_of(target), place_of(root)
+    if "://" in place or "://" in above:
+        return f"{place}/".startswith(f"{above}/")
+    return Path(place).resolve().is_relative_to(Path(above).resolve())
