@@ -87,7 +87,8 @@ def test_after_a_kill_the_next_start_completes_what_was_on_air(stopped: Installa
         up.published_chunks(spool, 2)
         assert up.process is not None
         parts = [
-            up.pid(part) for part in ("services.processing", "services.ingest", "services.media", "prefect.server")
+            up.pid(part)
+            for part in ("services.processing", "services.ingest", "services.rtmp", "services.media", "prefect.server")
         ]
         os.kill(up.process.pid, signal.SIGKILL)
         up.process.wait(5)

@@ -54,7 +54,7 @@ class Installation:
 
     def __init__(self, folder: Path, prefect_home: Path, **variables: str) -> None:
         self.folder, self.log = folder, folder / "up.log"
-        names = ("RTMP", "INGEST", "GRPC", "MEDIA", "PREFECT")
+        names = ("RTMP", "RTMP_INTERNAL", "INGEST", "GRPC", "MEDIA", "PREFECT")
         ports = {f"STREAMWAVE_{name}_PORT": str(free_port()) for name in names}
         self.cli = Cli(
             folder,
@@ -285,7 +285,7 @@ class Installation:
         """(threads, file descriptors) of each long-living process."""
         assert self.process is not None
         parts = {"up": self.process.pid}
-        for part in ("services.processing", "services.ingest", "services.media", "prefect.server"):
+        for part in ("services.processing", "services.ingest", "services.rtmp", "services.media", "prefect.server"):
             parts[part] = self.pid(part)
         (parts["nginx"],) = (pid for pid, argv in self.nginx().items() if "worker" in argv)
         return {
