@@ -217,7 +217,12 @@ def test_damaged_sessions_before_a_publish(stage: Stage) -> None:
     with ThreadPoolExecutor(8) as pool:
         wrong = [one for one in pool.map(lambda data: send_all(stage, data), before_publish(1, BEFORE)) if one]
     assert wrong == []
-    print(f"{BEFORE} damaged sessions before a publish in {time.monotonic() - begun:.0f} s; memory {stage.memory()}")
+    # Many are damaged where it does not matter: these reach nginx-rtmp and the hooks, which know no such key.
+    asked = stage.hook.count("publish", name="guess")
+    assert asked > BEFORE // 20
+    print(
+        f"{asked} of {BEFORE} damaged sessions before a publish in {time.monotonic() - begun:.0f} s; memory {stage.memory()}"
+    )
 
 
 def test_damaged_messages_after_a_publish(stage: Stage) -> None:

@@ -47,10 +47,10 @@ class Hooks(ThreadingHTTPServer):
         assert found, f"{call} did not come, only {self.calls}"
         return found[0]
 
-    def count(self, call: str) -> int:
-        """How often ``call`` has come."""
+    def count(self, call: str, name: str | None = None) -> int:
+        """How often ``call`` has come, for the stream key ``name`` or any."""
         with self.changed:
-            return sum(fields.get("call") == call for _, fields in self.calls)
+            return sum(fields.get("call") == call and name in (None, fields.get("name")) for _, fields in self.calls)
 
 
 class _Handler(BaseHTTPRequestHandler):
