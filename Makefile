@@ -45,7 +45,7 @@ soak: setup ## The tests of storage at full length: outages of a minute, 1,000 p
 	@TESTS_FULL=1 $(VENV)/python -m pytest tests/storage --timeout 1800 $(ARGS)
 
 .PHONY: bench
-bench: setup ## Benchmarks, or those in ARGS: vod_cpu (against one plain FFmpeg), publishing (to a store that is far), spool (in one)
+bench: setup ## Benchmarks, or those in ARGS: vod_cpu (against one plain FFmpeg), publishing (to a store that is far), spool (in one), rtmp_gate
 	@$(VENV)/python -m benchmarks $(ARGS)
 
 .PHONY: proto docs

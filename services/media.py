@@ -1,8 +1,8 @@
 """The media server: nginx with a configuration of ours, as a child process that never outlives us.
 
 It serves ``/`` the player page, ``/vendor/`` the players out of node_modules, ``/media/`` what is published, ``/rtmp.json``
-where to publish, ``/time`` the UTC time; and, if asked to, takes RTMP publishers. The configuration lies in
-deployments/nginx/.
+where to publish, ``/time`` the UTC time. The configuration lies in deployments/nginx/. RTMP has an nginx of its own: see
+services/rtmp.
 
 ``python -m services.media --root out --port 8080`` runs it alone.
 """
@@ -17,106 +17,35 @@ import json
 import os
 import pwd
 import resource
-import shutil
 import signal
-import string
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from streamwave.errors import OutputError, SettingsError, StreamWaveError
+from services.nginx import PROJECT, explain, find_nginx, listen_address, quoted, render
+from streamwave.errors import OutputError, StreamWaveError
 from streamwave.streams.secret import write_secret
-
-PROJECT = Path(__file__).resolve().parent.parent
-TEMPLATES = PROJECT / "deployments" / "nginx"
 
 #: nginx reserves one descriptor for the client and one for the file that it gets.
 _MAX_OPEN_FILES = 8192
 
-#: A loopback address of its own, so that the port of the media server serves for this too.
-_HOOKS_HOST = "127.0.0.2"
-
-
-class _ConfigTemplate(string.Template):
-    """``@{name}``, because ``$name`` belongs to nginx. A name without a value is a KeyError, never an empty string."""
-
-    delimiter = "@"
-
 
 @dataclass(frozen=True)
-class RtmpSettings:
-    """Where publishers arrive, and the hooks (``POST {hooks_url}/start-stream`` and so on) that decide about them.
-
-    ``play_from`` are the addresses (or networks) that may pull: the segmenter's. ``netcall_timeout_s`` is how long a
-    hook may take; ``drop_idle_publisher_s`` how long a publisher may send nothing before it is disconnected.
-    """
+class PublishAddress:
+    """Where publishers connect, for the page: ``rtmp://<this machine>:port/application``."""
 
     port: int = 1936
-    host: str = "0.0.0.0"
     application: str = "live"
-    hooks_url: str = "http://127.0.0.1:8081"
-    play_from: tuple[str, ...] = ("127.0.0.1",)
-    netcall_timeout_s: int = 10
-    drop_idle_publisher_s: int = 10
-    update_interval_s: int = 5
-    module: Path = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
-
-
-def _quoted(value: str | os.PathLike[str], suffix: str = "", prefix: str = "") -> str:
-    """``value`` as one word of nginx's configuration, with ``prefix`` and ``suffix``, which may hold variables.
-
-    nginx has no way to write a dollar sign, hence SettingsError for it and for control characters.
-    """
-    text = os.fspath(value)
-    if "$" in text or not text.isprintable():
-        raise SettingsError(f"nginx cannot be given {text!r}: use a name without '$' and control characters")
-    return f'"{prefix}' + text.replace("\\", "\\\\").replace('"', '\\"') + f'{suffix}"'
-
-
-def _address(host: str, port: int) -> str:
-    """``host:port`` as nginx's ``listen`` takes it; an IPv6 address in brackets."""
-    if not 0 < port < 65536:
-        raise SettingsError(f"{port} is not a port: use a number from 1 to 65535")
-    return _quoted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-
-
-def _render(name: str, values: Mapping[str, str]) -> str:
-    return _ConfigTemplate((TEMPLATES / name).read_text(encoding="utf-8")).substitute(values)
-
-
-def render_rtmp(rtmp: RtmpSettings, media_port: int = 8080) -> str:
-    """The ``rtmp`` block of nginx's configuration; the server of ``render_hooks`` shares ``media_port``."""
-    rules = [f"            allow play {_quoted(address)};" for address in rtmp.play_from]
-    return _render(
-        "rtmp.conf.template",
-        {
-            "listen": _address(rtmp.host, rtmp.port),
-            "application": _quoted(rtmp.application),
-            # nginx-rtmp takes the address as one word and resolves the host once, at start.
-            "hooks": rtmp.hooks_url.rstrip("/"),
-            "updates": f"http://{_HOOKS_HOST}:{media_port}",
-            "netcall_timeout": f"{rtmp.netcall_timeout_s}s",
-            "drop_idle_publisher": f"{rtmp.drop_idle_publisher_s}s",
-            "update_interval": f"{rtmp.update_interval_s}s",
-            "play_rules": "\n".join([*rules, "            deny play all;"]),
-        },
-    )
-
-
-def render_hooks(rtmp: RtmpSettings, media_port: int) -> str:
-    """The server through which nginx-rtmp asks whether a publisher may go on."""
-    values = {"listen": _address(_HOOKS_HOST, media_port), "hooks": rtmp.hooks_url.rstrip("/")}
-    return _render("hooks.conf.template", values)
 
 
 def render_config(
-    root: Path, web: Path, vendor: Path, host: str = "0.0.0.0", port: int = 8080, rtmp: RtmpSettings | None = None
+    root: Path, web: Path, vendor: Path, host: str = "0.0.0.0", port: int = 8080, rtmp: PublishAddress | None = None
 ) -> str:
     """nginx's configuration as text. ``root``, ``web`` and ``vendor`` are absolute; SettingsError if they can't be."""
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -125,27 +54,22 @@ def render_config(
     if os.geteuid() == 0:
         # Started by root, nginx would serve as "nobody", who may not read what we write.
         user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};"
-    return _render(
+    return render(
         "nginx.conf.template",
         {
-            "modules": f"load_module {_quoted(rtmp.module)};" if rtmp else "",
             "user": user,
             "open_files": str(open_files),
             "connections": str(open_files // 2),
-            "listen": _address(host, port),
+            "listen": listen_address(host, port),
             # Links on the way to these directories are the operator's; links inside them are not followed.
-            "from_media": _quoted(root, prefix="from="),
-            "from_vendor": _quoted(vendor, prefix="from="),
-            "from_web": _quoted(web, prefix="from="),
-            "media_slash": _quoted(root, "/"),
-            "media_manifest": _quoted(root, "/$manifest"),
-            "vendor_package": _quoted(vendor, "/$package"),
-            "web": _quoted(web),
-            "publish": _quoted(
-                json.dumps({"port": rtmp.port, "application": rtmp.application} if rtmp else None, ensure_ascii=False)
-            ),
-            "hooks": render_hooks(rtmp, port) if rtmp else "",
-            "rtmp": render_rtmp(rtmp, port) if rtmp else "",
+            "from_media": quoted(root, prefix="from="),
+            "from_vendor": quoted(vendor, prefix="from="),
+            "from_web": quoted(web, prefix="from="),
+            "media_slash": quoted(root, "/"),
+            "media_manifest": quoted(root, "/$manifest"),
+            "vendor_package": quoted(vendor, "/$package"),
+            "web": quoted(web),
+            "publish": quoted(json.dumps(asdict(rtmp) if rtmp else None, ensure_ascii=False)),
         },
     )
 
@@ -164,7 +88,7 @@ class MediaServer:
         root: Path,
         web: Path | None = None,
         port: int = 8080,
-        rtmp: RtmpSettings | None = None,
+        rtmp: PublishAddress | None = None,
         runtime_dir: Path | None = None,
         *,
         host: str = "0.0.0.0",
@@ -202,11 +126,7 @@ class MediaServer:
         """Start nginx and return when it answers."""
         if self.pid is not None:
             return
-        binary = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin")
-        if binary is None:
-            raise SettingsError("nginx is not installed: apt install nginx-light libnginx-mod-rtmp")
-        if self.rtmp and not self.rtmp.module.is_file():
-            raise SettingsError(f"nginx lacks its RTMP module {self.rtmp.module}: apt install libnginx-mod-rtmp")
+        binary = find_nginx()
         # Before any directory is made: this refuses settings that cannot work.
         config = render_config(self.root, self.web, self.vendor, self.host, self.port, self.rtmp)
         if self._runtime_dir is None:
@@ -216,7 +136,7 @@ class MediaServer:
             (runtime / "temp").mkdir(parents=True, exist_ok=True)
             runtime.chmod(0o700)
             (runtime / "nginx.pid").unlink(missing_ok=True)
-            write_secret(runtime / "nginx.conf", config)  # the address of the hooks holds their token
+            write_secret(runtime / "nginx.conf", config)
             log = (runtime / "error.log").open("wb")
         except OSError as error:
             self._remove_temporary()
@@ -250,7 +170,7 @@ class MediaServer:
             # A port that is taken is fatal, but nginx goes on trying for seconds.
             fatal = [line for line in log.splitlines() if "[emerg]" in line]
             if fatal:
-                raise self._explain(fatal[0])
+                raise explain(fatal[0])
             if ended:
                 last = (log.strip().splitlines() or ["no message"])[-1]
                 raise StreamWaveError(f"nginx ended at once: {last}")
@@ -271,17 +191,6 @@ class MediaServer:
             return False
         finally:
             connection.close()
-
-    def _explain(self, line: str) -> StreamWaveError:
-        message = line.partition("[emerg]")[2].partition(": ")[2] or line
-        if "bind()" not in message:
-            return StreamWaveError(f"nginx refuses its configuration: {message}")
-        where = message.removeprefix("bind() to ").partition(" failed")[0]
-        if "Address already in use" in message:
-            return SettingsError(f"{where} is taken by another program: stop that one or choose another port")
-        if "Permission denied" in message:
-            return SettingsError(f"{where} is reserved for root: choose a port from 1024 on")
-        return SettingsError(f"cannot listen on {where}: {message.partition('failed ')[2]}; choose another address")
 
     def stop(self) -> None:
         """End nginx: first letting transfers finish, then at once, then by force. Harmless when it does not run."""
@@ -324,17 +233,19 @@ def _ending_on_signals() -> Iterator[threading.Event]:
 
 
 def _from_settings() -> MediaServer:
-    """The media server of an installation, with RTMP. Where the output is not on a local disk, /media/ is empty."""
+    """The media server of an installation. Where the output is not on a local disk, /media/ is empty."""
     from streamwave.settings import Settings
-    from streamwave.streams.hooks import hooks_url
 
     settings = Settings.load()
     local = next((target.url for target in settings.targets if target.is_local), None)
     root = Path(local) if local else settings.state_dir / "empty"
     root.mkdir(parents=True, exist_ok=True)
-    rtmp = RtmpSettings(port=settings.rtmp_port, host=settings.rtmp_host, hooks_url=hooks_url(settings))
     return MediaServer(
-        root, port=settings.media_port, rtmp=rtmp, runtime_dir=settings.state_dir / "nginx", host=settings.media_host
+        root,
+        port=settings.media_port,
+        rtmp=PublishAddress(settings.rtmp_port),
+        runtime_dir=settings.state_dir / "nginx",
+        host=settings.media_host,
     )
 
 
@@ -344,15 +255,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=Path("out"), help="what /media/ shows (default: out)")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: 8080)")
-    parser.add_argument("--rtmp-port", type=int, help="also take RTMP publishers on this port")
-    parser.add_argument("--live", action="store_true", help="everything as the settings say, with RTMP and its hooks")
+    parser.add_argument("--live", action="store_true", help="everything as the settings say")
     options = parser.parse_args(arguments)
     try:
-        if options.live:
-            server = _from_settings()
-        else:
-            rtmp = RtmpSettings(port=options.rtmp_port, host=options.host) if options.rtmp_port else None
-            server = MediaServer(options.root, port=options.port, rtmp=rtmp, host=options.host)
+        server = _from_settings() if options.live else MediaServer(options.root, port=options.port, host=options.host)
         with _ending_on_signals() as asked, server:
             print(f"watch on {server.url}/ (serving {server.root}); Ctrl-C ends it", flush=True)
             while not asked.wait(1):

@@ -132,6 +132,7 @@ def check_ports(settings: Settings) -> Iterator[Check]:
     """Whether the ports of the live services are free."""
     ports = [
         ("RTMP", settings.rtmp_host, settings.rtmp_port, "STREAMWAVE_RTMP_PORT"),
+        ("RTMP, internal", "127.0.0.1", settings.rtmp_internal_port, "STREAMWAVE_RTMP_INTERNAL_PORT"),
         ("ingest", settings.ingest_host, settings.ingest_port, "STREAMWAVE_INGEST_PORT"),
         ("processing", settings.grpc_host, settings.grpc_port, "STREAMWAVE_GRPC_PORT"),
         ("media", settings.media_host, settings.media_port, "STREAMWAVE_MEDIA_PORT"),

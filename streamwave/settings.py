@@ -203,6 +203,11 @@ class Settings(LimitSettings):
 
     rtmp_host: str = setting("Live", "Address that RTMP listens on.", "0.0.0.0", pattern=r"^[\w.:-]+$", kind="a host")
     rtmp_port: Port = setting("Live", "Port that publishers (OBS) connect to.", 1936)
+    rtmp_internal_port: Port = setting(
+        "Live",
+        "Port of nginx-rtmp on this machine's own addresses (127.0.0.1 to 127.0.0.3), from which published streams are pulled.",
+        19360,
+    )
     rtmp_url: str = setting(
         "Live",
         "RTMP application from which published streams are pulled.",
@@ -210,8 +215,8 @@ class Settings(LimitSettings):
         pattern=r"^rtmps?://\S+$",
         kind="an rtmp or rtmps address",
         derived=(
-            lambda d: f"rtmp://127.0.0.1:{d.get('rtmp_port', 1936)}/live",
-            "`rtmp://127.0.0.1:1936/live`, or `STREAMWAVE_RTMP_PORT` in place of 1936",
+            lambda d: f"rtmp://127.0.0.1:{d.get('rtmp_internal_port', 19360)}/live",
+            "`rtmp://127.0.0.1:19360/live`, or `STREAMWAVE_RTMP_INTERNAL_PORT` in place of 19360",
         ),
     )
     ingest_host: str = setting(

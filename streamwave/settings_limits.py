@@ -82,6 +82,16 @@ class LimitSettings(OutputSettings):
         (),
         kind="host names without ports, joined by commas",
     )
+    rtmp_waiting: int = setting(
+        "Limits",
+        "RTMP connections that do not publish yet, at once. Beyond that the one that has come least far ends for each new one.",
+        256,
+        ge=1,
+        le=2000,
+    )
+    rtmp_waiting_per_address: int = setting(
+        "Limits", "Of these, how many from one address; of IPv6 from one /64 network.", 64, ge=1, le=2000
+    )
     max_streams: int = setting(
         "Limits", "Broadcasts that are published at once; further ones wait in the spool.", 16, ge=1, le=1000
     )

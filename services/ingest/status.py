@@ -52,7 +52,8 @@ async def collect(settings: Settings, processing: Processing, sessions: Sessions
     """The answer of ``/status``."""
     async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
         checks: dict[str, Awaitable[str | dict[str, Any] | None]] = {
-            "nginx": _nginx(client, settings),
+            "rtmp": _rtmp(settings),
+            "media": _answers(client, f"http://{reachable(settings.media_host)}:{settings.media_port}/time"),
             "processing": processing.healthy(TIMEOUT_S * 0.9),
             "prefect": _answers(client, f"{settings.prefect_url.rstrip('/')}/health"),
             "spool": asyncio.to_thread(_spool, settings.spool_dir),
@@ -97,14 +98,15 @@ def _part(error: str | None) -> dict[str, Any]:
     return {"status": "ok"} if error is None else {"status": "degraded", "error": error}
 
 
-async def _nginx(client: httpx.AsyncClient, settings: Settings) -> str | None:
-    host = reachable(settings.rtmp_host)
-    try:
-        _reader, writer = await asyncio.open_connection(host.strip("[]"), settings.rtmp_port)
-    except OSError:
-        return f"no answer at rtmp://{host}:{settings.rtmp_port}"
-    writer.close()
-    return await _answers(client, f"http://{reachable(settings.media_host)}:{settings.media_port}/time")
+async def _rtmp(settings: Settings) -> str | None:
+    """The gate that publishers connect to, and nginx-rtmp behind it."""
+    for host, port in ((reachable(settings.rtmp_host), settings.rtmp_port), ("127.0.0.1", settings.rtmp_internal_port)):
+        try:
+            _reader, writer = await asyncio.open_connection(host.strip("[]"), port)
+        except OSError:
+            return f"no answer at rtmp://{host}:{port}"
+        writer.close()
+    return None
 
 
 async def _answers(client: httpx.AsyncClient, url: str) -> str | None:

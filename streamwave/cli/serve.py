@@ -7,7 +7,7 @@ import sys
 
 from streamwave.errors import UsageError
 
-PARTS = {"ingest": [], "processing": [], "media": ["--live"]}
+PARTS = {"ingest": [], "processing": [], "rtmp": [], "media": ["--live"]}
 
 
 def run_part(part: str) -> None:

@@ -97,6 +97,7 @@ def make_parts(settings: Settings) -> list[Part]:
         Part("processing", [python, "-m", "services.processing"], processing_ready(settings),
              environment, grace_s=20.0),
         Part("ingest", [python, "-m", "services.ingest"], answers(f"{ingest}/healthz"), environment),
+        Part("rtmp", [python, "-m", "services.rtmp"], listens(settings.rtmp_host, settings.rtmp_port), environment),
         Part("media", [python, "-m", "services.media", "--live"],
              answers(f"http://{_reachable(settings.media_host)}:{settings.media_port}/time"), environment),
     ]  # fmt: skip
@@ -128,7 +129,7 @@ def everything(settings: Settings, show: Callable[[str, str], None]) -> Iterator
         yield supervisor
     finally:
         # First no more publishers, then what was received is put in order, then the rest.
-        supervisor.stop("media")
+        supervisor.stop("rtmp")
         supervisor.stop("ingest")
         end_segmenters(settings)
         supervisor.stop_all()
@@ -146,6 +147,7 @@ def end_segmenters(settings: Settings) -> None:
 def _check_ports(settings: Settings) -> None:
     wanted = {
         "STREAMWAVE_RTMP_PORT": settings.rtmp_port,
+        "STREAMWAVE_RTMP_INTERNAL_PORT": settings.rtmp_internal_port,
         "STREAMWAVE_INGEST_PORT": settings.ingest_port,
         "STREAMWAVE_GRPC_PORT": settings.grpc_port,
         "STREAMWAVE_MEDIA_PORT": settings.media_port,

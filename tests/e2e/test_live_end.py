@@ -86,7 +86,10 @@ def test_after_a_kill_the_next_start_completes_what_was_on_air(stopped: Installa
         spool = up.broadcast("killed")
         up.published_chunks(spool, 2)
         assert up.process is not None
-        parts = [up.pid(part) for part in ("services.processing", "services.ingest", "services.media", "prefect_app")]
+        parts = [
+            up.pid(part)
+            for part in ("services.processing", "services.ingest", "services.rtmp", "services.media", "prefect_app")
+        ]
         os.kill(up.process.pid, signal.SIGKILL)
         up.process.wait(5)
         up.process = None

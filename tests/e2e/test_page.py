@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from services.media import MediaServer, RtmpSettings
+from services.media import MediaServer, PublishAddress
 from tests.e2e.browser import PlayerHarness, open_harness
 from tests.e2e.media import make_output
 from tests.support.ports import free_port
@@ -34,7 +34,7 @@ def address(root: Path, tmp_path_factory: pytest.TempPathFactory, prefect_api: s
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
     """A server that takes publishers, on a port and with an application of its own; nothing is published yet."""
-    rtmp = RtmpSettings(port=free_port(), host="127.0.0.1", application="stage")
+    rtmp = PublishAddress(port=free_port(), application="stage")
     with MediaServer(tmp_path_factory.mktemp("new"), port=free_port(), host="127.0.0.1", rtmp=rtmp) as server:
         yield server
 

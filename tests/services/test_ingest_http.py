@@ -41,6 +41,7 @@ class Ingest:
             "OUTPUT_DIR": str(folder / "out"),
             "STREAMWAVE_INGEST_PORT": str(free_port()),
             "STREAMWAVE_RTMP_PORT": str(free_port()),
+            "STREAMWAVE_RTMP_INTERNAL_PORT": str(free_port()),
             "STREAMWAVE_MEDIA_PORT": str(free_port()),
             "STREAMWAVE_GRPC_PORT": str(free_port()),
             "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api",
@@ -456,9 +457,9 @@ def test_status_of_missing_neighbours(ingest: Ingest) -> None:
     )
     assert found["status"] == "degraded"
     well = {name: part["status"] for name, part in found["parts"].items()}
-    assert {name for name, state in well.items() if state != "ok"} >= {"nginx", "processing", "prefect"}
+    assert {name for name, state in well.items() if state != "ok"} >= {"rtmp", "media", "processing", "prefect"}
     assert found["parts"]["spool"]["free_bytes"] > 0
-    assert str(ingest.settings.rtmp_port) in found["parts"]["nginx"]["error"]
+    assert str(ingest.settings.rtmp_port) in found["parts"]["rtmp"]["error"]
 
 
 def test_status_is_bounded_when_a_neighbour_hangs(tmp_path: Path) -> None:
@@ -477,7 +478,9 @@ def test_status_is_bounded_when_a_neighbour_hangs(tmp_path: Path) -> None:
             found = ingest.client.get("/status").json()
             # Those who do not answer would be waited for without end.
             assert time.monotonic() - begun < 20
-            assert all(found["parts"][name]["status"] == "degraded" for name in ("nginx", "processing", "prefect"))
+            assert all(
+                found["parts"][name]["status"] == "degraded" for name in ("rtmp", "media", "processing", "prefect")
+            )
 
 
 def test_many_strangers_fill_no_log(ingest: Ingest) -> None:

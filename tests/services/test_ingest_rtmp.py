@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,6 @@ import av
 import httpx
 import pytest
 
-from services.media import MediaServer, RtmpSettings
 from streamwave.spool.journal import (
     CONTINUED,
     ChunkLine,
@@ -26,33 +25,33 @@ from streamwave.spool.journal import (
     writer_pid,
 )
 from streamwave.streams.database import Database
-from streamwave.streams.hooks import hooks_url
 from streamwave.streams.registry import Registry
 from tests.matrix.flv import read_tags, write_tags
 from tests.services.test_ingest_http import BEARER, Ingest, end_of, running
 from tests.support.media import make_clip
 from tests.support.processes import wait_for
+from tests.support.rtmp_part import RtmpPart
 
 RATE = 25
 
 
-def nginx(ingest: Ingest, runtime: str = "run") -> MediaServer:
-    rtmp = RtmpSettings(
-        port=ingest.settings.rtmp_port, host="127.0.0.1", hooks_url=hooks_url(ingest.settings), update_interval_s=1
-    )
-    return MediaServer(
-        ingest.folder, port=ingest.settings.media_port, host="127.0.0.1", rtmp=rtmp, runtime_dir=ingest.folder / runtime
-    )
+def rtmp(ingest: Ingest) -> RtmpPart:
+    return RtmpPart(ingest.folder, ingest.environment)
 
 
 @pytest.fixture
 def ingest(tmp_path: Path) -> Iterator[Ingest]:
-    with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1") as found, nginx(found):
+    with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1") as found, rtmp(found):
         yield found
 
 
 def address(ingest: Ingest, key: str) -> str:
     return f"rtmp://127.0.0.1:{ingest.settings.rtmp_port}/live/{key}"
+
+
+def internal(ingest: Ingest, name: str) -> str:
+    """Where segmenters pull."""
+    return f"rtmp://127.0.0.1:{ingest.settings.rtmp_internal_port}/live/{name}"
 
 
 @contextmanager
@@ -132,7 +131,7 @@ def test_every_picture_of_a_publish_and_of_its_return(ingest: Ingest) -> None:
         def live() -> bool:
             told = ingest.client.get("/status").json()
             streams = [(row["stream"], row["session"]) for row in told["streams"]]
-            return streams == [("show", "000000")] and told["parts"]["nginx"] == {"status": "ok"}
+            return streams == [("show", "000000")] and told["parts"]["rtmp"] == {"status": "ok"}
 
         wait_for(live, "the stream in the status", 20)
         # None of these disturbs the one who is there; those with the right key have to come before that leaves.
@@ -145,7 +144,7 @@ def test_every_picture_of_a_publish_and_of_its_return(ingest: Ingest) -> None:
     assert (end.error, pictures(first)) == (None, 10 * RATE)
     opened = JournalReader(first).read()[0]
     assert isinstance(opened, OpenRecord) and opened.source.audio is not None
-    assert opened.source.url == address(ingest, "***")
+    assert opened.source.url == internal(ingest, "***")
     # The publisher comes back: same broadcast, next session.
     with publishing(ingest, key, 2) as publisher:
         assert publisher.wait(60) == 0
@@ -225,18 +224,15 @@ def test_the_rtmp_server_restarts(tmp_path: Path) -> None:
     """Its clients' numbers begin again: a new publish is not taken for an old one that never said that it ended."""
     with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1") as ingest:
         key = ingest.add("show")
-        server = nginx(ingest, "run1")
-        server.start()
-        try:
-            with publishing(ingest, key, 10):
+        with rtmp(ingest) as server:
+            with publishing(ingest, key, 10) as publisher:
                 first = session_of(ingest, "show", 0)
                 wait_for(lambda: received(first), "a chunk")
-                assert server.pid is not None
-                os.killpg(server.pid, signal.SIGKILL)
-        finally:
-            server.stop()
-        with nginx(ingest, "run2"), publishing(ingest, key, 2) as publisher:
-            assert publisher.wait(60) == 0
+                os.kill(server.nginx_pid, signal.SIGKILL)
+                # It is told, so that it connects again.
+                assert publisher.wait(20) != 0
+            with publishing(ingest, key, 2) as publisher:
+                assert publisher.wait(60) == 0
         second = session_of(ingest, "show", 1)
         ended(second)
         assert pictures(second) == 2 * RATE
@@ -343,8 +339,8 @@ def test_a_publisher_that_sends_nothing_is_disconnected(ingest: Ingest) -> None:
 def test_nobody_else_pulls(ingest: Ingest) -> None:
     key = ingest.add("show")
 
-    def pulled(name: str) -> bool:
-        pull = ["ffmpeg", "-v", "error", "-nostdin", "-rw_timeout", "3000000", "-i", address(ingest, name)]
+    def pulled(name: str, where: Callable[[Ingest, str], str] = internal) -> bool:
+        pull = ["ffmpeg", "-v", "error", "-nostdin", "-rw_timeout", "3000000", "-i", where(ingest, name)]
         return subprocess.run([*pull, "-t", "1", "-f", "null", "-"], capture_output=True, timeout=60).returncode == 0
 
     assert not pulled("show")
@@ -352,6 +348,7 @@ def test_nobody_else_pulls(ingest: Ingest) -> None:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
         assert pulled("show")  # from this machine
+        assert not pulled("show", address)  # publishers' address
         assert not pulled(key)
         assert not pulled(f"show?publish={'0' * 32}")
         # From elsewhere, as the server would ask.

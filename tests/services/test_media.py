@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from services.media import PROJECT, MediaServer, RtmpSettings, render_config
-from streamwave.errors import OutputError, SettingsError, StreamWaveError
+from services.media import MediaServer, PublishAddress
+from services.nginx import PROJECT
+from streamwave.errors import OutputError, SettingsError
 from tests.support.ports import free_port
 from tests.support.processes import alive, wait_for
 
@@ -113,7 +114,7 @@ def test_types_caching_and_cors(server: MediaServer, path: str, content_type: st
 def test_tells_the_page_where_to_publish(server: MediaServer, tmp_path: Path) -> None:
     status, headers, body = ask(server.port, "/rtmp.json")
     assert (status, headers["content-type"], json.loads(body)) == (200, "application/json", None)
-    rtmp = RtmpSettings(port=free_port(), host="127.0.0.1", application='on "air"')
+    rtmp = PublishAddress(port=free_port(), application='on "air"')
     with MediaServer(tmp_path, port=free_port(), host="127.0.0.1", rtmp=rtmp) as other:
         assert json.loads(ask(other.port, "/rtmp.json")[2]) == {"port": rtmp.port, "application": 'on "air"'}
 
@@ -227,15 +228,6 @@ def test_port_that_is_taken(tmp_path: Path, server: MediaServer) -> None:
     assert ask(server.port, "/time")[0] == 200
 
 
-def test_rtmp_port_that_is_taken(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        rtmp = RtmpSettings(port=other.getsockname()[1], host="127.0.0.1")
-        server = MediaServer(tmp_path, port=free_port(), host="127.0.0.1", rtmp=rtmp)
-        with pytest.raises(SettingsError, match=f"{rtmp.port} is taken"):
-            server.start()
-        assert wait_until_refused(server.port)
-
-
 @pytest.mark.parametrize("port", [0, -1, 65536])
 def test_impossible_ports(tmp_path: Path, port: int) -> None:
     with pytest.raises(SettingsError, match="not a port"):
@@ -259,11 +251,6 @@ def test_nginx_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         MediaServer(tmp_path).start()
 
 
-def test_rtmp_module_not_installed(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="apt install libnginx-mod-rtmp"):
-        MediaServer(tmp_path, rtmp=RtmpSettings(module=tmp_path / "none.so")).start()
-
-
 def test_runtime_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="choose another runtime directory"):
@@ -279,7 +266,6 @@ def test_everything_it_writes_is_in_its_runtime_directory_and_it_ends_whole(tmp_
         assert (runtime / "nginx.pid").read_text().strip() == str(pid)
         workers = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, timeout=5).stdout.split()
         assert workers
-        # The address of the hooks holds their token.
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (runtime, runtime / "nginx.conf")}
         assert modes == {"run": 0o700, "nginx.conf": 0o600}
     assert server.pid is None
@@ -326,27 +312,3 @@ def test_alone_explains_itself_in_one_line(tmp_path: Path, server: MediaServer) 
     done = subprocess.run([*command, "--host", "127.0.0.1"], capture_output=True, text=True, timeout=60, cwd=PROJECT)
     assert done.returncode == SettingsError.exit_code
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-
-
-def test_configuration_with_rtmp_is_accepted(tmp_path: Path) -> None:
-    rtmp = RtmpSettings(play_from=("127.0.0.1", "10.0.0.0/8"))
-    text = render_config(tmp_path, tmp_path, tmp_path, rtmp=rtmp)
-    (tmp_path / "temp").mkdir()
-    (tmp_path / "nginx.conf").write_text(text)
-    command = ["nginx", "-t", "-p", f"{tmp_path}/", "-c", "nginx.conf", "-e", "stderr"]
-    env = {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
-    assert done.returncode == 0, done.stderr
-    assert "[warn]" not in done.stderr
-    # Updates go through nginx itself, which answers for a service that is down.
-    assert "on_update http://127.0.0.2:8080/update-stream;" in text
-    assert "proxy_pass http://127.0.0.1:8081/update-stream;" in text
-    for hook in ("on_publish ", "on_publish_done ", "on_play "):
-        assert f"{hook}http://127.0.0.1:8081/" in text
-
-
-def test_without_rtmp_nothing_of_it_is_there(tmp_path: Path) -> None:
-    text = render_config(tmp_path, tmp_path, tmp_path)
-    assert "rtmp {" not in text and "load_module" not in text
-    with pytest.raises(StreamWaveError):
-        render_config(tmp_path, tmp_path, tmp_path, port=99999)

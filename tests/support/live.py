@@ -56,7 +56,7 @@ class Installation:
 
     def __init__(self, folder: Path, prefect_home: Path, host: Host | None = None, /, **variables: str) -> None:
         self.folder, self.log, self.host = folder, folder / "up.log", host
-        names = ("RTMP", "INGEST", "GRPC", "MEDIA", "PREFECT")
+        names = ("RTMP", "RTMP_INTERNAL", "INGEST", "GRPC", "MEDIA", "PREFECT")
         ports = {f"STREAMWAVE_{name}_PORT": str(free_port()) for name in names}
         self.cli = Cli(
             folder,
@@ -288,7 +288,7 @@ class Installation:
         """(threads, file descriptors) of each long-living process."""
         assert self.process is not None
         parts = {"up": self.process.pid}
-        for part in ("services.processing", "services.ingest", "services.media", "prefect_app"):
+        for part in ("services.processing", "services.ingest", "services.rtmp", "services.media", "prefect_app"):
             parts[part] = self.pid(part)
         (parts["nginx"],) = (pid for pid, argv in self.nginx().items() if "worker" in argv)
         return {

@@ -18,7 +18,7 @@ OURS = set(PACKAGES)
 ARROWS = {"streamwave": set(), "tasks": {"streamwave"}, "flows": {"tasks", "streamwave"}, "services": {"streamwave"}}
 
 #: The services, each a folder in services/: they share only the proto.
-SERVICES = {"ingest", "processing"}
+SERVICES = {"ingest", "processing", "rtmp"}
 
 #: The program itself: the one place where the parts are put together.
 ENTRY = ("streamwave/cli.py", "streamwave/cli/")
@@ -36,12 +36,13 @@ NOT_IN_LIBRARY = {
     "grpc_reflection",
 }
 
-#: Who may start processes: the launcher; the one that asks FFmpeg for its version; the one that runs nginx.
+#: Who may start processes: the launcher; the one that asks FFmpeg for its version; those that run nginx.
 LAUNCHERS = {
     "streamwave/cli/serve.py",
     "streamwave/ffmpeg/process.py",
     "streamwave/ffmpeg/locate.py",
     "services/media.py",
+    "services/rtmp/server.py",
 }
 LAUNCHING = re.compile(r"^(system|popen|exec[lv]p?e?|spawn[lv]p?e?|posix_spawnp?|create_subprocess_\w+|run_async)$")
 STARTING = re.compile(r"^(run|Popen|call|check_call|check_output|getoutput|getstatusoutput)$")

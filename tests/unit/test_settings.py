@@ -38,7 +38,7 @@ def test_defaults_are_embedded_and_local(own_folder: Path) -> None:
     assert settings.prefect_home == own_folder / "var" / "prefect"
     assert settings.database_url.get_secret_value() == f"sqlite:///{own_folder}/var/streamwave.db"
     assert settings.segment_seconds == Fraction(2)
-    assert settings.rtmp_url == "rtmp://127.0.0.1:1936/live"
+    assert settings.rtmp_url == "rtmp://127.0.0.1:19360/live"
     assert settings.ffmpeg_slot_count >= 1
     assert settings.limits.spool_bytes == 20_000_000_000
     assert settings.warnings == ()
@@ -77,7 +77,7 @@ def test_the_environment_wins_over_the_file_and_overrides_over_both(
 
 
 def test_defaults_follow_the_settings_that_they_are_made_from(own_folder: Path) -> None:
-    settings = Settings.load(state_dir="state", rtmp_port=1999, media_port=8888)
+    settings = Settings.load(state_dir="state", rtmp_internal_port=1999, media_port=8888)
     assert settings.spool_dir == own_folder / "state" / "spool"
     assert settings.rtmp_url == "rtmp://127.0.0.1:1999/live"
     assert settings.public_url == "http://127.0.0.1:8888"
