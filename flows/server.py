@@ -15,6 +15,7 @@ import httpx
 
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.process import kill, spawn
+from streamwave.logs import ShortLog
 from streamwave.prefect_env import SERVER_ENV
 
 #: The first start migrates the database, which takes a slow machine most of a minute.
@@ -35,12 +36,13 @@ def prefect_server(home: Path, *, port: int | None = None, ui: bool = False, hos
         process = spawn(
             server_argv(host, port), stdout=log, stderr=log, env=server_environment(home, host=host, port=port, ui=ui)
         )
-    try:
-        url = f"http://127.0.0.1:{port}/api"
-        wait_healthy(url, process, log_path)
-        yield url
-    finally:
-        kill(process, grace_s=5)
+    with ShortLog(log_path):
+        try:
+            url = f"http://127.0.0.1:{port}/api"
+            wait_healthy(url, process, log_path)
+            yield url
+        finally:
+            kill(process, grace_s=5)
 
 
 def server_argv(host: str, port: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.by_hand import source_hosts
 from flows.pipeline import ChunkPipeline, InFlight
 from flows.progress import Progress
 from streamwave.errors import IncompleteError
@@ -46,8 +47,9 @@ def vod(
     processes.reopen()
     target = output or settings.output_url
     with file_session(
-        source, settings, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track
-    ) as session:
+        source, settings, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track,
+        source_hosts=source_hosts(settings),
+    ) as session:  # fmt: skip
         progress = Progress(session)
         pipeline = ChunkPipeline(InFlight(settings.max_chunks_in_flight), progress.update)
         try:

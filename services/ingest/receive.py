@@ -86,6 +86,8 @@ class Receiver:
             store_options=self._settings.spool_options,
             renewable=renewable,
             await_pictures=pictures,
+            # A publish comes from our own RTMP server.
+            source_hosts=None if renewable else self._settings.source_hosts,
         )
         try:
             process = start_segmenter(options, survive=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from streamwave.prefect_env import CLIENT_ENV
@@ -32,12 +34,18 @@ def test_deploy_work_and_run(cli: Cli, prefect_api: str) -> None:
         prefect("deployment", "run", "vod/vod", "-p", f"source={clip.path}", "-p", f"output={output}")
         api = PrefectApi(prefect_api)
 
-        def ended() -> dict[str, Any]:
-            (run,) = api.flow_runs("vod", output=str(output))
+        def ended(flow: str, output: Path) -> dict[str, Any]:
+            (run,) = api.flow_runs(flow, output=str(output))
             return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else {}
 
-        run = wait_for(ended, "the end of the flow run")
+        run = wait_for(partial(ended, "vod", output), "the end of the flow run")
         assert (run["state_name"], run["name"]) == ("Completed", f"vod {clip.path}")
+        # Whoever may use Prefect's API gets no further inside than the public internet does.
+        for name, flow, more in (("vod/vod", "vod", ()), ("live-stream/live", "live-stream", ("-p", "stream=inside"))):
+            inside = cli.folder / flow
+            prefect("deployment", "run", name, "-p", "source=http://127.0.0.1:1/x", "-p", f"output={inside}", *more)
+            run = wait_for(partial(ended, flow, inside), "the end of the flow run")
+            assert run["state_name"] == "Failed" and "STREAMWAVE_SOURCE_HOSTS" in run["state"]["message"]
         worker.send_signal(signal.SIGTERM)
         worker.communicate(timeout=30)
     assert marked(cli.mark) == {}
