@@ -30,14 +30,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from services.media_edges import DEFAULT, Edges
 from streamwave.errors import OutputError, SettingsError, StreamWaveError
+from streamwave.logs import ShortLog
 from streamwave.streams.secret import write_secret
 
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATES = PROJECT / "deployments" / "nginx"
 
-#: nginx reserves one descriptor for the client and one for the file that it gets.
-_MAX_OPEN_FILES = 8192
+#: nginx reserves one descriptor for the client and one for the file that it gets. A connection whose header never ends holds
+#: 17 kB at most, so all of them together some 140 MB.
+_MAX_OPEN_FILES = 16384
 
 #: A loopback address of its own, so that the port of the media server serves for this too.
 _HOOKS_HOST = "127.0.0.2"
@@ -116,7 +119,13 @@ def render_hooks(rtmp: RtmpSettings, media_port: int) -> str:
 
 
 def render_config(
-    root: Path, web: Path, vendor: Path, host: str = "0.0.0.0", port: int = 8080, rtmp: RtmpSettings | None = None
+    root: Path,
+    web: Path,
+    vendor: Path,
+    host: str = "0.0.0.0",
+    port: int = 8080,
+    rtmp: RtmpSettings | None = None,
+    edges: Edges = DEFAULT,
 ) -> str:
     """nginx's configuration as text. ``root``, ``web`` and ``vendor`` are absolute; SettingsError if they can't be."""
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -144,6 +153,7 @@ def render_config(
             "publish": _quoted(
                 json.dumps({"port": rtmp.port, "application": rtmp.application} if rtmp else None, ensure_ascii=False)
             ),
+            **edges.values(),
             "hooks": render_hooks(rtmp, port) if rtmp else "",
             "rtmp": render_rtmp(rtmp, port) if rtmp else "",
         },
@@ -169,16 +179,19 @@ class MediaServer:
         *,
         host: str = "0.0.0.0",
         vendor: Path | None = None,
+        edges: Edges = DEFAULT,
         start_timeout_s: float = 10,
     ) -> None:
         self.root = root.resolve()
         self.web = (web or PROJECT / "web").resolve()
         self.vendor = (vendor or PROJECT / "node_modules").resolve()
         self.host, self.port, self.rtmp = host, port, rtmp
+        self._edges = edges
         self._start_timeout_s = start_timeout_s
         self._runtime_dir = runtime_dir
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._log: ShortLog | None = None
 
     @property
     def url(self) -> str:
@@ -208,7 +221,7 @@ class MediaServer:
         if self.rtmp and not self.rtmp.module.is_file():
             raise SettingsError(f"nginx lacks its RTMP module {self.rtmp.module}: apt install libnginx-mod-rtmp")
         # Before any directory is made: this refuses settings that cannot work.
-        config = render_config(self.root, self.web, self.vendor, self.host, self.port, self.rtmp)
+        config = render_config(self.root, self.web, self.vendor, self.host, self.port, self.rtmp, self._edges)
         if self._runtime_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="streamwave-media-")
         runtime = Path(self._temporary.name) if self._temporary else (self._runtime_dir or Path()).resolve()
@@ -217,7 +230,8 @@ class MediaServer:
             runtime.chmod(0o700)
             (runtime / "nginx.pid").unlink(missing_ok=True)
             write_secret(runtime / "nginx.conf", config)  # the address of the hooks holds their token
-            log = (runtime / "error.log").open("wb")
+            (runtime / "error.log").unlink(missing_ok=True)
+            log = (runtime / "error.log").open("ab")
         except OSError as error:
             self._remove_temporary()
             raise OutputError(
@@ -235,6 +249,7 @@ class MediaServer:
                 start_new_session=True,
                 env={**os.environ, "TZ": "UTC"},
             )
+        self._log = ShortLog(runtime / "error.log")
         try:
             self._wait_until_ready(runtime)
         except BaseException:
@@ -286,6 +301,7 @@ class MediaServer:
     def stop(self) -> None:
         """End nginx: first letting transfers finish, then at once, then by force. Harmless when it does not run."""
         process, self._process = self._process, None
+        log, self._log = self._log, None
         try:
             if process is not None:
                 for sign, patience_s in ((signal.SIGQUIT, 2.0), (signal.SIGTERM, 2.0)):
@@ -298,6 +314,8 @@ class MediaServer:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         finally:
+            if log is not None:
+                log.close()
             self._remove_temporary()
 
     def wait(self) -> int:
@@ -334,8 +352,9 @@ def _from_settings() -> MediaServer:
     root.mkdir(parents=True, exist_ok=True)
     rtmp = RtmpSettings(port=settings.rtmp_port, host=settings.rtmp_host, hooks_url=hooks_url(settings))
     return MediaServer(
-        root, port=settings.media_port, rtmp=rtmp, runtime_dir=settings.state_dir / "nginx", host=settings.media_host
-    )
+        root, port=settings.media_port, rtmp=rtmp, runtime_dir=settings.state_dir / "nginx", host=settings.media_host,
+        edges=Edges.from_settings(settings),
+    )  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -359,7 +378,8 @@ def main(arguments: list[str] | None = None) -> int:
                 if server.pid is None:
                     raise StreamWaveError("nginx has ended unexpectedly: see its messages and start it again")
     except StreamWaveError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
         return error.exit_code
     return 0
 
