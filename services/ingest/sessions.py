@@ -20,6 +20,7 @@ from services.ingest.guard import is_loopback
 from services.ingest.kick import Processing
 from services.ingest.log import events
 from services.ingest.refusal import Refused
+from services.ingest.tries import Tries
 from streamwave.errors import SpoolError
 from streamwave.settings import Settings
 from streamwave.source import redact
@@ -54,6 +55,7 @@ class Sessions:
         self._pulling: dict[str, asyncio.Event] = {}
         self._asking: set[Client] = set()
         self._segmenters: dict[Path, subprocess.Popen[bytes]] = {}  # those started by this process
+        self._tries = Tries()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending = ThreadPoolExecutor(ENDING_THREADS, thread_name_prefix="ending")
 
@@ -98,8 +100,9 @@ class Sessions:
         stream = await _thread(self._registry.find, call.key_hash)
         if stream is None or not stream.enabled:
             why = "no stream has this key" if stream is None else f"the stream {stream.name} is disabled"
-            about = f"{call.address} {call.key_hint}"
-            events.limited("publish refused", about, why=why, client=call.address, key_hash=call.key_hint)
+            delay_s = self._tries.failed(call.address)
+            events.limited("publish refused", call.address, why=why, client=call.address, key_hash=call.key_hint)
+            await self._tries.hold(delay_s)
             # The publisher is not told which: both look the same from outside.
             raise Refused(403, "no enabled stream has this key; check it, or make a new one with: streamwave streams")
         async with self._locks[stream.name]:

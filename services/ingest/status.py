@@ -38,9 +38,10 @@ async def status(request: Request) -> dict[str, Any]:
     """``status`` is "ok", or "degraded" if any part is not well; each of ``parts`` says what it is about.
 
     ``streams`` are those whose publisher is there. ``unfinished`` are broadcasts without one of which not everything is at all
-    outputs: it may come back, or an output is waited for.
+    outputs: it may come back, or an output is waited for. For programs on this machine and for the bearer of the admin token.
     """
     state = request.app.state
+    state.guard.status(request)
     return await collect(state.settings, state.processing, state.sessions)
 
 
