@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from prefect.context import FlowRunContext
 from pydantic import SecretStr
 
 from flows.reach import check_output, file_roots
@@ -18,6 +19,7 @@ from streamwave.ffmpeg.process import kill
 from streamwave.ladder import load_ladder
 from streamwave.settings import Settings
 from streamwave.source import check_stream_name, resolve_source
+from streamwave.source_hosts import check_host
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import writer_alive
@@ -37,6 +39,16 @@ on_wait: ContextVar[Callable[[str, Callable[[], None]], None] | None] = ContextV
 
 #: A source that begins so names a Secret block of Prefect, which holds the address.
 BLOCK = "secret:"
+
+
+def source_hosts(settings: Settings) -> tuple[str, ...] | None:
+    """The hosts besides public ones that this run's source may be at; None (every host) where it is the command line's own.
+
+    A run of a deployment has its source from whoever may use Prefect's API.
+    """
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return settings.source_hosts if run is not None and run.deployment_id is not None else None
 
 
 class Receiver:
@@ -82,6 +94,9 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
     check_stream_name(stream)
     url = resolve_source(_address(source), file_roots(settings))
     root = check_output(output, settings)
+    hosts = source_hosts(settings)
+    if hosts is not None:
+        check_host(url, hosts)
     receiver, tell = Receiver(), on_receiving.get()
     if tell is not None:
         tell(receiver.stop)
@@ -104,6 +119,7 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
                 max_ahead=settings.max_chunks_in_flight + 8 if url.startswith("file:") else 0,
                 limits=settings.limits,
                 store_options=settings.spool_options,
+                source_hosts=hosts,
             )
         )
         yield spool

@@ -15,6 +15,7 @@ import httpx
 
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.process import kill, spawn
+from streamwave.logs import ShortLog
 from streamwave.prefect_env import SERVER_ENV
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -49,12 +50,13 @@ def prefect_server(
             stderr=log,
             env=server_environment(home, auth, host=host, port=port, ui=ui, allowed_hosts=allowed_hosts),
         )
-    try:
-        url = f"http://127.0.0.1:{port}/api"
-        wait_healthy(url, process, log_path)
-        yield url
-    finally:
-        kill(process, grace_s=5)
+    with ShortLog(log_path):
+        try:
+            url = f"http://127.0.0.1:{port}/api"
+            wait_healthy(url, process, log_path)
+            yield url
+        finally:
+            kill(process, grace_s=5)
 
 
 def server_argv(host: str, port: int) -> list[str]:

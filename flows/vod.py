@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.by_hand import source_hosts
 from flows.pipeline import ChunkPipeline, InFlight
 from flows.progress import Progress
 from flows.reach import check_ladder, check_output, is_confined
@@ -58,6 +59,7 @@ def vod(
         overwrite=overwrite,
         audio_track=audio_track,
         confine=is_confined(),
+        source_hosts=source_hosts(settings),
     ) as session:
         progress = Progress(session)
         pipeline = ChunkPipeline(InFlight(settings.max_chunks_in_flight), progress.update)

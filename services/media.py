@@ -28,12 +28,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from services.media_edges import DEFAULT, Edges
 from services.nginx import PROJECT, explain, find_nginx, listen_address, quoted, render
 from streamwave.errors import OutputError, StreamWaveError
+from streamwave.logs import ShortLog
 from streamwave.streams.secret import write_secret
 
-#: nginx reserves one descriptor for the client and one for the file that it gets.
-_MAX_OPEN_FILES = 8192
+#: nginx reserves one descriptor for the client and one for the file that it gets. A connection whose header never ends holds
+#: 17 kB at most, so all of them together some 140 MB.
+_MAX_OPEN_FILES = 16384
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,13 @@ class PublishAddress:
 
 
 def render_config(
-    root: Path, web: Path, vendor: Path, host: str = "0.0.0.0", port: int = 8080, rtmp: PublishAddress | None = None
+    root: Path,
+    web: Path,
+    vendor: Path,
+    host: str = "0.0.0.0",
+    port: int = 8080,
+    rtmp: PublishAddress | None = None,
+    edges: Edges = DEFAULT,
 ) -> str:
     """nginx's configuration as text. ``root``, ``web`` and ``vendor`` are absolute; SettingsError if they can't be."""
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -70,6 +79,7 @@ def render_config(
             "vendor_package": quoted(vendor, "/$package"),
             "web": quoted(web),
             "publish": quoted(json.dumps(asdict(rtmp) if rtmp else None, ensure_ascii=False)),
+            **edges.values(),
         },
     )
 
@@ -93,16 +103,19 @@ class MediaServer:
         *,
         host: str = "0.0.0.0",
         vendor: Path | None = None,
+        edges: Edges = DEFAULT,
         start_timeout_s: float = 10,
     ) -> None:
         self.root = root.resolve()
         self.web = (web or PROJECT / "web").resolve()
         self.vendor = (vendor or PROJECT / "node_modules").resolve()
         self.host, self.port, self.rtmp = host, port, rtmp
+        self._edges = edges
         self._start_timeout_s = start_timeout_s
         self._runtime_dir = runtime_dir
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._log: ShortLog | None = None
 
     @property
     def url(self) -> str:
@@ -128,7 +141,7 @@ class MediaServer:
             return
         binary = find_nginx()
         # Before any directory is made: this refuses settings that cannot work.
-        config = render_config(self.root, self.web, self.vendor, self.host, self.port, self.rtmp)
+        config = render_config(self.root, self.web, self.vendor, self.host, self.port, self.rtmp, self._edges)
         if self._runtime_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="streamwave-media-")
         runtime = Path(self._temporary.name) if self._temporary else (self._runtime_dir or Path()).resolve()
@@ -137,7 +150,8 @@ class MediaServer:
             runtime.chmod(0o700)
             (runtime / "nginx.pid").unlink(missing_ok=True)
             write_secret(runtime / "nginx.conf", config)
-            log = (runtime / "error.log").open("wb")
+            (runtime / "error.log").unlink(missing_ok=True)
+            log = (runtime / "error.log").open("ab")
         except OSError as error:
             self._remove_temporary()
             raise OutputError(
@@ -155,6 +169,7 @@ class MediaServer:
                 start_new_session=True,
                 env={**os.environ, "TZ": "UTC"},
             )
+        self._log = ShortLog(runtime / "error.log")
         try:
             self._wait_until_ready(runtime)
         except BaseException:
@@ -195,6 +210,7 @@ class MediaServer:
     def stop(self) -> None:
         """End nginx: first letting transfers finish, then at once, then by force. Harmless when it does not run."""
         process, self._process = self._process, None
+        log, self._log = self._log, None
         try:
             if process is not None:
                 for sign, patience_s in ((signal.SIGQUIT, 2.0), (signal.SIGTERM, 2.0)):
@@ -207,6 +223,8 @@ class MediaServer:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         finally:
+            if log is not None:
+                log.close()
             self._remove_temporary()
 
     def wait(self) -> int:
@@ -246,6 +264,7 @@ def _from_settings() -> MediaServer:
         rtmp=PublishAddress(settings.rtmp_port),
         runtime_dir=settings.state_dir / "nginx",
         host=settings.media_host,
+        edges=Edges.from_settings(settings),
     )
 
 
@@ -265,7 +284,8 @@ def main(arguments: list[str] | None = None) -> int:
                 if server.pid is None:
                     raise StreamWaveError("nginx has ended unexpectedly: see its messages and start it again")
     except StreamWaveError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
         return error.exit_code
     return 0
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import tempfile
 import time
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -120,4 +122,14 @@ def _at(path: str, entry: dict[str, Any]) -> dict[str, Any]:
 def _one_at_a_time(url: str) -> AbstractContextManager[None]:
     # Runs of several streams on one machine write the same list; on several machines the next update mends it.
     digest = sha256(url.encode()).hexdigest()[:16]
-    return passing_lock(Path(tempfile.gettempdir()) / f"streamwave-index-{digest}.lock")
+    path = Path(tempfile.gettempdir()) / f"streamwave-{os.geteuid()}-index-{digest}.lock"
+    # Everybody may make files there: who holds one of that name holds nobody up.
+    return passing_lock(path) if _is_ours(path) else nullcontext()
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return True
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()

@@ -30,7 +30,7 @@ def passing_lock(path: Path) -> Iterator[None]:
     Waits for whoever holds it. What a killed process leaves is taken over, and gone afterwards.
     """
     while True:
-        with path.open("ab") as file:
+        with open(path, "ab", opener=_ours_alone) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             # Whoever held it has removed it: somebody else may hold the file that has its name by now.
             if not _is_at(file, path):
@@ -40,6 +40,11 @@ def passing_lock(path: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _ours_alone(path: str, flags: int) -> int:
+    # Whoever can open it can hold it.
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _is_at(file: IO[bytes], path: Path) -> bool:

@@ -25,6 +25,8 @@ from streamwave.removal import clear
 from streamwave.scratch import make_scratch
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
+from streamwave.source_hosts import check_host
+from streamwave.source_hosts import confine as confine_hosts
 from streamwave.spool.audio import SAMPLE_RATE
 from streamwave.spool.follow import Follower
 from streamwave.spool.journal import CONTINUED, FIRST_SESSION, following_folder
@@ -182,16 +184,21 @@ def file_session(
     overwrite: bool,
     audio_track: int | None = None,
     confine: bool = False,
+    source_hosts: tuple[str, ...] | None = None,
 ) -> Iterator[FileSession]:
     """Prepare everything for transcoding ``source`` to ``output``; afterwards no process and no work file is left.
 
     When the body raises, what this run published is removed too. ``confine`` allows only files under the roots that
-    the settings name; ``audio_track`` is counted from 1, without it the settings say which.
+    the settings name, ``source_hosts`` only public hosts and those; ``audio_track`` is counted from 1, without it the
+    settings say which.
 
     Raises:
         StreamWaveError: the source, the output, the ladder or a setting can't be used; nothing was written.
     """
     url = resolve_source(source, settings.allowed_file_roots if confine else None)
+    if source_hosts is not None:
+        check_host(url, source_hosts)
+        confine_hosts(source_hosts)
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     chosen = ladders.choose(settings.ladder, ladder)
     track = (audio_track or settings.audio_track) - 1
@@ -221,6 +228,7 @@ def file_session(
                 audio_track=track,
                 max_ahead=settings.max_chunks_in_flight + 8,
                 numbered=True,
+                source_hosts=source_hosts,
             )
         )
         process = segmenter

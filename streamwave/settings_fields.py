@@ -90,6 +90,22 @@ def to_base_urls(value: object) -> object:
     return tuple(found)
 
 
+def is_origin(text: str) -> bool:
+    """Whether it is an origin in lower case, or all origins below a host (``https://*.example.org``)."""
+    return re.fullmatch(r"https?://(\*\.)?([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?", text) is not None
+
+
+def to_origins(value: object) -> object:
+    """Origins (RFC 6454) from text, joined by commas; ``*`` alone means all."""
+    if not isinstance(value, str):
+        return value
+    found = tuple(part.strip().lower().rstrip("/") for part in value.split(",") if part.strip())
+    # They become part of a header, and of nginx's configuration.
+    if found != ("*",) and not all(map(is_origin, found)):
+        raise ValueError("not a list of origins")
+    return found
+
+
 def to_lower(value: object) -> object:
     """Text in lower case."""
     return value.lower() if isinstance(value, str) else value

@@ -9,8 +9,9 @@ from typing import Annotated
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
-from streamwave.settings_fields import Folder, setting, to_folders, to_fraction, to_hosts
+from streamwave.settings_fields import Folder, setting, to_folders, to_fraction, to_hosts, to_origins
 from streamwave.settings_output import OutputSettings
+from streamwave.source_hosts import to_hosts as to_source_hosts
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,36 @@ class LimitSettings(OutputSettings):
     )
     rtmp_waiting_per_address: int = setting(
         "Limits", "Of these, how many from one address; of IPv6 from one /64 network.", 64, ge=1, le=2000
+    )
+    source_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(to_source_hosts)] = setting(
+        "Limits",
+        "Hosts besides those of the public internet from which the services may fetch sources that callers name: names, "
+        "addresses and networks, joined by commas (`10.0.0.0/8,encoder.lan`). Empty: none, so that a caller reaches nothing "
+        "inside of this network. The command line fetches from everywhere.",
+        (),
+        kind="hosts, addresses and networks joined by commas",
+    )
+    requests_per_address: int = setting(
+        "Limits",
+        "Requests of one address that the media server answers at once; further ones are refused (429). A viewer has one or "
+        "two under way. Set it higher, or 0 for no limit, where many viewers come from one address: behind a proxy or CDN.",
+        1000,
+        ge=0,
+        le=1_000_000,
+    )
+    embed_from: Annotated[tuple[str, ...], NoDecode, BeforeValidator(to_origins)] = setting(
+        "Limits",
+        "Sites that may show the player page in a frame of theirs: origins joined by commas (`https://example.org`), or `*` "
+        "for every site. Empty: only pages of this server.",
+        (),
+        kind="origins joined by commas, or `*`",
+    )
+    play_from: Annotated[tuple[str, ...], NoDecode, BeforeValidator(to_origins)] = setting(
+        "Limits",
+        "Other servers whose broadcasts the player page plays (`?src=`): origins joined by commas, or `*` for every one. It "
+        "always plays those of this server, of `STREAMWAVE_BASE_URLS` and of `STREAMWAVE_PUBLIC_URL`.",
+        (),
+        kind="origins joined by commas, or `*`",
     )
     max_streams: int = setting(
         "Limits", "Broadcasts that are published at once; further ones wait in the spool.", 16, ge=1, le=1000

@@ -13,7 +13,7 @@ from streamwave.errors import SourceError, UsageError
 PROTOCOLS: dict[str, str] = {
     "file": "file",
     "rtmp": "rtmp,tcp",
-    "rtmps": "rtmps,tls,tcp",
+    "rtmps": "rtmps,tls,tcp,httpproxy",
     "srt": "srt,udp",
     # Either may lead to the other, and a playlist's segments may be encrypted.
     "http": "http,https,tls,tcp,httpproxy,crypto",

@@ -4,7 +4,7 @@ import { connect } from "./controls.js";
 import { open, Unplayable } from "./engine.js";
 import { moment, qualityName } from "./format.js";
 import { follow } from "./library.js";
-import { resolve } from "./source.js";
+import { mayPlay, resolve } from "./source.js";
 
 const RETRY_MS = 5000;
 // Players buffer for a moment now and then; who waits for longer than this is told what for.
@@ -18,6 +18,7 @@ let asked = parameters.get("src");
 
 const PROBLEMS = {
   address: ["This address cannot be played", "A broadcast has an address that begins with http:// or https://, or with /media/."],
+  elsewhere: ["This address is not played here", "It belongs to another server. Whoever runs this one can allow it: STREAMWAVE_PLAY_FROM."],
   waiting: ["Not live at the moment", "The next broadcast of this stream begins here by itself."],
   missing: ["This broadcast is not here", "It may not have begun yet, or it has been removed. Looking again every few seconds."],
   network: ["The connection was lost", "The server does not answer. Playback goes on by itself as soon as it does."],
@@ -44,7 +45,7 @@ function problem(kind, detail) {
   $("problem").hidden = false;
   arrived();
   $("controls").hidden = true;
-  $("retry").hidden = ["address", "browser", "waiting"].includes(kind);
+  $("retry").hidden = ["address", "elsewhere", "browser", "waiting"].includes(kind);
   clearTimeout(retryTimer);
   if (PASSING.has(kind)) retryTimer = setTimeout(begin, RETRY_MS);
 }
@@ -55,6 +56,9 @@ async function begin() {
   if (!source) return problem("address");
   const mine = ++attempt;
   // After a lost connection a recording goes on where it was; a live broadcast at its edge.
+  const allowed = await mayPlay(source);
+  if (mine !== attempt) return;
+  if (!allowed) return problem("elsewhere");
   const position_s = engine && !engine.live() ? video.currentTime : 0;
   engine?.destroy();
   engine = null;

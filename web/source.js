@@ -24,6 +24,24 @@ export function resolve(text) {
   return { dash: null, hls: url.href };
 }
 
+/** Whether this page may play from there: from its own server, and from those that its server names (see page.json). */
+export async function mayPlay(source) {
+  const { origin } = new URL(source.dash ?? source.hls);
+  if (origin === location.origin) return true;
+  try {
+    const { origins } = await (await fetch("/page.json")).json();
+    return origins.some((one) => one === "*" || matches(one, origin));
+  } catch {
+    return false;
+  }
+}
+
+// As in a content security policy, which says the same to the browser: "https://*.example.org" means every host below it.
+function matches(pattern, origin) {
+  const [head, tail] = pattern.split("*");
+  return tail === undefined ? new URL(pattern).origin === origin : origin.startsWith(head) && origin.endsWith(tail);
+}
+
 /** Address of a path of broadcasts.json, or null if that leads out of /media/. */
 export function inMedia(path) {
   if (typeof path !== "string" || !path) return null;

@@ -9,11 +9,16 @@ import sys
 import uvicorn
 
 from services.ingest.app import create_app
+from services.ingest.connections import Connection
+from services.ingest.guard import is_loopback
 from services.ingest.log import events, set_up
 from streamwave.errors import SettingsError, StreamWaveError
 from streamwave.settings import Settings
 from streamwave.streams.database import Database
 from streamwave.streams.hooks import hook_token, ingest_url
+
+#: Nobody's headers are longer; each connection may hold so much.
+MAX_HEADER_BYTES = 16 * 1024
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -26,7 +31,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-        listening.listen(128)
+        listening.listen(1024)
     except OSError as error:
         listening.close()
         raise SettingsError(
@@ -54,11 +59,20 @@ def serve(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=10,
         lifespan="on",
+        http=Connection,
+        ws="none",
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
     # uvicorn raises the signal that ended it once more when it is done: that must not end us in disorder.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with listen(settings.ingest_host, settings.ingest_port) as listening:
+            if not is_loopback(settings.ingest_host) and settings.admin_token is None:
+                events.warning(
+                    "STREAMWAVE_INGEST_HOST is reached by other machines and STREAMWAVE_ADMIN_TOKEN is not set: "
+                    "listen on 127.0.0.1 if none of them needs this service, else set the token",
+                    host=settings.ingest_host,
+                )
             events.info("listening", url=ingest_url(settings), spool=settings.spool_dir)
             uvicorn.Server(config).run(sockets=[listening])
     finally:

@@ -15,6 +15,8 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 def is_loopback(address: str) -> bool:
     """Whether ``address`` is this machine's own."""
+    if address == "localhost":
+        return True
     try:
         ip = ipaddress.ip_address(address.strip("[]"))
     except ValueError:
@@ -40,9 +42,17 @@ class Guard:
             if hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self._hook_token):
                 return
             raise Refused(403, "this is not the address of the hooks; start the RTMP server with the present one")
-        # What a proxy on this machine passes on comes from somewhere else.
-        if not is_loopback(_peer(request)) or any(name in request.headers for name in _FORWARDED):
+        if not _is_from_here(request):
             raise Refused(403, "hooks are taken from this machine, or at the address that holds the token")
+
+    def status(self, request: Request) -> None:
+        """Let this machine's own programs pass, and the bearer of the admin token: the state of an installation is its own.
+
+        Raises:
+            Refused: anybody else.
+        """
+        if not _is_from_here(request):
+            self.admin(request)
 
     def admin(self, request: Request) -> None:
         """Let the bearer of the admin token pass.
@@ -58,6 +68,11 @@ class Guard:
         right = hmac.compare_digest(shown.strip().encode("utf-8", "surrogatepass"), self._admin_token)
         if scheme.lower() != "bearer" or not right:
             raise Refused(401, "send the header Authorization: Bearer … with the value of STREAMWAVE_ADMIN_TOKEN")
+
+
+def _is_from_here(request: Request) -> bool:
+    # What a proxy on this machine passes on comes from somewhere else.
+    return is_loopback(_peer(request)) and not any(name in request.headers for name in _FORWARDED)
 
 
 def _peer(request: Request) -> str:

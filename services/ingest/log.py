@@ -7,6 +7,8 @@ import re
 import threading
 import time
 
+from streamwave.logs import log_to_stderr
+
 _PLAIN = re.compile(r"[\w./:@+-]{1,200}", re.ASCII)
 #: Of the same refusal to the same address, one line in this time; the next one says how many were left out.
 QUIET_S = 10.0
@@ -20,6 +22,7 @@ class EventLog:
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+        self._tidied = 0.0
         self._lock = threading.Lock()
 
     def info(self, what: str, **values: object) -> None:
@@ -28,11 +31,11 @@ class EventLog:
 
     def warning(self, what: str, **values: object) -> None:
         """Something that somebody may have to look at."""
-        self._logger.warning("%s", line(what, values))
+        self._logger.warning(what + "%s", line("", values))  # the filter of the log tells messages apart by ``what``
 
     def error(self, what: str, **values: object) -> None:
         """Something that must be mended."""
-        self._logger.error("%s", line(what, values))
+        self._logger.error(what + "%s", line("", values))
 
     def limited(self, what: str, about: str, **values: object) -> None:
         """A warning that anybody can provoke: at most one per ``QUIET_S`` of the same kind ``about`` the same thing."""
@@ -43,7 +46,8 @@ class EventLog:
                 self._seen[what, about] = (until, left_out + 1)
                 return
             if len(self._seen) >= _MOST:
-                self._seen = {key: seen for key, seen in self._seen.items() if seen[0] > now}
+                if now > self._tidied + 1:
+                    self._seen, self._tidied = {key: seen for key, seen in self._seen.items() if seen[0] > now}, now
                 if len(self._seen) >= _MOST:
                     # So many at once are an attack, of which we have heard enough.
                     return
@@ -63,14 +67,7 @@ def _value(text: str) -> str:
 
 def set_up(level: str) -> None:
     """Log to standard error with the time in UTC. Access logs stay off: addresses of hooks hold a token."""
-    handler = logging.StreamHandler()
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("ingest").setLevel(level.upper())
+    log_to_stderr(level, "ingest")
     logging.getLogger("uvicorn.access").disabled = True
 
 

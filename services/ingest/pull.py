@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from services.ingest.refusal import Refused
 from streamwave.source import resolve_source
+from streamwave.source_hosts import check_host
 from streamwave.streams.keys import hash_key
 
 
@@ -28,6 +29,7 @@ async def start(request: Request, found: dict[str, str]) -> Response:
     if stream is None or not stream.enabled:
         raise Refused(403, "the stream is disabled, or no stream has this key; name an enabled one in stream")
     source = await asyncio.to_thread(resolve_source, found["source"], state.settings.allowed_file_roots)
+    await asyncio.to_thread(check_host, source, state.settings.source_hosts)
     publish = await state.sessions.pull(stream, source)
     return JSONResponse({"stream": publish.stream, "broadcast": publish.broadcast, "session": publish.session}, 201)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,8 @@ class Receiver:
             store_options=self._settings.spool_options,
             renewable=renewable,
             await_pictures=pictures,
+            # A publish comes from our own RTMP server.
+            source_hosts=None if renewable else self._settings.source_hosts,
         )
         try:
             process = start_segmenter(options, survive=True)
@@ -136,3 +139,12 @@ def seal(folder: Path, error: str) -> None:
         end_journal(folder, "cut off", error, as_last_written=True)
     except OSError as failure:
         events.error("journal not ended", session=folder, why=failure.strerror)
+
+
+def created_ms(folder: Path) -> int:
+    """When the segmenter of a session began, in ms of Unix time."""
+    # The lock file is written once, when the segmenter starts.
+    try:
+        return (folder / LOCK).stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return time.time_ns() // 1_000_000

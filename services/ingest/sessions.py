@@ -20,11 +20,12 @@ from services.ingest.guard import is_loopback
 from services.ingest.kick import Processing
 from services.ingest.log import events
 from services.ingest.refusal import Refused
+from services.ingest.tries import Tries
 from streamwave.errors import LimitError, SpoolError
 from streamwave.settings import Settings
 from streamwave.source import redact
 from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError
-from streamwave.spool.journal import LOCK, OTHER_KIND, PICTURES_BEGIN, end_of, writer_alive
+from streamwave.spool.journal import OTHER_KIND, PICTURES_BEGIN, end_of, writer_alive
 from streamwave.spool.pace import too_often, windows
 from streamwave.streams.publishes import Client, Publish, Publishes
 from streamwave.streams.registry import Registry, Stream
@@ -55,6 +56,7 @@ class Sessions:
         self._pulling: dict[str, asyncio.Event] = {}
         self._asking: set[Client] = set()
         self._segmenters: dict[Path, subprocess.Popen[bytes]] = {}  # those started by this process
+        self._tries = Tries()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending = ThreadPoolExecutor(ENDING_THREADS, thread_name_prefix="ending")
 
@@ -99,8 +101,9 @@ class Sessions:
         stream = await _thread(self._registry.find, call.key_hash)
         if stream is None or not stream.enabled:
             why = "no stream has this key" if stream is None else f"the stream {stream.name} is disabled"
-            about = f"{call.address} {call.key_hint}"
-            events.limited("publish refused", about, why=why, client=call.address, key_hash=call.key_hint)
+            delay_s = self._tries.failed(call.address)
+            events.limited("publish refused", call.address, why=why, client=call.address, key_hash=call.key_hint)
+            await self._tries.hold(delay_s)
             # The publisher is not told which: both look the same from outside.
             raise Refused(403, "no enabled stream has this key; check it, or make a new one with: streamwave streams")
         async with self._locks[stream.name]:
@@ -324,7 +327,7 @@ class Sessions:
             if end is not None and end.reason not in OTHER_KIND:
                 return  # it could not read the source: a second one could not either
             if end is None:
-                lived_ms = time.time_ns() // 1_000_000 - await _thread(_created_ms, folder)
+                lived_ms = time.time_ns() // 1_000_000 - await _thread(receive.created_ms, folder)
                 await _thread(receive.seal, newest, "the segmenter died")
                 if lived_ms < REVIVE_MS:
                     return  # nginx is told with the next update
@@ -390,11 +393,3 @@ async def _waited(future: asyncio.Future[T]) -> T:
 
 async def _thread(work: Callable[..., T], *arguments: Any) -> T:
     return await asyncio.to_thread(work, *arguments)
-
-
-def _created_ms(folder: Path) -> int:
-    # The lock file is written once, when the segmenter starts.
-    try:
-        return (folder / LOCK).stat().st_mtime_ns // 1_000_000
-    except OSError:
-        return time.time_ns() // 1_000_000

@@ -43,8 +43,11 @@ async def status(request: Request) -> dict[str, Any]:
     ``streams`` are those whose publisher is there. ``unfinished`` are broadcasts without one of which not everything is at all
     outputs: it may come back, or an output is waited for; ``receiving_ended`` says why its publisher was cut off, if so.
     ``held_bytes`` of the spool wait to be published, by stream.
+
+    For programs on this machine, and for the bearer of the admin token.
     """
     state = request.app.state
+    state.guard.status(request)
     return await collect(state.settings, state.processing, state.sessions)
 
 

@@ -13,6 +13,7 @@ import signal
 import sys
 
 from streamwave.errors import StreamWaveError
+from streamwave.logs import log_to_stderr
 from streamwave.settings import Settings
 
 
@@ -42,13 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = sys.argv[1:] if arguments is None else arguments
     try:
         settings = Settings.load()
-        level = settings.log_level.upper()
-        logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr)
-        for noisy in ("httpx", "httpcore", "grpc", "asyncio", "hpack"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+        log_to_stderr(settings.log_level, "streamwave")
         serve(settings, chosen[0] if chosen else None)
     except StreamWaveError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
         return error.exit_code
     return 0
 

@@ -9,7 +9,7 @@
     └── TooMany            RESOURCE_EXHAUSTED, with google.rpc.QuotaFailure
 
 Errors of the library: UsageError is INVALID_ARGUMENT; OutputError and SpoolError are FAILED_PRECONDITION; everything
-else is INTERNAL, without details for the caller and with a traceback in the log.
+else is INTERNAL, without details for the caller; the log says in a line where it was raised.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.processing.auth import TokenInterceptor, check_exposure
+from services.processing.bodies import BodyInterceptor
 from services.processing.executor import Executor
 from services.processing.rpc import MAX_WATCHERS, StreamProcessing
 from services.processing.upkeep import Rounds
@@ -35,6 +36,8 @@ PREFECT = "prefect"
 #: Requests hold some names and at most 32 pieces of metadata; answers at most 500 statuses.
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+#: Connections at once; those on top of it are closed at once. A client needs one for all its calls.
+MAX_CONNECTIONS = 256
 #: Calls at once besides watchers; what comes on top of it is refused as RESOURCE_EXHAUSTED.
 CALL_THREADS = 16
 
@@ -105,7 +108,10 @@ class ProcessingService:
         token = self.settings.grpc_token
         server = grpc.server(
             ThreadPoolExecutor(CALL_THREADS + MAX_WATCHERS, thread_name_prefix="grpc"),
-            interceptors=[TokenInterceptor(token.get_secret_value())] if token is not None else [],
+            interceptors=[
+                *([TokenInterceptor(token.get_secret_value())] if token is not None else []),
+                BodyInterceptor(),
+            ],
             maximum_concurrent_rpcs=CALL_THREADS + MAX_WATCHERS,
             options=[
                 ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -113,6 +119,13 @@ class ProcessingService:
                 ("grpc.max_concurrent_streams", 128),
                 ("grpc.max_metadata_size", 16 * 1024),
                 ("grpc.so_reuseport", 0),  # a second service on the same port is a mistake
+                # A connection says soon that it is HTTP/2, and ends when nobody calls over it, or nobody answers.
+                ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+                ("grpc.server_handshake_timeout_ms", 5_000),
+                ("grpc.max_connection_idle_ms", 300_000),
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
             ],
         )
         add_StreamProcessingServicer_to_server(servicer, server)

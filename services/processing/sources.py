@@ -12,6 +12,7 @@ from streamwave.job import fingerprint, target_ms
 from streamwave.ladder import load_ladder
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
+from streamwave.source_hosts import check_host
 from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError, broadcasts, open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import was_opened, writer_alive
@@ -45,6 +46,7 @@ class Sources:
         """
         try:
             url = resolve_source(source, self._settings.allowed_file_roots)
+            check_host(url, self._settings.source_hosts)
         except SourceError as error:
             raise BadField(str(error), "source") from None
         mark = fingerprint(url)
@@ -100,6 +102,7 @@ class Sources:
             max_ahead=settings.max_chunks_in_flight + 8 if is_file else 0,
             limits=settings.limits,
             store_options=settings.spool_options,
+            source_hosts=settings.source_hosts,
         )
 
 

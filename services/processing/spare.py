@@ -38,7 +38,10 @@ def main() -> int:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     if order["log"]:
+        from streamwave.logs import ShortLog
+
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        ShortLog(Path(order["log"]))
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)

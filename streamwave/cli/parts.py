@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from streamwave.errors import SettingsError
 from streamwave.ffmpeg.process import kill, spawn
 
 #: A part that died is started again after this time, which doubles up to the limit while it keeps dying.
@@ -20,6 +21,8 @@ RESTART_LIMIT_S = 30.0
 #: A part that has lived this long counts as healthy again.
 STEADY_S = 30.0
 LOG_BYTES = 10_000_000
+#: What is longer becomes several lines.
+LINE_BYTES = 8192
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class _Running:
     delay_s: float = RESTART_S
     restart_at: float | None = None
     was_ready: bool = False
+    ever_ready: bool = False
     output: threading.Thread | None = field(default=None, repr=False)
 
 
@@ -51,6 +55,7 @@ class Supervisor:
         log_folder.mkdir(parents=True, exist_ok=True)
         self._show = show
         self._logs = {part.name: _log_file(log_folder / f"{part.name}.log") for part in parts}
+        self._last_errors: dict[str, str] = {}
         self._running = [self._start(part) for part in parts]
 
     def _start(self, part: Part) -> _Running:
@@ -62,24 +67,33 @@ class Supervisor:
 
     def _copy(self, name: str, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
+        for line in iter(lambda: process.stdout.readline(LINE_BYTES), b""):  # type: ignore[union-attr]
             text = line.decode("utf-8", "replace").rstrip()
             if text:
                 self._logs[name].info(text)
                 self._show(name, text)
+                if text.startswith("error: "):
+                    self._last_errors[name] = text.removeprefix("error: ")
         process.stdout.close()
 
     def tick(self) -> None:
-        """Look after all parts: note which are ready, start again what died."""
+        """Look after all parts: note which are ready, start again what died.
+
+        Raises:
+            SettingsError: a part that was never ready says that its settings cannot work: no start of it will do better.
+        """
         now = time.monotonic()
         for running in self._running:
             if running.process.poll() is None:
                 if not running.was_ready:
                     running.was_ready = running.part.ready()
+                    running.ever_ready = running.ever_ready or running.was_ready
                 if now - running.started > STEADY_S:
                     running.delay_s = RESTART_S
             elif running.restart_at is None:
                 status = running.process.returncode
+                if status == SettingsError.exit_code and not running.ever_ready:
+                    raise self._refused(running)
                 self._show(running.part.name, f"ended with status {status}; starting it again in {running.delay_s:g} s")
                 running.restart_at = now + running.delay_s
             elif now >= running.restart_at:
@@ -87,6 +101,12 @@ class Supervisor:
                 running.process, running.output = fresh.process, fresh.output
                 running.started, running.restart_at, running.was_ready = now, None, False
                 running.delay_s = min(running.delay_s * 2, RESTART_LIMIT_S)
+
+    def _refused(self, running: _Running) -> SettingsError:
+        if running.output is not None:
+            running.output.join(2)  # its last line may be on its way
+        name = running.part.name
+        return SettingsError(f"{name}: {self._last_errors.get(name, 'its settings cannot work; see its log')}")
 
     def waiting_for(self) -> list[str]:
         """Names of the parts that are not ready yet."""

@@ -23,6 +23,7 @@ from streamwave.ffmpeg.locate import FFmpegBinary, decodable, dotted
 from streamwave.ffmpeg.relay import LISTEN_S, Relay, is_listener, is_relayed
 from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
 from streamwave.source import protocol_whitelist, redact
+from streamwave.source_hosts import reach
 
 #: Pixels of the shorter side: below this filters and encoders have no room for a block of colour.
 LEAST_SIDE = 8
@@ -70,12 +71,13 @@ def open_source(
         options |= {"fpsprobesize": "2"}
     if flow is None and is_relayed(url):
         wait_s = LISTEN_S if (live or as_bytes) and is_listener(url) else open_timeout_s
-        flow = Relay(url, shown(url), open_timeout_s=wait_s, read_timeout_s=read_timeout_s)
+        flow = Relay(reach(url)[0], shown(url), open_timeout_s=wait_s, read_timeout_s=read_timeout_s)
+    address, more = reach(url) if flow is None else (url, {})
     try:
         container = av.open(
-            url if flow is None else flow,
+            address if flow is None else flow,
             format="data" if as_bytes else format,
-            options=options,
+            options=options | more,
             timeout=(open_timeout_s, read_timeout_s) if flow is None else None,
             metadata_errors="replace",
         )

@@ -23,7 +23,7 @@ from streamwave.source import protocol_whitelist
 RELAYED = frozenset({"srt"})
 #: How long an encoder that calls us is waited for: somebody has to press a button first.
 LISTEN_S = 600
-_LAST_WORDS_BYTES = 4096
+_LAST_WORDS_BYTES, _MOST_WORDS_BYTES = 4096, 65536
 #: libavformat's word for a protocol that it was built without.
 _UNKNOWN = "Protocol not found"
 
@@ -50,7 +50,7 @@ class Relay:
         self._next_wait_s = read_timeout_s
         self._begun = False
         self._program = locate(Settings.load().ffmpeg_path).path
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        self._errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed with the process)
         self._process = spawn(_command(self._program, url), stdout=subprocess.PIPE, stderr=self._errors)
         self._leave = weakref.finalize(self, _leave, self._process, self._errors)
 
@@ -70,6 +70,8 @@ class Relay:
         data = os.read(pipe.fileno(), size)
         if data:
             self._begun, self._wait_s = True, self._next_wait_s
+            if os.fstat(self._errors.fileno()).st_size > _MOST_WORDS_BYTES:  # it lives as long as its stream
+                self._errors.truncate(0)
             return data
         kill(self._process, grace_s=0.5)
         reason = _last_words(self._errors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pydantic import TypeAdapter
 from streamwave.ffmpeg.process import kill, spawn, wait_until
 from streamwave.locks import signal_holder
 from streamwave.spool.journal import LOCK, writer_alive, writer_pid
+from streamwave.spool.options import LOG_FILE
 from streamwave.spool.segmenter import STOP_LIMIT_S, Options
 
 
@@ -23,13 +25,15 @@ def start_segmenter(options: Options, *, survive: bool = False) -> subprocess.Po
     command line. There stands only the spool's folder, by which people tell segmenters apart.
     """
     options.spool.mkdir(parents=True, exist_ok=True)
-    with (options.spool / "segmenter.log").open("ab") as log:
+    with (options.spool / LOG_FILE).open("ab") as log:
         process = spawn(
             [sys.executable, "-m", "streamwave.spool.segmenter", str(options.spool)],
             survive=survive,
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
+            # As Python knows it: what ``source_hosts.confine`` has told libavformat in this process is not the segmenter's.
+            env=dict(os.environ),
         )
     assert process.stdin is not None
     # Much smaller than what a pipe holds, so nobody waits; a process that is gone already tells so by its exit.

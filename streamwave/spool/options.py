@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from streamwave import source_hosts
+from streamwave.logs import ShortLog
 from streamwave.settings_limits import Limits as Limits
+
+#: In the folder of the session: what the segmenter has to say.
+LOG_FILE = "segmenter.log"
 
 
 @dataclass(frozen=True)
@@ -32,3 +39,13 @@ class Options:
     await_pictures: bool = False
     limits: Limits = Limits()
     store_options: dict[str, Any] = field(default_factory=dict)  # of the store, where the spool is in one
+    source_hosts: tuple[str, ...] | None = None  # see ``source_hosts``; None: every host, for a person's own source
+
+
+def take_options(data: bytes) -> Options:
+    """The options that a segmenter process gets as JSON; from here on its log stays short, and what it may reach is bounded."""
+    options = TypeAdapter(Options).validate_json(data)
+    ShortLog(options.spool / LOG_FILE)
+    if options.source_hosts is not None:
+        source_hosts.confine(options.source_hosts)
+    return options

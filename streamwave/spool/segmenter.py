@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from av import Packet
-from pydantic import TypeAdapter
 
 from streamwave import advice
 from streamwave.errors import LimitError, SourceError
@@ -44,6 +43,7 @@ from streamwave.spool.journal import (
     following_folder,
 )
 from streamwave.spool.options import Options as Options
+from streamwave.spool.options import take_options
 from streamwave.spool.pace import Pace
 from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
 from streamwave.spool.reader import Reader
@@ -382,7 +382,7 @@ class Segmenter:
 
 def main() -> int:
     """The segmenter process; ``Options`` come as JSON on standard input."""
-    options = TypeAdapter(Options).validate_json(sys.stdin.buffer.read())
+    options = take_options(sys.stdin.buffer.read())
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # whoever sees the lock may ask for the end
     segmenter = Segmenter(options)

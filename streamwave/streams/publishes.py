@@ -17,6 +17,8 @@ from streamwave.streams.tables import PublishRow
 
 #: Ended publishes are forgotten after this time, so that the table has a bound.
 KEPT_MS = 30 * 24 * 3600 * 1000
+#: And so many at most: whoever has a key can begin one after the other.
+KEPT = 10_000
 
 
 class Client(Frozen):
@@ -80,7 +82,9 @@ class Publishes:
         try:
             with self._database.begin() as session:
                 session.add(row)
-                session.execute(delete(PublishRow).where(PublishRow.ended_unix_ms < now - KEPT_MS))
+                newest = select(PublishRow.ended_unix_ms).order_by(PublishRow.ended_unix_ms.desc())
+                last = session.scalar(newest.where(PublishRow.ended_unix_ms.is_not(None)).offset(KEPT).limit(1)) or 0
+                session.execute(delete(PublishRow).where(PublishRow.ended_unix_ms <= max(last, now - KEPT_MS)))
         except IntegrityError:
             return None
         return _publish(row)

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from services.media import MediaServer, PublishAddress
+from services.media_edges import Edges
 from tests.e2e.browser import PlayerHarness, open_harness
 from tests.e2e.media import make_output
 from tests.support.ports import free_port
@@ -117,11 +118,18 @@ def test_keyboard(page: Page, address: str) -> None:
         ("javascript:alert(1)", "This address cannot be played"),
         ("file:///etc/passwd", "This address cannot be played"),
         ("http://user:secret@127.0.0.1/x.mpd", "This address cannot be played"),
+        ("http://127.0.0.1:9/media/concert/b1/manifest.mpd", "This address is not played here"),
     ],
 )
 def test_says_what_is_wrong(page: Page, address: str, source: str, title: str) -> None:
     page.goto(f"{address}/?src={source}")
     expect(page.locator("#problem-title")).to_have_text(title, timeout=TIMEOUT_MS)
+
+
+def test_plays_from_servers_that_the_settings_name(page: Page, address: str, tmp_path: Path) -> None:
+    with MediaServer(tmp_path, port=free_port(), host="127.0.0.1", edges=Edges(play_from=(address,))) as server:
+        page.goto(f"{server.url}/?src={address}/media/concert/b1/manifest.mpd")
+        wait_for(page, "document.querySelector('video').currentTime > 0.2")
 
 
 def test_says_that_players_are_missing(page: Page, root: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,24 @@ def test_deploy_work_and_run(cli: Cli, prefect_api: str) -> None:
     with cli.start("worker", "start", "--pool", "streamwave", program="prefect", cwd=cli.folder) as worker:
         api = PrefectApi(prefect_api)
 
-        def ended(place: Path) -> dict[str, Any]:
-            (run,) = api.flow_runs("vod", output=str(place))
+        def ended(flow: str, place: Path) -> dict[str, Any]:
+            (run,) = api.flow_runs(flow, output=str(place))
             return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else {}
 
         elsewhere = cli.folder / "elsewhere"
         for place in (output, elsewhere):
             prefect("deployment", "run", "vod/vod", "-p", f"source={clip.path}", "-p", f"output={place}")
-        run = wait_for(lambda: ended(output), "the end of the flow run")
+        run = wait_for(partial(ended, "vod", output), "the end of the flow run")
         assert (run["state_name"], run["name"]) == ("Completed", f"vod {clip.path}")
-        run = wait_for(lambda: ended(elsewhere), "the end of the flow run that is refused")
+        run = wait_for(partial(ended, "vod", elsewhere), "the end of the flow run that is refused")
         assert run["state_name"] == "Failed" and "OUTPUT_DIR" in run["state"]["message"]
         assert not elsewhere.exists()
+        # Whoever may use Prefect's API gets no further inside than the public internet does.
+        for name, flow, more in (("vod/vod", "vod", ()), ("live-stream/live", "live-stream", ("-p", "stream=inside"))):
+            inside = output / f"inside-{flow}"
+            prefect("deployment", "run", name, "-p", "source=http://127.0.0.1:1/x", "-p", f"output={inside}", *more)
+            run = wait_for(partial(ended, flow, inside), "the end of the flow run")
+            assert run["state_name"] == "Failed" and "STREAMWAVE_SOURCE_HOSTS" in run["state"]["message"]
         worker.send_signal(signal.SIGTERM)
         worker.communicate(timeout=30)
     assert marked(cli.mark) == {}

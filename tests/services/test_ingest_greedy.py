@@ -13,7 +13,7 @@ from streamwave.spool.journal import JournalReader, OpenRecord
 from streamwave.spool.quota import held_by_stream
 from streamwave.spool.segmenter import LIMIT_REACHED
 from tests.services.test_ingest_http import Ingest, running
-from tests.services.test_ingest_rtmp import RATE, address, ended, nginx, pictures, received, refused, session_of
+from tests.services.test_ingest_rtmp import RATE, address, ended, pictures, received, refused, rtmp, session_of
 from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
 
@@ -44,7 +44,7 @@ def test_a_greedy_publisher_is_ended_and_a_modest_one_loses_no_frame(tmp_path: P
     short_clip = make_clip(
         tmp_path / "short.flv", Fraction(RATE), 2 * RATE, gop=RATE, size="64x36", options=("-bf", "0")
     )
-    with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1", **LIMITS) as ingest, nginx(ingest):
+    with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1", **LIMITS) as ingest, rtmp(ingest):
         root = ingest.settings.spool_dir
         assert ingest.settings.limits == Limits(8_000_000, 50, 256_000_000, 2)
         modest_key, greedy_key, late_key = (ingest.add(name) for name in ("modest", "greedy", "late"))

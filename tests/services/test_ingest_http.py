@@ -47,6 +47,7 @@ class Ingest:
             "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api",
             "STREAMWAVE_ADMIN_TOKEN": ADMIN,
             "STREAMWAVE_ALLOWED_FILE_ROOTS": str(folder / "media"),
+            "STREAMWAVE_SOURCE_HOSTS": "127.0.0.1",
             **variables,
         }
         with pytest.MonkeyPatch.context() as patch:
@@ -485,12 +486,13 @@ def test_status_is_bounded_when_a_neighbour_hangs(tmp_path: Path) -> None:
 
 def test_many_strangers_fill_no_log(ingest: Ingest) -> None:
     before = len(ingest.log.read_bytes())
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    with concurrent.futures.ThreadPoolExecutor(60) as pool:  # most of them are answered late
         found = list(
-            pool.map(lambda _: ingest.hook("start-stream", name="flood", addr="192.0.2.9").status_code, range(200))
+            pool.map(lambda _: ingest.hook("start-stream", name="flood", addr="192.0.2.9").status_code, range(120))
         )
     assert set(found) == {403}
-    assert ingest.log.read_bytes()[before:].count(b"publish refused") == 1
+    # One every ten seconds.
+    assert 1 <= ingest.log.read_bytes()[before:].count(b"publish refused") <= 4
 
 
 def test_a_taken_port_is_one_line(ingest: Ingest) -> None:
@@ -501,7 +503,7 @@ def test_a_taken_port_is_one_line(ingest: Ingest) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and str(ingest.settings.ingest_port) in done.stderr, done.stderr

@@ -17,11 +17,13 @@ import av
 import pytest
 from numpy.typing import NDArray
 
+from streamwave.logs import LOG_BYTES
 from streamwave.model import ChunkRecord
 from streamwave.mp4 import read_adts
 from streamwave.spool.chunkfile import VideoChunk
 from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, OpenRecord
 from streamwave.spool.launch import request_stop, start_segmenter, stop_segmenter
+from streamwave.spool.options import LOG_FILE
 from streamwave.spool.segmenter import SEGMENTER_FAILED, SPOOL_FAILED, Options, Segmenter
 from streamwave.timing import AAC_FRAME, Grid, aac_frame_at_ms
 from tests.support.media import Clip, ffmpeg, picture_number
@@ -227,6 +229,9 @@ def test_it_waits_for_whoever_takes_the_chunks(tmp_path: Path, long_clip: Clip) 
     spool = tmp_path / "spool"
     process = held(long_clip, spool)
     try:
+        with (spool / LOG_FILE).open("ab") as log:
+            log.write(b"something that a source made it say\n" * (2 * LOG_BYTES // 36))
+        wait_for(lambda: (spool / LOG_FILE).stat().st_size <= LOG_BYTES, "a short log", 20)
         most, pictures = 0, 0
         while (found := read(spool)).end is None or len(found.chunks) > pictures:
             most = max(most, len(list(spool.glob("*.mkv"))))
