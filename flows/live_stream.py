@@ -23,7 +23,9 @@ from streamwave.behind import left
 from streamwave.errors import IncompleteError, SourceError, UsageError
 from streamwave.ffmpeg.process import launcher
 from streamwave.live import LiveBroadcast
+from streamwave.private import begin
 from streamwave.settings import Settings
+from streamwave.state import close_state
 
 log = logging.getLogger("streamwave.live")
 
@@ -56,7 +58,9 @@ def live_stream(
     Raises:
         IncompleteError: a run by hand published all of it, but not to every output.
     """
+    begin()
     settings = Settings.load()
+    close_state(settings, make=True)
     if broadcast_spool is not None:
         _publish(broadcast_spool, settings)
     elif source is not None and stream is not None:

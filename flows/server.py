@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,10 @@ import httpx
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.process import kill, spawn
 from streamwave.prefect_env import SERVER_ENV
+from streamwave.private import make_folder, python_argv
+from streamwave.trust import away_from_here, safe_folder
 
+PROJECT = Path(__file__).resolve().parents[1]
 #: The first start migrates the database, which takes a slow machine most of a minute.
 START_LIMIT_S = 120
 
@@ -30,10 +32,14 @@ def prefect_server(home: Path, *, port: int | None = None, ui: bool = False, hos
     """
     port = port or free_port()
     log_path = home / "server.log"
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
     with log_path.open("ab") as log:
         process = spawn(
-            server_argv(host, port), stdout=log, stderr=log, env=server_environment(home, host=host, port=port, ui=ui)
+            server_argv(host, port),
+            stdout=log,
+            stderr=log,
+            env=server_environment(home, host=host, port=port, ui=ui),
+            cwd=safe_folder(home),
         )
     try:
         url = f"http://127.0.0.1:{port}/api"
@@ -43,10 +49,21 @@ def prefect_server(home: Path, *, port: int | None = None, ui: bool = False, hos
         kill(process, grace_s=5)
 
 
+def load_prefect(home: Path) -> None:
+    """Import Prefect, which reads its settings now and not again; those of a folder that others can write to do not count.
+
+    Raises:
+        SettingsError: some are there.
+    """
+    with away_from_here(home):
+        import prefect.main  # noqa: F401
+
+
 def server_argv(host: str, port: int) -> list[str]:
     """Command of the server."""
     return [
-        sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
+        # Without --app-dir uvicorn would look for modules in the working directory first.
+        *python_argv("uvicorn", "--app-dir", str(PROJECT), "--factory", "prefect.server.api.server:create_app"),
         "--host", host, "--port", str(port), "--log-level", "error", "--lifespan", "on",
     ]  # fmt: skip
 

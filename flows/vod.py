@@ -10,9 +10,11 @@ from flows.progress import Progress
 from streamwave.errors import IncompleteError
 from streamwave.ffmpeg.process import launcher
 from streamwave.job import publication
+from streamwave.private import begin
 from streamwave.session import file_session
 from streamwave.settings import Settings
 from streamwave.source import redact
+from streamwave.state import close_state
 
 
 def _name() -> str:
@@ -41,7 +43,9 @@ def vod(
         IncompleteError: all is published, but not to every output, or black pictures or silence are in the place of some
             chunks.
     """
+    begin()
     settings = Settings.load()
+    close_state(settings, make=True)
     processes = launcher(settings.ffmpeg_slot_count)
     processes.reopen()
     target = output or settings.output_url

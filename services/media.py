@@ -17,7 +17,6 @@ import json
 import os
 import pwd
 import resource
-import shutil
 import signal
 import string
 import subprocess
@@ -30,14 +29,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from streamwave.confine import guarded
 from streamwave.errors import OutputError, SettingsError, StreamWaveError
+from streamwave.files import make_public_folder
+from streamwave.private import begin
 from streamwave.streams.secret import write_secret
+from streamwave.trust import check_working_folder, program
 
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATES = PROJECT / "deployments" / "nginx"
 
 #: nginx reserves one descriptor for the client and one for the file that it gets.
 _MAX_OPEN_FILES = 8192
+
+#: What nginx may still do where it was started by root: listen on ports below 1024, become root, read every output.
+_CAPABILITIES = ("net_bind_service", "setgid", "setuid", "dac_override", "dac_read_search")
 
 #: A loopback address of its own, so that the port of the media server serves for this too.
 _HOOKS_HOST = "127.0.0.2"
@@ -202,7 +208,7 @@ class MediaServer:
         """Start nginx and return when it answers."""
         if self.pid is not None:
             return
-        binary = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin")
+        binary = program("nginx", "/usr/sbin", "/usr/local/sbin")
         if binary is None:
             raise SettingsError("nginx is not installed: apt install nginx-light libnginx-mod-rtmp")
         if self.rtmp and not self.rtmp.module.is_file():
@@ -226,8 +232,7 @@ class MediaServer:
         with log:
             self._process = subprocess.Popen(
                 # SIGTERM and not SIGKILL: killed, the master would leave its worker behind, and that keeps the port.
-                ["setpriv", "--pdeathsig", "TERM", "--"]
-                + [binary, "-p", f"{runtime}/", "-c", "nginx.conf", "-e", "stderr"],
+                guarded("TERM", keep=_CAPABILITIES) + [binary, "-p", f"{runtime}/", "-c", "nginx.conf", "-e", "stderr"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -326,12 +331,15 @@ def _ending_on_signals() -> Iterator[threading.Event]:
 def _from_settings() -> MediaServer:
     """The media server of an installation, with RTMP. Where the output is not on a local disk, /media/ is empty."""
     from streamwave.settings import Settings
+    from streamwave.state import close_state
     from streamwave.streams.hooks import hooks_url
 
     settings = Settings.load()
+    check_working_folder()
+    close_state(settings, make=True)
     local = next((target.url for target in settings.targets if target.is_local), None)
     root = Path(local) if local else settings.state_dir / "empty"
-    root.mkdir(parents=True, exist_ok=True)
+    make_public_folder(root)
     rtmp = RtmpSettings(port=settings.rtmp_port, host=settings.rtmp_host, hooks_url=hooks_url(settings))
     return MediaServer(
         root, port=settings.media_port, rtmp=rtmp, runtime_dir=settings.state_dir / "nginx", host=settings.media_host
@@ -347,6 +355,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rtmp-port", type=int, help="also take RTMP publishers on this port")
     parser.add_argument("--live", action="store_true", help="everything as the settings say, with RTMP and its hooks")
     options = parser.parse_args(arguments)
+    begin()
     try:
         if options.live:
             server = _from_settings()

@@ -13,7 +13,10 @@ import signal
 import sys
 
 from streamwave.errors import StreamWaveError
+from streamwave.private import begin
 from streamwave.settings import Settings
+from streamwave.state import close_state
+from streamwave.trust import check_working_folder
 
 
 def serve(settings: Settings, entrypoint: str | None = None) -> None:
@@ -40,8 +43,11 @@ def serve(settings: Settings, entrypoint: str | None = None) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or the error's with one line that explains it. An argument names another flow (file:function)."""
     chosen = sys.argv[1:] if arguments is None else arguments
+    begin()
     try:
         settings = Settings.load()
+        check_working_folder()
+        close_state(settings, make=True)
         level = settings.log_level.upper()
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr)
         for noisy in ("httpx", "httpcore", "grpc", "asyncio", "hpack"):

@@ -13,9 +13,12 @@ import runpy
 import sys
 from pathlib import Path
 
+from streamwave.private import begin
+
 
 def main() -> int:
     """``python -m services.processing.spare ENTRYPOINT READY_FILE``."""
+    begin()
     import prefect.flow_engine  # noqa: F401  what takes long
     from prefect.flows import load_flow_from_entrypoint
 
@@ -31,7 +34,7 @@ def main() -> int:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     if order["log"]:
-        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)

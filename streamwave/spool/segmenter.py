@@ -25,7 +25,7 @@ from typing import Any
 from av import Packet
 from pydantic import TypeAdapter
 
-from streamwave import advice
+from streamwave import advice, private
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.probe import nothing_in, shown
 from streamwave.model import SourceInfo, VideoInfo
@@ -381,6 +381,7 @@ class Segmenter:
 
 def main() -> int:
     """The segmenter process; ``Options`` come as JSON on standard input."""
+    private.begin()
     options = TypeAdapter(Options).validate_json(sys.stdin.buffer.read())
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # whoever sees the lock may ask for the end
