@@ -62,9 +62,11 @@ def check_state(settings: Settings) -> Iterator[Finding]:
     found = open_to_others(settings)
     home = settings.prefect_home
     if not home.is_relative_to(settings.state_dir) and home.is_dir() and (unsafe(home) or home.stat().st_mode & 0o077):
-        found.append(unsafe(home) or f"others can look into {home} (PREFECT_HOME)")
-    for sentence in found:
-        yield "state", "warn", sentence, "chown it to the user who runs StreamWave; chmod 700 it"
+        found.append(
+            (unsafe(home) or f"others can look into {home} (PREFECT_HOME)", "chown it to yourself; chmod 700 it")
+        )
+    for sentence, remedy in found:
+        yield "state", "warn", sentence, remedy
     if not found:
         yield "state", "ok", f"{settings.state_dir}: nobody else can look into it", ""
 

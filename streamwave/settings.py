@@ -322,7 +322,7 @@ class Settings(LimitSettings):
             settings = cls(_env_file=env_file, **overrides)
             settings._warnings = unknown_variables(cls, env_file)
             for variable, value in (("FFMPEG_PATH", settings.ffmpeg_path), ("STREAMWAVE_LADDER", settings.ladder)):
-                if value and os.sep in value:
+                if value and (os.sep in value or value.endswith((".toml", ".json"))):
                     trust.check_named_here(variable, value)
             if settings.s3_bucket and not settings.use_s3:
                 settings._warnings += ("S3_BUCKET is set and not used, because USE_S3 is not true",)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 
-from streamwave.private import begin
-
 
 def main() -> None:
     """Load the command line and run it."""
-    begin()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stopped)
+    from streamwave.private import begin
+
+    begin()
     from streamwave.cli import main as command
 
     command()

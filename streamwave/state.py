@@ -1,7 +1,7 @@
 """The folders that hold our state are their user's alone; those that an earlier version made readable are closed.
 
 What is looked at is what lies directly in them and one level below, never the chunks of a spool: a closed folder
-protects everything in it.
+protects everything in it. Nothing is changed that could be another program's.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ KNOWN = re.compile(
     r"spool|replica|prefect.*|logs|nginx.*|rtmp.*|empty|demo|clip-.*|setup.*|streamwave\.db.*|hook-token|clock\.json"
     r"|processing\.ready|\..*"
 )
-#: The same for STREAMWAVE_SPOOL_DIR: folders of streams and of runs.
-KNOWN_IN_SPOOL = re.compile(r"opening\.lock|[a-z0-9][a-z0-9_-]*|\..*")
+#: In a folder that is not ours alone, such as /var, names prove nothing: these files do, and these inside of a folder.
+_FILES = re.compile(r"streamwave\.db.*|hook-token|processing\.ready|setup-prefect\.log")
+_INSIDE = {"prefect": ("prefect.db", "server.log"), "logs": ("processing.log", "ingest.log"), "nginx": ("temp",)}
 #: In these are too many files to look at, or what another start looks after.
 _DEEP = {"spool", "replica", "demo", "empty"}
+#: What is in a spool besides a folder per stream, in which there is a folder per broadcast.
+_IN_SPOOL, _BROADCAST = re.compile(r"opening\.lock|file-.*|\..*"), re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}|\..*")
 
 
 def state_folders(settings: Settings) -> list[tuple[str, Path]]:
@@ -76,29 +79,46 @@ def _close(settings: Settings, variable: str, folder: Path, make: bool) -> None:
         return
     except OSError as error:
         raise SettingsError(f"{folder} cannot be used ({error.strerror}); set {variable} to another folder") from None
-    known = KNOWN if folder == settings.state_dir else KNOWN_IN_SPOOL
-    ours = [entry for entry in entries if known.fullmatch(entry.name) and not holds_output(settings, Path(entry.path))]
-    alone = not shared and len(ours) == len(entries)
-    if folder.stat().st_mode & stat.S_ISVTX or folder == folder.parent:  # /tmp and its like
-        alone = False
-    if alone:
+    paths = [Path(entry.path) for entry in entries]
+    if folder == settings.state_dir:
+        alone = all(KNOWN.fullmatch(path.name) and (path.name != "spool" or _is_spool(path)) for path in paths)
+    else:
+        alone, paths = _is_spool(folder), []
+    mode = folder.stat().st_mode
+    if alone and not shared and not mode & stat.S_ISVTX:
         restrict(folder, follow=True)
-    elif folder.stat().st_mode & stat.S_IWOTH:
+    elif mode & stat.S_IWOTH:
         raise SettingsError(
             f"everybody may write to {folder}, which holds more than StreamWave's files: chmod o-w it, or set {variable} "
             "to a folder of its own"
         )
-    if folder == settings.state_dir or not alone:
-        for path in _below(ours, one_deeper=folder == settings.state_dir):
-            restrict(path)
+    else:
+        paths = [path for path in paths if _is_ours(path)]
+    for path in _below(paths):
+        restrict(path)
 
 
-def _below(entries: list[os.DirEntry[str]], *, one_deeper: bool) -> Iterator[Path]:
-    for entry in entries:
-        yield Path(entry.path)
-        if one_deeper and entry.name not in _DEEP and entry.is_dir(follow_symlinks=False):
+def _below(paths: list[Path]) -> Iterator[Path]:
+    for path in paths:
+        yield path
+        if path.name not in _DEEP and path.is_dir() and not path.is_symlink():
             with suppress(OSError):
-                yield from Path(entry.path).iterdir()
+                yield from path.iterdir()
+
+
+def _is_ours(path: Path) -> bool:
+    if path.name == "spool":
+        return _is_spool(path)
+    return bool(_FILES.fullmatch(path.name)) or any((path / name).exists() for name in _INSIDE.get(path.name, ()))
+
+
+def _is_spool(folder: Path) -> bool:
+    """Whether nothing but a spool is in a folder."""
+    try:
+        streams = [path for path in folder.iterdir() if not _IN_SPOOL.fullmatch(path.name)]
+        return all(_BROADCAST.fullmatch(name) for stream in streams for name in os.listdir(stream))
+    except OSError:
+        return False
 
 
 def holds_output(settings: Settings, folder: Path) -> bool:
@@ -130,14 +150,20 @@ def _is_plain(mode: int) -> bool:
     return stat.S_ISDIR(mode) or stat.S_ISREG(mode)
 
 
-def open_to_others(settings: Settings) -> list[str]:
-    """A sentence for each folder of our state that others can look into or change."""
-    found = []
+def open_to_others(settings: Settings) -> list[tuple[str, str]]:
+    """For each folder of our state that others can look into or change, a sentence, and what to do."""
+    found: list[tuple[str, str]] = []
     for variable, folder in state_folders(settings):
         reason = unsafe(folder) or fault(folder)
         with suppress(OSError):
             if reason is None and folder.stat().st_mode & 0o077 and not holds_output(settings, folder):
                 reason = f"others can look into {folder}"
         if reason is not None:
-            found.append(f"{reason} ({variable})")
+            found.append(
+                (
+                    f"{reason} ({variable})",
+                    f"chown it to the user who runs StreamWave; if only its files are in it, "
+                    f"chmod 700 it, else set {variable} to a folder of its own",
+                )
+            )
     return found

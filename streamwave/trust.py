@@ -46,7 +46,7 @@ def fault_of_file(path: Path) -> str | None:
 
 def remedy(reason: str) -> str:
     """What to do about a ``fault``."""
-    what = "chown it to yourself" if " belongs to " in reason else "chmod go-w it"
+    what = "chown it to yourself, or run this as its owner" if " belongs to " in reason else "chmod go-w it"
     return f"{what}, or start from a folder of your own"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from streamwave.state import KNOWN
 from tests.support.cli import Cli, copy_database
 from tests.support.live import Installation, is_static
 from tests.support.media import Clip, make_clip
@@ -57,6 +58,8 @@ def test_he_sees_what_is_published_and_nothing_else(up: Installation, clip: Clip
             assert [titles[pid] for pid, text in said.items() if not re.search(wanted, text)] == []
         # Of root's capabilities nginx has those to listen below 1024, to become its user and to read files.
         assert [titles[pid] for pid in nginx if "CapBnd:\t00000000000004c6\n" not in said[pid]] == [] != list(nginx)
+    # A folder with names that are not known there would stay open for the sake of what is not ours.
+    assert [path.name for path in up.cli.state.iterdir() if not KNOWN.fullmatch(path.name)] == []
     root = up.finished(spool)
     assert is_static(root)
     assert {str(path) for path in root.rglob("*")} <= seen_by_stranger(root)

@@ -34,7 +34,7 @@ def old_installation(state: Path) -> list[Path]:
     files = [
         state / name
         for name in ("prefect/prefect.db", "prefect/prefect.db-wal", "prefect/prefect.db-shm", "prefect/server.log",
-                     "logs/ingest.log", "nginx/error.log", "setup-prefect.log", "clock.json")
+                     "logs/ingest.log", "nginx/error.log", "nginx/temp", "setup-prefect.log", "clock.json")
     ]  # fmt: skip
     with umask(0o022):
         for path in (*files, state / "spool" / "show" / "20260101-000000-0001" / "000000" / "000000.mkv"):
@@ -84,13 +84,22 @@ def test_a_new_state_folder_is_closed_and_those_above_it_are_not() -> None:
 
 
 def test_folders_that_hold_more_than_ours_are_left_alone(tmp_path: Path) -> None:
+    """As /var is, whose name a state folder gets by default in the root of the machine."""
     shared = tmp_path / "shared"
-    (shared / "website").mkdir(parents=True)
-    (shared / "prefect").mkdir()
-    for path in (shared, shared / "website", shared / "prefect"):
+    theirs = [
+        shared / name for name in (".", "website", "spool", "spool/cron", "spool/cron/crontabs", "nginx", "nginx/body")
+    ]
+    ours = [shared / "prefect", shared / "logs"]
+    for path in (*theirs, *ours):
+        path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o755)
+    for path in (shared / "prefect" / "prefect.db", shared / "logs" / "ingest.log", shared / "streamwave.db"):
+        path.write_text("secret")
+        path.chmod(0o644)
+        ours.append(path)
     close_state(settings(tmp_path, state_dir=shared))
-    assert [mode(path) for path in (shared, shared / "website", shared / "prefect")] == [0o755, 0o755, 0o700]
+    assert {mode(path) for path in theirs} == {0o755}
+    assert [mode(path) for path in ours] == [0o700, 0o700, 0o600, 0o600, 0o600]
     for bits in (0o777, 0o1777):
         shared.chmod(bits)
         with pytest.raises(SettingsError, match="everybody may write to .*chmod o-w it, or set STREAMWAVE_STATE_DIR"):
@@ -100,15 +109,15 @@ def test_folders_that_hold_more_than_ours_are_left_alone(tmp_path: Path) -> None
 
 def test_a_spool_on_a_disk_of_its_own(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    (disk / "show").mkdir(parents=True)
-    (disk / "show").chmod(0o755)
-    disk.chmod(0o755)
-    close_state(settings(tmp_path, spool_place=str(disk)))
-    assert mode(disk) == 0o700
-    disk.chmod(0o755)
-    (disk / "lost+found").mkdir(mode=0o755)  # the root of the disk
-    close_state(settings(tmp_path, spool_place=str(disk)))
-    assert [mode(path) for path in (disk, disk / "show", disk / "lost+found")] == [0o755, 0o700, 0o755]
+    for path in (disk / "show" / "20260101-000000-0001", disk / "file-abc"):
+        path.mkdir(parents=True)
+    (disk / "opening.lock").touch()
+    for other in (None, "lost+found/a", "www/html"):
+        if other is not None:
+            (disk / other).mkdir(parents=True)
+        disk.chmod(0o755)
+        close_state(settings(tmp_path, spool_place=str(disk)))
+        assert mode(disk) == (0o755 if other else 0o700)
 
 
 def test_a_state_folder_of_somebody_else_is_refused() -> None:

@@ -82,7 +82,7 @@ def test_the_file_that_is_named_is_read_instead(here: Path, tmp_path: Path, monk
         Settings.load()
 
 
-@pytest.mark.parametrize(("variable", "name"), [("FFMPEG_PATH", "./tool"), ("STREAMWAVE_LADDER", "./ladder.toml")])
+@pytest.mark.parametrize(("variable", "name"), [("FFMPEG_PATH", "./tool"), ("STREAMWAVE_LADDER", "ladder.toml")])
 def test_files_named_by_relative_paths(here: Path, monkeypatch: pytest.MonkeyPatch, variable: str, name: str) -> None:
     (here / name).write_text("")
     monkeypatch.setenv(variable, name)
