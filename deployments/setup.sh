@@ -15,9 +15,16 @@ die() { printf '[setup] %s\n' "$*" >&2; exit 1; }
 # Debian keeps nginx in /usr/sbin, which is not in everybody's PATH.
 have() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 
+# What is in var/ is its user's alone: databases, logs, what is received. Folders that others use (.venv) are not.
+private() { (umask 077; "$@"); }
+private mkdir -p var
+# An earlier version left it open. One that somebody else owns is theirs.
+if [ -O var ] && [ ! -L var ]; then chmod go-rwx var; fi
+touch_private() { [ -e "$1" ] || private touch "$1"; }
+
 # Two `make` at once must not build the same virtual environment.
-mkdir -p var
 if have flock; then
+  touch_private var/setup.lock
   exec 9>var/setup.lock
   flock -w 900 9 || die "another setup has held var/setup.lock for 15 minutes: end it and try again"
 fi
@@ -64,6 +71,7 @@ install_packages() {
   say "installing system packages: ${packages[*]} (one to four minutes)"
   # A list of packages that is a day old names files that are gone from the mirrors.
   "${root[@]}" apt-get -qq update </dev/null || say "apt-get update failed; trying with the package lists that are here"
+  touch_private var/setup-apt.log
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends \
     "${packages[@]}" </dev/null >var/setup-apt.log 2>&1 || {
     tail -n 15 var/setup-apt.log >&2
@@ -112,6 +120,7 @@ if [ -f package-lock.json ]; then
   stamp=$(cat package.json package-lock.json | sha256sum | cut -d' ' -f1)
   if [ "$(cat node_modules/.stamp 2>/dev/null)" != "$stamp" ]; then
     say "installing the pinned player packages into node_modules"
+    touch_private var/setup-npm.log
     npm ci --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >var/setup-npm.log 2>&1 || {
       tail -n 15 var/setup-npm.log >&2
       die "npm could not install the packages: see var/setup-npm.log"
@@ -126,12 +135,14 @@ home=${PREFECT_HOME:-$PWD/var/prefect}
 stamp=$(grep -i '^prefect==' constraints.txt)
 if [ "$(cat "$home/.stamp" 2>/dev/null)" != "$stamp" ]; then
   say "making Prefect's database in $home"
-  mkdir -p "$home"
-  env -u PREFECT_API_URL -u PREFECT_API_DATABASE_CONNECTION_URL PREFECT_HOME="$home" \
+  private mkdir -p "$home"
+  touch_private var/setup-prefect.log
+  private env -u PREFECT_API_URL -u PREFECT_API_DATABASE_CONNECTION_URL PREFECT_HOME="$home" \
     PREFECT_SERVER_ANALYTICS_ENABLED=false .venv/bin/prefect server database upgrade -y </dev/null >var/setup-prefect.log 2>&1 || {
     tail -n 15 var/setup-prefect.log >&2
     die "Prefect could not make its database in $home: see var/setup-prefect.log"
   }
+  touch_private "$home/.stamp"
   echo "$stamp" >"$home/.stamp"
 fi
 say "ready (${SECONDS} s)"

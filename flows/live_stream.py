@@ -25,7 +25,9 @@ from streamwave.behind import left
 from streamwave.errors import IncompleteError, SourceError, UsageError
 from streamwave.ffmpeg.process import launcher
 from streamwave.live import LiveBroadcast
+from streamwave.private import begin
 from streamwave.settings import Settings
+from streamwave.state import close_state
 
 refuse_stored_results()
 log = logging.getLogger("streamwave.live")
@@ -60,7 +62,9 @@ def live_stream(
         UsageError: the parameters reach further than they may (see ``flows.reach``).
         IncompleteError: a run by hand published all of it, but not to every output.
     """
+    begin()
     settings = Settings.load()
+    close_state(settings, make=True)
     if broadcast_spool is not None:
         _publish(check_spool(broadcast_spool, settings), settings)
     elif source is not None and stream is not None:

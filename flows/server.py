@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.process import kill, spawn
 from streamwave.logs import ShortLog
 from streamwave.prefect_env import SERVER_ENV
+from streamwave.private import make_folder, python_argv
+from streamwave.trust import away_from_here, safe_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
 #: The first start migrates the database, which takes a slow machine most of a minute.
@@ -42,13 +43,14 @@ def prefect_server(
     """
     port = port or free_port()
     log_path = home / "server.log"
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
     with log_path.open("ab") as log:
         process = spawn(
             server_argv(host, port),
             stdout=log,
             stderr=log,
             env=server_environment(home, auth, host=host, port=port, ui=ui, allowed_hosts=allowed_hosts),
+            cwd=safe_folder(home),
         )
     with ShortLog(log_path):
         try:
@@ -59,11 +61,21 @@ def prefect_server(
             kill(process, grace_s=5)
 
 
+def load_prefect(home: Path) -> None:
+    """Import Prefect, which reads its settings now and not again; those of a folder that others can write to do not count.
+
+    Raises:
+        SettingsError: some are there.
+    """
+    with away_from_here(home):
+        import prefect.main  # noqa: F401
+
+
 def server_argv(host: str, port: int) -> list[str]:
     """Command of the server."""
     return [
-        # -P: nothing is imported from the folder that the user happens to stand in.
-        sys.executable, "-P", "-m", "uvicorn", "--factory", "flows.prefect_app:create",
+        # Without --app-dir uvicorn would look for modules in the working directory first.
+        *python_argv("uvicorn", "--app-dir", str(PROJECT), "--factory", "flows.prefect_app:create"),
         "--host", host, "--port", str(port), "--log-level", "error", "--lifespan", "on", "--no-proxy-headers",
     ]  # fmt: skip
 

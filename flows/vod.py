@@ -13,9 +13,11 @@ from flows.results import refuse_stored_results
 from streamwave.errors import IncompleteError
 from streamwave.ffmpeg.process import launcher
 from streamwave.job import publication
+from streamwave.private import begin
 from streamwave.session import file_session
 from streamwave.settings import Settings
 from streamwave.source import redact
+from streamwave.state import close_state
 
 refuse_stored_results()
 
@@ -47,7 +49,9 @@ def vod(
         IncompleteError: all is published, but not to every output, or black pictures or silence are in the place of some
             chunks.
     """
+    begin()
     settings = Settings.load()
+    close_state(settings, make=True)
     processes = launcher(settings.ffmpeg_slot_count)
     processes.reopen()
     target = check_output(output, settings)

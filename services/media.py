@@ -29,10 +29,14 @@ from pathlib import Path
 from types import TracebackType
 
 from services.media_edges import DEFAULT, Edges
-from services.nginx import PROJECT, explain, find_nginx, listen_address, quoted, render
+from services.nginx import CAPABILITIES, PROJECT, explain, find_nginx, listen_address, quoted, render
+from streamwave.confine import guarded
 from streamwave.errors import OutputError, StreamWaveError
+from streamwave.files import make_public_folder
 from streamwave.logs import ShortLog
+from streamwave.private import begin
 from streamwave.streams.secret import write_secret
+from streamwave.trust import check_working_folder
 
 #: nginx reserves one descriptor for the client and one for the file that it gets. A connection whose header never ends holds
 #: 17 kB at most, so all of them together some 140 MB.
@@ -160,8 +164,7 @@ class MediaServer:
         with log:
             self._process = subprocess.Popen(
                 # SIGTERM and not SIGKILL: killed, the master would leave its worker behind, and that keeps the port.
-                ["setpriv", "--pdeathsig", "TERM", "--"]
-                + [binary, "-p", f"{runtime}/", "-c", "nginx.conf", "-e", "stderr"],
+                guarded("TERM", keep=CAPABILITIES) + [binary, "-p", f"{runtime}/", "-c", "nginx.conf", "-e", "stderr"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -253,11 +256,14 @@ def _ending_on_signals() -> Iterator[threading.Event]:
 def _from_settings() -> MediaServer:
     """The media server of an installation. Where the output is not on a local disk, /media/ is empty."""
     from streamwave.settings import Settings
+    from streamwave.state import close_state
 
     settings = Settings.load()
+    check_working_folder()
+    close_state(settings, make=True)
     local = next((target.url for target in settings.targets if target.is_local), None)
     root = Path(local) if local else settings.state_dir / "empty"
-    root.mkdir(parents=True, exist_ok=True)
+    make_public_folder(root)
     return MediaServer(
         root,
         port=settings.media_port,
@@ -276,6 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: 8080)")
     parser.add_argument("--live", action="store_true", help="everything as the settings say")
     options = parser.parse_args(arguments)
+    begin()
     try:
         server = _from_settings() if options.live else MediaServer(options.root, port=options.port, host=options.host)
         with _ending_on_signals() as asked, server:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 import string
 from collections.abc import Mapping
 from pathlib import Path
 
 from streamwave.errors import SettingsError, StreamWaveError
+from streamwave.trust import program
 
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATES = PROJECT / "deployments" / "nginx"
+
+#: What nginx may still do where it was started by root: listen on ports below 1024, become root, read every output.
+CAPABILITIES = ("net_bind_service", "setgid", "setuid", "dac_override", "dac_read_search")
 
 
 class _ConfigTemplate(string.Template):
@@ -50,7 +53,7 @@ def find_nginx() -> str:
         SettingsError: it is not installed.
     """
     # Debian keeps it in /usr/sbin, which is not in everybody's PATH.
-    binary = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin")
+    binary = program("nginx", "/usr/sbin", "/usr/local/sbin")
     if binary is None:
         raise SettingsError("nginx is not installed: apt install nginx-light libnginx-mod-rtmp")
     return binary

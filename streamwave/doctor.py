@@ -16,6 +16,7 @@ from typing import Literal
 
 from rich.table import Table
 
+from streamwave.doctor_access import check_access, env_file_fault
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import MINIMUM_VERSION, ask, dotted, encoders, locate
 from streamwave.ladder import load_ladder
@@ -23,6 +24,7 @@ from streamwave.settings import Settings
 from streamwave.spool.quota import held_by_stream, usage
 from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.target import Target
+from streamwave.trust import program
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -51,7 +53,17 @@ def run_checks(settings: Settings) -> list[Check]:
     checks += check_ffmpeg(settings)
     checks += [check_nginx(), *check_ports(settings), *check_space(settings), *check_outputs(settings)]
     checks += check_remote_spool(settings)
+    checks += [Check(*found) for found in check_access(settings)]
     return [*checks, check_prefect(settings.prefect_api_url)]
+
+
+def load_settings() -> Settings:
+    """The settings; without those of a file that may not be read, which is a finding of its own.
+
+    Raises:
+        SettingsError: another fault is in them.
+    """
+    return Settings.load() if env_file_fault() is None else Settings.load(None)
 
 
 def render(checks: list[Check]) -> Table:
@@ -116,7 +128,7 @@ def check_nginx(search_path: str | None = None) -> Check:
     """nginx and its RTMP module, which only live streams need. ``search_path`` is written like PATH."""
     name, install = "nginx-rtmp", "for live streams: apt-get install nginx-light libnginx-mod-rtmp"
     # Debian keeps nginx in /usr/sbin, which is not in everybody's PATH.
-    nginx = shutil.which("nginx", path=search_path or f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    nginx = shutil.which("nginx", path=search_path) if search_path else program("nginx", "/usr/sbin", "/sbin")
     if nginx is None:
         return Check(name, "warn", "there is no nginx", install)
     built = ask(nginx, "-V")

@@ -28,6 +28,7 @@ from streamwave.manifest.timeline import Period, Timeline, Track
 from streamwave.mp4.fragment import read_fragment
 from streamwave.mp4.init import read_init
 from streamwave.mp4.split import split_file
+from streamwave.private import umask_of_user
 from streamwave.storage.store import Store
 from streamwave.timing import round_half_up
 
@@ -136,6 +137,7 @@ def write_mp4(
             with ThreadPoolExecutor(2 * AHEAD, thread_name_prefix="fetch") as pool:
                 _mux(store, parts, temporary, pool, lambda done: progress(done, total))
             with temporary.open("rb") as file:
+                os.fchmod(file.fileno(), 0o666 & ~umask_of_user())  # a file of the user's own
                 os.fsync(file.fileno())
             temporary.replace(target)
         finally:

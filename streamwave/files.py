@@ -6,9 +6,16 @@ import os
 import secrets
 from pathlib import Path
 
+from streamwave.private import make_folder
 
-def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
+#: What is published is there for web servers of other users, whatever the umask.
+PUBLIC_FILE, PUBLIC_FOLDER = 0o644, 0o755
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool = False, mode: int | None = None) -> None:
     """Put ``data`` in the place of ``path``, whole or not at all; ``durable``: it is there after a power cut as well.
+
+    ``mode`` are its permissions; without it the umask decides, which lets nobody but us read it.
 
     Several writers at once are no trouble: each has a temporary file of its own, and the last one counts.
 
@@ -18,6 +25,8 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with part.open("wb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(data)
             if durable:
                 file.flush()
@@ -27,6 +36,18 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
         part.unlink(missing_ok=True)
         raise
     if durable:
+        fsync_folder(path.parent)
+
+
+def make_public_folder(folder: Path) -> None:
+    """Make a folder of what is published, durably: a name is as safe as the folders that lead to it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        make_folder(path, PUBLIC_FOLDER)
         fsync_folder(path.parent)
 
 

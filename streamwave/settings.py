@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from streamwave import trust
 from streamwave.errors import SettingsError
 from streamwave.settings_faults import describe_fault, unknown_variables
 from streamwave.settings_fields import (
@@ -32,6 +33,7 @@ from streamwave.settings_limits import LimitSettings
 from streamwave.spool.remote.objects import is_address
 from streamwave.storage.address import check_address, shown_address
 from streamwave.storage.target import Target, place_of
+from streamwave.trust import ENV_FILE
 
 
 class Settings(LimitSettings):
@@ -49,6 +51,12 @@ class Settings(LimitSettings):
 
     log_level: Annotated[LogLevel, BeforeValidator(to_lower)] = setting(
         "General", "How much is logged. `debug` also logs every FFmpeg command line.", "info"
+    )
+    env_file: str | None = setting(
+        "General",
+        "From the environment only: a file of settings that is read in place of `.env` in the working directory. Empty: none "
+        "is read. `.env` itself is refused where it or its folder belongs to another user, or others may write to it.",
+        kind="the path of a file",
     )
     state_dir: Folder = setting(
         "General",
@@ -319,14 +327,21 @@ class Settings(LimitSettings):
         return self
 
     @classmethod
-    def load(cls, env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
+    def load(cls, env_file: str | Path | None = ENV_FILE, **overrides: Any) -> Settings:
         """The settings of this process; ``overrides`` (by field name) win over the environment.
+
+        ``.env`` is read only where nobody else could have written it (``trust.env_file``).
 
         Raises SettingsError with one line per fault: the variable, its value (never a secret's), what is allowed.
         """
         try:
+            if env_file == ENV_FILE:
+                env_file = trust.env_file()
             settings = cls(_env_file=env_file, **overrides)
             settings._warnings = unknown_variables(cls, env_file)
+            for variable, value in (("FFMPEG_PATH", settings.ffmpeg_path), ("STREAMWAVE_LADDER", settings.ladder)):
+                if value and (os.sep in value or value.endswith((".toml", ".json"))):
+                    trust.check_named_here(variable, value)
             if settings.s3_bucket and not settings.use_s3:
                 settings._warnings += ("S3_BUCKET is set and not used, because USE_S3 is not true",)
         except ValidationError as error:

@@ -10,6 +10,9 @@ def main() -> None:
     """Load the command line and run it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stopped)
+    from streamwave.private import begin
+
+    begin()
     from streamwave.cli import main as command
 
     command()

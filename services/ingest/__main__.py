@@ -13,9 +13,12 @@ from services.ingest.connections import Connection
 from services.ingest.guard import is_loopback
 from services.ingest.log import events, set_up
 from streamwave.errors import SettingsError, StreamWaveError
+from streamwave.private import begin
 from streamwave.settings import Settings
+from streamwave.state import close_state
 from streamwave.streams.database import Database
 from streamwave.streams.hooks import hook_token, ingest_url
+from streamwave.trust import check_working_folder
 
 #: Nobody's headers are longer; each connection may hold so much.
 MAX_HEADER_BYTES = 16 * 1024
@@ -83,8 +86,12 @@ def serve(settings: Settings) -> None:
 
 def main() -> int:
     """Exit status 0, or the error's with one line that explains it."""
+    begin()
     try:
-        serve(Settings.load())
+        settings = Settings.load()
+        check_working_folder()
+        close_state(settings, make=True)
+        serve(settings)
     except StreamWaveError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)

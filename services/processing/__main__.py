@@ -14,7 +14,10 @@ import sys
 
 from streamwave.errors import StreamWaveError
 from streamwave.logs import log_to_stderr
+from streamwave.private import begin
 from streamwave.settings import Settings
+from streamwave.state import close_state
+from streamwave.trust import check_working_folder
 
 
 def serve(settings: Settings, entrypoint: str | None = None) -> None:
@@ -41,8 +44,11 @@ def serve(settings: Settings, entrypoint: str | None = None) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or the error's with one line that explains it. An argument names another flow (file:function)."""
     chosen = sys.argv[1:] if arguments is None else arguments
+    begin()
     try:
         settings = Settings.load()
+        check_working_folder()
+        close_state(settings, make=True)
         log_to_stderr(settings.log_level, "streamwave")
         serve(settings, chosen[0] if chosen else None)
     except StreamWaveError as error:

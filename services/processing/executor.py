@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from pathlib import Path
 from services.processing.processes import start_ticks
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.process import spawn
+from streamwave.private import python_argv
 
 log = logging.getLogger("streamwave.processing")
 
@@ -68,8 +68,7 @@ class Executor:
 
     def _make_spare(self) -> subprocess.Popen[bytes]:
         return spawn(
-            # -P: nothing is imported from the folder that the service was started in.
-            [sys.executable, "-P", "-m", "services.processing.spare", self._entrypoint, str(self._ready_file)],
+            python_argv("services.processing.spare", self._entrypoint, str(self._ready_file)),
             survive=True,
             stdin=subprocess.PIPE,
             env=self._environment,

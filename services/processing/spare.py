@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from streamwave.private import begin
+
 
 def main() -> int:
     """``python -m services.processing.spare ENTRYPOINT READY_FILE``."""
+    begin()
     from prefect.engine import handle_engine_signals
     from prefect.flow_engine import load_flow_run, run_flow
     from prefect.flows import Flow, load_flow_from_entrypoint
@@ -40,7 +43,7 @@ def main() -> int:
     if order["log"]:
         from streamwave.logs import ShortLog
 
-        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         ShortLog(Path(order["log"]))
         os.dup2(log, 1)
         os.dup2(log, 2)

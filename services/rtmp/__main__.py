@@ -11,8 +11,11 @@ import time
 from services.rtmp.gate import MAX_PUBLISHING, RtmpGate
 from services.rtmp.server import RtmpServer, RtmpSettings, raise_open_files
 from streamwave.errors import StreamWaveError
+from streamwave.private import begin
 from streamwave.settings import Settings
+from streamwave.state import close_state
 from streamwave.streams.hooks import hooks_url
+from streamwave.trust import check_working_folder
 
 #: nginx-rtmp that ends soon after its start is started again after a time that doubles up to this.
 _RESTART_LIMIT_S = 10.0
@@ -78,8 +81,11 @@ async def _keep(nginx: RtmpServer) -> None:
 
 def main() -> int:
     """Exit status 0, or the error's with one line that explains it."""
+    begin()
     try:
         settings = Settings.load()
+        check_working_folder()
+        close_state(settings, make=True)
         set_up_log(settings.log_level)
         asyncio.run(serve(settings))
     except StreamWaveError as error:

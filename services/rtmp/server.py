@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.nginx import explain, find_nginx, listen_address, quoted, render
+from services.nginx import CAPABILITIES, explain, find_nginx, listen_address, quoted, render
 from services.rtmp.rules import MAX_MESSAGE, MAX_STREAMS
+from streamwave.confine import guarded
 from streamwave.errors import OutputError, SettingsError, StreamWaveError
 from streamwave.streams.secret import write_secret
+from streamwave.trust import program
 
 #: For segmenters; for the gate; and for the questions that nginx-rtmp asks through nginx. Addresses of their own, so that
 #: one port serves for all three.
@@ -188,7 +190,7 @@ def _limited(command: list[str]) -> list[str]:
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     stack = _STACK_BYTES if hard == resource.RLIM_INFINITY else min(_STACK_BYTES, hard)
     limits = [f"--stack={stack}", f"--as={_MEMORY_BYTES}", f"--core={0}"]
-    return ["setpriv", "--pdeathsig", "KILL", "--", "prlimit", *limits, "--", *command]
+    return [*guarded("KILL", keep=CAPABILITIES), program("prlimit", "/usr/bin") or "prlimit", *limits, "--", *command]
 
 
 def raise_open_files(most: int = 8192) -> None:

@@ -21,6 +21,7 @@ from streamwave.cli.prefect import prefect_app
 from streamwave.cli.streams import streams_app
 from streamwave.errors import StreamWaveError
 from streamwave.settings import Settings
+from streamwave.state import close_state
 
 app = typer.Typer(
     name="streamwave",
@@ -51,6 +52,7 @@ app.add_typer(prefect_app, name="prefect")
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -58,9 +60,13 @@ def _options(
 ) -> None:
     if debug:
         os.environ["STREAMWAVE_LOG_LEVEL"] = "debug"
+    settings = None
     with suppress(StreamWaveError):  # the command will say it
-        for warning in Settings.load().warnings:
+        settings = Settings.load()
+        for warning in settings.warnings:
             err.print(f"[yellow]warning:[/yellow] {_plain(warning)}")
+    if settings is not None and context.invoked_subcommand not in ("doctor", "probe"):
+        close_state(settings)
 
 
 @app.command()
@@ -102,10 +108,10 @@ def probe(
 
 @app.command()
 def doctor() -> None:
-    """Check this machine: FFmpeg, encoders, nginx-rtmp, ports, disk, Prefect. Exit code 1 if something must be mended."""
-    from streamwave.doctor import render, run_checks
+    """Check this machine: FFmpeg, nginx-rtmp, ports, disk, access, Prefect. Exit code 1 if something must be mended."""
+    from streamwave.doctor import load_settings, render, run_checks
 
-    checks = run_checks(Settings.load())
+    checks = run_checks(load_settings())
     out.print(render(checks))
     if any(check.status == "fail" for check in checks):
         raise typer.Exit(1)

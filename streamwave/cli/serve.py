@@ -6,6 +6,7 @@ import os
 import sys
 
 from streamwave.errors import UsageError
+from streamwave.private import RUN_AS_USER, python_argv
 
 PARTS = {"ingest": [], "processing": [], "rtmp": [], "media": ["--live"]}
 
@@ -18,4 +19,6 @@ def run_part(part: str) -> None:
     """
     if part not in PARTS:
         raise UsageError(f"there is no part {part!r}; choose among {', '.join(PARTS)}")
-    os.execv(sys.executable, [sys.executable, "-m", f"services.{part}", *PARTS[part]])
+    if os.geteuid() == 0:
+        print(f"warning: {RUN_AS_USER}", file=sys.stderr)
+    os.execv(sys.executable, python_argv(f"services.{part}", *PARTS[part]))

@@ -21,8 +21,10 @@ from streamwave.ffmpeg.probe import check_decodable, check_track, probe
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.prefect_auth import auth_string, client_environment
 from streamwave.prefect_env import CLIENT_ENV
+from streamwave.private import make_folder
 from streamwave.settings import Settings
 from streamwave.source import redact, resolve_source
+from streamwave.state import close_state
 from streamwave.storage.target import Target, check_outputs, outputs
 
 
@@ -32,7 +34,7 @@ def prefect_for(settings: Settings) -> Iterator[None]:
 
     Must be entered before anything imports prefect, which reads the environment only then.
     """
-    from flows.server import prefect_server
+    from flows.server import load_prefect, prefect_server
 
     for name, value in CLIENT_ENV.items():
         os.environ.setdefault(name, value)
@@ -41,15 +43,19 @@ def prefect_for(settings: Settings) -> Iterator[None]:
     # The run's log goes no further than this process: its server ends with it.
     if not settings.prefect_api_url:
         os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
+    close_state(settings, make=True)
+    make_folder(settings.prefect_home)
     os.environ["PREFECT_HOME"] = str(settings.prefect_home)
     if settings.prefect_api_url:
         _check_server(settings.prefect_api_url)
         os.environ |= client_environment(settings)
+        load_prefect(settings.prefect_home)
         yield
         return
     auth = auth_string(settings) or ""
     with prefect_server(settings.prefect_home, auth) as url:
         os.environ |= {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": auth}
+        load_prefect(settings.prefect_home)
         try:
             yield
         finally:

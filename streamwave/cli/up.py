@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,14 +18,17 @@ from streamwave.cli.prefect import ui_line
 from streamwave.errors import SettingsError, StreamWaveError
 from streamwave.prefect_auth import auth_string, client_environment
 from streamwave.prefect_env import CLIENT_ENV, READY_FILE
+from streamwave.private import RUN_AS_USER, make_folder, python_argv
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import broadcasts
 from streamwave.spool.journal import writer_alive
 from streamwave.spool.launch import request_stop, stop_and_wait
 from streamwave.spool.remote.objects import check_spool
+from streamwave.state import close_state
 from streamwave.storage.target import check_outputs
 from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
+from streamwave.trust import check_working_folder
 
 READY_LIMIT_S = 180
 FIRST_STREAM = "live"
@@ -70,7 +72,6 @@ def processing_ready(settings: Settings) -> Callable[[], bool]:
 
 def make_parts(settings: Settings) -> list[Part]:
     """Everything that one machine needs, in the order of starting."""
-    python = sys.executable
     parts = []
     api_url, port = settings.prefect_url, settings.prefect_port
     if settings.prefect_api_url is None:
@@ -94,11 +95,11 @@ def make_parts(settings: Settings) -> list[Part]:
     environment = inherited(**CLIENT_ENV, **client_environment(settings), PREFECT_HOME=str(settings.prefect_home))
     ingest = f"http://{_reachable(settings.ingest_host)}:{settings.ingest_port}"
     parts += [
-        Part("processing", [python, "-m", "services.processing"], processing_ready(settings),
+        Part("processing", python_argv("services.processing"), processing_ready(settings),
              environment, grace_s=20.0),
-        Part("ingest", [python, "-m", "services.ingest"], answers(f"{ingest}/healthz"), environment),
-        Part("rtmp", [python, "-m", "services.rtmp"], listens(settings.rtmp_host, settings.rtmp_port), environment),
-        Part("media", [python, "-m", "services.media", "--live"],
+        Part("ingest", python_argv("services.ingest"), answers(f"{ingest}/healthz"), environment),
+        Part("rtmp", python_argv("services.rtmp"), listens(settings.rtmp_host, settings.rtmp_port), environment),
+        Part("media", python_argv("services.media", "--live"),
              answers(f"http://{_reachable(settings.media_host)}:{settings.media_port}/time"), environment),
     ]  # fmt: skip
     return parts
@@ -111,12 +112,14 @@ def everything(settings: Settings, show: Callable[[str, str], None]) -> Iterator
     Raises:
         StreamWaveError: a part does not become ready.
     """
+    check_working_folder()
     _check_ports(settings)
     for fault in check_outputs(settings.output_url, settings.s3_options):
         show("output", f"{fault}; the other outputs are written to meanwhile")
     check_spool(settings.spool_url, settings.spool_options)
     # Its database holds the parameters of runs by hand, and so their sources.
-    settings.prefect_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    close_state(settings, make=True)
+    make_folder(settings.prefect_home)
     supervisor = Supervisor(make_parts(settings), settings.state_dir / "logs", show)
     try:
         end = time.monotonic() + READY_LIMIT_S
@@ -190,6 +193,8 @@ def _own_address() -> str:
 def run_up(console: Console) -> None:
     """Everything, until Ctrl-C."""
     settings = Settings.load()
+    if os.geteuid() == 0:
+        console.print(f"[yellow]warning:[/yellow] {RUN_AS_USER}", soft_wrap=True)
     os.environ.update({name: value for name, value in CLIENT_ENV.items() if name not in os.environ})
 
     def show(name: str, line: str) -> None:

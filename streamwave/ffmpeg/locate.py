@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
 from streamwave.errors import SettingsError
+from streamwave.trust import program
 
 #: The oldest FFmpeg whose fragments have been measured to be exact: Debian 12's.
 MINIMUM_VERSION = (5, 1)
@@ -40,7 +40,7 @@ def locate(ffmpeg_path: str | None = None) -> FFmpegBinary:
         SettingsError: there is none, or the one of ``ffmpeg_path`` is missing, is not FFmpeg or is too old.
     """
     if ffmpeg_path:
-        path = shutil.which(ffmpeg_path)
+        path = program(ffmpeg_path)
         if path is None:
             raise SettingsError(f"FFMPEG_PATH names {ffmpeg_path!r}, which is not a program: {_INSTALL}")
         version = parse_version(ask(path, "-version"))
@@ -49,7 +49,7 @@ def locate(ffmpeg_path: str | None = None) -> FFmpegBinary:
         if version < MINIMUM_VERSION:
             raise SettingsError(f"FFMPEG_PATH names {ffmpeg_path!r}, which is FFmpeg {dotted(version)}: {_INSTALL}")
         return FFmpegBinary(path, version, "FFMPEG_PATH")
-    candidates: list[tuple[str | None, Source]] = [(shutil.which("ffmpeg"), "system"), (_from_pip(), "pip")]
+    candidates: list[tuple[str | None, Source]] = [(program("ffmpeg"), "system"), (_from_pip(), "pip")]
     for path, source in candidates:
         version = parse_version(ask(path, "-version")) if path else None
         if path and version and version >= MINIMUM_VERSION:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from streamwave.confine import FILES, guarded
 from streamwave.errors import FFmpegError
 
 STDERR_TAIL_BYTES = 8192
@@ -21,26 +21,25 @@ STDERR_TAIL_BYTES = 8192
 NICENESS = 5
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
-_setpriv = shutil.which("setpriv")
 
 
 def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def spawn(argv: Sequence[str], *, survive: bool = False, **options: object) -> subprocess.Popen[bytes]:
+def spawn(
+    argv: Sequence[str], *, survive: bool = False, confined: bool = False, **options: object
+) -> subprocess.Popen[bytes]:
     """Start ``argv`` without a shell, in a session of its own, without our standard input.
 
     Unless ``survive``, the kernel kills it when the thread that called this ends, however that happens
-    (``PR_SET_PDEATHSIG``): call from a thread that lives as long as the process should.
+    (``PR_SET_PDEATHSIG``): call from a thread that lives as long as the process should. It can gain no privileges, and
+    if ``confined`` root's are taken from it, but for reading and writing files.
     """
-    command, before = list(argv), None
-    if not survive:
-        # setpriv does it after the fork, without running Python between fork and exec, which can lock up in threads.
-        if _setpriv:
-            command = [_setpriv, "--pdeathsig", "KILL", "--", *command]
-        else:
-            before = _die_with_parent
+    # setpriv does it after the fork, without running Python between fork and exec, which can lock up in threads.
+    wrapper = guarded(None if survive else "KILL", keep=FILES if confined else None)
+    command = [*wrapper, *argv]
+    before = None if survive or wrapper else _die_with_parent
     options.setdefault("stdin", subprocess.DEVNULL)
     with _undisturbed():
         return subprocess.Popen(command, start_new_session=True, preexec_fn=before, close_fds=True, **options)  # type: ignore[call-overload, no-any-return]
@@ -122,7 +121,7 @@ class Launcher:
                 if self.closed:
                     raise FFmpegError(f"{what}: not started, the run is ending", tuple(argv))
                 try:
-                    process = spawn(argv, stdout=subprocess.DEVNULL, stderr=stderr, cwd=cwd)
+                    process = spawn(argv, stdout=subprocess.DEVNULL, stderr=stderr, cwd=cwd, confined=True)
                 except OSError as error:
                     raise FFmpegError(f"{what}: {argv[0]} cannot be started ({error.strerror})", tuple(argv)) from None
                 self._running.add(process)

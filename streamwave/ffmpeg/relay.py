@@ -51,7 +51,7 @@ class Relay:
         self._begun = False
         self._program = locate(Settings.load().ffmpeg_path).path
         self._errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed with the process)
-        self._process = spawn(_command(self._program, url), stdout=subprocess.PIPE, stderr=self._errors)
+        self._process = spawn(_command(self._program, url), stdout=subprocess.PIPE, stderr=self._errors, confined=True)
         self._leave = weakref.finalize(self, _leave, self._process, self._errors)
 
     def read(self, size: int) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from pydantic import TypeAdapter
 
 from streamwave.ffmpeg.process import kill, spawn, wait_until
 from streamwave.locks import signal_holder
+from streamwave.private import python_argv
 from streamwave.spool.journal import LOCK, writer_alive, writer_pid
 from streamwave.spool.options import LOG_FILE
 from streamwave.spool.segmenter import STOP_LIMIT_S, Options
@@ -27,7 +27,7 @@ def start_segmenter(options: Options, *, survive: bool = False) -> subprocess.Po
     options.spool.mkdir(parents=True, exist_ok=True)
     with (options.spool / LOG_FILE).open("ab") as log:
         process = spawn(
-            [sys.executable, "-m", "streamwave.spool.segmenter", str(options.spool)],
+            python_argv("streamwave.spool.segmenter", str(options.spool)),
             survive=survive,
             stdin=subprocess.PIPE,
             stdout=log,

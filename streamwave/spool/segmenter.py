@@ -24,7 +24,7 @@ from typing import Any
 
 from av import Packet
 
-from streamwave import advice
+from streamwave import advice, private
 from streamwave.errors import LimitError, SourceError
 from streamwave.ffmpeg.probe import nothing_in, shown
 from streamwave.model import SourceInfo, VideoInfo
@@ -382,6 +382,7 @@ class Segmenter:
 
 def main() -> int:
     """The segmenter process; ``Options`` come as JSON on standard input."""
+    private.begin()
     options = take_options(sys.stdin.buffer.read())
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # whoever sees the lock may ask for the end
@@ -395,6 +396,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    # The reader may still wait for a source that says nothing any more; it must not hold the process.
-    os._exit(code)
+    # Not sys.exit: the reader may still wait for a source that says nothing any more, and must not hold the process.
+    os._exit(main())

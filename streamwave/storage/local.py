@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from streamwave.errors import OutputError
-from streamwave.files import fsync_folder, replace_file
+from streamwave.files import PUBLIC_FILE, make_public_folder, replace_file
 from streamwave.storage.base import Entry, Store, check_name, reason
 
 _TEMPORARY = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9._-]*\.[0-9a-f]{8}")
@@ -49,10 +49,10 @@ class LocalStore(Store):
         self._folders.add(path.parent)
         with self._explained():
             try:
-                replace_file(path, data, durable=True)
+                replace_file(path, data, durable=True, mode=PUBLIC_FILE)
             except FileNotFoundError:
-                _make_folder(path.parent)
-                replace_file(path, data, durable=True)
+                make_public_folder(path.parent)
+                replace_file(path, data, durable=True, mode=PUBLIC_FILE)
 
     def get(self, name: str) -> bytes | None:
         try:
@@ -102,14 +102,6 @@ class LocalStore(Store):
                 if _TEMPORARY.fullmatch(path.name):
                     with self._explained():
                         path.unlink(missing_ok=True)
-
-
-def _make_folder(folder: Path) -> None:
-    """Make ``folder`` and its parents, durably: a name is as safe as the folders that lead to it."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in missing:
-        fsync_folder(path.parent)
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

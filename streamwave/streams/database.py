@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemy
 from sqlalchemy.orm import Session
 
 from streamwave.errors import SettingsError
+from streamwave.private import make_folder
 from streamwave.settings import Settings
 from streamwave.streams.tables import SCHEMA_VERSION, Base, SchemaRow
 
@@ -50,7 +51,7 @@ class Database:
             if engine.dialect.name == "sqlite":
                 event.listen(engine, "connect", _set_up_sqlite)
                 if url.database and url.database != ":memory:" and not url.database.startswith("file:"):
-                    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+                    make_folder(Path(url.database).parent)
                     # SQLite's own files beside it get its mode. One that is there keeps what its owner gave it.
                     os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o600))
             database._make_tables()

@@ -19,7 +19,9 @@ def small_disk(folder: Path, size_kb: int, options: str = "rw") -> Iterator[Path
     """
     folder.mkdir(parents=True, exist_ok=True)
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    script = f'mount -t tmpfs -o size={size_kb}k,{options} tmpfs "$0" && echo mounted && exec sleep 600'
+    # FFmpeg has hardly any of root's capabilities, and may look through /proc only at processes that have no others.
+    holds = 'exec setpriv --bounding-set=-all --inh-caps=-all -- sh -c "echo mounted && exec sleep 600"'
+    script = f'mount -t tmpfs -o size={size_kb}k,{options} tmpfs "$0" && {holds}'
     command = ["unshare", "--mount", *user, "sh", "-c", script, str(folder)]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
