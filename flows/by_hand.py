@@ -101,6 +101,7 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
                 max_ahead=settings.max_chunks_in_flight + 8 if url.startswith("file:") else 0,
                 spool_max_bytes=settings.spool_max_bytes,
                 store_options=settings.spool_options,
+                limits=settings.source_limits,
             )
         )
         yield spool

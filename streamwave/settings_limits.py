@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
+from streamwave.ffmpeg.limits import ChunkLimits, SourceLimits
 from streamwave.settings_fields import Folder, setting, to_folders
 from streamwave.settings_output import OutputSettings
 
@@ -33,3 +34,55 @@ class LimitSettings(OutputSettings):
     max_streams: int = setting(
         "Limits", "Broadcasts that are published at once; further ones wait in the spool.", 16, ge=1, le=1000
     )
+    max_pixels: int = setting(
+        "Limits",
+        "The largest pictures that a source may have, as width times height. A larger one is refused before anything is "
+        "decoded. The default is 8192x4320.",
+        SourceLimits.max_pixels,
+        unit="pixels",
+        ge=16_384,
+        le=2**30,
+    )
+    max_tracks: int = setting(
+        "Limits",
+        "Tracks that a source may have, of all kinds together: also subtitles, attachments, and those of other programs.",
+        SourceLimits.max_tracks,
+        ge=2,
+        le=10_000,
+    )
+    source_memory_mb: int = setting(
+        "Limits",
+        "Memory of each process that opens a source: of every segmenter, and of the probe. Files whose index needs more "
+        "(300 hours) are refused. 8K takes about 700 MB.",
+        SourceLimits.memory_mb,
+        unit="MB",
+        ge=256,
+        le=1_000_000,
+    )
+    ffmpeg_memory_mb: int = setting(
+        "Limits",
+        "Memory of each FFmpeg process; a chunk that needs more becomes black pictures. Measured with superfast: 8K into the "
+        "default ladder takes 1.6 GB, 8K into 8K, 4K and the default ladder 4.4 GB.",
+        ChunkLimits.memory_mb,
+        unit="MB",
+        ge=256,
+        le=1_000_000,
+    )
+    chunk_cpu_factor: int = setting(
+        "Limits",
+        "CPU time that FFmpeg may take for a chunk, in multiples of what a chunk with so many pixels takes on a usual core "
+        "with H.264 and this preset, plus 30 s. A chunk that takes more becomes black pictures, without another try.",
+        ChunkLimits.cpu_factor,
+        ge=1,
+        le=10_000,
+    )
+
+    @property
+    def source_limits(self) -> SourceLimits:
+        """Limits of one source."""
+        return SourceLimits(self.max_pixels, self.max_tracks, self.source_memory_mb)
+
+    @property
+    def chunk_limits(self) -> ChunkLimits:
+        """Limits of what FFmpeg does with one chunk."""
+        return ChunkLimits(self.max_pixels, self.ffmpeg_memory_mb, self.chunk_cpu_factor)

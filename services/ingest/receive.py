@@ -84,6 +84,7 @@ class Receiver:
             max_ahead=0 if live else FILE_AHEAD,
             spool_max_bytes=self._settings.spool_max_bytes,
             store_options=self._settings.spool_options,
+            limits=self._settings.source_limits,
             renewable=renewable,
             await_pictures=pictures,
         )

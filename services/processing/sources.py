@@ -100,6 +100,7 @@ class Sources:
             max_ahead=settings.max_chunks_in_flight + 8 if is_file else 0,
             spool_max_bytes=settings.spool_max_bytes,
             store_options=settings.spool_options,
+            limits=settings.source_limits,
         )
 
 

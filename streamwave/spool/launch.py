@@ -27,6 +27,7 @@ def start_segmenter(options: Options, *, survive: bool = False) -> subprocess.Po
         process = spawn(
             [sys.executable, "-m", "streamwave.spool.segmenter", str(options.spool)],
             survive=survive,
+            limits=options.limits.process(),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

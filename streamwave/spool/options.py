@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streamwave.ffmpeg.limits import USUAL, SourceLimits
+
 
 @dataclass(frozen=True)
 class Options:
@@ -29,4 +31,5 @@ class Options:
     renewable: bool = False
     await_pictures: bool = False
     spool_max_bytes: int = 0  # bound of the spool of all streams, of which ``spool`` is a session; 0: none
+    limits: SourceLimits = USUAL
     store_options: dict[str, Any] = field(default_factory=dict)  # of the store, where the spool is in one

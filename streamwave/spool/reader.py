@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import av.error
@@ -19,6 +18,8 @@ from av import Packet
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.arriving import open_arriving
 from streamwave.ffmpeg.flv import FLV, LateSound, SoundTag, TagFlow, holds_pictures, pictures_announced, sound_codecs
+from streamwave.ffmpeg.limits import USUAL, SourceLimits
+from streamwave.ffmpeg.localfile import LocalFile, open_local
 from streamwave.ffmpeg.mpegts import ProgrammeFlow
 from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, explain, leave_out, open_source, tracks
 from streamwave.model import SourceInfo
@@ -71,7 +72,14 @@ class Reader:
     """
 
     def __init__(
-        self, source: str, *, live: bool, timeout_s: int, audio_track: int = 0, await_pictures: bool = False
+        self,
+        source: str,
+        *,
+        live: bool,
+        timeout_s: int,
+        audio_track: int = 0,
+        await_pictures: bool = False,
+        limits: SourceLimits = USUAL,
     ) -> None:
         self.info: SourceInfo | None = None
         self.video: Any = None
@@ -81,6 +89,7 @@ class Reader:
         self.damaged = 0
         self.tracks_added = False
         self._source = source
+        self._limits = limits
         self._live = live
         self._timeout_s = timeout_s
         self._audio_track = audio_track
@@ -231,10 +240,10 @@ class Reader:
                 if not first.startswith(_PLAYLIST):
                     return self._through(ProgrammeFlow(pieces, first))
             raw.close()
-        container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live)
+        container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live, limits=self._limits)
         if not self._source.startswith("file:"):
             return container, None
-        pieces = _pieces_of(Path(self._source.removeprefix("file:")))
+        pieces = _pieces_of(open_local(self._source))
         if container.format.name == "mpegts":
             self._duration_ms = duration_ms(container)
             return self._through(ProgrammeFlow(pieces))
@@ -250,8 +259,9 @@ class Reader:
 
     def _through(self, flow: Flow) -> tuple[Any, Flow]:
         if self._live and isinstance(flow, ProgrammeFlow):
-            return open_arriving(self._source, flow), flow
-        return open_source(self._source, live=self._live, flow=flow, format=flow.format), flow
+            return open_arriving(self._source, flow, self._limits), flow
+        container = open_source(self._source, live=self._live, flow=flow, format=flow.format, limits=self._limits)
+        return container, flow
 
     def _pieces(self, raw: Any) -> Iterator[bytes]:
         """The bytes of a connection. That it breaks off is its end, as it is when libavformat reads FLV or MPEG-TS from it.
@@ -313,7 +323,6 @@ def _beginning(pieces: Iterator[bytes]) -> bytes:
     return first
 
 
-def _pieces_of(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
+def _pieces_of(file: LocalFile) -> Iterator[bytes]:
+    while piece := file.read(PIECE_BYTES):
+        yield piece

@@ -27,8 +27,10 @@ from pydantic import TypeAdapter
 
 from streamwave import advice
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.probe import nothing_in, shown
+from streamwave.ffmpeg.admission import too_much_memory
+from streamwave.ffmpeg.probe import nothing_in
 from streamwave.model import SourceInfo, VideoInfo
+from streamwave.source import shown
 from streamwave.spool.advisor import Advisor
 from streamwave.spool.audio import AudioTrack, memory_samples
 from streamwave.spool.broadcast import had_pictures_before, next_folder
@@ -82,7 +84,7 @@ class Segmenter:
         self._journals = [JournalWriter(options.spool)]
         self._reader = Reader(
             options.source, live=options.live, timeout_s=options.read_timeout_s, audio_track=options.audio_track,
-            await_pictures=options.await_pictures,
+            await_pictures=options.await_pictures, limits=options.limits,
         )  # fmt: skip
         self._clock: SourceClock | None = None
         self._sound: Sound | None = None
@@ -148,11 +150,11 @@ class Segmenter:
     def _unexpected(self, failure: Exception) -> str:
         """A sentence for people on what nobody has foreseen; those who can mend it find more in the log."""
         log.error("the source could not be cut into chunks", exc_info=failure)
-        what = (str(failure) or "no reason given").splitlines()[0]
-        return (
-            f"{shown(self.options.source)} cannot be cut into chunks any further ({type(failure).__name__}: {what}); "
-            "convert it to H.264 and AAC, and report this"
-        )
+        if isinstance(failure, MemoryError):
+            return too_much_memory(self.options.source, self.options.limits)
+        what = f"{type(failure).__name__}: {(str(failure) or 'no reason given').splitlines()[0]}"
+        advised = "convert it to H.264 and AAC, and report this"
+        return f"{shown(self.options.source)} cannot be cut into chunks any further ({what}); {advised}"
 
     @property
     def _video(self) -> Any:
@@ -245,7 +247,7 @@ class Segmenter:
             audio = AudioTrack(self.options.audio_bps, self._sound, memory=memory_samples(self.options.segment_ms))
         if self._video is not None:
             assert self._info.video is not None
-            self._parameters = VideoParameters(self._video, self._info.video)
+            self._parameters = VideoParameters(self._video, self._info.video, self.options)
         self.session = self._writer(self._journals[0], self._info, origin, time.time_ns() // 1_000_000, audio)
         if self._sound is not None:
             for timed in self._early:
@@ -314,9 +316,8 @@ class Segmenter:
             return None
         self._journals.append(journal := JournalWriter(folder))
         audio = session.audio.branch(origin) if session.audio is not None else None
-        since_ms = round((origin - session.origin) * 1000)
-        info = session.info.model_copy(update={"video": video})
-        return self._writer(journal, info, origin, session.origin_unix_ms + since_ms, audio)
+        origin_unix_ms = session.origin_unix_ms + round((origin - session.origin) * 1000)
+        return self._writer(journal, session.info.model_copy(update={"video": video}), origin, origin_unix_ms, audio)
 
     def _leave(self, session: SessionWriter, following: SessionWriter) -> None:
         self._end_session_before()

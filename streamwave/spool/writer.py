@@ -276,7 +276,7 @@ class SessionWriter:
                     name, audio_size = write_audio(self.folder, chunk.number, frames)
                     size += audio_size
             if not self.opened:
-                self.info = examine_file(chunk.path, self.info)
+                self.info = examine_file(chunk.path, self.info, self.options.limits.max_pixels)
                 self._open(self._choose(chunk))
             self.closing.popleft()
             self._append(chunk.number, chunk, chunk.start_ms, next_ms, (name, count), size)
@@ -320,6 +320,7 @@ class SessionWriter:
                     next_ms=next_ms,
                     later_ms=chunk.later_ms if chunk is not None else 0,
                     pictures=len(chunk.starts_ms) if chunk is not None else 0,
+                    lead=chunk.lead if chunk is not None else 0,
                     audio_file=name,
                     audio_first=self._audio_first,
                     audio_count=count,

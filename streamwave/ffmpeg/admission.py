@@ -1,0 +1,66 @@
+"""What a source has to keep to before anything of it is decoded; each refusal is one sentence for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from av.container import InputContainer
+
+from streamwave.errors import SourceError
+from streamwave.ffmpeg.formats import is_list
+from streamwave.ffmpeg.limits import SourceLimits
+from streamwave.ffmpeg.localfile import LocalFile
+from streamwave.ffmpeg.mp4file import check_counts
+from streamwave.source import shown
+
+_HEAD_BYTES = 1024
+
+
+def check_head(file: LocalFile, url: str) -> None:
+    """Refuse, by what a file begins with, what would lead to other files or to billions of samples; then rewind."""
+    if is_list(file.read(_HEAD_BYTES)):
+        raise SourceError(
+            f"{shown(url)} is a list of other files, which are not opened; name one media file, or the playlist's "
+            "address at a web server"
+        )
+    if (count := check_counts(file)) is not None:
+        raise SourceError(
+            f"{shown(url)} is damaged: its index lists {count} samples, more than a file of its size can hold; "
+            "copy it again"
+        )
+    file.seek(0)
+
+
+def check_limits(container: InputContainer, url: str, limits: SourceLimits) -> None:
+    """Raises SourceError if an open source has too many tracks, or too large pictures."""
+    if len(container.streams) > limits.max_tracks:
+        raise SourceError(
+            f"{shown(url)} has more than {limits.max_tracks} tracks, which is what STREAMWAVE_MAX_TRACKS allows; "
+            "leave out those that are not needed"
+        )
+    for stream in container.streams.video:
+        context = stream.codec_context
+        if context is not None and not is_cover(stream):
+            check_pixels(context.width, context.height, url, limits)
+
+
+def check_pixels(width: int, height: int, url: str, limits: SourceLimits) -> None:
+    """Raises SourceError if pictures of ``width`` by ``height`` are larger than ``limits`` allow."""
+    if width * height > limits.max_pixels:
+        raise SourceError(
+            f"{shown(url)}: pictures of {width}x{height} are larger than STREAMWAVE_MAX_PIXELS allows "
+            f"({limits.max_pixels} pixels); scale the source down, or raise that setting"
+        )
+
+
+def too_much_memory(url: str, limits: SourceLimits) -> str:
+    """One sentence for a person on a source that cannot be opened within ``limits``."""
+    return (
+        f"{shown(url)} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows ({limits.memory_mb} MB); "
+        "it may be damaged: try to play it first"
+    )
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a video track is the cover of a record."""
+    return bool(getattr(stream.disposition, "value", 0) & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
