@@ -24,7 +24,7 @@ from services.processing.executor import Executor, RunProcess, last_words
 from services.processing.orchestration import Orchestration, ServerAway, Verdict, is_cancelled
 from services.processing.processes import is_same, send
 from services.processing.repair import end_cut_off_sessions
-from services.processing.watch import WORKER_LIMIT_S, Watch, next_starts, start_limit_s
+from services.processing.watch import WORKER_LIMIT_S, Watch, next_starts, one_each, start_limit_s
 from streamwave.errors import SpoolError, StreamWaveError
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 
@@ -190,7 +190,8 @@ class Reconciler:
         slots = min(self.max_runs - self.active, STARTS_AT_ONCE - starting if self._executor else self.max_runs)
         with self._lock:
             busy = any(watch.stuck and watch.has_run for watch in self._watches.values())
-        for spool in next_starts(waiting, slots):
+            known = [(folder.parent.name, watch) for folder, watch in self._watches.items()]
+        for spool in next_starts(one_each(waiting, known, lambda spool: spool.stream), slots):
             if self._stopping.is_set():
                 return
             if waiting[spool].stuck and busy:
@@ -202,7 +203,7 @@ class Reconciler:
             if self.active >= self.max_runs:
                 watch.error = f"{self.max_runs} broadcasts are being published: that is STREAMWAVE_MAX_STREAMS"
             elif self._server.healthy:
-                watch.error = "other broadcasts are being started; this one waits for its turn"
+                watch.error = "other broadcasts, or those of this stream, come first; this one waits for its turn"
 
     def _reconcile(self, spool: BroadcastSpool) -> bool:
         """Settle what is to be settled of a broadcast; whether it needs a new run now."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 
 from services.processing import attempts
 from streamwave.spool.broadcast import INFO, StreamLiveError, broadcasts, open_session
-from streamwave.spool.journal import writer_alive
+from streamwave.spool.journal import was_opened, writer_alive
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import Case, eventually, published_by, publisher, refused
 from tests.support.media import make_clip
@@ -104,3 +105,28 @@ def test_publishers_and_pulls_that_come_at_once_are_one(case: Case) -> None:
             both = [pool.submit(pull, stream), pool.submit(publish, stream)]
             assert sorted(future.result(30) for future in both) == [False, True], stream
             assert sum(len(found.sessions()) for found in broadcasts(case.spool, stream)) == 1
+
+
+def test_a_stream_has_one_run_for_what_is_received_and_one_for_what_was(case: Case) -> None:
+    """A publisher who comes and goes leaves broadcasts behind that take long: other streams are published all the same."""
+    case.environment["STREAMWAVE_MAX_STREAMS"] = "3"
+    left = []
+    for _ in range(3):
+        spool, session, segmenter = case.session("cam")
+        eventually(partial(was_opened, case.spool / session), "the segmenter writes")
+        segmenter.terminate()
+        assert segmenter.wait(30) == 0
+        (spool.folder / "hold").touch()
+        left.append(spool)
+    assert len({spool.broadcast for spool in left}) == 3
+    case.start()
+    publisher(left[0])
+    new, _, _ = case.session("cam")
+    other, _, _ = case.session("other")
+    publisher(new)
+    publisher(other)
+    assert [spool.run_alive() for spool in left] == [True, False, False]
+    for spool in left:
+        (spool.folder / "hold").unlink()
+    eventually(lambda: all(spool.finished for spool in left), "what was left behind is published, one after the other")
+    assert new.run_alive() and other.run_alive()
