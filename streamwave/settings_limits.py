@@ -53,7 +53,7 @@ class LimitSettings(OutputSettings):
     source_memory_mb: int = setting(
         "Limits",
         "Memory of each process that opens a source: of every segmenter, and of the probe. Files whose index needs more "
-        "(300 hours) are refused. 8K takes about 700 MB.",
+        "(MP4 of 75 hours) are refused. 8K takes about 700 MB.",
         SourceLimits.memory_mb,
         unit="MB",
         ge=256,

@@ -10,24 +10,34 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg.formats import is_list
 from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.ffmpeg.localfile import LocalFile
-from streamwave.ffmpeg.mp4file import check_counts
+from streamwave.ffmpeg.mp4file import sample_counts
 from streamwave.source import shown
 
 _HEAD_BYTES = 1024
 
 
-def check_head(file: LocalFile, url: str) -> None:
-    """Refuse, by what a file begins with, what would lead to other files or to billions of samples; then rewind."""
+#: Memory that libavformat takes for each sample in the index of an MP4 file; measured 36.
+_SAMPLE_BYTES = 36
+#: Samples that are not worth a question.
+_FEW = 1_000_000
+
+
+def check_head(file: LocalFile, url: str, limits: SourceLimits) -> None:
+    """Refuse what would lead to other files, or to an index of billions of samples; then rewind."""
     if is_list(file.read(_HEAD_BYTES)):
         raise SourceError(
             f"{shown(url)} is a list of other files, which are not opened; name one media file, or the playlist's "
             "address at a web server"
         )
-    if (count := check_counts(file)) is not None:
+    counts = sample_counts(file)
+    most = max((count for count, _ in counts), default=0)
+    if most > max(file.size(), _FEW):  # each has a byte at least
         raise SourceError(
-            f"{shown(url)} is damaged: its index lists {count} samples, more than a file of its size can hold; "
-            "copy it again"
+            f"{shown(url)} is damaged: its index lists {most} samples, more than a file of its size can hold; copy it again"
         )
+    # libavformat does not say that it had no memory for an index: it goes on without.
+    if sum(count for count, pcm in counts if not pcm) * _SAMPLE_BYTES > limits.memory_mb << 20:
+        raise SourceError(too_much_memory(url, limits))
     file.seek(0)
 
 

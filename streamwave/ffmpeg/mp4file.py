@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-#: Boxes that hold those with the number of a track's samples (8.2.1, 8.3.1, 8.4.1, 8.4.4, 8.5.1).
-_AROUND = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl"})
+#: Boxes that lead to the tables of a track's samples (8.2.1, 8.3.1, 8.4.1, 8.4.4).
+_AROUND = frozenset({b"moov", b"trak", b"mdia", b"minf"})
 #: Boxes that are looked at; a file with more is damaged, or made to take time.
 _MOST_BOXES = 20_000
-#: Samples that are not worth a question.
-_FEW = 1_000_000
-_SIZES = frozenset({b"stsz", b"stz2"})
+_FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
 
 
 class Seekable(Protocol):
@@ -32,28 +30,40 @@ def is_fragmented(file: Seekable) -> bool:
     return next((kind for kind, _, _ in _boxes(file, 0, file.size()) if kind in (b"moof", b"mdat")), b"") == b"moof"
 
 
-def check_counts(file: Seekable) -> int | None:
-    """A number of samples that the file lists for a track (8.7.3) and cannot hold, as each has a byte at least; else None.
+def sample_counts(file: Seekable) -> list[tuple[int, bool]]:
+    """How many samples the index of each track lists (8.7.3), and whether each of them is one of sound, as in PCM.
 
-    For each sample libavformat takes some 40 bytes of memory, although a single number may list all of them.
+    The number stands in four bytes, of which libavformat makes an index of some 40 bytes for each sample; not so for PCM.
     """
-    size = file.size()
     file.seek(0)
-    if file.read(8)[4:] not in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"):
-        return None
-    for seen, (kind, at, _) in enumerate(_within(file, 0, size)):
-        if kind in _SIZES:
-            file.seek(at + 8)
-            count = int.from_bytes(file.read(4), "big")
-            if count > max(size, _FEW):
-                return count
-        if seen > _MOST_BOXES:
+    if file.read(8)[4:] not in _FIRST:
+        return []
+    found = []
+    for number, (kind, start, end) in enumerate(_within(file, 0, file.size())):
+        if kind == b"stbl":
+            found.append(_counted(file, start, end))
+        if number > _MOST_BOXES:
             break
-    return None
+    return found
+
+
+def _counted(file: Seekable, start: int, end: int) -> tuple[int, bool]:
+    count, pcm = 0, False
+    for number, (kind, at, _) in enumerate(_boxes(file, start, end)):
+        if kind in (b"stsz", b"stz2"):
+            file.seek(at + 8)
+            count = max(count, int.from_bytes(file.read(4), "big"))
+        elif kind == b"stts":  # one entry: all samples last one tick (8.6.1.2)
+            file.seek(at + 4)
+            times = file.read(12)
+            pcm = (times[:4], times[8:]) == ((1).to_bytes(4, "big"), (1).to_bytes(4, "big"))
+        if number > _MOST_BOXES:
+            break
+    return count, pcm
 
 
 def _within(file: Seekable, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Boxes in ``[at, end)`` and in those that hold samples' numbers: kind, where its content begins, where it ends."""
+    """Boxes in ``[at, end)`` and in those that lead to tables: kind, where its content begins, where it ends."""
     for kind, start, after in _boxes(file, at, end):
         yield kind, start, after
         if kind in _AROUND:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,7 +66,7 @@ def open_source(
     """
     local = open_local(url) if flow is None and url.startswith("file:") else None
     if local is not None:
-        check_head(local, url)
+        check_head(local, url, limits)
         flow = local
     options = {
         "max_pixels": str(limits.max_pixels),
@@ -107,6 +108,16 @@ def open_source(
     except ValueError as error:
         raise SourceError(f"{shown(url)} cannot be opened ({error})") from None
     check_limits(container, url, limits)
+    if local is not None and not all(
+        one.codec_context is None or one.codec_context.width for one in container.streams.video
+    ):
+        # A decoder forgets a size that it may not have; the container still knows it.
+        plain = {"format_whitelist": options["format_whitelist"], "protocol_whitelist": _NONE, "codec_whitelist": _NONE}
+        with (
+            suppress(av.error.FFmpegError),
+            av.open(open_local(url), "r", options=plain, metadata_errors="replace") as again,
+        ):
+            check_limits(again, url, limits)
     in_usual_order(container)
     return container
 
