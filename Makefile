@@ -60,5 +60,5 @@ constraints: setup ## Pin the newest versions that fit pyproject.toml
 
 .PHONY: clean
 clean: ## Remove what setup and runs have made, except recordings in out/ and state in var/
-	rm -rf .venv node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache var/setup*
+	rm -rf .venv node_modules build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .cache var/setup*
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -24,7 +24,6 @@ from streamwave.settings_fields import (
     Port,
     Preset,
     setting,
-    to_fraction,
     to_lower,
     to_place,
 )
@@ -32,6 +31,7 @@ from streamwave.settings_limits import LimitSettings
 from streamwave.spool.remote.objects import is_address
 from streamwave.storage.address import check_address, shown_address
 from streamwave.storage.target import Target, place_of
+from streamwave.untrusted import to_fraction
 
 
 class Settings(LimitSettings):

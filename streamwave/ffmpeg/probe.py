@@ -230,7 +230,7 @@ def _is_fragmented(path: Path) -> bool:
             if kind in (b"moof", b"mdat"):
                 return kind == b"moof"
             size = int.from_bytes(header[8:], "big") if size == 1 else size
-            if size < 8:
+            if not 8 <= size <= path.stat().st_size:
                 break
             file.seek(size - len(header), os.SEEK_CUR)
     return False
@@ -248,7 +248,7 @@ def _is_cover(stream: Any) -> bool:
 def _video(stream: Any, url: str) -> VideoInfo:
     context = stream.codec_context
     if context is None:
-        raise SourceError(_no_decoder(stream, "video", url))
+        raise SourceError(_no_decoder("video", url))
     if not context.width or not context.height:
         if not url.startswith("file:"):
             raise SourceError(
@@ -313,11 +313,9 @@ def check_decodable(source: SourceInfo, binary: FFmpegBinary) -> None:
         )
 
 
-def _no_decoder(stream: Any, kind: str, url: str) -> str:
-    return (
-        f"{shown(url)}: there is no decoder here for its {kind} track ({stream.codec_tag.strip(chr(0)) or 'unknown'}); "
-        "convert it to H.264 and AAC"
-    )
+def _no_decoder(kind: str, url: str) -> str:
+    # Without a decoder PyAV does not even tell what the track is called.
+    return f"{shown(url)}: there is no decoder here for its {kind} track; convert it to H.264 and AAC"
 
 
 def describe_audio(stream: Any, url: str) -> AudioInfo:
@@ -328,6 +326,6 @@ def describe_audio(stream: Any, url: str) -> AudioInfo:
     """
     context = stream.codec_context
     if context is None:
-        raise SourceError(_no_decoder(stream, "audio", url))
+        raise SourceError(_no_decoder("audio", url))
     # A track can be announced long before its first sound; whatever that will be becomes 48 kHz stereo.
     return AudioInfo(codec=context.name, sample_rate=context.sample_rate or 48000, channels=context.channels or 2)

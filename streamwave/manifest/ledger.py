@@ -130,6 +130,8 @@ def read_lines(store: Store) -> Iterator[tuple[int, str, AnyLine]]:
                 raise _damaged(store) from None
             yield part, text, line
             if isinstance(line, StateLine):
+                if line.part <= part:  # it would be read for ever
+                    raise _damaged(store)
                 following = line.part
         part = following
 
