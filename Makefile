@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv/bin
 # A value as one word of the shell, whatever is in it.
 quoted = '$(subst ','\'',$(1))'
+lower = $(shell printf %s '$(1)' | tr A-Z a-z)
 
 .PHONY: help
 help: ## This list
@@ -22,6 +23,13 @@ demo: setup-run ## Transcode a clip and serve it with a player; SOURCE=file-or-U
 .PHONY: test
 test: setup ## All tests; ARGS="tests/unit -k name" chooses
 	@$(VENV)/python -m pytest $(ARGS)
+
+.PHONY: fuzz audit
+fuzz: setup ## Damaged inputs for everything that takes any; MINUTES=10, or INPUTS=1000 of each; SUITE=parsers TARGET=name SEED=1
+	@$(VENV)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[fuzz]' </dev/null
+	@$(VENV)/python -m tests.fuzz $(foreach name,MINUTES INPUTS SEED SUITE TARGET,$(if $($(name)),--$(call lower,$(name)) $(call quoted,$($(name)))))
+audit: setup ## Known vulnerabilities of what is pinned; ARGS=--strict fails where nobody can be asked
+	@deployments/audit.sh $(ARGS)
 
 .PHONY: matrix
 matrix: setup ## Sources of every kind, and what came out for each; ARGS="interlace" chooses

@@ -16,8 +16,10 @@ import resource
 import struct
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 from tests.fuzz.mutate import mutate, mutate_words
 from tests.fuzz.parsers import CORPUS, MAX_BYTES, Parser, parsers
@@ -81,58 +83,64 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (taken + ROOM_BYTES, taken + ROOM_BYTES))
 
 
-def main() -> int:
-    """Try inputs until the budget is used up."""
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("parser")
-    arguments.add_argument("board", type=Path)
-    arguments.add_argument("findings", type=Path)
-    arguments.add_argument("--seed", type=int, required=True)
-    arguments.add_argument("--inputs", type=int, default=1_000_000_000)
-    arguments.add_argument("--seconds", type=int, default=86_400)
-    given = arguments.parse_args()
-    try:
-        import atheris  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        atheris = None
-    with atheris.instrument_imports(include=["streamwave", "services"]) if atheris else contextlib.nullcontext():
-        parser = parsers()[given.parser]
+def options() -> argparse.Namespace:
+    """What the process that watches this one asks for."""
+    words = argparse.ArgumentParser()
+    words.add_argument("parser")
+    words.add_argument("board", type=Path)
+    words.add_argument("findings", type=Path)
+    words.add_argument("--seed", type=int, required=True)
+    words.add_argument("--inputs", type=int, default=1_000_000_000)
+    words.add_argument("--seconds", type=int, default=86_400)
+    return words.parse_args()
+
+
+def run(parser: Parser, given: argparse.Namespace, atheris: Any) -> int:
+    """Try the corpus, and then what follows from it, until the budget is used up."""
     tried = _Tried(parser, _Board(given.board), given.findings)
+    _limit_memory()
     for data in parser.seeds():
         tried(data)
-    _limit_memory()
     if atheris is None:
-        return _at_random(parser, tried, given.seed, given.inputs, given.seconds)
+        return _at_random(parser, tried, given)
     with tempfile.TemporaryDirectory(prefix="streamwave-fuzz-") as found:
-        options = [
+        flags = [
             f"-seed={given.seed % (1 << 32) or 1}", f"-runs={given.inputs}", f"-max_total_time={given.seconds}",
             f"-max_len={MAX_BYTES}", "-rss_limit_mb=0", "-verbosity=0", f"-artifact_prefix={given.findings}/",
         ]  # fmt: skip
 
         def damaged(data: bytes, most: int, seed: int) -> bytes:
             chance = random.Random(seed)
-            return mutate_words(data, chance)[:most] if chance.randrange(3) == 0 else atheris.Mutate(data, most)
+            new: bytes = mutate_words(data, chance) if chance.randrange(3) == 0 else atheris.Mutate(data, most)
+            return new[:most]
 
-        atheris.Setup(
-            [sys.argv[0], *options, found, str(CORPUS / parser.name)],
-            tried,
-            custom_mutator=damaged if parser.text else None,
-        )
+        mutator = damaged if parser.text else None
+        atheris.Setup([sys.argv[0], *flags, found, str(CORPUS / parser.name)], tried, custom_mutator=mutator)
         atheris.Fuzz()
     return 0
 
 
-def _at_random(parser: Parser, tried: _Tried, seed: int, inputs: int, seconds: int) -> int:
-    import time
-
-    chance, seeds = random.Random(seed), parser.seeds() or [b""]
-    end = time.monotonic() + seconds
-    for _ in range(inputs):
+def _at_random(parser: Parser, tried: _Tried, given: argparse.Namespace) -> int:
+    chance, seeds = random.Random(given.seed), parser.seeds() or [b""]
+    end = time.monotonic() + given.seconds
+    for _ in range(given.inputs):
         if time.monotonic() > end:
             break
         damage = mutate_words if parser.text and chance.randrange(2) else mutate
         tried(damage(chance.choice(seeds), chance))
     return 0
+
+
+def main() -> int:
+    """Run the parser that is asked for."""
+    given = options()
+    try:
+        import atheris
+    except ImportError:
+        atheris = None
+    with atheris.instrument_imports(include=["streamwave", "services"]) if atheris else contextlib.nullcontext():
+        parser = parsers()[given.parser]
+    return run(parser, given, atheris)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,15 @@ import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from services.processing import attempts, metadata
 from streamwave import catalog, index
 from streamwave.encoding import kept_encoding
 from streamwave.errors import MediaError, OutputError, SpoolError
 from streamwave.fence import Fence
-from streamwave.job import Job, place
+from streamwave.job import place
 from streamwave.layout import ENTRY, FENCE, INDEX, MANIFEST, ledger_name
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.memo import Memo
@@ -78,7 +80,8 @@ def journal(data: bytes) -> None:
         assert read_line(record.model_dump_json().encode()) == record
     if opened is not None and opened.rate is not None:
         opened.properties()
-        job = Job.model_construct(rate=opened.rate, segment_ms=2000, spool=str(folder), work=str(folder))
+        # Of a job only what says where a chunk lies.
+        job: Any = SimpleNamespace(rate=opened.rate, segment_ms=2000, spool=str(folder), passthrough=None)
         for record in records:
             if isinstance(record, ChunkLine):
                 with suppress(MediaError):

@@ -81,7 +81,7 @@ def _boxes() -> dict[str, dict[str, bytes]]:
         "asc": {"stereo": build_config(48000, 2), "escape": bytes.fromhex("f9f0bb8010")},
         "avcc": {"baseline": avcc},
         "sps": {"sps": found.sps[0], "pps": found.pps[0], "slice": b"\x65\x88\x84\x00\x10"},
-        "nal": {"sample": b"\3" + sample[:200]},
+        "nal": {"sample": b"\3" + sample},
         "received_nals": packets,
     }
 

@@ -1,4 +1,4 @@
-"""The processing service as a real process: every method with damaged requests; no answer may be UNKNOWN or INTERNAL."""
+"""The processing service as a real process: every method with damaged requests, and no UNKNOWN, INTERNAL, UNAVAILABLE."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,8 @@ DEADLINE_S = 30.0
 MOST_RSS_MB = 768
 _SERVICE = pb.DESCRIPTOR.services_by_name["StreamProcessing"]
 _ROOT = Path(__file__).resolve().parents[2]
-_BAD = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+#: What the service never answers to a request by itself; UNAVAILABLE: the connection is dead.
+_FAILED = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
 _TEXTS = (
     "cam1",
     "",
@@ -123,14 +125,18 @@ def run(budget: Budget, findings: Findings) -> Iterator[Row]:
     with serving() as service, grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         for name in methods:
             part = Budget(budget.seed, budget.shared(len(methods)).seconds, budget.inputs)
-            row = Row("grpc", name)
+            row, statuses = Row("grpc", name), Counter[str]()
             for chance in part.steps():
                 request = damaged(name, service, chance)
                 row.inputs += 1
-                if wrong := call(channel, name, request):
-                    row.hangs += wrong == "DEADLINE_EXCEEDED"
-                    row.server_errors += wrong != "DEADLINE_EXCEEDED"
-                    findings.keep(row, "status", request, wrong)
+                status = call(channel, name, request)
+                statuses[status.name] += 1
+                row.hangs += status is grpc.StatusCode.DEADLINE_EXCEEDED
+                # What protobuf cannot decode may be answered by gRPC itself, which calls it INTERNAL.
+                failed = status in _FAILED and (status is not grpc.StatusCode.INTERNAL or _is_decodable(name, request))
+                row.server_errors += failed
+                if failed or status is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    findings.keep(row, "status", request, status.name)
                 if service.process is not None and service.process.poll() is not None:
                     row.crashes += 1
                     findings.keep(row, "death", request, service.log.read_text()[-4000:])
@@ -138,6 +144,7 @@ def run(budget: Budget, findings: Findings) -> Iterator[Row]:
                 findings.progress(row)
             row.max_rss_mb = service.rss_mb()
             row.over_memory = int(row.max_rss_mb > MOST_RSS_MB)
+            row.notes.append(", ".join(f"{count} {status}" for status, count in sorted(statuses.items())))
             findings.progress(row, last=True)
             yield row
 
@@ -167,11 +174,8 @@ def _text(chance: random.Random, known: str) -> str:
     return known if chance.randrange(3) else chance.choice(_TEXTS)
 
 
-def call(channel: grpc.Channel, name: str, request: bytes) -> str:
-    """The status of an answer, if it is one that may not be.
-
-    What protobuf cannot decode may be answered by gRPC itself, which calls it INTERNAL.
-    """
+def call(channel: grpc.Channel, name: str, request: bytes) -> grpc.StatusCode:
+    """The status of the answer."""
     method = _SERVICE.methods_by_name[name]
     path = f"/{_SERVICE.full_name}/{name}"
     try:
@@ -183,9 +187,8 @@ def call(channel: grpc.Channel, name: str, request: bytes) -> str:
             channel.unary_unary(path)(request, timeout=DEADLINE_S)
     except grpc.RpcError as error:
         code: grpc.StatusCode = error.code()
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED or (code in _BAD and _is_decodable(name, request)):
-            return str(code.name)
-    return ""
+        return code
+    return grpc.StatusCode.OK
 
 
 def _is_decodable(name: str, request: bytes) -> bool:

@@ -60,7 +60,7 @@ def endpoint(
         row.inputs += 1
         try:
             content = httpx.Request(
-                request.method, ingest.url + request.path, headers=_wire(request), content=request.content
+                request.method, ingest.url + request.path, headers=wire(request), content=request.content
             )
         except (ValueError, httpx.InvalidURL):  # it cannot be sent
             return
@@ -97,8 +97,12 @@ def _half(budget: Budget) -> Budget:
     return budget.shared(2)
 
 
-def _wire(request: Request) -> dict[str, bytes]:
-    return {name: value.encode("latin-1", "replace") for name, value in request.headers.items()}
+def wire(request: Request) -> list[tuple[bytes, bytes]]:
+    """Its headers, as bytes."""
+    return [
+        (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+        for name, value in request.headers.items()
+    ]
 
 
 def _rss_mb(ingest: Ingest) -> int:
@@ -111,7 +115,7 @@ def _rss_mb(ingest: Ingest) -> int:
 def _by_schema(operation: Operation, document: dict[str, Any], budget: Budget, call: Callable[..., None]) -> None:
     """Requests that schemathesis makes of the document."""
     import hypothesis
-    import schemathesis  # type: ignore[import-not-found, unused-ignore]
+    import schemathesis
 
     found = schemathesis.openapi.from_dict(document)[operation.path][operation.method]
     modes = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
