@@ -196,6 +196,13 @@ def test_relative_links_of_the_documents_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_each_row_of_the_threat_model_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = re.findall(r"\[`(test_\w+)`\]\(\.\./(\S+?)\)", page)
+    assert len(named) > 50
+    assert [f"{path}: {name}" for name, path in named if f"def {name}(" not in (ROOT / path).read_text()] == []
+
+
 @pytest.mark.parametrize(
     ("path", "source", "wrong"),
     [
