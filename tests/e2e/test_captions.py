@@ -104,7 +104,7 @@ def test_players_show_them(player: Player, harness: PlayerHarness, address: str)
         playing.until(lambda report: report.played_s > 0.1, 20)
         playing.page.evaluate(TURN_ON[player])
         seen: list[str] = []
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90
         while time.monotonic() < end and (lacking := [due for due in KEPT[player] if due not in " ".join(seen)]):
             seen += playing.page.evaluate(CUES)
             playing.page.wait_for_timeout(100)
