@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import grp
 import http.client
 import json
 import os
-import pwd
 import resource
 import signal
 import subprocess
@@ -29,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 
 from services.media_edges import DEFAULT, Edges
-from services.nginx import CAPABILITIES, PROJECT, explain, find_nginx, listen_address, quoted, render
+from services.nginx import CAPABILITIES, PROJECT, explain, find_nginx, listen_address, quoted, render, user_directive
 from streamwave.confine import guarded
 from streamwave.errors import OutputError, StreamWaveError
 from streamwave.files import make_public_folder
@@ -63,14 +61,10 @@ def render_config(
     """nginx's configuration as text. ``root``, ``web`` and ``vendor`` are absolute; SettingsError if they can't be."""
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     open_files = _MAX_OPEN_FILES if hard_limit == resource.RLIM_INFINITY else min(_MAX_OPEN_FILES, hard_limit)
-    user = ""
-    if os.geteuid() == 0:
-        # Started by root, nginx would serve as "nobody", who may not read what we write.
-        user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};"
     return render(
         "nginx.conf.template",
         {
-            "user": user,
+            "user": user_directive(),
             "open_files": str(open_files),
             "connections": str(open_files // 2),
             "listen": listen_address(host, port),

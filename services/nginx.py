@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import string
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +46,11 @@ def listen_address(host: str, port: int) -> str:
 def render(name: str, values: Mapping[str, str]) -> str:
     """The template ``name`` with its values."""
     return _ConfigTemplate((TEMPLATES / name).read_text(encoding="utf-8")).substitute(values)
+
+
+def user_directive() -> str:
+    """Whom nginx is to serve as, where it is started by root: else as "nobody", who may not read or own what we write."""
+    return f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};" if os.geteuid() == 0 else ""
 
 
 def find_nginx() -> str:

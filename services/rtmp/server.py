@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.nginx import CAPABILITIES, explain, find_nginx, listen_address, quoted, render
+from services.nginx import CAPABILITIES, explain, find_nginx, listen_address, quoted, render, user_directive
 from services.rtmp.rules import MAX_MESSAGE, MAX_STREAMS
 from streamwave.confine import guarded
 from streamwave.errors import OutputError, SettingsError, StreamWaveError
@@ -61,6 +61,7 @@ def render_config(rtmp: RtmpSettings) -> str:
         "rtmp.conf.template",
         {
             "module": quoted(rtmp.module),
+            "user": user_directive(),
             # Each may ask a hook, and be asked about through nginx, at the same time.
             "connections": str(4 * rtmp.connections),
             "connections_limit": str(rtmp.connections),
