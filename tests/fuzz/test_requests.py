@@ -50,6 +50,9 @@ def test_the_processing_service_answers_no_internal_error(tmp_path: Path) -> Non
 def test_small_answers_are_sent_at_once() -> None:
     """asyncio sets TCP_NODELAY only on connections whose socket names its protocol; without it, each answer on a connection
     that stays open took 40 ms."""
-    with listen("127.0.0.1", free_port()) as listening, socket.create_connection(listening.getsockname()):
-        with listening.accept()[0] as accepted:
-            assert accepted.proto == socket.IPPROTO_TCP
+    with (
+        listen("127.0.0.1", free_port()) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.proto == socket.IPPROTO_TCP
