@@ -10,6 +10,7 @@ import importlib.util
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -54,7 +55,7 @@ def endpoint(
     findings: Findings,
 ) -> Row:
     """Call one endpoint with what the budget gives."""
-    row = Row("http", operation.name)
+    row, statuses = Row("http", operation.name), Counter[int]()
 
     def call(request: Request, elsewhere: bool = False) -> None:
         row.inputs += 1
@@ -77,6 +78,7 @@ def endpoint(
             elif isinstance(error, httpx.ConnectError):
                 raise
         else:
+            statuses[status] += 1
             if wrong := operation.judge(status, elsewhere=elsewhere):
                 row.server_errors += status >= 500
                 findings.keep(row, f"status-{status}", request.text().encode(), wrong)
@@ -89,6 +91,7 @@ def endpoint(
         call(damaged(operation, chance, BEARER, tokens))
     row.max_rss_mb = _rss_mb(ingest)
     row.over_memory = int(row.max_rss_mb > MOST_RSS_MB)
+    row.notes.append(", ".join(f"{count} × {status}" for status, count in sorted(statuses.items())))
     findings.progress(row, last=True)
     return row
 
