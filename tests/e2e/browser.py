@@ -14,10 +14,14 @@ from urllib.parse import urlencode
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from services.media import MediaServer
+from services.media_edges import Edges
 from tests.support.ports import free_port
 
 HARNESS = Path(__file__).parent / "harness"
 Player = Literal["dashjs", "hlsjs", "shaka"]
+
+#: The page of the tests plays what other servers have.
+ANYWHERE = Edges(play_from=("*",))
 
 #: Software decoding, no services of its own, no permission needed to play.
 CHROMIUM_FLAGS = (
@@ -172,7 +176,7 @@ def open_harness(scratch: Path) -> Iterator[PlayerHarness]:
     binary = shutil.which("chromium")
     assert binary, "Chromium is not installed: apt install chromium"
     with (
-        MediaServer(scratch, web=HARNESS, port=free_port(), host="127.0.0.1") as server,
+        MediaServer(scratch, web=HARNESS, port=free_port(), host="127.0.0.1", edges=ANYWHERE) as server,
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=binary, args=list(CHROMIUM_FLAGS), timeout=60_000)

@@ -213,7 +213,9 @@ def test_no_space_for_the_output(cli: Cli, clip: Clip) -> None:
 
 def test_no_space_for_the_spool(cli: Cli, clip: Clip) -> None:
     cli.extra["STREAMWAVE_SPOOL_DIR"] = str(cli.folder / "disk")
-    done, left = on_a_disk(cli, cli.folder / "disk", "size=200k", "transcode", str(clip.path), "--output", "out")
+    done, left = on_a_disk(
+        cli, cli.folder / "disk", "size=200k,mode=0700", "transcode", str(clip.path), "--output", "out"
+    )
     line = refusal(done)
     # Whoever writes first fails: the segmenter, or the tasks.
     assert re.search("(no space left for work files in .*disk;|spool .*cannot be written .No space left)", line), line
