@@ -24,6 +24,7 @@ from streamwave.ffmpeg.admission import lacked_memory, too_much_memory
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.process import kill, spawn
 from streamwave.model import SourceInfo
+from streamwave.private import python_argv
 from streamwave.source import shown
 
 #: How long it may take, and how much CPU time: a large FLV file is read through from one tag to the next.
@@ -69,8 +70,9 @@ def ask(module: str, request: Request, limits: SourceLimits, deadline_s: float =
     # The address may hold a key, so it is no argument, which all users of the machine can read.
     sent = json.dumps({**request, "limits": asdict(limits)}).encode()
     process = spawn(
-        [sys.executable, "-m", module],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, limits=limits.process(CPU_S),
+        python_argv(module),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        confined=True, limits=limits.process(CPU_S),
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
     with process.stdout:
