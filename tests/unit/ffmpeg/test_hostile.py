@@ -17,6 +17,7 @@ from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.ffmpeg.localfile import open_local
 from streamwave.ffmpeg.probe import open_source, probe
 from streamwave.source import resolve_source
+from tests.support.cli import ROOT
 from tests.support.hostile import alias, full, large_h264, mp4
 from tests.support.http import sent
 from tests.support.media import ffmpeg, make_clip
@@ -122,6 +123,13 @@ def test_sound_that_is_none(tmp_path: Path) -> None:
 # --- what dies of it ---------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def dying(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The module that dies, for a process that looks for modules where it is told to, and nowhere else."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return "tests.support.dying"
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -133,17 +141,17 @@ def test_sound_that_is_none(tmp_path: Path) -> None:
         ("refuse", r"^no$"),
     ],
 )
-def test_whatever_the_process_dies_of_is_one_sentence(how: str, message: str) -> None:
+def test_whatever_the_process_dies_of_is_one_sentence(dying: str, how: str, message: str) -> None:
     limits = SourceLimits(memory_mb=256)
     with pytest.raises(SourceError, match=message):
-        probing.ask("tests.support.dying", {"url": "file:/films/film.mp4", "how": how}, limits, deadline_s=3)
+        probing.ask(dying, {"url": "file:/films/film.mp4", "how": how}, limits, deadline_s=3)
 
 
-def test_it_is_gone_when_the_deadline_has_passed() -> None:
+def test_it_is_gone_when_the_deadline_has_passed(dying: str) -> None:
     with pytest.raises(SourceError):
-        probing.ask("tests.support.dying", {"url": "file:/a", "how": "hang"}, SourceLimits(), deadline_s=1)
+        probing.ask(dying, {"url": "file:/a", "how": "hang"}, SourceLimits(), deadline_s=1)
     with pytest.raises(SourceError) as caught:
-        probing.ask("tests.support.dying", {"url": "file:/a", "how": "pid"}, SourceLimits(), deadline_s=20)
+        probing.ask(dying, {"url": "file:/a", "how": "pid"}, SourceLimits(), deadline_s=20)
     assert not alive(int(str(caught.value)))
 
 
