@@ -29,7 +29,7 @@ from types import TracebackType
 from services.media_edges import DEFAULT, Edges
 from services.nginx import CAPABILITIES, PROJECT, explain, find_nginx, listen_address, quoted, render, user_directive
 from streamwave.confine import guarded
-from streamwave.errors import OutputError, StreamWaveError
+from streamwave.errors import OutputError, StreamWaveError, tell
 from streamwave.files import make_public_folder
 from streamwave.logs import ShortLog
 from streamwave.private import begin
@@ -285,9 +285,7 @@ def main(arguments: list[str] | None = None) -> int:
                 if server.pid is None:
                     raise StreamWaveError("nginx has ended unexpectedly: see its messages and start it again")
     except StreamWaveError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return error.exit_code
+        return tell(error)
     return 0
 
 

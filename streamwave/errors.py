@@ -25,11 +25,20 @@ them between processes: all state travels in ``args``.
 
 from __future__ import annotations
 
+import sys
+
 
 class StreamWaveError(Exception):
     """Base of all errors that StreamWave raises on purpose; ``str(error)`` is one line for a person."""
 
     exit_code = 1
+
+
+def tell(error: StreamWaveError) -> int:
+    """Print an error that ends a program, a line for each of its sentences; the exit code."""
+    for line in str(error).splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    return error.exit_code
 
 
 class UsageError(StreamWaveError):

@@ -12,7 +12,7 @@ from services.ingest.app import create_app
 from services.ingest.connections import Connection
 from services.ingest.guard import is_loopback
 from services.ingest.log import events, set_up
-from streamwave.errors import SettingsError, StreamWaveError
+from streamwave.errors import SettingsError, StreamWaveError, tell
 from streamwave.private import begin
 from streamwave.settings import Settings
 from streamwave.state import close_state
@@ -96,9 +96,7 @@ def main() -> int:
         close_state(settings, make=True)
         serve(settings)
     except StreamWaveError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return error.exit_code
+        return tell(error)
     return 0
 
 

@@ -12,7 +12,7 @@ import queue
 import signal
 import sys
 
-from streamwave.errors import StreamWaveError
+from streamwave.errors import StreamWaveError, tell
 from streamwave.logs import log_to_stderr
 from streamwave.private import begin
 from streamwave.settings import Settings
@@ -52,9 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         log_to_stderr(settings.log_level, "streamwave")
         serve(settings, chosen[0] if chosen else None)
     except StreamWaveError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return error.exit_code
+        return tell(error)
     return 0
 
 

@@ -10,7 +10,7 @@ import time
 
 from services.rtmp.gate import MAX_PUBLISHING, RtmpGate
 from services.rtmp.server import RtmpServer, RtmpSettings, raise_open_files
-from streamwave.errors import StreamWaveError
+from streamwave.errors import StreamWaveError, tell
 from streamwave.private import begin
 from streamwave.settings import Settings
 from streamwave.state import close_state
@@ -89,9 +89,7 @@ def main() -> int:
         set_up_log(settings.log_level)
         asyncio.run(serve(settings))
     except StreamWaveError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return error.exit_code
+        return tell(error)
     return 0
 
 
