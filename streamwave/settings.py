@@ -292,7 +292,8 @@ class Settings(LimitSettings):
     )
     grpc_token: SecretStr | None = setting(
         "Live",
-        "Token that the processing service asks for. Without it everybody who reaches its port may use it.",
+        "Token that the processing service asks for (`authorization: Bearer …`). Without it one is made, in `grpc-token` in "
+        "`STREAMWAVE_STATE_DIR`, for callers on this machine.",
         min_length=16,
         kind="16 characters or more",
     )

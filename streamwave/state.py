@@ -20,11 +20,11 @@ from streamwave.trust import fault, user_name
 
 #: All that we put into STREAMWAVE_STATE_DIR. A folder that holds something else is not ours alone and stays open.
 KNOWN = re.compile(
-    r"spool|replica|prefect.*|logs|nginx.*|rtmp.*|empty|demo|clip-.*|setup.*|streamwave\.db.*|hook-token|clock\.json"
+    r"spool|replica|prefect.*|logs|nginx.*|rtmp.*|empty|demo|clip-.*|setup.*|streamwave\.db.*|hook-token|grpc-token|clock\.json"
     r"|processing\.ready|\..*"
 )
 #: In a folder that is not ours alone, such as /var, names prove nothing: these files do, and these inside of a folder.
-_FILES = re.compile(r"streamwave\.db.*|hook-token|processing\.ready|setup-prefect\.log")
+_FILES = re.compile(r"streamwave\.db.*|hook-token|grpc-token|processing\.ready|setup-prefect\.log")
 _INSIDE = {
     "prefect": ("prefect.db", "server.log"),
     "logs": ("processing.log", "ingest.log"),

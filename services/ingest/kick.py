@@ -8,6 +8,7 @@ import grpc.aio
 from services.ingest.log import events
 from streamwave.settings import Settings
 from streamwave.streams.hooks import reachable
+from streamwave.streams.tokens import grpc_token
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1 import streamwave_pb2_grpc as rpc
 
@@ -20,8 +21,7 @@ class Processing:
 
     def __init__(self, settings: Settings) -> None:
         self.address = f"{reachable(settings.grpc_host)}:{settings.grpc_port}"
-        token = settings.grpc_token
-        self._metadata = [("authorization", f"Bearer {token.get_secret_value()}")] if token else []
+        self._metadata = [("authorization", f"Bearer {grpc_token(settings)}")]
         # After a failure the next attempt shall not wait for gRPC's back-off, which grows to two minutes.
         options = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1000)]
         self._channel = grpc.aio.insecure_channel(self.address, options=options)

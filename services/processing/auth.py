@@ -1,4 +1,4 @@
-"""Who may call: everybody on this machine, or whoever shows the token."""
+"""Who may call: whoever shows the token."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class TokenInterceptor(grpc.ServerInterceptor):
         def refuse(_request: Any, context: grpc.ServicerContext) -> None:
             context.abort(
                 grpc.StatusCode.UNAUTHENTICATED,
-                "the token is missing or wrong: send the metadata 'authorization: Bearer …' with STREAMWAVE_GRPC_TOKEN",
+                "the token is missing or wrong: send the metadata 'authorization: Bearer …' with STREAMWAVE_GRPC_TOKEN, or "
+                "with what the file grpc-token in STREAMWAVE_STATE_DIR holds",
             )
 
         return grpc.unary_unary_rpc_method_handler(refuse)
@@ -56,7 +57,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to be reachable from elsewhere without a token.
+    """Refuse to be reachable from elsewhere without a token that callers there can know.
 
     Raises:
         SettingsError: STREAMWAVE_GRPC_HOST is not a loopback address and there is no token.

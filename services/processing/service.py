@@ -23,6 +23,7 @@ from streamwave.prefect_auth import client_environment
 from streamwave.prefect_env import CLIENT_ENV, READY_FILE
 from streamwave.settings import Settings
 from streamwave.spool.remote.exchanges import Exchanges
+from streamwave.streams.tokens import grpc_token
 from streamwave.v1 import streamwave_pb2
 from streamwave.v1.streamwave_pb2_grpc import add_StreamProcessingServicer_to_server
 
@@ -105,11 +106,10 @@ class ProcessingService:
             self._set_health(name, True)
 
     def _listen(self, servicer: StreamProcessing) -> grpc.Server:
-        token = self.settings.grpc_token
         server = grpc.server(
             ThreadPoolExecutor(CALL_THREADS + MAX_WATCHERS, thread_name_prefix="grpc"),
             interceptors=[
-                *([TokenInterceptor(token.get_secret_value())] if token is not None else []),
+                TokenInterceptor(grpc_token(self.settings)),
                 BodyInterceptor(),
             ],
             maximum_concurrent_rpcs=CALL_THREADS + MAX_WATCHERS,

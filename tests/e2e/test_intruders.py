@@ -23,6 +23,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from streamwave.v1 import streamwave_pb2 as pb
 from tests.e2e.browser import CHROMIUM_FLAGS
 from tests.support.live import LIMIT_S, Installation
 from tests.support.prefect_api import basic
@@ -149,6 +150,43 @@ def test_another_user_of_this_machine(running: Installation, deployment: str, tm
     assert not [pid for pid in marked(running.cli.mark) if password in " ".join(command_line(pid))]
     logs = [running.log, *(running.settings.state_dir / "logs").rglob("*")]
     assert not [path for path in logs if path.is_file() and password in path.read_text(errors="replace")]
+
+
+CALLS = """
+import grpc, os, sys
+channel = grpc.insecure_channel(sys.argv[2])
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+for method in sys.argv[4:]:
+    name, _, answers = method.partition(":")
+    call = channel.unary_stream(name) if answers == "stream" else channel.unary_unary(name)
+    try:
+        answer = call(b"", timeout=60)
+        print("OK", list(answer) if answers == "stream" else answer)
+    except grpc.RpcError as error:
+        print(error.code().name)
+try:
+    print(open(sys.argv[3]).read())
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+def test_another_user_and_the_processing_service(running: Installation) -> None:
+    service = pb.DESCRIPTOR.services_by_name["StreamProcessing"]
+    methods = [
+        f"/{service.full_name}/{method.name}:{'stream' if method.server_streaming else ''}"
+        for method in service.methods
+    ]
+    token = running.settings.state_dir / "grpc-token"
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600 and len(methods) == 6
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", CALLS, str(NOBODY), f"127.0.0.1:{running.settings.grpc_port}", str(token), *methods],
+        cwd="/", env={}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.split() == [*["UNAUTHENTICATED"] * len(methods), "PermissionError"], done
+    assert token.read_text().strip() not in running.log.read_text(errors="replace")
 
 
 FETCH = """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 
-import grpc
 import pytest
 
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
@@ -14,6 +13,7 @@ from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
 from tests.support.live import Installation, assert_exact, assert_ffmpeg_plays, listed, status_warnings
 from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
+from tests.support.rpc import calls
 
 #: `make demo DURATION=30` measures the same over 30 s.
 LONG_FRAMES, SHORT_FRAMES = 250, 75
@@ -83,7 +83,7 @@ def test_the_api_lists_itself_and_starts_a_session_once(
     from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
     key = running.add_stream("twice")
-    with grpc.insecure_channel(f"127.0.0.1:{running.settings.grpc_port}") as channel:
+    with calls(running.settings.grpc_port, running.settings.state_dir) as channel:
         assert "streamwave.v1.StreamProcessing" in ProtoReflectionDescriptorDatabase(channel).get_services()
         rpc = StreamProcessingStub(channel)
         with running.publish(clips["short"], key) as publisher:

@@ -28,6 +28,7 @@ from tests.support.live import (
 from tests.support.media import Clip, make_clip
 from tests.support.player import representations
 from tests.support.processes import alive, wait_for
+from tests.support.rpc import calls
 
 FRAMES = 225
 #: The reconciler has 5 s; a busy machine gets more before the test fails, and the time is printed.
@@ -101,7 +102,7 @@ def test_a_killed_processing_service_is_replaced_and_no_frame_is_lost(running: I
         os.kill(running.pid("services.processing"), signal.SIGKILL)
 
         def answers() -> bool:
-            with grpc.insecure_channel(f"127.0.0.1:{running.settings.grpc_port}") as channel:
+            with calls(running.settings.grpc_port, running.settings.state_dir) as channel:
                 try:
                     found = StreamProcessingStub(channel).GetStream(pb.GetStreamRequest(stream="processing"), timeout=5)
                 except grpc.RpcError:

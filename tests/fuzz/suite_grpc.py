@@ -24,6 +24,7 @@ from tests.fuzz.report import Findings, Row
 from tests.fuzz.suites import Budget, suite
 from tests.support.ports import free_port
 from tests.support.processes import wait_for
+from tests.support.rpc import calls
 
 #: A call takes no longer, in seconds: it answers within two, and the machine may be busy.
 DEADLINE_S = 30.0
@@ -122,7 +123,7 @@ def run(budget: Budget, findings: Findings) -> Iterator[Row]:
     methods = [method.name for method in _SERVICE.methods if budget.wants(method.name)]
     if not methods:
         return
-    with serving() as service, grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+    with serving() as service, calls(service.port, service.folder / "var") as channel:
         for name in methods:
             part = Budget(budget.seed, budget.shared(len(methods)).seconds, budget.inputs)
             row, statuses = Row("grpc", name), Counter[str]()

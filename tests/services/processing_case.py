@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
 from tests.support.ports import free_port
 from tests.support.prefect_api import AUTH_ENVIRONMENT, basic
 from tests.support.processes import kill
+from tests.support.rpc import calls
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -106,8 +107,12 @@ class Case:
     @contextmanager
     def rpc(self) -> Iterator[StreamProcessingStub]:
         """A channel to the service."""
-        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+        with self.channel() as channel:
             yield StreamProcessingStub(channel)
+
+    def channel(self) -> AbstractContextManager[grpc.Channel]:
+        """A channel whose calls bear the token of the installation."""
+        return calls(self.port, self.folder / "var")
 
     def session(self, stream: str) -> tuple[BroadcastSpool, str, subprocess.Popen[bytes]]:
         """What ingest does on a publish: a session in the spool with a segmenter; broadcast, its name, segmenter."""

@@ -326,7 +326,7 @@ def test_reflection_lists_the_service_and_health_knows_it(case: Case) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
     from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-    with grpc.insecure_channel(f"127.0.0.1:{case.port}") as channel:
+    with case.channel() as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
         assert "streamwave.v1.StreamProcessing" in database.get_services()
         service = DescriptorPool(database).FindServiceByName("streamwave.v1.StreamProcessing")

@@ -35,7 +35,7 @@ def _all(call: Callable[[], Iterable[object]]) -> list[object]:
     return list(call())
 
 
-def test_calls_need_the_token_where_one_is_set(case: Case) -> None:
+def test_calls_need_the_token_that_is_set(case: Case) -> None:
     case.environment["STREAMWAVE_GRPC_TOKEN"] = TOKEN
     case.start()  # asks for health, which is open
     request = pb.ListStreamsRequest()
@@ -60,7 +60,7 @@ def test_it_does_not_listen_to_others_without_a_token(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_it_listens_to_this_machine_without_a_token(host: str) -> None:
+def test_it_listens_to_this_machine_with_a_token_of_its_own(host: str) -> None:
     check_exposure(Settings.load(env_file=None, grpc_host=host))
 
 

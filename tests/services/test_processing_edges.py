@@ -59,7 +59,7 @@ def test_strangers(case: Case, prefect_home: Path) -> None:
             connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(range(number % 256)) * 3)
 
     # More of them than a connection has streams.
-    with grpc.insecure_channel(f"127.0.0.1:{case.port}") as channel:
+    with case.channel() as channel:
         unary, stream = channel.unary_unary(LIST), channel.unary_stream(WATCH)
         for body in (b"\xff\xff\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xc3\x28", b"\x0b"):
             for _ in range(40):
