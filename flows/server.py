@@ -52,13 +52,13 @@ def prefect_server(
             env=server_environment(home, auth, host=host, port=port, ui=ui, allowed_hosts=allowed_hosts),
             cwd=safe_folder(home),
         )
-    with ShortLog(log_path):
-        try:
+    try:
+        with ShortLog(log_path):
             url = f"http://127.0.0.1:{port}/api"
             wait_healthy(url, process, log_path)
             yield url
-        finally:
-            kill(process, grace_s=5)
+    finally:
+        kill(process, grace_s=5)
 
 
 def load_prefect(home: Path) -> None:

@@ -223,12 +223,21 @@ class Publisher(asyncio.BufferedProtocol):
             self.transport.abort()
 
     def eof_received(self) -> None:
-        """The publisher has sent everything; what was checked of it still goes to nginx-rtmp."""
-        self.connection_lost(None)
+        """The publisher has sent everything; what was checked of it still goes to nginx-rtmp.
+
+        Until the connection is closed it counts, and what it does not read is given up.
+        """
+        self._part()
+        if self.transport is not None:
+            _finish(self.gate.loop, self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The publisher has gone."""
         self.gate.admission.leave(self)
+        self._part()
+
+    def _part(self) -> None:
+        """Nothing more goes to nginx-rtmp."""
         if self._connecting is not None:
             self._connecting.cancel()
         if self._nginx is not None:
@@ -315,11 +324,10 @@ class Upstream(asyncio.Protocol):
 
 
 def _finish(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
-    """Close when all is written, or after ``_FLUSH_S``."""
-    if not transport.is_closing():
-        transport.close()
-        if transport.get_write_buffer_size():
-            loop.call_later(_FLUSH_S, transport.abort)
+    """Close when all is written, or after ``_FLUSH_S``; also one that is closing already, which may wait for ever."""
+    transport.close()
+    if transport.get_write_buffer_size():
+        loop.call_later(_FLUSH_S, transport.abort)
 
 
 def _says_published(values: list[Value]) -> bool:
