@@ -21,8 +21,11 @@ from streamwave.errors import SourceError
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-#: Addresses that are public by their range and yet no business of a source: a cloud's agent (Azure).
-_METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
+#: Addresses that are public by their range and yet no business of a source: a cloud's agent (Azure), a relay (RFC 7526).
+_NOT_PUBLIC = frozenset(ipaddress.ip_address(one) for one in ("168.63.129.16", "192.88.99.1"))
+#: All that is given out of IPv6 for hosts of the internet (RFC 4291, 2.4); the rest is local, embeds an IPv4 address in a way
+#: that few networks know, or is for routers.
+_UNICAST = ipaddress.ip_network("2000::/3")
 #: IPv6 addresses that stand for an IPv4 address, which is their last 32 bits (RFC 6052, 2.1).
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _DEFAULT_PORTS = {"rtmp": 1935, "rtmps": 443, "http": 80, "https": 443, "srt": 0}
@@ -140,7 +143,13 @@ def _may_be(host: str, number: str, allowed: Sequence[str]) -> bool:
     meant = [address, *_within(address)]
     if any(one.version == network.version and one in network for one in meant for network in networks):
         return True
-    return all(one.is_global and not one.is_multicast and one not in _METADATA for one in meant)
+    return all(_is_public(one) for one in meant)
+
+
+def _is_public(address: _Address) -> bool:
+    if address.version == 6 and address not in _UNICAST and not (address.ipv4_mapped or address in _NAT64):
+        return False
+    return address.is_global and not address.is_multicast and address not in _NOT_PUBLIC
 
 
 def _within(address: _Address) -> list[_Address]:
