@@ -49,25 +49,26 @@ def fresh(hook: Hooks) -> None:
     hook.calls.clear()
 
 
-def published(part: RtmpPart, stream: str, publisher: list[str], folder: Path) -> Path:
+def published(part: RtmpPart, hook: Hooks, stream: str, publisher: list[str], folder: Path) -> Path:
     """What a puller gets of all that a publisher sends."""
     pulled = folder / "pulled.flv"
-    with (
-        subprocess.Popen(pull_command(part, stream, pulled), stdin=subprocess.DEVNULL) as puller,
-        subprocess.Popen(publisher, stdin=subprocess.DEVNULL) as sender,
-    ):
+    with subprocess.Popen(pull_command(part, stream, pulled), stdin=subprocess.DEVNULL) as puller:
         try:
-            assert sender.wait(60) == 0
+            hook.wait_for("/play-stream", "play")  # else it could miss the first pictures
+            with subprocess.Popen(publisher, stdin=subprocess.DEVNULL) as sender:
+                try:
+                    assert sender.wait(60) == 0
+                finally:
+                    sender.kill()
             # The puller learns of the end at once and by itself.
             assert puller.wait(30) == 0
         finally:
             puller.kill()
-            sender.kill()
     return pulled
 
 
 def test_publish_pull_and_end(part: RtmpPart, hook: Hooks, tmp_path: Path) -> None:
-    pulled = published(part, "show", publish_command(part.port, KEY, 3), tmp_path)
+    pulled = published(part, hook, "show", publish_command(part.port, KEY, 3), tmp_path)
     assert packets(pulled) == 3 * RATE
     assert hook.wait_for("/play-stream", "play")["name"] == "show"
     begun = hook.wait_for("/start-stream", "publish")

@@ -82,7 +82,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         rtmp_part(folder, hook.server_port) as part,
         MediaServer(folder, port=free_port(), host="127.0.0.1") as web,
     ):
-        live = LivePublisher(part, folder)
+        live = LivePublisher(part, hook, folder)
         try:
             yield Stage(part, hook, web, live)
         finally:

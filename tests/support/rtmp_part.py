@@ -179,9 +179,10 @@ def packets(path: Path) -> int:
 class LivePublisher:
     """FFmpeg that publishes by key until ``finish``, and one that pulls what comes out."""
 
-    def __init__(self, part: RtmpPart, folder: Path) -> None:
+    def __init__(self, part: RtmpPart, hook: Hooks, folder: Path) -> None:
         self._progress, self._pulled = folder / "progress", folder / "pulled.flv"
         self._puller = subprocess.Popen(pull_command(part, "show", self._pulled), stdin=subprocess.DEVNULL)
+        hook.wait_for("/play-stream", "play")  # else it could miss the first pictures
         command = publish_command(part.port, KEY, 3600, "-progress", str(self._progress), "-stats_period", "0.1")
         self._publisher = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         wait_for(lambda: self.sent() > RATE, "pictures of the live publisher")
