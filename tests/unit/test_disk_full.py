@@ -52,12 +52,14 @@ def test_whatever_space_is_left_nothing_dangles_and_it_goes_on(
     published.begin(header)
     assert publish(published, chunks[0])
     ballast = fill(disk, but=left)
-    number = 1
-    while number < len(chunks) and publish(published, chunks[number]):
-        number += 1
-    assert number < len(chunks), "the disk was not full"
-    for _ in range(3):
-        assert not publish(published, chunks[number])
+    number, refused = 1, 0
+    while refused < 4:
+        assert number < len(chunks), "the disk was not full"
+        # A try again may find space: the manifests are replaced at once, and how many files exist twice meanwhile varies.
+        if publish(published, chunks[number]):
+            number += 1
+            continue
+        refused += 1
         verdict = verify_broadcast(root, decode=False)
         assert verdict.findings == [] and verdict.renditions["large"].samples >= 25 * number
     assert not [name for name in root.names() if name.rpartition("/")[2].startswith(".")]
