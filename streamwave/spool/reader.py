@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections import deque
@@ -23,10 +22,11 @@ from streamwave.ffmpeg.localfile import LocalFile, open_local
 from streamwave.ffmpeg.mpegts import ProgrammeFlow
 from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, explain, leave_out, open_source, tracks
 from streamwave.model import SourceInfo
+from streamwave.spool.arrived import Arriving
 from streamwave.spool.pictures import Pictures
 
-#: Packets that may wait between the reader and whoever takes them.
-QUEUE_PACKETS = 1024
+#: Packets that may wait between the reader and whoever takes them, and their bytes.
+QUEUE_PACKETS, QUEUE_BYTES = 1024, 128_000_000
 #: After a request to stop: nothing arriving for this long means that all that was sent has been read.
 IDLE_S = 0.3
 STOP_LIMIT_S = 5.0
@@ -99,7 +99,7 @@ class Reader:
         self._opened = False
         self._duration_ms: int | None = None
         self._fell_silent: str | None = None
-        self._queue: queue.Queue[Packet[Any] | _Tracks | _Ended] = queue.Queue(QUEUE_PACKETS)
+        self._queue = Arriving[Packet[Any] | _Tracks | _Ended](QUEUE_PACKETS, QUEUE_BYTES)
 
     def start(self) -> None:
         """Begin to read."""
@@ -153,9 +153,8 @@ class Reader:
         while True:
             if stop.is_set() and stop_at is None:
                 stop_at = time.monotonic() + STOP_LIMIT_S
-            try:
-                item = self._queue.get(timeout=IDLE_S)
-            except queue.Empty:
+            item = self._queue.get(timeout_s=IDLE_S)
+            if item is None:
                 if stop_at is not None:
                     return
                 idle(time.monotonic() - heard)
@@ -215,9 +214,9 @@ class Reader:
         for packet in self._demux(container):
             if pictures is not None and packet.stream is found.video:
                 for picture in pictures.put(packet):
-                    self._queue.put(picture)
+                    self._queue.put(picture, picture.size)
             elif packet.size:
-                self._queue.put(packet)
+                self._queue.put(packet, packet.size)
 
     def _tracks(self, container: Any) -> _Tracks:
         info = describe(container, self._source, self._audio_track)
@@ -284,7 +283,7 @@ class Reader:
         """Sound that libavformat does not know."""
         packet = self._late.packet(tag)
         if packet is not None:
-            self._queue.put(packet)
+            self._queue.put(packet, packet.size)
 
     def _note_late(self, track: Any) -> None:
         """Whoever takes the packets learns of the track with the first of them, not before."""
