@@ -52,8 +52,8 @@ class LimitSettings(OutputSettings):
     )
     source_memory_mb: int = setting(
         "Limits",
-        "Memory of each process that opens a source: of every segmenter, and of the probe. Files whose index needs more "
-        "(MP4 of 75 hours) are refused. 8K takes about 700 MB.",
+        "Memory of each process that opens a source: of every segmenter, and of the probe. MP4 files whose index needs "
+        "more than half of it, which are those of two days and more, are refused. Measured: 8K of 10 bits takes 960 MB.",
         SourceLimits.memory_mb,
         unit="MB",
         ge=256,

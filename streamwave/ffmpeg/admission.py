@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from av.container import InputContainer
@@ -35,8 +36,8 @@ def check_head(file: LocalFile, url: str, limits: SourceLimits) -> None:
         raise SourceError(
             f"{shown(url)} is damaged: its index lists {most} samples, more than a file of its size can hold; copy it again"
         )
-    # libavformat does not say that it had no memory for an index: it goes on without.
-    if sum(count for count, pcm in counts if not pcm) * _SAMPLE_BYTES > limits.memory_mb << 20:
+    # libavformat does not say that it had no memory for an index: it goes on without. Half is for the pictures.
+    if sum(count for count, pcm in counts if not pcm) * _SAMPLE_BYTES > limits.memory_mb << 19:
         raise SourceError(too_much_memory(url, limits))
     file.seek(0)
 
@@ -69,6 +70,17 @@ def too_much_memory(url: str, limits: SourceLimits) -> str:
         f"{shown(url)} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows ({limits.memory_mb} MB); "
         "it may be damaged: try to play it first"
     )
+
+
+def lacked_memory(limits: SourceLimits) -> bool:
+    """Whether a failure of this process, which runs within ``limits``, was for want of memory, as far as can be told.
+
+    libavformat does not always say so; but what it does not get is large, or comes on top of much. (What getrusage says
+    counts the memory of who has started this process, too.)
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    most_kb = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return most_kb * 1024 > limits.memory_mb << 19
 
 
 def is_cover(stream: Any) -> bool:

@@ -9,6 +9,10 @@ from av.container import InputContainer
 
 from streamwave.model import CONTAINERS
 
+#: For ``av.open``: no decoder sees what is opened, and nothing else is opened. libavformat would decode the first pictures to
+#: learn their format, in whatever process this is.
+UNDECODED = {"codec_whitelist": "none", "protocol_whitelist": "none"}
+
 
 def open_chunk(path: Path) -> InputContainer:
     """Open a chunk's video file. No decoder sees any of it; the codec's name, its parameters and the packets are there.
@@ -17,6 +21,5 @@ def open_chunk(path: Path) -> InputContainer:
         OSError: it cannot be opened.
         av.error.FFmpegError: it is damaged.
     """
-    # libavformat would decode the first pictures to learn their format, in whatever process this is.
-    options = {"protocol_whitelist": "file", "codec_whitelist": "none"}
+    options = {**UNDECODED, "protocol_whitelist": "file"}
     return av.open(str(path), format=CONTAINERS[path.suffix[1:]], options=options)

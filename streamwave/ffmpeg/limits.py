@@ -28,7 +28,7 @@ class SourceLimits:
 
     max_pixels: int = 8192 * 4320
     max_tracks: int = 256
-    memory_mb: int = 1024
+    memory_mb: int = 1536
 
     def process(self, cpu_s: int = 0) -> ProcessLimits:
         """Limits of a process that opens the source; ``cpu_s`` 0: as much CPU time as it lasts."""

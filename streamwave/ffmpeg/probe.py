@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.stream import Discard
 
 from streamwave.errors import SourceError, UsageError
-from streamwave.ffmpeg.admission import check_head, check_limits, is_cover, too_much_memory
+from streamwave.ffmpeg.admission import check_head, check_limits, is_cover, lacked_memory, too_much_memory
 from streamwave.ffmpeg.channels import in_usual_order
 from streamwave.ffmpeg.examine import examine
 from streamwave.ffmpeg.flv import announced
@@ -144,8 +144,10 @@ def explain(url: str, error: Exception) -> str:
     return f"{name} cannot be read ({reason}); check {what}"
 
 
-def nothing_in(url: str) -> str:
+def nothing_in(url: str, limits: SourceLimits = USUAL) -> str:
     """One sentence for a person on a source that ended before its first picture and its first sound."""
+    if lacked_memory(limits):
+        return too_much_memory(url, limits)
     if url.startswith("file:"):
         return f"{shown(url)} is empty or ends before any media; check that it was written completely"
     return f"{shown(url)} ended before any picture or sound arrived; check what the encoder sends"

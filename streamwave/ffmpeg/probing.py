@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.admission import too_much_memory
+from streamwave.ffmpeg.admission import lacked_memory, too_much_memory
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.process import kill, spawn
 from streamwave.model import SourceInfo
@@ -28,10 +28,8 @@ from streamwave.source import shown
 
 #: How long it may take, and how much CPU time: a large FLV file is read through from one tag to the next.
 DEADLINE_S, CPU_S = 300, 120
-#: What it found is a few hundred bytes.
-_MOST_ANSWER_BYTES = 1_000_000
-#: A failure for which so much of its memory was in use is a lack of it: libavformat does not always say so.
-_NEARLY_ALL = 0.8
+#: What it found is a few hundred bytes, or one picture.
+_MOST_ANSWER_BYTES = 8_000_000
 
 Request = dict[str, Any]
 Work = Callable[[Request, SourceLimits], Any]
@@ -133,7 +131,7 @@ def serve(work: Work) -> None:
         answer["found"] = work(request, limits)
     except SourceError as error:
         answer["error"] = str(error)
-        if _most_memory_kb() > _NEARLY_ALL * limits.memory_mb * 1024:
+        if lacked_memory(limits):
             answer["error"] = too_much_memory(url, limits)
     except MemoryError:
         answer["error"] = too_much_memory(url, limits)
@@ -143,9 +141,3 @@ def serve(work: Work) -> None:
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
     os._exit(0)  # libraries that hostile media have been through need not tidy up
-
-
-def _most_memory_kb() -> int:
-    """The most memory that this program has used. What getrusage says counts that of who has started it, too."""
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)

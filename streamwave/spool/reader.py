@@ -99,7 +99,7 @@ class Reader:
         self._opened = False
         self._duration_ms: int | None = None
         self._fell_silent: str | None = None
-        self._queue = Arriving[Packet[Any] | _Tracks | _Ended](QUEUE_PACKETS, QUEUE_BYTES)
+        self._queue: Arriving[Packet[Any] | _Tracks | _Ended] = Arriving(QUEUE_PACKETS, QUEUE_BYTES)
 
     def start(self) -> None:
         """Begin to read."""

@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 
 from streamwave import advice
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.admission import too_much_memory
+from streamwave.ffmpeg.admission import lacked_memory, too_much_memory
 from streamwave.ffmpeg.probe import nothing_in
 from streamwave.model import SourceInfo, VideoInfo
 from streamwave.source import shown
@@ -136,7 +136,7 @@ class Segmenter:
         nothing = (session is None or not session.opened) and len(self._journals) == 1
         if nothing and error is None and reason not in OTHER_KIND:
             # A server may tell what would come, or not even that, before its publisher goes away without a packet.
-            error = _NOTHING_DECODABLE if self._reader.heard else nothing_in(self.options.source)
+            error = _NOTHING_DECODABLE if self._reader.heard else nothing_in(self.options.source, self.options.limits)
         if session is not None:
             session.end(reason, error)
         else:
@@ -150,7 +150,7 @@ class Segmenter:
     def _unexpected(self, failure: Exception) -> str:
         """A sentence for people on what nobody has foreseen; those who can mend it find more in the log."""
         log.error("the source could not be cut into chunks", exc_info=failure)
-        if isinstance(failure, MemoryError):
+        if isinstance(failure, MemoryError) or lacked_memory(self.options.limits):
             return too_much_memory(self.options.source, self.options.limits)
         what = f"{type(failure).__name__}: {(str(failure) or 'no reason given').splitlines()[0]}"
         advised = "convert it to H.264 and AAC, and report this"

@@ -21,7 +21,7 @@ def work(request: Request, limits: SourceLimits) -> object:
     if request["how"] == "hang":
         time.sleep(600)
     if request["how"] == "flood":
-        sys.stdout.write("x" * 3_000_000)
+        sys.stdout.write("x" * 9_000_000)
         sys.stdout.flush()
         time.sleep(600)
     if request["how"] == "pid":

@@ -94,18 +94,18 @@ def test_the_segmenter_runs_within_its_limits(tmp_path: Path) -> None:
 
 
 def test_one_that_lacks_memory_says_so(tmp_path: Path) -> None:
-    """Pictures without compression, of which one is more than it may have."""
+    """Pictures without compression, of which three are more than it may have."""
     path = tmp_path / "a.nut"
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=8192x4320:r=5:d=0.6", "-c:v", "rawvideo", "-pix_fmt", "yuv444p", str(path))
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=8192x4320:r=5:d=1", "-c:v", "rawvideo", "-pix_fmt", "yuv420p", str(path))
     process = start_segmenter(
-        Options(source=f"file:{path}", spool=tmp_path / "spool", limits=SourceLimits(memory_mb=120))
+        Options(source=f"file:{path}", spool=tmp_path / "spool", limits=SourceLimits(memory_mb=200))
     )
     try:
         process.wait(60)
     finally:
         stop_segmenter(process, graceful=False)
     end = read(tmp_path / "spool").end
-    assert end is not None and "needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows (120 MB)" in str(end.error)
+    assert end is not None and "needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows (200 MB)" in str(end.error)
 
 
 def test_what_waits_is_bounded_in_bytes() -> None:
