@@ -11,6 +11,9 @@ from streamwave.ffmpeg.limits import ChunkLimits, SourceLimits
 from streamwave.settings_fields import Folder, setting, to_folders
 from streamwave.settings_output import OutputSettings
 
+#: CPU time in which something must come out of a source; the slowest decoder takes a second for an 8K picture.
+STALLED_CPU_S = 120
+
 
 class LimitSettings(OutputSettings):
     """Part of ``Settings``."""
@@ -80,7 +83,7 @@ class LimitSettings(OutputSettings):
     @property
     def source_limits(self) -> SourceLimits:
         """Limits of one source."""
-        return SourceLimits(self.max_pixels, self.max_tracks, self.source_memory_mb)
+        return SourceLimits(self.max_pixels, self.max_tracks, self.source_memory_mb, STALLED_CPU_S)
 
     @property
     def chunk_limits(self) -> ChunkLimits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import resource
 import signal
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,11 +25,15 @@ _TOO_LARGE = re.compile(r"exceeds specified max pixel count|exceeds (size )?limi
 
 @dataclass(frozen=True)
 class SourceLimits:
-    """Limits of one source: the area of a picture in pixels, tracks of all kinds, and memory of the process that opens it."""
+    """Limits of one source: the area of a picture in pixels, tracks of all kinds, and memory of the process that opens it.
+
+    ``stalled_cpu_s``: CPU time that may pass there before anything more of the source comes out. 0: no matter how much.
+    """
 
     max_pixels: int = 8192 * 4320
     max_tracks: int = 256
     memory_mb: int = 1536
+    stalled_cpu_s: int = 0
 
     def process(self, cpu_s: int = 0) -> ProcessLimits:
         """Limits of a process that opens the source; ``cpu_s`` 0: as much CPU time as it lasts."""
@@ -67,6 +72,24 @@ class ProcessLimits:
                     _, most = resource.prlimit(pid, kind)
                     within = most if most != resource.RLIM_INFINITY else hard
                     resource.prlimit(pid, kind, (min(soft, within), min(hard, within)))
+
+
+class CpuLease:
+    """Lets this process live for ``seconds`` of CPU time from each ``renew`` on: what hangs in a loop is killed (SIGXCPU)."""
+
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
+        self._due = 0.0
+
+    def renew(self) -> None:
+        """There is progress. Called for each packet, so that it has to cost next to nothing."""
+        if self._seconds and time.monotonic() >= self._due:
+            self._due = time.monotonic() + 1
+            _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+            until = int(time.process_time()) + 1 + self._seconds
+            resource.setrlimit(
+                resource.RLIMIT_CPU, (until if hard == resource.RLIM_INFINITY else min(until, hard), hard)
+            )
 
 
 @dataclass(frozen=True)

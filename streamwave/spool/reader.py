@@ -17,7 +17,7 @@ from av import Packet
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.arriving import open_arriving
 from streamwave.ffmpeg.flv import FLV, LateSound, SoundTag, TagFlow, holds_pictures, pictures_announced, sound_codecs
-from streamwave.ffmpeg.limits import USUAL, SourceLimits
+from streamwave.ffmpeg.limits import USUAL, CpuLease, SourceLimits
 from streamwave.ffmpeg.localfile import LocalFile, open_local
 from streamwave.ffmpeg.mpegts import ProgrammeFlow
 from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, explain, leave_out, open_source, tracks
@@ -90,6 +90,7 @@ class Reader:
         self.tracks_added = False
         self._source = source
         self._limits = limits
+        self._lease = CpuLease(limits.stalled_cpu_s)
         self._live = live
         self._timeout_s = timeout_s
         self._audio_track = audio_track
@@ -103,6 +104,7 @@ class Reader:
 
     def start(self) -> None:
         """Begin to read."""
+        self._lease.renew()
         threading.Thread(target=self._read, name="reader", daemon=True).start()
 
     def packets(
@@ -160,6 +162,7 @@ class Reader:
                 idle(time.monotonic() - heard)
                 continue
             heard = time.monotonic()
+            self._lease.renew()
             if isinstance(item, _Ended):
                 if item.error is not None and not stop.is_set():
                     raise SourceError(item.error)

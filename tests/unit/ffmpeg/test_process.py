@@ -252,3 +252,19 @@ spawn([sys.executable, "-c", "import resource; print(resource.getrlimit(resource
 """
     done = subprocess.run(python(inner), capture_output=True, text=True, timeout=40, check=True)
     assert done.stdout.strip() == "(64, 64)"
+
+
+def test_what_makes_no_progress_any_more_is_ended_by_its_cpu_time() -> None:
+    program = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+from streamwave.ffmpeg.limits import CpuLease
+lease = CpuLease(1)
+while time.process_time() < 4:
+    lease.renew()
+print("went on", flush=True)
+while True:
+    pass
+"""
+    done = subprocess.run(python(program), capture_output=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == (b"went on\n", -signal.SIGXCPU)
