@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-#: Containers and elementary streams. Missing on purpose, because they open what they name: concat, hls, dash, imf, image2,
-#: mlv, sdp, rtp, rtsp, vobsub, webm_dash_manifest, and all devices; and because nobody has a source in them: pictures alone,
-#: subtitles, text, and what only games use.
+#: Containers, elementary streams and single pictures. Missing on purpose, because they open what they name: concat, hls, dash,
+#: imf, image2, mlv, sdp, rtp, rtsp, vobsub, svg_pipe, webm_dash_manifest, and all devices; and because nobody has a source in
+#: them: subtitles, text, and what only games use.
 _PLAIN = (
+    "bmp_pipe", "dpx_pipe", "exr_pipe", "hdr_pipe", "j2k_pipe", "jpeg_pipe", "jpegls_pipe", "jpegxl_pipe",
+    "pam_pipe", "pgm_pipe", "png_pipe", "ppm_pipe", "qoi_pipe", "tiff_pipe", "webp_pipe",
     "aac", "ac3", "ac4", "aiff", "amr", "amrnb", "amrwb", "ape", "apng", "apv", "asf", "asf_o", "au", "av1",
     "avi", "avs2", "avs3", "caf", "cavsvideo", "dhav", "dirac", "dnxhd", "dsf", "dts", "dtshd", "dv", "eac3", "evc",
     "film_cpk", "flac", "flic", "flv", "g722", "gif", "gsm", "gxf", "h261", "h263", "h264", "hevc", "iamf", "iff", "ingenient",

@@ -24,8 +24,14 @@ class LocalFile:
         return os.read(self._handle, size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place; where that is from the beginning."""
-        return os.lseek(self._handle, offset, whence)
+        """Go to a place; where that is from the beginning. -1 if there is none, as before the beginning of a short file.
+
+        libavformat tries such places. An exception would be kept for later and end the reading.
+        """
+        try:
+            return os.lseek(self._handle, offset, whence)
+        except OSError:
+            return -1
 
     def tell(self) -> int:
         """The present place."""

@@ -92,15 +92,28 @@ def open_source(
     elif is_relayed(url):
         wait_s = LISTEN_S if (live or as_bytes) and is_listener(url) else open_timeout_s
         flow = Relay(url, shown(url), open_timeout_s=wait_s, read_timeout_s=read_timeout_s)
-    try:
-        container = av.open(
+
+    def opened() -> InputContainer:
+        return av.open(
             url if flow is None else flow,
+            "r",
             format="data" if as_bytes else format,
             options=options,
             timeout=(open_timeout_s, read_timeout_s) if flow is None else None,
             metadata_errors="replace",
             buffer_size=_BUFFER_BYTES if local is None else _FILE_BUFFER_BYTES,
         )
+
+    try:
+        try:
+            container = opened()
+        except av.error.ArgumentError:
+            if local is None:
+                raise
+            # By its name it is for a demuxer that is not allowed, such as the one for numbered pictures; by its bytes?
+            local.name = ""
+            local.seek(0)
+            container = opened()
     except av.error.FFmpegError as error:
         raise SourceError(explain(url, error)) from None
     except MemoryError:
