@@ -117,9 +117,10 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
                 audio_track=settings.audio_track - 1,
                 live=not url.startswith("file:"),
                 max_ahead=settings.max_chunks_in_flight + 8 if url.startswith("file:") else 0,
-                limits=settings.limits,
+                stream_limits=settings.stream_limits,
                 store_options=settings.spool_options,
                 source_hosts=hosts,
+                limits=settings.source_limits,
             )
         )
         yield spool

@@ -198,7 +198,7 @@ def check_folder_space(
 def check_share_of_spool(settings: Settings) -> Check:
     """Whether a stream has filled its share of the spool, so that it is not received any further."""
     name, held = "spool in use", held_by_stream(settings.spool_dir)
-    used = [usage(settings.spool_dir, stream, settings.limits, held) for stream in held]
+    used = [usage(settings.spool_dir, stream, settings.stream_limits, held) for stream in held]
     full = [one.sentence(settings.spool_share_percent) for one in used if one.full]
     if full:
         return Check(name, "warn", "; ".join(full), "look in GET /status of the ingest service for what it waits for")

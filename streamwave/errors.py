@@ -17,6 +17,7 @@
     ├── MediaError               a produced file breaks an invariant (frames, boundaries, boxes)
     │   └── UnfitError           the source's own pictures cannot be a rendition; they are encoded then
     └── FFmpegError              an FFmpeg process failed, hung or was killed
+        └── TooCostlyError       it exceeded its limits; trying again cannot help
 
 Every message is one sentence that names the cause and says what to do. Every error pickles, because task runs carry
 them between processes: all state travels in ``args``.
@@ -112,3 +113,10 @@ class FFmpegError(StreamWaveError):
         last = self.stderr_tail.strip().splitlines()[-1:] or [""]
         status = "" if self.returncode is None else f" (exit status {self.returncode})"
         return f"{self.what}{status}" + (f": {last[0]}" if last[0] else "")
+
+
+class TooCostlyError(FFmpegError):
+    """An FFmpeg process exceeded the limits that it was given; the next try would as well."""
+
+    def __str__(self) -> str:
+        return self.what

@@ -23,6 +23,7 @@ import av
 from av import Packet
 
 from streamwave.errors import MediaError, OutputError, UsageError
+from streamwave.ffmpeg.chunks import UNDECODED
 from streamwave.layout import init_name, segment_name
 from streamwave.manifest.timeline import Period, Timeline, Track
 from streamwave.mp4.fragment import read_fragment
@@ -172,7 +173,7 @@ def _mux(
         streams: list[Any] = []
         for track, init in zip(tracks, inits, strict=True):
             first = need(store, segment_name(parts[0].period.name, track.rendition.name, track.segments[0].time))
-            with av.open(BytesIO(init + first), "r") as source:
+            with av.open(BytesIO(init + first), "r", options=UNDECODED) as source:
                 if not source.streams:
                     raise MediaError(
                         f"{init_name(parts[0].period.name, track.rendition.name)}: there is no track in it"

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from streamwave.errors import MediaError
 from streamwave.ffmpeg.commands import EncoderSettings
+from streamwave.ffmpeg.limits import ChunkLimits
 from streamwave.ffmpeg.locate import has_zimg
 from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import SharedDecode, Transcoder
@@ -63,6 +64,7 @@ class Job(Frozen):
     store_options: dict[str, Any] = Field(default_factory=dict)
     ffmpeg_slots: int
     ffmpeg_timeout_s: int
+    limits: ChunkLimits = ChunkLimits()
     b_frames: bool = True
     patience_s: int = 0
     base_urls: tuple[BaseUrl, ...] = ()
@@ -81,7 +83,13 @@ class Job(Frozen):
     def transcoder(self) -> Transcoder:
         """The transcoder of this job in this process."""
         encoder = EncoderSettings(
-            self.preset, self.crf, self.encoder_threads, self.video, self.b_frames, has_zimg(self.ffmpeg_path)
+            self.preset,
+            self.crf,
+            self.encoder_threads,
+            self.video,
+            self.b_frames,
+            has_zimg(self.ffmpeg_path),
+            max_pixels=self.limits.max_pixels,
         )
         if self.passthrough is not None:
             encoder = encoder.numbered(self.rendition(self.passthrough.rendition), self.passthrough.encoder_id)
@@ -91,6 +99,7 @@ class Job(Frozen):
             launcher=launcher(self.ffmpeg_slots),
             work=Path(self.work),
             timeout_s=self.ffmpeg_timeout_s,
+            limits=self.limits,
             passthrough=self.passthrough,
         )
 
@@ -149,6 +158,7 @@ def place(job: Job, record: ChunkRecord) -> Chunk:
         frame_count=after - first,
         segments=split_evenly(after - first, job.rate * job.segment_ms / 1000),
         video_path=str(spool / record.video_file) if record.video_file else None,
+        pictures=record.pictures + record.lead,
         later_ms=record.later_ms,
         audio_path=str(spool / record.audio_file) if record.audio_file else None,
         audio_first=record.audio_first,

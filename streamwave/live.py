@@ -217,6 +217,7 @@ class LiveBroadcast:
             store_options=self.settings.store_options(self.info.output),
             ffmpeg_slots=self.settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=min(self.settings.ffmpeg_timeout_s, LIVE_TIMEOUT_S),
+            limits=self.settings.chunk_limits,
             patience_s=self.settings.output_patience_s,
             base_urls=self.settings.base_urls_of(f"{self.info.stream}/{self.info.broadcast}"),
             retries=self.settings.chunk_retries,

@@ -16,7 +16,8 @@ from streamwave import ladder as ladders
 from streamwave.advice import Advice
 from streamwave.errors import OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
-from streamwave.ffmpeg.probe import check_decodable, check_track, probe
+from streamwave.ffmpeg.probe import check_decodable, check_track
+from streamwave.ffmpeg.probing import probe
 from streamwave.job import Job, fingerprint, publication, release, target_ms
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import STANDS_STILL
@@ -202,7 +203,7 @@ def file_session(
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     chosen = ladders.choose(settings.ladder, ladder)
     track = (audio_track or settings.audio_track) - 1
-    info = probe(url, track)
+    info = probe(url, track, settings.source_limits)
     check_decodable(info, binary)
     check_track(info, audio_track)
     renditions = ladders.plan(info, chosen)
@@ -229,6 +230,7 @@ def file_session(
                 max_ahead=settings.max_chunks_in_flight + 8,
                 numbered=True,
                 source_hosts=source_hosts,
+                limits=settings.source_limits,
             )
         )
         process = segmenter
@@ -258,6 +260,7 @@ def file_session(
             base_urls=settings.base_urls,
             ffmpeg_slots=settings.ffmpeg_slot_count,
             ffmpeg_timeout_s=settings.ffmpeg_timeout_s,
+            limits=settings.chunk_limits,
             retries=settings.chunk_retries,
         )
         for store in stores:

@@ -9,13 +9,14 @@ from typing import Annotated
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
+from streamwave.ffmpeg.limits import ChunkLimits, SourceLimits
 from streamwave.settings_fields import Folder, setting, to_folders, to_fraction, to_hosts, to_origins
 from streamwave.settings_output import OutputSettings
 from streamwave.source_hosts import to_hosts as to_source_hosts
 
 
 @dataclass(frozen=True)
-class Limits:
+class StreamLimits:
     """What one stream may use; 0: no limit.
 
     ``spool_bytes`` is the bound of the spool of all streams, of whose rest a stream may fill ``share_percent``; ``chunk_bytes``
@@ -26,6 +27,10 @@ class Limits:
     share_percent: int = 50
     chunk_bytes: int = 0
     sessions_per_minute: int = 0
+
+
+#: CPU time in which something must come out of a source; the slowest decoder takes a second for an 8K picture.
+STALLED_CPU_S = 120
 
 
 class LimitSettings(OutputSettings):
@@ -126,11 +131,63 @@ class LimitSettings(OutputSettings):
     max_streams: int = setting(
         "Limits", "Broadcasts that are published at once; further ones wait in the spool.", 16, ge=1, le=1000
     )
+    max_pixels: int = setting(
+        "Limits",
+        "The largest pictures that a source may have, as width times height. A larger one is refused before anything is "
+        "decoded. The default is 8192x4320.",
+        SourceLimits.max_pixels,
+        unit="pixels",
+        ge=16_384,
+        le=2**30,
+    )
+    max_tracks: int = setting(
+        "Limits",
+        "Tracks that a source may have, of all kinds together: also subtitles, attachments, and those of other programs.",
+        SourceLimits.max_tracks,
+        ge=2,
+        le=10_000,
+    )
+    source_memory_mb: int = setting(
+        "Limits",
+        "Memory of each process that opens a source: of every segmenter, and of the probe. MP4 files whose index needs "
+        "more than half of it, which are those of two days and more, are refused. Measured: 8K of 10 bits takes 960 MB.",
+        SourceLimits.memory_mb,
+        unit="MB",
+        ge=256,
+        le=1_000_000,
+    )
+    ffmpeg_memory_mb: int = setting(
+        "Limits",
+        "Memory of each FFmpeg process; a chunk that needs more becomes black pictures. Measured with superfast: 8K into the "
+        "default ladder takes 1.6 GB, 8K into 8K, 4K and the default ladder 4.4 GB.",
+        ChunkLimits.memory_mb,
+        unit="MB",
+        ge=256,
+        le=1_000_000,
+    )
+    chunk_cpu_factor: int = setting(
+        "Limits",
+        "CPU time that FFmpeg may take for a chunk, in multiples of what a chunk with so many pixels takes on a usual core "
+        "with H.264 and this preset, plus 30 s. A chunk that takes more becomes black pictures, without another try.",
+        ChunkLimits.cpu_factor,
+        ge=1,
+        le=10_000,
+    )
 
     @property
-    def limits(self) -> Limits:
+    def source_limits(self) -> SourceLimits:
+        """Limits of one source."""
+        return SourceLimits(self.max_pixels, self.max_tracks, self.source_memory_mb, STALLED_CPU_S)
+
+    @property
+    def chunk_limits(self) -> ChunkLimits:
+        """Limits of what FFmpeg does with one chunk."""
+        return ChunkLimits(self.max_pixels, self.ffmpeg_memory_mb, self.chunk_cpu_factor)
+
+    @property
+    def stream_limits(self) -> StreamLimits:
         """What one stream may use of this machine."""
-        return Limits(
+        return StreamLimits(
             spool_bytes=int(self.spool_max_gb * 10**9),
             share_percent=self.spool_share_percent,
             chunk_bytes=self.max_chunk_mb * 10**6,

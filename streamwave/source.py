@@ -106,3 +106,8 @@ def redact(url: str) -> str:
         application, _, key = path.strip("/").partition("/")
         path = f"/{application}/***" if key else "/***" if application else path
     return urlunsplit((parts.scheme, host, path, "", ""))
+
+
+def shown(url: str) -> str:
+    """How ``url`` is named in messages: a plain path for files, without secrets otherwise."""
+    return url.removeprefix("file:") if url.startswith("file:") else redact(url)

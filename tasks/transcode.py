@@ -8,7 +8,7 @@ from typing import Any
 from prefect import task
 from prefect.runtime import task_run
 
-from streamwave.errors import FFmpegError, MediaError, StreamWaveError
+from streamwave.errors import FFmpegError, MediaError, StreamWaveError, TooCostlyError
 from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.job import Job, shared_decode
@@ -42,7 +42,7 @@ def transcode(job: Job, chunk: Chunk, rendition: Rendition) -> None:
         else:
             shared_decode.encode(transcoder, chunk, rendition, len(job.video_renditions), alone=tries > 1)
     except (FFmpegError, MediaError) as error:
-        if tries <= job.retries or transcoder.launcher.closed:
+        if (tries <= job.retries and not isinstance(error, TooCostlyError)) or transcoder.launcher.closed:
             raise
         # A bad chunk costs at most that chunk: the stream goes on over it.
         log.error("chunk %d %s is replaced by a stand-in: %s", chunk.number, rendition.name, error)

@@ -47,7 +47,7 @@ class Receiver:
             SpoolError: the spool can't be written to.
         """
         try:
-            check_share(self._settings.spool_dir, stream.name, self._settings.limits)
+            check_share(self._settings.spool_dir, stream.name, self._settings.stream_limits)
             return open_session(
                 self._settings.spool_dir,
                 stream.name,
@@ -86,8 +86,9 @@ class Receiver:
             audio_track=self._settings.audio_track - 1,
             live=live,
             max_ahead=0 if live else FILE_AHEAD,
-            limits=self._settings.limits,
+            stream_limits=self._settings.stream_limits,
             store_options=self._settings.spool_options,
+            limits=self._settings.source_limits,
             renewable=renewable,
             await_pictures=pictures,
             # A publish comes from our own RTMP server.

@@ -12,7 +12,6 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from services.processing.executor import Executor, RunProcess, last_words
 from services.processing.orchestration import Orchestration, ServerAway, Verdict, is_cancelled
 from services.processing.processes import is_same, send
 from services.processing.repair import end_cut_off_sessions
-from services.processing.watch import WORKER_LIMIT_S, Watch, next_starts, start_limit_s
+from services.processing.watch import WORKER_LIMIT_S, Watch, next_starts, one_each, start_limit_s
 from streamwave.errors import SpoolError, StreamWaveError
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 
@@ -36,8 +35,6 @@ INTERVAL_S = 1.0
 #: together would time each other out. Workers of a pool have a bound of their own.
 STARTS_AT_ONCE = max(2, len(os.sched_getaffinity(0)))
 #: Broadcasts of one stream that are published at once: the present one, and the one before while that is being finished.
-#: Else a stream that begins one after the other would take all places from the others.
-RUNS_OF_STREAM = 2
 #: A broadcast that nobody has asked us to start may be that of a run by hand, which takes the lock itself.
 YOUNG_MS = 3000
 #: How long a run that has let go of its broadcast may take to tell Prefect and to exit.
@@ -194,25 +191,20 @@ class Reconciler:
         slots = min(self.max_runs - self.active, STARTS_AT_ONCE - starting if self._executor else self.max_runs)
         with self._lock:
             busy = any(watch.stuck and watch.has_run for watch in self._watches.values())
-            running = Counter(folder.parent.name for folder, watch in self._watches.items() if watch.has_run)
-        for spool in next_starts(waiting, len(waiting)):
+            known = [(folder.parent.name, watch) for folder, watch in self._watches.items()]
+        for spool in next_starts(one_each(waiting, known, lambda spool: spool.stream), slots):
             if self._stopping.is_set():
                 return
             if waiting[spool].stuck and busy:
                 continue  # one of them at a time: each takes memory for as long as its outputs are waited for
-            if slots <= 0 or running[spool.stream] >= RUNS_OF_STREAM:
-                continue
-            busy, slots = busy or waiting[spool].stuck, slots - 1
-            running[spool.stream] += 1
+            busy = busy or waiting[spool].stuck
             with self._blaming(spool):
                 self._start(spool, waiting.pop(spool))
-        for spool, watch in waiting.items():
-            if running[spool.stream] >= RUNS_OF_STREAM:
-                watch.error = f"{RUNS_OF_STREAM} broadcasts of {spool.stream} are being published; this one follows"
-            elif self.active >= self.max_runs:
+        for watch in waiting.values():
+            if self.active >= self.max_runs:
                 watch.error = f"{self.max_runs} broadcasts are being published: that is STREAMWAVE_MAX_STREAMS"
             elif self._server.healthy:
-                watch.error = "other broadcasts are being started; this one waits for its turn"
+                watch.error = "other broadcasts, or those of this stream, come first; this one waits for its turn"
 
     def _reconcile(self, spool: BroadcastSpool) -> bool:
         """Settle what is to be settled of a broadcast; whether it needs a new run now."""

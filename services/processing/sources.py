@@ -100,9 +100,10 @@ class Sources:
             audio_track=settings.audio_track - 1,
             live=not is_file,
             max_ahead=settings.max_chunks_in_flight + 8 if is_file else 0,
-            limits=settings.limits,
+            stream_limits=settings.stream_limits,
             store_options=settings.spool_options,
             source_hosts=settings.source_hosts,
+            limits=settings.source_limits,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -126,3 +126,21 @@ def next_starts(waiting: Mapping[T, Watch], slots: int) -> list[T]:
         waiting, key=lambda one: (waiting[one].stuck, waiting[one].tried_at, waiting[one].waiting_since or 0.0)
     )
     return order[: max(0, slots)]
+
+
+def one_each(
+    waiting: Mapping[T, Watch], running: Iterable[tuple[str, Watch]], stream_of: Callable[[T], str]
+) -> dict[T, Watch]:
+    """``waiting`` without those whose stream has its runs already: one for what is being received of it, one for what was.
+
+    So a publisher who leaves broadcast after broadcast behind, faster than they can be published, takes two places and no
+    more. ``running`` are the streams of all broadcasts with their watches; one that is stuck takes no place.
+    """
+    taken = {(stream, watch.receiving) for stream, watch in running if watch.has_run and not watch.stuck}
+    chosen: dict[T, Watch] = {}
+    for one, watch in waiting.items():
+        place = (stream_of(one), watch.receiving)
+        if watch.stuck or place not in taken:
+            chosen[one] = watch
+            taken |= set() if watch.stuck else {place}
+    return chosen

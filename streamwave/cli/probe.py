@@ -10,8 +10,10 @@ from streamwave import ladder as ladders
 from streamwave.advice import Advice
 from streamwave.errors import SourceError
 from streamwave.ffmpeg import picture
+from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.ffmpeg.locate import has_zimg, locate
-from streamwave.ffmpeg.probe import check_decodable, check_track, probe
+from streamwave.ffmpeg.probe import check_decodable, check_track
+from streamwave.ffmpeg.probing import probe
 from streamwave.ffmpeg.tonemap import USUAL_PEAK_NITS
 from streamwave.model import Colour, Rendition, VideoInfo
 from streamwave.settings import Settings
@@ -25,7 +27,8 @@ def run_probe(source: str, ladder: str | None, console: Console, audio_track: in
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     url = resolve_source(source)
     track = audio_track or settings.audio_track
-    info = probe(url, track - 1)
+    limits = settings.source_limits
+    info = probe(url, track - 1, limits)
     check_decodable(info, binary)
     check_track(info, audio_track)
     found = Table(title=Text(f"found in {source}"), title_justify="left")
@@ -50,14 +53,14 @@ def run_probe(source: str, ladder: str | None, console: Console, audio_track: in
         size = f"{rendition.width}x{rendition.height}" if rendition.kind == "video" else "stereo, 48000 Hz"
         planned.add_row(rendition.name, size, f"{rendition.max_bps // 1000} kbit/s")
     console.print(planned)
-    for advice in _look(url, renditions, console):
+    for advice in _look(url, renditions, limits, console):
         console.print(Text.assemble((f"{advice.code}: ", "yellow"), advice.text), soft_wrap=True)
 
 
-def _look(url: str, renditions: tuple[Rendition, ...], console: Console) -> list[Advice]:
+def _look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits, console: Console) -> list[Advice]:
     """What the publisher could do better; an encoder that lets itself be called once only cannot be asked for it."""
     try:
-        return look(url, renditions)
+        return look(url, renditions, limits)
     except SourceError:
         if url.startswith("file:"):
             raise

@@ -17,7 +17,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from streamwave import ladder as ladders
 from streamwave.errors import IncompleteError, StreamWaveError, UsageError
 from streamwave.ffmpeg.locate import locate
-from streamwave.ffmpeg.probe import check_decodable, check_track, probe
+from streamwave.ffmpeg.probe import check_decodable, check_track
+from streamwave.ffmpeg.probing import probe
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.prefect_auth import auth_string, client_environment
 from streamwave.prefect_env import CLIENT_ENV
@@ -113,7 +114,7 @@ def run_transcode(
     # What is wrong with the request is said at once, before a server is started for it.
     url = resolve_source(source)
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
-    info = probe(url)
+    info = probe(url, (audio_track or settings.audio_track) - 1, settings.source_limits)
     check_decodable(info, binary)
     check_track(info, audio_track)
     renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))

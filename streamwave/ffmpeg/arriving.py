@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from av.container import InputContainer
 
+from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.probe import ANALYSED_S, open_source, tracks
 
 #: For how long is looked, one after the other.
@@ -52,7 +53,7 @@ class Remembered:
         self._settled = True
 
 
-def open_arriving(url: str, received: Bytes) -> InputContainer:
+def open_arriving(url: str, received: Bytes, limits: SourceLimits = USUAL) -> InputContainer:
     """Open the already resolved ``url``, of which ``received`` gives what comes.
 
     Raises:
@@ -61,7 +62,7 @@ def open_arriving(url: str, received: Bytes) -> InputContainer:
     flow = Remembered(received)
     for analysed_s in _LOOKS_S:
         flow.rewind()
-        container = open_source(url, live=True, flow=flow, analysed_s=analysed_s)
+        container = open_source(url, live=True, flow=flow, analysed_s=analysed_s, limits=limits)
         if _known(container):
             break
     flow.settle()

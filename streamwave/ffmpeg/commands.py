@@ -10,6 +10,7 @@ from pathlib import Path
 import ffmpeg
 
 from streamwave.ffmpeg.level import h264_level
+from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.ffmpeg.picture import converted, standard, upright
 from streamwave.model import CONTAINERS, Chunk, Rendition, VideoInfo
 
@@ -21,7 +22,8 @@ class EncoderSettings:
     ``threads`` beyond 1 gives other bytes at every try: x264 plans a picture under ``maxrate`` by how far the threads on
     the pictures before have come, and a decoder conceals damage with what its other threads have finished.
     ``video`` is what the probe found (None: pictures that need no treatment); ``zimg`` whether FFmpeg has its filter.
-    ``numbers`` of parameter sets that are not 0, by rendition (see ``Passthrough``).
+    ``numbers`` of parameter sets that are not 0, by rendition (see ``Passthrough``). Larger pictures than ``max_pixels`` are
+    not decoded, whatever size the source was said to have.
     """
 
     preset: str = "superfast"
@@ -31,6 +33,7 @@ class EncoderSettings:
     b_frames: bool = True
     zimg: bool = True
     numbers: tuple[tuple[str, int], ...] = ()
+    max_pixels: int = SourceLimits.max_pixels
 
     def numbered(self, rendition: Rendition, number: int) -> EncoderSettings:
         """The same with ``number`` for the parameter sets of ``rendition``."""
@@ -121,6 +124,7 @@ def _opened(chunk: Chunk, encoder: EncoderSettings) -> ffmpeg.Stream:
         str(chunk.video_path),
         format=CONTAINERS[Path(chunk.video_path).suffix[1:]],
         protocol_whitelist="file",
+        max_pixels=encoder.max_pixels,
         # With more than one thread the decoder of H.264 keeps some of its complaints to itself.
         threads=1 if chunk.as_is else encoder.threads,
         **({"itsoffset": f"-{chunk.later_ms}ms"} if chunk.later_ms else {}),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import av
+import av.codec
 import av.error
 from av.container import InputContainer
 
+from streamwave.ffmpeg.chunks import open_chunk
 from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
 from streamwave.model import Colour, SourceInfo, VideoInfo
 
@@ -26,35 +28,39 @@ _MASTERING = struct.Struct("=20i2i")
 _LIGHT = struct.Struct("=2I")
 
 
-def examine(container: InputContainer, stream: Any, video: VideoInfo) -> VideoInfo:
+def examine(container: InputContainer, stream: Any, video: VideoInfo, max_pixels: int) -> VideoInfo:
     """``video`` with what the first pictures of ``stream`` say; they are decoded, and cannot be read again.
 
-    Pictures that cannot be decoded say nothing, which is no error here.
+    Pictures that cannot be decoded, or have more than ``max_pixels``, say nothing, which is no error here.
     """
-    pictures = []
+    stream.codec_context.options = {"max_pixels": str(max_pixels)}
+    return described_by(islice(_decoded(container, stream), PICTURES), video)
+
+
+def _decoded(container: InputContainer, stream: Any) -> Iterator[Any]:
     with suppress(av.error.FFmpegError, av.codec.codec.UnknownCodecError):
         for packet in islice(container.demux(stream), _PACKETS):
-            pictures.extend(stream.decode(packet))
-            if len(pictures) >= PICTURES:
-                break
-    return described_by(pictures, video)
+            yield from stream.decode(packet)
 
 
-def examine_file(path: Path, source: SourceInfo) -> SourceInfo:
+def examine_file(path: Path, source: SourceInfo, max_pixels: int) -> SourceInfo:
     """``source`` with what the first pictures of a chunk's file say."""
     if source.video is not None:
-        with suppress(av.error.FFmpegError, OSError, IndexError), av.open(str(path)) as container:
-            seen = examine(container, container.streams.video[0], source.video)
+        with suppress(av.error.FFmpegError, OSError, IndexError), open_chunk(path) as container:
+            seen = examine(container, container.streams.video[0], source.video, max_pixels)
             return source.model_copy(update={"video": seen})
     return source
 
 
-def described_by(pictures: list[Any], video: VideoInfo) -> VideoInfo:
-    """``video`` with what ``pictures`` say of themselves."""
-    if not pictures:
+def described_by(pictures: Iterable[Any], video: VideoInfo) -> VideoInfo:
+    """``video`` with what ``pictures`` say of themselves; no more than two are kept at once, as 8K ones take 100 MB each."""
+    first, interlaced, peak = None, False, None
+    for picture in pictures:
+        first = picture if first is None else first
+        interlaced, peak = interlaced or picture.interlaced_frame, peak or _peak_nits(picture)
+    if first is None:
         return video
-    first, told = pictures[0], video.colour
-    name = first.format.name
+    told, name = video.colour, first.format.name
     found = Colour(
         primaries=PRIMARIES.get(first.color_primaries, told.primaries),
         transfer=TRANSFERS.get(first.color_trc, told.transfer),
@@ -66,9 +72,9 @@ def described_by(pictures: list[Any], video: VideoInfo) -> VideoInfo:
             "pixel_format": name,
             # FFmpeg counts against the clock, we with it.
             "rotation": round(-first.rotation / 90) * 90 % 360,
-            "interlaced": any(picture.interlaced_frame for picture in pictures),
+            "interlaced": interlaced,
             "colour": found,
-            "peak_nits": next((nits for picture in pictures if (nits := _peak_nits(picture))), None),
+            "peak_nits": peak,
         }
     )
 

@@ -12,13 +12,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
 import av.error
 from av import Packet
 
+from streamwave.ffmpeg.localfile import open_local
 from streamwave.model import AudioInfo
 
 #: What a file begins with.
@@ -216,7 +216,7 @@ class LateSound:
         """Let libavformat find out what decodes this sound."""
         file = _FILE_HEADER + (self._parameters.data if self._parameters is not None else b"") + tag.data
         try:
-            container = av.open(io.BytesIO(file), format="flv")
+            container = av.open(io.BytesIO(file), format="flv", options={"protocol_whitelist": "none"})
         except av.error.FFmpegError:
             return False
         track = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
@@ -268,8 +268,8 @@ def holds_pictures(url: str) -> bool:
 
 def _heads(url: str) -> Iterator[bytes]:
     """The beginnings of all tags of a file: their headers and the first bytes of what they hold."""
-    with Path(url.removeprefix("file:")).open("rb") as file:
-        file.seek(len(_FILE_HEADER))
-        while len(head := file.read(_TAG_HEADER + 5)) > _TAG_HEADER + 1 and head[0] & 31 in (_SOUND, _PICTURE, _SCRIPT):
-            yield head
-            file.seek(_TAG_HEADER + int.from_bytes(head[1:4], "big") + _TAG_END - len(head), io.SEEK_CUR)
+    file = open_local(url)
+    file.seek(len(_FILE_HEADER))
+    while len(head := file.read(_TAG_HEADER + 5)) > _TAG_HEADER + 1 and head[0] & 31 in (_SOUND, _PICTURE, _SCRIPT):
+        yield head
+        file.seek(_TAG_HEADER + int.from_bytes(head[1:4], "big") + _TAG_END - len(head), io.SEEK_CUR)

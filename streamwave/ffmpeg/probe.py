@@ -1,11 +1,10 @@
-"""What a source holds, read in this process with PyAV."""
+"""What a source holds, read in this process with PyAV. ``probing`` has another process do it, which may die."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,14 +14,19 @@ from av.container import InputContainer
 from av.stream import Discard
 
 from streamwave.errors import SourceError, UsageError
+from streamwave.ffmpeg.admission import check_head, check_limits, is_cover, lacked_memory, too_much_memory
 from streamwave.ffmpeg.channels import in_usual_order
 from streamwave.ffmpeg.examine import examine
 from streamwave.ffmpeg.flv import announced
+from streamwave.ffmpeg.formats import allowed_formats
 from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
+from streamwave.ffmpeg.limits import USUAL, SourceLimits
+from streamwave.ffmpeg.localfile import open_local
 from streamwave.ffmpeg.locate import FFmpegBinary, decodable, dotted
+from streamwave.ffmpeg.mp4file import is_fragmented
 from streamwave.ffmpeg.relay import LISTEN_S, Relay, is_listener, is_relayed
 from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
-from streamwave.source import protocol_whitelist, redact
+from streamwave.source import protocol_whitelist, redact, shown
 from streamwave.source_hosts import reach
 
 #: Pixels of the shorter side: below this filters and encoders have no room for a block of colour.
@@ -32,6 +36,11 @@ LEAST_SIDE = 8
 ANALYSED_S, ANALYSED_TAGS_S, MOST_ANALYSED_BYTES = 12, 1, 64_000_000
 #: The format whose video tracks are the same pictures in several sizes.
 _OF_VARIANTS = "hls"
+#: No protocol has this name.
+_NONE = "none"
+_BUFFER_BYTES, _FILE_BUFFER_BYTES = 1 << 15, 1 << 18
+#: Sound beyond this is no sound: nobody records it, and to resample it takes memory in proportion.
+MOST_CHANNELS, MOST_SAMPLE_RATE = 64, 768_000
 _TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
 
 
@@ -45,17 +54,27 @@ def open_source(
     as_bytes: bool = False,
     format: str | None = None,
     analysed_s: int | None = None,
+    limits: SourceLimits = USUAL,
 ) -> InputContainer:
-    """Open the already resolved ``url`` for demultiplexing.
+    """Open the already resolved ``url`` for demultiplexing, by a demuxer that opens nothing else.
 
     ``flow``: a file object to read instead. ``as_bytes``: packets are pieces of what the protocol delivers, whatever that
     is. ``format``: what it is in libavformat's words, if that is known. ``analysed_s``: for how long to look at most what it
     holds.
 
     Raises:
-        SourceError: it cannot be opened or is no media; the message says which.
+        SourceError: it cannot be opened, is no media, or exceeds ``limits``; the message says which.
     """
-    options = {"protocol_whitelist": protocol_whitelist(url)}
+    local = open_local(url) if flow is None and url.startswith("file:") else None
+    if local is not None:
+        check_head(local, url, limits)
+        flow = local
+    options = {
+        "max_pixels": str(limits.max_pixels),
+        "max_streams": str(limits.max_tracks + 1),
+        "protocol_whitelist": protocol_whitelist(url),
+        "format_whitelist": "data" if as_bytes else allowed_formats(url, flow=flow is not None),
+    }
     if as_bytes:
         options["raw_packet_size"] = "32768"
     of_tags = format == "flv" or urlsplit(url).path.endswith(".flv")
@@ -69,36 +88,66 @@ def open_source(
         # What is analysed is not lost (that would be "fflags nobuffer"), but it is held back: the codecs are known at
         # once, the frame rate is taken from the first chunk, so there is nothing to wait for.
         options |= {"fpsprobesize": "2"}
-    if flow is None and is_relayed(url):
+    if flow is not None:
+        options["protocol_whitelist"] = _NONE  # its bytes are here
+    elif is_relayed(url):
         wait_s = LISTEN_S if (live or as_bytes) and is_listener(url) else open_timeout_s
         flow = Relay(reach(url)[0], shown(url), open_timeout_s=wait_s, read_timeout_s=read_timeout_s)
     address, more = reach(url) if flow is None else (url, {})
-    try:
-        container = av.open(
+
+    def opened() -> InputContainer:
+        return av.open(
             address if flow is None else flow,
+            "r",
             format="data" if as_bytes else format,
             options=options | more,
             timeout=(open_timeout_s, read_timeout_s) if flow is None else None,
             metadata_errors="replace",
+            buffer_size=_BUFFER_BYTES if local is None else _FILE_BUFFER_BYTES,
         )
+
+    try:
+        try:
+            container = opened()
+        except av.error.ArgumentError:
+            if local is None:
+                raise
+            # By its name it is for a demuxer that is not allowed, such as the one for numbered pictures; by its bytes?
+            local.name = ""
+            local.seek(0)
+            container = opened()
     except av.error.FFmpegError as error:
         raise SourceError(explain(url, error)) from None
+    except MemoryError:
+        raise SourceError(too_much_memory(url, limits)) from None
     except ValueError as error:
         raise SourceError(f"{shown(url)} cannot be opened ({error})") from None
+    check_limits(container, url, limits)
+    if local is not None and not all(
+        one.codec_context is None or one.codec_context.width for one in container.streams.video
+    ):
+        # A decoder forgets a size that it may not have; the container still knows it.
+        plain = {"format_whitelist": options["format_whitelist"], "protocol_whitelist": _NONE, "codec_whitelist": _NONE}
+        with (
+            suppress(av.error.FFmpegError),
+            av.open(open_local(url), "r", options=plain, metadata_errors="replace") as again,
+        ):
+            check_limits(again, url, limits)
     in_usual_order(container)
     return container
-
-
-def shown(url: str) -> str:
-    """How ``url`` is named in messages: a plain path for files, without secrets otherwise."""
-    return url.removeprefix("file:") if url.startswith("file:") else redact(url)
 
 
 def explain(url: str, error: Exception) -> str:
     """One sentence for a person on why libavformat could not read ``url``."""
     name = shown(url)
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(
+        error, av.error.InvalidDataError | av.error.ArgumentError
+    ):  # the latter: of a format that is not allowed
         return f"{name} is not media that can be read (damaged, truncated or of another kind); try to play it first"
+    if isinstance(error, MemoryError):
+        return (
+            f"{name} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows; it may be damaged: try to play it first"
+        )
     if isinstance(error, av.error.PermissionError):
         return f"{name} may not be read; check its permissions"
     if isinstance(error, av.error.EOFError):
@@ -110,8 +159,10 @@ def explain(url: str, error: Exception) -> str:
     return f"{name} cannot be read ({reason}); check {what}"
 
 
-def nothing_in(url: str) -> str:
+def nothing_in(url: str, limits: SourceLimits = USUAL) -> str:
     """One sentence for a person on a source that ended before its first picture and its first sound."""
+    if lacked_memory(limits):
+        return too_much_memory(url, limits)
     if url.startswith("file:"):
         return f"{shown(url)} is empty or ends before any media; check that it was written completely"
     return f"{shown(url)} ended before any picture or sound arrived; check what the encoder sends"
@@ -174,7 +225,7 @@ def leave_out(container: InputContainer, used: Sequence[Any]) -> None:
 
 def _pictures(container: InputContainer) -> Any:
     """The first video track; of a playlist's variants, which show the same, the largest one."""
-    video = [one for one in container.streams.video if not _is_cover(one) and not _is_text(one)]
+    video = [one for one in container.streams.video if not is_cover(one) and not _is_text(one)]
     if container.format.name == _OF_VARIANTS:
         return max(video, key=_size, default=None)
     return video[0] if video else None
@@ -186,18 +237,18 @@ def _size(stream: Any) -> tuple[int, int]:
     return context.width * context.height if context is not None else 0, int(stated) if stated.isdecimal() else 0
 
 
-def probe(url: str, audio_track: int = 0) -> SourceInfo:
+def probe(url: str, audio_track: int = 0, limits: SourceLimits = USUAL) -> SourceInfo:
     """Open the resolved ``url``, describe it with what its first pictures say, and close it.
 
     Raises:
         SourceError: see ``open_source`` and ``describe``.
     """
-    with open_source(url) as container:
+    with open_source(url, limits=limits) as container:
         info = describe(container, url, audio_track)
         video, _ = tracks(container)
         if video is None or info.video is None:
             return info
-        return info.model_copy(update={"video": examine(container, video, info.video)})
+        return info.model_copy(update={"video": examine(container, video, info.video, limits.max_pixels)})
 
 
 def _check_whole(container: InputContainer, url: str) -> None:
@@ -208,10 +259,10 @@ def _check_whole(container: InputContainer, url: str) -> None:
     """
     if "mp4" not in container.format.name.split(",") or not url.startswith("file:"):
         return
-    path = Path(url.removeprefix("file:"))
-    if _is_fragmented(path):
+    file = open_local(url)
+    if is_fragmented(file):
         return
-    size = path.stat().st_size
+    size = file.size()
     for stream in [*container.streams.video, *container.streams.audio]:
         entries = stream.index_entries
         if len(entries) == 0 or entries[-1].pos + entries[-1].size <= size or stream.time_base is None:
@@ -224,27 +275,9 @@ def _check_whole(container: InputContainer, url: str) -> None:
         )
 
 
-def _is_fragmented(path: Path) -> bool:
-    """Whether the first media of an MP4 file belongs to a fragment (ISO/IEC 14496-12, 8.8.4)."""
-    with path.open("rb") as file:
-        while len(header := file.read(16)) >= 8:
-            size, kind = int.from_bytes(header[:4], "big"), header[4:8]
-            if kind in (b"moof", b"mdat"):
-                return kind == b"moof"
-            size = int.from_bytes(header[8:], "big") if size == 1 else size
-            if size < 8:
-                break
-            file.seek(size - len(header), os.SEEK_CUR)
-    return False
-
-
 def _is_text(stream: Any) -> bool:
     # libavformat takes any .txt for art in text mode, which it plays like a terminal.
     return stream.codec_context is not None and stream.codec_context.name in _TEXT_ART
-
-
-def _is_cover(stream: Any) -> bool:
-    return bool(getattr(stream.disposition, "value", 0) & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
 
 
 def _video(stream: Any, url: str) -> VideoInfo:
@@ -331,5 +364,16 @@ def describe_audio(stream: Any, url: str) -> AudioInfo:
     context = stream.codec_context
     if context is None:
         raise SourceError(_no_decoder(stream, "audio", url))
+    if context.channels > MOST_CHANNELS or context.sample_rate > MOST_SAMPLE_RATE:
+        raise SourceError(
+            f"{shown(url)}: sound of {context.channels} channels at {context.sample_rate} Hz cannot be used; it may have "
+            f"{MOST_CHANNELS} at {MOST_SAMPLE_RATE} Hz at most"
+        )
     # A track can be announced long before its first sound; whatever that will be becomes 48 kHz stereo.
     return AudioInfo(codec=context.name, sample_rate=context.sample_rate or 48000, channels=context.channels or 2)
+
+
+if __name__ == "__main__":
+    from streamwave.ffmpeg.probing import serve
+
+    serve(lambda request, limits: probe(request["url"], request["audio_track"], limits).model_dump(mode="json"))

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from streamwave.confine import FILES, guarded
-from streamwave.errors import FFmpegError
+from streamwave.errors import FFmpegError, TooCostlyError
+from streamwave.ffmpeg.limits import ProcessLimits, exceeded
 
 STDERR_TAIL_BYTES = 8192
 #: FFmpeg takes all cores. What receives, packages and publishes needs little, but at once: it comes first.
@@ -28,9 +29,14 @@ def _die_with_parent() -> None:
 
 
 def spawn(
-    argv: Sequence[str], *, survive: bool = False, confined: bool = False, **options: object
+    argv: Sequence[str],
+    *,
+    survive: bool = False,
+    confined: bool = False,
+    limits: ProcessLimits | None = None,
+    **options: object,
 ) -> subprocess.Popen[bytes]:
-    """Start ``argv`` without a shell, in a session of its own, without our standard input.
+    """Start ``argv`` without a shell, in a session of its own, without our standard input, within ``limits``.
 
     Unless ``survive``, the kernel kills it when the thread that called this ends, however that happens
     (``PR_SET_PDEATHSIG``): call from a thread that lives as long as the process should. It can gain no privileges, and
@@ -42,7 +48,11 @@ def spawn(
     before = None if survive or wrapper else _die_with_parent
     options.setdefault("stdin", subprocess.DEVNULL)
     with _undisturbed():
-        return subprocess.Popen(command, start_new_session=True, preexec_fn=before, close_fds=True, **options)  # type: ignore[call-overload, no-any-return]
+        process = subprocess.Popen(command, start_new_session=True, preexec_fn=before, close_fds=True, **options)  # type: ignore[call-overload]
+        if limits is not None:
+            # It has got no further than its dynamic linker by now, and what it had then counts as well.
+            limits.apply(process.pid)
+        return process  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -108,12 +118,16 @@ class Launcher:
         """Whether ``close`` was called."""
         return self._closed.is_set()
 
-    def run(self, argv: Sequence[str], *, what: str, timeout_s: float, cwd: Path | None = None) -> str:
+    def run(
+        self, argv: Sequence[str], *, what: str, timeout_s: float, cwd: Path | None = None,
+        limits: ProcessLimits | None = None,
+    ) -> str:  # fmt: skip
         """Run ``argv`` to its end and return the tail of its stderr.
 
         Waits for a free slot first; ``timeout_s`` counts from the start of the process.
 
         Raises:
+            TooCostlyError: it exceeded ``limits``.
             FFmpegError: it exited with another status than 0, exceeded ``timeout_s``, or was ended by ``close``.
         """
         with self._slot(what), tempfile.TemporaryFile() as stderr:
@@ -121,7 +135,9 @@ class Launcher:
                 if self.closed:
                     raise FFmpegError(f"{what}: not started, the run is ending", tuple(argv))
                 try:
-                    process = spawn(argv, stdout=subprocess.DEVNULL, stderr=stderr, cwd=cwd, confined=True)
+                    process = spawn(
+                        argv, stdout=subprocess.DEVNULL, stderr=stderr, cwd=cwd, confined=True, limits=limits
+                    )
                 except OSError as error:
                     raise FFmpegError(f"{what}: {argv[0]} cannot be started ({error.strerror})", tuple(argv)) from None
                 self._running.add(process)
@@ -142,6 +158,8 @@ class Launcher:
                 f"{what}: FFmpeg took longer than {timeout_s:g} s and was killed", tuple(argv), None, tail
             )
         if process.returncode != 0:
+            if limits is not None and (why := exceeded(limits, process.returncode, tail)) is not None:
+                raise TooCostlyError(f"{what}: FFmpeg {why}", tuple(argv), process.returncode, tail)
             raise FFmpegError(f"{what}: FFmpeg failed", tuple(argv), process.returncode, tail)
         return tail
 

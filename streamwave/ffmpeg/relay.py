@@ -14,9 +14,9 @@ from typing import IO, Any
 from urllib.parse import parse_qs, urlsplit
 
 from streamwave.errors import SourceError
+from streamwave.ffmpeg.limits import ProcessLimits
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import kill, spawn
-from streamwave.settings import Settings
 from streamwave.source import protocol_whitelist
 
 #: Schemes that PyAV's libavformat does not know.
@@ -24,6 +24,8 @@ RELAYED = frozenset({"srt"})
 #: How long an encoder that calls us is waited for: somebody has to press a button first.
 LISTEN_S = 600
 _LAST_WORDS_BYTES, _MOST_WORDS_BYTES = 4096, 65536
+#: It passes bytes on; libsrt has buffers of some megabytes.
+_LIMITS = ProcessLimits(memory_bytes=512 << 20, file_bytes=16 << 20)
 #: libavformat's word for a protocol that it was built without.
 _UNKNOWN = "Protocol not found"
 
@@ -49,9 +51,13 @@ class Relay:
         self._wait_s: float = open_timeout_s
         self._next_wait_s = read_timeout_s
         self._begun = False
+        from streamwave.settings import Settings  # late: nothing else that opens a source needs the settings
+
         self._program = locate(Settings.load().ffmpeg_path).path
         self._errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed with the process)
-        self._process = spawn(_command(self._program, url), stdout=subprocess.PIPE, stderr=self._errors, confined=True)
+        self._process = spawn(
+            _command(self._program, url), stdout=subprocess.PIPE, stderr=self._errors, confined=True, limits=_LIMITS
+        )
         self._leave = weakref.finalize(self, _leave, self._process, self._errors)
 
     def read(self, size: int) -> bytes:

@@ -11,10 +11,10 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 import av.error
 
 from streamwave.errors import MediaError, UnfitError
+from streamwave.ffmpeg.chunks import open_chunk
 from streamwave.model import Chunk, Passthrough
 from streamwave.mp4.avc import Sample, avc_fragment
 from streamwave.mp4.avcc import AvcConfiguration, configuration
@@ -58,7 +58,7 @@ def read_pictures(chunk: Chunk) -> SourcePictures:
     if chunk.video_path is None or Path(chunk.video_path).suffix != ".mkv":
         raise UnfitError("the source is not H.264")
     try:
-        with av.open(chunk.video_path, format="matroska") as container:
+        with open_chunk(Path(chunk.video_path)) as container:
             stream = container.streams.video[0]
             record = stream.codec_context.extradata or b""
             if stream.codec_context.codec.canonical_name != "h264" or record[:1] != b"\x01":

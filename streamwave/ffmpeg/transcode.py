@@ -15,6 +15,7 @@ from pathlib import Path
 
 from streamwave.errors import FFmpegError, MediaError
 from streamwave.ffmpeg.commands import EncoderSettings, check_argv, fill_argv, transcode_argv
+from streamwave.ffmpeg.limits import ChunkLimits
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.source_pictures import adopted, as_rendition
 from streamwave.files import replace_file
@@ -50,6 +51,7 @@ class Transcoder:
     launcher: Launcher
     work: Path
     timeout_s: float
+    limits: ChunkLimits = ChunkLimits()
     passthrough: Passthrough | None = None
 
     def result_path(self, chunk: Chunk, name: str) -> Path:
@@ -63,7 +65,8 @@ class Transcoder:
         may be the source's own pictures is those if FFmpeg decodes the chunk without a word, and is encoded if not.
 
         Raises:
-            FFmpegError: the process failed.
+            TooCostlyError: the process exceeded ``limits``.
+            FFmpegError: it failed.
             OSError: there is no space left for its result.
             MediaError: a result has not exactly the pictures and fragments that the chunk asks for.
         """
@@ -85,7 +88,8 @@ class Transcoder:
         return self.passthrough is not None and rendition.name == self.passthrough.rendition
 
     def _check(self, chunk: Chunk) -> str:
-        return self._run(check_argv(self.ffmpeg_path, chunk, self.encoder), f"chunk {chunk.number}, decoded").strip()
+        argv = check_argv(self.ffmpeg_path, chunk, self.encoder)
+        return self._run(argv, f"chunk {chunk.number}, decoded", chunk, []).strip()
 
     def _encode(self, chunk: Chunk, renditions: Sequence[Rendition]) -> str:
         """Encode ``renditions``; what FFmpeg has said."""
@@ -96,7 +100,7 @@ class Transcoder:
         argv = transcode_argv(self.ffmpeg_path, chunk, parts, {r.name: r for r in renditions}, self.encoder)
         what = f"chunk {chunk.number} to {', '.join(parts)}"
         try:
-            said = self._run(argv, what)
+            said = self._run(argv, what, chunk, renditions)
             for rendition in renditions:
                 self._take(chunk, rendition, parts[rendition.name])
                 if _DAMAGE.search(said):
@@ -125,7 +129,7 @@ class Transcoder:
         part = path.with_suffix(f".{_unique()}.part")
         argv = fill_argv(self.ffmpeg_path, chunk, part, rendition, self.encoder)
         try:
-            self._run(argv, f"chunk {chunk.number} {rendition.name} in black")
+            self._run(argv, f"chunk {chunk.number} {rendition.name} in black", chunk, [rendition])
             self._take(chunk, rendition, part)
             path.with_suffix(FILLED).touch()
         finally:
@@ -142,16 +146,18 @@ class Transcoder:
         path = self.work / f"{rendition.name}-init.{_unique()}.part"
         self.work.mkdir(parents=True, exist_ok=True)
         try:
-            self._run(fill_argv(self.ffmpeg_path, one, path, rendition, self.encoder), f"{rendition.name}, one picture")
+            argv = fill_argv(self.ffmpeg_path, one, path, rendition, self.encoder)
+            self._run(argv, f"{rendition.name}, one picture", one, [rendition])
             return split_file(path.read_bytes())[0]
         finally:
             path.unlink(missing_ok=True)
 
-    def _run(self, argv: Sequence[str], what: str) -> str:
+    def _run(self, argv: Sequence[str], what: str, chunk: Chunk, renditions: Sequence[Rendition]) -> str:
         """What FFmpeg has said last."""
         failure: FFmpegError | None = None
+        limits = self.limits.process(chunk, self.encoder.video, renditions, self.encoder.preset)
         try:
-            said = self.launcher.run(argv, what=what, timeout_s=self.timeout_s)
+            said = self.launcher.run(argv, what=what, timeout_s=self.timeout_s, limits=limits)
         except FFmpegError as error:
             said, failure = error.stderr_tail, error
         # Nothing is wrong with the chunk then, and no picture may be given up for it. What is written when a file is

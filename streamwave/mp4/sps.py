@@ -111,6 +111,28 @@ def read_sps(nal: bytes) -> SequenceParameters:
     )
 
 
+def hevc_size(nal: bytes) -> tuple[int, int]:
+    """Width and height of pictures in pixels, as they are coded, by a sequence parameter set of HEVC (ITU-T H.265, 7.3.2.2).
+
+    Raises:
+        MediaError: it is damaged.
+    """
+    bits = _Bits(nal[1:])  # the NAL unit header has two bytes
+    bits.bits(4)
+    sub_layers = bits.bits(3)
+    bits.bits(1)
+    bits.bits(96)  # profile_tier_level (7.3.3)
+    present = [(bits.bits(1), bits.bits(1)) for _ in range(sub_layers)]
+    if sub_layers:
+        bits.bits(2 * (8 - sub_layers))
+    for profile, level in present:
+        bits.bits(88 * profile + 8 * level)
+    bits.ue()
+    if bits.ue() == 3:
+        bits.bits(1)
+    return bits.ue(), bits.ue()
+
+
 def _is_square(bits: _Bits) -> bool:
     if not bits.bits(1) or not bits.bits(1):
         return True

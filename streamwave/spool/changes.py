@@ -9,11 +9,12 @@ from typing import Any
 import av.error
 from av import CodecContext, Packet, VideoFrame
 
+from streamwave.ffmpeg.admission import check_pixels
 from streamwave.model import VideoInfo
 from streamwave.spool.nals import nal_type, nals, refreshes_gradually
+from streamwave.spool.options import Options
+from streamwave.spool.sizes import SPS, told_size
 
-#: NAL units that hold a sequence parameter set: ITU-T H.264 table 7-1, H.265 table 7-1.
-_SPS = {"h264": 7, "hevc": 33}
 #: Codecs whose keyframes are decoded to learn their size: it is in no header that would be read otherwise.
 _LOOKED_AT = frozenset({"vp8", "vp9", "libdav1d", "av1", "mjpeg"})
 #: What players must be told anew if it changes.
@@ -35,7 +36,8 @@ class VideoParameters:
     ``stream`` is the track, which may become another one.
     """
 
-    def __init__(self, stream: Any, info: VideoInfo) -> None:
+    def __init__(self, stream: Any, info: VideoInfo, options: Options) -> None:
+        self._options = options
         self._begin(stream, info)
 
     def _begin(self, stream: Any, info: VideoInfo) -> None:
@@ -47,10 +49,17 @@ class VideoParameters:
         self._looked = False
 
     def look(self, packet: Packet[Any], stream: Any, info: VideoInfo | None) -> Change:
-        """Take in a keyframe of ``stream``; where that is another one than before, with what is known of it."""
+        """Take in a keyframe of ``stream``; where that is another one than before, with what is known of it.
+
+        Raises:
+            SourceError: its pictures are larger than the limits allow, whatever the source has said of them before.
+        """
         if stream is not self.stream and info is not None:
             return self._go_on(stream, info, packet)
         told = self._told(packet)
+        size = told_size(self._codec, bytes(packet), self.extradata, told)
+        if size is not None:
+            check_pixels(*size, self._options.source, self._options.limits)
         replaced = told is not None and told != self.extradata
         if replaced:
             self.extradata = told
@@ -99,8 +108,8 @@ class VideoParameters:
     def _signature_of(self, packet: Packet[Any], told: bytes | None) -> bytes | None:
         """The headers that describe the pictures, or None if the keyframe has none."""
         data = bytes(packet)
-        if self._codec in _SPS:
-            kind = _SPS[self._codec]
+        if self._codec in SPS:
+            kind = SPS[self._codec]
             found = [nal for nal in nals(data, self.extradata) if nal_type(nal, self._codec) == kind]
             return b"".join(found) or told
         if self._codec == "mpeg2video":
@@ -113,6 +122,7 @@ class VideoParameters:
         self._aspect: Fraction | None = None
         context: Any = CodecContext.create(self._codec, "r")
         context.thread_count = 1
+        context.options = {"max_pixels": str(self._options.limits.max_pixels)}
         if self.extradata:
             context.extradata = self.extradata
         copy: Packet[Any] = Packet(bytes(packet))

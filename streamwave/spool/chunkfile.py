@@ -18,6 +18,7 @@ from av import Packet
 from av.codec.codec import Properties
 
 from streamwave.errors import SourceError
+from streamwave.ffmpeg.chunks import open_chunk
 from streamwave.model import CONTAINERS
 from streamwave.mp4.adts import adts_frame
 from streamwave.spool.journal import chunk_name
@@ -76,6 +77,7 @@ class VideoChunk:
         self.end_ms = start_ms
         self.size_bytes = 0  # about
         self.refused = 0
+        self.lead = 0  # pictures that are not counted
         self.last_arrival_unix_ms = 0
         self.path, self._out, self._stream = _created(folder, number, template)
         if extradata is not None:
@@ -107,6 +109,7 @@ class VideoChunk:
             self.refused += 1
             return
         if not counted:
+            self.lead += 1
             return
         self.last_arrival_unix_ms = time.time_ns() // 1_000_000
         self.starts_ms.append(pts_ms)
@@ -123,7 +126,7 @@ class VideoChunk:
         self.key_ms = before.key_ms
         if self.path.suffix != ".mkv":
             self._next_dts = self.key_ms
-        with av.open(str(before.path)) as container:
+        with open_chunk(before.path) as container:
             for packet in container.demux(video=0):
                 if packet.size and packet.pts is not None:
                     at_ms = round(packet.pts * packet.time_base * 1000)
@@ -134,7 +137,7 @@ class VideoChunk:
     def move_to(self, other: VideoChunk, shift_ms: int) -> None:
         """Finish this file and put its packets, ``shift_ms`` earlier, into ``other``; then this one goes."""
         self._out.close()
-        with av.open(str(self.path)) as container:
+        with open_chunk(self.path) as container:
             for packet in container.demux(video=0):
                 if packet.size and packet.pts is not None:
                     other.write(packet, packet.pts - shift_ms, packet.duration or 0)

@@ -29,6 +29,7 @@ def start_segmenter(options: Options, *, survive: bool = False) -> subprocess.Po
         process = spawn(
             python_argv("streamwave.spool.segmenter", str(options.spool)),
             survive=survive,
+            limits=options.limits.process(),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

@@ -1,4 +1,7 @@
-"""A quick look through the first packets of a source, for ``streamwave probe``. Nothing is decoded."""
+"""A quick look through the first packets of a source, for ``streamwave probe``. Nothing is decoded.
+
+It is done by a process of its own, see ``probing``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ import av.error
 
 from streamwave import advice
 from streamwave.advice import Advice
+from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.probe import open_source, tracks
+from streamwave.ffmpeg.probing import DEADLINE_S, ask, serve
+from streamwave.ffmpeg.relay import LISTEN_S, is_listener
 from streamwave.model import Rendition
 from streamwave.spool.advisor import Advisor
 from streamwave.spool.clock import SourceClock
@@ -24,16 +30,22 @@ PATIENCE_S = 12.0
 FIRST_MS = 2000
 
 
-def look(url: str, renditions: tuple[Rendition, ...]) -> list[Advice]:
+def look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits = USUAL) -> list[Advice]:
     """What the publisher of the resolved ``url`` could do better; ``renditions`` are those planned for it.
 
     Raises:
-        SourceError: it cannot be opened.
+        SourceError: it cannot be opened, or the process that does so died of it.
     """
+    request = {"url": url, "renditions": [one.model_dump(mode="json") for one in renditions]}
+    deadline_s = DEADLINE_S + (LISTEN_S if is_listener(url) else 0)
+    return [Advice(**one) for one in ask("streamwave.spool.look", request, limits, deadline_s)]
+
+
+def _look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits) -> list[Advice]:
     live = not url.startswith("file:")
     advisor, sizes, starts_ms = Advisor(live=live), 0, list[int]()
     end = time.monotonic() + PATIENCE_S
-    with open_source(url, live=live) as container:
+    with open_source(url, live=live, limits=limits) as container:
         video, audio = tracks(container)
         if video is None:
             return []
@@ -68,3 +80,12 @@ def look(url: str, renditions: tuple[Rendition, ...]) -> list[Advice]:
         if length_ms >= 1000:
             advisor.say(advice.bitrate(sizes * 8000 // length_ms, renditions))
     return advisor.take()
+
+
+if __name__ == "__main__":
+    serve(
+        lambda request, limits: [
+            one.model_dump(mode="json")
+            for one in _look(request["url"], tuple(Rendition(**one) for one in request["renditions"]), limits)
+        ]
+    )

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from streamwave import source_hosts
+from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.logs import ShortLog
-from streamwave.settings_limits import Limits as Limits
+from streamwave.settings_limits import StreamLimits as StreamLimits
 
 #: In the folder of the session: what the segmenter has to say.
 LOG_FILE = "segmenter.log"
@@ -37,7 +38,8 @@ class Options:
     numbered: bool = False
     renewable: bool = False
     await_pictures: bool = False
-    limits: Limits = Limits()
+    stream_limits: StreamLimits = StreamLimits()
+    limits: SourceLimits = USUAL
     store_options: dict[str, Any] = field(default_factory=dict)  # of the store, where the spool is in one
     source_hosts: tuple[str, ...] | None = None  # see ``source_hosts``; None: every host, for a person's own source
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from streamwave.errors import LimitError
+from streamwave.spool.options import Options
 
 #: In an hour a stream may begin this many times as many as in a minute.
 HOUR_FACTOR = 30
@@ -52,3 +53,8 @@ class Pace:
             raise LimitError(f"the pictures of {self._stream} have changed {self._count} times; connect again")
         self._count += 1
         self._begun.append(now)
+
+
+def pace_of(options: Options) -> Pace:
+    """That of the session with these options; files have none."""
+    return Pace(options.spool.parents[1].name, options.stream_limits.sessions_per_minute if options.live else 0)

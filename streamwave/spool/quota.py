@@ -19,7 +19,7 @@ from pathlib import Path
 
 from streamwave.errors import LimitError
 from streamwave.spool.journal import MEDIA_SUFFIXES
-from streamwave.spool.options import Limits
+from streamwave.spool.options import StreamLimits
 from streamwave.spool.room import spare_bytes
 
 #: A file counts as at least this much: ext4 makes one inode for so many bytes, and small files would use up those first.
@@ -63,7 +63,7 @@ class Usage:
         )
 
 
-def usage(root: Path, stream: str, limits: Limits, held: Mapping[str, int]) -> Usage:
+def usage(root: Path, stream: str, limits: StreamLimits, held: Mapping[str, int]) -> Usage:
     """How much of the spool ``root`` a stream has filled, by what ``held_by_stream`` has found."""
     own, others = held.get(stream, 0), sum(held.values()) - held.get(stream, 0)
     free = limits.spool_bytes - others
@@ -74,7 +74,7 @@ def usage(root: Path, stream: str, limits: Limits, held: Mapping[str, int]) -> U
     return Usage(stream, own, max(0, free) * limits.share_percent // 100, of)
 
 
-def check_share(root: Path, stream: str, limits: Limits) -> None:
+def check_share(root: Path, stream: str, limits: StreamLimits) -> None:
     """Look whether more of ``stream`` may be received.
 
     Raises:
@@ -87,7 +87,7 @@ def check_share(root: Path, stream: str, limits: Limits) -> None:
         raise LimitError(found.sentence(limits.share_percent))
 
 
-def check_chunk(size_bytes: int, since_ms: int, limits: Limits) -> None:
+def check_chunk(size_bytes: int, since_ms: int, limits: StreamLimits) -> None:
     """Look whether a chunk may grow that has ``size_bytes`` in the ``since_ms`` since its keyframe.
 
     Raises:
@@ -106,7 +106,7 @@ class Quota:
     What one segmenter writes is counted as it goes; the whole spool is looked at now and then, at first at the beginning.
     """
 
-    def __init__(self, session: Path, limits: Limits) -> None:
+    def __init__(self, session: Path, limits: StreamLimits) -> None:
         self._session, self._limits = session, limits
         self._look_bytes = min(LOOK_BYTES, limits.spool_bytes // LOOK_PART)
         self._unseen = self._look_bytes

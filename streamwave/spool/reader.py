@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections import deque
@@ -10,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import av.error
@@ -19,13 +17,16 @@ from av import Packet
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.arriving import open_arriving
 from streamwave.ffmpeg.flv import FLV, LateSound, SoundTag, TagFlow, holds_pictures, pictures_announced, sound_codecs
+from streamwave.ffmpeg.limits import USUAL, CpuLease, SourceLimits
+from streamwave.ffmpeg.localfile import LocalFile, open_local
 from streamwave.ffmpeg.mpegts import ProgrammeFlow
 from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, explain, leave_out, open_source, tracks
 from streamwave.model import SourceInfo
+from streamwave.spool.arrived import Arriving
 from streamwave.spool.pictures import Pictures
 
-#: Packets that may wait between the reader and whoever takes them.
-QUEUE_PACKETS = 1024
+#: Packets that may wait between the reader and whoever takes them, and their bytes.
+QUEUE_PACKETS, QUEUE_BYTES = 1024, 128_000_000
 #: After a request to stop: nothing arriving for this long means that all that was sent has been read.
 IDLE_S = 0.3
 STOP_LIMIT_S = 5.0
@@ -71,7 +72,14 @@ class Reader:
     """
 
     def __init__(
-        self, source: str, *, live: bool, timeout_s: int, audio_track: int = 0, await_pictures: bool = False
+        self,
+        source: str,
+        *,
+        live: bool,
+        timeout_s: int,
+        audio_track: int = 0,
+        await_pictures: bool = False,
+        limits: SourceLimits = USUAL,
     ) -> None:
         self.info: SourceInfo | None = None
         self.video: Any = None
@@ -81,6 +89,8 @@ class Reader:
         self.damaged = 0
         self.tracks_added = False
         self._source = source
+        self._limits = limits
+        self._lease = CpuLease(limits.stalled_cpu_s)
         self._live = live
         self._timeout_s = timeout_s
         self._audio_track = audio_track
@@ -90,7 +100,7 @@ class Reader:
         self._opened = False
         self._duration_ms: int | None = None
         self._fell_silent: str | None = None
-        self._queue: queue.Queue[Packet[Any] | _Tracks | _Ended] = queue.Queue(QUEUE_PACKETS)
+        self._queue: Arriving[Packet[Any] | _Tracks | _Ended] = Arriving(QUEUE_PACKETS, QUEUE_BYTES)
 
     @property
     def stated_audio_end(self) -> Fraction | None:
@@ -101,6 +111,7 @@ class Reader:
 
     def start(self) -> None:
         """Begin to read."""
+        self._lease.renew()
         threading.Thread(target=self._read, name="reader", daemon=True).start()
 
     def packets(
@@ -151,14 +162,14 @@ class Reader:
         while True:
             if stop.is_set() and stop_at is None:
                 stop_at = time.monotonic() + STOP_LIMIT_S
-            try:
-                item = self._queue.get(timeout=IDLE_S)
-            except queue.Empty:
+            item = self._queue.get(timeout_s=IDLE_S)
+            if item is None:
                 if stop_at is not None:
                     return
                 idle(time.monotonic() - heard)
                 continue
             heard = time.monotonic()
+            self._lease.renew()
             if isinstance(item, _Ended):
                 if item.error is not None and not stop.is_set():
                     raise SourceError(item.error)
@@ -213,9 +224,9 @@ class Reader:
         for packet in self._demux(container):
             if pictures is not None and packet.stream is found.video:
                 for picture in pictures.put(packet):
-                    self._queue.put(picture)
+                    self._queue.put(picture, picture.size)
             elif packet.size:
-                self._queue.put(packet)
+                self._queue.put(packet, packet.size)
 
     def _tracks(self, container: Any) -> _Tracks:
         info = describe(container, self._source, self._audio_track)
@@ -238,10 +249,10 @@ class Reader:
                 if not first.startswith(_PLAYLIST):
                     return self._through(ProgrammeFlow(pieces, first))
             raw.close()
-        container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live)
+        container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live, limits=self._limits)
         if not self._source.startswith("file:"):
             return container, None
-        pieces = _pieces_of(Path(self._source.removeprefix("file:")))
+        pieces = _pieces_of(open_local(self._source))
         if container.format.name == "mpegts":
             self._duration_ms = duration_ms(container)
             return self._through(ProgrammeFlow(pieces))
@@ -257,8 +268,9 @@ class Reader:
 
     def _through(self, flow: Flow) -> tuple[Any, Flow]:
         if self._live and isinstance(flow, ProgrammeFlow):
-            return open_arriving(self._source, flow), flow
-        return open_source(self._source, live=self._live, flow=flow, format=flow.format), flow
+            return open_arriving(self._source, flow, self._limits), flow
+        container = open_source(self._source, live=self._live, flow=flow, format=flow.format, limits=self._limits)
+        return container, flow
 
     def _pieces(self, raw: Any) -> Iterator[bytes]:
         """The bytes of a connection. That it breaks off is its end, as it is when libavformat reads FLV or MPEG-TS from it.
@@ -281,7 +293,7 @@ class Reader:
         """Sound that libavformat does not know."""
         packet = self._late.packet(tag)
         if packet is not None:
-            self._queue.put(packet)
+            self._queue.put(packet, packet.size)
 
     def _note_late(self, track: Any) -> None:
         """Whoever takes the packets learns of the track with the first of them, not before."""
@@ -320,7 +332,6 @@ def _beginning(pieces: Iterator[bytes]) -> bytes:
     return first
 
 
-def _pieces_of(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
+def _pieces_of(file: LocalFile) -> Iterator[bytes]:
+    while piece := file.read(PIECE_BYTES):
+        yield piece

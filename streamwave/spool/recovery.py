@@ -11,9 +11,9 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import av.error
 
+from streamwave.ffmpeg.chunks import open_chunk
 from streamwave.model import CONTAINERS, ChunkRecord
 from streamwave.spool.journal import ChunkLine, JournalReader, OpenRecord, chunk_name
 from streamwave.timing import aac_frame_at_ms, round_half_up
@@ -68,7 +68,7 @@ def _pictures(session: Path, number: int) -> tuple[Path | None, list[int]]:
     for suffix in CONTAINERS:
         path = session / chunk_name(number, suffix)
         found = list[int]()
-        with suppress(OSError, av.error.FFmpegError), av.open(str(path)) as container:
+        with suppress(OSError, av.error.FFmpegError), open_chunk(path) as container:
             for packet in container.demux(video=0):
                 if packet.size and packet.pts is not None and not packet.is_corrupt:
                     found.append(round_half_up(packet.pts * Fraction(packet.time_base or 0) * 1000))

@@ -26,8 +26,10 @@ from av import Packet
 
 from streamwave import advice, private
 from streamwave.errors import LimitError, SourceError
-from streamwave.ffmpeg.probe import nothing_in, shown
+from streamwave.ffmpeg.admission import lacked_memory, too_much_memory
+from streamwave.ffmpeg.probe import nothing_in
 from streamwave.model import SourceInfo, VideoInfo
+from streamwave.source import shown
 from streamwave.spool.advisor import Advisor
 from streamwave.spool.audio import AudioTrack, memory_samples
 from streamwave.spool.broadcast import had_pictures_before, next_folder
@@ -44,7 +46,7 @@ from streamwave.spool.journal import (
 )
 from streamwave.spool.options import Options as Options
 from streamwave.spool.options import take_options
-from streamwave.spool.pace import Pace
+from streamwave.spool.pace import pace_of
 from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
 from streamwave.spool.reader import Reader
 from streamwave.spool.remote.mirror import mirroring
@@ -80,19 +82,18 @@ class Segmenter:
         self.stop = threading.Event()
         self.at_once = False
         self.session: SessionWriter | None = None
-        self.undecodable = 0
+        self.undecodable = self._rate_changes = 0
         self._journals = [JournalWriter(options.spool)]
         self._reader = Reader(
             options.source, live=options.live, timeout_s=options.read_timeout_s, audio_track=options.audio_track,
-            await_pictures=options.await_pictures,
+            await_pictures=options.await_pictures, limits=options.limits,
         )  # fmt: skip
         self._clock: SourceClock | None = None
         self._sound: Sound | None = None
         self._parameters: VideoParameters | None = None
         self._ending: SessionWriter | None = None  # the session before, whose last chunk waits for its audio
         self._early: list[Timed] = []  # audio from before the first keyframe
-        self._rate_changes = 0
-        self._pace = Pace(options.spool.parents[1].name, options.limits.sessions_per_minute if options.live else 0)
+        self._pace = pace_of(options)
         self._advisor = Advisor(live=options.live)
 
     def give_up(self) -> None:
@@ -138,7 +139,7 @@ class Segmenter:
         nothing = (session is None or not session.opened) and len(self._journals) == 1
         if nothing and error is None and reason not in OTHER_KIND:
             # A server may tell what would come, or not even that, before its publisher goes away without a packet.
-            error = _NOTHING_DECODABLE if self._reader.heard else nothing_in(self.options.source)
+            error = _NOTHING_DECODABLE if self._reader.heard else nothing_in(self.options.source, self.options.limits)
         if session is not None:
             session.end(reason, error)
         else:
@@ -152,11 +153,11 @@ class Segmenter:
     def _unexpected(self, failure: Exception) -> str:
         """A sentence for people on what nobody has foreseen; those who can mend it find more in the log."""
         log.error("the source could not be cut into chunks", exc_info=failure)
-        what = (str(failure) or "no reason given").splitlines()[0]
-        return (
-            f"{shown(self.options.source)} cannot be cut into chunks any further ({type(failure).__name__}: {what}); "
-            "convert it to H.264 and AAC, and report this"
-        )
+        if isinstance(failure, MemoryError) or lacked_memory(self.options.limits):
+            return too_much_memory(self.options.source, self.options.limits)
+        what = f"{type(failure).__name__}: {(str(failure) or 'no reason given').splitlines()[0]}"
+        advised = "convert it to H.264 and AAC, and report this"
+        return f"{shown(self.options.source)} cannot be cut into chunks any further ({what}); {advised}"
 
     @property
     def _video(self) -> Any:
@@ -251,7 +252,7 @@ class Segmenter:
             audio = AudioTrack(self.options.audio_bps, self._sound, memory=memory_samples(self.options.segment_ms))
         if self._video is not None:
             assert self._info.video is not None
-            self._parameters = VideoParameters(self._video, self._info.video)
+            self._parameters = VideoParameters(self._video, self._info.video, self.options)
         self.session = self._writer(self._journals[0], self._info, origin, time.time_ns() // 1_000_000, audio)
         if self._sound is not None:
             for timed in self._early:
@@ -321,9 +322,8 @@ class Segmenter:
             return None
         self._journals.append(journal := JournalWriter(folder))
         audio = session.audio.branch(origin) if session.audio is not None else None
-        since_ms = round((origin - session.origin) * 1000)
-        info = session.info.model_copy(update={"video": video})
-        return self._writer(journal, info, origin, session.origin_unix_ms + since_ms, audio)
+        origin_unix_ms = session.origin_unix_ms + round((origin - session.origin) * 1000)
+        return self._writer(journal, session.info.model_copy(update={"video": video}), origin, origin_unix_ms, audio)
 
     def _leave(self, session: SessionWriter, following: SessionWriter) -> None:
         self._end_session_before()

@@ -68,7 +68,7 @@ class SessionWriter:
         self.parameters: VideoParameters | None = None
         self.undecodable = 0
         self._video = video
-        self._quota = Quota(self.folder, options.limits)
+        self._quota = Quota(self.folder, options.stream_limits)
         self._stop = stop
         self._relieve = relieve
         self._before: tuple[VideoChunk, Timed | None] | None = (
@@ -254,7 +254,7 @@ class SessionWriter:
                     name, audio_size = write_audio(self.folder, chunk.number, frames)
                     size += audio_size
             if not self.opened:
-                self.info = examine_file(chunk.path, self.info)
+                self.info = examine_file(chunk.path, self.info, self.options.limits.max_pixels)
                 self._open(self._choose(chunk))
             self.closing.popleft()
             self._append(chunk.number, chunk, chunk.start_ms, next_ms, (name, count), size)
@@ -298,6 +298,7 @@ class SessionWriter:
                     next_ms=next_ms,
                     later_ms=chunk.later_ms if chunk is not None else 0,
                     pictures=len(chunk.starts_ms) if chunk is not None else 0,
+                    lead=chunk.lead if chunk is not None else 0,
                     audio_file=name,
                     audio_first=self._audio_first,
                     audio_count=count,
@@ -317,7 +318,7 @@ class SessionWriter:
         """
         if self.options.live and self.chunk is not None:
             since_ms = self.chunk.end_ms - self.chunk.key_ms
-            check_chunk(self.chunk.size_bytes, since_ms, self.options.limits)
+            check_chunk(self.chunk.size_bytes, since_ms, self.options.stream_limits)
         self._quota.check()
 
     def _wait_for_room(self) -> None:

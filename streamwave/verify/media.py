@@ -8,6 +8,8 @@ from typing import Any
 import av
 
 from streamwave.errors import MediaError
+from streamwave.ffmpeg.chunks import UNDECODED
+from streamwave.ffmpeg.limits import USUAL
 from streamwave.mp4.fragment import read_fragment
 from streamwave.mp4.init import InitSummary
 from streamwave.mp4.nal import starts_with_idr
@@ -58,13 +60,13 @@ def decoded_count(data: bytes, kind: str) -> int:
         MediaError: FFmpeg gives up.
     """
     try:
-        with av.open(BytesIO(data), "r") as container:
+        with av.open(BytesIO(data), "r", options=UNDECODED) as container:
             streams = container.streams.video if kind == "video" else container.streams.audio
             if not streams:
                 raise MediaError(f"there is no {kind} in it")
             stream: Any = streams[0]
             # Not to patch up what is damaged, as players do.
-            stream.codec_context.options = {"err_detect": "explode"}
+            stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(USUAL.max_pixels)}
             if kind == "video":
                 return sum(1 for frame in container.decode(stream) if not frame.is_corrupt)
             return sum(frame.samples for frame in container.decode(stream))

@@ -103,11 +103,11 @@ def a_device(folder: Path) -> str:
     [
         (no_file, "there is no file missing.mp4", "check the path"),
         (a_folder, "films is a folder", "name one video file"),
-        (a_text, "notes.txt holds neither video nor audio", "name another source"),
+        (a_text, "notes.txt is not media that can be read", "try to play it first"),
         (text_named_mp4, "notes.mp4 is not media that can be read", "try to play it"),
         (nothing_in_it, "empty.mp4 is (empty|not media)", "check that it was written|try to play it"),
         (index_cut_off, "cut.mp4 is not media that can be read .*truncated", "try to play it"),
-        (subtitles, "film.srt holds neither video nor audio", "name another source"),
+        (subtitles, "film.srt is not media that can be read", "try to play it first"),
         (subtitles_in_matroska, "film.mkv holds neither video nor audio", "name another source"),
         (another_protocol, "'concat' are not allowed", "use a file or"),
         (a_device, "/dev/zero is not a regular file", "name a video file"),

@@ -128,25 +128,26 @@ def test_a_killed_transcode_is_retried_alone_and_leaves_no_trace_in_the_output(
 
 
 def test_a_chunk_that_never_works_is_black_and_the_command_says_so(cli: Cli, clip: Clip, undisturbed: Run) -> None:
-    stand_in = failing_ffmpeg(cli.folder / "ffmpeg", "000001.mkv")
+    """One that exceeds its limits, so that another try would as well, is so at once."""
+    stand_in = failing_ffmpeg(cli.folder / "ffmpeg", "000001.mkv", "000002.mkv")
     cli.extra |= {"FFMPEG_PATH": str(stand_in), "STREAMWAVE_CHUNK_RETRIES": "1", **ENCODED}
     output = cli.folder / "out"
     done = cli.run("transcode", str(clip.path), "--output", str(output))
     assert done.code == 1
     assert done.err.splitlines()[-1] == (
-        "error: 1 of 4 chunks are shown in black because they could not be decoded (numbers 1); everything else is "
+        "error: 2 of 4 chunks are shown in black because they could not be decoded (numbers 1, 2); everything else is "
         "there; mend the source and run the command again with --overwrite"
     )
     assert f"{output}/manifest.mpd" in done.out
     # As often as the setting says: once together, then each rendition once again.
-    tries = [line for line in (stand_in.parent / "starts").read_text().splitlines() if "000001.mkv" in line]
-    assert len(tries) == 3
+    starts = (stand_in.parent / "starts").read_text().splitlines()
+    assert [sum(name in line for line in starts) for name in ("000001.mkv", "000002.mkv")] == [3, 1]
     made, usual = representations(output), representations(undisturbed.output)
     assert made["audio"].data == usual["audio"].data
     for name in ("large", "small"):
         numbers = [picture.number for picture in decode_pictures(made[name].data, made[name].timescale)]
         gop = clip.gop
-        assert numbers == [*range(gop), *[0] * gop, *range(2 * gop, clip.frames)]
+        assert numbers == [*range(gop), *[0] * gop * 2, *range(3 * gop, clip.frames)]
 
 
 def test_an_output_that_does_not_last_is_refused(cli: Cli, clip: Clip) -> None:
@@ -158,12 +159,16 @@ def test_an_output_that_does_not_last_is_refused(cli: Cli, clip: Clip) -> None:
         )
 
 
-def failing_ffmpeg(folder: Path, part: str) -> Path:
-    """A stand-in for FFMPEG_PATH that runs the real one, but fails where ``part`` is an argument; it lists all starts."""
+def failing_ffmpeg(folder: Path, part: str, hungry: str) -> Path:
+    """A stand-in for FFMPEG_PATH that runs the real one, but fails where ``part`` is an argument; it lists all starts.
+
+    Where ``hungry`` is one it gets no memory.
+    """
     folder.mkdir(parents=True)
     path = folder / "failing-ffmpeg"
     path.write_text(
-        f'#!/bin/sh\necho "$*" >>"{folder}/starts"\ncase "$*" in *"{part}"*) exit 1 ;; esac\nexec "{locate().path}" "$@"\n'
+        f'#!/bin/sh\necho "$*" >>"{folder}/starts"\ncase "$*" in *"{part}"*) exit 1 ;;'
+        f' *"{hungry}"*) echo "Cannot allocate memory" >&2; exit 1 ;; esac\nexec "{locate().path}" "$@"\n'
     )
     path.chmod(0o755)
     return path

@@ -37,7 +37,7 @@ def stub(broadcast_spool: str | None = None, source: str | None = None, stream: 
             if told != (chunks, state):
                 told = (chunks, state)
                 _tell(spool, state, chunks)
-            if closed and spool.ended_unix_ms() is not None:
+            if closed and spool.ended_unix_ms() is not None and not (spool.folder / "hold").exists():
                 break
             time.sleep(0.05)
         spool.mark_finished()

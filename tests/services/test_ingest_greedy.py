@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
-from streamwave.settings_limits import Limits
+from streamwave.settings_limits import StreamLimits
 from streamwave.spool.journal import JournalReader, OpenRecord
 from streamwave.spool.quota import held_by_stream
 from streamwave.spool.segmenter import LIMIT_REACHED
@@ -46,7 +46,7 @@ def test_a_greedy_publisher_is_ended_and_a_modest_one_loses_no_frame(tmp_path: P
     )
     with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1", **LIMITS) as ingest, rtmp(ingest):
         root = ingest.settings.spool_dir
-        assert ingest.settings.limits == Limits(8_000_000, 50, 256_000_000, 2)
+        assert ingest.settings.stream_limits == StreamLimits(8_000_000, 50, 256_000_000, 2)
         modest_key, greedy_key, late_key = (ingest.add(name) for name in ("modest", "greedy", "late"))
         with sending(ingest, modest_key, modest_clip) as modest, sending(ingest, greedy_key, greedy_clip) as greedy:
             first = session_of(ingest, "greedy", 0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 
 from services.processing import attempts
 from streamwave.spool.broadcast import INFO, StreamLiveError, broadcasts, open_session
-from streamwave.spool.journal import writer_alive
+from streamwave.spool.journal import was_opened, writer_alive
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import Case, eventually, published_by, publisher, refused
 from tests.support.media import make_clip
@@ -106,21 +107,26 @@ def test_publishers_and_pulls_that_come_at_once_are_one(case: Case) -> None:
             assert sum(len(found.sessions()) for found in broadcasts(case.spool, stream)) == 1
 
 
-def test_one_stream_does_not_take_the_places_of_all(case: Case) -> None:
-    """It begins one broadcast after the other, faster than they are published; another stream still gets its run."""
+def test_a_stream_has_one_run_for_what_is_received_and_one_for_what_was(case: Case) -> None:
+    """A publisher who comes and goes leaves broadcasts behind that take long: other streams are published all the same."""
     case.environment["STREAMWAVE_MAX_STREAMS"] = "3"
-    begun = []
-    for _ in range(4):
-        spool, session, _ = case.session("greedy")
-        spool.close()  # else the next session would join it
-        begun.append((spool, session))
-    modest, _, _ = case.session("modest")
+    left = []
+    for _ in range(3):
+        spool, session, segmenter = case.session("cam")
+        eventually(partial(was_opened, case.spool / session), "the segmenter writes")
+        segmenter.terminate()
+        assert segmenter.wait(30) == 0
+        (spool.folder / "hold").touch()
+        left.append(spool)
+    assert len({spool.broadcast for spool in left}) == 3
     case.start()
-    publisher(modest)
-    eventually(lambda: sum(spool.run_alive() for spool, _ in begun) == 2, "two of them have a run")
-    running = [(spool, session) for spool, session in begun if spool.run_alive()]
-    with case.rpc() as rpc:
-        rpc.StopStream(pb.StopStreamRequest(session=running[0][1], finish_now=True))
-    eventually(lambda: running[0][0].finished, "the first one is published")
-    eventually(lambda: sum(spool.run_alive() for spool, _ in begun) == 2, "the next one follows")
-    assert modest.run_alive()
+    publisher(left[0])
+    new, _, _ = case.session("cam")
+    other, _, _ = case.session("other")
+    publisher(new)
+    publisher(other)
+    assert [spool.run_alive() for spool in left] == [True, False, False]
+    for spool in left:
+        (spool.folder / "hold").unlink()
+    eventually(lambda: all(spool.finished for spool in left), "what was left behind is published, one after the other")
+    assert new.run_alive() and other.run_alive()

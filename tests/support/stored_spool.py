@@ -42,7 +42,7 @@ def new_session(settings: Settings, source: str, *, live: bool = False) -> tuple
         remote=settings.spool_url or "",
     )  # fmt: skip
     return spool, Options(
-        source=source, spool=session, segment_ms=1000, live=live, limits=settings.limits,
+        source=source, spool=session, segment_ms=1000, live=live, stream_limits=settings.stream_limits,
         store_options=settings.spool_options,
     )  # fmt: skip
 

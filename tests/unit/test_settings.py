@@ -40,7 +40,7 @@ def test_defaults_are_embedded_and_local(own_folder: Path) -> None:
     assert settings.segment_seconds == Fraction(2)
     assert settings.rtmp_url == "rtmp://127.0.0.1:19360/live"
     assert settings.ffmpeg_slot_count >= 1
-    assert settings.limits.spool_bytes == 20_000_000_000
+    assert settings.stream_limits.spool_bytes == 20_000_000_000
     assert settings.warnings == ()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.ffmpeg.commands import EncoderSettings, fill_argv, transcode_argv, vbv_bps
+from streamwave.ffmpeg.commands import EncoderSettings, check_argv, fill_argv, transcode_argv, vbv_bps
 from streamwave.model import Chunk, Rendition
 
 NTSC = Fraction(30000, 1001)
@@ -43,6 +43,13 @@ def test_one_process_decodes_once_for_all_renditions() -> None:
     assert graph.count("split=2") == 1 and graph.count("scale=") == 2
     assert "h=720:out_color_matrix=bt709:out_range=tv:w=1280" in graph
     assert values(command, "-protocol_whitelist") == ["file"]
+
+
+def test_no_decoder_takes_larger_pictures_than_the_limit() -> None:
+    checked = check_argv("/bin/ffmpeg", chunk(), EncoderSettings(max_pixels=1234))
+    for command in (argv(max_pixels=1234), checked):
+        assert values(command, "-max_pixels") == ["1234"]
+        assert command.index("-max_pixels") < command.index("-i")
 
 
 def test_frames_are_put_on_the_grid_and_counted() -> None:

@@ -86,8 +86,8 @@ def test_a_recording_that_was_cut_off_is_whole_up_to_there(tmp_path: Path) -> No
     ("name", "content", "message"),
     [
         ("a.mp4", b"\0" * 5000, "not media that can be read"),
-        ("a.txt", b"just words\n" * 500, "neither video nor audio"),
-        ("a.srt", b"1\n00:00:00,000 --> 00:00:01,000\nwords\n", "neither video nor audio"),
+        ("a.txt", b"just words\n" * 500, "not media that can be read"),
+        ("a.srt", b"1\n00:00:00,000 --> 00:00:01,000\nwords\n", "not media that can be read"),
         ("a.mkv", b"", "empty|not media"),
     ],
 )

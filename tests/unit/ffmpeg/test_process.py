@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.errors import FFmpegError
+from streamwave.errors import FFmpegError, TooCostlyError
+from streamwave.ffmpeg.limits import ProcessLimits
 from streamwave.ffmpeg.process import NICENESS, STDERR_TAIL_BYTES, Launcher, kill, spawn, wait_until
 from tests.support.processes import alive, wait_for
 
@@ -194,3 +197,74 @@ def test_wait_until() -> None:
     answers = iter([False, False, True])
     assert wait_until(lambda: next(answers), 5, 0.001)
     assert not wait_until(lambda: False, 0.01, 0.001)
+
+
+@pytest.mark.parametrize(
+    ("program", "limits", "message"),
+    [
+        (
+            "try: bytearray(600 << 20)\nexcept MemoryError: sys.exit('x264 [error]: malloc of size 600000 failed')",
+            ProcessLimits(memory_bytes=200 << 20),
+            "w: FFmpeg needs more memory than STREAMWAVE_FFMPEG_MEMORY_MB allows (200 MB)",
+        ),
+        (
+            "while True: pass",
+            ProcessLimits(cpu_s=1),
+            "w: FFmpeg took more than 1 s of CPU time, which is what STREAMWAVE_CHUNK_CPU_FACTOR allows for such a chunk",
+        ),
+        (
+            "signal.signal(signal.SIGXFSZ, signal.SIG_DFL); open(sys.argv[1], 'wb').write(bytes(3 << 20))",
+            ProcessLimits(file_bytes=1 << 20),
+            "w: FFmpeg wrote more than 1 MB, far more than its renditions may have",
+        ),
+    ],
+    ids=["memory", "CPU time", "size of files"],
+)
+def test_a_limit_ends_it_and_says_which(tmp_path: Path, program: str, limits: ProcessLimits, message: str) -> None:
+    argv = python(f"import signal, sys\n{program}", str(tmp_path / "out"))
+    with pytest.raises(TooCostlyError) as caught:
+        Launcher(1).run(argv, what="w", timeout_s=60, limits=limits)
+    assert str(caught.value) == message
+    assert str(pickle.loads(pickle.dumps(caught.value))) == message
+
+
+def test_limits_hold_from_the_start_and_are_never_above_ours(tmp_path: Path) -> None:
+    program = "print(open('/proc/self/limits').read())"
+    limits = ProcessLimits(memory_bytes=300 << 20, cpu_s=40, file_bytes=5 << 20, open_files=100)
+    process = spawn(python(program), stdout=subprocess.PIPE, limits=limits)
+    said = process.communicate(timeout=20)[0].decode()
+    told = {found[1]: found[2].split() for line in said.splitlines() if (found := re.match(r"Max (.{21})(.*)", line))}
+    assert {name.strip(): values[:2] for name, values in told.items()}.items() >= {
+        "data size": [str(300 << 20)] * 2,
+        "cpu time": ["40", "45"],
+        "file size": [str(5 << 20)] * 2,
+        "open files": ["100", "100"],
+        "core file size": ["0", "0"],
+    }.items()
+    inner = f"""
+import resource, subprocess, sys
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+from streamwave.ffmpeg.limits import ProcessLimits
+from streamwave.ffmpeg.process import spawn
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+spawn([sys.executable, "-c", "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))"],
+      limits=ProcessLimits(open_files=100)).wait(20)
+"""
+    done = subprocess.run(python(inner), capture_output=True, text=True, timeout=40, check=True)
+    assert done.stdout.strip() == "(64, 64)"
+
+
+def test_what_makes_no_progress_any_more_is_ended_by_its_cpu_time() -> None:
+    program = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+from streamwave.ffmpeg.limits import CpuLease
+lease = CpuLease(1)
+while time.process_time() < 4:
+    lease.renew()
+print("went on", flush=True)
+while True:
+    pass
+"""
+    done = subprocess.run(python(program), capture_output=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == (b"went on\n", -signal.SIGXCPU)

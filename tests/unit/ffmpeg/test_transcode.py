@@ -11,12 +11,13 @@ from pathlib import Path
 import av
 import pytest
 
-from streamwave.errors import FFmpegError, MediaError
+from streamwave.errors import FFmpegError, MediaError, TooCostlyError
 from streamwave.ffmpeg.commands import EncoderSettings
+from streamwave.ffmpeg.limits import ChunkLimits
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import SharedDecode, Transcoder, check_video, wrap_audio
-from streamwave.model import Chunk, Rendition
+from streamwave.model import Chunk, Rendition, VideoInfo
 from streamwave.mp4 import read_fragment, read_init, split_file, video_init
 from streamwave.spool.chunkfile import VideoChunk
 from tests.support.cli import slow_ffmpeg
@@ -278,3 +279,37 @@ def test_a_failure_is_everybodys_and_a_retry_is_alone(tmp_path: Path, transcoder
     assert "large" not in starts.read_text().splitlines()[-1]
     # Another chunk begins anew.
     assert encode_all(shared, counted, chunk(source).model_copy(update={"number": 8})) == {"large": None, "small": None}
+
+
+def test_pictures_that_are_larger_than_their_source_was_said_to_be_are_not_decoded(
+    tmp_path: Path, source: Path
+) -> None:
+    """Whatever the header of the source has said, and the segmenter has believed."""
+    encoder = EncoderSettings("ultrafast", max_pixels=100 * 100)
+    bounded = Transcoder(locate().path, encoder, Launcher(2), tmp_path / "work", 60)
+    with pytest.raises(TooCostlyError, match="met pictures that are larger than STREAMWAVE_MAX_PIXELS allows"):
+        bounded.encode(chunk(source), [SMALL])
+
+
+def test_a_chunk_that_needs_too_much_memory_says_so(tmp_path: Path, source: Path) -> None:
+    limits = ChunkLimits(memory_mb=40)
+    bounded = Transcoder(locate().path, EncoderSettings("ultrafast"), Launcher(2), tmp_path / "work", 60, limits)
+    with pytest.raises(FFmpegError):
+        bounded.encode(chunk(source), [LARGE, SMALL])
+
+
+def test_cpu_time_is_in_proportion_to_pixels_and_presets(source: Path) -> None:
+    limits = ChunkLimits(cpu_factor=20)
+    video = VideoInfo(codec="h264", width=1920, height=1080)
+    full = Rendition(name="1080p", kind="video", width=1920, height=1080, max_bps=5_000_000)
+    usual = chunk(source, 50)
+
+    def cpu_s(which: Chunk = usual, preset: str = "superfast", seen: VideoInfo = video) -> int:
+        return limits.process(which, seen, [full], preset).cpu_s
+
+    assert 30 + 20 < cpu_s() < 30 + 60
+    assert cpu_s(usual.model_copy(update={"pictures": 500})) > 4 * (cpu_s() - 30)  # a lead before it is decoded as well
+    assert cpu_s(preset="veryslow") > 10 * (cpu_s() - 30)
+    assert cpu_s(seen=video.model_copy(update={"width": 7680, "height": 4320})) > 8 * (cpu_s() - 30)
+    # Twenty minutes of a slot is what a chunk of two seconds never gets, were it 8K.
+    assert cpu_s(seen=video.model_copy(update={"width": 8192, "height": 4320})) < 400

@@ -11,7 +11,9 @@ from streamwave.mp4 import read_fragment, read_init, retime, split_file, starts_
 from streamwave.mp4.avc import Sample, avc_fragment
 from streamwave.mp4.avcc import AvcConfiguration, configuration, with_configuration
 from streamwave.mp4.nal import split_nals
-from streamwave.mp4.sps import pps_id, read_sps, slice_pps
+from streamwave.mp4.sps import hevc_size, pps_id, read_sps, slice_pps
+from streamwave.spool.nals import nal_type, nals
+from tests.support.hostile import hevc_sps
 from tests.unit.mp4.conftest import FFMPEGS, FRAME_TICKS, open_media, run_ffmpeg
 
 
@@ -43,6 +45,22 @@ def test_a_sequence_parameter_set_says_what_was_encoded(
 ) -> None:
     found = read_sps(coded(size, *options).sps[0])
     assert {name: getattr(found, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("size", ["320x180", "1920x1080", "64x3000"])
+def test_a_sequence_parameter_set_of_hevc_says_the_size(size: str) -> None:
+    out, _ = run_ffmpeg(
+        FFMPEGS[0], "-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25", "-frames:v", "1", "-c:v", "libx265", "-preset",
+        "ultrafast", "-x265-params", "log-level=error", "-f", "hevc", "pipe:1",
+    )  # fmt: skip
+    (found,) = [nal for nal in nals(out, None) if nal_type(nal, "hevc") == 33]
+    width, height = map(int, size.split("x"))
+    coded = hevc_size(found)
+    assert width <= coded[0] < width + 16 and height <= coded[1] < height + 16
+    for layers in (0, 2, 6):
+        assert hevc_size(hevc_sps(16384, 8640, layers)) == (16384, 8640)
+    with pytest.raises(MediaError):
+        hevc_size(found[:12])
 
 
 def test_parameter_sets_of_x264_have_the_number_that_it_is_told() -> None:

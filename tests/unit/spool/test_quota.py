@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamwave.errors import LimitError
-from streamwave.settings_limits import Limits
+from streamwave.settings_limits import StreamLimits
 from streamwave.spool import quota
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.chunkfile import PACKET_BYTES
@@ -54,7 +54,7 @@ def ended_by_limit(spool: Spool, *words: str) -> None:
 
 
 def test_who_comes_next_always_finds_room_and_the_fullest_reaches_its_limit_first(tmp_path: Path) -> None:
-    limits = Limits(spool_bytes=10**9)
+    limits = StreamLimits(spool_bytes=10**9)
     shares = []
     for number in range(6):
         stream, held = f"greedy{number}", INODE_BYTES
@@ -84,14 +84,14 @@ def test_what_counts_is_all_that_waits_of_a_stream_in_whatever_session_and_place
     wait_in(tmp_path, "tiny", 1)
     assert held_by_stream(tmp_path) == {"show": 3_000_000, "tiny": INODE_BYTES}
     with pytest.raises(LimitError) as refused:
-        check_share(tmp_path, "show", Limits(spool_bytes=5_000_000))
+        check_share(tmp_path, "show", StreamLimits(spool_bytes=5_000_000))
     assert str(refused.value) == (
         "show holds 3 MB of chunks that wait to be published, and may hold 50 % (STREAMWAVE_SPOOL_SHARE_PERCENT) of the "
         "4.98 MB that other streams leave of STREAMWAVE_SPOOL_MAX_GB; lower its bit rate, publish faster, or raise one of the "
         "two"
     )
-    check_share(tmp_path, "show", Limits(spool_bytes=5_000_000, share_percent=90))
-    check_share(tmp_path / "none", "show", Limits(spool_bytes=5_000_000))
+    check_share(tmp_path, "show", StreamLimits(spool_bytes=5_000_000, share_percent=90))
+    check_share(tmp_path / "none", "show", StreamLimits(spool_bytes=5_000_000))
     assert held_by_stream(tmp_path / "none") == {}
 
 
@@ -99,11 +99,11 @@ def test_a_disk_smaller_than_the_bound_is_shared_in_the_same_way(tmp_path: Path)
     with small_disk(tmp_path / "disk", 8000) as disk:
         path = wait_in(disk, "show", 1_000_000)
         path.write_bytes(bytes(3_000_000))
-        check_share(disk, "show", Limits(spool_bytes=10**9))
+        check_share(disk, "show", StreamLimits(spool_bytes=10**9))
         ballast = fill(disk, but=2_000_000)
         with pytest.raises(LimitError, match=r"left for it on the disk of the spool \(STREAMWAVE_SPOOL_DIR\)"):
-            check_share(disk, "show", Limits(spool_bytes=10**9))
-        check_share(disk, "modest", Limits(spool_bytes=10**9))
+            check_share(disk, "show", StreamLimits(spool_bytes=10**9))
+        check_share(disk, "modest", StreamLimits(spool_bytes=10**9))
         ballast.unlink()
 
 
@@ -112,23 +112,23 @@ def test_a_stream_that_fills_its_share_ends_within_its_chunk_and_no_frame_of_any
     modest = make_clip(tmp_path / "modest.flv", 200)
     root = tmp_path / "spool"
     size = greedy.path.stat().st_size
-    limits = Limits(spool_bytes=size * 7 // 10)
-    found = segment(greedy.path, root / "greedy" / "1" / "000000", live=True, limits=limits)
+    limits = StreamLimits(spool_bytes=size * 7 // 10)
+    found = segment(greedy.path, root / "greedy" / "1" / "000000", live=True, stream_limits=limits)
     ended_by_limit(found, "greedy holds", "STREAMWAVE_SPOOL_SHARE_PERCENT")
     pictures = [n for chunk in found.pictures() for n in chunk]
     assert len(found.chunks) == 1 and pictures == list(range(len(pictures))) and 60 < len(pictures) < 200
     assert held_by_stream(root)["greedy"] < size * 0.6
     # It comes back, and is not received before some of it is published.
-    again = segment(greedy.path, root / "greedy" / "1" / "000001", live=True, limits=limits)
+    again = segment(greedy.path, root / "greedy" / "1" / "000001", live=True, stream_limits=limits)
     ended_by_limit(again)
     assert sum(chunk.pictures for chunk in again.chunks) <= 2
-    other = segment(modest.path, root / "modest" / "1" / "000000", segment_ms=1000, live=True, limits=limits)
+    other = segment(modest.path, root / "modest" / "1" / "000000", segment_ms=1000, live=True, stream_limits=limits)
     assert other.end is not None and other.end.error is None
     assert [n for chunk in other.pictures() for n in chunk] == list(range(200))
     for chunk in found.chunks:  # they are published
         for name in (chunk.video_file, chunk.audio_file):
             (found.folder / str(name)).unlink()
-    third = segment(greedy.path, root / "greedy" / "1" / "000002", live=True, limits=limits)
+    third = segment(greedy.path, root / "greedy" / "1" / "000002", live=True, stream_limits=limits)
     assert sum(chunk.pictures for chunk in third.chunks) > 30
 
 
@@ -141,7 +141,9 @@ def test_the_spool_is_looked_at_now_and_then_only(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(quota, "held_by_stream", counted)
     clip = make_clip(tmp_path / "a.flv", 250)
-    found = segment(clip.path, tmp_path / "s" / "show" / "1" / "000000", live=True, limits=Limits(spool_bytes=10**9))
+    found = segment(
+        clip.path, tmp_path / "s" / "show" / "1" / "000000", live=True, stream_limits=StreamLimits(spool_bytes=10**9)
+    )
     assert found.end is not None and found.end.error is None
     assert looks == [tmp_path / "s"]
 
@@ -153,12 +155,12 @@ def test_one_chunk_does_not_grow_without_bound(tmp_path: Path, frozen: bool) -> 
         write_tags(clip.path, [replace(tag, ms=min(tag.ms, 500)) for tag in read_tags(clip.path)])
     limit = clip.path.stat().st_size // 2
     session = tmp_path / "spool" / "show" / "1" / "000000"
-    found = segment(clip.path, session, live=True, limits=Limits(chunk_bytes=limit))
+    found = segment(clip.path, session, live=True, stream_limits=StreamLimits(chunk_bytes=limit))
     ended_by_limit(found, "a chunk has grown beyond", "STREAMWAVE_MAX_CHUNK_MB", "keyframe interval to 2 s")
     assert limit * 0.5 < (session / str(found.chunks[0].video_file)).stat().st_size < limit * 1.1
     assert 60 < sum(chunk.pictures for chunk in found.chunks) < 200
     # A file is not live: it is read as far as its consumer keeps up.
-    free = segment(clip.path, tmp_path / "file", limits=Limits(chunk_bytes=limit))
+    free = segment(clip.path, tmp_path / "file", stream_limits=StreamLimits(chunk_bytes=limit))
     assert free.end is not None and free.end.error is None
 
 
@@ -166,7 +168,7 @@ def test_packets_that_hold_nothing_have_a_bound_too(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.flv", 500, gop=10_000, size="32x32")
     assert clip.path.stat().st_size < 500 * PACKET_BYTES
     session = tmp_path / "spool" / "show" / "1" / "000000"
-    found = segment(clip.path, session, live=True, limits=Limits(chunk_bytes=200 * PACKET_BYTES))
+    found = segment(clip.path, session, live=True, stream_limits=StreamLimits(chunk_bytes=200 * PACKET_BYTES))
     ended_by_limit(found, "a chunk has grown beyond 0.2 MB")
 
 
@@ -182,7 +184,9 @@ def changing(tmp_path: Path, times: int) -> Path:
 
 def test_a_connection_does_not_begin_session_after_session(tmp_path: Path) -> None:
     spool, session = open_session(tmp_path / "spool", "show", output="/out", window_ms=0)
-    segment(changing(tmp_path, 8), session, segment_ms=1000, live=True, limits=Limits(sessions_per_minute=3))
+    segment(
+        changing(tmp_path, 8), session, segment_ms=1000, live=True, stream_limits=StreamLimits(sessions_per_minute=3)
+    )
     found = [read(folder) for folder in spool.sessions()]
     assert len(found) == 4  # the first is that of the connection itself
     ended_by_limit(found[-1], "show has begun 3 sessions in 1 min (STREAMWAVE_MAX_SESSIONS_PER_MINUTE)")

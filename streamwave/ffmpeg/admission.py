@@ -1,0 +1,88 @@
+"""What a source has to keep to before anything of it is decoded; each refusal is one sentence for a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from av.container import InputContainer
+
+from streamwave.errors import SourceError
+from streamwave.ffmpeg.formats import is_list
+from streamwave.ffmpeg.limits import SourceLimits
+from streamwave.ffmpeg.localfile import LocalFile
+from streamwave.ffmpeg.mp4file import sample_counts
+from streamwave.source import shown
+
+_HEAD_BYTES = 1024
+
+
+#: Memory that libavformat takes for each sample in the index of an MP4 file; measured 36.
+_SAMPLE_BYTES = 36
+#: Samples that are not worth a question.
+_FEW = 1_000_000
+
+
+def check_head(file: LocalFile, url: str, limits: SourceLimits) -> None:
+    """Refuse what would lead to other files, or to an index of billions of samples; then rewind."""
+    if is_list(file.read(_HEAD_BYTES)):
+        raise SourceError(
+            f"{shown(url)} is a list of other files, which are not opened; name one media file, or the playlist's "
+            "address at a web server"
+        )
+    counts = sample_counts(file)
+    most = max((count for count, _ in counts), default=0)
+    if most > max(file.size(), _FEW):  # each has a byte at least
+        raise SourceError(
+            f"{shown(url)} is damaged: its index lists {most} samples, more than a file of its size can hold; copy it again"
+        )
+    # libavformat does not say that it had no memory for an index: it goes on without. Half is for the pictures.
+    if sum(count for count, pcm in counts if not pcm) * _SAMPLE_BYTES > limits.memory_mb << 19:
+        raise SourceError(too_much_memory(url, limits))
+    file.seek(0)
+
+
+def check_limits(container: InputContainer, url: str, limits: SourceLimits) -> None:
+    """Raises SourceError if an open source has too many tracks, or too large pictures."""
+    if len(container.streams) > limits.max_tracks:
+        raise SourceError(
+            f"{shown(url)} has more than {limits.max_tracks} tracks, which is what STREAMWAVE_MAX_TRACKS allows; "
+            "leave out those that are not needed"
+        )
+    for stream in container.streams.video:
+        context = stream.codec_context
+        if context is not None and not is_cover(stream):
+            check_pixels(context.width, context.height, url, limits)
+
+
+def check_pixels(width: int, height: int, url: str, limits: SourceLimits) -> None:
+    """Raises SourceError if pictures of ``width`` by ``height`` are larger than ``limits`` allow."""
+    if width * height > limits.max_pixels:
+        raise SourceError(
+            f"{shown(url)}: pictures of {width}x{height} are larger than STREAMWAVE_MAX_PIXELS allows "
+            f"({limits.max_pixels} pixels); scale the source down, or raise that setting"
+        )
+
+
+def too_much_memory(url: str, limits: SourceLimits) -> str:
+    """One sentence for a person on a source that cannot be opened within ``limits``."""
+    return (
+        f"{shown(url)} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows ({limits.memory_mb} MB); "
+        "it may be damaged: try to play it first"
+    )
+
+
+def lacked_memory(limits: SourceLimits) -> bool:
+    """Whether a failure of this process, which runs within ``limits``, was for want of memory, as far as can be told.
+
+    libavformat does not always say so; but what it does not get is large, or comes on top of much. (What getrusage says
+    counts the memory of who has started this process, too.)
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    most_kb = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return most_kb * 1024 > limits.memory_mb << 19
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a video track is the cover of a record."""
+    return bool(getattr(stream.disposition, "value", 0) & 0x400)  # AV_DISPOSITION_ATTACHED_PIC

@@ -1,0 +1,143 @@
+"""Has a process of its own look at a source. Media of unknown origin may make it take too much memory or time, or crash it.
+
+The process gets ``SourceLimits`` and a deadline; what it finds comes back as data. In ``serve`` is its side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from streamwave.errors import SourceError
+from streamwave.ffmpeg.admission import lacked_memory, too_much_memory
+from streamwave.ffmpeg.limits import USUAL, SourceLimits
+from streamwave.ffmpeg.process import kill, spawn
+from streamwave.model import SourceInfo
+from streamwave.source import shown
+
+#: How long it may take, and how much CPU time: a large FLV file is read through from one tag to the next.
+DEADLINE_S, CPU_S = 300, 120
+#: What it found is a few hundred bytes, or one picture.
+_MOST_ANSWER_BYTES = 8_000_000
+
+Request = dict[str, Any]
+Work = Callable[[Request, SourceLimits], Any]
+
+
+def probe(url: str, audio_track: int = 0, limits: SourceLimits = USUAL) -> SourceInfo:
+    """What the resolved ``url`` holds: ``streamwave.ffmpeg.probe.probe`` in a process of its own.
+
+    The answer for a file is remembered for as long as that is the newest one, and the file as it was.
+
+    Raises:
+        SourceError: see there; also if that process died of the source.
+    """
+    with suppress(OSError):
+        if url.startswith("file:"):
+            found = Path(url.removeprefix("file:")).stat()
+            return _probe_file(url, audio_track, limits, (found.st_ino, found.st_size, found.st_mtime_ns))
+    return _probe(url, audio_track, limits)
+
+
+def _probe(url: str, audio_track: int, limits: SourceLimits) -> SourceInfo:
+    found = ask("streamwave.ffmpeg.probe", {"url": url, "audio_track": audio_track}, limits)
+    return SourceInfo.model_validate(found)
+
+
+@lru_cache(maxsize=1)
+def _probe_file(url: str, audio_track: int, limits: SourceLimits, _as_it_was: tuple[int, ...]) -> SourceInfo:
+    return _probe(url, audio_track, limits)
+
+
+def ask(module: str, request: Request, limits: SourceLimits, deadline_s: float = DEADLINE_S) -> Any:
+    """Run ``module``, which calls ``serve``, for a ``request`` about the source ``request["url"]``; its answer.
+
+    Raises:
+        SourceError: what the process raised; or that it exceeded a limit or ``deadline_s``, or crashed.
+    """
+    # The address may hold a key, so it is no argument, which all users of the machine can read.
+    sent = json.dumps({**request, "limits": asdict(limits)}).encode()
+    process = spawn(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, limits=limits.process(CPU_S),
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    with process.stdout:
+        try:
+            with suppress(BrokenPipeError), process.stdin:
+                process.stdin.write(sent)
+            said = _read(process.stdout.fileno(), time.monotonic() + deadline_s)
+            late = said is None
+            if not late:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(1)
+        finally:
+            code = kill(process)
+    try:
+        answer = json.loads(said or b"")
+    except ValueError:
+        raise SourceError(_died(request["url"], limits, None if late else code, deadline_s)) from None
+    if "error" in answer:
+        raise SourceError(str(answer["error"]))
+    return answer["found"]
+
+
+def _read(pipe: int, until: float) -> bytes | None:
+    """All that comes through ``pipe``; None if that takes too long, or is too much."""
+    said = b""
+    while len(said) <= _MOST_ANSWER_BYTES:
+        ready, _, _ = select.select([pipe], [], [], max(0.0, until - time.monotonic()))
+        if not ready:
+            return None
+        piece = os.read(pipe, 1 << 16)
+        if not piece:
+            return said
+        said += piece
+    return None
+
+
+def _died(url: str, limits: SourceLimits, code: int | None, deadline_s: float) -> str:
+    if code is None:
+        return f"{shown(url)} could not be looked at within {deadline_s:g} s; it may be damaged: try to play it first"
+    if code == -signal.SIGXCPU:
+        return (
+            f"{shown(url)} could not be looked at within {CPU_S} s of CPU time; it may be damaged: try to play it first"
+        )
+    if code in (-signal.SIGKILL, -signal.SIGABRT):
+        return too_much_memory(url, limits)
+    return (
+        f"{shown(url)} cannot be read: what it holds crashed the process that looked at it (status {code}); "
+        "it may be damaged: try to play it first"
+    )
+
+
+def serve(work: Work) -> None:
+    """Answer the one request on standard input with what ``work`` makes of it, and end the process."""
+    request = json.load(sys.stdin.buffer)
+    limits, url = SourceLimits(**request.pop("limits")), request["url"]
+    answer: dict[str, Any] = {}
+    try:
+        answer["found"] = work(request, limits)
+    except SourceError as error:
+        answer["error"] = str(error)
+        if lacked_memory(limits):
+            answer["error"] = too_much_memory(url, limits)
+    except MemoryError:
+        answer["error"] = too_much_memory(url, limits)
+    except Exception as error:  # whatever it is, a source is to blame for it
+        reason = (str(error) or "no reason given").splitlines()[0]
+        answer["error"] = f"{shown(url)} cannot be read ({type(error).__name__}: {reason}); try to play it first"
+    sys.stdout.write(json.dumps(answer))
+    sys.stdout.flush()
+    os._exit(0)  # libraries that hostile media have been through need not tidy up

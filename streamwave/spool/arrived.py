@@ -1,0 +1,42 @@
+"""Packets between the thread that reads a source and the one that takes them: bounded in number and in bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Arriving(Generic[T]):
+    """A queue of ``most`` items with ``most_bytes`` altogether; an item that is larger than that passes alone."""
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self._items: deque[tuple[T, int]] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+
+    def put(self, item: T, size_bytes: int = 0, *, timeout_s: float | None = None) -> bool:
+        """Add ``item`` once there is room; whether there was, within ``timeout_s`` (None: however long it takes)."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._has_room(size_bytes), timeout_s):
+                return False
+            self._items.append((item, size_bytes))
+            self._bytes += size_bytes
+            self._changed.notify_all()
+        return True
+
+    def _has_room(self, size_bytes: int) -> bool:
+        return len(self._items) < self._most and (not self._items or self._bytes + size_bytes <= self._most_bytes)
+
+    def get(self, *, timeout_s: float) -> T | None:
+        """The oldest item; None if none comes within ``timeout_s``."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: bool(self._items), timeout_s):
+                return None
+            item, size_bytes = self._items.popleft()
+            self._bytes -= size_bytes
+            self._changed.notify_all()
+        return item
