@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv/bin
 # A value as one word of the shell, whatever is in it.
 quoted = '$(subst ','\'',$(1))'
+lower = $(shell printf %s '$(1)' | tr A-Z a-z)
 
 .PHONY: help
 help: ## This list
@@ -22,6 +23,13 @@ demo: setup-run ## Transcode a clip and serve it with a player; SOURCE=file-or-U
 .PHONY: test
 test: setup ## All tests; ARGS="tests/unit -k name" chooses
 	@$(VENV)/python -m pytest $(ARGS)
+
+.PHONY: fuzz audit
+fuzz: setup ## Damaged inputs for everything that takes any; MINUTES=10, or INPUTS=1000 of each; SUITE=parsers TARGET=name SEED=1
+	@$(VENV)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[fuzz]' </dev/null
+	@$(VENV)/python -m tests.fuzz $(foreach name,MINUTES INPUTS SEED SUITE TARGET,$(if $($(name)),--$(call lower,$(name)) $(call quoted,$($(name)))))
+audit: setup ## Known vulnerabilities of what is pinned; ARGS=--strict fails where nobody can be asked
+	@deployments/audit.sh $(ARGS)
 
 .PHONY: matrix
 matrix: setup ## Sources of every kind, and what came out for each; ARGS="interlace" chooses
@@ -60,5 +68,5 @@ constraints: setup ## Pin the newest versions that fit pyproject.toml
 
 .PHONY: clean
 clean: ## Remove what setup and runs have made, except recordings in out/ and state in var/
-	rm -rf .venv node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache .cache var/setup*
+	rm -rf .venv node_modules build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .cache var/setup*
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

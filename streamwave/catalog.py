@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
-from xml.etree import ElementTree
 
 from streamwave.errors import DamagedError, OutputError, UsageError
 from streamwave.layout import ENTRY, FENCE, MANIFEST, ledger_name
@@ -20,6 +18,7 @@ from streamwave.spool.broadcast import broadcasts as spooled
 from streamwave.storage.store import Store, check_name, open_store
 from streamwave.storage.target import outputs as places
 from streamwave.timing import round_half_up
+from streamwave.untrusted import parse_json, parse_xml
 
 #: A broadcast without an end that has published nothing for this long, and that no spool here knows, was cut off.
 CUT_OFF_S = 3600
@@ -235,7 +234,7 @@ def read_entry(store: Store) -> dict[str, Any]:
 
 def _entry(data: bytes | None) -> dict[str, Any]:
     try:
-        entry = json.loads(data) if data is not None else {}
+        entry = parse_json(data) if data is not None else {}
     except ValueError:
         return {}
     return entry if isinstance(entry, dict) and isinstance(entry.get("started_unix_ms"), int) else {}
@@ -259,9 +258,9 @@ def published_unix_ms(store: Store) -> int:
     if data is None:
         return 0
     try:
-        stamp = ElementTree.fromstring(data).get("publishTime", "")
+        stamp = parse_xml(data).get("publishTime", "")
         return round(datetime.fromisoformat(re.sub("Z$", "+00:00", stamp)).timestamp() * 1000)
-    except (ElementTree.ParseError, ValueError):
+    except ValueError:
         return 0
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from streamwave.errors import EmptiedError, FencedError, OutputError
 from streamwave.layout import FENCE, ledger_name
 from streamwave.storage.store import Store
+from streamwave.untrusted import parse_json
 
 #: For how long a look at the fence is good enough to write on, where a look is a round trip. Who takes over waits for
 #: as long before it reads the ledger, so that what was written on the strength of an older look is in there.
@@ -80,6 +81,6 @@ class Fence:
         if data is None:
             return None
         try:
-            return str(json.loads(data).get("token"))
+            return str(parse_json(data).get("token"))
         except (ValueError, AttributeError):  # a disk has damaged it: whoever it is, it is not us
             return ""

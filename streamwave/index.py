@@ -23,6 +23,7 @@ from streamwave.storage.store import Store
 from streamwave.storage.target import outputs, outputs_above
 from streamwave.targets import Targets
 from streamwave.timing import round_half_up
+from streamwave.untrusted import parse_json
 
 
 def update(
@@ -72,7 +73,7 @@ def mark_clean(store: Store) -> None:
     """Note in the entry of a recording that nothing superfluous lies beside it."""
     data = store.get(ENTRY)
     if data is not None:
-        store.put(ENTRY, json.dumps(json.loads(data) | {"clean": True}).encode())
+        store.put(ENTRY, json.dumps(parse_json(data) | {"clean": True}).encode())
 
 
 def rebuild(root: Store) -> None:
@@ -88,7 +89,7 @@ def is_current(root: Store) -> bool:
     """
     data, there = root.get(INDEX), _entries(root)
     try:
-        listed = json.loads(data)["broadcasts"] if data is not None else []
+        listed = parse_json(data)["broadcasts"] if data is not None else []
         return _places(listed) == _places(there)
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
@@ -103,7 +104,7 @@ def _entries(root: Store) -> list[dict[str, Any]]:
     for name, data in root.get_all(root.list_matching(f"*/*/{ENTRY}")):
         if data is not None:
             with suppress(ValueError, TypeError, KeyError):  # a file of somebody else's
-                entry = json.loads(data)
+                entry = parse_json(data)
                 if isinstance(entry["started_unix_ms"], int) and entry["state"] != catalog.DELETED:
                     entries.append(_at(name.removesuffix(f"/{ENTRY}"), entry))
     return sorted(entries, key=lambda entry: entry["started_unix_ms"], reverse=True)

@@ -6,7 +6,6 @@ fitted with its aspect ratio kept. A rung that would enlarge the picture is left
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Sequence
 from fractions import Fraction
@@ -18,6 +17,7 @@ from pydantic import Field, ValidationError
 from streamwave.errors import LadderError
 from streamwave.model import Frozen, Rendition, SourceInfo, VideoInfo
 from streamwave.timing import round_half_up
+from streamwave.untrusted import parse_json
 
 AUDIO_NAME = "audio"
 
@@ -66,7 +66,7 @@ def load_ladder(spec: str | None) -> Ladder:
         if spec.endswith(".toml"):
             try:
                 return _parse(tomllib.loads(text), spec)
-            except tomllib.TOMLDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise LadderError(f"the ladder file {spec} is not TOML ({error})") from None
         return _parse(_json(text, spec), spec)
     return select(DEFAULT_LADDER, spec)
@@ -74,8 +74,8 @@ def load_ladder(spec: str | None) -> Ladder:
 
 def _json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parse_json(text)
+    except ValueError as error:
         raise LadderError(f"{where} is not JSON ({error})") from None
 
 

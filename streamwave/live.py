@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import threading
@@ -32,6 +31,7 @@ from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.follow import POLL_S, Follower
 from streamwave.spool.journal import OpenRecord, received_ms
 from streamwave.targets import Targets
+from streamwave.untrusted import parse_json
 
 log = logging.getLogger("streamwave.live")
 
@@ -272,7 +272,7 @@ class LiveBroadcast:
         """What is known of the broadcast: what is received, and on top of it what its publisher says, as of now."""
         told = self._properties | {"title": self.info.title or self.info.stream} | self.info.info
         with suppress(OSError, ValueError):
-            found = json.loads((self.spool.folder / "metadata.json").read_bytes())
+            found = parse_json((self.spool.folder / "metadata.json").read_bytes())
             if isinstance(found, dict):
                 self._metadata = found
         return told | {str(name): str(value) for name, value in self._metadata.items()}

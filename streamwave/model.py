@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from streamwave.timing import AAC_FRAME, Grid
+from streamwave.untrusted import to_fraction
 
 #: A fraction that travels as the string "30000/1001".
 Rational = Annotated[
     Fraction,
-    BeforeValidator(lambda value: Fraction(value) if isinstance(value, str | int) else value),
+    BeforeValidator(to_fraction),
     PlainSerializer(str, return_type=str),
 ]
 

@@ -25,7 +25,6 @@ from streamwave.settings_fields import (
     Port,
     Preset,
     setting,
-    to_fraction,
     to_lower,
     to_place,
 )
@@ -34,6 +33,7 @@ from streamwave.spool.remote.objects import is_address
 from streamwave.storage.address import check_address, shown_address
 from streamwave.storage.target import Target, place_of
 from streamwave.trust import ENV_FILE
+from streamwave.untrusted import to_fraction
 
 
 class Settings(LimitSettings):

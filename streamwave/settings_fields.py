@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -16,6 +14,7 @@ from pydantic.fields import FieldInfo
 from streamwave.errors import SettingsError
 from streamwave.manifest.location import BaseUrl
 from streamwave.storage.address import ENDPOINT
+from streamwave.untrusted import parse_json
 
 PREFIX = "STREAMWAVE_"
 
@@ -26,22 +25,15 @@ Passthrough = Literal["never", "auto"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-def to_fraction(value: object) -> object:
-    """An exact number from an integer or from text such as 2.5 or 1001/500."""
-    if isinstance(value, int | str):
-        try:
-            return Fraction(value)
-        except (ValueError, ZeroDivisionError):
-            raise ValueError("not a number") from None
-    return value
-
-
 def to_absolute(value: object) -> object:
     """An absolute path."""
     if isinstance(value, str) and "://" in value:
         raise ValueError("an address, not a folder")
     # Processes that this one starts may run in another folder.
-    return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+    try:
+        return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+    except RuntimeError:
+        raise ValueError("~ names a user who has no home here") from None
 
 
 def to_place(value: object) -> object:
@@ -78,7 +70,7 @@ def to_base_urls(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        members = json.loads(value) if value.lstrip().startswith("[") else [part.strip() for part in value.split(",")]
+        members = parse_json(value) if value.lstrip().startswith("[") else [part.strip() for part in value.split(",")]
         found = [BaseUrl(url=member) if isinstance(member, str) else BaseUrl(**member) for member in members]
     except (ValueError, TypeError):
         raise ValueError("not a list of addresses") from None

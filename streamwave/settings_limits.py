@@ -10,9 +10,10 @@ from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
 from streamwave.ffmpeg.limits import ChunkLimits, SourceLimits
-from streamwave.settings_fields import Folder, setting, to_folders, to_fraction, to_hosts, to_origins
+from streamwave.settings_fields import Folder, setting, to_folders, to_hosts, to_origins
 from streamwave.settings_output import OutputSettings
 from streamwave.source_hosts import to_hosts as to_source_hosts
+from streamwave.untrusted import to_fraction
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from streamwave.errors import SourceError, UsageError
 
@@ -49,12 +49,12 @@ def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:
     if not _exists(Path(source)):
         scheme = re.match(r"([A-Za-z][A-Za-z0-9+.,-]*):", source)
         if scheme and scheme[1].lower() != "file":
-            if scheme[1].lower() not in PROTOCOLS or not _host(source):
+            if scheme[1].lower() not in PROTOCOLS or not _parts(source).netloc:
                 allowed = ", ".join(f"{name}://" for name in PROTOCOLS if name != "file")
                 raise SourceError(f"sources of the kind {scheme[1][:20]!r} are not allowed; use a file or {allowed}")
             return source
         if scheme:
-            source = urlsplit(source).path or source[5:]
+            source = _parts(source).path or source[5:]
     try:
         real = Path(source).resolve()
     except (OSError, RuntimeError):
@@ -80,11 +80,11 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _host(url: str) -> str:
+def _parts(url: str) -> SplitResult:
     try:
-        return urlsplit(url).netloc
+        return urlsplit(url)
     except ValueError:  # brackets that are no IPv6 address
-        return ""
+        return SplitResult("", "", "", "", "")
 
 
 def protocol_whitelist(url: str) -> str:
@@ -97,7 +97,10 @@ def redact(url: str) -> str:
 
     For logs, errors and manifests.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # nothing tells where in it a secret stands
+        return "***"
     if not parts.netloc:
         return url
     host = parts.netloc.rpartition("@")[2]

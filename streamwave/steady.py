@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from streamwave.files import replace_file
+from streamwave.untrusted import parse_json
 
 log = logging.getLogger("streamwave.janitor")
 
@@ -30,8 +31,8 @@ def days_to_keep(state: Path, days: int, now_unix_ms: int) -> int:
     if not days:
         return 0
     seen, since = now_unix_ms, now_unix_ms
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        note = json.loads((state / NOTE).read_bytes())
+    with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
+        note = parse_json((state / NOTE).read_bytes())
         seen, since = int(note["seen_unix_ms"]), int(note["steady_unix_ms"])
     if not 0 <= now_unix_ms - seen <= max(DAY_MS, days * DAY_MS // 2):
         log.warning("the clock was not seen for long, or has jumped: no recording is deleted for its age for a day")

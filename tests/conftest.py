@@ -42,7 +42,7 @@ class _AsItHappens:
 
 
 #: What waits longest comes first, so that no worker is alone with it at the end.
-_ORDER = ("e2e", "security", "services", "flows", "matrix", "storage", "unit")
+_ORDER = ("e2e", "security", "services", "flows", "matrix", "storage", "fuzz", "unit")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

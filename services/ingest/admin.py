@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict
 
+from services.ingest.document import answers
 from streamwave.streams.registry import Registry, Stream
 
 
@@ -17,7 +18,7 @@ def _allowed(request: Request) -> Registry:
 
 
 #: FastAPI runs these functions in threads, so they may wait for the database.
-router = APIRouter(prefix="/streams")
+router = APIRouter(prefix="/streams", responses=answers(401, 503))
 Allowed = Depends(_allowed)
 
 
@@ -39,7 +40,7 @@ class Change(BaseModel):
     title: str | None = None
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=answers(409))
 def add(new: NewStream, response: Response, registry: Registry = Allowed) -> dict[str, Any]:
     """Add a stream; the answer holds its key."""
     stream, key = registry.add(new.name, new.title)
@@ -53,26 +54,26 @@ def list_all(registry: Registry = Allowed) -> list[Stream]:
     return registry.all()
 
 
-@router.get("/{name}")
+@router.get("/{name}", responses=answers(404))
 def show(name: str, registry: Registry = Allowed) -> Stream:
     """One stream."""
     return registry.get(name)
 
 
-@router.patch("/{name}")
+@router.patch("/{name}", responses=answers(404))
 def change(name: str, wanted: Change, registry: Registry = Allowed) -> Stream:
     """Switch a stream on or off, or change its title."""
     return registry.change(name, enabled=wanted.enabled, title=wanted.title)
 
 
-@router.post("/{name}/rotate-key")
+@router.post("/{name}/rotate-key", responses=answers(404))
 def rotate_key(name: str, response: Response, registry: Registry = Allowed) -> dict[str, str]:
     """A new key; whoever publishes with the old one is disconnected within seconds."""
     response.headers["Cache-Control"] = "no-store"
     return {"name": name, "key": registry.rotate_key(name)}
 
 
-@router.delete("/{name}", status_code=204)
+@router.delete("/{name}", status_code=204, responses=answers(404))
 def remove(name: str, registry: Registry = Allowed) -> None:
     """Remove a stream and its key; recordings stay."""
     registry.remove(name)

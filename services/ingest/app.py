@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from services.ingest import admin, hooks, refusal, status
+from services.ingest import admin, document, hooks, refusal, status
 from services.ingest.body import Limits
 from services.ingest.guard import Guard
 from services.ingest.kick import Processing
@@ -50,10 +50,18 @@ def create_app(settings: Settings) -> FastAPI:
             database.close()
 
     # No pages for trying it out: they load scripts from elsewhere.
-    app = FastAPI(title="StreamWave ingest", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="StreamWave ingest",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.add_middleware(Limits)
     app.add_middleware(OwnSite, names=OwnNames(settings.ingest_host, settings.allowed_hosts))  # the outermost
     refusal.install(app)
+    document.install(app)
     for part in (hooks, status, admin):
         app.include_router(part.router)
     return app

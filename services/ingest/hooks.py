@@ -6,8 +6,9 @@ Each answers at ``/NAME`` for callers on this machine, and at ``/hooks/TOKEN/STA
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from services.ingest import pull
 from services.ingest.body import fields
 from services.ingest.call import HookCall, read_call
+from services.ingest.document import HOOK_BODY, answers
 from services.ingest.log import events
 from services.ingest.refusal import Refused
 from services.ingest.sessions import ANSWER_S
@@ -24,6 +26,19 @@ from streamwave.errors import StreamWaveError
 
 router = APIRouter()
 TOKEN = "/hooks/{token}/{instance}"
+_Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
+
+
+def _hook(name: str, *statuses: int) -> Callable[[_Endpoint], _Endpoint]:
+    """Route the hook ``name`` at both of its addresses; it answers with one of ``statuses``, of which the first is usual."""
+
+    def register(endpoint: _Endpoint) -> _Endpoint:
+        told = answers(*statuses[1:], 401, 403, 404, 415, 503)
+        for path in (f"/{name}", f"{TOKEN}/{name}"):
+            router.post(path, status_code=statuses[0], responses=told, openapi_extra=HOOK_BODY)(endpoint)
+        return endpoint
+
+    return register
 
 
 @asynccontextmanager
@@ -42,8 +57,7 @@ async def _call(request: Request, hook: str, token: str | None, instance: str) -
     return read_call(hook, instance, found)
 
 
-@router.post("/start-stream")
-@router.post(TOKEN + "/start-stream")
+@_hook("start-stream", 302, 201)
 async def start_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
     """A publisher connects: 302 with the public name of its stream in ``Location``, to which nginx-rtmp renames it.
 
@@ -58,8 +72,7 @@ async def start_stream(request: Request, token: str | None = None, instance: str
     return Response(status_code=302, headers={"Location": name})
 
 
-@router.post("/stop-stream")
-@router.post(TOKEN + "/stop-stream")
+@_hook("stop-stream", 204, 200)
 async def stop_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
     """A publisher has left. JSON with ``stream`` ends that stream's session, for the bearer of the admin token."""
     if pull.is_json(request):
@@ -70,8 +83,7 @@ async def stop_stream(request: Request, token: str | None = None, instance: str 
     return Response(status_code=204)
 
 
-@router.post("/play-stream")
-@router.post(TOKEN + "/play-stream")
+@_hook("play-stream", 204)
 async def play_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
     """Somebody wants to pull a stream: only our segmenters may."""
     async with bounded():
@@ -80,8 +92,7 @@ async def play_stream(request: Request, token: str | None = None, instance: str 
     return Response(status_code=204, background=BackgroundTask(pulling))
 
 
-@router.post("/update-stream")
-@router.post(TOKEN + "/update-stream")
+@_hook("update-stream", 204)
 async def update_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
     """Asked every few seconds for each connection: may it go on? Pullers go when their publisher does."""
     call = await _call(request, "update-stream", token, instance)

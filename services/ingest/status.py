@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from fastapi import APIRouter, Request
 
+from services.ingest.document import answers
 from services.ingest.kick import Processing
 from services.ingest.sessions import Sessions
 from streamwave import __version__
@@ -27,7 +28,7 @@ TIMEOUT_S = 1.0
 #: Less free space than this is a fault.
 LOW_BYTES = 10**9
 
-router = APIRouter()
+router = APIRouter(responses=answers())
 
 
 @router.get("/healthz")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from services.processing.faults import BadField
 from streamwave.files import replace_file
+from streamwave.untrusted import parse_json
 
 FILE = "metadata.json"
 MAX_ENTRIES = 32
@@ -47,7 +48,7 @@ def check(metadata: Mapping[str, str]) -> dict[str, str]:
 def read(folder: Path) -> dict[str, str]:
     """What is kept for the broadcast in ``folder``."""
     try:
-        found = json.loads((folder / FILE).read_bytes())
+        found = parse_json((folder / FILE).read_bytes())
     except (OSError, ValueError):
         return {}
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}

@@ -283,7 +283,7 @@ def _is_text(stream: Any) -> bool:
 def _video(stream: Any, url: str) -> VideoInfo:
     context = stream.codec_context
     if context is None:
-        raise SourceError(_no_decoder(stream, "video", url))
+        raise SourceError(_no_decoder("video", url))
     if not context.width or not context.height:
         if not url.startswith("file:"):
             raise SourceError(
@@ -348,11 +348,9 @@ def check_decodable(source: SourceInfo, binary: FFmpegBinary) -> None:
         )
 
 
-def _no_decoder(stream: Any, kind: str, url: str) -> str:
-    return (
-        f"{shown(url)}: there is no decoder here for its {kind} track ({stream.codec_tag.strip(chr(0)) or 'unknown'}); "
-        "convert it to H.264 and AAC"
-    )
+def _no_decoder(kind: str, url: str) -> str:
+    # Without a decoder PyAV does not even tell what the track is called.
+    return f"{shown(url)}: there is no decoder here for its {kind} track; convert it to H.264 and AAC"
 
 
 def describe_audio(stream: Any, url: str) -> AudioInfo:
@@ -363,7 +361,7 @@ def describe_audio(stream: Any, url: str) -> AudioInfo:
     """
     context = stream.codec_context
     if context is None:
-        raise SourceError(_no_decoder(stream, "audio", url))
+        raise SourceError(_no_decoder("audio", url))
     if context.channels > MOST_CHANNELS or context.sample_rate > MOST_SAMPLE_RATE:
         raise SourceError(
             f"{shown(url)}: sound of {context.channels} channels at {context.sample_rate} Hz cannot be used; it may have "

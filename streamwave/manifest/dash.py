@@ -47,8 +47,15 @@ def duration_text(seconds: Fraction) -> str:
 
 
 def wall_text(unix_ms: int) -> str:
-    """Wall clock in milliseconds since 1970 as xs:dateTime in UTC with milliseconds."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=unix_ms)
+    """Wall clock in milliseconds since 1970 as xs:dateTime in UTC with milliseconds.
+
+    Raises:
+        MediaError: it is in no year that has four digits.
+    """
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=unix_ms)
+    except OverflowError:
+        raise MediaError(f"{unix_ms} ms since 1970 is no date; set the clock, or remove the broadcast") from None
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{unix_ms % 1000:03d}Z"
 
 

@@ -30,7 +30,7 @@ class BroadcastLine(Frozen):
 
     type: Literal["broadcast"] = "broadcast"
     created_unix_ms: int
-    segment_ms: int
+    segment_ms: int = Field(gt=0)
     fingerprint: str
     dvr_window_ms: int | None = None
     keep: bool = True  # False: what has left the DVR window is deleted, and forgotten
@@ -48,7 +48,7 @@ class TrackLine(Frozen):
     """One rendition of a period."""
 
     rendition: Rendition
-    timescale: int
+    timescale: int = Field(gt=0)
     codecs: str
     init_sha256: str
     init_size: int
@@ -130,6 +130,8 @@ def read_lines(store: Store) -> Iterator[tuple[int, str, AnyLine]]:
                 raise _damaged(store) from None
             yield part, text, line
             if isinstance(line, StateLine):
+                if line.part <= part:  # it would be read for ever
+                    raise _damaged(store)
                 following = line.part
         part = following
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, Literal
 
+from pydantic import Field
+
 from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
 from streamwave.model import Frozen, Rational, Rendition
 
@@ -18,7 +20,7 @@ class TrackState(Frozen):
     """A ``Track``."""
 
     rendition: Rendition
-    timescale: int
+    timescale: int = Field(gt=0)
     codecs: str
     init_size: int
     frame_rate: Rational | None

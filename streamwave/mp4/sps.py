@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamwave.errors import MediaError
+from streamwave.mp4.bits import Bits
 
 #: NAL unit types (table 7-1).
 SPS, PPS = 7, 8
@@ -31,35 +32,6 @@ class SequenceParameters:
     plain_colour: bool  # 8 bits in 4:2:0
 
 
-class _Bits:
-    """Reads a NAL unit's payload bit by bit; MediaError when it runs out."""
-
-    def __init__(self, nal: bytes) -> None:
-        raw = nal[1:].replace(b"\x00\x00\x03", b"\x00\x00")  # emulation prevention (7.3.1)
-        self._value, self._left = int.from_bytes(raw, "big"), len(raw) * 8
-
-    def bits(self, count: int) -> int:
-        """The next ``count`` bits as a number."""
-        if count > self._left:
-            raise MediaError("damaged H.264: a parameter set is cut off; encode the source again")
-        self._left -= count
-        return self._value >> self._left & (1 << count) - 1
-
-    def ue(self) -> int:
-        """An unsigned number of variable length (9.1)."""
-        zeros = 0
-        while not self.bits(1):
-            zeros += 1
-            if zeros > 32:
-                raise MediaError("damaged H.264: a parameter set with an impossible number; encode the source again")
-        return (1 << zeros) - 1 + self.bits(zeros)
-
-    def se(self) -> int:
-        """A signed number of variable length (9.1.1)."""
-        number = self.ue()
-        return (number + 1) // 2 if number & 1 else -(number // 2)
-
-
 def read_sps(nal: bytes) -> SequenceParameters:
     """The sequence parameter set in a NAL unit.
 
@@ -68,35 +40,35 @@ def read_sps(nal: bytes) -> SequenceParameters:
     """
     if not nal or nal[0] & 0x1F != SPS:
         raise MediaError("damaged H.264: no sequence parameter set where one belongs; encode the source again")
-    bits = _Bits(nal)
-    profile, constraints, level, number = bits.bits(8), bits.bits(8), bits.bits(8), bits.ue()
+    bits = Bits(nal)
+    profile, constraints, level, number = bits.u(8), bits.u(8), bits.u(8), bits.ue()
     chroma, depths = 1, [0, 0]
     if profile in _HIGH:
         chroma = bits.ue()
         if chroma == 3:
-            bits.bits(1)
+            bits.u(1)
         depths = [bits.ue(), bits.ue()]
-        bits.bits(1)
-        if bits.bits(1):
+        bits.u(1)
+        if bits.u(1):
             _skip_scaling(bits, 12 if chroma == 3 else 8)
     bits.ue()
     order = bits.ue()
     if order == 0:
         bits.ue()
     elif order == 1:
-        bits.bits(1)
+        bits.u(1)
         bits.se()
         bits.se()
         for _ in range(min(bits.ue(), 255)):
             bits.se()
     bits.ue()
-    bits.bits(1)
+    bits.u(1)
     columns, rows = bits.ue() + 1, bits.ue() + 1
-    frames_only = bits.bits(1)
+    frames_only = bits.u(1)
     if not frames_only:
-        bits.bits(1)
-    bits.bits(1)
-    crop = [bits.ue() for _ in range(4)] if bits.bits(1) else [0, 0, 0, 0]
+        bits.u(1)
+    bits.u(1)
+    crop = [bits.ue() for _ in range(4)] if bits.u(1) else [0, 0, 0, 0]
     unit_x, unit_y = (1 if chroma in (0, 3) else 2), (2 if chroma == 1 else 1) * (2 - frames_only)
     return SequenceParameters(
         id=number,
@@ -117,35 +89,35 @@ def hevc_size(nal: bytes) -> tuple[int, int]:
     Raises:
         MediaError: it is damaged.
     """
-    bits = _Bits(nal[1:])  # the NAL unit header has two bytes
-    bits.bits(4)
-    sub_layers = bits.bits(3)
-    bits.bits(1)
-    bits.bits(96)  # profile_tier_level (7.3.3)
-    present = [(bits.bits(1), bits.bits(1)) for _ in range(sub_layers)]
+    bits = Bits(nal[1:])  # the NAL unit header has two bytes
+    bits.u(4)
+    sub_layers = bits.u(3)
+    bits.u(1)
+    bits.u(96)  # profile_tier_level (7.3.3)
+    present = [(bits.u(1), bits.u(1)) for _ in range(sub_layers)]
     if sub_layers:
-        bits.bits(2 * (8 - sub_layers))
+        bits.u(2 * (8 - sub_layers))
     for profile, level in present:
-        bits.bits(88 * profile + 8 * level)
+        bits.u(88 * profile + 8 * level)
     bits.ue()
     if bits.ue() == 3:
-        bits.bits(1)
+        bits.u(1)
     return bits.ue(), bits.ue()
 
 
-def _is_square(bits: _Bits) -> bool:
-    if not bits.bits(1) or not bits.bits(1):
+def _is_square(bits: Bits) -> bool:
+    if not bits.u(1) or not bits.u(1):
         return True
-    aspect = bits.bits(8)
+    aspect = bits.u(8)
     if aspect != _EXTENDED_SAR:
         return aspect <= 1  # 0: unspecified
-    return bits.bits(16) == bits.bits(16)
+    return bits.u(16) == bits.u(16)
 
 
-def _skip_scaling(bits: _Bits, count: int) -> None:
+def _skip_scaling(bits: Bits, count: int) -> None:
     """Scaling lists (7.3.2.1.1.1)."""
     for number in range(count):
-        if bits.bits(1):
+        if bits.u(1):
             last, following = 8, 8
             for _ in range(16 if number < 6 else 64):
                 if following:
@@ -161,7 +133,7 @@ def pps_id(nal: bytes) -> int:
     """
     if not nal or nal[0] & 0x1F != PPS:
         raise MediaError("damaged H.264: no picture parameter set where one belongs; encode the source again")
-    return _Bits(nal).ue()
+    return Bits(nal).ue()
 
 
 def slice_pps(nal: bytes) -> int:
@@ -170,7 +142,7 @@ def slice_pps(nal: bytes) -> int:
     Raises:
         MediaError: it is damaged.
     """
-    bits = _Bits(nal[:64])
+    bits = Bits(nal[:64])
     bits.ue()  # first_mb_in_slice
     bits.ue()  # slice_type
     return bits.ue()

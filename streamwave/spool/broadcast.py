@@ -39,6 +39,7 @@ from streamwave.spool.info import BroadcastInfo as BroadcastInfo
 from streamwave.spool.info import named_unix_ms, still_said, write_info
 from streamwave.spool.journal import end_of, opened_with, writer_alive
 from streamwave.storage.target import outputs_below
+from streamwave.untrusted import parse_json
 
 log = logging.getLogger("streamwave.spool")
 
@@ -222,7 +223,7 @@ class BroadcastSpool:
     def status(self) -> dict[str, object]:
         """What the run last said of itself; empty if nothing."""
         try:
-            found = json.loads((self.folder / STATUS).read_bytes())
+            found = parse_json((self.folder / STATUS).read_bytes())
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}

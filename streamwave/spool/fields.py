@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streamwave.errors import MediaError
+from streamwave.mp4.bits import Bits
 from streamwave.spool.nals import nal_type, nals
 
 _SLICE, _IDR, _SPS = 1, 5, 7
@@ -22,25 +24,6 @@ class Field:
     def ends(self, first: Field) -> bool:
         """Whether it is the second field of the picture of which ``first`` is the first one (7.4.1.2.4)."""
         return self.bottom != first.bottom and self.picture == first.picture and not self.idr
-
-
-class _Bits:
-    def __init__(self, data: bytes) -> None:
-        self._data = data.replace(b"\0\0\3", b"\0\0")  # 7.4.1: emulation_prevention_three_byte
-        self._at = 0
-
-    def u(self, count: int = 1) -> int:
-        value = 0
-        for _ in range(count):
-            value = value << 1 | self._data[self._at >> 3] >> (7 - self._at % 8) & 1
-            self._at += 1
-        return value
-
-    def ue(self) -> int:
-        zeros = 0
-        while not self.u():
-            zeros += 1
-        return (1 << zeros) - 1 + self.u(zeros)
 
 
 class Fields:
@@ -69,19 +52,19 @@ class Fields:
 
     def _field(self, unit: bytes) -> Field | None:
         """7.3.3."""
-        bits = _Bits(unit[1:40])
+        bits = Bits(unit[:40])
         try:
             bits.ue(), bits.ue(), bits.ue()
             bits.u(2 if self._planes else 0)
             number = bits.u(self._number_bits)
             return Field(bool(bits.u()), number, nal_type(unit, "h264") == _IDR) if bits.u() else None
-        except IndexError:
+        except MediaError:
             return None
 
     def _learn(self, unit: bytes) -> None:
         """7.3.2.1.1. What cannot be read leaves pictures as they come."""
         self._interlaced = False
-        bits = _Bits(unit[1:])
+        bits = Bits(unit)
         try:
             profile = bits.u(8)
             bits.u(16), bits.ue()
@@ -102,7 +85,7 @@ class Fields:
                     bits.ue()
             bits.ue(), bits.u(), bits.ue(), bits.ue()
             self._interlaced = not bits.u()
-        except IndexError:
+        except MediaError:
             return
 
 

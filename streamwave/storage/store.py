@@ -36,7 +36,12 @@ def open_store(url: str, options: Mapping[str, Any] | None = None, *, quick: boo
         raise OutputError("the output must be a folder or an address such as s3://bucket/prefix")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)::?//", url)
     if scheme is None:
-        return LocalStore(Path(url).expanduser())
+        try:
+            return LocalStore(Path(url).expanduser())
+        except RuntimeError:
+            raise OutputError(
+                f"~ in the output {url!r} names a user who has no home here; write the whole path"
+            ) from None
     if scheme[1].lower() in ("file", "local"):
         return LocalStore(Path(url.split("://", 1)[1]))
     return FsspecStore(url, options, quick=quick)

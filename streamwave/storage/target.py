@@ -27,6 +27,7 @@ from streamwave.model import Frozen
 from streamwave.storage.address import ENDPOINT, check_address, shown_address
 from streamwave.storage.base import Store
 from streamwave.storage.store import open_store
+from streamwave.untrusted import parse_json
 
 MAX_TARGETS = 8
 
@@ -155,7 +156,7 @@ def _check_address(target: Target) -> None:
 
 def _listed(text: str) -> list[Target]:
     try:
-        members = json.loads(text)
+        members = parse_json(text)
     except ValueError as error:
         raise ValueError(f"it begins like a JSON list of addresses and is none ({error})") from None
     targets = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from io import BytesIO
 
 import av
@@ -11,6 +10,7 @@ from streamwave.catalog import read_entry
 from streamwave.errors import OutputError
 from streamwave.layout import ENTRY, INDEX, THUMBNAIL
 from streamwave.storage.store import Store
+from streamwave.untrusted import parse_json
 
 
 def check_entry(root: Store, store: Store, path: str, *, live: bool) -> list[str]:
@@ -40,7 +40,7 @@ def check_entry(root: Store, store: Store, path: str, *, live: bool) -> list[str
 def _listed(root: Store) -> set[str]:
     """The broadcasts in the list at ``root``."""
     try:
-        listed = json.loads(root.get(INDEX) or b"[]")
+        listed = parse_json(root.get(INDEX) or b"[]")
         members = listed["broadcasts"] if isinstance(listed, dict) else listed
         return {f"{one['stream']}/{one['id']}" for one in members}
     except (ValueError, KeyError, TypeError, OutputError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from streamwave.errors import MediaError
+from streamwave.untrusted import parse_fraction
 
 _URI = re.compile(r'URI="([^"]*)"')
 _TARGET = re.compile(r"^#EXT-X-TARGETDURATION:(\d{1,9})$", re.MULTILINE)
@@ -97,7 +98,7 @@ def read_playlist(text: str) -> ListedPlaylist:
     for line in text.splitlines():
         if line.startswith("#EXTINF:"):
             try:
-                seconds = Fraction(line[8:].split(",")[0])
+                seconds = parse_fraction(line[8:].split(",")[0])
             except ValueError:
                 raise MediaError(f"{line[:40]!r} has no length") from None
         elif line == "#EXT-X-GAP":

@@ -8,9 +8,12 @@ from fractions import Fraction
 from xml.etree import ElementTree
 
 from streamwave.errors import MediaError
+from streamwave.untrusted import parse_fraction, parse_xml
 
 _NS = {"d": "urn:mpeg:dash:schema:mpd:2011"}
-_DURATION = re.compile(r"PT(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
+_DURATION = re.compile(r"PT(?=.)(?:(\d{1,12})H)?(?:(\d{1,12})M)?(?:(\d{1,12}(?:\.\d{1,12})?)S)?")
+#: Segments of all renditions of a manifest; a few bytes of it may announce any number.
+MOST_SEGMENTS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,12 @@ def read_mpd(manifest: bytes) -> Listed:
         MediaError: it is not XML, or not an MPD of ours.
     """
     try:
-        root = ElementTree.fromstring(manifest)
-    except ElementTree.ParseError as error:
+        root = parse_xml(manifest)
+    except ValueError as error:
         raise MediaError(f"the manifest is not XML ({error})") from None
+    repeats = sum(_whole(entry.get("r", "0")) for entry in root.iterfind(".//d:S", _NS))
+    if repeats > MOST_SEGMENTS:
+        raise MediaError(f"the manifest lists {repeats} segments, more than the {MOST_SEGMENTS} that can be checked")
     tracks, starts = [], {}
     for period in root.iterfind("d:Period", _NS):
         starts[period.get("id", "")] = _seconds(period.get("start")) or Fraction(0)
@@ -128,8 +134,8 @@ def _track(period: str, kind: str, representation: ElementTree.Element, template
             period=period,
             name=name,
             kind=kind,
-            timescale=int(template.get("timescale", "1")),
-            frame_rate=Fraction(rate) if rate else None,
+            timescale=_ticks_per_second(template.get("timescale", "1")),
+            frame_rate=parse_fraction(rate) if rate else None,
             init=_fill(init, name),
             segments=tuple((_fill(media, name, time), time, length) for time, length in timeline_of(template)),
             offset=int(template.get("presentationTimeOffset", "0")),
@@ -139,7 +145,7 @@ def _track(period: str, kind: str, representation: ElementTree.Element, template
             height_px=int(representation.get("height", "0")),
             sample_rate=int(representation.get("audioSamplingRate", "0")),
         )
-    except (ValueError, ZeroDivisionError) as error:
+    except ValueError as error:
         raise MediaError(f"the manifest holds a number that is none ({error})") from None
 
 
@@ -151,8 +157,22 @@ def _fill(template: str, name: str, time: int | None = None) -> str:
     return "".join(values.get(part, part) if number % 2 else part for number, part in enumerate(parts))
 
 
+def _whole(text: str) -> int:
+    return int(text) if re.fullmatch(r"[0-9]{1,20}", text) else 0
+
+
+def _ticks_per_second(text: str) -> int:
+    if (ticks := int(text)) < 1:
+        raise ValueError(f"a timescale of {ticks}")
+    return ticks
+
+
 def timeline_of(template: ElementTree.Element) -> list[tuple[int, int]]:
-    """(time, duration) in ticks of every segment of a SegmentTemplate (ISO/IEC 23009-1, 5.3.9.6)."""
+    """(time, duration) in ticks of every segment of a SegmentTemplate (ISO/IEC 23009-1, 5.3.9.6).
+
+    Raises:
+        ValueError: one of them is no number.
+    """
     segments: list[tuple[int, int]] = []
     time = 0
     for entry in template.iterfind("d:SegmentTimeline/d:S", _NS):

@@ -49,7 +49,18 @@ STARTING = re.compile(r"^(run|Popen|call|check_call|check_output|getoutput|getst
 
 MAX_LINES = 400
 
-SKIPPED_FOLDERS = {".git", ".venv", "node_modules", "var", "out", "build", ".cache", "__pycache__", "media"}
+SKIPPED_FOLDERS = {
+    ".git",
+    ".venv",
+    ".hypothesis",
+    "node_modules",
+    "var",
+    "out",
+    "build",
+    ".cache",
+    "__pycache__",
+    "media",
+}
 #: Names of package registries and folders of a particular machine; cut in two so that this file does not hold them.
 FORBIDDEN = {
     "registry address": re.compile(

@@ -81,6 +81,9 @@ def test_an_address_that_is_none() -> None:
     for bad in ("http://[x/", "rtmp://[::1", "http://", "srt:"):
         with pytest.raises(SourceError, match="not allowed"):
             resolve_source(bad)
+    for bad in ("file://[x", "file://[::1/a.mp4", "file:////[x"):
+        with pytest.raises(SourceError, match="no file"):
+            resolve_source(bad)
 
 
 def test_secrets_are_not_shown() -> None:
@@ -92,6 +95,8 @@ def test_secrets_are_not_shown() -> None:
     assert redact("http://user:pass@host:port/x") == "http://host:port/x"
     assert redact("https://u:p@h/x.mp4?sig=abc#f") == "https://h/x.mp4"
     assert redact("file:/films/a.mp4") == "file:/films/a.mp4"
+    for bad in ("rtmp://user:pass@[host/live/key", "http://h]/x?sig=abc", "//[user:pass@x"):
+        assert redact(bad) == "***"
 
 
 def test_stream_names() -> None:

@@ -27,6 +27,7 @@ from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.journal import JOURNAL, ChunkLine, read_line
 from streamwave.spool.remote.objects import PART_LINES, line_name, open_spool, part_name
 from streamwave.storage.store import Store
+from streamwave.untrusted import parse_json
 
 log = logging.getLogger("streamwave.spool")
 
@@ -148,7 +149,7 @@ def mirror_trouble(folder: Path) -> str:
 
 def _state(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / STATE).read_bytes())
+        found = parse_json((folder / STATE).read_bytes())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -34,6 +34,15 @@ def test_pixels_that_are_not_square_and_colours(tmp_path: Path) -> None:
     assert not video.colour.full_range
 
 
+@pytest.mark.parametrize(("kind", "codec"), [("video", b"V_MPEG4/ISO/AVC"), ("audio", b"A_AAC")])
+def test_a_track_of_an_unknown_kind(tmp_path: Path, kind: str, codec: bytes) -> None:
+    path = tmp_path / "a.mkv"
+    make_clip(path, frames=5, video=kind == "video", audio=kind == "audio")
+    path.write_bytes(path.read_bytes().replace(codec, codec[:2] + b"Z" * (len(codec) - 2)))
+    with pytest.raises(SourceError, match=f"no decoder here for its {kind} track"):
+        probe(f"file:{path}")
+
+
 def test_a_cover_is_no_video(tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "color=red:s=64x64", "-frames:v", "1", str(tmp_path / "cover.png"))
     sound, path = tmp_path / "a.m4a", tmp_path / "b.m4a"

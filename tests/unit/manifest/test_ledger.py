@@ -171,3 +171,34 @@ def test_a_period_that_is_watched_has_captions_from_its_start_or_not_at_all(stor
     assert rendered == [False, False, False, False, True]
     second = Ledger.load(store)
     assert second.watched is not None and not second.watched.periods[0].captions
+
+
+@pytest.mark.parametrize("part", [0, -1])
+def test_a_state_that_leads_back_is_damage_and_not_read_for_ever(tmp_path: Path, part: int) -> None:
+    store = LocalStore(tmp_path)
+    ledger = Ledger(store)
+    ledger.append(HEADER.model_copy(update={"keep": False}), period(), chunk(0))
+    ledger.moved_to(Ledger(store), ()).restart()
+    data = store.get(ledger_name(0)) or b""
+    assert b'"part":1' in data
+    store.put(ledger_name(0), data.replace(b'"part":1', b'"part":%d' % part))
+    with pytest.raises(DamagedError):
+        Ledger.load(store)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b'"timescale":30000', b'"timescale":0'),
+        (b'"segment_ms":2000', b'"segment_ms":0'),
+        (b'"start":"0"', b'"start":"1/0"'),
+    ],
+)
+def test_numbers_that_cannot_be_are_damage(tmp_path: Path, good: bytes, bad: bytes) -> None:
+    store = LocalStore(tmp_path)
+    Ledger(store).append(HEADER, period())
+    data = store.get(ledger_name(0)) or b""
+    assert good in data
+    store.put(ledger_name(0), data.replace(good, bad))
+    with pytest.raises(DamagedError):
+        Ledger.load(store)

@@ -1,0 +1,43 @@
+"""The bits of a NAL unit, one field after the other (ITU-T H.264, 7.2 and 9.1)."""
+
+from __future__ import annotations
+
+from streamwave.errors import MediaError
+
+#: What is read are parameter sets and the heads of slices; of anything longer, the rest is of no interest. Reading costs more
+#: the more there is.
+_MOST_BYTES = 1024
+#: Zeros in front of the longest number of variable length that H.264 has.
+_MOST_ZEROS = 32
+
+
+class Bits:
+    """Reads the payload of ``nal``, which begins behind its first byte.
+
+    Every method raises MediaError when the bits run out.
+    """
+
+    def __init__(self, nal: bytes) -> None:
+        raw = nal[1:_MOST_BYTES].replace(b"\x00\x00\x03", b"\x00\x00")  # emulation prevention (7.3.1)
+        self._value, self._left = int.from_bytes(raw, "big"), len(raw) * 8
+
+    def u(self, count: int = 1) -> int:
+        """The next ``count`` bits as a number."""
+        if count > self._left:
+            raise MediaError("damaged H.264: a NAL unit is cut off; encode the source again")
+        self._left -= count
+        return self._value >> self._left & (1 << count) - 1
+
+    def ue(self) -> int:
+        """An unsigned number of variable length (9.1)."""
+        zeros = 0
+        while not self.u():
+            zeros += 1
+            if zeros > _MOST_ZEROS:
+                raise MediaError("damaged H.264: an impossible number in a NAL unit; encode the source again")
+        return (1 << zeros) - 1 + self.u(zeros)
+
+    def se(self) -> int:
+        """A signed number of variable length (9.1.1)."""
+        number = self.ue()
+        return (number + 1) // 2 if number & 1 else -(number // 2)

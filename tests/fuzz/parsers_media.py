@@ -1,0 +1,215 @@
+"""The parsers of what sources and encoders send: boxes, NAL units, parameter sets, frames of sound, FLV, MPEG-TS."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+
+from streamwave.errors import MediaError
+from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow, holds_pictures, sound_codecs
+from streamwave.ffmpeg.mpegts import ProgrammeFlow
+from streamwave.mp4 import (
+    InitSummary,
+    aac_fragment,
+    aac_init,
+    adts_frame,
+    media_segment,
+    read_adts,
+    read_fragment,
+    read_init,
+    retime,
+    split_file,
+    starts_with_idr,
+    video_init,
+)
+from streamwave.mp4.asc import AAC_LC, CHANNELS, SAMPLE_RATES, build_config, read_config
+from streamwave.mp4.avc import Sample, avc_fragment
+from streamwave.mp4.avcc import AvcConfiguration, configuration, with_configuration
+from streamwave.mp4.boxes import Fields, find_all, iter_boxes
+from streamwave.mp4.nal import split_nals
+from streamwave.mp4.sps import pps_id, read_sps, slice_pps
+from streamwave.spool.fields import Fields as PictureFields
+from streamwave.spool.nals import holds_no_picture, nals, refreshes_gradually
+from tests.fuzz.parsers import parser, pieces
+
+#: A track as FFmpeg's encodes have it.
+_TRACK = InitSummary("avc1.42C01E", "vide", 12800, 1, 64, 48, nal_length_bytes=4, default_duration=512)
+#: What is handed from one flow to the next so that it can be opened: a table, or the heads of FLV.
+_HANDED_OVER = 4096
+
+
+@parser(MediaError)
+def boxes(data: bytes) -> None:
+    """Boxes, wherever they lie."""
+    found = list(iter_boxes(data))
+    assert b"".join(data[box.start : box.end] for box in found) == data
+    find_all(data, "moov/trak/mdia")
+    for box in found:
+        Fields(data, box).version_flags()
+
+
+@parser(MediaError)
+def split(data: bytes) -> None:
+    """A fragmented file; what it is made of is found again."""
+    init, fragments = split_file(data)
+    assert split_file(init + media_segment(fragments)) == (init, fragments)
+
+
+@parser(MediaError)
+def init(data: bytes) -> None:
+    """An init segment, and what is made of it."""
+    summary = read_init(data)
+    with suppress(MediaError):
+        made = read_init(video_init(data, delay_ticks=1024))
+        assert (made.edit_ticks, made.timescale, made.codecs) == (1024, summary.timescale, summary.codecs)
+    with suppress(MediaError):
+        record = configuration(data)
+        assert configuration(with_configuration(data, record)) == record
+
+
+@parser(MediaError)
+def fragment(data: bytes) -> None:
+    """A fragment; moved elsewhere it holds the same."""
+    summary = read_fragment(data, _TRACK)
+    assert len(summary.presentation_times) == summary.sample_count
+    with suppress(MediaError):
+        starts_with_idr(data, _TRACK)
+    moved = retime(data, sequence=7, time=1 << 40)
+    after = read_fragment(moved, _TRACK)
+    assert (after.sequence, after.time, after.durations, after.sizes) == (7, 1 << 40, summary.durations, summary.sizes)
+    assert _samples(data, summary.positions, summary.sizes) == _samples(moved, after.positions, after.sizes)
+    later = read_fragment(retime(data, sequence=7, time=0, delay_ticks=1024), _TRACK)
+    assert [a - b for a, b in zip(later.composition_offsets, summary.composition_offsets, strict=True)] == [
+        1024
+    ] * summary.sample_count
+
+
+def _samples(data: bytes, positions: tuple[int, ...], sizes: tuple[int, ...]) -> list[bytes]:
+    return [data[at : at + size] for at, size in zip(positions, sizes, strict=True)]
+
+
+@parser(MediaError)
+def made_fragment(data: bytes) -> None:
+    """The writers of fragments: what they make is read back."""
+    frames = list(pieces(data))
+    sound = read_fragment(aac_fragment(sequence=1, time=len(data), frames=frames), read_init(aac_init(48000, 2, 64000)))
+    assert (sound.time, sound.sizes) == (len(data), tuple(map(len, frames)))
+    samples = [Sample(frame, sync=bool(frame[0] & 1), later=frame[0] % 5 - 2) for frame in frames]
+    pictures = read_fragment(avc_fragment(time=5, duration=512, samples=samples), _TRACK)
+    assert pictures.syncs == tuple(sample.sync for sample in samples)
+    assert pictures.composition_offsets == tuple(sample.later * 512 for sample in samples)
+
+
+@parser(MediaError)
+def adts(data: bytes) -> None:
+    """ADTS; its frames, framed anew, are read back."""
+    frames = read_adts(data)
+    assert read_adts(b"".join(adts_frame(frame, 48000, 2) for frame in frames)) == frames
+
+
+@parser(MediaError)
+def asc(data: bytes) -> None:
+    """AudioSpecificConfig; what can be written is read back."""
+    config = read_config(data)
+    if config.sample_rate in SAMPLE_RATES and config.channels in CHANNELS[1:]:
+        again = read_config(build_config(config.sample_rate, config.channels))
+        assert again == (AAC_LC, config.sample_rate, config.channels)
+
+
+@parser(MediaError)
+def avcc(data: bytes) -> None:
+    """avcC; what is written is read back."""
+    record = AvcConfiguration.read(data)
+    assert AvcConfiguration.read(record.write()) == record
+    assert AvcConfiguration.read(record.joined(record).write()).parameter_sets == record.parameter_sets
+
+
+@parser(MediaError)
+def sps(data: bytes) -> None:
+    """Parameter sets and heads of slices of H.264."""
+    for read in (pps_id, slice_pps, read_sps):
+        with suppress(MediaError):
+            read(data)
+
+
+@parser(MediaError)
+def nal(data: bytes) -> None:
+    """NAL units with lengths in front; none is lost."""
+    if data:
+        size = 1 + data[0] % 4
+        units = list(split_nals(data[1:], size))
+        assert b"".join(len(unit).to_bytes(size, "big") + unit for unit in units) == data[1:]
+
+
+@parser()
+def received_nals(data: bytes) -> None:
+    """NAL units of packets that are received, of which what is damaged says nothing."""
+    at = data[0] if data else 0
+    head, packet = data[1 : at + 1], data[at + 1 :]
+    for extradata in (head, None):
+        assert sum(map(len, nals(packet, extradata))) <= len(packet)
+        for codec in ("h264", "hevc"):
+            holds_no_picture(packet, codec, extradata)
+        refreshes_gradually(packet, extradata)
+        PictureFields(extradata).alone(packet, extradata)
+
+
+@parser()
+def flv(data: bytes) -> None:
+    """FLV's tags as they arrive, with and without what libavformat knew of them."""
+    for known, pictures in ((True, True), (False, False)):
+        sounds: list[SoundTag] = []
+        flow: TagFlow | None = TagFlow(pieces(data), sounds.append)
+        settled = 0
+        while flow is not None:
+            size = 0
+            while part := flow.read(512):
+                size += len(part)
+                if settled == 0 and size > 64:
+                    flow.settle(known=known, pictures=pictures)
+                    settled = 1
+            assert size <= len(data) + _HANDED_OVER
+            if flow.following is not None:
+                flow.following.settle(known=known)
+            flow = flow.following
+        for tag in sounds:
+            assert tag.ms >= 0 and len(tag.codec) <= 5 and len(tag.coded) <= len(tag.data)
+            tag.parameters  # noqa: B018 (it is computed)
+
+
+@parser()
+def late_sound(data: bytes) -> None:
+    """Sound that libavformat has not met; libavformat itself finds out what it is."""
+    sounds: list[SoundTag] = []
+    flow = TagFlow(iter([data]), sounds.append)
+    flow.settle(known=False)
+    while flow.read(4096):
+        pass
+    late = LateSound()
+    for tag in sounds[:4]:
+        late.packet(tag)
+
+
+@parser()
+def flv_file(data: bytes) -> None:
+    """A file of FLV that is looked through."""
+    with tempfile.NamedTemporaryFile(suffix=".flv") as file:
+        file.write(data)
+        file.flush()
+        url = f"file:{os.path.realpath(file.name)}"
+        assert len(sound_codecs(url)) <= 100
+        holds_pictures(url)
+
+
+@parser()
+def mpegts(data: bytes) -> None:
+    """MPEG-TS whose programmes change; nothing is made up, and no flow follows without a packet."""
+    flow: ProgrammeFlow | None = ProgrammeFlow(pieces(data))
+    flows = total = 0
+    while flow is not None:
+        while part := flow.read(1024):
+            total += len(part)
+        flows, flow = flows + 1, flow.following
+    assert flows <= 1 + len(data) // 188
+    assert total <= len(data) + 204 * flows

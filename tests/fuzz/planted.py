@@ -1,0 +1,51 @@
+"""Parsers that fail, for the test of the runner."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tests.fuzz import guided, parsers
+
+
+def _raises() -> None:
+    raise KeyError("planted")
+
+
+def _hangs() -> None:
+    while True:
+        pass
+
+
+def _dies() -> None:
+    os.abort()
+
+
+def _grows() -> None:
+    bytearray(8 << 30)
+
+
+_BAD = {"raises": _raises, "hangs": _hangs, "dies": _dies, "grows": _grows}
+
+
+class _Planted(parsers.Parser):
+    def seeds(self) -> list[bytes]:
+        """One that is well, and one that is not."""
+        return [b"good", b"bad"]
+
+
+def main() -> int:
+    """Stand in for ``tests.fuzz.guided``."""
+    given = guided.options()
+
+    def check(data: bytes) -> None:
+        if data == b"bad":
+            _BAD[given.parser]()
+
+    return guided.run(_Planted(given.parser, check, ()), given, None)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)
