@@ -208,7 +208,8 @@ def put_audio(transcoder: Transcoder, chunk: Chunk, rendition: Rendition, frames
     pieces = [aac_init(rendition.sample_rate, rendition.channels, rendition.max_bps)]
     for time_ticks, duration in chunk.boundaries(rendition):
         first = time_ticks // AAC_FRAME - chunk.audio_first
-        pieces.append(aac_fragment(sequence=1, time=time_ticks, frames=frames[first : first + duration // AAC_FRAME]))
+        inside = frames[first : first + duration // AAC_FRAME]
+        pieces.append(aac_fragment(sequence=time_ticks // AAC_FRAME + 1, time=time_ticks, frames=inside))
     path = transcoder.result_path(chunk, rendition.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, b"".join(pieces))
