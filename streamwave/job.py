@@ -150,12 +150,13 @@ def place(job: Job, record: ChunkRecord) -> Chunk:
         segments=split_evenly(after - first, job.rate * job.segment_ms / 1000),
         video_path=str(spool / record.video_file) if record.video_file else None,
         later_ms=record.later_ms,
+        held=record.held,
         audio_path=str(spool / record.audio_file) if record.audio_file else None,
         audio_first=record.audio_first,
         audio_count=record.audio_count,
         closed_unix_ms=record.closed_unix_ms,
     )
-    if job.passthrough is None:
+    if job.passthrough is None or record.held is not None:
         return chunk
     largest = job.rendition(job.passthrough.rendition)
     return as_is(chunk, job.passthrough, largest.max_bps, job.segment_ms, job.b_frames)

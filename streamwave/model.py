@@ -127,8 +127,8 @@ class ChunkRecord(Frozen):
     """What the journal says of a received chunk. Times in integer milliseconds since the session's origin.
 
     The pictures lie in the half-open range [start_ms, next_ms); ``next_ms`` is the ``start_ms`` of the next chunk, or
-    where the last picture ends. Times in the video file are later by ``later_ms``. ``audio_first`` counts AAC frames since
-    the origin.
+    where the last picture ends. Times in the video file are later by ``later_ms``. ``held``: it shows the last picture up to
+    its start all along, as the chunk of that number does first. ``audio_first`` counts AAC frames since the origin.
     """
 
     number: int
@@ -136,6 +136,7 @@ class ChunkRecord(Frozen):
     start_ms: int
     next_ms: int
     later_ms: int = 0
+    held: int | None = None
     pictures: int
     audio_file: ChunkFile | None = None
     audio_first: int = 0
@@ -148,7 +149,8 @@ class Chunk(Frozen):
     """A chunk in its place: ``[first_frame, first_frame + frame_count)`` on the grid, AAC frames likewise.
 
     ``segments`` are the lengths in frames of the segments that it is published as (see ``timing.split_evenly``). Times in
-    the video file are later than those of the session by ``later_ms``. ``as_is``: the source's own pictures can be a
+    the video file are later than those of the session by ``later_ms``. ``held``: one picture stands still, as in the chunk of
+    that number (see ``ChunkRecord``). ``as_is``: the source's own pictures can be a
     rendition (see ``Passthrough``); segments then begin at keyframes of the source.
     """
 
@@ -160,6 +162,7 @@ class Chunk(Frozen):
     as_is: bool = False
     video_path: str | None
     later_ms: int = 0
+    held: int | None = None
     audio_path: str | None
     audio_first: int = 0
     audio_count: int = 0

@@ -61,16 +61,26 @@ def _sync(path: Path) -> int:
 class VideoChunk:
     """A chunk that is being received: video packets go to its file as they come.
 
-    ``key_ms`` is when the keyframe is shown from which it is decoded: its first picture, unless it has a lead. Before the
-    origin that is negative, which files do not keep: times in the file are later then, by ``later_ms``.
+    ``key_ms`` is when the keyframe is shown from which it is decoded: its first picture, at ``start_ms``, unless it has a
+    lead. Before the origin that is negative, which files do not keep: times in the file are later then, by ``later_ms``.
     """
 
-    def __init__(self, folder: Path, number: int, template: Any, key_ms: int, extradata: bytes | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        number: int,
+        template: Any,
+        key_ms: int,
+        extradata: bytes | None = None,
+        *,
+        start_ms: int | None = None,
+    ) -> None:
         self.number = number
-        self.key_ms, self.start_ms, self.later_ms = key_ms, max(key_ms, 0), max(-key_ms, 0)
-        start_ms = self.start_ms
+        self.key_ms, self.later_ms = key_ms, max(-key_ms, 0)
+        self.start_ms = start_ms = max(key_ms, 0) if start_ms is None else start_ms
         self.starts_ms: list[int] = []
         self.end_ms = start_ms
+        self.hidden_ms = key_ms  # the latest picture in the file that is not to be shown
         self.refused = 0
         self.last_arrival_unix_ms = 0
         self.path, self._out, self._stream = _created(folder, number, template)
@@ -102,6 +112,7 @@ class VideoChunk:
             self.refused += 1
             return
         if not counted:
+            self.hidden_ms = max(self.hidden_ms, pts_ms)
             return
         self.last_arrival_unix_ms = time.time_ns() // 1_000_000
         self.starts_ms.append(pts_ms)
@@ -112,18 +123,19 @@ class VideoChunk:
         self._out.close()
         return _sync(self.path)
 
-    def lead_from(self, before: VideoChunk) -> None:
-        """Begin with all of the finished file of ``before``: it is needed to decode what follows, up to ``start_ms``."""
-        self.key_ms = before.key_ms
+    def lead_from(self, path: Path, key_ms: int, arrival_unix_ms: int) -> None:
+        """Begin with all of the finished file of the chunk before, whose keyframe is shown at ``key_ms``: it is needed to
+        decode what follows, up to ``start_ms``."""
+        self.key_ms = key_ms
         if self.path.suffix != ".mkv":
             self._next_dts = self.key_ms
-        with av.open(str(before.path)) as container:
+        with av.open(str(path)) as container:
             for packet in container.demux(video=0):
                 if packet.size and packet.pts is not None:
                     at_ms = round(packet.pts * packet.time_base * 1000)
                     length_ms = round((packet.duration or 0) * packet.time_base * 1000)
                     self.write(packet, at_ms, length_ms, counted=at_ms >= self.start_ms)
-        self.last_arrival_unix_ms = before.last_arrival_unix_ms
+        self.last_arrival_unix_ms = arrival_unix_ms
 
     def move_to(self, other: VideoChunk, shift_ms: int) -> None:
         """Finish this file and put its packets, ``shift_ms`` earlier, into ``other``; then this one goes."""

@@ -44,6 +44,7 @@ from streamwave.spool.journal import (
     following_folder,
 )
 from streamwave.spool.options import Options as Options
+from streamwave.spool.pictures import is_hidden
 from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
 from streamwave.spool.reader import Reader
 from streamwave.spool.remote.mirror import mirroring
@@ -191,7 +192,7 @@ class Segmenter:
             self._advise(self.session, timed)
 
     def _advise(self, session: SessionWriter, timed: Timed) -> None:
-        if timed.kind == "video":
+        if timed.kind == "video" and not is_hidden(timed.packet):
             whole = self._parameters is None or self._parameters.is_entry(timed.packet)
             self._advisor.picture(timed, time.time_ns() // 1_000_000, entry=whole)
             if timed.packet.is_keyframe and self._clock is not None:
@@ -221,15 +222,15 @@ class Segmenter:
         if self._parameters is None:
             self._add_pictures(session, timed)
             return
-        if not packet.is_keyframe or not (session.chunk is None or other or self._parameters.is_entry(packet)):
+        if not packet.is_keyframe or not (not session.has_pictures or other or self._parameters.is_entry(packet)):
             session.put(timed)
             return
         change = self._parameters.look(packet, self._video, self._info.video)
-        if session.chunk is not None and change is Change.PICTURE:
+        if session.has_pictures and change is Change.PICTURE:
             session = self._next_session(timed.shown, self._parameters.info) or session
-        elif session.chunk is not None and session.long_enough(timed.shown):
+        elif session.chunk is not None and session.ends_before(timed):
             session = self._at_its_rate(session)
-        if change is not Change.NONE or session.long_enough(timed.shown):
+        if change is not Change.NONE or session.ends_before(timed):
             self._set_grid(session)
             session.cut(timed)
         else:
@@ -250,7 +251,8 @@ class Segmenter:
         if self._sound is not None:
             for timed in self._early:
                 self._sound.push(timed)
-            self._advisor.say(advice.sound_early(origin - self._early[0].shown if self._early else Fraction(0)))
+            first = next((timed.shown for timed in self._early if not is_hidden(timed.packet)), origin)
+            self._advisor.say(advice.sound_early(origin - first))
         self._early = []
 
     def _add_pictures(self, session: SessionWriter, timed: Timed) -> None:
@@ -314,9 +316,8 @@ class Segmenter:
             return None
         self._journals.append(journal := JournalWriter(folder))
         audio = session.audio.branch(origin) if session.audio is not None else None
-        since_ms = round((origin - session.origin) * 1000)
-        info = session.info.model_copy(update={"video": video})
-        return self._writer(journal, info, origin, session.origin_unix_ms + since_ms, audio)
+        begun_unix_ms = session.origin_unix_ms + round((origin - session.origin) * 1000)
+        return self._writer(journal, session.info.model_copy(update={"video": video}), origin, begun_unix_ms, audio)
 
     def _leave(self, session: SessionWriter, following: SessionWriter) -> None:
         self._end_session_before()
