@@ -46,7 +46,7 @@ def decode_ticks(places: Sequence[int], frame_ticks: int) -> list[int]:
 
     No picture is decoded after it is shown, the first one when it is shown. So composition offsets need neither a sign nor
     an edit list that takes them back, of which some readers know the one and some the other
-    (docs/decisions/0024-no-edit-lists.md). Each is decoded as late as it can be a whole picture before the next one; what
+    (docs/decisions/0024-timelines.md). Each is decoded as late as it can be a whole picture before the next one; what
     would begin before the fragment follows its first picture a tick apart. No picture ends after its fragment, and the
     one that is shown last ends with it (to those ticks).
 

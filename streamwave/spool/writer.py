@@ -31,9 +31,11 @@ from streamwave.timing import AAC_FRAME, Grid, aac_frame_at_ms, other_rate, roun
 KEYLESS_MS, PIECE_SHARE = 12_000, Fraction(1, 2)
 #: Beyond this the source is given up: what must be copied and decoded for every piece has to have a bound.
 MOST_KEYLESS_MS = 600_000
-#: For so long no picture may have come to a live source whose sound goes on, by our clock and by the source's; the last one
+#: For so long no picture may have come to a live source whose sound goes on, by the source's clock and by ours; the last one
 #: then stands still until the next one, because players wait for pictures for ever.
-PICTURES_AWAITED_MS = 3000
+PICTURES_AWAITED_MS, PICTURES_UNSEEN_S = 3000, 3.0
+#: It is published up to so long before the newest sound, should a picture come that was sent a little later than that.
+PICTURES_BEHIND_MS = 500
 #: Sound that ends later than its pictures by this much ends with them, as far as viewers can tell.
 UNEVEN_MS = 200
 
@@ -96,6 +98,8 @@ class SessionWriter(ClosedChunks):
         if self.chunk is None:
             return True
         at_ms = self.ms(timed.shown)
+        if not self.chunk.starts_ms and at_ms < self.chunk.start_ms:
+            return False  # it comes after another picture stood still at its time
         if is_hidden(timed.packet):
             return bool(self.chunk.starts_ms) and at_ms < self.chunk.end_ms
         return self.chunk.hidden_ms >= at_ms or self.long_enough(timed.shown)
@@ -125,6 +129,8 @@ class SessionWriter(ClosedChunks):
             standing = self._wake(at_ms)
             start_ms = standing.until_ms
             standing.end()
+        elif self.chunk is not None and not self.chunk.starts_ms:
+            start_ms = max(self._drop_open(self.chunk), at_ms)
         elif self.chunk is not None and hidden:
             start_ms = self._end_ms(self.chunk)
             self._close(self.chunk, start_ms)
@@ -205,10 +211,18 @@ class SessionWriter(ClosedChunks):
         """Close a chunk at ``next_ms``; it is journalled as soon as its audio is complete."""
         self.closing.append((chunk, next_ms, chunk.close()))
 
+    def _drop_open(self, chunk: VideoChunk) -> int:
+        """Drop the open chunk, which has no picture that is to be shown; when it begins."""
+        chunk.abandon()
+        self.chunk, self._number = None, chunk.number
+        return chunk.start_ms
+
     def end_at(self, at: Fraction) -> None:
         """Close the open chunk at ``at``: the next picture belongs to another session."""
         self._seal()
-        if self.chunk is not None:
+        if self.chunk is not None and not self.chunk.starts_ms:
+            self._drop_open(self.chunk)
+        elif self.chunk is not None:
             self._close(self.chunk, self.ms(at))
             self.chunk = None
         elif self._standing is not None:
@@ -231,10 +245,11 @@ class SessionWriter(ClosedChunks):
         if self._standing is None:
             if self.chunk is None or not self.chunk.starts_ms or at_ms - self.chunk.end_ms < PICTURES_AWAITED_MS:
                 return
-            if (time.monotonic() - self._pictured_s) * 1000 < PICTURES_AWAITED_MS:
+            if time.monotonic() - self._pictured_s < PICTURES_UNSEEN_S:
                 return
             self._stand(min(at_ms, self.chunk.start_ms + self.options.segment_ms))
-        while self._standing is not None and at_ms - self._standing.until_ms >= self.options.segment_ms:
+        usual_ms = self.options.segment_ms + PICTURES_BEHIND_MS
+        while self._standing is not None and at_ms - self._standing.until_ms >= usual_ms:
             self._stand_on(self._standing, self._standing.until_ms + self.options.segment_ms)
 
     def _stand(self, until_ms: int) -> Standing:
@@ -354,8 +369,7 @@ class SessionWriter(ClosedChunks):
         self._seal()
         self.complete()
         if self.chunk is not None and not self.chunk.starts_ms:
-            self.chunk.abandon()
-            self.chunk = None
+            self._drop_open(self.chunk)
         if self._video is not None:
             self._finish_pictures()
             self.complete(force=True, last=True)
