@@ -6,10 +6,12 @@ import errno
 import logging
 import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,13 +95,25 @@ class Transcoder:
 
     def _known(self, chunk: Chunk, rendition: Rendition) -> bool:
         """Whether the same picture stood still for as long before; what came out for it is then the result."""
-        kept = self._held_path(chunk, rendition.name)
-        if chunk.held is None or not kept.exists():
+        if chunk.held is None:
             return False
         path = self.result_path(chunk, rendition.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        link_file(kept, path)
+        try:
+            link_file(self._held_path(chunk, rendition.name), path)
+        except FileNotFoundError:
+            return False
         return True
+
+    def _keep(self, chunk: Chunk, held: int, rendition: Rendition) -> None:
+        """Keep the result for chunks that show the same for as long, and nothing of pictures that stood still before."""
+        for folder in self.work.glob("held-*"):
+            if int(folder.name.removeprefix("held-")) < held:
+                shutil.rmtree(folder, ignore_errors=True)
+        kept = self._held_path(chunk, rendition.name)
+        with suppress(FileNotFoundError):  # another one stands still by now
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            link_file(self.result_path(chunk, rendition.name), kept)
 
     def _is_own(self, rendition: Rendition) -> bool:
         return self.passthrough is not None and rendition.name == self.passthrough.rendition
@@ -123,9 +137,7 @@ class Transcoder:
                 if _DAMAGE.search(said):
                     self.result_path(chunk, rendition.name).with_suffix(DAMAGED).touch()
                 elif chunk.held is not None:
-                    kept = self._held_path(chunk, rendition.name)
-                    kept.parent.mkdir(parents=True, exist_ok=True)
-                    link_file(self.result_path(chunk, rendition.name), kept)
+                    self._keep(chunk, chunk.held, rendition)
         finally:
             for part in parts.values():
                 part.unlink(missing_ok=True)
