@@ -18,7 +18,7 @@ from streamwave.spool.chunkfile import VideoChunk, write_audio
 from streamwave.spool.clock import Timed
 from streamwave.spool.closed import ClosedChunks
 from streamwave.spool.journal import JournalWriter
-from streamwave.spool.keyless import ends_without_key
+from streamwave.spool.keyless import PIECE_SHARE, ends_without_key
 from streamwave.spool.options import Options
 from streamwave.spool.pictures import is_hidden
 from streamwave.spool.quota import check_chunk
@@ -223,6 +223,9 @@ class SessionWriter(ClosedChunks):
             if self.chunk is None or not self.chunk.starts_ms or at_ms - self.chunk.end_ms < PICTURES_AWAITED_MS:
                 return
             if time.monotonic() - self._pictured_s < PICTURES_UNSEEN_S:
+                return
+            # The next picture may need a copy of all since the keyframe.
+            if at_ms - self.chunk.start_ms < (self.chunk.start_ms - self.chunk.key_ms) * PIECE_SHARE:
                 return
             self._stand(min(at_ms, self.chunk.start_ms + self.options.segment_ms))
         usual_ms = self.options.segment_ms + PICTURES_BEHIND_MS

@@ -98,6 +98,18 @@ def test_a_camera_that_rests_while_its_sound_goes_on(tmp_path: Path, stops: int)
 
 
 @pytest.mark.usefixtures("hurried")
+def test_a_camera_that_rests_often_is_not_decoded_from_its_only_keyframe_each_time(tmp_path: Path) -> None:
+    """What is copied for a picture that is no keyframe is at most twice as long as what it is copied for."""
+    times = tuple(min(n, 250) / RATE + max(n - 250, 0) * Fraction(18, 5) for n in range(256))
+    recipe = Recipe("flv", times=times, frames=256, gop=10_000, size=(320, 180), codec=PLAIN)
+    spool = segment(recipe.make(tmp_path / "a"), tmp_path / "spool", live=True)
+    contiguous(spool)
+    woken = [chunk for chunk in spool.chunks if chunk.held is None and chunk.lead]
+    assert len(woken) > 1 and sum(chunk.pictures for chunk in spool.chunks) == 256
+    assert all(after.start_ms - chunk.start_ms >= 5000 for chunk, after in zip(woken, woken[1:], strict=False))
+
+
+@pytest.mark.usefixtures("hurried")
 def test_a_camera_that_stops_for_good(tmp_path: Path) -> None:
     recipe = Recipe("flv", frames=110, size=(320, 180), codec=PLAIN, sound_until=Fraction(16))
     spool = segment(recipe.make(tmp_path / "a"), tmp_path / "spool", live=True)
