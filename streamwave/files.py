@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 from streamwave.private import make_folder
@@ -62,3 +64,22 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Give ``source`` the further name ``target``, in the place of what is there; a copy where the disk knows no such names.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            part.hardlink_to(source)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV):
+                raise
+            shutil.copyfile(source, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)  # two names of one file are not replaced by each other

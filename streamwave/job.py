@@ -160,12 +160,13 @@ def place(job: Job, record: ChunkRecord) -> Chunk:
         video_path=str(spool / record.video_file) if record.video_file else None,
         pictures=record.pictures + record.lead,
         later_ms=record.later_ms,
+        held=record.held,
         audio_path=str(spool / record.audio_file) if record.audio_file else None,
         audio_first=record.audio_first,
         audio_count=record.audio_count,
         closed_unix_ms=record.closed_unix_ms,
     )
-    if job.passthrough is None:
+    if job.passthrough is None or record.held is not None:
         return chunk
     largest = job.rendition(job.passthrough.rendition)
     return as_is(chunk, job.passthrough, largest.max_bps, job.segment_ms, job.b_frames)

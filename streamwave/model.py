@@ -128,8 +128,9 @@ class ChunkRecord(Frozen):
     """What the journal says of a received chunk. Times in integer milliseconds since the session's origin.
 
     The pictures lie in the half-open range [start_ms, next_ms); ``next_ms`` is the ``start_ms`` of the next chunk, or
-    where the last picture ends. Times in the video file are later by ``later_ms``. ``audio_first`` counts AAC frames since
-    the origin. ``lead`` is how many pictures of the file are not the chunk's own, but are needed to decode those.
+    where the last picture ends. Times in the video file are later by ``later_ms``. ``held``: it shows the last picture up to
+    its start all along, as the chunk of that number does first. ``audio_first`` counts AAC frames since the origin.
+    ``lead`` is how many pictures of the file are not the chunk's own, but are needed to decode those.
     """
 
     number: int
@@ -137,6 +138,7 @@ class ChunkRecord(Frozen):
     start_ms: int
     next_ms: int
     later_ms: int = 0
+    held: int | None = None
     pictures: int
     lead: int = 0
     audio_file: ChunkFile | None = None
@@ -150,8 +152,9 @@ class Chunk(Frozen):
     """A chunk in its place: ``[first_frame, first_frame + frame_count)`` on the grid, AAC frames likewise.
 
     ``segments`` are the lengths in frames of the segments that it is published as (see ``timing.split_evenly``). Times in
-    the video file, which has ``pictures`` of them, are later than those of the session by ``later_ms``. ``as_is``: the
-    source's own pictures can be a rendition (see ``Passthrough``); segments then begin at keyframes of the source.
+    the video file, which has ``pictures`` of them, are later than those of the session by ``later_ms``. ``held``: one picture
+    stands still, as in the chunk of that number (see ``ChunkRecord``). ``as_is``: the source's own pictures can be a
+    rendition (see ``Passthrough``); segments then begin at keyframes of the source.
     """
 
     number: int
@@ -163,6 +166,7 @@ class Chunk(Frozen):
     video_path: str | None
     pictures: int = 0
     later_ms: int = 0
+    held: int | None = None
     audio_path: str | None
     audio_first: int = 0
     audio_count: int = 0

@@ -12,11 +12,11 @@ from streamwave.errors import MediaError
 from streamwave.ffmpeg.transcode import DAMAGED, FILLED
 from streamwave.files import replace_file
 from streamwave.model import Chunk, Frozen, Rational, Rendition
+from streamwave.mp4.avc import avc_fragment, samples_of
 from streamwave.mp4.fragment import read_fragment
 from streamwave.mp4.init import read_init
 from streamwave.mp4.nal import starts_with_idr
 from streamwave.mp4.normal import video_init
-from streamwave.mp4.retime import retime
 from streamwave.mp4.split import media_segment, split_file
 from streamwave.timing import AAC_FRAME
 
@@ -70,13 +70,11 @@ def package(
     renditions: Sequence[Rendition],
     work: Path,
     *,
-    b_frames: bool = True,
     stand_in: Callable[[Rendition], None] | None = None,
 ) -> PackagedChunk:
     """Make media segments of the transcoded files ``results`` (by rendition name) in the folder ``work``.
 
-    ``b_frames`` tells whether pictures may be stored in another order than they are shown in. ``stand_in`` replaces
-    the result of a rendition that cannot be used; without it that is an error.
+    ``stand_in`` replaces the result of a rendition that cannot be used; without it that is an error.
 
     Raises:
         MediaError: a file is damaged, has another number of frames, another boundary, or does not begin with an IDR.
@@ -87,14 +85,14 @@ def package(
     for rendition in renditions:
         path = results[rendition.name]
         try:
-            tracks.append(_track(chunk, rendition, path, folder, b_frames))
+            tracks.append(_track(chunk, rendition, path, folder))
         except MediaError as error:
             if stand_in is None or path.with_suffix(FILLED).exists():
                 raise
             # The same would come out every time; a bad chunk costs at most that chunk.
             log.error("chunk %d %s is replaced by a stand-in: %s", chunk.number, rendition.name, error)
             stand_in(rendition)
-            tracks.append(_track(chunk, rendition, path, folder, b_frames))
+            tracks.append(_track(chunk, rendition, path, folder))
     marks = {r.name: results[r.name].with_suffix(FILLED).exists() for r in renditions}
     return PackagedChunk(
         number=chunk.number,
@@ -105,7 +103,7 @@ def package(
     )
 
 
-def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path, b_frames: bool) -> PackagedTrack:
+def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path) -> PackagedTrack:
     what = f"chunk {chunk.number} {rendition.name}"
     raw_init, fragments = split_file(path.read_bytes())
     summary = read_init(raw_init)
@@ -116,17 +114,22 @@ def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path, b_frame
     if len(boundaries) != len(fragments):
         raise MediaError(f"{what}: {len(fragments)} segments came out, {len(boundaries)} were due")
     video = rendition.kind == "video"
-    delay = 2 * chunk.grid.frame_ticks if video and b_frames else 0  # x264 with b-pyramid never needs more
-    init = video_init(raw_init, delay_ticks=delay) if video else raw_init
+    init = video_init(raw_init) if video else raw_init
     unit = chunk.grid.frame_ticks if video else AAC_FRAME
     segments = []
-    for fragment, (time, duration) in zip(fragments, boundaries, strict=True):
-        found = read_fragment(fragment, summary)
+    for made, (time, duration) in zip(fragments, boundaries, strict=True):
+        fragment, found = made, read_fragment(made, summary)
         if found.duration != duration or found.sample_count * unit != duration:
             raise MediaError(f"{what}: the segment at {time} lasts {found.duration} ticks, {duration} were due")
         if video and not starts_with_idr(fragment, summary):
             raise MediaError(f"{what}: the segment at {time} does not begin with an IDR picture")
-        data = media_segment([retime(fragment, sequence=time // unit + 1, time=time, delay_ticks=delay)])
+        if video:
+            fragment = avc_fragment(
+                sequence=time // unit + 1, time=time, frame_ticks=unit, samples=samples_of(fragment, found)
+            )
+        elif found.time != time:
+            raise MediaError(f"{what}: a segment is at {found.time}, {time} was due")
+        data = media_segment([fragment])
         file = folder / f"{rendition.name}-{time}.m4s"
         replace_file(file, data)
         segments.append(

@@ -20,7 +20,6 @@ def package(job: Job, chunk: Chunk) -> int:
         results,
         job.renditions,
         transcoder.work,
-        b_frames=job.b_frames,
         stand_in=lambda rendition: stand_in(transcoder, chunk, rendition),
     )
     job.packaged_path(chunk.number).write_text(packaged.model_dump_json(), encoding="utf-8")

@@ -20,7 +20,8 @@ from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import CONTINUED, LOCK, end_of, following_folder, writer_alive, writer_pid
 from streamwave.spool.launch import request_stop, start_segmenter
 from streamwave.spool.quota import check_share
-from streamwave.spool.segmenter import STOP_LIMIT_S, Options
+from streamwave.spool.reader import STOP_LIMIT_S
+from streamwave.spool.segmenter import Options
 from streamwave.streams.registry import Stream
 
 #: Chunk files of a file source that may wait for the flow; a file can be read faster than it can be transcoded.

@@ -14,12 +14,14 @@ from streamwave.model import CONTAINERS
 UNDECODED = {"codec_whitelist": "none", "protocol_whitelist": "none"}
 
 
-def open_chunk(path: Path) -> InputContainer:
+def open_chunk(path: Path, suffix: str | None = None) -> InputContainer:
     """Open a chunk's video file. No decoder sees any of it; the codec's name, its parameters and the packets are there.
+
+    ``suffix`` tells its container where its name does not.
 
     Raises:
         OSError: it cannot be opened.
         av.error.FFmpegError: it is damaged.
     """
     options = {**UNDECODED, "protocol_whitelist": "file"}
-    return av.open(str(path), format=CONTAINERS[path.suffix[1:]], options=options)
+    return av.open(str(path), format=CONTAINERS[suffix or path.suffix[1:]], options=options)

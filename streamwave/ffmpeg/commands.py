@@ -87,6 +87,9 @@ def transcode_argv(
         .filter("settb", f"{rate.denominator}/{rate.numerator}")
         .filter("setpts", f"PTS-{chunk.first_frame}")
     )
+    if chunk.held is not None:
+        # Hidden pictures may be in its file behind the one that stands still.
+        placed = placed.filter("trim", end_pts=1)
     if alone:
         # The next filter drops a picture that lasts no time, and not every file tells how long its only one does: another
         # after it shows.
@@ -127,7 +130,7 @@ def _opened(chunk: Chunk, encoder: EncoderSettings) -> ffmpeg.Stream:
         max_pixels=encoder.max_pixels,
         # With more than one thread the decoder of H.264 keeps some of its complaints to itself.
         threads=1 if chunk.as_is else encoder.threads,
-        **({"itsoffset": f"-{chunk.later_ms}ms"} if chunk.later_ms else {}),
+        **({"itsoffset": f"{-chunk.later_ms}ms"} if chunk.later_ms else {}),
         # The filters turn the pictures; the mark that asks for it may have got lost on the way, or not.
         noautorotate=None,
     )

@@ -141,10 +141,10 @@ def as_rendition(chunk: Chunk, passthrough: Passthrough) -> bytes:
 
 
 def _fragments(chunk: Chunk, pictures: Sequence[Picture]) -> Iterator[bytes]:
-    samples = [Sample(one.data, one.idr, one.place - number) for number, one in enumerate(pictures)]
     ticks = chunk.grid.frame_ticks
     for first, after in pairwise([0, *accumulate(chunk.segments)]):
-        yield avc_fragment(time=first * ticks, duration=ticks, samples=samples[first:after])
+        samples = [Sample(one.data, one.idr, one.place - first) for one in pictures[first:after]]
+        yield avc_fragment(sequence=first + 1, time=first * ticks, frame_ticks=ticks, samples=samples)
 
 
 def adopted(data: bytes, passthrough: Passthrough) -> bytes:

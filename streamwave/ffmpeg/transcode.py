@@ -6,10 +6,12 @@ import errno
 import logging
 import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from streamwave.ffmpeg.commands import EncoderSettings, check_argv, fill_argv, t
 from streamwave.ffmpeg.limits import ChunkLimits
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.source_pictures import adopted, as_rendition
-from streamwave.files import replace_file
+from streamwave.files import link_file, replace_file
 from streamwave.model import Chunk, Passthrough, Rendition
 from streamwave.mp4.aac import aac_fragment, aac_init
 from streamwave.mp4.adts import read_adts
@@ -70,6 +72,9 @@ class Transcoder:
             OSError: there is no space left for its result.
             MediaError: a result has not exactly the pictures and fragments that the chunk asks for.
         """
+        renditions = [r for r in renditions if not self._known(chunk, r)]
+        if not renditions:
+            return
         own = [r for r in renditions if chunk.as_is and self._is_own(r)]
         encoded = [r for r in renditions if r not in own]
         said = self._encode(chunk, encoded) if encoded else self._check(chunk)
@@ -83,6 +88,32 @@ class Transcoder:
             path = self.result_path(chunk, own[0].name)
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, data)
+
+    def _held_path(self, chunk: Chunk, name: str) -> Path:
+        """Where the result of a chunk whose picture stands still is kept for those that show the same for as long."""
+        return self.work / f"held-{chunk.held}" / f"{'-'.join(map(str, chunk.segments))}.{name}.mp4"
+
+    def _known(self, chunk: Chunk, rendition: Rendition) -> bool:
+        """Whether the same picture stood still for as long before; what came out for it is then the result."""
+        if chunk.held is None:
+            return False
+        path = self.result_path(chunk, rendition.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            link_file(self._held_path(chunk, rendition.name), path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _keep(self, chunk: Chunk, held: int, rendition: Rendition) -> None:
+        """Keep the result for chunks that show the same for as long, and nothing of pictures that stood still before."""
+        for folder in self.work.glob("held-*"):
+            if int(folder.name.removeprefix("held-")) < held:
+                shutil.rmtree(folder, ignore_errors=True)
+        kept = self._held_path(chunk, rendition.name)
+        with suppress(FileNotFoundError):  # another one stands still by now
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            link_file(self.result_path(chunk, rendition.name), kept)
 
     def _is_own(self, rendition: Rendition) -> bool:
         return self.passthrough is not None and rendition.name == self.passthrough.rendition
@@ -105,6 +136,8 @@ class Transcoder:
                 self._take(chunk, rendition, parts[rendition.name])
                 if _DAMAGE.search(said):
                     self.result_path(chunk, rendition.name).with_suffix(DAMAGED).touch()
+                elif chunk.held is not None:
+                    self._keep(chunk, chunk.held, rendition)
         finally:
             for part in parts.values():
                 part.unlink(missing_ok=True)
@@ -214,7 +247,8 @@ def put_audio(transcoder: Transcoder, chunk: Chunk, rendition: Rendition, frames
     pieces = [aac_init(rendition.sample_rate, rendition.channels, rendition.max_bps)]
     for time_ticks, duration in chunk.boundaries(rendition):
         first = time_ticks // AAC_FRAME - chunk.audio_first
-        pieces.append(aac_fragment(sequence=1, time=time_ticks, frames=frames[first : first + duration // AAC_FRAME]))
+        inside = frames[first : first + duration // AAC_FRAME]
+        pieces.append(aac_fragment(sequence=time_ticks // AAC_FRAME + 1, time=time_ticks, frames=inside))
     path = transcoder.result_path(chunk, rendition.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, b"".join(pieces))

@@ -6,11 +6,11 @@ import struct
 from collections.abc import Callable
 
 from streamwave.errors import MediaError
-from streamwave.mp4.boxes import Box, Fields, box, full_box, iter_boxes, need
+from streamwave.mp4.boxes import Box, Fields, box, iter_boxes, need
 from streamwave.mp4.init import VISUAL_ENTRY, read_init, sample_entry
 
-# cmfc is the structural brand of CMAF (ISO/IEC 23000-19, 7.2). Its stricter sister cmf2 forbids the edit list that is
-# written here. iso6 covers tfdt and default-base-is-moof.
+# cmfc is the structural brand of CMAF (ISO/IEC 23000-19, 7.2); its stricter sister cmf2 wants signed composition offsets.
+# iso6 covers tfdt and default-base-is-moof.
 _FTYP = box("ftyp", b"cmfc", bytes(4), b"iso6cmfc")
 
 # The name of the encoder (udta, compressorname) and the mean bit rate (btrt) differ between hosts and chunks; mehd and
@@ -20,15 +20,14 @@ _UPRIGHT = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 _CONTAINERS = frozenset({"moov", "trak", "mdia", "minf", "stbl", "mvex"})
 
 
-def video_init(init: bytes, *, delay_ticks: int) -> bytes:
+def video_init(init: bytes) -> bytes:
     """FFmpeg's init segment of one H.264 track as a CMAF header that is the same for all chunks of a rendition.
 
-    Replaces the brands, zeroes creation times and durations, empties the compressor's name, drops btrt, udta and mehd,
-    and writes an edit list that takes back ``delay_ticks``, which `retime` adds to every composition offset of the
-    fragments: both must get the same number, for all chunks of a rendition. What it makes is not input for it again.
+    Replaces the brands, zeroes creation times and durations, empties the compressor's name, drops btrt, udta, mehd and an
+    edit list without effect.
 
-    Raises MediaError for a delay that doesn't fit, for an edit list that moves the presentation already (write the file
-    with ``-movflags +cmaf``), and for anything that `read_init` does not understand.
+    Raises MediaError for an edit list that moves the presentation (write the file with ``-movflags +cmaf``), and for
+    anything that `read_init` does not understand.
     """
     summary = read_init(init)
     if not summary.nal_length_bytes:
@@ -37,24 +36,15 @@ def video_init(init: bytes, *, delay_ticks: int) -> bytes:
         raise MediaError(
             f"an edit list moves the presentation (media time {summary.edit_ticks}); encode with -movflags +cmaf"
         )
-    if not 0 <= delay_ticks < 1 << 31:
-        raise MediaError(f"a reorder delay of {delay_ticks} ticks does not fit; use two frames")
-    return _FTYP + _rewrite(init, need(init, "moov"), _edits(delay_ticks))
+    return _FTYP + _rewrite(init, need(init, "moov"))
 
 
-def _edits(delay_ticks: int) -> bytes:
-    """One entry: all that follows (segment duration 0), from ``delay_ticks`` on, at normal rate (14496-12, 8.6.6)."""
-    return box("edts", full_box("elst", 0, 0, struct.pack(">IIiI", 1, 0, delay_ticks, 1 << 16)))
-
-
-def _rewrite(data: bytes, at: Box, edits: bytes) -> bytes:
+def _rewrite(data: bytes, at: Box) -> bytes:
     if at.type in _CONTAINERS:
         inner = []
         for child in iter_boxes(data, at.payload, at.end):
-            if at.type == "trak" and child.type == "mdia":
-                inner.append(edits)
             if child.type not in _DROPPED:
-                inner.append(_rewrite(data, child, edits))
+                inner.append(_rewrite(data, child))
         return box(at.type, *inner)
     rule = _RULES.get(at.type)
     return rule(data, at) if rule else data[at.start : at.end]

@@ -127,6 +127,11 @@ class AudioTrack:
         self._sound.lag = Fraction(0)  # it was waited for in vain
         self._sound.silence_until(self._start + (frame + 2) * AAC_FRAME)
 
+    def settle(self) -> int:
+        """All of the sound has come; how long it is, in milliseconds since the origin."""
+        self._sound.settle()
+        return -(-(self._sound.position - self._start) * 1000 // SAMPLE_RATE)
+
     def finish(self, frame: int = 0) -> None:
         """End of the session: silence up to AAC frame ``frame`` if there is less, then empty the encoder."""
         self._sound.finish(self._start + frame * AAC_FRAME)

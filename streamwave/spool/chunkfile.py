@@ -64,18 +64,28 @@ def _sync(path: Path) -> int:
 class VideoChunk:
     """A chunk that is being received: video packets go to its file as they come.
 
-    ``key_ms`` is when the keyframe is shown from which it is decoded: its first picture, unless it has a lead. Before the
-    origin that is negative, which files do not keep: times in the file are later then, by ``later_ms``.
+    ``key_ms`` is when the keyframe is shown from which it is decoded: its first picture, at ``start_ms``, unless it has a
+    lead. Before the origin that is negative, which files do not keep: times in the file are later then, by ``later_ms``.
     """
 
-    def __init__(self, folder: Path, number: int, template: Any, key_ms: int, extradata: bytes | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        number: int,
+        template: Any,
+        key_ms: int,
+        extradata: bytes | None = None,
+        *,
+        start_ms: int | None = None,
+    ) -> None:
         self.number = number
-        self.key_ms, self.start_ms, self.later_ms = key_ms, max(key_ms, 0), max(-key_ms, 0)
-        start_ms = self.start_ms
+        self.key_ms, self.later_ms = key_ms, max(-key_ms, 0)
+        self.start_ms = start_ms = max(key_ms, 0) if start_ms is None else start_ms
         self.starts_ms: list[int] = []
         self.newest_ms: int | None = None
         self.end_ms = start_ms
         self.size_bytes = 0  # about
+        self.hidden_ms = key_ms  # the latest picture in the file that is not to be shown
         self.refused = 0
         self.lead = 0  # pictures that are not counted
         self.last_arrival_unix_ms = 0
@@ -110,6 +120,7 @@ class VideoChunk:
             return
         if not counted:
             self.lead += 1
+            self.hidden_ms = max(self.hidden_ms, pts_ms)
             return
         self.last_arrival_unix_ms = time.time_ns() // 1_000_000
         self.starts_ms.append(pts_ms)
@@ -121,12 +132,15 @@ class VideoChunk:
         self._out.close()
         return _sync(self.path)
 
-    def lead_from(self, before: VideoChunk) -> None:
-        """Begin with all of the finished file of ``before``: it is needed to decode what follows, up to ``start_ms``."""
+    def lead_from(self, before: VideoChunk, path: Path | None = None) -> None:
+        """Begin with all of the finished file of ``before``: it is needed to decode what follows, up to ``start_ms``.
+
+        ``path`` is where that is kept if its own name may have gone.
+        """
         self.key_ms = before.key_ms
         if self.path.suffix != ".mkv":
             self._next_dts = self.key_ms
-        with open_chunk(before.path) as container:
+        with open_chunk(path or before.path, before.path.suffix[1:]) as container:
             for packet in container.demux(video=0):
                 if packet.size and packet.pts is not None:
                     at_ms = round(packet.pts * packet.time_base * 1000)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from av import Packet
 
+from streamwave.spool.pictures import is_hidden
 from streamwave.timing import round_half_up
 
 Kind = Literal["video", "audio"]
@@ -109,6 +110,8 @@ class SourceClock:
                 track.due = Fraction(0)
             return None if track.due is None else self._at(track, packet, kind, track.due, track.due)
         raw = _seconds(stamp, packet)
+        if is_hidden(packet):  # it lies before or behind its edit, and beside other edits
+            return Timed(packet, kind, raw + track.offset + _distance(packet), raw + track.offset)
         other = self._tracks["audio" if kind == "video" else "video"]
         due = track.due if track.due is not None else other.due
         # The first packet of a track may lie well before those of the other that have come.
@@ -205,10 +208,15 @@ def in_step(first: Timed, track: Any) -> Timed:
 
 
 def shown_from(first: Timed, track: Any) -> Fraction:
-    """When a source's first picture is shown, in seconds; the edit list of an MP4 file may hide those before it."""
-    if not first.packet.is_discard or track.start_time is None:
+    """When a source's first picture is shown, in seconds; the edit list of an MP4 file may hide those before it, and may
+    begin within one that it hides."""
+    if not is_hidden(first.packet) or track.start_time is None:
         return first.shown
-    return max(first.shown, Fraction(track.start_time * track.time_base))
+    start = Fraction(track.start_time * track.time_base)
+    length = _seconds(first.packet.duration or 0, first.packet)
+    if length and abs(length * Fraction(track.guessed_rate or 0) - 1) * 20 < 1:
+        start = first.shown + -(-(start - first.shown) // length) * length
+    return max(first.shown, start)
 
 
 def heard_from(first: Timed, track: Any) -> Fraction:

@@ -15,7 +15,8 @@ from streamwave.locks import signal_holder
 from streamwave.private import python_argv
 from streamwave.spool.journal import LOCK, writer_alive, writer_pid
 from streamwave.spool.options import LOG_FILE
-from streamwave.spool.segmenter import STOP_LIMIT_S, Options
+from streamwave.spool.reader import STOP_LIMIT_S
+from streamwave.spool.segmenter import Options
 
 
 def start_segmenter(options: Options, *, survive: bool = False) -> subprocess.Popen[bytes]:

@@ -20,7 +20,7 @@ from streamwave.ffmpeg.relay import LISTEN_S, is_listener
 from streamwave.model import Rendition
 from streamwave.spool.advisor import Advisor
 from streamwave.spool.clock import SourceClock
-from streamwave.spool.pictures import Pictures
+from streamwave.spool.pictures import Pictures, is_hidden
 from streamwave.timing import choose_rate, varies
 
 #: How much of the source is looked at, and how long that may take with one that sends in real time.
@@ -56,7 +56,7 @@ def _look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits) -> 
                 of_video = packet.stream_index == video.index
                 ready = pictures.put(packet) if of_video else [packet] if packet.size else []
                 for timed in chain.from_iterable(clock.put(one, "video" if of_video else "audio") for one in ready):
-                    if timed.kind == "video":
+                    if timed.kind == "video" and not is_hidden(timed.packet):
                         at = timed.shown
                         advisor.picture(timed, time.time_ns() // 1_000_000)
                         starts_ms.append(advisor.ms(at))

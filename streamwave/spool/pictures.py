@@ -1,7 +1,7 @@
 """From a source's packets of video to its pictures: one in each packet, each with the time at which it is shown.
 
 Some sources send what belongs to a picture ahead of it, or the same twice; AVI packs two pictures into one packet and
-knows only the order in which they are decoded; raw streams have no times at all.
+knows only the order in which they are decoded; raw streams have no times at all; MP4 hides pictures by its edit list.
 """
 
 from __future__ import annotations
@@ -27,6 +27,14 @@ _VOP, _B_VOP = b"\x00\x00\x01\xb6", 2
 _LOST_S = Fraction(1, 2)
 #: Packets from the beginning that are put behind the end, so that the last ones are told their order, too.
 _FOLLOW = 32
+#: Hidden packets that are held at most, until it is known whether they are needed.
+_HELD = 600
+_HIDDEN = "hidden"
+
+
+def is_hidden(packet: Packet[Any]) -> bool:
+    """Whether an edit list hides the picture: it is there because shown ones may be decoded from it."""
+    return packet.is_discard or packet.opaque == _HIDDEN
 
 
 class Pictures:
@@ -34,13 +42,15 @@ class Pictures:
 
     def __init__(self, stream: Any, container: str) -> None:
         name = stream.codec_context.name if stream.codec_context is not None else ""
-        self._stages: list[_Joined | _Unpacked | _Order | _Paired] = []
+        self._stages: list[_Edits | _Joined | _Unpacked | _Order | _Paired] = []
         if name in _ORDERED:
             self._stages = [_Joined(stream, name), _Order(stream, container)]
             if name == "h264":
                 self._stages.append(_Paired(stream))
         elif name == "mpeg4" and container == "avi":
             self._stages = [_Unpacked(stream)]
+        if "mp4" in container.split(","):
+            self._stages.insert(0, _Edits(stream))
         self._ended = False
         self._shift: int | None = None if container == "avi" else 0
 
@@ -67,6 +77,56 @@ class Pictures:
         if self._shift is None:
             self._shift = packet.pts - packet.dts
         packet.pts -= self._shift
+
+
+class _Edits:
+    """Of what an edit list hides, keeps what shown pictures are decoded from, and puts each edit in its place (ISO/IEC
+    14496-12, 8.6.6).
+
+    libavformat goes on behind an edit up to the second keyframe. The first packet of an edit that is shown gets the decoding
+    time at which the edit begins; that is wrong by as much as the order of its pictures is another one than at the
+    beginning of the first edit.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._start: int = stream.start_time or 0
+        self._began: int | None = None  # decoding time of the first packet that is shown
+        self._decoded: int | None = None
+        self._opening = False  # it is not known yet which picture of the edit is shown first
+        self._shift = 0
+        self._held: list[Packet[Any]] = []
+
+    def put(self, packet: Packet[Any]) -> list[Packet[Any]]:
+        if not packet.size or packet.pts is None or packet.dts is None:
+            return [*(self._released() if self._opening else []), *([packet] if packet.size else [])]
+        ready: list[Packet[Any]] = []
+        if self._decoded is not None and packet.dts <= self._decoded:
+            ready = self._released() if self._opening else []
+            self._held, self._opening = [], True
+        self._decoded = packet.dts
+        if packet.is_discard and packet.is_keyframe and all(one.is_discard for one in self._held):
+            self._held = []
+        self._held.append(packet)
+        if self._opening:
+            shown = [one.pts or 0 for one in self._held if not one.is_discard]
+            known = bool(shown) and packet.dts >= min(shown)
+        else:
+            known = not packet.is_discard
+        if known or len(self._held) >= _HELD:
+            ready += self._released()
+        return ready
+
+    def _released(self) -> list[Packet[Any]]:
+        ready, self._held = self._held, []
+        shown = [(one.dts or 0, one.pts or 0) for one in ready if not one.is_discard]
+        if shown and self._began is None:
+            self._began = shown[0][0]
+        elif shown and self._opening:
+            self._shift = self._start + shown[0][0] - (self._began or 0) - min(pts for _, pts in shown)
+        self._opening = False
+        for one in ready:
+            one.pts, one.dts = (one.pts or 0) + self._shift, (one.dts or 0) + self._shift
+        return ready
 
 
 class _Joined:
@@ -110,6 +170,8 @@ def _copy(packet: Packet[Any], data: bytes) -> Packet[Any]:
     copy.stream, copy.time_base = packet.stream, packet.time_base
     copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
     copy.is_keyframe = packet.is_keyframe
+    if is_hidden(packet):
+        copy.opaque = _HIDDEN
     for side in packet.iter_sidedata():
         copy.set_sidedata(side)
     return copy

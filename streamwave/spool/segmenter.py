@@ -47,6 +47,7 @@ from streamwave.spool.journal import (
 from streamwave.spool.options import Options as Options
 from streamwave.spool.options import take_options
 from streamwave.spool.pace import pace_of
+from streamwave.spool.pictures import is_hidden
 from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
 from streamwave.spool.reader import Reader
 from streamwave.spool.remote.mirror import mirroring
@@ -79,8 +80,7 @@ class Segmenter:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.stop = threading.Event()
-        self.at_once = False
+        self.stop, self.at_once = threading.Event(), False
         self.session: SessionWriter | None = None
         self.undecodable = self._rate_changes = 0
         self._journals = [JournalWriter(options.spool)]
@@ -198,7 +198,7 @@ class Segmenter:
             self._advise(self.session, timed)
 
     def _advise(self, session: SessionWriter, timed: Timed) -> None:
-        if timed.kind == "video":
+        if timed.kind == "video" and not is_hidden(timed.packet):
             whole = self._parameters is None or self._parameters.is_entry(timed.packet)
             self._advisor.picture(timed, time.time_ns() // 1_000_000, entry=whole)
             if timed.packet.is_keyframe and self._clock is not None:
@@ -228,15 +228,15 @@ class Segmenter:
         if self._parameters is None:
             self._add_pictures(session, timed)
             return
-        if not packet.is_keyframe or not (session.chunk is None or other or self._parameters.is_entry(packet)):
+        if not packet.is_keyframe or not (not session.has_pictures or other or self._parameters.is_entry(packet)):
             session.put(timed)
             return
         change = self._parameters.look(packet, self._video, self._info.video)
-        if session.chunk is not None and change is Change.PICTURE:
+        if session.has_pictures and change is Change.PICTURE:
             session = self._next_session(timed.shown, self._parameters.info) or session
-        elif session.chunk is not None and session.long_enough(timed.shown):
+        elif session.chunk is not None and session.ends_before(timed):
             session = self._at_its_rate(session)
-        if change is not Change.NONE or session.long_enough(timed.shown):
+        if change is not Change.NONE or session.ends_before(timed):
             self._set_grid(session)
             session.cut(timed)
         else:
@@ -257,7 +257,8 @@ class Segmenter:
         if self._sound is not None:
             for timed in self._early:
                 self._sound.push(timed)
-            self._advisor.say(advice.sound_early(origin - self._early[0].shown if self._early else Fraction(0)))
+            heard = (timed.shown for timed in self._early if not is_hidden(timed.packet))
+            self._advisor.say(advice.sound_early(origin - next(heard, origin)))
         self._early = []
 
     def _add_pictures(self, session: SessionWriter, timed: Timed) -> None:

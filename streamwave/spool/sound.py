@@ -99,6 +99,10 @@ class Sound:
         while self._to_rate is not None and self.position < position:
             self._silence(self._rate // 20)
 
+    def settle(self) -> None:
+        """All of the sound has come: put out what is held, or waits in the resampler."""
+        self._change(("fltp", "stereo", SAMPLE_RATE), CHANNELS)
+
     def finish(self, position: int = 0) -> None:
         """The end: silence up to ``position`` if there is less, then empty the resampler."""
         if self._shape is None:

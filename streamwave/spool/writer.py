@@ -3,41 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
-from pathlib import Path
 from threading import Event
 from typing import Any
 
 from av import Packet
 
-from streamwave.ffmpeg.examine import examine_file
-from streamwave.model import CONTAINERS, ChunkRecord, SourceInfo
-from streamwave.spool.advisor import Advisor
+from streamwave.model import CONTAINERS, SourceInfo
 from streamwave.spool.audio import SAMPLE_RATE, AudioTrack
 from streamwave.spool.changes import VideoParameters
 from streamwave.spool.chunkfile import VideoChunk, write_audio
 from streamwave.spool.clock import Timed
-from streamwave.spool.journal import AdviceLine, ChunkLine, EndRecord, JournalWriter, OpenRecord
-from streamwave.spool.keyless import ends_without_key
+from streamwave.spool.closed import ClosedChunks
+from streamwave.spool.journal import JournalWriter
+from streamwave.spool.keyless import PIECE_SHARE, ends_without_key
 from streamwave.spool.options import Options
-from streamwave.spool.quota import INODE_BYTES, Quota, check_chunk
-from streamwave.timing import AAC_FRAME, aac_frame_at_ms, choose_rate, other_rate, round_half_up
+from streamwave.spool.pictures import is_hidden
+from streamwave.spool.quota import check_chunk
+from streamwave.spool.standing import Standing
+from streamwave.timing import AAC_FRAME, Grid, aac_frame_at_ms, other_rate, round_half_up
 
-#: How far the pictures may be ahead before a chunk stops waiting for its audio and takes silence instead: live, and in a
-#: file, where waiting costs nothing.
-AUDIO_WAIT_MS, FILE_AUDIO_WAIT_MS = 500, 10_000
-#: Broadcasts, and encoders that process their sound, send it a second or two later than its pictures, always. That much
-#: longer is waited, up to this in all; once a chunk has waited in vain no longer, until some comes again.
-MOST_AUDIO_WAIT_MS = 5000
-#: The same where nothing says that there will be any: what comes all the same is sent hardly later than its pictures, and
-#: who has nothing but pictures is not to wait for it.
-UNAWAITED_WAIT_MS = 200
+#: For so long no picture may have come to a live source whose sound goes on, by the source's clock and by ours; the last one
+#: then stands still until the next one, because players wait for pictures for ever.
+PICTURES_AWAITED_MS, PICTURES_UNSEEN_S = 3000, 3.0
+#: It is published up to so long before the newest sound, should a picture come that was sent a little later than that.
+PICTURES_BEHIND_MS = 500
+#: Sound that ends later than its pictures by this much ends with them, as far as viewers can tell.
+UNEVEN_MS = 200
 
 
-class SessionWriter:
+class SessionWriter(ClosedChunks):
     """One session. ``origin`` is its first picture in seconds on the source's clock.
 
     ``relieve`` is called before it waits for its consumer, who may be waiting for the end of the session before.
@@ -56,19 +53,11 @@ class SessionWriter:
         stop: Event,
         relieve: Callable[[], None],
     ) -> None:
-        self.options = options
-        self.journal = journal
-        self.info = info
-        self.origin = origin
-        self.origin_unix_ms = origin_unix_ms
-        self.audio = audio
-        self.rate: Fraction | None = None
+        super().__init__(options, journal, info, origin=origin, origin_unix_ms=origin_unix_ms, audio=audio)
         self.chunk: VideoChunk | None = None
-        self.closing: deque[tuple[VideoChunk, int, int]] = deque()  # chunk, next_ms, size: they wait for their audio
         self.parameters: VideoParameters | None = None
         self.undecodable = 0
         self._video = video
-        self._quota = Quota(self.folder, options.stream_limits)
         self._stop = stop
         self._relieve = relieve
         self._before: tuple[VideoChunk, Timed | None] | None = (
@@ -76,21 +65,13 @@ class SessionWriter:
         )
         self._within_ms: int | None = None  # from this picture on, the next chunk, which begins with no keyframe
         self._number = 0
-        self._audio_first = 0
+        self._standing: Standing | None = None  # the last picture, while no other comes
+        self._pictured_s = time.monotonic()
 
     @property
-    def folder(self) -> Path:
-        """The spool of the session."""
-        return self.journal.folder
-
-    @property
-    def opened(self) -> bool:
-        """Whether the journal has its first record."""
-        return self.rate is not None
-
-    def ms(self, at: Fraction) -> int:
-        """A time on the source's clock in milliseconds since the origin."""
-        return round_half_up((at - self.origin) * 1000)
+    def has_pictures(self) -> bool:
+        """Whether the session has had a picture, so that what follows may be of another kind."""
+        return self.chunk is not None or self._standing is not None
 
     @property
     def _track(self) -> Any:
@@ -105,9 +86,21 @@ class SessionWriter:
             return True
         return (self.ms(at) - self.chunk.start_ms) * 10 >= self.options.segment_ms * 9
 
+    def ends_before(self, timed: Timed) -> bool:
+        """Whether the open chunk ends before this keyframe: it is long enough, or the keyframe belongs to another edit, while
+        the chunk's file holds, or would hold, hidden pictures at the same time as shown ones."""
+        if self.chunk is None:
+            return True
+        at_ms = self.ms(timed.shown)
+        if not self.chunk.starts_ms and at_ms < self.chunk.start_ms:
+            return False  # it comes after another picture stood still at its time
+        if is_hidden(timed.packet):
+            return bool(self.chunk.starts_ms) and at_ms < self.chunk.end_ms
+        return self.chunk.hidden_ms >= at_ms or self.long_enough(timed.shown)
+
     def other_rate(self) -> Fraction | None:
         """The rate of the open chunk's pictures if they would be lost on this session's grid."""
-        if self.rate is None or self.chunk is None or self.chunk.key_ms != self.chunk.start_ms:
+        if self.rate is None or self.chunk is None or self.chunk.hidden_ms != self.chunk.start_ms:
             return None
         return other_rate(self.rate, self.chunk.starts_ms)
 
@@ -119,19 +112,29 @@ class SessionWriter:
         """
         self._seal()
         self._wait_for_room()
-        if self.chunk is not None:
-            self._before = (self.chunk, timed)
         extradata = self.parameters.extradata if self.parameters is not None else None
-        at_ms = self.ms(timed.shown)
-        self.chunk = VideoChunk(self.folder, self._number, self._track, at_ms, extradata)
-        self._number += 1
-        if self._before is not None:
+        at_ms, start_ms, hidden = self.ms(timed.shown), None, is_hidden(timed.packet)
+        if self._standing is not None:
+            # The time of a hidden picture is none of this session, and may be anywhere.
+            standing = self._wake(self._standing.until_ms if hidden else at_ms)
+            start_ms = standing.until_ms
+            standing.end()
+        elif self.chunk is not None and not self.chunk.starts_ms:
+            start_ms = max(self._drop_open(self.chunk), at_ms)
+        elif self.chunk is not None and hidden:
+            start_ms = self._end_ms(self.chunk)
+            self._close(self.chunk, start_ms)
+        elif self.chunk is not None:
             # The packet itself goes into the new file.
-            self._before = (self._before[0], Timed(_copy(timed.packet), timed.kind, timed.shown, timed.decoded))
-        self._write(self.chunk, timed, counted=at_ms >= 0)
+            self._before = (self.chunk, Timed(_copy(timed.packet), timed.kind, timed.shown, timed.decoded))
+        self.chunk = VideoChunk(self.folder, self._number, self._track, at_ms, extradata, start_ms=start_ms)
+        self._number += 1
+        self._write(self.chunk, timed, counted=at_ms >= self.chunk.start_ms and not hidden)
 
     def put(self, timed: Timed) -> None:
         """Add a picture to the chunk that it belongs to."""
+        if self._standing is not None:
+            self._go_on(self._wake(self.ms(timed.shown)))
         assert self.chunk is not None
         if self._within_ms is not None and self.ms(timed.shown) < self._within_ms:
             self._write(self.chunk, timed)
@@ -139,15 +142,15 @@ class SessionWriter:
             self._seal()
             at_ms = self.ms(timed.shown)
             within = self.options.live and ends_without_key(self.chunk, at_ms, self.options.segment_ms)
-            self._write(self.chunk, timed, counted=not within)
+            self._write(self.chunk, timed, counted=not within and not is_hidden(timed.packet))
             self._within_ms = at_ms if within else None
-        elif self._before is not None:
+        elif self._before is not None and not is_hidden(timed.packet):
             chunk, key = self._before
             if key is not None:
                 self._write(chunk, key, counted=False)
                 self._before = (chunk, None)
             self._write(chunk, timed)
-        elif self.chunk.key_ms < self.chunk.start_ms:
+        elif self.chunk.key_ms < self.chunk.start_ms or is_hidden(timed.packet):
             self._write(self.chunk, timed, counted=False)  # hidden, but others refer to it
         else:
             self.undecodable += 1  # what it refers to never came
@@ -185,12 +188,22 @@ class SessionWriter:
         """Close a chunk at ``next_ms``; it is journalled as soon as its audio is complete."""
         self.closing.append((chunk, next_ms, chunk.close()))
 
+    def _drop_open(self, chunk: VideoChunk) -> int:
+        """Drop the open chunk, which has no picture that is to be shown; when it begins."""
+        chunk.abandon()
+        self.chunk, self._number = None, chunk.number
+        return chunk.start_ms
+
     def end_at(self, at: Fraction) -> None:
         """Close the open chunk at ``at``: the next picture belongs to another session."""
         self._seal()
-        if self.chunk is not None:
+        if self.chunk is not None and not self.chunk.starts_ms:
+            self._drop_open(self.chunk)
+        elif self.chunk is not None:
             self._close(self.chunk, self.ms(at))
             self.chunk = None
+        elif self._standing is not None:
+            self._wake(self.ms(at)).end()
 
     def give_chunk(self, other: SessionWriter) -> None:
         """Let the open chunk be the first one of ``other``, whose origin is its first picture."""
@@ -201,6 +214,90 @@ class SessionWriter:
         other.chunk = VideoChunk(other.folder, 0, other._track, 0, extradata)
         other._number = 1
         chunk.move_to(other.chunk, chunk.start_ms)
+
+    # --- a picture that stands still --------------------------------------------------------------------------------------
+
+    def _hold(self, at_ms: int) -> None:
+        """Live sound has come: let the last picture stand still up to there if no other has come for long."""
+        if self._standing is None:
+            if self.chunk is None or not self.chunk.starts_ms or at_ms - self.chunk.end_ms < PICTURES_AWAITED_MS:
+                return
+            if time.monotonic() - self._pictured_s < PICTURES_UNSEEN_S:
+                return
+            # The next picture may need a copy of all since the keyframe.
+            if at_ms - self.chunk.start_ms < (self.chunk.start_ms - self.chunk.key_ms) * PIECE_SHARE:
+                return
+            self._stand(min(at_ms, self.chunk.start_ms + self.options.segment_ms))
+        usual_ms = self.options.segment_ms + PICTURES_BEHIND_MS
+        while self._standing is not None and at_ms - self._standing.until_ms >= usual_ms:
+            self._stand_on(self._standing, self._standing.until_ms + self.options.segment_ms)
+
+    def _stand(self, until_ms: int) -> Standing:
+        """Close the open chunk at ``until_ms``, or when its last picture ends, which stands still from there on."""
+        self._seal()
+        assert self.chunk is not None
+        chunk, self.chunk = self.chunk, None
+        until_ms = max(until_ms, self._end_ms(chunk))
+        size = chunk.close()
+        self._standing = Standing(chunk, until_ms)  # before it is journalled: who reads that may remove the file
+        self.closing.append((chunk, until_ms, size))
+        return self._standing
+
+    def _stand_on(self, standing: Standing, until_ms: int) -> None:
+        """Another chunk with the picture that stands still."""
+        self._wait_for_room()
+        chunk = standing.chunk(self._number, until_ms)
+        self._number += 1
+        size = chunk.path.stat().st_size
+        self._quota.add(size)  # which it counts for there, although the file is there once
+        self.closing.append((chunk, until_ms, size))
+
+    def _stand_to(self, standing: Standing, end_ms: int) -> None:
+        """Let the picture stand still up to ``end_ms``, in chunks of the usual length, none of them much shorter."""
+        grid, usual_ms = Grid(self._rate_with(standing.before)), self.options.segment_ms
+        while grid.frame_at_ms(end_ms) > grid.frame_at_ms(standing.until_ms):
+            left_ms = end_ms - standing.until_ms
+            self._stand_on(standing, end_ms if left_ms * 2 < usual_ms * 3 else standing.until_ms + usual_ms)
+
+    def _wake(self, at_ms: int) -> Standing:
+        """Another picture is shown at ``at_ms``, or where the one that stood still has been published up to."""
+        standing, self._standing = self._standing, None
+        assert standing is not None
+        self._stand_to(standing, at_ms)
+        return standing
+
+    def _go_on(self, standing: Standing) -> None:
+        """Begin the chunk of a picture that is no keyframe after one that stood still."""
+        before, start_ms = standing.before, standing.until_ms
+        extradata = self.parameters.extradata if self.parameters is not None else None
+        self.chunk = VideoChunk(self.folder, self._number, self._track, before.key_ms, extradata, start_ms=start_ms)
+        self._number += 1
+        self.chunk.lead_from(before, standing.path)
+        self._quota.add(self.chunk.size_bytes)
+        # While it stood still no keyframe was to be expected.
+        self.chunk.key_ms = start_ms - max(1, max(before.starts_ms) - before.key_ms)
+        standing.end()
+
+    def _finish_pictures(self) -> None:
+        """Close the last chunk; the last picture stands still for as long as there is sound."""
+        chunk, usual_ms = self.chunk, self.options.segment_ms
+        last = chunk if chunk is not None else self._standing.before if self._standing is not None else None
+        if last is None:
+            return
+        own_ms = end_ms = self._end_ms(last) if self._standing is None else self._standing.until_ms
+        if self.audio is not None:
+            heard_ms = self.audio.settle()
+            if heard_ms - own_ms > UNEVEN_MS:
+                rate = self._rate_with(last)
+                end_ms = round_half_up(-(-heard_ms * rate // 1000) * 1000 / rate)
+            self.audio.finish(aac_frame_at_ms(end_ms, SAMPLE_RATE))
+        if chunk is not None and (end_ms == own_ms or (end_ms - max(own_ms, chunk.start_ms + usual_ms)) * 2 < usual_ms):
+            self._close(chunk, end_ms)
+            self.chunk = None
+            return
+        if chunk is not None:
+            self._stand(chunk.start_ms + usual_ms)
+        self._wake(end_ms).end()
 
     # --- sound --------------------------------------------------------------------------------------------------------
 
@@ -225,90 +322,14 @@ class SessionWriter:
 
     def follow(self, timed: Timed) -> None:
         """A packet has come: journal what is complete with it."""
+        if timed.kind == "video":
+            self._pictured_s = time.monotonic()
+        elif self.options.live and self._video is not None and not is_hidden(timed.packet):
+            self._hold(self.ms(timed.shown))
         at = self.origin + Fraction(self.chunk.end_ms, 1000) if self.chunk is not None else None
         if at is not None and timed.kind == "audio" and self.audio is not None:
             self.audio.came(at - timed.shown)
         self.complete(at)
-
-    # --- the journal --------------------------------------------------------------------------------------------------
-
-    def complete(self, newest: Fraction | None = None, *, force: bool = False, last: bool = False) -> bool:
-        """Journal the closed chunks whose audio is there, or was waited for long enough; whether none is left.
-
-        ``newest`` is the time of the newest picture. ``last``: the session has ended, so the last chunk gets all audio.
-        """
-        while self.closing:
-            chunk, next_ms, size = self.closing[0]
-            name, count = None, 0
-            if self.audio is not None:
-                until = aac_frame_at_ms(next_ms, SAMPLE_RATE)
-                if self.audio.available < until:
-                    if not force and (newest is None or self.ms(newest) - next_ms < self._audio_wait_ms(self.audio)):
-                        return False
-                    self.audio.fill_to(until)
-                if last and len(self.closing) == 1:
-                    until = max(until, self.audio.available)
-                frames = self.audio.take(until)
-                count = len(frames)
-                if frames:
-                    name, audio_size = write_audio(self.folder, chunk.number, frames)
-                    size += audio_size
-            if not self.opened:
-                self.info = examine_file(chunk.path, self.info, self.options.limits.max_pixels)
-                self._open(self._choose(chunk))
-            self.closing.popleft()
-            self._append(chunk.number, chunk, chunk.start_ms, next_ms, (name, count), size)
-        return True
-
-    def _audio_wait_ms(self, audio: AudioTrack) -> int:
-        if not audio.awaited:
-            return UNAWAITED_WAIT_MS
-        return min(AUDIO_WAIT_MS + audio.lag_ms, MOST_AUDIO_WAIT_MS) if self.options.live else FILE_AUDIO_WAIT_MS
-
-    def _choose(self, chunk: VideoChunk) -> Fraction:
-        assert self.info.video is not None
-        return choose_rate(self.info.video.stated_rate, chunk.starts_ms)
-
-    def _open(self, rate: Fraction) -> None:
-        if self.opened:
-            return
-        self.rate = rate
-        sample_rate = SAMPLE_RATE if self.audio is not None else None
-        self.journal.append(
-            OpenRecord(source=self.info, rate=rate, sample_rate=sample_rate, origin_unix_ms=self.origin_unix_ms)
-        )
-
-    def _append(
-        self,
-        number: int,
-        chunk: VideoChunk | None,
-        start_ms: int,
-        next_ms: int,
-        audio: tuple[str | None, int],
-        size: int,
-    ) -> None:
-        name, count = audio
-        arrived = chunk.last_arrival_unix_ms if chunk is not None else 0
-        self.journal.append(
-            ChunkLine(
-                chunk=ChunkRecord(
-                    number=number,
-                    video_file=chunk.path.name if chunk is not None else None,
-                    start_ms=start_ms,
-                    next_ms=next_ms,
-                    later_ms=chunk.later_ms if chunk is not None else 0,
-                    pictures=len(chunk.starts_ms) if chunk is not None else 0,
-                    lead=chunk.lead if chunk is not None else 0,
-                    audio_file=name,
-                    audio_first=self._audio_first,
-                    audio_count=count,
-                    size_bytes=size,
-                    closed_unix_ms=arrived or time.time_ns() // 1_000_000,
-                )
-            )
-        )
-        self._audio_first += count
-        self._quota.add(INODE_BYTES)
 
     def check_limits(self) -> None:
         """Look whether more may be received. What was received so far is whole, and can be finished.
@@ -341,41 +362,21 @@ class SessionWriter:
         """The source has ended: close the last chunk with all audio that is left."""
         self._seal()
         self.complete()
-        if self.chunk is not None:
-            if not self.chunk.starts_ms:
-                self.chunk.abandon()
-                self.chunk = None
-                self.complete(force=True, last=True)
-                return
-            rate = self.rate or self._choose(self.chunk)
-            end_ms = round_half_up(max(self.chunk.starts_ms) + 1000 / rate)
-            self._close(self.chunk, end_ms)
-            self.chunk = None
-            if self.audio is not None:
-                self.audio.finish(aac_frame_at_ms(end_ms, SAMPLE_RATE))
-            self.complete(force=True, last=True)
-        elif self._video is not None:
+        if self.chunk is not None and not self.chunk.starts_ms:
+            self._drop_open(self.chunk)
+        if self._video is not None:
+            self._finish_pictures()
             self.complete(force=True, last=True)
         elif self.audio is not None:
             self.audio.finish()
             if self.audio.available > self._audio_first:
                 self._record_audio_only(self.audio.available)
 
-    def advise(self, advisor: Advisor) -> None:
-        """Journal what was found since the last time that the publisher could do better."""
-        if self.opened:
-            for found in advisor.take():
-                self.journal.append(AdviceLine(advice=found))
-
-    def end(self, reason: str, error: str | None = None) -> None:
-        """Write the journal's last line."""
-        if self.audio is not None:
-            self.audio.close()
-        self.journal.append(EndRecord(reason=reason, error=error, ended_unix_ms=time.time_ns() // 1_000_000))
-
     def make_room(self) -> None:
         """Drop the chunks that could not be received, so that the journal's last line finds space."""
         before = self._before[0] if self._before is not None else None
+        if self._standing is not None:
+            self._standing.end()
         for chunk in (self.chunk, before, *(closed for closed, _, _ in self.closing)):
             if chunk is not None:
                 with suppress(OSError):

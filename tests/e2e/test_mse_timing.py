@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import sync_playwright
 
-from streamwave.mp4 import media_segment, read_fragment, read_init, retime, split_file, video_init
+from streamwave.mp4 import avc_fragment, media_segment, read_fragment, read_init, samples_of, split_file, video_init
 from tests.e2e.browser import CHROMIUM_FLAGS
 
 TIMESCALE, FRAME_TICKS = 30000, 1000
@@ -67,15 +67,17 @@ def cases() -> list[Case]:
         for frames in (1, 3, 40):
             raw_init, fragments = split_file(encode(frames, bframes))
             assert len(fragments) == (2 if frames == 40 else 1)
-            raw, delay = read_init(raw_init), 2 * FRAME_TICKS
+            raw = read_init(raw_init)
             if bframes and frames == 40:  # else there is nothing to show
                 assert min(read_fragment(fragments[0], raw).composition_offsets) < 0
-            init = video_init(raw_init, delay_ticks=delay)
+            init = video_init(raw_init)
             for first in (0, LATE):
                 begin = first
                 for number, fragment in enumerate(fragments):
-                    moved = retime(fragment, sequence=number + 1, time=begin, delay_ticks=delay)
-                    end = begin + FRAME_TICKS * read_fragment(fragment, raw).sample_count
+                    found = read_fragment(fragment, raw)
+                    samples = samples_of(fragment, found)
+                    moved = avc_fragment(sequence=number + 1, time=begin, frame_ticks=FRAME_TICKS, samples=samples)
+                    end = begin + FRAME_TICKS * found.sample_count
                     name = f"{bframes} B-frames, {frames} pictures, segment {number}, from {begin} ticks"
                     mime = f'video/mp4; codecs="{raw.codecs}"'
                     made.append(Case(name, init + media_segment([moved]), mime, begin, end))

@@ -18,13 +18,12 @@ from streamwave.mp4 import (
     read_adts,
     read_fragment,
     read_init,
-    retime,
     split_file,
     starts_with_idr,
     video_init,
 )
 from streamwave.mp4.asc import AAC_LC, CHANNELS, SAMPLE_RATES, build_config, read_config
-from streamwave.mp4.avc import Sample, avc_fragment
+from streamwave.mp4.avc import Sample, avc_fragment, samples_of
 from streamwave.mp4.avcc import AvcConfiguration, configuration, with_configuration
 from streamwave.mp4.boxes import Fields, find_all, iter_boxes
 from streamwave.mp4.nal import split_nals
@@ -61,8 +60,8 @@ def init(data: bytes) -> None:
     """An init segment, and what is made of it."""
     summary = read_init(data)
     with suppress(MediaError):
-        made = read_init(video_init(data, delay_ticks=1024))
-        assert (made.edit_ticks, made.timescale, made.codecs) == (1024, summary.timescale, summary.codecs)
+        made = read_init(video_init(data))
+        assert (made.edit_ticks, made.timescale, made.codecs) == (0, summary.timescale, summary.codecs)
     with suppress(MediaError):
         record = configuration(data)
         assert configuration(with_configuration(data, record)) == record
@@ -70,19 +69,21 @@ def init(data: bytes) -> None:
 
 @parser(MediaError)
 def fragment(data: bytes) -> None:
-    """A fragment; moved elsewhere it holds the same."""
+    """A fragment; made anew elsewhere it holds the same pictures, shown in the same order."""
     summary = read_fragment(data, _TRACK)
     assert len(summary.presentation_times) == summary.sample_count
     with suppress(MediaError):
         starts_with_idr(data, _TRACK)
-    moved = retime(data, sequence=7, time=1 << 40)
+    samples, ticks = samples_of(data, summary), summary.duration // summary.sample_count
+    moved = avc_fragment(sequence=7, time=1 << 40, frame_ticks=ticks, samples=samples)
     after = read_fragment(moved, _TRACK)
-    assert (after.sequence, after.time, after.durations, after.sizes) == (7, 1 << 40, summary.durations, summary.sizes)
+    assert (after.sequence, after.time, after.duration) == (7, 1 << 40, summary.duration)
+    assert (after.sizes, after.syncs) == (summary.sizes, summary.syncs)
+    assert [at - after.time for at in after.presentation_times] == [
+        at - summary.time for at in summary.presentation_times
+    ]
+    assert min(after.composition_offsets) >= 0
     assert _samples(data, summary.positions, summary.sizes) == _samples(moved, after.positions, after.sizes)
-    later = read_fragment(retime(data, sequence=7, time=0, delay_ticks=1024), _TRACK)
-    assert [a - b for a, b in zip(later.composition_offsets, summary.composition_offsets, strict=True)] == [
-        1024
-    ] * summary.sample_count
 
 
 def _samples(data: bytes, positions: tuple[int, ...], sizes: tuple[int, ...]) -> list[bytes]:
@@ -95,10 +96,14 @@ def made_fragment(data: bytes) -> None:
     frames = list(pieces(data))
     sound = read_fragment(aac_fragment(sequence=1, time=len(data), frames=frames), read_init(aac_init(48000, 2, 64000)))
     assert (sound.time, sound.sizes) == (len(data), tuple(map(len, frames)))
-    samples = [Sample(frame, sync=bool(frame[0] & 1), later=frame[0] % 5 - 2) for frame in frames]
-    pictures = read_fragment(avc_fragment(time=5, duration=512, samples=samples), _TRACK)
+    places = list(range(len(frames)))
+    for first in range(1, len(frames) - 1, 2):
+        if frames[first][0] & 2:
+            places[first : first + 2] = first + 1, first
+    samples = [Sample(frame, bool(frame[0] & 1), place) for frame, place in zip(frames, places, strict=True)]
+    pictures = read_fragment(avc_fragment(sequence=1, time=5, frame_ticks=512, samples=samples), _TRACK)
     assert pictures.syncs == tuple(sample.sync for sample in samples)
-    assert pictures.composition_offsets == tuple(sample.later * 512 for sample in samples)
+    assert pictures.presentation_times == tuple(5 + place * 512 for place in places)
 
 
 @parser(MediaError)

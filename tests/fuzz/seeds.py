@@ -16,8 +16,9 @@ from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger
 from streamwave.manifest.memo import Memo
 from streamwave.manifest.render import render_all
 from streamwave.model import AudioInfo, ChunkRecord, Frozen, Rendition, SourceInfo, VideoInfo
-from streamwave.mp4 import aac_fragment, aac_init, adts_frame, media_segment, read_init, retime, split_file
+from streamwave.mp4 import aac_fragment, aac_init, adts_frame, media_segment, read_init, split_file
 from streamwave.mp4.asc import build_config
+from streamwave.mp4.avc import Sample, avc_fragment
 from streamwave.mp4.avcc import configuration
 from streamwave.mp4.boxes import need
 from streamwave.mp4.fragment import read_fragment
@@ -61,6 +62,9 @@ def _boxes() -> dict[str, dict[str, bytes]]:
     first = read_fragment(fragments[0], summary)
     sample = fragments[0][first.positions[0] : first.positions[0] + first.sizes[0]]
     avcc = found.write()
+    moved = avc_fragment(
+        sequence=2, time=512, frame_ticks=512, samples=[Sample(sample, place == 0, place) for place in (0, 2, 1)]
+    )
     frames = [bytes([33, 16, 4, 96, 140, 28]), bytes([33, 27, 76])]
     sound = aac_init(48000, 2, 64000), aac_fragment(sequence=1, time=0, frames=frames)
     units = b"".join(
@@ -75,7 +79,7 @@ def _boxes() -> dict[str, dict[str, bytes]]:
             "sound": b"".join(sound),
         },
         "init": {"pictures": init, "sound": sound[0]},
-        "fragment": {"first": fragments[0], "moved": retime(fragments[1], sequence=2, time=512, delay_ticks=1024)},
+        "fragment": {"first": fragments[0], "moved": moved},
         "made_fragment": {"frames": b"\1\2\3\4" * 9},
         "adts": {"two": b"".join(adts_frame(frame, 48000, 2) for frame in frames)},
         "asc": {"stereo": build_config(48000, 2), "escape": bytes.fromhex("f9f0bb8010")},

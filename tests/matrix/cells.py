@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from tests.matrix import cells_change, cells_packing, cells_passthrough, cells_picture, cells_sound, cells_time
+from tests.matrix import (
+    cells_change,
+    cells_edits,
+    cells_packing,
+    cells_passthrough,
+    cells_picture,
+    cells_sound,
+    cells_time,
+)
 
 CELLS = [
     *cells_time.CELLS,
     *cells_picture.CELLS,
     *cells_sound.CELLS,
     *cells_change.CELLS,
+    *cells_edits.CELLS,
     *cells_packing.CELLS,
     *cells_passthrough.CELLS,
 ]

@@ -179,7 +179,7 @@ DAMAGE = [
         range(0),
         None,
         recipe={"frames": 1, "sound_until": F(2)},
-        end=F(1, 25),
+        end=F(2),
         silent=False,
     ),
 ]

@@ -64,6 +64,11 @@ def pictures_late(name: str, from_ms: int) -> LiveCell:
     return live(name, recipe, parts=parts, beeps=beeps, advice=frozenset({"sound-early"}))
 
 
+def resting(count: int, for_s: Fraction) -> tuple[Fraction, ...]:
+    """When 160 pictures are shown if no one is for ``for_s`` after the first ``count``; the sound goes on."""
+    return tuple(F(n, 25) + (for_s if n >= count else 0) for n in range(160))
+
+
 FIRST = cells_change.FIRST
 MUTE = replace(FIRST, sound=None)
 #: What its publisher is told when no sound comes for a while, and when it comes after all.
@@ -73,6 +78,9 @@ LIVE = [
     live("30 fps", flv(rate=F(30), frames=180)),
     live("60 fps", flv(rate=F(60), frames=360)),
     live("gap of 3 s", flv(frames=200, gaps=((F(11, 5), F(26, 5)),)), short=True),
+    live("camera stops before its sound", flv(frames=110, sound_until=F(16)), end=F(16), short=True),
+    live("camera rests in mid-GOP", flv(times=resting(110, F(8)), frames=160)),
+    live("camera rests before a keyframe", flv(times=resting(100, F(8)), frames=160)),
     live("gap of 0.2 s", flv(frames=150, gaps=((F(11, 5), F(12, 5)),))),
     live("starts at 123 s", flv(frames=150, rework=shifted(123_456)), short=True),
     live("jumps back to zero", flv(frames=150, rework=back()), advice=JUMPED),

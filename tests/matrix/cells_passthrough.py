@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.matrix import cells_change, cells_packing, cells_picture, cells_sound, cells_time
+from tests.matrix import cells_change, cells_edits, cells_packing, cells_picture, cells_sound, cells_time
 from tests.matrix.cell import SMALL_LADDER, SMALL_SIZES, Cell, Part
 from tests.matrix.cells_live import LIVE
 from tests.matrix.live import LiveCell
@@ -58,7 +58,8 @@ _SHORT = {
 }
 CELLS = [
     passed(cell)
-    for cell in (*cells_time.CELLS, *cells_picture.CELLS, *cells_sound.CELLS, *cells_change.CELLS, *cells_packing.CELLS)
+    for group in (cells_time, cells_picture, cells_sound, cells_change, cells_edits, cells_packing)
+    for cell in group.CELLS
     if _can_pass(cell)
 ]
 

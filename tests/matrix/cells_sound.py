@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from tests.matrix.cell import Cell
 from tests.matrix.flv import SOUND, read_tags, retimed, write_tags
 from tests.matrix.measure import Outcome
 from tests.matrix.remux import remux
-from tests.matrix.source import AAC, Recipe
+from tests.matrix.source import AAC, H264, Recipe
 from tests.support.media import QUIET, ffmpeg
 
 F = Fraction
@@ -163,6 +165,28 @@ def alone(name: str, suffix: str, *options: str, **more: Any) -> Cell:
     )
 
 
+def longer(by: Fraction, name: str = "", **more: Any) -> Cell:
+    """Sound that is longer than the pictures: the last one stands still."""
+    padding, segment_s = more.pop("padding", 0), more.pop("segment_s", 1)
+    recipe = Recipe(**more)
+    end = Fraction(ceil((recipe.end + by) * recipe.rate)) / recipe.rate
+    called = f"ends {float(by):g} s after the pictures{f', {name}' if name else ''}"
+    recipe = replace(recipe, sound_until=end)
+    return Cell(called, "sound", recipe, rate=recipe.rate, end=end, padding=padding, segment_s=segment_s)
+
+
+def song(length: Fraction, rate: Fraction) -> Cell:
+    """A song with one picture, whatever rate that has."""
+
+    def few(outcome: Outcome) -> list[str]:
+        audio = outcome.periods[0].renditions["audio"]
+        return [] if len(audio.segments) <= length / 2 + 5 else [f"{len(audio.segments)} segments of sound"]
+
+    recipe = Recipe(rate=rate, frames=1, sound_until=length)
+    name = f"one picture at {rate} fps for {length} s"
+    return Cell(name, "sound", recipe, rate=rate, end=length, segment_s=2, looks=(few,))
+
+
 CELLS = [
     sound("AAC-LC, 44.1 kHz", sample_rate=44100, looks=(heard,)),
     sound(
@@ -242,7 +266,18 @@ CELLS = [
     Cell("no sound at all in FLV", "sound", Recipe("flv", codec=PLAIN, sound=None), rate=F(25)),
     sound("ends before the pictures", sound_until=F(33, 10)),
     sound("ends before the pictures in FLV", suffix="flv", codec=PLAIN, sound_until=F(33, 10)),
-    sound("ends 1.5 s after the pictures", sound_until=F(13, 2)),
+    *(longer(seconds) for seconds in (F(1, 2), F(1), F(38, 25), F(5))),
+    longer(F(60), segment_s=2),
+    longer(
+        F(5),
+        "the last keyframe far from the end",
+        codec=(*H264, "-force_key_frames", "expr:eq(n,0)+eq(n,60)"),
+        gop=1000,
+    ),
+    longer(F(5), "in FLV", suffix="flv", codec=PLAIN, padding=UNTOLD),
+    longer(F(5), "29.97 fps", rate=F(30000, 1001), frames=150),
+    song(F(120), F(25)),
+    song(F(9), F(1)),
     sound("begins in mid-stream", suffix="flv", codec=PLAIN, frames=150, sound_from=F(5, 2), padding=UNTOLD),
     sound("begins 4 s in, in MP4", frames=200, sound_from=F(4)),
     sound("0.7 s are lost", suffix="flv", codec=PLAIN, rework=lossy(2.25, 2.95), first="flv", padding=UNTOLD),

@@ -25,11 +25,20 @@ def rate(fraction: Fraction, frames: int, **more: Any) -> Cell:
     return Cell(name, "rate", Recipe(rate=fraction, frames=frames), rate=fraction, **more)
 
 
+def slow(name: str, fraction: Fraction, frames: int, *advice: str) -> Cell:
+    """So few pictures that what is done for B-frames is seconds long."""
+    recipe = Recipe(rate=fraction, frames=frames, gop=8)
+    return Cell(name, "rate", recipe, rate=fraction, segment_s=4, advice=frozenset(advice))
+
+
 def flv(**more: Any) -> Recipe:
     return Recipe(suffix="flv", **{"codec": PLAIN, "first": "flv", **more})
 
 
 RATES = [
+    slow("2 fps", F(2), 20),
+    slow("1 fps", F(1), 20, "keyframes-rare"),
+    slow("1/2 fps", F(1, 2), 10, "keyframes-rare", "keyframe-missing"),
     rate(F(10), 50),
     rate(F(25, 2), 62),
     rate(F(24000, 1001), 120),

@@ -69,7 +69,8 @@ class Period:
         """Pictures per second, by the durations in the segments."""
         summary = read_init(video.init)
         _, fragments = split_file(video.init + video.segments[0].data)
-        return Fraction(video.timescale, read_fragment(fragments[0], summary).durations[0])
+        found = read_fragment(fragments[0], summary)
+        return Fraction(video.timescale * found.sample_count, found.duration)
 
 
 @dataclass(frozen=True)

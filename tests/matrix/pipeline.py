@@ -83,5 +83,5 @@ def _chunk(job: Job, chunk: Chunk) -> None:
         if rendition.kind == "audio":
             wrap_audio(transcoder, chunk, rendition)
     results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
-    packaged = package(chunk, results, job.renditions, transcoder.work, b_frames=job.b_frames, stand_in=replaced)
+    packaged = package(chunk, results, job.renditions, transcoder.work, stand_in=replaced)
     publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)

@@ -57,7 +57,7 @@ def packaged(
                 if rendition.kind == "audio":
                     wrap_audio(transcoder, chunk, rendition)
             results = {r.name: transcoder.result_path(chunk, r.name) for r in renditions}
-            chunks.append(package(chunk, results, renditions, folder / "packaged", b_frames=b_frames))
+            chunks.append(package(chunk, results, renditions, folder / "packaged"))
     return chunks
 
 

@@ -63,7 +63,7 @@ def publish(broadcast: LiveBroadcast, chunks: Iterator[tuple[Job, ChunkRecord]],
         transcoder.encode(chunk, job.video_renditions)
         wrap_audio(transcoder, chunk, job.rendition("audio"))
         results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
-        packaged = package(chunk, results, job.renditions, transcoder.work, b_frames=job.b_frames)
+        packaged = package(chunk, results, job.renditions, transcoder.work)
         publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)
         job.forget(record.number)
         broadcast.stored()

@@ -65,9 +65,9 @@ def transcoded(
     transcoder.fill(chunk, rendition)
     # As it is published: with an init segment that does not depend on the pictures.
     init, fragments = split_file(data)
-    init = video_init(init, delay_ticks=0)
+    init = video_init(init)
     stand_in = split_file(transcoder.result_path(chunk, "x").read_bytes())[0]
-    assert video_init(stand_in, delay_ticks=0) == init
+    assert video_init(stand_in) == init
     return b"".join([init, *fragments])
 
 

@@ -14,7 +14,6 @@ import imageio_ffmpeg
 import pytest
 
 RATE, TIMESCALE, FRAME_TICKS, GOP = 30, 30000, 1000, 20
-DELAY = 2 * FRAME_TICKS
 FFMPEGS = sorted({imageio_ffmpeg.get_ffmpeg_exe(), shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()})
 
 

@@ -11,19 +11,27 @@ import pytest
 from streamwave.errors import MediaError
 from streamwave.mp4 import (
     InitSummary,
+    avc_fragment,
     media_segment,
     read_fragment,
     read_init,
-    retime,
+    samples_of,
     split_file,
     starts_with_idr,
     video_init,
 )
+from streamwave.mp4.avc import Sample, decode_ticks
 from streamwave.mp4.boxes import box, find, full_box, iter_boxes, need
 
-from .conftest import DELAY, FFMPEGS, FRAME_TICKS, GOP, TIMESCALE, boxed, encode_chunk, open_media, run_ffmpeg
+from .conftest import FFMPEGS, FRAME_TICKS, GOP, TIMESCALE, boxed, encode_chunk, open_media, run_ffmpeg
 
 Chunk = Callable[..., bytes]
+
+
+def placed(fragment: bytes, summary: InitSummary, sequence: int, time: int) -> bytes:
+    """The pictures of ``fragment``, shown from ``time`` on."""
+    samples = samples_of(fragment, read_fragment(fragment, summary))
+    return avc_fragment(sequence=sequence, time=time, frame_ticks=FRAME_TICKS, samples=samples)
 
 
 def publish(chunks: list[bytes], first_time: int = 0) -> tuple[bytes, list[bytes]]:
@@ -33,9 +41,9 @@ def publish(chunks: list[bytes], first_time: int = 0) -> tuple[bytes, list[bytes
     time = first_time
     for data in chunks:
         init, fragments = split_file(data)
-        inits.add(video_init(init, delay_ticks=DELAY))
+        inits.add(video_init(init))
         for fragment in fragments:
-            moved = retime(fragment, sequence=len(segments) + 1, time=time, delay_ticks=DELAY)
+            moved = placed(fragment, read_init(init), len(segments) + 1, time)
             time += read_fragment(moved, read_init(init)).duration
             segments.append(media_segment([moved]))
     assert len(inits) == 1
@@ -77,27 +85,15 @@ def test_the_first_picture_is_presented_at_the_decode_time(chunk: Chunk, frames:
 
 def test_init_segments_do_not_depend_on_chunk_or_ffmpeg() -> None:
     raw = [split_file(encode_chunk(f, first, 40, 2))[0] for f in FFMPEGS for first in (0, 40)]
-    assert len({video_init(init, delay_ticks=DELAY) for init in raw}) == 1
-    normal = video_init(raw[0], delay_ticks=DELAY)
-    assert read_init(raw[0]).edit_ticks == 0
-    assert read_init(normal) == replace(read_init(raw[0]), edit_ticks=DELAY)
+    assert len({video_init(init) for init in raw}) == 1
+    normal = video_init(raw[0])
+    assert read_init(normal) == read_init(raw[0])
+    assert video_init(normal) == normal
     assert normal[: need(normal, "ftyp").end] == box("ftyp", b"cmfc", bytes(4), b"iso6cmfc")
     assert b"Lavc" not in normal and b"Lavf" not in normal
     assert find(normal, "moov/udta") is None
     trak = need(normal, "moov/trak")
-    assert [b.type for b in iter_boxes(normal, trak.payload, trak.end)] == ["tkhd", "edts", "mdia"]
-    elst = need(normal, "moov/trak/edts/elst")
-    # One entry: duration 0, media time, rate 1.0.
-    assert normal[elst.payload : elst.end].hex(" ", 4) == "00000000 00000001 00000000 000007d0 00010000"
-
-
-@pytest.mark.parametrize("delay_ticks", [-1, 1 << 31])
-def test_a_delay_that_does_not_fit_is_refused(delay_ticks: int) -> None:
-    init, (fragment, _) = split_file(encode_chunk(FFMPEGS[0], 0, 40, 2))
-    with pytest.raises(MediaError, match="reorder delay"):
-        video_init(init, delay_ticks=delay_ticks)
-    with pytest.raises(MediaError, match="reorder delay"):
-        retime(fragment, sequence=1, time=0, delay_ticks=delay_ticks)
+    assert [b.type for b in iter_boxes(normal, trak.payload, trak.end)] == ["tkhd", "mdia"]
 
 
 def test_an_edit_list_that_moves_the_presentation_is_refused() -> None:
@@ -118,13 +114,11 @@ def test_an_edit_list_that_moves_the_presentation_is_refused() -> None:
             children.append(content)
         return init[: moov.start] + box("moov", *children)
 
-    normal = video_init(init, delay_ticks=DELAY)
-    assert video_init(with_edit(0), delay_ticks=DELAY) == video_init(with_edit(), delay_ticks=DELAY) == normal
+    assert video_init(with_edit(0)) == video_init(with_edit()) == video_init(init)
     assert read_init(with_edit(77)).edit_ticks == 77
     assert read_init(with_edit(1 << 40, version=1)).edit_ticks == 1 << 40
-    for moving in (with_edit(DELAY), normal):
-        with pytest.raises(MediaError, match="edit list"):
-            video_init(moving, delay_ticks=DELAY)
+    with pytest.raises(MediaError, match="edit list"):
+        video_init(with_edit(FRAME_TICKS))
     for unknown in (with_edit(-1), with_edit(0, 0), with_edit(0, rate=0)):
         with pytest.raises(MediaError, match="edit list"):
             read_init(unknown)
@@ -186,7 +180,8 @@ def test_every_reader_presents_the_first_picture_at_the_decode_time(chunk: Chunk
             assert sorted(found.presentation_times) == due
             assert min(found.composition_offsets) >= 0
             run = need(segment, "moof/traf/trun")
-            assert segment[run.payload] == 0 and segment[run.payload + 2] & 0x8  # version 0, offsets stored
+            assert segment[run.payload] == 0  # version 0: offsets without a sign
+            assert found.time + found.duration == due[-1] + FRAME_TICKS
             # FFmpeg's library, through PyAV
             with open_media(init + segment) as container:
                 assert [frame.pts for frame in container.decode(video=0)] == due
@@ -210,62 +205,54 @@ def test_several_fragments_make_one_segment(chunk: Chunk) -> None:
         media_segment([])
 
 
-def with_old_tfdt(fragment: bytes, time: int) -> bytes:
-    """``fragment`` with a 32-bit tfdt, four bytes shorter, and its data offset moved along."""
-    at = boxed(fragment, b"tfdt")
-    data = fragment[:at] + full_box("tfdt", 0, 0, time.to_bytes(4, "big")) + fragment[at + 20 :]
-
-    def add(data: bytes, position: int, delta: int) -> bytes:
-        value = int.from_bytes(data[position : position + 4], "big") + delta
-        return data[:position] + value.to_bytes(4, "big") + data[position + 4 :]
-
-    for position in (0, boxed(data, b"traf"), boxed(data, b"trun") + 16):
-        data = add(data, position, -4)
-    return data
-
-
-def test_retime_widens_an_old_tfdt(chunk: Chunk) -> None:
-    init, (fragment, _) = split_file(chunk())
-    summary, old = read_init(init), with_old_tfdt(fragment, 77)
-    before = read_fragment(old, summary)
-    assert before.time == 77 and len(old) == len(fragment) - 4
-    far = 1 << 40
-    after = retime(old, sequence=9, time=far)
-    assert len(after) == len(fragment)
-    found = read_fragment(after, summary)
-    assert (found.sequence, found.time) == (9, far)
-    assert found.positions == tuple(p + 4 for p in before.positions)
-    assert replace(found, sequence=1, time=77, positions=before.positions) == before
-    assert after == retime(fragment, sequence=9, time=far) == retime(after, sequence=9, time=far)
-    assert retime(fragment, sequence=1, time=0) == fragment
-
-
-@pytest.mark.parametrize("bframes", [0, 3])
-def test_retime_stores_every_composition_offset_with_the_delay(chunk: Chunk, bframes: int) -> None:
+@pytest.mark.parametrize("bframes", [0, 2, 3])
+def test_pictures_are_decoded_in_time_and_no_edit_list_is_needed(chunk: Chunk, bframes: int) -> None:
     init, (fragment, _) = split_file(chunk(bframes=bframes))
     summary = read_init(init)
     before = read_fragment(fragment, summary)
-    assert min(before.composition_offsets) == (-DELAY if bframes else 0)
-    moved = retime(fragment, sequence=1, time=0, delay_ticks=DELAY)
+    assert (min(before.composition_offsets) < 0) == bool(bframes)
+    moved = placed(fragment, summary, 7, 1 << 40)
     after = read_fragment(moved, summary)
-    growth = len(moved) - len(fragment)
-    assert growth == (0 if bframes else 4 * GOP)  # without B-frames there were no offsets
-    offsets = tuple(offset + DELAY for offset in before.composition_offsets)
-    assert after == replace(
-        before, composition_offsets=offsets, positions=tuple(position + growth for position in before.positions)
-    )
+    assert (after.sequence, after.time, after.edit_ticks) == (7, 1 << 40, 0)
+    assert [at - after.time for at in after.presentation_times] == list(before.presentation_times)
+    assert (after.sizes, after.syncs, after.duration) == (before.sizes, before.syncs, before.duration)
+    assert min(after.composition_offsets) == after.composition_offsets[0] == 0
+    assert min(after.durations) > 0
+    ends = [at + length for at, length in zip(after.presentation_times, after.durations, strict=True)]
+    assert max(ends) == after.time + after.duration  # nothing reaches into the next fragment
     assert moved[need(moved, "mdat").start :] == fragment[need(fragment, "mdat").start :]
-    assert retime(fragment, sequence=1, time=0, delay_ticks=DELAY) == moved
-    if bframes:
-        with pytest.raises(MediaError, match="reorder"):
-            retime(fragment, sequence=1, time=0, delay_ticks=DELAY - 1)
+    assert placed(moved, summary, 7, 1 << 40) == moved
+    # Without B-frames nothing is said about single pictures.
+    assert (set(after.durations) == {FRAME_TICKS}) == (not bframes)
+
+
+@pytest.mark.parametrize(
+    ("places", "decoded"),
+    [
+        ([0], [0, 10]),
+        ([0, 1, 2], [0, 10, 20, 30]),
+        ([0, 2, 1], [0, 1, 10, 30]),
+        ([0, 3, 1, 2, 4], [0, 1, 10, 20, 40, 50]),
+        ([0, 4, 2, 1, 3, 5], [0, 1, 2, 10, 30, 50, 60]),
+        ([0, 1, 4, 3, 2], [0, 1, 2, 10, 20, 50]),
+    ],
+)
+def test_each_picture_is_decoded_as_late_as_it_can_be(places: list[int], decoded: list[int]) -> None:
+    assert decode_ticks(places, 10) == decoded
+
+
+@pytest.mark.parametrize("places", [[1, 0], [0, 2], [0, 1, 1], [1], [], [0, 5, 4, 3, 2, 1]])
+def test_a_fragment_that_cannot_be_decoded_in_time_is_refused(places: list[int]) -> None:
+    with pytest.raises(MediaError, match=r"pictures, none|begins with the one"):
+        samples = [Sample(b"x", number == 0, place) for number, place in enumerate(places)]
+        avc_fragment(sequence=1, time=0, frame_ticks=3, samples=samples)
 
 
 @pytest.mark.parametrize(("sequence", "time"), [(0, 0), (1 << 32, 0), (1, -1), (1, 1 << 64)])
-def test_retime_refuses_numbers_that_do_not_fit(sequence: int, time: int) -> None:
-    _, fragments = split_file(encode_chunk(FFMPEGS[0], 0, 40, 2))
+def test_numbers_that_do_not_fit_are_refused(sequence: int, time: int) -> None:
+    init, fragments = split_file(encode_chunk(FFMPEGS[0], 0, 40, 2))
     with pytest.raises(MediaError, match="sequence number"):
-        retime(fragments[0], sequence=sequence, time=time)
+        placed(fragments[0], read_init(init), sequence, time)
 
 
 def test_a_lying_sync_flag_does_not_make_an_idr(chunk: Chunk) -> None:
@@ -307,8 +294,6 @@ def test_nothing_may_lie_between_moof_and_mdat(chunk: Chunk) -> None:
     gap = fragment[:end] + box("free", b"x") + fragment[end:]
     with pytest.raises(MediaError, match="not followed by its mdat"):
         split_file(init + gap)
-    with pytest.raises(MediaError, match="right behind"):
-        retime(gap, sequence=1, time=0)
 
 
 def test_every_truncation_is_an_error(chunk: Chunk) -> None:
@@ -344,18 +329,17 @@ def test_damage_ends_in_a_media_error_or_a_summary(chunk: Chunk) -> None:
     for position in range(len(init)):
         damaged = init[:position] + bytes([init[position] ^ 0xFF]) + init[position + 1 :]
         try:
-            read_init(damaged), video_init(damaged, delay_ticks=DELAY)
+            read_init(damaged), video_init(damaged)
         except MediaError:
             refused += 1
     for position in range(need(fragment, "moof").end):
         damaged = fragment[:position] + bytes([fragment[position] ^ 0xFF]) + fragment[position + 1 :]
         try:
-            retime(damaged, sequence=1, time=0)
             read_fragment(damaged, summary), starts_with_idr(damaged, summary)
         except MediaError:
             refused += 1
         try:
-            retime(damaged, sequence=1, time=0, delay_ticks=DELAY)
+            placed(damaged, summary, 1, 0)
         except MediaError:
             refused += 1
     assert refused > 200
@@ -411,37 +395,23 @@ def test_several_runs_follow_each_other() -> None:
     found = read_fragment(data, INIT)
     start = need(data, "mdat").payload
     assert found.positions == (start, start + 3, start + 6, start + 9)
-    moved = read_fragment(retime(data, sequence=4, time=100), INIT)
-    assert moved.positions == tuple(p + 4 for p in found.positions)
-    delayed = read_fragment(retime(data, sequence=4, time=100, delay_ticks=9), replace(INIT, edit_ticks=9))
-    assert delayed.positions == tuple(p + 4 + 4 * 4 for p in found.positions)
-    assert delayed.composition_offsets == (9, 9, 9, 9)
-    assert delayed.presentation_times == found.presentation_times == (100, 105, 110, 115)
-
-
-def test_a_delay_keeps_what_else_a_run_says() -> None:
-    full = run(0xF01, 2, 0, 9, 4, 0x02000000, 0, 8, 5, 0x10000, -8, version=1)
-    first = run(0x205, 2, 0, 0x02000000, 4, 5)
-    for data in (synthetic(0x20000, "", full), synthetic(0x20000, "", first)):
-        found = read_fragment(data, INIT)
-        delayed = read_fragment(retime(data, sequence=4, time=100, delay_ticks=8), replace(INIT, edit_ticks=8))
-        assert (delayed.durations, delayed.sizes, delayed.syncs) == (found.durations, found.sizes, found.syncs)
-        assert delayed.presentation_times == found.presentation_times
+    assert [sample.place for sample in samples_of(data, found)] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
     "trun",
     [
-        run(0x1, 0xFFFFFFFF, 0),  # a wild count
-        run(0x801, 2, 0, 0),  # an offset is missing
-        run(0x801, 1, 0, 0, 0),  # one too many
-        run(0x801, 1, 0, -1),  # version 0: a huge offset
-        run(0x801, 1, 0, -9, version=1),  # more reordering than the delay allows
+        run(0x801, 2, 0, 0, 4),  # shown 0 and 9
+        run(0x801, 2, 0, 0, 5 << 20),
+        run(0x801, 2, 0, -5, 0, version=1),  # the first one before its fragment
+        run(0xB01, 2, 0, 0, 3, 0, 0, 3, 0),  # for no time at all
+        run(0x301, 2, 0, 5, 3, 6, 3),  # one longer than the other
     ],
 )
-def test_runs_that_can_not_be_delayed_are_refused(trun: bytes) -> None:
-    with pytest.raises(MediaError):
-        retime(synthetic(0x20000, "", trun), sequence=1, time=0, delay_ticks=8)
+def test_pictures_that_are_not_shown_one_after_the_other_are_refused(trun: bytes) -> None:
+    data = synthetic(0x20000, "", trun)
+    with pytest.raises(MediaError, match="one after the other"):
+        samples_of(data, read_fragment(data, INIT))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""All players come to the end where pictures are few, or stop before their sound, or the sound before them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from services.media import MediaServer
+from tests.e2e.browser import PlayerHarness, PlayReport, open_harness
+from tests.matrix.cell import SMALL_LADDER
+from tests.matrix.flv import read_tags
+from tests.matrix.live import PLAYERS, send
+from tests.matrix.pipeline import transcode
+from tests.matrix.source import Recipe
+from tests.support.live import Installation
+from tests.support.ports import free_port
+from tests.unit.spool.test_standing import PLAIN
+
+F = Fraction
+#: What is played from its beginning to its end, and how long that is.
+WHOLE = {
+    "sound 1 s longer": (Recipe(frames=50, sound_until=F(3)), 3),
+    "sound 5 s longer": (Recipe(frames=50, sound_until=F(7)), 7),
+    "pictures 6 s longer": (Recipe(frames=200, sound_until=F(2)), 8),
+    "1 fps": (Recipe(rate=F(1), frames=12, gop=12), 12),
+    "half a picture a second": (Recipe(rate=F(1, 2), frames=6, gop=6), 12),
+}
+#: What is played from its beginning for a while and, after a seek, to its end.
+SOUGHT = {
+    "sound 60 s longer": (Recipe(frames=50, sound_until=F(62)), 62),
+    "one picture": (Recipe(frames=1, sound_until=F(120)), 120),
+}
+END_S = 5
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
+    with open_harness(tmp_path_factory.mktemp("empty")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address below which all of them lie by name."""
+    folder = tmp_path_factory.mktemp("uneven")
+    for name, (recipe, _) in {**WHOLE, **SOUGHT}.items():
+        work = folder / name.replace(" ", "-")
+        work.mkdir()
+        transcode(recipe.make(work / "source"), work, ladder=SMALL_LADDER, segment_s=2)
+    server = MediaServer(folder, port=free_port(), host="127.0.0.1")
+    server.start()
+    yield f"{server.url}/media"
+    server.stop()
+
+
+def play(harness: PlayerHarness, base: str, seek_s: float | None = None) -> dict[str, PlayReport]:
+    """What all players have done at the end, side by side at twice the speed; with ``seek_s`` they go there first."""
+    with ExitStack() as stack:
+        pages = [stack.enter_context(harness.playing(f"{base}/{entry}", player)) for player, entry in PLAYERS]
+        for playing in pages:
+            playing.until(lambda report: report.started, 30)
+            playing.page.evaluate("document.querySelector('video').playbackRate = 2")
+        if seek_s is not None:
+            for playing in pages:
+                playing.until(lambda report: report.played_s > 1, 30)
+                playing.page.evaluate(f"document.querySelector('video').currentTime = {seek_s}")
+        return {playing.player: playing.until(lambda report: report.ended, 45) for playing in pages}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_plays_from_start_to_end(name: str, harness: PlayerHarness, served: str) -> None:
+    due_s = WHOLE[name][1]
+    for player, report in play(harness, f"{served}/{name.replace(' ', '-')}/out").items():
+        assert report.ended and not report.problems, (player, report)
+        assert report.duration_s == pytest.approx(due_s, abs=0.2), player
+        assert report.played_s == pytest.approx(due_s, abs=0.3), player
+
+
+@pytest.mark.parametrize("name", SOUGHT)
+def test_plays_its_beginning_and_its_end(name: str, harness: PlayerHarness, served: str) -> None:
+    due_s = SOUGHT[name][1]
+    for player, report in play(harness, f"{served}/{name.replace(' ', '-')}/out", due_s - END_S).items():
+        assert report.ended and not report.timed_out and not report.errors, (player, report)
+        assert report.duration_s == pytest.approx(due_s, abs=0.2), player
+        assert report.played[-1] == pytest.approx((due_s - END_S, due_s), abs=0.3), player
+
+
+def test_a_camera_that_stops_before_its_sound_while_it_is_watched(
+    running: Installation, harness: PlayerHarness, tmp_path: Path
+) -> None:
+    recipe = Recipe("flv", frames=200, sound_until=F(40), codec=PLAIN)
+    tags = read_tags(recipe.make(tmp_path / "source"))
+    address = running.address(running.add_stream("show"))
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(send, tags, address)
+        spool = running.broadcast("show")
+        base = f"http://127.0.0.1:{running.settings.media_port}/media/show/{spool.broadcast}"
+        running.published_chunks(spool, 3)
+        with ExitStack() as stack:
+            pages = [stack.enter_context(harness.playing(f"{base}/{entry}", player)) for player, entry in PLAYERS]
+            # From before the camera stops to well behind that, and to the end.
+            for playing in pages:
+                report = playing.until(lambda report: report.ended, 75)
+                assert report.ended and not report.errors, report
+                assert report.played[0][0] < 8 and report.position_s > 39, report
+                assert sum(1 for stall in report.stalls if stall.kind == "frozen") == 0, report
+        sent.result()

@@ -1,0 +1,66 @@
+"""Edit lists of MP4 files, written anew (ISO/IEC 14496-12, 8.6.6)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from streamwave.mp4.boxes import Box, Fields, box, find, full_box, iter_boxes, need
+
+#: A stretch of the presentation: how long it is and where it begins in the track (None: nothing is shown), in seconds.
+Edit = tuple[Fraction, Fraction | None]
+
+
+def edited(pictures: Sequence[Edit] | None = None, sound: Sequence[Edit] | None = None) -> Callable[[Path, Path], None]:
+    """A rework that gives the tracks these edits; those of which nothing is said keep theirs.
+
+    0 is what the muxer shows first. The file's index must stand behind its media, as it does if nobody asked for else.
+    """
+
+    def rework(source: Path, target: Path) -> None:
+        data = source.read_bytes()
+        parts = [
+            _moov(data, one, pictures, sound) if one.type == "moov" else data[one.start : one.end]
+            for one in iter_boxes(data)
+        ]
+        target.write_bytes(b"".join(parts))
+
+    return rework
+
+
+def _moov(data: bytes, moov: Box, pictures: Sequence[Edit] | None, sound: Sequence[Edit] | None) -> bytes:
+    movie = _timescale(data, need(data, "mvhd", moov.payload, moov.end))
+    children = []
+    for child in iter_boxes(data, moov.payload, moov.end):
+        content = data[child.start : child.end]
+        if child.type == "trak":
+            handler = Fields(data, need(data, "mdia/hdlr", child.payload, child.end)).raw(12)[8:]
+            edits = pictures if handler == b"vide" else sound
+            content = content if edits is None else _track(data, child, edits, movie)
+        children.append(content)
+    return box("moov", *children)
+
+
+def _track(data: bytes, track: Box, edits: Sequence[Edit], movie: int) -> bytes:
+    media = _timescale(data, need(data, "mdia/mdhd", track.payload, track.end))
+    old, first = find(data, "edts/elst", track.payload, track.end), 0
+    if old is not None:
+        first = struct.unpack_from(">i", data, old.payload + 12)[0]
+    rows = [
+        struct.pack(">IiI", round(length * movie), -1 if at is None else first + round(at * media), 1 << 16)
+        for length, at in edits
+    ]
+    edts = box("edts", full_box("elst", 0, 0, struct.pack(">I", len(rows)), *rows))
+    parts = []
+    for child in iter_boxes(data, track.payload, track.end):
+        if child.type == "mdia":
+            parts.append(edts)
+        if child.type != "edts":
+            parts.append(data[child.start : child.end])
+    return box("trak", *parts)
+
+
+def _timescale(data: bytes, header: Box) -> int:
+    return int(struct.unpack_from(">I", data, header.payload + (20 if data[header.payload] else 12))[0])
