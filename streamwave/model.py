@@ -177,14 +177,6 @@ class Chunk(Frozen):
         """The frame grid that the chunk lies on."""
         return Grid(self.rate)
 
-    def _tail(self, video_end: int, last: int, sample_rate: int) -> list[int]:
-        """Inner boundaries, in AAC frames, of audio that goes on after the last picture."""
-        usual = max(1, self.grid.aac_frame_at(max(self.segments), sample_rate))
-        if last - video_end <= usual // 2:
-            return []  # belongs to the last segment
-        parts = max(1, (last - video_end) // usual)
-        return [video_end + (last - video_end) * part // parts for part in range(parts)]
-
     def boundaries(self, rendition: Rendition) -> tuple[tuple[int, int], ...]:
         """(time, duration) in the rendition's ticks of every segment of this chunk.
 
@@ -198,7 +190,6 @@ class Chunk(Frozen):
         else:
             inner = [self.grid.aac_frame_at(edge, rendition.sample_rate) for edge in edges[1:-1]]
             last = self.audio_first + self.audio_count
-            inner += self._tail(self.grid.aac_frame_at(edges[-1], rendition.sample_rate), last, rendition.sample_rate)
             frames = [self.audio_first, *(min(max(frame, self.audio_first), last) for frame in inner), last]
             ticks = [frame * AAC_FRAME for frame in frames]
         return tuple((a, b - a) for a, b in zip(ticks, ticks[1:], strict=False) if b > a)

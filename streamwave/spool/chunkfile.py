@@ -148,6 +148,12 @@ class VideoChunk:
                     self.write(packet, at_ms, length_ms, counted=at_ms >= self.start_ms)
         self.last_arrival_unix_ms = before.last_arrival_unix_ms
 
+    def put_off(self, number: int, start_ms: int) -> None:
+        """Become the chunk ``number``, and begin later: it has no picture yet that is to be shown."""
+        path = self.path.with_name(chunk_name(number, self.path.suffix[1:]))
+        self.path = self.path.replace(path)
+        self.number, self.start_ms, self.end_ms = number, start_ms, start_ms
+
     def move_to(self, other: VideoChunk, shift_ms: int) -> None:
         """Finish this file and put its packets, ``shift_ms`` earlier, into ``other``; then this one goes."""
         self._out.close()

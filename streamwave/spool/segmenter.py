@@ -48,7 +48,6 @@ from streamwave.spool.options import Options as Options
 from streamwave.spool.options import take_options
 from streamwave.spool.pace import pace_of
 from streamwave.spool.pictures import is_hidden
-from streamwave.spool.reader import STOP_LIMIT_S as STOP_LIMIT_S
 from streamwave.spool.reader import Reader
 from streamwave.spool.remote.mirror import mirroring
 from streamwave.spool.sound import Sound

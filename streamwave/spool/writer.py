@@ -92,8 +92,6 @@ class SessionWriter(ClosedChunks):
         if self.chunk is None:
             return True
         at_ms = self.ms(timed.shown)
-        if not self.chunk.starts_ms and at_ms < self.chunk.start_ms:
-            return False  # it comes after another picture stood still at its time
         if is_hidden(timed.packet):
             return bool(self.chunk.starts_ms) and at_ms < self.chunk.end_ms
         return self.chunk.hidden_ms >= at_ms or self.long_enough(timed.shown)
@@ -114,13 +112,12 @@ class SessionWriter(ClosedChunks):
         self._wait_for_room()
         extradata = self.parameters.extradata if self.parameters is not None else None
         at_ms, start_ms, hidden = self.ms(timed.shown), None, is_hidden(timed.packet)
-        if self._standing is not None:
-            # The time of a hidden picture is none of this session, and may be anywhere.
-            standing = self._wake(self._standing.until_ms if hidden else at_ms)
-            start_ms = standing.until_ms
-            standing.end()
-        elif self.chunk is not None and not self.chunk.starts_ms:
+        if self.chunk is not None and not self.chunk.starts_ms:
             start_ms = max(self._drop_open(self.chunk), at_ms)
+        if self._standing is not None:
+            if not hidden:  # the time of a hidden picture is none of this session, and may be anywhere
+                self._stand_to(self._standing, at_ms)
+            start_ms = self._standing.until_ms
         elif self.chunk is not None and hidden:
             start_ms = self._end_ms(self.chunk)
             self._close(self.chunk, start_ms)
@@ -134,7 +131,10 @@ class SessionWriter(ClosedChunks):
     def put(self, timed: Timed) -> None:
         """Add a picture to the chunk that it belongs to."""
         if self._standing is not None:
-            self._go_on(self._wake(self.ms(timed.shown)))
+            if not is_hidden(timed.packet):
+                self._stand_to(self._standing, self.ms(timed.shown))
+            if self.chunk is None:
+                self._go_on(self._standing)
         assert self.chunk is not None
         if self._within_ms is not None and self.ms(timed.shown) < self._within_ms:
             self._write(self.chunk, timed)
@@ -174,6 +174,9 @@ class SessionWriter(ClosedChunks):
         size = packet.size
         chunk.write(packet, self.ms(timed.shown), length, counted=counted)
         self._quota.add(size)
+        if counted and self._standing is not None:
+            self._standing.end()
+            self._standing = None
 
     def _seal(self) -> None:
         """No more pictures for the chunk before the open one."""
@@ -202,8 +205,7 @@ class SessionWriter(ClosedChunks):
         elif self.chunk is not None:
             self._close(self.chunk, self.ms(at))
             self.chunk = None
-        elif self._standing is not None:
-            self._wake(self.ms(at)).end()
+        self._end_standing(self.ms(at))
 
     def give_chunk(self, other: SessionWriter) -> None:
         """Let the open chunk be the first one of ``other``, whose origin is its first picture."""
@@ -246,8 +248,11 @@ class SessionWriter(ClosedChunks):
     def _stand_on(self, standing: Standing, until_ms: int) -> None:
         """Another chunk with the picture that stands still."""
         self._wait_for_room()
-        chunk = standing.chunk(self._number, until_ms)
-        self._number += 1
+        number, self._number = self._number, self._number + 1
+        if self.chunk is not None:  # so far it has but pictures that came too late to be shown
+            number = self.chunk.number
+            self.chunk.put_off(number + 1, until_ms)
+        chunk = standing.chunk(number, until_ms)
         size = chunk.path.stat().st_size
         self._quota.add(size)  # which it counts for there, although the file is there once
         self.closing.append((chunk, until_ms, size))
@@ -259,12 +264,12 @@ class SessionWriter(ClosedChunks):
             left_ms = end_ms - standing.until_ms
             self._stand_on(standing, end_ms if left_ms * 2 < usual_ms * 3 else standing.until_ms + usual_ms)
 
-    def _wake(self, at_ms: int) -> Standing:
-        """Another picture is shown at ``at_ms``, or where the one that stood still has been published up to."""
+    def _end_standing(self, at_ms: int) -> None:
+        """The picture that stands still, if there is one, does so up to ``at_ms`` and no longer."""
         standing, self._standing = self._standing, None
-        assert standing is not None
-        self._stand_to(standing, at_ms)
-        return standing
+        if standing is not None:
+            self._stand_to(standing, at_ms)
+            standing.end()
 
     def _go_on(self, standing: Standing) -> None:
         """Begin the chunk of a picture that is no keyframe after one that stood still."""
@@ -276,7 +281,6 @@ class SessionWriter(ClosedChunks):
         self._quota.add(self.chunk.size_bytes)
         # While it stood still no keyframe was to be expected.
         self.chunk.key_ms = start_ms - max(1, max(before.starts_ms) - before.key_ms)
-        standing.end()
 
     def _finish_pictures(self) -> None:
         """Close the last chunk; the last picture stands still for as long as there is sound."""
@@ -297,7 +301,7 @@ class SessionWriter(ClosedChunks):
             return
         if chunk is not None:
             self._stand(chunk.start_ms + usual_ms)
-        self._wake(end_ms).end()
+        self._end_standing(end_ms)
 
     # --- sound --------------------------------------------------------------------------------------------------------
 

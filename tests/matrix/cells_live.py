@@ -72,6 +72,7 @@ def resting(count: int, for_s: Fraction) -> tuple[Fraction, ...]:
 FIRST = cells_change.FIRST
 MUTE = replace(FIRST, sound=None)
 #: What its publisher is told when no sound comes for a while, and when it comes after all.
+RARE = frozenset({"keyframes-rare"})
 MISSING, LATE = frozenset({"sound-missing"}), frozenset({"sound-missing", "sound-late"})
 LIVE = [
     live("29.97 fps", flv(rate=NTSC, frames=180)),
@@ -79,8 +80,8 @@ LIVE = [
     live("60 fps", flv(rate=F(60), frames=360)),
     live("gap of 3 s", flv(frames=200, gaps=((F(11, 5), F(26, 5)),)), short=True),
     live("camera stops before its sound", flv(frames=110, sound_until=F(16)), end=F(16), short=True),
-    live("camera rests in mid-GOP", flv(times=resting(110, F(8)), frames=160)),
-    live("camera rests before a keyframe", flv(times=resting(100, F(8)), frames=160)),
+    live("camera rests in mid-GOP", flv(times=resting(110, F(8)), frames=160), advice=RARE),
+    live("camera rests before a keyframe", flv(times=resting(100, F(8)), frames=160), advice=RARE),
     live("gap of 0.2 s", flv(frames=150, gaps=((F(11, 5), F(12, 5)),))),
     live("starts at 123 s", flv(frames=150, rework=shifted(123_456)), short=True),
     live("jumps back to zero", flv(frames=150, rework=back()), advice=JUMPED),

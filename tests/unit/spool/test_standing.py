@@ -18,6 +18,7 @@ from streamwave.spool import writer
 from streamwave.spool.quota import held_by_stream
 from streamwave.spool.segmenter import LIMIT_REACHED
 from streamwave.timing import AAC_FRAME, Grid, split_evenly
+from tests.matrix.flv import PICTURE, read_tags, write_tags
 from tests.matrix.source import Recipe
 from tests.support.player import decode_pictures
 from tests.unit.spool.test_segmenter import Spool, contiguous, segment
@@ -124,7 +125,7 @@ def test_a_camera_that_stops_for_good(tmp_path: Path) -> None:
 def test_pictures_that_come_after_all_for_what_has_been_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that are shown before that are left out, and those after are decoded from them."""
+    """Those that are to be shown before that are left out, and those after are decoded from them."""
     monkeypatch.setattr(writer, "PICTURES_BEHIND_MS", -2000)
     times = tuple(n / RATE + (8 if n >= 110 else 0) for n in range(200))
     recipe = Recipe("flv", times=times, frames=200, size=(320, 180), codec=PLAIN)
@@ -148,3 +149,21 @@ def test_a_picture_that_stands_still_fills_its_share_of_the_spool_as_any_other(t
     assert spool.end is not None and spool.end.reason == LIMIT_REACHED
     assert spool.chunks[-1].held is not None and len(spool.chunks) < len(whole.chunks)
     assert held_by_stream(tmp_path / "spool")["show"] < limit * 0.7
+
+
+@pytest.mark.usefixtures("hurried")
+def test_pictures_that_come_far_too_late_do_not_end_it(tmp_path: Path) -> None:
+    """The last ones before the camera stops are sent long after their sound, which goes on."""
+
+    def late(source: Path, target: Path) -> None:
+        tags = read_tags(source)
+        due = [tag.ms + 6000 * (tag.kind == PICTURE and not tag.header and tag.ms > 4100) for tag in tags]
+        write_tags(target, [tag for _, tag in sorted(zip(due, tags, strict=True), key=lambda pair: pair[0])])
+
+    recipe = Recipe("flv", frames=110, size=(320, 180), codec=PLAIN, sound_until=Fraction(20), rework=late, first="flv")
+    spool = segment(recipe.make(tmp_path / "a"), tmp_path / "spool", live=True)
+    contiguous(spool)
+    numbers = shown(spool, tmp_path / "work")
+    assert abs(len(numbers) - 20 * RATE) <= 2
+    assert numbers[:102] == list(range(102)) and set(numbers[102:]) == {101}
+    assert abs(len(spool.sound()) - 20 * 48000 / AAC_FRAME) < 3
