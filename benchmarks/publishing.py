@@ -16,7 +16,7 @@ from pathlib import Path
 
 from streamwave.job import MANIFEST_INTERVAL_S
 from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine
-from streamwave.package import PackagedChunk
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish import Publication
 from streamwave.storage.store import Store, open_store
 from streamwave.targets import Targets

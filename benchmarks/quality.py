@@ -22,9 +22,10 @@ from benchmarks.measure import run
 from streamwave import ladder as ladders
 from streamwave.cli.demo import make_clip
 from streamwave.ffmpeg.commands import EncoderSettings, transcode_argv
-from streamwave.ffmpeg.locate import ask, locate
+from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import probe
 from streamwave.model import Chunk, ChunkRecord, Rendition
+from streamwave.programs import ask
 from streamwave.settings import Settings
 from streamwave.source import resolve_source
 from streamwave.spool.follow import Follower

@@ -25,9 +25,9 @@ from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import writer_alive
 from streamwave.spool.launch import start_segmenter, stop_segmenter
 from streamwave.spool.remote.exchange import clear, exchanging
-from streamwave.spool.remote.objects import is_address
 from streamwave.spool.remote.replica import replica
 from streamwave.spool.segmenter import Options
+from streamwave.storage.address import is_address
 
 #: Called in the main thread, before anything is received, with a function that ends the receiving gracefully whenever
 #: it is called; set by the command line.

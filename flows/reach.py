@@ -13,7 +13,7 @@ from pathlib import Path
 
 from streamwave.errors import UsageError
 from streamwave.settings import Settings
-from streamwave.spool.remote.objects import is_address
+from streamwave.storage.address import is_address
 from streamwave.storage.target import Target, outputs, place_of
 
 _of_the_user: ContextVar[bool] = ContextVar("of_the_user", default=False)

@@ -9,9 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from streamwave.catalog import Broadcast, Copy, Output, need_ledger
-from streamwave.digest import digest_of
+from streamwave.digest import digest_of, fingerprint
 from streamwave.errors import OutputError, UsageError
-from streamwave.job import fingerprint
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.listing import Listing
 from streamwave.manifest.ledger import Ledger

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from functools import cache
 
-from streamwave.ffmpeg.locate import ask
+from streamwave.programs import ask
 from streamwave.trust import program
 
 #: All that FFmpeg needs of root's capabilities: files of other users, as root has always read and written them.

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from streamwave.errors import OutputError
-from streamwave.expiry import named_objects
 from streamwave.layout import init_name, segment_name
 from streamwave.manifest.ledger import ChunkLine, EndLine, InfoLine, Ledger, PeriodLine
+from streamwave.manifest.names import named_objects
 from streamwave.storage.store import Store
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from streamwave import index
+from streamwave.digest import fingerprint
 from streamwave.errors import OutputError
-from streamwave.job import fingerprint
 from streamwave.publish import Publication
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import BroadcastSpool

@@ -12,3 +12,8 @@ DIGITS = 16
 def digest_of(data: bytes) -> str:
     """The first ``DIGITS`` hexadecimal digits of the SHA-256 of ``data``."""
     return hashlib.sha256(data).hexdigest()[:DIGITS]
+
+
+def fingerprint(*parts: object) -> str:
+    """A digest that tells whether two runs do the same job."""
+    return hashlib.sha256("\n".join(str(part) for part in parts).encode()).hexdigest()

@@ -18,8 +18,9 @@ from rich.table import Table
 
 from streamwave.doctor_access import check_access, env_file_fault
 from streamwave.errors import StreamWaveError
-from streamwave.ffmpeg.locate import MINIMUM_VERSION, ask, dotted, encoders, locate
+from streamwave.ffmpeg.locate import MINIMUM_VERSION, dotted, encoders, locate
 from streamwave.ladder import load_ladder
+from streamwave.programs import ask
 from streamwave.settings import Settings
 from streamwave.spool.quota import held_by_stream, usage
 from streamwave.spool.remote.objects import check_spool

@@ -19,9 +19,10 @@ from typing import Any
 from streamwave import catalog, index
 from streamwave.catalog import Broadcast, Output
 from streamwave.errors import DamagedError, OutputError, StreamWaveError
-from streamwave.expiry import grace_s, named_objects
+from streamwave.expiry import grace_s
 from streamwave.layout import INDEX, is_broadcast_object
 from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.names import named_objects
 from streamwave.removal import delete_all, remove
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import FINISHED, BroadcastSpool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import threading
@@ -130,11 +129,6 @@ class Job(Frozen):
     def packaged_path(self, number: int) -> Path:
         """Where the packaged chunk is described, between the package and the store task."""
         return Path(self.work) / f"{number:06d}" / "packaged.json"
-
-
-def fingerprint(*parts: object) -> str:
-    """A digest that tells whether two runs do the same job."""
-    return hashlib.sha256("\n".join(str(part) for part in parts).encode()).hexdigest()
 
 
 def place(job: Job, record: ChunkRecord) -> Chunk:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamwave.errors import EmptiedError, FencedError, OutputError
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.manifest.progress import Progress
-from streamwave.package import PackagedChunk
 from streamwave.publish import Publication
 
 if TYPE_CHECKING:

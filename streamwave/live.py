@@ -16,11 +16,12 @@ from typing import IO, Self
 from streamwave import ladder as ladders
 from streamwave.advice import Advice, bitrate
 from streamwave.behind import left, unlisted, waiting
+from streamwave.digest import fingerprint
 from streamwave.encoding import FILE as ENCODING
 from streamwave.encoding import Encoding, keep_encoding, kept_encoding
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
-from streamwave.job import Job, fingerprint, publication, release, target_ms
+from streamwave.job import Job, publication, release, target_ms
 from streamwave.listing import Listing
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import Progress

@@ -11,7 +11,8 @@ from streamwave.digest import digest_of
 from streamwave.errors import MediaError
 from streamwave.ffmpeg.transcode import DAMAGED, FILLED
 from streamwave.files import replace_file
-from streamwave.model import Chunk, Frozen, Rational, Rendition
+from streamwave.manifest.packaged import PackagedChunk, PackagedSegment, PackagedTrack
+from streamwave.model import Chunk, Rendition
 from streamwave.mp4.avc import avc_fragment, samples_of
 from streamwave.mp4.fragment import read_fragment
 from streamwave.mp4.init import read_init
@@ -25,43 +26,6 @@ log = logging.getLogger("streamwave.package")
 #: How SEI messages with captions begin (ATSC A/53 part 4, 6.2.3): T.35 country and provider, identifier, cc_data. Encoders
 #: keep them, and none of these bytes is ever escaped.
 CAPTIONS = b"\xb5\x00\x31GA94\x03"
-
-
-class PackagedSegment(Frozen):
-    """A media segment ready to be stored: ``[time, time + duration)`` in ticks, its bytes in the file ``path``.
-
-    ``digest`` is that of the bytes; empty where nobody has made one.
-    """
-
-    time: int
-    duration: int
-    size: int
-    path: str
-    digest: str = ""
-
-
-class PackagedTrack(Frozen):
-    """One rendition of a packaged chunk. ``init_path`` holds the init segment, ``init_sha256`` tells whether it changed."""
-
-    rendition: Rendition
-    timescale: int
-    codecs: str
-    init_path: str
-    init_sha256: str
-    init_size: int
-    frame_rate: Rational | None
-    segments: tuple[PackagedSegment, ...]
-    captions: bool = False  # its pictures carry captions
-
-
-class PackagedChunk(Frozen):
-    """All renditions of a chunk, checked and in place."""
-
-    number: int
-    tracks: tuple[PackagedTrack, ...]
-    closed_unix_ms: int = 0
-    filled: tuple[str, ...] = ()  # renditions in which nothing of the chunk could be decoded
-    damaged: bool = False  # some of its pictures could not, and another one stands still in their place
 
 
 def package(

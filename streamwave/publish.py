@@ -17,16 +17,17 @@ from typing import Literal
 
 from streamwave.copying import copied_window, copy_chunks, same_manifest
 from streamwave.errors import FencedError, MediaError, OutputError
-from streamwave.expiry import Expiry, named_objects
+from streamwave.expiry import Expiry
 from streamwave.fence import Fence
 from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, segment_name
 from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, InfoLine, Ledger, PeriodLine, TrackLine
 from streamwave.manifest.location import BaseUrl
 from streamwave.manifest.memo import Memo
+from streamwave.manifest.names import named_objects
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.manifest.progress import Progress
 from streamwave.manifest.render import manifest_names, render_all
 from streamwave.manifest.timeline import Timeline
-from streamwave.package import PackagedChunk
 from streamwave.storage.store import Store
 
 #: Objects of one broadcast that are written at the same time.

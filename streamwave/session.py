@@ -14,11 +14,12 @@ from typing import IO
 
 from streamwave import ladder as ladders
 from streamwave.advice import Advice
+from streamwave.digest import fingerprint
 from streamwave.errors import OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import check_decodable, check_track
 from streamwave.ffmpeg.probing import probe
-from streamwave.job import Job, fingerprint, publication, release, target_ms
+from streamwave.job import Job, publication, release, target_ms
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import STANDS_STILL
 from streamwave.model import ChunkRecord, SourceInfo

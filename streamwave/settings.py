@@ -29,8 +29,7 @@ from streamwave.settings_fields import (
     to_place,
 )
 from streamwave.settings_limits import LimitSettings
-from streamwave.spool.remote.objects import is_address
-from streamwave.storage.address import check_address, shown_address
+from streamwave.storage.address import check_address, is_address, shown_address
 from streamwave.storage.target import Target, place_of
 from streamwave.trust import ENV_FILE
 from streamwave.untrusted import to_fraction

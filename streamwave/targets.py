@@ -16,9 +16,9 @@ from typing import Any
 from streamwave.errors import FencedError, OutputError, StreamWaveError
 from streamwave.lane import Lane, Parcel
 from streamwave.manifest.ledger import BroadcastLine, Ledger
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.manifest.progress import Progress
 from streamwave.manifest.timeline import Timeline
-from streamwave.package import PackagedChunk
 from streamwave.publish import Publication
 
 #: How long an end waits for threads that are in the middle of a request.

@@ -7,7 +7,7 @@ import functools
 from prefect import task
 
 from streamwave.job import Job, publication
-from streamwave.package import PackagedChunk
+from streamwave.manifest.packaged import PackagedChunk
 
 
 @task(task_run_name="store {number:06d}")

@@ -7,8 +7,9 @@ import threading
 from pathlib import Path
 
 from services.processing.faults import BadField, NotReady
+from streamwave.digest import fingerprint
 from streamwave.errors import SourceError, SpoolError
-from streamwave.job import fingerprint, target_ms
+from streamwave.job import target_ms
 from streamwave.ladder import load_ladder
 from streamwave.settings import Settings
 from streamwave.source import resolve_source

@@ -161,7 +161,8 @@ def _without(name: str, output: str | None, told_of: Sequence[str]) -> list[str]
 
 def _verify_copy(where: Output, path: str, *, decode: bool, of: str) -> bool:
     """Read one copy and print what is found, under the heading ``of``; whether nothing is wrong with it."""
-    from streamwave.verify import check_entry, verify_broadcast
+    from streamwave.verify import verify_broadcast
+    from streamwave.verify.entry import check_entry
 
     if of:
         out.print(f"at {of}:", markup=False)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
 from streamwave.errors import SettingsError
+from streamwave.programs import ask
 from streamwave.trust import program
 
 #: The oldest FFmpeg whose fragments have been measured to be exact: Debian 12's.
 MINIMUM_VERSION = (5, 1)
-
-#: Asking a program for its version takes milliseconds; one that has not answered by then is not FFmpeg.
-_ANSWER_TIMEOUT_S = 20
 
 _INSTALL = "install FFmpeg 5.1 or newer (on Debian with apt-get install ffmpeg) or point FFMPEG_PATH to one"
 
@@ -95,22 +92,6 @@ def parse_version(banner: str) -> tuple[int, int] | None:
     if found := re.search(r"^libavcodec\s+(\d+)\.", banner, re.MULTILINE):
         return int(found[1]) - 54, 0
     return None
-
-
-def ask(program: str, *arguments: str) -> str:
-    """What ``program`` prints about itself; empty if it cannot be started or does not answer."""
-    try:
-        answer = subprocess.run(
-            [program, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_ANSWER_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.decode("utf-8", "replace")
 
 
 def _from_pip() -> str | None:

@@ -14,10 +14,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from streamwave.errors import DamagedError, MediaError, OutputError
 from streamwave.layout import init_name, ledger_name, segment_name
+from streamwave.manifest.packaged import PackagedChunk, PackagedTrack
 from streamwave.manifest.rolling import StateLine, restore, snapshot
 from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
 from streamwave.model import Frozen, Rational, Rendition
-from streamwave.package import PackagedChunk, PackagedTrack
 from streamwave.storage.store import Store
 
 PART_CHUNKS = 256

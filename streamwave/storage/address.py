@@ -11,6 +11,14 @@ import fsspec
 ENDPOINT = r"^https?://[^/\s@?#]+(/[^\s@?#]*)?$"
 
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://")
+
+
+def is_address(place: str) -> bool:
+    """Whether ``place`` is the address of a store, and not a local folder."""
+    return _ADDRESS.match(place) is not None and not place.startswith(("file://", "local://"))
+
+
 def check_address(url: str) -> None:
     """Refuse an address that is none, or that would lead elsewhere than it says.
 

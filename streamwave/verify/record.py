@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from streamwave.digest import DIGITS, digest_of
 from streamwave.errors import DamagedError, MediaError
-from streamwave.expiry import named_objects
 from streamwave.layout import MANIFEST, init_name, ledger_name, segment_name
 from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine, read_lines
+from streamwave.manifest.names import named_objects
 from streamwave.manifest.rolling import StateLine
 from streamwave.manifest.timeline import Timeline
 from streamwave.storage.store import Store

@@ -11,7 +11,7 @@ import av
 import pytest
 
 from streamwave.catalog import Output
-from streamwave.package import PackagedChunk
+from streamwave.manifest.packaged import PackagedChunk
 from tests.support.cli import Cli
 from tests.support.faults import Weather, proxy
 from tests.support.media import make_clip

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from services.media import MediaServer
 from streamwave.manifest.ledger import BroadcastLine
-from streamwave.package import PackagedChunk
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish import Publication
 from streamwave.storage.store import LocalStore
 from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport, open_harness

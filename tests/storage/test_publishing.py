@@ -15,7 +15,7 @@ from streamwave.errors import OutputError
 from streamwave.layout import FENCE, MANIFEST, MASTER
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.location import BaseUrl
-from streamwave.package import PackagedChunk
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish import Publication
 from streamwave.storage.store import Store, open_store
 from tests.support.broadcast import HEADER, LADDER, chunk

@@ -17,11 +17,11 @@ import pytest
 
 from streamwave import expiry
 from streamwave.errors import FencedError, MediaError, OutputError
-from streamwave.expiry import named_objects
 from streamwave.lane import QUEUE_CHUNKS
 from streamwave.layout import FENCE, LIVE_MANIFEST, MANIFEST
 from streamwave.manifest import ledger as ledgers
 from streamwave.manifest.ledger import BroadcastLine, Ledger
+from streamwave.manifest.names import named_objects
 from streamwave.publish import Publication
 from streamwave.storage.store import Store, open_store
 from streamwave.targets import Targets

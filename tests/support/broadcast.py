@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.packaged import PackagedChunk, PackagedSegment, PackagedTrack
 from streamwave.model import Rendition
-from streamwave.package import PackagedChunk, PackagedSegment, PackagedTrack
 
 HEADER = BroadcastLine(created_unix_ms=1_767_000_000_000, segment_ms=2000, fingerprint="job")
 VIDEO = Rendition(name="360p", kind="video", width=640, height=360, max_bps=800_000)

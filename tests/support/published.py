@@ -15,8 +15,9 @@ from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder, wrap_audio
 from streamwave.job import place
 from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.model import Rendition
-from streamwave.package import PackagedChunk, package
+from streamwave.package import package
 from streamwave.publish import Publication
 from streamwave.spool.broadcast import BroadcastInfo
 from streamwave.spool.journal import ChunkLine, JournalReader

@@ -36,11 +36,11 @@ NOT_IN_LIBRARY = {
     "grpc_reflection",
 }
 
-#: Who may start processes: the launcher; the one that asks FFmpeg for its version; those that run nginx.
+#: Who may start processes: the launcher; the one that asks a program for its version; those that run nginx.
 LAUNCHERS = {
     "streamwave/cli/serve.py",
     "streamwave/ffmpeg/process.py",
-    "streamwave/ffmpeg/locate.py",
+    "streamwave/programs.py",
     "services/media.py",
     "services/rtmp/server.py",
 }

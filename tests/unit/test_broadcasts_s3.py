@@ -16,9 +16,10 @@ from moto.server import ThreadedMotoServer
 from streamwave import catalog, janitor, removal
 from streamwave.catalog import Output
 from streamwave.cli.export import run_export
-from streamwave.expiry import Expiry, named_objects
+from streamwave.expiry import Expiry
 from streamwave.manifest.ledger import BroadcastLine, Ledger
-from streamwave.package import PackagedChunk
+from streamwave.manifest.names import named_objects
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish import Publication
 from streamwave.verify import verify_broadcast
 from tests.support.media import make_clip

@@ -11,7 +11,7 @@ import pytest
 from streamwave import catalog
 from streamwave.catch_up import Outcome, catch_up, source_of
 from streamwave.layout import MANIFEST
-from streamwave.package import PackagedChunk
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.settings import Settings
 from streamwave.verify import verify_broadcast
 from tests.support.cli import LADDER

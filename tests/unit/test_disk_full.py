@@ -10,7 +10,7 @@ import pytest
 from streamwave.catalog import Output
 from streamwave.errors import OutputError
 from streamwave.manifest.ledger import BroadcastLine
-from streamwave.package import PackagedChunk
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish import Publication
 from streamwave.storage.store import LocalStore
 from streamwave.verify import verify_broadcast

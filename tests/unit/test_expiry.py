@@ -17,9 +17,9 @@ from streamwave.layout import MANIFEST, MASTER, init_name, segment_name
 from streamwave.manifest import ledger as ledgers
 from streamwave.manifest.dash import TAIL, duration_text
 from streamwave.manifest.ledger import BroadcastLine, Ledger
+from streamwave.manifest.packaged import PackagedChunk, PackagedSegment, PackagedTrack
 from streamwave.manifest.timeline import Timeline
 from streamwave.model import Rendition
-from streamwave.package import PackagedChunk, PackagedSegment, PackagedTrack
 from streamwave.publish import Publication
 from streamwave.storage.store import FsspecStore, LocalStore
 from streamwave.verify.hls import read_master, read_playlist

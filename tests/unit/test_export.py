@@ -15,8 +15,8 @@ import pytest
 from streamwave.catalog import Output, need_ledger
 from streamwave.cli.export import run_export
 from streamwave.errors import MediaError, OutputError, UsageError
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.mp4.boxes import iter_boxes
-from streamwave.package import PackagedChunk
 from tests.support.cli import PROGRAMS, Cli
 from tests.support.media import Clip, make_clip, picture_flashes, picture_number
 from tests.support.player import Sound

@@ -12,7 +12,7 @@ from streamwave.errors import FencedError, OutputError
 from streamwave.fence import FRESH_S, Fence
 from streamwave.layout import FENCE, MANIFEST
 from streamwave.manifest.ledger import Ledger
-from streamwave.package import PackagedChunk
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish import Publication
 from streamwave.storage.store import FsspecStore, LocalStore
 from streamwave.verify import verify_broadcast

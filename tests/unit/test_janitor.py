@@ -14,11 +14,12 @@ import pytest
 from streamwave import catalog, janitor, removal
 from streamwave.catalog import Output
 from streamwave.errors import OutputError
-from streamwave.package import PackagedChunk
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.journal import JournalWriter
 from streamwave.storage.store import LocalStore, open_store
-from streamwave.verify import check_entry, verify_broadcast
+from streamwave.verify import verify_broadcast
+from streamwave.verify.entry import check_entry
 from tests.support.media import make_clip
 from tests.support.published import PATH, only, packaged, publish
 

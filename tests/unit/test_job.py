@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from streamwave.digest import fingerprint
 from streamwave.errors import MediaError
-from streamwave.job import Job, fingerprint, place, publication, release, target_ms
+from streamwave.job import Job, place, publication, release, target_ms
 from streamwave.model import ChunkRecord, Rendition
 from streamwave.timing import round_half_up
 

@@ -14,10 +14,11 @@ from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder, wrap_audio
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.model import Chunk, Rendition
 from streamwave.mp4 import read_fragment, read_init, split_file, starts_with_idr
 from streamwave.mp4.boxes import find_all
-from streamwave.package import PackagedChunk, package
+from streamwave.package import package
 from streamwave.spool.journal import ChunkLine, JournalReader
 from streamwave.spool.segmenter import Options, Segmenter
 from streamwave.standin import stand_in

@@ -15,7 +15,7 @@ import pytest
 from streamwave import catalog, janitor, removal
 from streamwave.catalog import Output
 from streamwave.errors import OutputError, UsageError
-from streamwave.package import PackagedChunk
+from streamwave.manifest.packaged import PackagedChunk
 from streamwave.storage.store import LocalStore, Store
 from tests.support.media import make_clip
 from tests.support.player import attributes, playlist_addresses, playlist_tags, representations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,13 +17,6 @@ METADATA, RECEIVER, RUN = "metadata.json", "receiver.json", "run.json"
 PART_LINES = 100
 #: Objects that are deleted, or files that are transferred, at the same time.
 PARALLEL = 16
-
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://")
-
-
-def is_address(place: str) -> bool:
-    """Whether ``place`` is the address of a spool in a store, and no folder."""
-    return _ADDRESS.match(place) is not None and not place.startswith(("file://", "local://"))
 
 
 def line_name(session: str, number: int) -> str:

@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from streamwave.digest import fingerprint
 from streamwave.errors import FencedError, OutputError, SpoolError
 from streamwave.ffmpeg.process import wait_until
 from streamwave.files import replace_file
-from streamwave.job import fingerprint
 from streamwave.lane import QUEUE_CHUNKS
 from streamwave.scratch import scratch_folder
 from streamwave.settings import Settings
