@@ -16,6 +16,7 @@ from pydantic_settings import SettingsConfigDict
 
 from streamwave import trust
 from streamwave.errors import SettingsError
+from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.settings_faults import describe_fault, unknown_variables
 from streamwave.settings_fields import (
     PREFIX,
@@ -28,7 +29,7 @@ from streamwave.settings_fields import (
     to_lower,
     to_place,
 )
-from streamwave.settings_limits import LimitSettings
+from streamwave.settings_limits import STALLED_CPU_S, LimitSettings
 from streamwave.storage.address import check_address, is_address, shown_address
 from streamwave.storage.target import Target, place_of
 from streamwave.trust import ENV_FILE
@@ -362,6 +363,13 @@ class Settings(LimitSettings):
         return self.prefect_api_url or f"http://127.0.0.1:{self.prefect_port}/api"
 
     @property
+    def source_limits(self) -> SourceLimits:
+        """Limits of one source, and the FFmpeg that receives what PyAV cannot."""
+        return SourceLimits(
+            self.max_pixels, self.max_tracks, self.source_memory_mb, STALLED_CPU_S, ffmpeg_path=self.ffmpeg_path
+        )
+
+    @property
     def ffmpeg_slot_count(self) -> int:
         """FFmpeg processes that may run at once: the setting, or the cores that this process may use."""
         return self.ffmpeg_slots or len(os.sched_getaffinity(0))
@@ -384,9 +392,3 @@ class Settings(LimitSettings):
     def spool_dir_variable(self) -> str:
         """The setting that moves the spool's folder on this machine."""
         return "STREAMWAVE_STATE_DIR" if self.spool_url else "STREAMWAVE_SPOOL_DIR"
-
-
-if __name__ == "__main__":
-    from streamwave.settings_docs import write_pages
-
-    write_pages()

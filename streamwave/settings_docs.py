@@ -82,3 +82,7 @@ def write_pages() -> None:
     """Write both files into the checkout."""
     PAGE.write_text(settings_page(), encoding="utf-8")
     EXAMPLE.write_text(env_example(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_pages()

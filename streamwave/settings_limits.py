@@ -176,11 +176,6 @@ class LimitSettings(OutputSettings):
     )
 
     @property
-    def source_limits(self) -> SourceLimits:
-        """Limits of one source."""
-        return SourceLimits(self.max_pixels, self.max_tracks, self.source_memory_mb, STALLED_CPU_S)
-
-    @property
     def chunk_limits(self) -> ChunkLimits:
         """Limits of what FFmpeg does with one chunk."""
         return ChunkLimits(self.max_pixels, self.ffmpeg_memory_mb, self.chunk_cpu_factor)

@@ -28,12 +28,14 @@ class SourceLimits:
     """Limits of one source: the area of a picture in pixels, tracks of all kinds, and memory of the process that opens it.
 
     ``stalled_cpu_s``: CPU time that may pass there before anything more of the source comes out. 0: no matter how much.
+    ``ffmpeg_path``: the program that receives what PyAV has no protocol for; None: see ``locate``.
     """
 
     max_pixels: int = 8192 * 4320
     max_tracks: int = 256
     memory_mb: int = 1536
     stalled_cpu_s: int = 0
+    ffmpeg_path: str | None = None
 
     def process(self, cpu_s: int = 0) -> ProcessLimits:
         """Limits of a process that opens the source; ``cpu_s`` 0: as much CPU time as it lasts."""

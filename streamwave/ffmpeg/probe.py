@@ -92,7 +92,9 @@ def open_source(
         options["protocol_whitelist"] = _NONE  # its bytes are here
     elif is_relayed(url):
         wait_s = LISTEN_S if (live or as_bytes) and is_listener(url) else open_timeout_s
-        flow = Relay(reach(url)[0], shown(url), open_timeout_s=wait_s, read_timeout_s=read_timeout_s)
+        flow = Relay(
+            reach(url)[0], shown(url), limits.ffmpeg_path, open_timeout_s=wait_s, read_timeout_s=read_timeout_s
+        )
     address, more = reach(url) if flow is None else (url, {})
 
     def opened() -> InputContainer:

@@ -43,17 +43,18 @@ def is_listener(url: str) -> bool:
 class Relay:
     """A file object with what ``url`` sends. ``open_timeout_s`` is for its first byte, ``read_timeout_s`` for each after it.
 
-    ``name`` is how the source is called in messages. Call from a thread that lives as long as it is read.
+    ``name`` is how the source is called in messages, ``ffmpeg_path`` the FFmpeg that receives it (see ``locate``).
+    Call from a thread that lives as long as it is read.
     """
 
-    def __init__(self, url: str, name: str, *, open_timeout_s: int, read_timeout_s: int) -> None:
+    def __init__(
+        self, url: str, name: str, ffmpeg_path: str | None = None, *, open_timeout_s: int, read_timeout_s: int
+    ) -> None:
         self._name = name
         self._wait_s: float = open_timeout_s
         self._next_wait_s = read_timeout_s
         self._begun = False
-        from streamwave.settings import Settings  # late: nothing else that opens a source needs the settings
-
-        self._program = locate(Settings.load().ffmpeg_path).path
+        self._program = locate(ffmpeg_path).path
         self._errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed with the process)
         self._process = spawn(
             _command(self._program, url), stdout=subprocess.PIPE, stderr=self._errors, confined=True, limits=_LIMITS

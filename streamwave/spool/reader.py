@@ -264,7 +264,7 @@ class Reader:
         return container, None
 
     def _raw(self) -> Any:
-        return open_source(self._source, read_timeout_s=self._timeout_s, as_bytes=True)
+        return open_source(self._source, read_timeout_s=self._timeout_s, as_bytes=True, limits=self._limits)
 
     def _through(self, flow: Flow) -> tuple[Any, Flow]:
         if self._live and isinstance(flow, ProgrammeFlow):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamwave.errors import SourceError
+from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.ffmpeg.probe import probe
 from streamwave.ffmpeg.relay import Relay
 from streamwave.spool.segmenter import Options, Segmenter
@@ -93,12 +94,11 @@ def test_an_encoder_that_never_calls_is_not_waited_for_without_end() -> None:
     assert not listens(port) and relay.read(1000) == b""
 
 
-def test_an_ffmpeg_without_srt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ffmpeg_without_srt(tmp_path: Path) -> None:
     program = tmp_path / "ffmpeg"
     program.write_text(
         f'#!/bin/sh\ncase "$*" in *srt:*) echo "srt://h: Protocol not found" >&2; exit 1;; esac\nexec {ffmpeg_path()} "$@"\n'
     )
     program.chmod(0o755)
-    monkeypatch.setenv("FFMPEG_PATH", str(program))
     with pytest.raises(SourceError, match=f"{program} was built without SRT; point FFMPEG_PATH to an FFmpeg that has"):
-        probe("srt://127.0.0.1:9")
+        probe("srt://127.0.0.1:9", limits=SourceLimits(ffmpeg_path=str(program)))
