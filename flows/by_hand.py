@@ -17,6 +17,7 @@ from streamwave.cut_off import finish_cut_off
 from streamwave.errors import UsageError
 from streamwave.ffmpeg.process import kill
 from streamwave.ladder import load_ladder
+from streamwave.lane import QUEUE_CHUNKS
 from streamwave.settings import Settings
 from streamwave.source import check_stream_name, resolve_source
 from streamwave.source_hosts import check_host
@@ -143,7 +144,7 @@ def spool_at(place: Path | str, settings: Settings) -> Iterator[BroadcastSpool]:
         OutputError: the store refuses.
     """
     if is_address(str(place)):
-        with replica(str(place), settings) as spool:
+        with replica(str(place), settings, queued=QUEUE_CHUNKS) as spool:
             yield spool
         return
     here = BroadcastSpool(Path(place))
@@ -151,7 +152,7 @@ def spool_at(place: Path | str, settings: Settings) -> Iterator[BroadcastSpool]:
     if not url:
         yield here
         return
-    with exchanging(here, settings.spool_options), replica(url, settings) as spool:
+    with exchanging(here, settings.spool_options), replica(url, settings, queued=QUEUE_CHUNKS) as spool:
         yield spool
 
 

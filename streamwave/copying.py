@@ -7,9 +7,9 @@ that it is back, and the ledger's lines on them forgotten. So it takes over what
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from streamwave.errors import OutputError
 from streamwave.layout import init_name, segment_name
@@ -17,14 +17,28 @@ from streamwave.manifest.ledger import ChunkLine, EndLine, InfoLine, Ledger, Per
 from streamwave.manifest.names import named_objects
 from streamwave.storage.store import Store
 
-if TYPE_CHECKING:
-    from streamwave.publish import Publication
-
 #: Objects of a window that are read and written at the same time.
 PARALLEL = 8
 
 
-def copy_chunks(mine: Publication, other: Publication, go_on: Callable[[], bool]) -> int:
+class Published(Protocol):
+    """A publication, as far as copying needs it."""
+
+    lock: Any  # a lock that may be taken again by the thread that has it
+    store: Store
+    ledger: Ledger
+
+    def describe(self, info: dict[str, str]) -> None:
+        """Have the next manifest say ``info`` of the broadcast."""
+
+    def take_over(self, line: PeriodLine | ChunkLine, names: Sequence[str], source: Store) -> None:
+        """Add a line of another ledger, whose objects ``names`` are read from ``source``."""
+
+    def finish(self) -> None:
+        """The broadcast is complete."""
+
+
+def copy_chunks(mine: Published, other: Published, go_on: Callable[[], bool]) -> int:
     """Publish at ``mine`` line by line what ``other`` has published since; how many chunks. ``go_on`` is asked before each.
 
     Raises:

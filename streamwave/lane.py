@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from streamwave.errors import EmptiedError, FencedError, OutputError
+from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.manifest.progress import Progress
 from streamwave.publish import Publication
-
-if TYPE_CHECKING:
-    from streamwave.targets import Targets
 
 log = logging.getLogger("streamwave.targets")
 
@@ -40,10 +38,29 @@ class Parcel:
     fault: Exception | None = None
 
 
+class Owner(Protocol):
+    """The broadcast that a lane belongs to: what all lanes share. ``changed`` guards it."""
+
+    changed: threading.Condition
+    closing: bool
+    ending: bool
+    header: BroadcastLine | None
+    info: dict[str, str] | None
+    patience_s: float
+    on_change: Callable[[str], None]
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """All lanes, in the order of their places."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait that long, or until the end."""
+
+
 class Lane:
     """One place: its queue, and the thread that works it off."""
 
-    def __init__(self, owner: Targets, number: int, url: str, make: Callable[[], Publication]) -> None:
+    def __init__(self, owner: Owner, number: int, url: str, make: Callable[[], Publication]) -> None:
         self.owner, self.number, self.url = owner, number, url
         self._make = make
         self.publication: Publication | None = None

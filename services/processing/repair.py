@@ -11,7 +11,7 @@ from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.ending import end_journal
 from streamwave.spool.follow import START_S
 from streamwave.spool.journal import end_of, was_opened, writer_alive
-from streamwave.spool.launch import request_stop, stop_and_wait
+from streamwave.spool.stop import request_stop, stop_and_wait
 
 log = logging.getLogger("streamwave.processing")
 

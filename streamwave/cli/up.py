@@ -22,8 +22,8 @@ from streamwave.private import RUN_AS_USER, make_folder, python_argv
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import broadcasts
 from streamwave.spool.journal import writer_alive
-from streamwave.spool.launch import request_stop, stop_and_wait
 from streamwave.spool.remote.objects import check_spool
+from streamwave.spool.stop import request_stop, stop_and_wait
 from streamwave.state import close_state
 from streamwave.storage.target import check_outputs
 from streamwave.streams.database import Database

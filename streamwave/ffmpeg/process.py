@@ -8,7 +8,6 @@ import signal
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -204,13 +203,3 @@ def launcher(slots: int = 0) -> Launcher:
         if _launcher is None:
             _launcher = Launcher(slots or os.cpu_count() or 1)
         return _launcher
-
-
-def wait_until(condition: object, timeout_s: float, step_s: float = 0.02) -> bool:
-    """Poll ``condition`` until it is true or ``timeout_s`` has passed; tell which."""
-    end = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
-        if time.monotonic() >= end:
-            return False
-        time.sleep(step_s)
-    return True

@@ -1,22 +1,18 @@
-"""Start a segmenter as a process of its own, and end it, also from another process than the one that started it."""
+"""Start a segmenter as a process of its own, and end it from the process that started it."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from contextlib import suppress
-from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from streamwave.ffmpeg.process import kill, spawn, wait_until
-from streamwave.locks import signal_holder
+from streamwave.ffmpeg.process import kill, spawn
 from streamwave.private import python_argv
-from streamwave.spool.journal import LOCK, writer_alive, writer_pid
 from streamwave.spool.options import LOG_FILE
-from streamwave.spool.reader import STOP_LIMIT_S
 from streamwave.spool.segmenter import Options
+from streamwave.spool.stop import STOP_LIMIT_S
 
 
 def start_segmenter(options: Options, *, survive: bool = False) -> subprocess.Popen[bytes]:
@@ -49,19 +45,3 @@ def start_segmenter(options: Options, *, survive: bool = False) -> subprocess.Po
 def stop_segmenter(process: subprocess.Popen[bytes], *, graceful: bool) -> None:
     """End a segmenter: with its last chunk and its end record if ``graceful``, else at once."""
     kill(process, grace_s=STOP_LIMIT_S + 2 if graceful else 0.0)
-
-
-def request_stop(spool: Path, *, at_once: bool = False) -> bool:
-    """Ask the segmenter that writes ``spool`` to end gracefully, whoever started it; whether there was one.
-
-    Returns at once; the journal's end record says when it is done. That takes up to ``STOP_LIMIT_S`` while a publisher
-    goes on sending, because all that has arrived is taken in; not so with ``at_once``.
-    """
-    pid = writer_pid(spool)
-    return pid is not None and signal_holder(pid, spool / LOCK, signal.SIGUSR1 if at_once else signal.SIGTERM)
-
-
-def stop_and_wait(spool: Path, timeout_s: float = STOP_LIMIT_S + 3) -> bool:
-    """``request_stop``, then wait until the writer is gone; whether it is."""
-    request_stop(spool)
-    return wait_until(lambda: not writer_alive(spool), timeout_s)

@@ -24,12 +24,12 @@ from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, expla
 from streamwave.model import SourceInfo
 from streamwave.spool.arrived import Arriving
 from streamwave.spool.pictures import Pictures
+from streamwave.spool.stop import STOP_LIMIT_S
 
 #: Packets that may wait between the reader and whoever takes them, and their bytes.
 QUEUE_PACKETS, QUEUE_BYTES = 1024, 128_000_000
 #: After a request to stop: nothing arriving for this long means that all that was sent has been read.
 IDLE_S = 0.3
-STOP_LIMIT_S = 5.0
 #: Damaged places in a row at which the reading goes on behind them.
 MOST_DAMAGE = 20
 #: Sound waits for pictures, because players cannot go over from sound alone to pictures: for so many packets, and live so

@@ -15,6 +15,7 @@ import pytest
 from streamwave import janitor
 from streamwave.catalog import outputs
 from streamwave.errors import FencedError, SettingsError, SpoolError
+from streamwave.lane import QUEUE_CHUNKS
 from streamwave.layout import ENTRY, FENCE
 from streamwave.live import LiveBroadcast
 from streamwave.settings import Settings
@@ -97,7 +98,7 @@ def test_a_run_that_shares_no_disk_publishes_what_one_with_a_folder_does(
     with LiveBroadcast(local, runner, "expected") as broadcast:
         assert publish(broadcast, broadcast.chunks()) == CHUNKS
         broadcast.finish()
-    with looked_after(spool, receiver), replica(spool.info().spool, runner) as seen:
+    with looked_after(spool, receiver), replica(spool.info().spool, runner, queued=QUEUE_CHUNKS) as seen:
         with LiveBroadcast(seen, runner, "run") as broadcast:
             wait_for(spool.run_alive, "the receiver to see the run", 10)
             assert publish(broadcast, broadcast.chunks()) == CHUNKS
@@ -131,7 +132,7 @@ def test_a_store_that_refuses_in_mid_stream_costs_nothing(
         with (
             ThreadPoolExecutor(1) as pool,
             looked_after(spool, receiver),
-            replica(spool.info().spool, runner) as seen,
+            replica(spool.info().spool, runner, queued=QUEUE_CHUNKS) as seen,
             LiveBroadcast(seen, runner, "run") as broadcast,
         ):
             count = pool.submit(publish, broadcast, broadcast.chunks())

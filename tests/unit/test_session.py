@@ -12,13 +12,13 @@ import pytest
 
 from streamwave import advice
 from streamwave.errors import LadderError, OutputError, SourceError, StreamWaveError
-from streamwave.ffmpeg.process import wait_until
 from streamwave.job import place, publication
 from streamwave.scratch import OWNER
 from streamwave.session import LONG_CHUNK_SEGMENTS, MAX_CHUNKS, chunk_ms, file_session
 from streamwave.settings import Settings
 from streamwave.spool.journal import EndRecord, writer_pid
 from streamwave.spool.segmenter import SPOOL_FAILED
+from streamwave.waiting import wait_until
 from tests.support.media import Clip, make_clip
 from tests.support.processes import alive
 from tests.unit.spool.test_segmenter import luma_number

@@ -22,10 +22,10 @@ from streamwave.files import replace_file
 from streamwave.spool.broadcast import CLOSED, FINISHED, INFO, BroadcastSpool, session_ended_unix_ms
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import JOURNAL, end_of, received_ms, writer_alive
-from streamwave.spool.launch import request_stop
 from streamwave.spool.remote.mirror import clear_published, mirror_trouble, mirrored, store_rest
 from streamwave.spool.remote.objects import METADATA, RECEIVER, RUN, RunWord, open_spool, read_word, remove_broadcast
 from streamwave.spool.remote.sign import Sign
+from streamwave.spool.stop import request_stop
 
 log = logging.getLogger("streamwave.spool")
 

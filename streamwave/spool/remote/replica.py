@@ -16,9 +16,7 @@ from typing import IO, Any
 
 from streamwave.digest import fingerprint
 from streamwave.errors import FencedError, OutputError, SpoolError
-from streamwave.ffmpeg.process import wait_until
 from streamwave.files import replace_file
-from streamwave.lane import QUEUE_CHUNKS
 from streamwave.scratch import scratch_folder
 from streamwave.settings import Settings
 from streamwave.spool.broadcast import FINISHED, INFO, BroadcastSpool
@@ -26,6 +24,7 @@ from streamwave.spool.follow import START_S
 from streamwave.spool.remote.fetch import Fetcher
 from streamwave.spool.remote.objects import RUN, RunWord, open_spool, read_word, remove
 from streamwave.storage.store import Store
+from streamwave.waiting import wait_until
 
 log = logging.getLogger("streamwave.spool")
 
@@ -248,8 +247,10 @@ class Replica(BroadcastSpool):
 
 
 @contextmanager
-def replica(url: str, settings: Settings) -> Iterator[Replica]:
+def replica(url: str, settings: Settings, *, queued: int) -> Iterator[Replica]:
     """The spool of a broadcast at ``url``, for the time of a run; afterwards no file of it is left here.
+
+    ``queued``: how many chunks may wait for outputs that are behind.
 
     Raises:
         SpoolError: there is no broadcast.
@@ -267,7 +268,7 @@ def replica(url: str, settings: Settings) -> Iterator[Replica]:
             # Quick: everything is asked again here, and soon, while a sign of life must not wait for many tries.
             open_spool(url, settings.spool_options, quick=True),
             twin=settings.spool_dir / stream / broadcast,
-            most=settings.max_chunks_in_flight + QUEUE_CHUNKS + AHEAD,
+            most=settings.max_chunks_in_flight + queued + AHEAD,
             patience_s=settings.output_patience_s,
         )
         try:

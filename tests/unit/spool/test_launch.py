@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from streamwave.ffmpeg.process import wait_until
 from streamwave.spool.journal import LOCK, EndRecord, JournalReader, JournalWriter
-from streamwave.spool.launch import request_stop, start_segmenter, stop_segmenter
+from streamwave.spool.launch import start_segmenter, stop_segmenter
 from streamwave.spool.segmenter import Options
+from streamwave.spool.stop import request_stop
+from streamwave.waiting import wait_until
 
 SECRETS = ("hunter2", "sw_stream-key", "t0ken")
 
