@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from streamwave import programs
 from streamwave.errors import SettingsError
 from streamwave.ffmpeg import locate as module
 from streamwave.ffmpeg.locate import encoders, locate, parse_version
@@ -92,6 +93,6 @@ def test_a_program_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch:
     silent = tmp_path / "silent"
     silent.write_text("#!/bin/sh\nexec sleep 60\n")
     silent.chmod(0o755)
-    monkeypatch.setattr(module, "_ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(programs, "_ANSWER_TIMEOUT_S", 0.2)
     with pytest.raises(SettingsError, match="does not answer like FFmpeg"):
         locate(str(silent))
