@@ -401,7 +401,10 @@ def test_an_s3_output_that_cannot_be_written_is_said_before_a_single_chunk(case:
         assert says in message and details[0].violations[0].type == "STORAGE"
         assert not (case.spool / "film").exists()
         case.end(signal.SIGTERM)
-        ports = {f"STREAMWAVE_{part}_PORT": str(free_port()) for part in ("RTMP", "INGEST", "GRPC", "MEDIA", "PREFECT")}
+        ports = {
+            f"STREAMWAVE_{part}_PORT": str(free_port())
+            for part in ("RTMP", "RTMP_INTERNAL", "INGEST", "GRPC", "MEDIA", "PREFECT")
+        }
         cli = Cli(case.folder, {**settings, **ports, "COLUMNS": "500"})
         for command in ("doctor", "up") if says == "access denied" else ():
             done = cli.run(command)

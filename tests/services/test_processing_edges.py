@@ -118,7 +118,10 @@ def test_what_nobody_foresaw_is_one_line() -> None:
 
 
 def test_up_ends_where_a_part_refuses_its_settings(cli: Cli) -> None:
-    ports = {f"STREAMWAVE_{name}_PORT": str(free_port()) for name in ("RTMP", "INGEST", "GRPC", "MEDIA", "PREFECT")}
+    ports = {
+        f"STREAMWAVE_{name}_PORT": str(free_port())
+        for name in ("RTMP", "RTMP_INTERNAL", "INGEST", "GRPC", "MEDIA", "PREFECT")
+    }
     cli.extra.update(
         {**ports, "STREAMWAVE_GRPC_HOST": "0.0.0.0", "OUTPUT_DIR": str(cli.folder / "out"), "COLUMNS": "500"}
     )
