@@ -31,9 +31,9 @@ from streamwave.source_hosts import check_host
 from streamwave.source_hosts import confine as confine_hosts
 from streamwave.spool.audio import SAMPLE_RATE
 from streamwave.spool.follow import Follower
-from streamwave.spool.journal import CONTINUED, FIRST_SESSION, following_folder
+from streamwave.spool.journal import CONTINUED, FIRST_SESSION, SPOOL_FAILED, following_folder
 from streamwave.spool.launch import start_segmenter, stop_segmenter
-from streamwave.spool.segmenter import SPOOL_FAILED, Options
+from streamwave.spool.segmenter import Options
 from streamwave.storage.target import check_outputs, outputs
 from streamwave.timing import round_half_up
 

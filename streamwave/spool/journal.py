@@ -28,6 +28,10 @@ LOCK = "lock"
 _LOCK_WAIT_S = 0.5
 #: More than a line of the journal can be long.
 _TAIL_BYTES = 64 * 1024
+#: Reasons of an end record: the spool failed, or the segmenter itself; or the stream has used up what it may.
+SPOOL_FAILED = "spool failed"
+LIMIT_REACHED = "limit reached"
+SEGMENTER_FAILED = "segmenter failed"
 #: Reason of an end record: the same connection goes on as the next session of the broadcast.
 CONTINUED = "continued"
 #: The same: it goes on in another broadcast, because one has pictures and the other has none. Somebody has to begin that.

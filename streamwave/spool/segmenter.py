@@ -37,9 +37,12 @@ from streamwave.spool.changes import Change, VideoParameters
 from streamwave.spool.clock import SourceClock, Timed, grid_from, heard_from, in_step, shown_from
 from streamwave.spool.journal import (
     CONTINUED,
+    LIMIT_REACHED,
     OTHER_KIND,
     PICTURES_BEGIN,
     PICTURES_GONE,
+    SEGMENTER_FAILED,
+    SPOOL_FAILED,
     EndRecord,
     JournalWriter,
     following_folder,
@@ -63,10 +66,6 @@ EARLY_PACKETS = 1024
 MOST_RATE_CHANGES = 8
 #: How long to wait for the end of a source that seems to go on, before it is received once more.
 OVER_S = 0.3
-#: Reasons of an end record: the spool failed, or the segmenter itself; or the stream has used up what it may.
-SPOOL_FAILED = "spool failed"
-LIMIT_REACHED = "limit reached"
-SEGMENTER_FAILED = "segmenter failed"
 _NOTHING_DECODABLE = "the source holds no picture that can be decoded from a keyframe on, and no audio"
 
 

@@ -9,9 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from streamwave.settings_limits import StreamLimits
-from streamwave.spool.journal import JournalReader, OpenRecord
+from streamwave.spool.journal import LIMIT_REACHED, JournalReader, OpenRecord
 from streamwave.spool.quota import held_by_stream
-from streamwave.spool.segmenter import LIMIT_REACHED
 from tests.services.test_ingest_http import Ingest, running
 from tests.services.test_ingest_rtmp import RATE, address, ended, pictures, received, refused, rtmp, session_of
 from tests.support.media import Clip, make_clip

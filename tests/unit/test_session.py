@@ -16,8 +16,7 @@ from streamwave.job import place, publication
 from streamwave.scratch import OWNER
 from streamwave.session import LONG_CHUNK_SEGMENTS, MAX_CHUNKS, chunk_ms, file_session
 from streamwave.settings import Settings
-from streamwave.spool.journal import EndRecord, writer_pid
-from streamwave.spool.segmenter import SPOOL_FAILED
+from streamwave.spool.journal import SPOOL_FAILED, EndRecord, writer_pid
 from streamwave.waiting import wait_until
 from tests.support.media import Clip, make_clip
 from tests.support.processes import alive

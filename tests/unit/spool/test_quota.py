@@ -12,10 +12,9 @@ from streamwave.settings_limits import StreamLimits
 from streamwave.spool import quota
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.chunkfile import PACKET_BYTES
-from streamwave.spool.journal import JournalReader
+from streamwave.spool.journal import LIMIT_REACHED, JournalReader
 from streamwave.spool.pace import HOUR_FACTOR, MOST_OF_CONNECTION, Pace
 from streamwave.spool.quota import INODE_BYTES, check_share, held_by_stream, usage
-from streamwave.spool.segmenter import LIMIT_REACHED
 from tests.matrix.flv import Tag, read_tags, write_tags
 from tests.support.disk import fill, small_disk
 from tests.support.media import Clip

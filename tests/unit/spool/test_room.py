@@ -11,8 +11,8 @@ import pytest
 
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.follow import Follower
-from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, JournalWriter, OpenRecord
-from streamwave.spool.segmenter import SPOOL_FAILED, Options, Segmenter
+from streamwave.spool.journal import SPOOL_FAILED, ChunkLine, EndRecord, JournalReader, JournalWriter, OpenRecord
+from streamwave.spool.segmenter import Options, Segmenter
 from tests.support.disk import fill, small_disk
 from tests.support.media import Clip, make_clip
 

@@ -21,10 +21,10 @@ from streamwave.logs import LOG_BYTES
 from streamwave.model import ChunkRecord
 from streamwave.mp4 import read_adts
 from streamwave.spool.chunkfile import VideoChunk
-from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, OpenRecord
+from streamwave.spool.journal import SEGMENTER_FAILED, SPOOL_FAILED, ChunkLine, EndRecord, JournalReader, OpenRecord
 from streamwave.spool.launch import start_segmenter, stop_segmenter
 from streamwave.spool.options import LOG_FILE
-from streamwave.spool.segmenter import SEGMENTER_FAILED, SPOOL_FAILED, Options, Segmenter
+from streamwave.spool.segmenter import Options, Segmenter
 from streamwave.spool.stop import request_stop
 from streamwave.timing import AAC_FRAME, Grid, aac_frame_at_ms
 from tests.support.media import Clip, ffmpeg, picture_number

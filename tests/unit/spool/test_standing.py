@@ -15,8 +15,8 @@ from streamwave.ffmpeg.transcode import Transcoder
 from streamwave.model import Chunk, Rendition
 from streamwave.settings_limits import StreamLimits
 from streamwave.spool import writer
+from streamwave.spool.journal import LIMIT_REACHED
 from streamwave.spool.quota import held_by_stream
-from streamwave.spool.segmenter import LIMIT_REACHED
 from streamwave.timing import AAC_FRAME, Grid, split_evenly
 from tests.matrix.flv import PICTURE, read_tags, write_tags
 from tests.matrix.source import Recipe
