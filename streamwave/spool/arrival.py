@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from av import Packet
@@ -19,7 +20,7 @@ from streamwave.timing import round_half_up
 #: Distances that tell the usual one.
 _STEPS = 32
 #: For so long it is found out at the beginning; pictures that come closer together come at once.
-_LOOK_S, _SHORTEST_S = Fraction(1), Fraction(1, 500)
+_LOOK_S, _SHORTEST_S = Fraction(2), Fraction(1, 500)
 #: How fast what trembles is drawn to when it arrived: by this part of the difference with each picture.
 _PULL = Fraction(1, 8)
 #: Pictures, and their bytes, that are held until it is known how many came together.
@@ -75,12 +76,14 @@ class ArrivalClock:
         self._held_bytes = 0
         self._came = Fraction(0)  # when the latest that is held came, in seconds
         self._before: tuple[Fraction, Fraction] | None = None  # when the last one that is not held came, and is shown
+        # More came at once than is held: nobody sends it in real time, so its arrival is no clock until it is late again.
+        self._at_once = False
         self._ahead = Fraction(0)  # by how much the clock is ahead of arrivals for good
 
     def put(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """The packets that are ready; an empty packet asks for the rest."""
         if not packet.size:
-            return [*self._begin(), *self._released(), packet]
+            return [*(self._begin(self._first) if self._first else []), *self._released(), packet]
         # Parsers tell the block in which a packet begins, or nothing; there, one packet follows the other.
         position = max(packet.pos or 0, self._position)
         self._position = position + packet.size
@@ -88,21 +91,24 @@ class ArrivalClock:
         if self._first is None:
             return self._take(packet, came)
         self._first.append((packet, came))
-        enough = came - self._first[0][1] >= _LOOK_S or len(self._first) == _MOST_HELD
-        return self._begin() if enough else []
+        size = sum(one.size for one, _ in self._first)
+        enough = came - self._first[0][1] >= _LOOK_S or len(self._first) == _MOST_HELD or size > _MOST_HELD_BYTES
+        return self._begin(self._first) if enough else []
 
-    def _begin(self) -> list[Packet[Any]]:
+    def _begin(self, first: list[tuple[Packet[Any], Fraction]]) -> list[Packet[Any]]:
         """Find out how far apart pictures come, and take those that told it. A server may send the first of them at once."""
-        first, self._first = self._first or [], None
+        self._first = None
         times = [came for _, came in first]
         late = [came for came in times if came - times[0] >= _LOOK_S / 2]
-        late = late if len(late) > 1 else times
-        step = (late[-1] - late[0]) / (len(late) - 1) if len(late) > 1 else Fraction(0)
+        late = late if len(late) > 2 else times
+        step = _usual([after - came for came, after in pairwise(late)])
         if step >= _SHORTEST_S:
             self._steps.extend([step] * (_STEPS // 4))
-            # One of them alone would be early or late.
-            begins = sum(late, Fraction(0)) / len(late) - (len(late) - 1) * step / 2 - (len(times) - len(late)) * step
-            self._before = begins - step, begins - step
+            if abs(times[-1] - times[0] - (len(times) - 1) * step) < step:
+                # One of them alone would be early or late.
+                begins = sum(times, Fraction(0)) / len(times) - (len(times) - 1) * step / 2
+                self._before = begins - step, begins - step
+        self._at_once = len(times) > 1 and step < _SHORTEST_S
         return [ready for packet, came in first for ready in self._take(packet, came)]
 
     def _take(self, packet: Packet[Any], came: Fraction) -> list[Packet[Any]]:
@@ -110,6 +116,7 @@ class ArrivalClock:
         together = came - self._came < self._step(packet) / 2
         if self._held and (not together or len(self._held) == _MOST_HELD or self._held_bytes > _MOST_HELD_BYTES):
             ready = self._released()
+            self._at_once = self._at_once or together
         self._held.append(packet)
         self._held_bytes += packet.size
         self._came = came
@@ -119,9 +126,7 @@ class ArrivalClock:
         """The usual distance of pictures, without pauses; what the demuxer supposes where nothing tells."""
         if not self._steps:
             return (packet.duration or 0) * Fraction(packet.time_base or 0) or Fraction(1, 25)
-        usual = sorted(self._steps)[len(self._steps) // 2]
-        close = [step for step in self._steps if step <= 3 * usual]
-        return sum(close, Fraction(0)) / len(close)
+        return _usual(self._steps)
 
     def _released(self) -> list[Packet[Any]]:
         """What is held, with its times."""
@@ -132,8 +137,9 @@ class ArrivalClock:
         last = self._came + self._ahead
         if self._before is not None:
             came, shown = self._before
-            even, off = (last - shown) / count, last - shown - count * step
-            if even * 4 < step:  # more than was held up on its way: nobody sends in real time, so this is no clock
+            off = last - shown - count * step
+            self._at_once = self._at_once and -off > step
+            if self._at_once:
                 self._ahead, last = self._ahead - off, last - off
             else:
                 self._steps.extend([(self._came - came) / count] * min(count, _STEPS))
@@ -141,7 +147,8 @@ class ArrivalClock:
                     last -= off * (1 - _PULL)
                     step = (last - shown) / count
                 else:
-                    step = min(step, even)
+                    last = max(last, shown + count * step / 4)
+                    step = min(step, (last - shown) / count)  # close to each other where a pause came before
         self._before = self._came, last
         for back, packet in enumerate(reversed(ready)):
             self._stamp(packet, last - back * step, step)
@@ -157,3 +164,12 @@ class ArrivalClock:
         elif pts is not None and dts is not None:
             later = Fraction(pts - dts, length) if length else 0
             packet.pts = round_half_up((at + later * step) / self._base)
+
+
+def _usual(steps: Collection[Fraction]) -> Fraction:
+    """The usual one, by the mean of those that are no pauses."""
+    if not steps:
+        return Fraction(0)
+    middle = sorted(steps)[len(steps) // 2]
+    close = [step for step in steps if step <= 3 * middle]
+    return sum(close, Fraction(0)) / len(close)

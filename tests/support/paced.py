@@ -14,13 +14,20 @@ Piece = tuple[Fraction, bytes]
 
 
 @contextmanager
-def paced(pieces: Sequence[Piece], name: str = "camera", kind: str = "application/octet-stream") -> Iterator[str]:
-    """The address at which ``pieces`` are sent to whoever asks, as ``kind``; then the connection is closed."""
+def paced(
+    pieces: Sequence[Piece], name: str = "camera", kind: str = "application/octet-stream", length: int | None = None
+) -> Iterator[str]:
+    """The address at which ``pieces`` are sent to whoever asks, as ``kind``; then the connection is closed.
+
+    ``length`` is said to be theirs.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", kind)
+            if length is not None:
+                self.send_header("Content-Length", str(length))
             self.end_headers()
             begun = time.monotonic()
             with suppress(OSError):
