@@ -43,8 +43,8 @@ _RTMP = ("rtmp:", "rtmps:")
 PIECE_BYTES = 1 << 16
 #: How HLS begins, which names the places where the media are.
 _PLAYLIST = b"#EXTM3U"
-#: How the pictures of a camera begin, which come one after the other (multipart/x-mixed-replace).
-_MULTIPART = b"--"
+#: How the pictures of a camera begin, which come one after the other (multipart/x-mixed-replace), and their demuxer.
+_MULTIPART, _CAMERA = b"--", "mpjpeg"
 
 Flow = TagFlow | ProgrammeFlow
 
@@ -244,9 +244,7 @@ class Reader:
             info = info.model_copy(update={"duration_ms": self._duration_ms})
         video, audio = tracks(container, self._audio_track)
         by_arrival = self._arrivals is not None and video is not None and counts_pictures(container.format)
-        if by_arrival and info.video is not None:
-            info = info.model_copy(update={"video": info.video.model_copy(update={"stated_rate": None})})
-        elif self._arrivals is not None:
+        if self._arrivals is not None and not by_arrival:
             self._arrivals.forget()
         return _Tracks(info, video, audio, self._live and pictures_announced(container), by_arrival)
 
@@ -267,6 +265,10 @@ class Reader:
                     return self._through(ProgrammeFlow(pieces, first))
             raw.close()
         container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live, limits=self._limits)
+        if container.format.name == _CAMERA and not self._source.startswith("file:"):
+            container.close()  # it has no other time than that of its arrival, whatever it is to become
+            self._arrivals = arrivals = Arrivals()
+            return self._through(ProgrammeFlow(arrivals.note(self._pieces(self._raw()))))
         if not self._source.startswith("file:"):
             return container, None
         pieces = _pieces_of(open_local(self._source))

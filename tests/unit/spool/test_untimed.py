@@ -11,6 +11,8 @@ from pathlib import Path
 import av
 import pytest
 
+from streamwave.ffmpeg.probe import probe
+from streamwave.spool.look import look
 from streamwave.spool.segmenter import Options, Segmenter
 from streamwave.timing import AAC_FRAME
 from tests.support.media import ffmpeg, make_clip
@@ -36,6 +38,7 @@ class Source:
     kind: str = "application/octet-stream"
     times: tuple[Fraction, ...] = ()
     length: int | None = None
+    live: bool = True
 
     def paced(self) -> list[Piece]:
         times = self.times or tuple(n / RATE for n in range(len(self.pieces)))
@@ -109,6 +112,7 @@ def sources(folder: Path) -> dict[str, Source]:
         "lines that end with LF alone": Source(parts(jpegs, "--frame", line=b"\n"), mixed("frame")),
         "an empty line first": Source([b"\r\n" + usual[0], *usual[1:]], mixed("frame")),
         "a length that is made up": Source(usual, mixed("frame"), length=2**31),
+        "a camera that is transcoded as a file": Source(usual, mixed("frame"), live=False),
         "a kind that is wrong": Source(usual, "image/jpeg"),
         "a network that stands still for 3 s": Source(
             usual, mixed("frame"), tuple(max(at, F(5)) if at >= 2 else at for at in steady)
@@ -129,7 +133,7 @@ def sources(folder: Path) -> dict[str, Source]:
 
 def receive(source: Source, folder: Path) -> Spool:
     with paced(source.paced(), kind=source.kind, length=source.length) as address:
-        Segmenter(Options(source=address, spool=folder, live=True, segment_ms=1000)).run()
+        Segmenter(Options(source=address, spool=folder, live=source.live, segment_ms=1000)).run()
     return read(folder)
 
 
@@ -148,7 +152,8 @@ def received(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Spo
 @pytest.mark.parametrize("name", [
     "parts", "parts without their length", "a boundary that names its dashes", "a boundary without dashes",
     "a boundary without dashes, parts without their length", "lines that end with LF alone", "an empty line first",
-    "a length that is made up", "a kind that is wrong", "JPEG without parts", "H.264", "H.264 with B-frames", "H.265",
+    "a length that is made up", "a camera that is transcoded as a file", "a kind that is wrong",
+    "JPEG without parts", "H.264", "H.264 with B-frames", "H.265",
     "MPEG-2", "uncompressed", "PNG", "a network that stands still for 3 s", "what was kept comes first",
 ])  # fmt: skip
 def test_eight_seconds_are_eight_seconds(received: dict[str, Spool], name: str) -> None:
@@ -176,3 +181,13 @@ def test_sound_keeps_its_own_clock(received: dict[str, Spool], kind: str) -> Non
     contiguous(spool)
     assert spool.end is not None and spool.end.error is None
     assert len(spool.sound()) == pytest.approx(3 * 48000 / AAC_FRAME, abs=3)
+
+
+def test_no_rate_is_told_that_is_made_up(tmp_path: Path) -> None:
+    source = Source(
+        parts(pictures(tmp_path, "mjpeg", "-bf", "0", "-pix_fmt", "yuvj420p"), "--frame")[:20], mixed("frame")
+    )
+    with paced([(F(0), b"".join(source.pieces))], kind=source.kind) as address:
+        video = probe(address).video
+        assert video is not None and (video.codec, video.width, video.stated_rate) == ("mjpeg", 160, None)
+        assert look(address, ()) == []
