@@ -17,6 +17,7 @@ from tests.support.metadata import Published, shapes
 from tests.support.processes import wait_for
 from tests.support.rtmp import Client, chunks
 from tests.support.rtmp_part import Hooks, RtmpPart, hooks, rtmp_part
+from tests.support.rtmp_server import playing
 from tests.unit.spool.test_segmenter import Spool, contiguous, read
 
 FRAMES, CHUNK = 50, 4096
@@ -79,3 +80,18 @@ def received(
 
 def test_every_shape_of_metadata_is_survived(received: dict[str, list[str]]) -> None:
     assert {name: wrong for name, wrong in received.items() if wrong} == {}
+
+
+def test_every_shape_from_a_server_is_survived(clip: list[tuple[str, Published]], tmp_path: Path) -> None:
+    """As other servers send what others publish there, which nobody writes anew."""
+
+    def pulled(number: int, published: Published) -> Spool:
+        folder = tmp_path / str(number)
+        with playing(published.sent) as address:
+            Segmenter(Options(source=address, spool=folder, live=True, segment_ms=1000, read_timeout_s=10)).run()
+        return read(folder)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(pulled, number, published) for number, (_, published) in enumerate(clip)]
+    wrong = {name: faults(one.result(), published) for one, (name, published) in zip(found, clip, strict=True)}
+    assert {name: one for name, one in wrong.items() if one} == {}

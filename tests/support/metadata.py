@@ -140,7 +140,7 @@ def shapes(tags: list[Tag]) -> Iterator[tuple[str, Published]]:
     heads = [one for one, tag in zip(media, (t for t in tags if t.kind != SCRIPT), strict=True) if tag.header]
     rest = [one for one in media if one not in heads]
     usual = said()
-    middle = len(rest) // 2
+    middle = len(rest) * 4 // 5  # when libavformat has found out what there is
     at_ms = rest[middle].time_ms
 
     def first(*messages: Sent) -> Published:
