@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -20,6 +21,8 @@ from streamwave.spool.journal import writer_alive
 from tests.support.cli import Cli
 from tests.support.live import is_static, periods, picture_numbers
 from tests.support.media import Clip, make_clip
+from tests.support.paced import paced
+from tests.support.player import decode_sound
 from tests.support.ports import free_port
 from tests.support.prefect_api import PrefectApi
 from tests.support.processes import marked, wait_for
@@ -281,3 +284,21 @@ def test_a_source_may_be_kept_in_a_secret_block(cli: Cli, tmp_path: Path) -> Non
     assert picture_numbers(period, short.rate) == list(range(short.frames))
     done = cli.run("-c", BLOCK, "rtmp://127.0.0.1", "secret:other", out, program="python")
     assert done.code != 0 and "Prefect has no Secret block 'other'" in done.err
+
+
+def test_a_camera_without_timestamps_is_as_long_as_it_was(cli: Cli, tmp_path: Path) -> None:
+    """JPEG after JPEG over HTTP, ten a second, which nothing in it says."""
+    rate, seconds = 10, 8
+    options = ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-bf", "0")
+    camera = make_clip(tmp_path / "camera.mkv", frames=rate * seconds, audio=False, options=options)
+    with av.open(str(camera.path)) as container:
+        jpegs = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    parts = [b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n" for jpeg in jpegs]
+    pieces = [(Fraction(n, rate), part) for n, part in enumerate(parts)]
+    with by_hand(cli, paced(pieces, kind="multipart/x-mixed-replace; boundary=frame")) as process:
+        spool = on_air(cli)
+        _, err = process.communicate(timeout=90)
+    assert process.returncode == 0, err
+    (period,) = periods(Path(spool.info().output))
+    assert picture_numbers(period, Fraction(rate)) == list(range(rate * seconds))
+    assert len(decode_sound(period["audio"].data).samples) == pytest.approx(seconds * 48000, abs=48000 / rate)
