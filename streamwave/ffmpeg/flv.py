@@ -25,6 +25,7 @@ from streamwave.model import AudioInfo
 #: What a file begins with.
 FLV = b"FLV"
 _FILE_HEADER = FLV + b"\x01\x04" + (9).to_bytes(4, "big") + bytes(4)
+FILE_HEADER_BYTES = len(_FILE_HEADER)
 _TAG_HEADER, _TAG_END = 11, 4
 _SOUND, _PICTURE, _SCRIPT = 8, 9, 18
 #: Formats of sound: AAC has packets of parameters, and so have those of Enhanced RTMP, which are named by four letters.

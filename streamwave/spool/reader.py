@@ -16,7 +16,16 @@ from av import Packet
 
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.arriving import open_arriving
-from streamwave.ffmpeg.flv import FLV, LateSound, SoundTag, TagFlow, holds_pictures, pictures_announced, sound_codecs
+from streamwave.ffmpeg.flv import (
+    FILE_HEADER_BYTES,
+    FLV,
+    LateSound,
+    SoundTag,
+    TagFlow,
+    holds_pictures,
+    pictures_announced,
+    sound_codecs,
+)
 from streamwave.ffmpeg.formats import counts_pictures
 from streamwave.ffmpeg.limits import USUAL, CpuLease, SourceLimits
 from streamwave.ffmpeg.localfile import LocalFile, open_local
@@ -298,15 +307,30 @@ class Reader:
         nothing when the publisher has gone, it is told.
         """
         try:
-            for packet in raw.demux():
-                if packet.size:
-                    yield bytes(packet)
+            yield from self._bytes(raw)
         except (av.error.FFmpegError, SourceError) as failure:
             silent = isinstance(failure, av.error.ExitError | SourceError)
             if silent and not self._opened:
                 raise  # nothing to end yet
             if silent and not self._source.startswith(_RTMP):
                 self._fell_silent = str(failure) if isinstance(failure, SourceError) else explain(self._source, failure)
+
+    def _bytes(self, raw: Any) -> Iterator[bytes]:
+        """The bytes of a connection. libavformat gives one up for an RTMP message that it does not know: another goes on."""
+        known = 0  # bytes that come again
+        while True:
+            try:
+                for packet in raw.demux():
+                    data = bytes(packet)[known:]
+                    known = max(0, known - packet.size)
+                    if data:
+                        yield data
+                return
+            except av.error.InvalidDataError:
+                if not self._opened or not self._source.startswith(_RTMP) or self.damaged == MOST_DAMAGE:
+                    raise
+                self.damaged += 1
+                raw, known = self._raw(), FILE_HEADER_BYTES
 
     def _take_late(self, tag: SoundTag) -> None:
         """Sound that libavformat does not know."""

@@ -14,15 +14,19 @@ CHUNK = 4096
 
 
 @contextmanager
-def playing(sent: Sequence[Sent]) -> Iterator[str]:
-    """The address at which a server sends these messages to each player, and closes the connection."""
-    data = b"".join(chunks(one, CHUNK) for one in sent)
+def playing(sent: Sequence[Sent], *later: Sequence[Sent]) -> Iterator[str]:
+    """The address at which a server sends these messages to a player, and closes the connection.
+
+    Those who come after the first get ``later`` ones, the last of them over and over.
+    """
+    datas = [b"".join(chunks(one, CHUNK) for one in messages) for messages in (sent, *later)]
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             with suppress(OSError):
                 while True:
                     player, _ = server.accept()
+                    data = datas.pop(0) if len(datas) > 1 else datas[0]
                     threading.Thread(target=_play, args=(player, data), daemon=True).start()
 
         threading.Thread(target=serve, daemon=True).start()
