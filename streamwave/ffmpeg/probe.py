@@ -140,6 +140,8 @@ def open_source(
 def explain(url: str, error: Exception) -> str:
     """One sentence for a person on why libavformat could not read ``url``."""
     name = shown(url)
+    if isinstance(error, av.error.InvalidDataError) and url.startswith(("rtmp:", "rtmps:")):
+        return f"{name} sends data that FFmpeg's RTMP refuses; set 'meta on' at its server (nginx-rtmp), or have it push here"
     if isinstance(
         error, av.error.InvalidDataError | av.error.ArgumentError
     ):  # the latter: of a format that is not allowed

@@ -25,6 +25,8 @@ _LOOK_S, _SHORTEST_S = Fraction(2), Fraction(1, 500)
 _PULL = Fraction(1, 8)
 #: Pictures, and their bytes, that are held until it is known how many came together.
 _MOST_HELD, _MOST_HELD_BYTES = 512, 32_000_000
+#: Pieces that have come and whose pictures have not: many times what libavformat and we hold back.
+_MOST_NOTED = 65_536
 #: Packets have times in these units where those of their track are coarser.
 _MICROSECOND = Fraction(1, 1_000_000)
 
@@ -34,7 +36,7 @@ class Arrivals:
 
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
-        self._noted: deque[tuple[int, int]] = deque()  # the first byte of a piece, and when it came
+        self._noted: deque[tuple[int, int]] = deque(maxlen=_MOST_NOTED)  # the first byte of a piece, and when it came
         self._asked = True
 
     def note(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -103,11 +105,11 @@ class ArrivalClock:
         late = late if len(late) > 2 else times
         step = _usual([after - came for came, after in pairwise(late)])
         if step >= _SHORTEST_S:
-            self._steps.extend([step] * (_STEPS // 4))
+            self._steps.extend([_rounded(step)] * (_STEPS // 4))
             if abs(times[-1] - times[0] - (len(times) - 1) * step) < step:
                 # One of them alone would be early or late.
                 begins = sum(times, Fraction(0)) / len(times) - (len(times) - 1) * step / 2
-                self._before = begins - step, begins - step
+                self._before = (_rounded(begins - step),) * 2
         self._at_once = len(times) > 1 and step < _SHORTEST_S
         return [ready for packet, came in first for ready in self._take(packet, came)]
 
@@ -140,15 +142,16 @@ class ArrivalClock:
             off = last - shown - count * step
             self._at_once = self._at_once and -off > step
             if self._at_once:
-                self._ahead, last = self._ahead - off, last - off
+                self._ahead, last = _rounded(self._ahead - off), last - off
             else:
-                self._steps.extend([(self._came - came) / count] * min(count, _STEPS))
+                self._steps.extend([_rounded((self._came - came) / count)] * min(count, _STEPS))
                 if abs(off) * 4 <= step * 3:
                     last -= off * (1 - _PULL)
                     step = (last - shown) / count
                 else:
                     last = max(last, shown + count * step / 4)
                     step = min(step, (last - shown) / count)  # close to each other where a pause came before
+        last = _rounded(last)
         self._before = self._came, last
         for back, packet in enumerate(reversed(ready)):
             self._stamp(packet, last - back * step, step)
@@ -164,6 +167,11 @@ class ArrivalClock:
         elif pts is not None and dts is not None:
             later = Fraction(pts - dts, length) if length else 0
             packet.pts = round_half_up((at + later * step) / self._base)
+
+
+def _rounded(at: Fraction) -> Fraction:
+    """To the nanosecond, the clock's own step: what is computed from itself would get longer with each picture."""
+    return Fraction(round_half_up(at * 1_000_000_000), 1_000_000_000)
 
 
 def _usual(steps: Collection[Fraction]) -> Fraction:

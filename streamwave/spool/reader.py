@@ -268,6 +268,7 @@ class Reader:
             # What has a length is a file at a web server, of which parts can be asked; but cameras make lengths up.
             if raw.size <= 0 or first.lstrip().startswith(_MULTIPART):
                 if first.startswith(FLV):
+                    arrivals.forget()
                     return self._through(TagFlow(chain([first], pieces), self._take_late))
                 if not first.startswith(_PLAYLIST):
                     self._arrivals = arrivals

@@ -38,6 +38,7 @@ def stamped(came_s: Sequence[Fraction]) -> list[Fraction]:
         found += clock.put(packet)
     found += [packet for packet in clock.put(Packet(b"")) if packet.size]
     assert len(found) == len(came_s) and all(packet.pts == packet.dts for packet in found)
+    assert clock._before is not None and all(at.denominator <= 10**9 for at in clock._before)
     return [(packet.pts or 0) * F(packet.time_base or 0) - F(BEGUN_NS, 10**9) for packet in found]
 
 
