@@ -15,11 +15,16 @@ Piece = tuple[Fraction, bytes]
 
 @contextmanager
 def paced(
-    pieces: Sequence[Piece], name: str = "camera", kind: str = "application/octet-stream", length: int | None = None
+    pieces: Sequence[Piece],
+    name: str = "camera",
+    kind: str = "application/octet-stream",
+    length: int | None = None,
+    sent_s: list[list[float]] | None = None,
 ) -> Iterator[str]:
     """The address at which ``pieces`` are sent to whoever asks, as ``kind``; then the connection is closed.
 
-    ``length`` is said to be theirs.
+    ``length`` is said to be theirs. ``sent_s`` gets the times at which they really were sent, on the monotonic clock, for
+    each who has asked: on a busy machine all of them are late.
     """
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -29,10 +34,13 @@ def paced(
             if length is not None:
                 self.send_header("Content-Length", str(length))
             self.end_headers()
-            begun = time.monotonic()
+            begun, sent = time.monotonic(), list[float]()
+            if sent_s is not None:
+                sent_s.append(sent)
             with suppress(OSError):
                 for due_s, data in pieces:
                     time.sleep(max(0.0, float(due_s) - (time.monotonic() - begun)))
+                    sent.append(time.monotonic())
                     self.wfile.write(data)
 
         def log_message(self, format: str, *args: object) -> None:
