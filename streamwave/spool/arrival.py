@@ -103,12 +103,16 @@ class ArrivalClock:
         times = [came for _, came in first]
         late = [came for came in times if came - times[0] >= _LOOK_S / 2]
         late = late if len(late) > 2 else times
-        step = _usual([after - came for came, after in pairwise(late)])
+        step = _without_pause(late)
         if step >= _SHORTEST_S:
             self._steps.extend([_rounded(step)] * (_STEPS // 4))
-            if abs(times[-1] - times[0] - (len(times) - 1) * step) < step:
+            begins = None
+            if late is not times and _without_pause(times[: 1 - len(late)]) * 2 < step:
+                begins = min(came - number * step for number, came in enumerate(times))  # they were made before
+            elif abs(times[-1] - times[0] - (len(times) - 1) * step) < step:
                 # One of them alone would be early or late.
                 begins = sum(times, Fraction(0)) / len(times) - (len(times) - 1) * step / 2
+            if begins is not None:
                 self._before = (_rounded(begins - step),) * 2
         self._at_once = len(times) > 1 and step < _SHORTEST_S
         return [ready for packet, came in first for ready in self._take(packet, came)]
@@ -172,6 +176,14 @@ class ArrivalClock:
 def _rounded(at: Fraction) -> Fraction:
     """To the nanosecond, the clock's own step: what is computed from itself would get longer with each picture."""
     return Fraction(round_half_up(at * 1_000_000_000), 1_000_000_000)
+
+
+def _without_pause(times: list[Fraction]) -> Fraction:
+    """The mean distance of times that follow each other, without a pause that is longer than all others together."""
+    steps = [after - came for came, after in pairwise(times)]
+    if len(steps) > 2 and max(steps) * 2 > sum(steps):
+        steps.remove(max(steps))
+    return sum(steps, Fraction(0)) / len(steps) if steps else Fraction(0)
 
 
 def _usual(steps: Collection[Fraction]) -> Fraction:
