@@ -8,7 +8,6 @@ import ipaddress
 from typing import Protocol, cast
 
 from services.rtmp.admission import Admission, Stage
-from services.rtmp.amf import Value
 from services.rtmp.chunks import ChunkReader, chunk_size_message, written
 from services.rtmp.rules import (
     ABORT,
@@ -24,6 +23,7 @@ from services.rtmp.rules import (
     check_data,
     values_of,
 )
+from streamwave.ffmpeg.amf import Value
 
 #: Bytes of one read; with what a writer holds that the other side does not take, the memory of a direction.
 READ_BYTES = 64 * 1024

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from services.rtmp.amf import AmfError, Value, read_values
+from streamwave.ffmpeg.amf import AmfError, Value, read_values
+from streamwave.ffmpeg.metadata import SET_DATA_FRAME, plain
 
 HANDSHAKE_BYTES = 1536
 VERSION = 3
@@ -40,9 +41,8 @@ PASSED = frozenset(
 )
 #: Commands of those who want to watch, which they do over HTTP.
 WATCHING = frozenset((b"play", b"play2", b"pause", b"pauseraw", b"seek", b"receiveAudio", b"receiveVideo"))
-#: An empty command name; nginx-rtmp has no handler for it and reads no further.
-_NO_COMMAND = b"\x02\x00\x00"
-_SET_DATA_FRAME = b"\x02\x00\x0d@setDataFrame"
+#: An empty name of a command, or of data; nginx-rtmp has no handler for it and reads no further.
+_NOTHING = b"\x02\x00\x00"
 
 
 class Refused(Exception):
@@ -99,18 +99,12 @@ def values_of(message: Message) -> list[Value]:
 
 
 def check_data(message: Message) -> Message:
-    """What nginx-rtmp gets in the place of a data message.
+    """What nginx-rtmp gets in the place of a data message: metadata in the one shape that all who pull understand.
 
-    Metadata without ``@setDataFrame``, as another nginx-rtmp pushes it, would reach pullers without its name, and FFmpeg would
-    refuse the stream: it is put in front.
-
-    Raises:
-        Refused: it is not well-formed.
+    What is anything else keeps its place in the chunk stream, to which the headers of what follows may refer.
     """
-    values, start = values_of(message), _amf_start(message)
-    if values[:1] != [b"onMetaData"]:
-        return message
-    return replace(message, body=message.body[:start] + _SET_DATA_FRAME + message.body[start:])
+    found = plain(message.body, _amf_start(message))
+    return replace(message, kind=DATA, body=_NOTHING if found is None else SET_DATA_FRAME + found)
 
 
 def check_command(message: Message) -> tuple[bytes, Message]:
@@ -127,4 +121,4 @@ def check_command(message: Message) -> tuple[bytes, Message]:
         raise Refused("an attempt to play; viewers watch over HTTP")
     if name in PASSED:
         return name, message
-    return name, replace(message, kind=COMMAND, body=_NO_COMMAND)
+    return name, replace(message, kind=COMMAND, body=_NOTHING)

@@ -19,11 +19,13 @@ import av.error
 from av import Packet
 
 from streamwave.ffmpeg.localfile import open_local
+from streamwave.ffmpeg.metadata import plain
 from streamwave.model import AudioInfo
 
 #: What a file begins with.
 FLV = b"FLV"
 _FILE_HEADER = FLV + b"\x01\x04" + (9).to_bytes(4, "big") + bytes(4)
+FILE_HEADER_BYTES = len(_FILE_HEADER)
 _TAG_HEADER, _TAG_END = 11, 4
 _SOUND, _PICTURE, _SCRIPT = 8, 9, 18
 #: Formats of sound: AAC has packets of parameters, and so have those of Enhanced RTMP, which are named by four letters.
@@ -105,6 +107,10 @@ class TagFlow:
         """The next bytes, ``size`` at most and one tag at most; none at the end."""
         while not self._ready:
             more = self._next() if self.following is None else b""
+            if more and self._whole and more[0] == _SCRIPT:
+                more = _with_plain_metadata(more)
+                if not more:
+                    continue
             if not more or self._goes_on_with(more):
                 return b""
             if self._takes_out(more):
@@ -177,6 +183,18 @@ class TagFlow:
         out = bytes(self._data[:size])
         del self._data[:size]
         return out
+
+
+def _with_plain_metadata(tag: bytes) -> bytes:
+    """A script tag whose metadata libavformat understands; nothing if it holds none that are needed.
+
+    What else there may be in it would end the reading, or add tracks.
+    """
+    body = plain(tag[_TAG_HEADER:-_TAG_END])
+    if body is None:
+        return b""
+    size = len(body).to_bytes(3, "big")
+    return tag[:1] + size + tag[4:_TAG_HEADER] + body + (len(body) + _TAG_HEADER).to_bytes(_TAG_END, "big")
 
 
 def _begins_pictures(tag: bytes) -> bool:

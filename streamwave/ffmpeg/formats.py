@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 #: Containers, elementary streams and single pictures. Missing on purpose, because they open what they name: concat, hls, dash,
 #: imf, image2, mlv, sdp, rtp, rtsp, vobsub, svg_pipe, webm_dash_manifest, and all devices; and because nobody has a source in
 #: them: subtitles, text, and what only games use.
@@ -27,6 +29,9 @@ _ALLOWED = {
     "http": _PLAIN + _OF_PLAYLISTS,
     "https": _PLAIN + _OF_PLAYLISTS,
 }
+#: AVFMT_NOTIMESTAMPS, and demuxers without it that count pictures all the same.
+_NO_TIMES = 0x0080
+_COUNTED = frozenset({"ingenient", "ipu", "yuv4mpegpipe"})
 #: What playlists, and other lists of files, begin with.
 _LISTS = (
     b"#EXTM3U",
@@ -46,6 +51,14 @@ def allowed_formats(url: str, *, flow: bool = False) -> str:
     ``flow``: its bytes are handed over, so that there is no address from which parts of a playlist could be reached.
     """
     return ",".join(_PLAIN if flow else _ALLOWED.get(url.split(":", 1)[0].lower(), _PLAIN))
+
+
+def counts_pictures(format: Any) -> bool:
+    """Whether a demuxer (``av.ContainerFormat``) makes the times of pictures up, counting them, because there are none.
+
+    libavformat marks raw streams so (AVFMT_NOTIMESTAMPS), and pictures one after the other of which it knows no more.
+    """
+    return bool(format.flags & _NO_TIMES) or format.name in _COUNTED or format.name.endswith("_pipe")
 
 
 def is_list(head: bytes) -> bool:

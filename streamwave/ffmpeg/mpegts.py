@@ -98,9 +98,8 @@ class ProgrammeFlow:
 
     def _synced(self, at: int) -> int:
         """Where the next packet begins; the end of what there is if that cannot be told."""
-        for start in range(at, len(self._data)):
-            if self._data[start] != _SYNC:
-                continue
+        start = at - 1
+        while (start := self._data.find(_SYNC, start + 1)) >= 0:
             for stride in (self._stride,) if self._stride else _STRIDES:
                 last = start + (_SURE - 1) * stride
                 if last < len(self._data) and all(self._data[n] == _SYNC for n in range(start, last + 1, stride)):

@@ -18,7 +18,7 @@ from streamwave.ffmpeg.admission import check_head, check_limits, is_cover, lack
 from streamwave.ffmpeg.channels import in_usual_order
 from streamwave.ffmpeg.examine import examine
 from streamwave.ffmpeg.flv import announced
-from streamwave.ffmpeg.formats import allowed_formats
+from streamwave.ffmpeg.formats import allowed_formats, counts_pictures
 from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.localfile import open_local
@@ -142,6 +142,8 @@ def open_source(
 def explain(url: str, error: Exception) -> str:
     """One sentence for a person on why libavformat could not read ``url``."""
     name = shown(url)
+    if isinstance(error, av.error.InvalidDataError) and url.startswith(("rtmp:", "rtmps:")):
+        return f"{name} sends data that FFmpeg's RTMP refuses; set 'meta on' at its server (nginx-rtmp), or have it push here"
     if isinstance(
         error, av.error.InvalidDataError | av.error.ArgumentError
     ):  # the latter: of a format that is not allowed
@@ -182,11 +184,14 @@ def describe(container: InputContainer, url: str, audio_track: int = 0) -> Sourc
     if video is None and audio is None:
         raise SourceError(f"{shown(url)} holds neither video nor audio; name another source")
     _check_whole(container, url)
+    found = _video(video, url) if video is not None else None
+    if found is not None and counts_pictures(container.format) and not url.startswith("file:"):
+        found = found.model_copy(update={"stated_rate": None})  # it is made up
     return SourceInfo(
         url=redact(url),
         container=container.format.name,
         duration_ms=duration_ms(container),
-        video=_video(video, url) if video is not None else None,
+        video=found,
         audio=describe_audio(audio, url) if audio is not None else announced(container, url),
         audio_tracks=len(sounds(container)),
     )

@@ -55,14 +55,16 @@ class _Track:
 class SourceClock:
     """Puts packets on one clock, in the order in which they come.
 
-    ``on_grid`` (see there) is set once the frame grid is known. ``jumps`` counts what was mended.
+    ``on_grid`` (see there) is set once the frame grid is known. ``jumps`` counts what was mended. ``steady``: the times are our
+    own, and need no mending however long nothing comes.
     """
 
-    def __init__(self, *, video: bool) -> None:
+    def __init__(self, *, video: bool, steady: bool = False) -> None:
         self.on_grid: Callable[[Fraction], Fraction] = lambda at: at
         self.jumps = 0
         self.untimed = 0
         self._video = video
+        self._steady = steady
         self._tracks: dict[Kind, _Track] = {"video": _Track(), "audio": _Track()}
         self._newest = Fraction(0)  # offset of the track that jumped last
         self._held: list[Packet[Any]] = []
@@ -118,7 +120,7 @@ class SourceClock:
         back = AHEAD_S if track.due is None else BACK_S
         if track.due is not None and (packet.dts is None or track.by_shown):
             back = max(BACK_SHOWN_S, MOST_REORDERED * track.step)
-        if due is not None and not -back <= raw + track.offset - due <= AHEAD_S:
+        if due is not None and not self._steady and not -back <= raw + track.offset - due <= AHEAD_S:
             waits = kind == "audio" and self._video and not alone
             offset = self._mended(track, other, packet, raw, due, back, wait=waits)
             if offset is None:

@@ -13,6 +13,7 @@ import av.error
 
 from streamwave import advice
 from streamwave.advice import Advice
+from streamwave.ffmpeg.formats import counts_pictures
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.probe import open_source, tracks
 from streamwave.ffmpeg.probing import DEADLINE_S, ask, serve
@@ -47,8 +48,8 @@ def _look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits) -> 
     end = time.monotonic() + PATIENCE_S
     with open_source(url, live=live, limits=limits) as container:
         video, audio = tracks(container)
-        if video is None:
-            return []
+        if video is None or (live and counts_pictures(container.format)):
+            return []  # of its pictures nobody knows when they were made
         clock, pictures = SourceClock(video=True), Pictures(video, container.format.name)
         damaged, at = 0, Fraction(0)
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from fractions import Fraction
+from itertools import cycle, islice
 from typing import Any
 
 from av import Packet
@@ -27,6 +28,8 @@ _VOP, _B_VOP = b"\x00\x00\x01\xb6", 2
 _LOST_S = Fraction(1, 2)
 #: Packets from the beginning that are put behind the end, so that the last ones are told their order, too.
 _FOLLOW = 32
+#: The filter holds 64 packets.
+_MOST_FOLLOWING = 128
 #: Hidden packets that are held at most, until it is known whether they are needed.
 _HELD = 600
 _HIDDEN = "hidden"
@@ -244,21 +247,29 @@ class _Order:
             return [packet] if packet.size else []
         if not packet.size:
             return self._rest()
+        length = packet.duration or 0
         if packet.dts is None:
             packet.dts = self._next
+        elif self._lengths and not self._untold:  # by its arrival, and the duration is what the demuxer supposes
+            length = packet.dts - self._next + self._lengths[-1]
         packet.pts = None
-        self._next = packet.dts + (packet.duration or 0)
-        self._lengths.append(packet.duration or 0)
+        self._next = packet.dts + length
+        self._lengths.append(length)
         if len(self._first) < _FOLLOW:
             self._first.append(bytes(packet))
         self._left += 1
         return self._out(self._filter.filter(packet))
 
     def _rest(self) -> list[Packet[Any]]:
-        """The filter does not know the order of the last GOP until one more has begun: it is given the first again."""
+        """The filter does not know the order of the last GOP until one more has begun: it is given the first again.
+
+        Of what is in it when it is told of the end it may mix GOPs up, so it is filled until all is out.
+        """
         assert self._filter is not None
         out: list[Packet[Any]] = []
-        for data in self._first:
+        for data in islice(cycle(self._first), _MOST_FOLLOWING):
+            if not self._left:
+                break
             again: Packet[Any] = Packet(data)
             again.stream, again.time_base = self._stream, self._stream.time_base
             again.dts, again.duration = self._next, self._lengths[-1]

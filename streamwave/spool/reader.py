@@ -16,12 +16,23 @@ from av import Packet
 
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.arriving import open_arriving
-from streamwave.ffmpeg.flv import FLV, LateSound, SoundTag, TagFlow, holds_pictures, pictures_announced, sound_codecs
+from streamwave.ffmpeg.flv import (
+    FILE_HEADER_BYTES,
+    FLV,
+    LateSound,
+    SoundTag,
+    TagFlow,
+    holds_pictures,
+    pictures_announced,
+    sound_codecs,
+)
+from streamwave.ffmpeg.formats import counts_pictures
 from streamwave.ffmpeg.limits import USUAL, CpuLease, SourceLimits
 from streamwave.ffmpeg.localfile import LocalFile, open_local
 from streamwave.ffmpeg.mpegts import ProgrammeFlow
 from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, explain, leave_out, open_source, tracks
 from streamwave.model import SourceInfo
+from streamwave.spool.arrival import ArrivalClock, Arrivals
 from streamwave.spool.arrived import Arriving
 from streamwave.spool.pictures import Pictures
 from streamwave.spool.stop import STOP_LIMIT_S
@@ -41,6 +52,8 @@ _RTMP = ("rtmp:", "rtmps:")
 PIECE_BYTES = 1 << 16
 #: How HLS begins, which names the places where the media are.
 _PLAYLIST = b"#EXTM3U"
+#: How the pictures of a camera begin, which come one after the other (multipart/x-mixed-replace), and their demuxer.
+_MULTIPART, _CAMERA = b"--", "mpjpeg"
 
 Flow = TagFlow | ProgrammeFlow
 
@@ -60,6 +73,7 @@ class _Tracks:
     video: Any
     audio: Any
     pictures_announced: bool = False
+    by_arrival: bool = False
 
 
 class Reader:
@@ -88,6 +102,7 @@ class Reader:
         self.over = threading.Event()  # nothing more will come than waits already
         self.damaged = 0
         self.tracks_added = False
+        self.by_arrival = False
         self._source = source
         self._limits = limits
         self._lease = CpuLease(limits.stalled_cpu_s)
@@ -100,6 +115,7 @@ class Reader:
         self._opened = False
         self._duration_ms: int | None = None
         self._fell_silent: str | None = None
+        self._arrivals: Arrivals | None = None
         self._queue: Arriving[Packet[Any] | _Tracks | _Ended] = Arriving(QUEUE_PACKETS, QUEUE_BYTES)
 
     @property
@@ -178,6 +194,7 @@ class Reader:
                 return
             if isinstance(item, _Tracks):
                 self.info, self.video, self.audio = item.info, item.video, item.audio
+                self.by_arrival = item.by_arrival
                 self._awaits = self.video is None and (self._awaits or item.pictures_announced)
             else:
                 yield item
@@ -221,10 +238,12 @@ class Reader:
 
     def _put_all(self, container: Any, found: _Tracks) -> None:
         pictures = Pictures(found.video, container.format.name) if found.video is not None else None
+        clock = ArrivalClock(self._arrivals, found.video) if found.by_arrival and self._arrivals is not None else None
         for packet in self._demux(container):
             if pictures is not None and packet.stream is found.video:
-                for picture in pictures.put(packet):
-                    self._queue.put(picture, picture.size)
+                for timed in clock.put(packet) if clock is not None else [packet]:
+                    for picture in pictures.put(timed):
+                        self._queue.put(picture, picture.size)
             elif packet.size:
                 self._queue.put(packet, packet.size)
 
@@ -233,23 +252,33 @@ class Reader:
         if self._duration_ms is not None:
             info = info.model_copy(update={"duration_ms": self._duration_ms})
         video, audio = tracks(container, self._audio_track)
-        return _Tracks(info, video, audio, self._live and pictures_announced(container))
+        by_arrival = self._arrivals is not None and video is not None and counts_pictures(container.format)
+        if self._arrivals is not None and not by_arrival:
+            self._arrivals.forget()
+        return _Tracks(info, video, audio, self._live and pictures_announced(container), by_arrival)
 
     def _open(self) -> tuple[Any, Flow | None]:
         """The open source, and its flow if it is one in which tracks may begin, or become others, later."""
         if self._source.startswith(_RTMP):
             return self._through(TagFlow(self._pieces(self._raw()), self._take_late))
         if self._live and not self._source.startswith("file:"):
-            raw = self._raw()
-            if raw.size <= 0:  # else it is a file at a web server, of which parts can be asked
-                pieces = self._pieces(raw)
-                first = _beginning(pieces)
+            raw, arrivals = self._raw(), Arrivals()
+            pieces = arrivals.note(self._pieces(raw))
+            first = _beginning(pieces)
+            # What has a length is a file at a web server, of which parts can be asked; but cameras make lengths up.
+            if raw.size <= 0 or first.lstrip().startswith(_MULTIPART):
                 if first.startswith(FLV):
+                    arrivals.forget()
                     return self._through(TagFlow(chain([first], pieces), self._take_late))
                 if not first.startswith(_PLAYLIST):
+                    self._arrivals = arrivals
                     return self._through(ProgrammeFlow(pieces, first))
             raw.close()
         container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live, limits=self._limits)
+        if container.format.name == _CAMERA and not self._source.startswith("file:"):
+            container.close()  # it has no other time than that of its arrival, whatever it is to become
+            self._arrivals = arrivals = Arrivals()
+            return self._through(ProgrammeFlow(arrivals.note(self._pieces(self._raw()))))
         if not self._source.startswith("file:"):
             return container, None
         pieces = _pieces_of(open_local(self._source))
@@ -279,15 +308,30 @@ class Reader:
         nothing when the publisher has gone, it is told.
         """
         try:
-            for packet in raw.demux():
-                if packet.size:
-                    yield bytes(packet)
+            yield from self._bytes(raw)
         except (av.error.FFmpegError, SourceError) as failure:
             silent = isinstance(failure, av.error.ExitError | SourceError)
             if silent and not self._opened:
                 raise  # nothing to end yet
             if silent and not self._source.startswith(_RTMP):
                 self._fell_silent = str(failure) if isinstance(failure, SourceError) else explain(self._source, failure)
+
+    def _bytes(self, raw: Any) -> Iterator[bytes]:
+        """The bytes of a connection. libavformat gives one up for an RTMP message that it does not know: another goes on."""
+        known = 0  # bytes that come again
+        while True:
+            try:
+                for packet in raw.demux():
+                    data = bytes(packet)[known:]
+                    known = max(0, known - packet.size)
+                    if data:
+                        yield data
+                return
+            except av.error.InvalidDataError:
+                if not self._opened or not self._source.startswith(_RTMP) or self.damaged == MOST_DAMAGE:
+                    raise
+                self.damaged += 1
+                raw, known = self._raw(), FILE_HEADER_BYTES
 
     def _take_late(self, tag: SoundTag) -> None:
         """Sound that libavformat does not know."""

@@ -177,7 +177,7 @@ class Segmenter:
 
     def _take(self, packet: Packet[Any]) -> None:
         if self._clock is None:
-            self._clock = SourceClock(video=self._video is not None)
+            self._clock = SourceClock(video=self._video is not None, steady=self._reader.by_arrival)
         of_video = self._video is not None and packet.stream is self._video
         for timed in self._clock.put(packet, "video" if of_video else "audio"):
             self._place(timed)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -20,9 +22,12 @@ from streamwave.spool.journal import writer_alive
 from tests.support.cli import Cli
 from tests.support.live import is_static, periods, picture_numbers
 from tests.support.media import Clip, make_clip
+from tests.support.paced import paced
+from tests.support.player import decode_sound
 from tests.support.ports import free_port
 from tests.support.prefect_api import PrefectApi
 from tests.support.processes import marked, wait_for
+from tests.unit.spool.test_segmenter import luma_number
 
 SETTINGS = {"STREAMWAVE_SEGMENT_SECONDS": "1", "STREAMWAVE_PRESET": "ultrafast"}
 SIGNALS = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
@@ -281,3 +286,26 @@ def test_a_source_may_be_kept_in_a_secret_block(cli: Cli, tmp_path: Path) -> Non
     assert picture_numbers(period, short.rate) == list(range(short.frames))
     done = cli.run("-c", BLOCK, "rtmp://127.0.0.1", "secret:other", out, program="python")
     assert done.code != 0 and "Prefect has no Secret block 'other'" in done.err
+
+
+def test_a_camera_without_timestamps_is_as_long_as_it_was(cli: Cli, tmp_path: Path) -> None:
+    """JPEG after JPEG over HTTP, ten a second, which nothing in it says."""
+    rate, seconds = 10, 8
+    options = ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-bf", "0")
+    camera = make_clip(tmp_path / "camera.mkv", frames=rate * seconds, audio=False, options=options)
+    with av.open(str(camera.path)) as container:
+        jpegs = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    parts = [b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n" for jpeg in jpegs]
+    pieces, sent_s = [(Fraction(n, rate), part) for n, part in enumerate(parts)], list[list[float]]()
+    kind = "multipart/x-mixed-replace; boundary=frame"
+    with by_hand(cli, paced(pieces, kind=kind, sent_s=sent_s)) as process:
+        spool = on_air(cli)
+        _, err = process.communicate(timeout=90)
+    assert process.returncode == 0, err
+    (period,) = periods(Path(spool.info().output))
+    with av.open(io.BytesIO(period["large"].data), "r") as container:
+        numbers = [luma_number(frame) for frame in container.decode(video=0)]
+    assert numbers == sorted(numbers) and len(set(numbers)) >= rate * seconds - 4  # on a busy machine, two may meet
+    lasts_s = len(decode_sound(period["audio"].data).samples) / 48000
+    due_s = sent_s[-1][-1] - sent_s[-1][0] + 1 / rate
+    assert due_s >= seconds - 0.01 and lasts_s == pytest.approx(due_s, abs=2 / rate)

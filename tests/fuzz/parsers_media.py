@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from streamwave.errors import MediaError
 from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow, holds_pictures, sound_codecs
+from streamwave.ffmpeg.metadata import plain
 from streamwave.ffmpeg.mpegts import ProgrammeFlow
 from streamwave.mp4 import (
     InitSummary,
@@ -36,6 +37,8 @@ from tests.fuzz.parsers import parser, pieces
 _TRACK = InitSummary("avc1.42C01E", "vide", 12800, 1, 64, 48, nal_length_bytes=4, default_duration=512)
 #: What is handed from one flow to the next so that it can be opened: a table, or the heads of FLV.
 _HANDED_OVER = 4096
+#: What an object has too little to be a whole ECMA array, in bytes.
+_ADDED = 7
 
 
 @parser(MediaError)
@@ -181,6 +184,14 @@ def flv(data: bytes) -> None:
         for tag in sounds:
             assert tag.ms >= 0 and len(tag.codec) <= 5 and len(tag.coded) <= len(tag.data)
             tag.parameters  # noqa: B018 (it is computed)
+
+
+@parser()
+def metadata(data: bytes) -> None:
+    """Metadata that are written anew, for good: what comes out stays as it is."""
+    for start in (0, 1):
+        out = plain(data, start)
+        assert out is None or (plain(out) == out and len(out) <= len(data) + _ADDED)
 
 
 @parser()

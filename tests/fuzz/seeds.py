@@ -30,6 +30,8 @@ from streamwave.storage.target import Target, format_outputs
 from tests.fuzz.parsers import CORPUS, MAX_BYTES
 from tests.fuzz.parsers_records import Parts
 from tests.support.media import ffmpeg
+from tests.support.metadata import NAME, USUAL, said
+from tests.support.rtmp import amf
 
 _PICTURES = ("-f", "lavfi", "-i", "testsrc=size=32x32:rate=10")
 _SOUND = ("-f", "lavfi", "-i", "sine=frequency=440:sample_rate=22050")
@@ -97,6 +99,7 @@ def _streams() -> dict[str, dict[str, bytes]]:
     tables = ts[188:564]  # PAT and PMT behind the SDT
     return {
         "flv": {"both": flv[:2500], "late": flv[:400] + speech[13:500]},
+        "metadata": {"usual": said(), "object": NAME + amf(USUAL)},
         "late_sound": {"aac": flv[:3000], "mp3": speech[:700]},
         "flv_file": {"both": flv[:2500]},
         "mpegts": {

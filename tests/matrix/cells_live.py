@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from tests.matrix import cells_change
 from tests.matrix.cell import SMALL_SIZES, Cell, Part
 from tests.matrix.cells_change import NARROW, change, numbers
 from tests.matrix.cells_time import JUMPED, MANY_BITS, NTSC, UNTOLD, back, flv, late_sound, shifted
-from tests.matrix.flv import pictures_from, read_tags, unannounced, write_tags
+from tests.matrix.flv import SCRIPT, Tag, pictures_from, read_tags, unannounced, write_tags
 from tests.matrix.live import LiveCell
 from tests.matrix.source import H264, Recipe
+from tests.support.metadata import NAME, USUAL, ecma
 
 F = Fraction
 HALF = F(1, 2)
@@ -46,6 +48,19 @@ def untold(source: Path, target: Path) -> None:
     write_tags(target, unannounced(read_tags(source)))
 
 
+def saying(*bodies: bytes):
+    """With these script tags in the place of its metadata, and again in the middle."""
+
+    def rework(source: Path, target: Path) -> None:
+        tags = [tag for tag in read_tags(source) if tag.kind != SCRIPT]
+        middle = len(tags) // 2
+        said = [Tag(SCRIPT, 0, body) for body in bodies]
+        again = [replace(one, ms=tags[middle].ms) for one in said]
+        write_tags(target, [*said, *tags[:middle], *again, *tags[middle:]])
+
+    return rework
+
+
 def pictureless(from_ms: int):
     """Without the pictures before ``from_ms``."""
 
@@ -69,6 +84,11 @@ def resting(count: int, for_s: Fraction) -> tuple[Fraction, ...]:
     return tuple(F(n, 25) + (for_s if n >= count else 0) for n in range(160))
 
 
+#: Metadata of a clip that is none of these, and some that nobody could mean.
+OTHERS = NAME + ecma(
+    USUAL | {"width": 1920, "height": 1080, "framerate": 60, "videocodecid": 2, "audiosamplerate": 8000}
+)
+SENSELESS = NAME + ecma({"width": nan, "framerate": -inf, "videocodecid": "?", "audiocodecid": -1, "duration": inf}, 99)
 FIRST = cells_change.FIRST
 MUTE = replace(FIRST, sound=None)
 #: What its publisher is told when no sound comes for a while, and when it comes after all.
@@ -100,6 +120,9 @@ LIVE = [
     live("no sound at all", flv(frames=150, sound=None), sounds=True, advice=MISSING),
     live("sound begins in mid-stream", flv(frames=150, sound_from=F(5, 2))),
     live("sound begins unannounced", flv(frames=200, sound_from=F(9, 2), rework=untold), advice=LATE),
+    live("no metadata", flv(frames=150, rework=saying())),
+    live("metadata of another stream", flv(frames=150, rework=saying(OTHERS))),
+    live("metadata without sense", flv(frames=75, rework=saying(SENSELESS)), short=True),
     pictures_late("pictures begin 4 s after the sound", 4000),
     reconnect(
         "comes back with another shape, rate and sound",

@@ -8,9 +8,9 @@ import struct
 import pytest
 
 from services.rtmp.admission import Admission, Stage
-from services.rtmp.amf import MAX_DEPTH, MAX_VALUES, AmfError, read_values
 from services.rtmp.chunks import ChunkReader, chunk_size_message, written
 from services.rtmp.rules import MAX_COMMAND, MAX_MESSAGE, MEDIA, Message, Refused
+from streamwave.ffmpeg.amf import MAX_DEPTH, MAX_VALUES, AmfError, read_values
 from tests.support.rtmp import (
     ABORT,
     AGGREGATE,

@@ -190,12 +190,12 @@ class Client:
         """Send bytes."""
         self.socket.sendall(data)
 
-    def publish(self, name: str, *, flash: bool = False, size: int = 128) -> None:
+    def publish(self, name: str, app: str = "live", *, flash: bool = False, size: int = 128) -> None:
         """Handshake and publish, until that is accepted."""
         self.greet()
         if size != 128:
             self.send(chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", size))))
-        self.send(b"".join(chunks(one, size) for one in commands(name, flash=flash)))
+        self.send(b"".join(chunks(one, size) for one in commands(name, app, flash=flash)))
         seen = b""
         while b"NetStream.Publish.Start" not in seen:
             got = self.socket.recv(4096)

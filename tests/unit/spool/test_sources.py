@@ -112,9 +112,11 @@ def test_pictures_without_decoding_times_are_not_lost(tmp_path: Path) -> None:
     assert shown(segment(clip.path, tmp_path / "spool")) == list(range(50))
 
 
-@pytest.mark.parametrize("b_frames", ["0", "2", "5"])
-def test_a_raw_stream_has_its_pictures_in_the_order_in_which_they_are_shown(tmp_path: Path, b_frames: str) -> None:
-    clip = make_clip(tmp_path / "a.h264", frames=60, gop=25, audio=False, size=SIZE, options=("-bf", b_frames))
+@pytest.mark.parametrize(("b_frames", "gop"), [("0", 25), ("2", 25), ("5", 25), ("2", 11)])
+def test_a_raw_stream_has_its_pictures_in_the_order_in_which_they_are_shown(
+    tmp_path: Path, b_frames: str, gop: int
+) -> None:
+    clip = make_clip(tmp_path / "a.h264", frames=60, gop=gop, audio=False, size=SIZE, options=("-bf", b_frames))
     assert shown(segment(clip.path, tmp_path / "spool")) == list(range(60))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 #: Levels of objects and arrays in one another; publishers need two.
 MAX_DEPTH = 16
@@ -105,7 +105,7 @@ class _Reader:
         self.at = len(self.data)
         return found
 
-    def _number(self, form: str, size: int) -> int:
+    def _number(self, form: str, size: int) -> Any:
         (number,) = struct.unpack_from(form, self.data, self.at)
         self.at += size
         return number
