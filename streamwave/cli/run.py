@@ -76,7 +76,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         StreamWaveError: what the user can mend, in one sentence.
     """
     settings = Settings.load()
-    resolve_source(source)
+    url = resolve_source(source)
     check_stream_name(stream)
     root = output or settings.output_url
     check_lasting(root)
@@ -118,7 +118,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         try:
             with of_the_user():
                 # Prefect keeps what a flow is called with, but not what is in a SecretStr.
-                live_stream(source=SecretStr(source), stream=stream, output=root)
+                live_stream(source=SecretStr(url), stream=stream, output=root)
         except TerminationSignal:
             raise KeyboardInterrupt from None
         except IncompleteError as error:

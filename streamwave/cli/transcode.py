@@ -145,7 +145,7 @@ def run_transcode(
             incomplete: IncompleteError | None = None
             try:
                 with of_the_user():
-                    vod(source=source, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track)
+                    vod(source=url, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track)
             except IncompleteError as error:
                 incomplete = error
             except StreamWaveError:

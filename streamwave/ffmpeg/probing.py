@@ -25,7 +25,7 @@ from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.process import kill, spawn
 from streamwave.model import SourceInfo
 from streamwave.private import python_argv
-from streamwave.source import shown
+from streamwave.source import local_path, shown
 
 #: How long it may take, and how much CPU time: a large FLV file is read through from one tag to the next.
 DEADLINE_S, CPU_S = 300, 120
@@ -46,7 +46,7 @@ def probe(url: str, audio_track: int = 0, limits: SourceLimits = USUAL) -> Sourc
     """
     with suppress(OSError):
         if url.startswith("file:"):
-            found = Path(url.removeprefix("file:")).stat()
+            found = Path(local_path(url)).stat()
             return _probe_file(url, audio_track, limits, (found.st_ino, found.st_size, found.st_mtime_ns))
     return _probe(url, audio_track, limits)
 
