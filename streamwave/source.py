@@ -118,6 +118,8 @@ def _decoded(path: str) -> str:
 
 
 def _no_file(said: str) -> str:
+    if said.startswith("~"):
+        return f"there is no file {said}; a shell replaces ~ only without quotation marks, so write the whole path"
     return f"there is no file {said}; check the path"
 
 
@@ -179,7 +181,7 @@ def shown(source: str) -> str:
     writing, bytes that are no UTF-8), it is shown as a ``file:`` URL with that percent-encoded, which can be given as a
     source again.
     """
-    text = local_path(source) if source.startswith("file:/") else redact(source)
+    text = local_path(source) if re.match("file:/(//)?[^/]", source) else redact(source)
     if not text.isprintable():
         scheme = "" if _parts(text).netloc else "file://" if text.startswith("/") else "file:"
         text = scheme + "".join(

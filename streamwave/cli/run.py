@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from streamwave.behind import left
-from streamwave.cli.transcode import Interrupted, check_lasting, check_writable, first_line, prefect_for
+from streamwave.cli.transcode import Interrupted, check_writable, first_line, prefect_for, wanted_output
 from streamwave.errors import IncompleteError, OutputError, SourceError, StreamWaveError
 from streamwave.settings import Settings
 from streamwave.source import check_stream_name, resolve_source
@@ -78,8 +78,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
     settings = Settings.load()
     url = resolve_source(source)
     check_stream_name(stream)
-    root = output or settings.output_url
-    check_lasting(root)
+    root = wanted_output(output, settings)
     places = [target.url.rstrip("/") for target in outputs(root)]
 
     def say(begin: str, roots: list[str], end: str) -> None:

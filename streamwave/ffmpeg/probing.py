@@ -23,6 +23,7 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg.admission import lacked_memory, too_much_memory
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.process import kill, spawn
+from streamwave.ffmpeg.remedies import mend
 from streamwave.model import SourceInfo
 from streamwave.private import python_argv
 from streamwave.source import local_path, shown
@@ -111,16 +112,14 @@ def _read(pipe: int, until: float) -> bytes | None:
 
 def _died(url: str, limits: SourceLimits, code: int | None, deadline_s: float) -> str:
     if code is None:
-        return f"{shown(url)} could not be looked at within {deadline_s:g} s; it may be damaged: try to play it first"
+        return f"{shown(url)} could not be looked at within {deadline_s:g} s; it may be damaged: {mend(url)}"
     if code == -signal.SIGXCPU:
-        return (
-            f"{shown(url)} could not be looked at within {CPU_S} s of CPU time; it may be damaged: try to play it first"
-        )
+        return f"{shown(url)} could not be looked at within {CPU_S} s of CPU time; it may be damaged: {mend(url)}"
     if code in (-signal.SIGKILL, -signal.SIGABRT):
         return too_much_memory(url, limits)
     return (
         f"{shown(url)} cannot be read: what it holds crashed the process that looked at it (status {code}); "
-        "it may be damaged: try to play it first"
+        f"it may be damaged: {mend(url)}"
     )
 
 
@@ -139,7 +138,7 @@ def serve(work: Work) -> None:
         answer["error"] = too_much_memory(url, limits)
     except Exception as error:  # whatever it is, a source is to blame for it
         reason = (str(error) or "no reason given").splitlines()[0]
-        answer["error"] = f"{shown(url)} cannot be read ({type(error).__name__}: {reason}); try to play it first"
+        answer["error"] = f"{shown(url)} cannot be read ({type(error).__name__}: {reason}); {mend(url)}"
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
     os._exit(0)  # libraries that hostile media have been through need not tidy up
