@@ -178,5 +178,8 @@ def choose(configured: str | None, wanted: str | None) -> Ladder:
     """
     if wanted and ("{" in wanted or "/" in wanted or wanted.endswith((".toml", ".json"))):
         return load_ladder(wanted)
-    ladder = load_ladder(configured)
+    try:
+        ladder = load_ladder(configured)
+    except LadderError as error:
+        raise LadderError(f"STREAMWAVE_LADDER: {error}") from None
     return select(ladder, wanted) if wanted is not None else ladder

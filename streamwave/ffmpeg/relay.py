@@ -90,7 +90,7 @@ class Relay:
     def _refused(self, reason: str) -> str:
         if reason == _UNKNOWN:
             return f"{self._name}: {self._program} was built without SRT; point FFMPEG_PATH to an FFmpeg that has it"
-        return f"{self._name} {unreachable(self._url, reason)}, with the passphrase that it expects"
+        return f"{self._name} {unreachable(self._url, reason)}"
 
 
 def _leave(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:

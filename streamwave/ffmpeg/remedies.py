@@ -24,7 +24,12 @@ def unreachable(url: str, reason: str) -> str:
     host = _unknown_host(url)
     if host is not None:
         return f"cannot be read (no host is known as {host}); check the address, and this machine's name server"
-    return f"cannot be read ({reason}); check the address and that the source is running"
+    remedy = "check the address and that the source is running"
+    if url.partition(":")[0].lower() in _WEB:
+        remedy = "check in a browser that the address is right and leads to media"
+    elif url.lower().startswith("srt:"):
+        remedy = "check the address with its port and passphrase, and that the source is running"
+    return f"cannot be read ({reason}); {remedy}"
 
 
 def _unknown_host(url: str) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 
 from streamwave.source import shown
 from tests.support.cli import Cli
-from tests.support.media import Clip, make_clip
+from tests.support.media import Clip, ffmpeg, make_clip
 from tests.support.names import ODD_NAMES
 from tests.support.player import decode_pictures, representations
 
@@ -35,11 +35,16 @@ def whole(output: Path, clip: Clip) -> bool:
 
 
 def test_transcode(tmp_path: Path, clip: Clip, cli: Cli) -> None:
-    os.link(clip.path, tmp_path / ODD)
+    """With something to note on the file, too: that its sound begins earlier. It is said once, to the owner of a file."""
+    parts = ("-itsoffset", "2", "-i", str(clip.path), "-i", str(clip.path), "-map", "0:v", "-map", "1:a", "-c", "copy")
+    ffmpeg(*parts, str(tmp_path / "early.mkv"))
+    (tmp_path / "early.mkv").rename(tmp_path / ODD)
     done = cli.run("transcode", f"./{ODD}", "--output", "out")
     assert done.code == 0, done.err
     assert whole(tmp_path / "out", clip)
     assert printable(done.out + done.err)
+    assert (done.out + done.err).count("the sound begins 2.") == 1 and "note: the sound begins" in done.out
+    assert "to keep it, put a picture before the first one" in done.out
 
 
 @pytest.mark.parametrize("name", ["macos-recording", "two-dashes"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamwave.errors import SourceError
+from streamwave.ffmpeg.remedies import mend, unreachable
 from streamwave.source import PROTOCOLS, is_stream_name, protocol_whitelist, redact, resolve_source
 
 
@@ -96,3 +97,16 @@ def test_secrets_are_not_shown() -> None:
 def test_stream_names() -> None:
     assert all(map(is_stream_name, ["a", "0", "my-show_2", "a" * 64]))
     assert not any(map(is_stream_name, ["", "A", "-a", "a b", "../a", "a" * 65, "ä", "a\n", "a/b", "%2e"]))
+
+
+def test_what_can_be_done_depends_on_what_it_is() -> None:
+    assert mend("file:///a.mp4").startswith("try to play it first: if that fails, copy it again")
+    for url in ("rtmp://h/live/key", "srt://h:9"):
+        assert "play" not in mend(url) and "encoder" in mend(url)
+    assert "page" in mend("https://h/x")
+    assert "no host is known as no-such-host.invalid" in unreachable(
+        "rtmp://no-such-host.invalid/a", "Input/output error"
+    )
+    assert "check in a browser" in unreachable("http://127.0.0.1/a", "Server returned 404 Not Found")
+    assert "passphrase" in unreachable("srt://127.0.0.1:9", "Input/output error")
+    assert "passphrase" not in unreachable("rtmp://127.0.0.1/a", "Connection refused")
