@@ -50,10 +50,11 @@ class Progress:
         if self._listener is not None:
             self._listener(self._session.published_ms(), self._session.published_ms(), self._chunks)
         found, told = self._session.notes(), notes.get()
-        for note in found:
-            log.warning("%s", note)
         if told is not None:
             told += found
+        else:
+            for note in found:
+                log.warning("%s", note)
         self._tell(100.0)
         root = outputs(output)[0].url.rstrip("/")
         try:

@@ -16,7 +16,7 @@ from streamwave.job import publication
 from streamwave.private import begin
 from streamwave.session import file_session
 from streamwave.settings import Settings
-from streamwave.source import redact
+from streamwave.source import redact, shown
 from streamwave.state import close_state
 
 refuse_stored_results()
@@ -24,7 +24,7 @@ refuse_stored_results()
 
 def _name() -> str:
     # Prefect shows it to everybody, and the address of a source may hold a key.
-    return f"vod {redact(str(flow_run.parameters.get('source', '')))}"
+    return f"vod {shown(str(flow_run.parameters.get('source', '')))}"
 
 
 @flow(name="vod", flow_run_name=_name, persist_result=False)
@@ -38,7 +38,7 @@ def vod(
     """Transcode a file or URL into an adaptive stream (CMAF segments, DASH manifest, HLS playlists).
 
     Args:
-        source: A file's path or a URL (rtmp, srt, http, https) of a source that ends.
+        source: A file's path or a URL (file, rtmp, srt, http, https) of a source that ends.
         output: Folder or fsspec address of the result, one of the setting OUTPUT_DIR or in one; that setting without it.
         ladder: Names of renditions to make ("1080p,720p"), or a ladder of your own; all that fit without it.
         overwrite: Replace a broadcast that the output already holds.

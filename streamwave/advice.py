@@ -51,6 +51,10 @@ DRIFT_MS = 1000
 BITRATE_LOW, BITRATE_HIGH = Fraction(1, 4), Fraction(3)
 
 
+_KEY_INTERVAL = "set the encoder's keyframe interval to 2 s"
+_KEY_INTERVAL_OF_A_FILE = "a file that was made with one every 2 s is cut and sought more finely"
+
+
 class Advice(Frozen):
     """One thing that the publisher could mend; ``at_ms`` is when it was first seen, since the session's origin."""
 
@@ -59,21 +63,24 @@ class Advice(Frozen):
     at_ms: int = 0
 
 
-def keyframes_rare(apart_ms: int, at_ms: int = 0) -> Advice:
+def keyframes_rare(apart_ms: int, at_ms: int = 0, *, live: bool = True) -> Advice:
     """The greatest distance of two keyframes."""
+    what = "which delays viewers" if live else "and so are the places that players can begin at"
     return Advice(
         code="keyframes-rare",
-        text=f"keyframes are {_s(apart_ms)} s apart, which delays viewers; set the encoder's keyframe interval to 2 s",
+        text=f"keyframes are {_s(apart_ms)} s apart, {what}; {_KEY_INTERVAL if live else _KEY_INTERVAL_OF_A_FILE}",
         at_ms=at_ms,
     )
 
 
-def keyframe_missing(since_ms: int, at_ms: int = 0) -> Advice:
+def keyframe_missing(since_ms: int, at_ms: int = 0, *, live: bool = True) -> Advice:
     """No keyframe for a long time."""
+    said = f"no keyframe has come for {_s(since_ms)} s, so viewers see everything as late as that; {_KEY_INTERVAL}"
+    if not live:
+        said = f"there is no keyframe for {_s(since_ms)} s or longer; {_KEY_INTERVAL_OF_A_FILE}"
     return Advice(
         code="keyframe-missing",
-        text=f"no keyframe has come for {_s(since_ms)} s, so viewers see everything as late as that; "
-        "set the encoder's keyframe interval to 2 s",
+        text=said,
         at_ms=at_ms,
     )
 
@@ -117,19 +124,18 @@ def rate_changed(before: Fraction, after: Fraction, at_ms: int = 0) -> Advice:
     )
 
 
-def rate_varies(grid: Fraction) -> Advice:
+def rate_varies(grid: Fraction, *, live: bool = True) -> Advice:
     """Pictures do not come at a constant rate."""
-    return Advice(
-        code="rate-varies",
-        text=f"the frame rate varies; a constant one of {_rate(grid)} per second is made of it; set a constant one",
-    )
+    said = f"the frame rate varies; a constant one of {_rate(grid)} per second is made of it"
+    return Advice(code="rate-varies", text=f"{said}; set a constant one in the encoder" if live else said)
 
 
-def clock_jumped(jumps: int, at_ms: int = 0) -> Advice:
+def clock_jumped(jumps: int, at_ms: int = 0, *, live: bool = True) -> Advice:
     """Timestamps jumped."""
+    remedy = "restart the encoder if it goes on" if live else "nothing needs to be done if all of it is there"
     return Advice(
         code="clock-jumped",
-        text=f"the source's timestamps have jumped ({jumps}x) and were mended; restart the encoder if it goes on",
+        text=f"the source's timestamps have jumped ({jumps}x) and were mended; {remedy}",
         at_ms=at_ms,
     )
 
@@ -145,24 +151,28 @@ def clock_drift(drift_ms: int, over_ms: int, at_ms: int = 0) -> Advice:
     )
 
 
-def sound_slips(slip_ms: int, at_ms: int = 0) -> Advice:
+def sound_slips(slip_ms: int, at_ms: int = 0, *, live: bool = True) -> Advice:
     """Sound was stretched with silence (positive) or cut (negative) to stay with its timestamps."""
     how = "short of its timestamps and filled with silence" if slip_ms > 0 else "longer than its timestamps and cut"
+    remedy = "check the sample rate and the clock of the sound card"
+    if not live:
+        remedy = "if it is out of step with the pictures, export the file again"
     return Advice(
         code="sound-slips",
-        text=f"the sound is {_s(abs(slip_ms))} s {how}; check the sample rate and the clock of the sound card",
+        text=f"the sound is {_s(abs(slip_ms))} s {how}; {remedy}",
         at_ms=at_ms,
     )
 
 
-def sound_early(before_s: Fraction) -> Advice | None:
+def sound_early(before_s: Fraction, *, live: bool = True) -> Advice | None:
     """Sound came ``before_s`` seconds before the first picture; None if that is little."""
     if before_s < EARLY_S:
         return None
+    remedy = "have both begin at the same time" if live else "to keep it, put a picture before the first one"
     return Advice(
         code="sound-early",
         text=f"the sound begins {_s(round_half_up(before_s * 1000))} s or more before the first picture, and is left out up to "
-        "there; have both begin at the same time",
+        f"there; {remedy}",
     )
 
 
@@ -190,12 +200,12 @@ def sound_late(at_ms: int) -> Advice | None:
     )
 
 
-def pictures_late(at_ms: int) -> Advice:
+def pictures_late(at_ms: int, *, live: bool = True) -> Advice:
     """Pictures began ``at_ms`` after the sound, which is published alone."""
+    remedy = "stop and start the stream, so that it begins with both" if live else "split the file there to have both"
     return Advice(
         code="pictures-late",
-        text=f"pictures began {_s(at_ms)} s after the sound and are left out; stop and start the stream, so that it begins "
-        "with both",
+        text=f"pictures began {_s(at_ms)} s after the sound and are left out; {remedy}",
         at_ms=at_ms,
     )
 
@@ -210,11 +220,12 @@ def sound_unheard(at_ms: int) -> Advice:
     )
 
 
-def damaged(places: int, at_ms: int = 0) -> Advice:
+def damaged(places: int, at_ms: int = 0, *, live: bool = True) -> Advice:
     """Something could not be read or decoded."""
+    remedy = "check the network between encoder and server" if live else "if another copy of it plays better, take that"
     return Advice(
         code="damaged",
-        text=f"{places} damaged places in the source were passed over; check the network between encoder and server",
+        text=f"{places} damaged places in the source were passed over; {remedy}",
         at_ms=at_ms,
     )
 

@@ -37,8 +37,13 @@ class StreamWaveError(Exception):
 def tell(error: StreamWaveError) -> int:
     """Print an error that ends a program, a line for each of its sentences; the exit code."""
     for line in str(error).splitlines():
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {printable(line)}", file=sys.stderr)
     return error.exit_code
+
+
+def printable(text: str) -> str:
+    """``text`` with whatever could move a cursor, begin a line or turn the direction of writing as an escape of Python."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 class UsageError(StreamWaveError):

@@ -62,7 +62,8 @@ def load_ladder(spec: str | None) -> Ladder:
         try:
             text = Path(spec).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise LadderError(f"the ladder file {spec} cannot be read ({error}); check the path") from None
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise LadderError(f"the ladder file {spec} cannot be read ({reason}); check the path") from None
         if spec.endswith(".toml"):
             try:
                 return _parse(tomllib.loads(text), spec)
@@ -102,8 +103,10 @@ def select(ladder: Ladder, names: str) -> Ladder:
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     known = {rung.name: rung for rung in ladder.rungs}
     unknown = [name for name in wanted if name not in known]
-    if unknown or not wanted:
-        bad = ", ".join(repr(name) for name in unknown) or "nothing"
+    if not wanted:
+        raise LadderError(f"the ladder names no rendition; choose among {', '.join(known)}, or leave it out")
+    if unknown:
+        bad = ", ".join(map(repr, unknown))
         raise LadderError(f"the ladder has no rendition {bad}; choose among {', '.join(known)}")
     return Ladder(rungs=tuple(known[name] for name in known if name in wanted), audio_kbps=ladder.audio_kbps)
 
@@ -175,5 +178,8 @@ def choose(configured: str | None, wanted: str | None) -> Ladder:
     """
     if wanted and ("{" in wanted or "/" in wanted or wanted.endswith((".toml", ".json"))):
         return load_ladder(wanted)
-    ladder = load_ladder(configured)
+    try:
+        ladder = load_ladder(configured)
+    except LadderError as error:
+        raise LadderError(f"STREAMWAVE_LADDER: {error}") from None
     return select(ladder, wanted) if wanted is not None else ladder

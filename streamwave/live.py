@@ -185,7 +185,9 @@ class LiveBroadcast:
             self.warn(f"session {folder.name}: {error}")
         if follower.ended is not None and follower.ended.error:
             self.trouble = follower.ended.error
-            self.warn(f"session {folder.name}: {follower.ended.error}")
+            # Of a broadcast that has nothing, a run by hand fails with it: it need not be said twice.
+            level = logging.INFO if self.job is None else logging.WARNING
+            self.warn(f"session {folder.name}: {follower.ended.error}", level)
 
     def _hear(self, follower: Follower, tick: Callable[[], None] = lambda: None) -> None:
         """Take over what the segmenter found that the publisher could do better."""
@@ -345,9 +347,9 @@ class LiveBroadcast:
         for url, why in self.left_behind.items():
             self.warn(left(url, why, f"{self.spool.stream}/{self.spool.broadcast}"))
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, level: int = logging.WARNING) -> None:
         """Note something that people should know; it shows in the status."""
-        log.warning("%s/%s: %s", self.spool.stream, self.spool.broadcast, text)
+        log.log(level, "%s/%s: %s", self.spool.stream, self.spool.broadcast, text)
         with self._telling:
             self._warnings = [*self._warnings[-19:], text]
 

@@ -26,7 +26,7 @@ from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.removal import clear
 from streamwave.scratch import make_scratch
 from streamwave.settings import Settings
-from streamwave.source import resolve_source
+from streamwave.source import local_path, resolve_source
 from streamwave.source_hosts import check_host
 from streamwave.source_hosts import confine as confine_hosts
 from streamwave.spool.audio import SAMPLE_RATE
@@ -311,5 +311,5 @@ def _temporary_folder(settings: Settings) -> tuple[Path, IO[bytes]]:
 def _file_identity(url: str) -> str:
     if not url.startswith("file:"):
         return ""
-    stat = Path(url.removeprefix("file:")).stat()
+    stat = Path(local_path(url)).stat()
     return f"{stat.st_size} {stat.st_mtime_ns}"

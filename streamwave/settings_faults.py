@@ -34,7 +34,10 @@ def describe_fault(settings: type[BaseSettings], fault: ErrorDetails) -> str:
         if where.lower() in (name, variable.lower()):
             value = "the value (not shown)" if is_secret(field) else shown(fault["input"])
             unit = f" {extra(field, 'unit')}".rstrip()
-            return f"{variable} is {value}; allowed: {allowed(field)}{unit}".replace("`", "")
+            given = str(fault["input"])
+            reason = fault["msg"].removeprefix("Value error, ") if fault["type"] == "value_error" else ""
+            why = f" ({reason})" if reason and given not in reason and not is_secret(field) else ""
+            return f"{variable} is {value}{why}; allowed: {allowed(field)}{unit}".replace("`", "")
     return f"{where}: {fault['msg']}"
 
 

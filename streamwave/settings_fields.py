@@ -33,7 +33,7 @@ def to_absolute(value: object) -> object:
     try:
         return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
     except RuntimeError:
-        raise ValueError("~ names a user who has no home here") from None
+        raise ValueError("~ names a user who has no home here: write the whole path") from None
 
 
 def to_place(value: object) -> object:

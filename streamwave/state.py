@@ -80,9 +80,9 @@ def _close(settings: Settings, variable: str, folder: Path, make: bool) -> None:
         if make:
             make_folder(folder, 0o755 if shared else 0o700)
         entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not make:
+            return
         raise SettingsError(f"{folder} cannot be used ({error.strerror}); set {variable} to another folder") from None
     paths = [Path(entry.path) for entry in entries]
     if folder == settings.state_dir:

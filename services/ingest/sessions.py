@@ -23,7 +23,7 @@ from services.ingest.refusal import Refused
 from services.ingest.tries import Tries
 from streamwave.errors import LimitError, SpoolError
 from streamwave.settings import Settings
-from streamwave.source import redact
+from streamwave.source import shown
 from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError
 from streamwave.spool.journal import OTHER_KIND, PICTURES_BEGIN, end_of, writer_alive
 from streamwave.spool.pace import too_often, windows
@@ -113,7 +113,7 @@ class Sessions:
             try:
                 publish, process = await self._receive(publish, stream, source)
                 if not await _first(started, process):
-                    reason = f"the segmenter did not reach {redact(source)} within {PULL_TIMEOUT_S:g} s; see RTMP_URL"
+                    reason = f"the segmenter did not reach {shown(source)} within {PULL_TIMEOUT_S:g} s; see RTMP_URL"
                     await self._end(publish, reason, process)
                     events.warning("publish refused", stream=stream.name, why=reason, client=call.address)
                     raise Refused(503, reason)
@@ -191,10 +191,10 @@ class Sessions:
             SpoolError: the spool can't be written to.
         """
         async with self._locks[stream.name]:
-            publish = await self._begin(stream, None, "", redact(source))
+            publish = await self._begin(stream, None, "", shown(source))
             publish, _process = await self._receive(publish, stream, source)
             await _thread(self._publishes.accept, publish)
-        events.info("pull started", stream=stream.name, session=publish.path, source=redact(source))
+        events.info("pull started", stream=stream.name, session=publish.path, source=shown(source))
         self._tell(publish, stream, {})
         return publish
 

@@ -9,17 +9,19 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import Annotated
+from io import TextIOWrapper
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from streamwave import __version__
 from streamwave.cli.abort import watch_signals
 from streamwave.cli.broadcasts import broadcasts_app
 from streamwave.cli.prefect import prefect_app
 from streamwave.cli.streams import streams_app
-from streamwave.errors import StreamWaveError
+from streamwave.errors import StreamWaveError, printable
 from streamwave.settings import Settings
 from streamwave.state import close_state
 
@@ -31,8 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def _version(wanted: bool) -> None:
@@ -64,7 +66,7 @@ def _options(
     with suppress(StreamWaveError):  # the command will say it
         settings = Settings.load()
         for warning in settings.warnings:
-            err.print(f"[yellow]warning:[/yellow] {_plain(warning)}")
+            _say("warning", "yellow", warning)
     if settings is not None and context.invoked_subcommand not in ("doctor", "probe"):
         close_state(settings)
 
@@ -163,7 +165,7 @@ def run(
 
 
 @app.command()
-def serve(part: Annotated[str, typer.Argument(help="ingest, processing or media.")]) -> None:
+def serve(part: Annotated[str, typer.Argument(help="ingest, processing, rtmp or media.")]) -> None:
     """Run one part alone, as in containers. Its settings come from the environment."""
     from streamwave.cli.serve import run_part
 
@@ -177,25 +179,30 @@ def main() -> None:
     # A shell starts background jobs with this ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     watch_signals()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # Names that this terminal cannot show, or that are no text at all, are no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
     except StreamWaveError as error:
         if os.environ.get("STREAMWAVE_LOG_LEVEL", "").lower() == "debug":
             err.print_exception()
         for line in str(error).splitlines() or [type(error).__name__]:
-            err.print(f"[red]error:[/red] {_plain(line)}")
+            _say("error", "red", line)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         err.print("stopped")
         sys.exit(130)
     except Exception as error:
         if _is_usage(error):
-            error.show()  # type: ignore[attr-defined]
+            if misuse := _misuse(error):
+                _say("error", "red", misuse)
             sys.exit(2)
         if os.environ.get("STREAMWAVE_LOG_LEVEL", "").lower() == "debug":
             raise
         what = (str(error) or "no message").splitlines()[0]
-        err.print(f"[red]error:[/red] {_plain(f'unexpected {type(error).__name__}: {what}')}; --debug shows more")
+        _say("error", "red", f"unexpected {type(error).__name__}: {what}; --debug shows more")
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -209,5 +216,21 @@ def _is_usage(error: Exception) -> bool:
     return hasattr(error, "show") and hasattr(error, "exit_code")
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def _misuse(error: Any) -> str:
+    """What is wrong with the command line, and where to read how it is right; nothing where help was shown instead."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "streamwave"
+    what = error.format_message().rstrip(".")
+    if not what:
+        return ""
+    hint = ""
+    if what.startswith("No such option"):
+        hint = " (a file whose name begins with - is written ./-NAME)"
+    elif what.startswith("Got unexpected extra argument"):
+        hint = " (a name with spaces belongs into quotation marks)"
+    return f"{what[:1].lower()}{what[1:]}{hint}; {command} --help shows what there is"
+
+
+def _say(kind: str, colour: str, text: str) -> None:
+    """One line on standard error, of which nothing is markup, nor control of a terminal."""
+    err.print(Text.assemble((f"{kind}:", colour), f" {printable(text)}"))

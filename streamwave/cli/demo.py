@@ -18,11 +18,13 @@ from rich.table import Table
 
 from streamwave.cli.prefect import ui_line
 from streamwave.cli.up import everything
-from streamwave.errors import StreamWaveError
+from streamwave.errors import SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
+from streamwave.ffmpeg.probing import probe
 from streamwave.ffmpeg.process import kill, launcher, spawn
 from streamwave.layout import MANIFEST
 from streamwave.settings import Settings
+from streamwave.source import local_path, resolve_source, shown
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
@@ -67,7 +69,7 @@ def make_clip(ffmpeg_path: str, path: Path, seconds: int = CLIP_S, *, grain: int
 class Publisher:
     """FFmpeg in the place of OBS: sends a clip in real time, over and over, without encoding it again."""
 
-    def __init__(self, ffmpeg_path: str, clip: Path, url: str, seconds: int | None, *, loop: bool) -> None:
+    def __init__(self, ffmpeg_path: str, clip: str, url: str, seconds: int | None, *, loop: bool) -> None:
         argv = [
             ffmpeg_path,
             "-hide_banner",
@@ -78,7 +80,7 @@ class Publisher:
         ]
         # Only a clip of ours is known to fit onto its own end; between two turns of another one may be a gap.
         argv += ["-stream_loop", "-1"] if seconds is None or loop else []
-        argv += ["-i", str(clip)]
+        argv += ["-i", clip]
         argv += ["-t", str(seconds)] if seconds is not None else []
         argv += ["-c", "copy", "-f", "flv", "-progress", "pipe:1", url]
         self.started_unix_ms = time.time_ns() // 1_000_000
@@ -144,10 +146,14 @@ def run_demo(source: str | None, duration_s: int | None, console: Console) -> in
     os.environ.setdefault("STREAMWAVE_RECONNECT_WINDOW_S", str(RECONNECT_WINDOW_S))
     settings = Settings.load()
     ffmpeg_path = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None).path
-    clip = Path(source) if source else settings.state_dir / f"clip-{CLIP_S}.mp4"
-    if source is None and not clip.exists():
-        console.print(f"generating a clip of {CLIP_S} s (once)")
-        make_clip(ffmpeg_path, clip)
+    if source is not None:
+        clip = _published(resolve_source(source), settings)
+    else:
+        generated = settings.state_dir / f"clip-{CLIP_S}.mp4"
+        if not generated.exists():
+            console.print(f"generating a clip of {CLIP_S} s (once)")
+            make_clip(ffmpeg_path, generated)
+        clip = f"file:{generated}"
     console.print("starting RTMP server, ingest, processing, Prefect and media server …")
     with everything(settings, lambda name, line: None) as supervisor:
         key = _demo_key(settings)
@@ -178,6 +184,17 @@ def run_demo(source: str | None, duration_s: int | None, console: Console) -> in
         renditions = read_broadcast(manifest or b"", lambda name: _get(f"{root}/{name}"))
         outcome = Outcome(frames, renditions, playable_ms, _latency(spool) or latency)
     return report(outcome, console)
+
+
+def _published(url: str, settings: Settings) -> str:
+    """What FFmpeg is to publish for the resolved ``url``.
+
+    Raises:
+        SourceError: it has no pictures, or cannot be read.
+    """
+    if probe(url, limits=settings.source_limits).video is None:
+        raise SourceError(f"{shown(url)} holds no video, which the demo counts; name a film")
+    return f"file:{local_path(url)}" if url.startswith("file:") else url
 
 
 def report(outcome: Outcome, console: Console) -> int:

@@ -17,7 +17,7 @@ from streamwave.ffmpeg.probing import probe
 from streamwave.ffmpeg.tonemap import USUAL_PEAK_NITS
 from streamwave.model import Colour, Rendition, VideoInfo
 from streamwave.settings import Settings
-from streamwave.source import resolve_source
+from streamwave.source import resolve_source, shown
 from streamwave.spool.look import look
 
 
@@ -31,7 +31,9 @@ def run_probe(source: str, ladder: str | None, console: Console, audio_track: in
     info = probe(url, track - 1, limits)
     check_decodable(info, binary)
     check_track(info, audio_track)
-    found = Table(title=Text(f"found in {source}"), title_justify="left")
+    # Not the table's title, which would be broken into lines as wide as the table.
+    console.print(Text(f"found in {shown(url)}"), soft_wrap=True)
+    found = Table()
     for column in ("track", "codec", "format", "rate"):
         found.add_column(column)
     if info.video is not None:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from streamwave.behind import left
-from streamwave.cli.transcode import Interrupted, check_lasting, check_writable, first_line, prefect_for
+from streamwave.cli.transcode import Interrupted, check_writable, first_line, prefect_for, wanted_output
 from streamwave.errors import IncompleteError, OutputError, SourceError, StreamWaveError
 from streamwave.settings import Settings
 from streamwave.source import check_stream_name, resolve_source
@@ -76,10 +76,9 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         StreamWaveError: what the user can mend, in one sentence.
     """
     settings = Settings.load()
-    resolve_source(source)
+    url = resolve_source(source)
     check_stream_name(stream)
-    root = output or settings.output_url
-    check_lasting(root)
+    root = wanted_output(output, settings)
     places = [target.url.rstrip("/") for target in outputs(root)]
 
     def say(begin: str, roots: list[str], end: str) -> None:
@@ -118,7 +117,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         try:
             with of_the_user():
                 # Prefect keeps what a flow is called with, but not what is in a SecretStr.
-                live_stream(source=SecretStr(source), stream=stream, output=root)
+                live_stream(source=SecretStr(url), stream=stream, output=root)
         except TerminationSignal:
             raise KeyboardInterrupt from None
         except IncompleteError as error:

@@ -107,10 +107,7 @@ def run_transcode(
         StreamWaveError: what the user can mend, in one sentence.
     """
     settings = Settings.load()
-    if output is not None and not output.strip():
-        raise UsageError("--output is empty; name a folder, or leave it out to write to OUTPUT_DIR")
-    target = output or settings.output_url
-    check_lasting(target)
+    target = wanted_output(output, settings)
     # What is wrong with the request is said at once, before a server is started for it.
     url = resolve_source(source)
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
@@ -145,7 +142,7 @@ def run_transcode(
             incomplete: IncompleteError | None = None
             try:
                 with of_the_user():
-                    vod(source=source, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track)
+                    vod(source=url, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track)
             except IncompleteError as error:
                 incomplete = error
             except StreamWaveError:
@@ -198,14 +195,20 @@ def check_writable(output: str, settings: Settings) -> None:
         print(f"warning: {fault}; the other outputs are written to meanwhile", file=sys.stderr)
 
 
-def check_lasting(output: str) -> None:
-    """Refuse an output that is gone when the command ends.
+def wanted_output(output: str | None, settings: Settings) -> str:
+    """The outputs that ``--output`` names, or those of the settings.
 
     Raises:
-        UsageError: it is in the memory of this process.
+        UsageError: it is empty, or gone when the command ends.
+        OutputError: it names no places.
     """
-    if re.search(r"(^|::)memory:", output):
-        raise UsageError(f"{output} is lost when the command ends; name a folder or an address that lasts")
+    if output is not None and not output.strip():
+        raise UsageError("--output is empty; name a folder, or leave it out to write to OUTPUT_DIR")
+    found = output or settings.output_url
+    if re.search(r"(^|::)memory:", found):
+        raise UsageError(f"{found} is lost when the command ends; name a folder or an address that lasts")
+    outputs(found)
+    return found
 
 
 def _bar(console: Console) -> Progress:

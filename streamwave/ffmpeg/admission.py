@@ -13,6 +13,7 @@ from streamwave.ffmpeg.formats import is_list
 from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.ffmpeg.localfile import LocalFile
 from streamwave.ffmpeg.mp4file import sample_counts
+from streamwave.ffmpeg.remedies import mend
 from streamwave.source import shown
 
 _HEAD_BYTES = 1024
@@ -25,7 +26,9 @@ _FEW = 1_000_000
 
 
 def check_head(file: LocalFile, url: str, limits: SourceLimits) -> None:
-    """Refuse what would lead to other files, or to an index of billions of samples; then rewind."""
+    """Refuse what is empty, would lead to other files, or to an index of billions of samples; then rewind."""
+    if not file.size():
+        raise SourceError(f"{shown(url)} is empty (0 bytes); check that it was written completely, or copy it again")
     if is_list(file.read(_HEAD_BYTES)):
         raise SourceError(
             f"{shown(url)} is a list of other files, which are not opened; name one media file, or the playlist's "
@@ -69,7 +72,7 @@ def too_much_memory(url: str, limits: SourceLimits) -> str:
     """One sentence for a person on a source that cannot be opened within ``limits``."""
     return (
         f"{shown(url)} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows ({limits.memory_mb} MB); "
-        "it may be damaged: try to play it first"
+        f"it may be damaged: {mend(url)}"
     )
 
 

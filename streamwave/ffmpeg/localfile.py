@@ -7,13 +7,21 @@ to another one.
 from __future__ import annotations
 
 import os
+import re
 import stat
 
 from streamwave.errors import SourceError
+from streamwave.source import local_path, shown
+
+#: A name's extension, if it has one of the usual kind.
+_EXTENSION = re.compile(r"\.[A-Za-z0-9_]{1,16}\Z")
 
 
 class LocalFile:
-    """A file object that can be read and sought. ``name`` is its path, from which libavformat takes the extension."""
+    """A file object that can be read and sought. ``name`` has its extension, from which libavformat may know its kind.
+
+    Nothing else of its name is there: what it would take for a pattern (``%03d``), for a protocol or a host.
+    """
 
     def __init__(self, handle: int, name: str) -> None:
         self.name = name
@@ -52,7 +60,7 @@ class LocalFile:
 
 
 def open_local(url: str) -> LocalFile:
-    """Open ``file:/absolute/path`` as ``resolve_source`` returned it, for reading.
+    """Open ``file:///absolute/path`` as ``resolve_source`` returned it, for reading.
 
     That path is without links and within the roots. Somebody may have put a link in its place since then, so the kernel
     is asked what was opened.
@@ -60,14 +68,15 @@ def open_local(url: str) -> LocalFile:
     Raises:
         SourceError: it is gone, may not be read, or is not what was checked.
     """
-    path = url.removeprefix("file:")
+    path, said = local_path(url), shown(url)
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError:
-        raise SourceError(f"{path} may not be read; check its permissions") from None
+        raise SourceError(f"{said} may not be read; check its permissions") from None
     except OSError as error:
-        raise SourceError(f"{path} cannot be read ({error.strerror}); check the path") from None
-    file = LocalFile(handle, path)
+        raise SourceError(f"{said} cannot be read ({error.strerror}); check the path") from None
+    extension = _EXTENSION.search(path)
+    file = LocalFile(handle, f"film{extension[0] if extension else ''}")
     if not stat.S_ISREG(os.fstat(handle).st_mode) or os.readlink(f"/proc/self/fd/{handle}") != path:
-        raise SourceError(f"{path} is not the file any more that it was; leave it in its place while it is read")
+        raise SourceError(f"{said} is not the file any more that it was; leave it in its place while it is read")
     return file

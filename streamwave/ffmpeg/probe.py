@@ -25,6 +25,7 @@ from streamwave.ffmpeg.localfile import open_local
 from streamwave.ffmpeg.locate import FFmpegBinary, decodable, dotted
 from streamwave.ffmpeg.mp4file import is_fragmented
 from streamwave.ffmpeg.relay import LISTEN_S, Relay, is_listener, is_relayed
+from streamwave.ffmpeg.remedies import mend, unreachable
 from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
 from streamwave.source import protocol_whitelist, redact, shown
 from streamwave.source_hosts import reach
@@ -147,11 +148,9 @@ def explain(url: str, error: Exception) -> str:
     if isinstance(
         error, av.error.InvalidDataError | av.error.ArgumentError
     ):  # the latter: of a format that is not allowed
-        return f"{name} is not media that can be read (damaged, truncated or of another kind); try to play it first"
+        return f"{name} is not media that can be read (damaged, truncated or of another kind); {mend(url)}"
     if isinstance(error, MemoryError):
-        return (
-            f"{name} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows; it may be damaged: try to play it first"
-        )
+        return f"{name} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows; it may be damaged: {mend(url)}"
     if isinstance(error, av.error.PermissionError):
         return f"{name} may not be read; check its permissions"
     if isinstance(error, av.error.EOFError):
@@ -159,8 +158,9 @@ def explain(url: str, error: Exception) -> str:
     if isinstance(error, av.error.ExitError):
         return f"{name} gave no answer in time; check the address and the network"
     reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".").replace(url, name)
-    what = "that it was written completely" if url.startswith("file:") else "the address and that the source is running"
-    return f"{name} cannot be read ({reason}); check {what}"
+    if url.startswith("file:"):
+        return f"{name} cannot be read ({reason}); check that it was written completely"
+    return f"{name} {unreachable(url, reason)}"
 
 
 def nothing_in(url: str, limits: SourceLimits = USUAL) -> str:

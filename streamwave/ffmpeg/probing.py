@@ -23,9 +23,10 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg.admission import lacked_memory, too_much_memory
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.process import kill, spawn
+from streamwave.ffmpeg.remedies import mend
 from streamwave.model import SourceInfo
 from streamwave.private import python_argv
-from streamwave.source import shown
+from streamwave.source import local_path, shown
 
 #: How long it may take, and how much CPU time: a large FLV file is read through from one tag to the next.
 DEADLINE_S, CPU_S = 300, 120
@@ -46,7 +47,7 @@ def probe(url: str, audio_track: int = 0, limits: SourceLimits = USUAL) -> Sourc
     """
     with suppress(OSError):
         if url.startswith("file:"):
-            found = Path(url.removeprefix("file:")).stat()
+            found = Path(local_path(url)).stat()
             return _probe_file(url, audio_track, limits, (found.st_ino, found.st_size, found.st_mtime_ns))
     return _probe(url, audio_track, limits)
 
@@ -111,16 +112,14 @@ def _read(pipe: int, until: float) -> bytes | None:
 
 def _died(url: str, limits: SourceLimits, code: int | None, deadline_s: float) -> str:
     if code is None:
-        return f"{shown(url)} could not be looked at within {deadline_s:g} s; it may be damaged: try to play it first"
+        return f"{shown(url)} could not be looked at within {deadline_s:g} s; it may be damaged: {mend(url)}"
     if code == -signal.SIGXCPU:
-        return (
-            f"{shown(url)} could not be looked at within {CPU_S} s of CPU time; it may be damaged: try to play it first"
-        )
+        return f"{shown(url)} could not be looked at within {CPU_S} s of CPU time; it may be damaged: {mend(url)}"
     if code in (-signal.SIGKILL, -signal.SIGABRT):
         return too_much_memory(url, limits)
     return (
         f"{shown(url)} cannot be read: what it holds crashed the process that looked at it (status {code}); "
-        "it may be damaged: try to play it first"
+        f"it may be damaged: {mend(url)}"
     )
 
 
@@ -139,7 +138,7 @@ def serve(work: Work) -> None:
         answer["error"] = too_much_memory(url, limits)
     except Exception as error:  # whatever it is, a source is to blame for it
         reason = (str(error) or "no reason given").splitlines()[0]
-        answer["error"] = f"{shown(url)} cannot be read ({type(error).__name__}: {reason}); try to play it first"
+        answer["error"] = f"{shown(url)} cannot be read ({type(error).__name__}: {reason}); {mend(url)}"
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
     os._exit(0)  # libraries that hostile media have been through need not tidy up

@@ -17,6 +17,7 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg.limits import ProcessLimits
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import kill, spawn
+from streamwave.ffmpeg.remedies import unreachable
 from streamwave.source import protocol_whitelist
 
 #: Schemes that PyAV's libavformat does not know.
@@ -50,7 +51,7 @@ class Relay:
     def __init__(
         self, url: str, name: str, ffmpeg_path: str | None = None, *, open_timeout_s: int, read_timeout_s: int
     ) -> None:
-        self._name = name
+        self._name, self._url = name, url
         self._wait_s: float = open_timeout_s
         self._next_wait_s = read_timeout_s
         self._begun = False
@@ -90,9 +91,7 @@ class Relay:
     def _refused(self, reason: str) -> str:
         if reason == _UNKNOWN:
             return f"{self._name}: {self._program} was built without SRT; point FFMPEG_PATH to an FFmpeg that has it"
-        return (
-            f"{self._name} cannot be read ({reason}); check the address, its passphrase, and that the source is running"
-        )
+        return f"{self._name} {unreachable(self._url, reason)}"
 
 
 def _leave(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:

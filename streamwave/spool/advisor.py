@@ -51,9 +51,9 @@ class Advisor:
         if timed.packet.is_keyframe and entry:
             self._key_ms = at_ms
             if since_ms > advice.KEYFRAMES_RARE_MS:
-                self.say(advice.keyframes_rare(since_ms, at_ms))
+                self.say(advice.keyframes_rare(since_ms, at_ms, live=self._live))
         elif since_ms > advice.KEYFRAME_MISSING_MS:
-            self.say(advice.keyframe_missing(since_ms, at_ms))
+            self.say(advice.keyframe_missing(since_ms, at_ms, live=self._live))
         if self._live:
             if self._shown_ms is not None and at_ms < self._shown_ms:
                 self.say(advice.b_frames_live(at_ms))
@@ -86,10 +86,10 @@ class Advisor:
         if self._live and not heard:
             self.say(advice.sound_missing(at_ms))
         if jumps:
-            self.say(advice.clock_jumped(jumps, at_ms))
+            self.say(advice.clock_jumped(jumps, at_ms, live=self._live))
         if lost:
             self.say(advice.pictures_lost(lost, at_ms))
         if damaged:
-            self.say(advice.damaged(damaged, at_ms))
+            self.say(advice.damaged(damaged, at_ms, live=self._live))
         if abs(slip) * 1000 > advice.SLIP_MS:
-            self.say(advice.sound_slips(round_half_up(slip * 1000), at_ms))
+            self.say(advice.sound_slips(round_half_up(slip * 1000), at_ms, live=self._live))

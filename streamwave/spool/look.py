@@ -76,7 +76,7 @@ def _look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits) -> 
         first = [at_ms for at_ms in starts_ms if at_ms - starts_ms[0] < FIRST_MS]
         rate = choose_rate(Fraction(stated) if stated else None, first)
         if not clock.jumps and varies(starts_ms, rate):
-            advisor.say(advice.rate_varies(rate))
+            advisor.say(advice.rate_varies(rate, live=live))
         length_ms = starts_ms[-1] - starts_ms[0]
         if length_ms >= 1000:
             advisor.say(advice.bitrate(sizes * 8000 // length_ms, renditions))

@@ -256,7 +256,7 @@ class Segmenter:
             for timed in self._early:
                 self._sound.push(timed)
             heard = (timed.shown for timed in self._early if not is_hidden(timed.packet))
-            self._advisor.say(advice.sound_early(origin - next(heard, origin)))
+            self._advisor.say(advice.sound_early(origin - next(heard, origin), live=self.options.live))
         self._early = []
 
     def _add_pictures(self, session: SessionWriter, timed: Timed) -> None:
@@ -264,7 +264,7 @@ class Segmenter:
         if timed.packet.is_keyframe:
             if self._may_be_renewed():
                 raise _OtherKind(PICTURES_BEGIN)
-            self._advisor.say(advice.pictures_late(session.ms(timed.shown)))
+            self._advisor.say(advice.pictures_late(session.ms(timed.shown), live=self.options.live))
 
     def _writer(
         self, journal: JournalWriter, info: SourceInfo, origin: Fraction, origin_unix_ms: int, audio: AudioTrack | None

@@ -161,5 +161,7 @@ def reason(error: Exception) -> str:
         return "permission denied; choose a folder that may be written to"
     if isinstance(error, NotADirectoryError | FileExistsError):
         return "a file is in the way of the folder; choose another place"
+    if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENAMETOOLONG, errno.ENODEV):
+        return f"{str(error.strerror).lower()}; choose another place"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).splitlines()[0][:300]

@@ -111,7 +111,7 @@ def parse_outputs(text: str) -> tuple[Target, ...]:
     Raises:
         ValueError: it names none, one twice, or too many; or it is a list that cannot be read.
     """
-    targets = _listed(text) if text.lstrip().startswith("[") else [Target(url=part.strip()) for part in text.split(",")]
+    targets = _listed(text) if text.lstrip().startswith("[") else [Target(url=part) for part in _joined(text)]
     urls = [target.url.rstrip("/") for target in targets]
     if not all(urls) or not urls:
         raise ValueError("an address is empty")
@@ -142,6 +142,11 @@ def place_of(target: Target) -> str:
 
 def _check_address(target: Target) -> None:
     if target.is_local:
+        if target.url.startswith("~") and os.path.expanduser(target.url) == target.url:
+            raise ValueError(
+                f"{target.url.partition('/')[0]} is no home of a user here; write the whole path, or ./{target.url} if a "
+                "folder here is called so"
+            )
         scheme, separator, path = target.url.partition(":")
         if separator and scheme.lower() in fsspec.available_protocols():
             raise ValueError(
@@ -152,6 +157,18 @@ def _check_address(target: Target) -> None:
     if target.endpoint and not re.match(ENDPOINT, target.endpoint):
         raise ValueError("an 'endpoint' is no http or https address without user and query, as https://s3.example.org")
     check_address(target.url)
+
+
+def _joined(text: str) -> list[str]:
+    """What commas join. A folder's own name may have some, so that what follows one has to look like a place."""
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts[1:]:
+        if part and not re.match(r"~|\.{0,2}(/|$)|[A-Za-z][A-Za-z0-9+.:-]*:/", part):
+            raise ValueError(
+                f"commas join outputs, and {part[:80]!r} is neither an address nor begins with / or ./; "
+                'a folder with a comma in its name is written ["FOLDER"]'
+            )
+    return parts
 
 
 def _listed(text: str) -> list[Target]:

@@ -133,7 +133,7 @@ def _existing(session: Session, name: str) -> StreamRow:
     # PostgreSQL refuses to look for what no name can be, such as a NUL.
     row = session.get(StreamRow, name) if is_stream_name(name) else None
     if row is None:
-        raise UnknownStreamError(f"there is no stream {name[:64]!r}; see the list of streams")
+        raise UnknownStreamError(f"there is no stream {name[:64]!r}; streamwave streams ls lists those that are")
     return row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -18,12 +19,16 @@ FILE = "deployments/prefect.yaml"
 
 
 def test_deploy_work_and_run(cli: Cli, prefect_api: str) -> None:
-    clip = make_clip(cli.folder / "clip.mp4", frames=75)
+    films = cli.folder / "films"
+    films.mkdir()
+    clip = make_clip(films / "clip.mp4", frames=75)
+    # Prefect keeps parameters as JSON, which cannot hold such a name but in a URL.
+    source = clip.path.rename(films / os.fsdecode(b"[red] caf\xe9\n\xe2\x80\xaf.mp4")).as_uri()
     output = cli.folder / "out"
     cli.extra |= {
         "PREFECT_HOME": str(cli.state / "prefect"), "PREFECT_WORKER_QUERY_SECONDS": "1",
         # How far runs reach that are asked for through Prefect.
-        "STREAMWAVE_ALLOWED_FILE_ROOTS": str(clip.path), "OUTPUT_DIR": str(output),
+        "STREAMWAVE_ALLOWED_FILE_ROOTS": str(films), "OUTPUT_DIR": str(output),
     }  # fmt: skip
 
     def prefect(*arguments: str) -> str:
@@ -43,9 +48,9 @@ def test_deploy_work_and_run(cli: Cli, prefect_api: str) -> None:
 
         elsewhere = cli.folder / "elsewhere"
         for place in (output, elsewhere):
-            prefect("deployment", "run", "vod/vod", "-p", f"source={clip.path}", "-p", f"output={place}")
+            prefect("deployment", "run", "vod/vod", "-p", f"source={source}", "-p", f"output={place}")
         run = wait_for(partial(ended, "vod", output), "the end of the flow run")
-        assert (run["state_name"], run["name"]) == ("Completed", f"vod {clip.path}")
+        assert (run["state_name"], run["name"]) == ("Completed", f"vod file://{films}/[red] caf%E9%0A%E2%80%AF.mp4")
         run = wait_for(partial(ended, "vod", elsewhere), "the end of the flow run that is refused")
         assert run["state_name"] == "Failed" and "OUTPUT_DIR" in run["state"]["message"]
         assert not elsewhere.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -222,10 +223,11 @@ def test_nothing_is_received_for_an_output_that_cannot_be_written(cli: Cli, clip
 def test_an_output_that_is_away_at_the_end_is_not_waited_for_on_request(cli: Cli, tmp_path: Path) -> None:
     cli.extra |= SETTINGS
     short = make_clip(tmp_path / "short.mp4", frames=50, gop=25)
+    odd = short.path.rename(tmp_path / os.fsdecode(b"[red]%03d caf\xe9\n\xe2\x80\xae.mp4"))
     near, far = cli.folder / "near", cli.folder / "far"
     far.write_text("in the way")
     places = json.dumps([str(near), str(far)])
-    with cli.start("run", f"file:{short.path}", "--stream", "show", "--output", places) as process:
+    with cli.start("run", f"file:{odd}", "--stream", "show", "--output", places) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(3)]
         assert said == ["publishing to\n", f"  {near}/show/\n", f"  {far}/show/; Ctrl-C ends it\n"]

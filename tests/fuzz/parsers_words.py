@@ -17,7 +17,7 @@ from streamwave.errors import LadderError, OutputError, SourceError, UsageError
 from streamwave.ffmpeg.relay import is_listener, is_relayed
 from streamwave.ladder import choose, load_ladder
 from streamwave.settings_fields import to_base_urls, to_folders, to_place
-from streamwave.source import check_stream_name, protocol_whitelist, redact, resolve_source, shown
+from streamwave.source import check_stream_name, local_path, protocol_whitelist, redact, resolve_source, shown
 from streamwave.storage.address import shown_address
 from streamwave.storage.target import format_outputs, outputs, outputs_above, outputs_below, parse_outputs
 from streamwave.untrusted import to_fraction
@@ -71,7 +71,7 @@ def source(data: bytes) -> None:
         with suppress(SourceError):
             url = resolve_source(text, where)
             protocol_whitelist(url), shown(url), is_relayed(url), is_listener(url)
-            assert not url.startswith("file:") or where is None or url.startswith(f"file:{roots[0].resolve()}/")
+            assert not url.startswith("file:") or where is None or local_path(url).startswith(f"{roots[0].resolve()}/")
 
 
 @parser(ValueError, OutputError, text=True)

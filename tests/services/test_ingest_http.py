@@ -335,8 +335,10 @@ def test_a_pulled_source(ingest: Ingest) -> None:
     source = ["-f", "lavfi", "-i", "testsrc2=size=64x36:rate=25:duration=60", "-c:v", "libx264", "-preset", "ultrafast"]
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *source, "-g", "50", str(clip)], check=True, timeout=60)
     key = ingest.add("pulled")
-    start = {"stream": "pulled", "source": str(clip)}
-    answer = ingest.client.post("/start-stream", json=start, headers=BEARER)
+    start = {"stream": "pulled", "source": str(clip.rename(media / os.fsdecode(b"caf\xe9 \xe2\x80\xae\n.mp4")))}
+    # As Python writes it, which escapes what is no UTF-8; httpx does not.
+    headers = BEARER | {"content-type": "application/json"}
+    answer = ingest.client.post("/start-stream", content=json.dumps(start), headers=headers)
     assert answer.status_code == 201, answer.text
     session = ingest.settings.spool_dir.joinpath(*(answer.json()[part] for part in ("stream", "broadcast", "session")))
     # The reader is far ahead of a flow that is not there: it waits with 16 chunks.
@@ -345,7 +347,9 @@ def test_a_pulled_source(ingest: Ingest) -> None:
     wait_for(
         lambda: [row["session"] for row in ingest.client.get("/status").json()["streams"]] == ["000000"], "the status"
     )
-    assert ingest.client.post("/start-stream", json=start, headers=BEARER).status_code == 403
+    uri = Path(start["source"]).as_uri()
+    again = ingest.client.post("/start-stream", json=start | {"source": uri}, headers=BEARER)
+    assert again.status_code == 403
     assert ingest.hook("start-stream", call="publish", name=key).status_code == 403
     assert writer_alive(session)
     assert ingest.client.post("/stop-stream", json={"stream": "pulled"}, headers=BEARER).status_code == 200
@@ -370,7 +374,7 @@ def test_a_pulled_source(ingest: Ingest) -> None:
     assert left["remedy"].endswith(f"streamwave broadcasts rm pulled/{spool.broadcast}")
     assert ingest.client.post("/stop-stream", json={"stream": "pulled"}, headers=BEARER).status_code == 404
     # By key as well, and again: it joins the same broadcast.
-    answer = ingest.client.post("/start-stream", json={"key": key, "source": str(clip)}, headers=BEARER)
+    answer = ingest.client.post("/start-stream", json={"key": key, "source": uri}, headers=BEARER)
     assert (answer.json()["broadcast"], answer.json()["session"]) == (session.parent.name, "000001")
     assert ingest.client.post("/stop-stream", json={"stream": "pulled"}, headers=BEARER).status_code == 200
     wait_for(lambda: end_of(session.parent / "000001"), "the second end record")

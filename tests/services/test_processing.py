@@ -223,11 +223,12 @@ def test_a_source_is_pulled_once(case: Case, tmp_path: Path) -> None:
     films = tmp_path / "films"
     films.mkdir()
     clip = make_clip(films / "clip.mp4", frames=100)
+    odd = clip.path.rename(films / os.fsdecode(b"caf\xe9 \xe2\x80\xae\n.mp4"))
     case.end(signal.SIGTERM)
     case.environment["STREAMWAVE_ALLOWED_FILE_ROOTS"] = str(films)
     case.start()
     with case.rpc() as rpc:
-        request = pb.StartStreamRequest(stream="film", source=str(clip.path), title="A film")
+        request = pb.StartStreamRequest(stream="film", source=odd.as_uri(), title="A film")
         first = rpc.StartStream(request)
         again = rpc.StartStream(request)
         assert (first.session, first.flow_run_id or again.flow_run_id) == (again.session, again.flow_run_id)

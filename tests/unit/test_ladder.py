@@ -127,7 +127,7 @@ def test_narrowing() -> None:
     [
         ("8k", "no rendition '8k'; choose among 1080p, 720p, 480p, 360p"),
         ("720p,8k,9k", "no rendition '8k', '9k'"),
-        (",", "no rendition nothing"),
+        (",", "names no rendition; choose among 1080p"),
         ("{", "the inline ladder is not JSON"),
         ("{}", "the inline ladder: rungs: Field required; a ladder looks like"),
         ('{"rungs": []}', "rungs: .*at least 1 item"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from av import Packet
 
+from streamwave import advice
 from streamwave.advice import bitrate
 from streamwave.model import Rendition
 from streamwave.spool.advisor import Advisor
@@ -125,3 +127,18 @@ def test_a_look_through_a_file(tmp_path: Path) -> None:
         *("-c:v", "libx264", str(tmp_path / "c.mkv")),
     )
     assert [found.code for found in look(f"file:{tmp_path / 'c.mkv'}", (rung,))] == ["rate-varies"]
+
+
+def test_advice_is_for_whom_it_reaches() -> None:
+    """The owner of a file has neither an encoder to set nor a network to look after; a publisher has."""
+    for live in (True, False):
+        advisor = Advisor(live=live)
+        for second in range(0, 40, 2):
+            advisor.picture(picture(second * 1000, key=second in (0, 10)), second * 1000)
+        advisor.counts(Fraction(40), jumps=1, lost=1, damaged=2, slip=Fraction(3))
+        found = [*advisor.take(), advice.sound_early(Fraction(5), live=live), advice.pictures_late(4000, live=live)]
+        found.append(advice.rate_varies(Fraction(25), live=live))
+        said = [one.text for one in found if one is not None]
+        assert len(said) == 9, said
+        of_publishers = [text for text in said if re.search("encoder|network|sound card|the stream, so", text)]
+        assert len(of_publishers) == (7 if live else 0), of_publishers
