@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.commands import EncoderSettings
+from streamwave.ffmpeg.examine import examine_file
 from streamwave.ffmpeg.locate import FFmpegBinary, has_zimg, locate
 from streamwave.ffmpeg.picture import complete, output_colour
 from streamwave.ffmpeg.probe import check_decodable, probe
@@ -169,6 +170,54 @@ def test_turned_once_and_as_its_mark_says(tmp_path: Path, degrees: int) -> None:
     ffmpeg("-i", str(path), "-frames:v", "1", "-c:v", "ffv1", str(reference))
     with av.open(str(reference)) as container:
         assert corners(luma(next(container.decode(video=0)))) == expected
+
+
+ONE = 1 << 16
+#: Display matrices (a, b, c, d of ISO/IEC 14496-12, 8.3.2): all eight orientations, and others.
+MATRICES = {
+    "upright": (ONE, 0, 0, ONE),
+    "turned by 90": (0, ONE, -ONE, 0),
+    "turned by 180": (-ONE, 0, 0, -ONE),
+    "turned by 270": (0, -ONE, ONE, 0),
+    "mirrored": (-ONE, 0, 0, ONE),
+    "upside down and mirrored": (ONE, 0, 0, -ONE),
+    "transposed": (0, ONE, ONE, 0),
+    "transposed the other way": (0, -ONE, -ONE, 0),
+    "turned by 45": (46341, 46341, -46341, 46341),
+    "twice as large": (2 * ONE, 0, 0, 2 * ONE),
+    "turned by 90, of half the size": (0, ONE // 2, -ONE // 2, 0),
+    "nothing at all": (0, 0, 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_pictures_are_shown_as_ffmpeg_shows_them(tmp_path: Path, name: str) -> None:
+    path, size = tmp_path / "a.mp4", (128, 64)
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x64:r=25:d=0.2", "-c:v", "libx264", "-qp", "2", str(path))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    a, b, c, d = MATRICES[name]
+    data[at : at + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in (a, b, 0, c, d, 0, 0, 0, 1 << 30))
+    path.write_bytes(data)
+    reference = tmp_path / "reference.mkv"
+    ffmpeg("-i", str(path), "-pix_fmt", "yuv420p", "-c:v", "ffv1", str(reference))
+    with av.open(str(reference)) as container:
+        due = [luma(picture) for picture in container.decode(video=0)]
+    info = probe(f"file:{path}")
+    assert info.video is not None
+    (rendition,) = plan(info, DEFAULT_LADDER)
+    size = (rendition.width, rendition.height)
+    assert size == due[0].shape[::-1]
+    # As a file that is transcoded, and as what the segmenter received.
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    Segmenter(Options(source=f"file:{path}", spool=spool)).run()
+    chunk = next(spool.glob("*.mkv"))
+    assert examine_file(chunk, info, 10**6).video == info.video
+    pictures = decoded(tmp_path / "out.mp4", transcoded(tmp_path, chunk, size, 5, video=info.video))
+    assert len(due) == len(pictures) == 5
+    for picture, wanted in zip(pictures, due, strict=True):
+        assert np.abs(luma(picture) - wanted).mean() < 3
 
 
 @pytest.mark.parametrize(("size", "sar"), [("90x72", "64/45"), ("85x47", "1"), ("48x160", "1")])
