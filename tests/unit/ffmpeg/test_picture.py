@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from streamwave.ffmpeg.picture import complete, output_colour
 from streamwave.ffmpeg.probe import check_decodable, probe
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder
-from streamwave.ladder import DEFAULT_LADDER, plan
+from streamwave.ladder import DEFAULT_LADDER, display_size, plan
 from streamwave.model import Chunk, Colour, Rendition, SourceInfo, VideoInfo
 from streamwave.mp4 import split_file, video_init
 from streamwave.spool.segmenter import Options, Segmenter
@@ -218,6 +219,38 @@ def test_pictures_are_shown_as_ffmpeg_shows_them(tmp_path: Path, name: str) -> N
     assert len(due) == len(pictures) == 5
     for picture, wanted in zip(pictures, due, strict=True):
         assert np.abs(luma(picture) - wanted).mean() < 3
+
+
+#: EXIF's orientations: left and right exchanged, and the turn after that.
+ORIENTATIONS = {
+    1: (False, 0), 2: (True, 0), 3: (False, 180), 4: (True, 180),
+    5: (True, 270), 6: (False, 90), 7: (True, 90), 8: (False, 270),
+}  # fmt: skip
+
+
+def with_exif(picture: bytes, orientation: int) -> bytes:
+    """A JPEG file with the one tag that says how it is to be shown (EXIF 2.3, 4.6.4)."""
+    tags = b"MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 0x112, 3, 1, orientation, 0) + bytes(4)
+    segment = b"Exif\0\0" + tags
+    return picture[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + picture[2:]
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_photographs_are_shown_as_exif_says(tmp_path: Path, orientation: int) -> None:
+    """Also in a film of them, where each has side data that PyAV has no name for."""
+    plain = tmp_path / "plain.jpg"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x64:d=0.04", "-frames:v", "1", str(plain))
+    photograph, film = tmp_path / "photograph.jpg", tmp_path / "film.avi"
+    photograph.write_bytes(with_exif(plain.read_bytes(), orientation))
+    ffmpeg("-r", "25", "-f", "image2pipe", "-i", "pipe:0", "-c", "copy", str(film), data=photograph.read_bytes() * 3)
+    for path in (photograph, film):
+        video = probe(f"file:{path}").video
+        assert video is not None and (video.mirrored, video.rotation) == ORIENTATIONS[orientation]
+    reference = tmp_path / "reference.png"
+    ffmpeg("-i", str(photograph), str(reference))
+    due, found = probe(f"file:{reference}"), probe(f"file:{photograph}")
+    assert due.video is not None and found.video is not None
+    assert display_size(found.video) == (due.video.width, due.video.height)
 
 
 @pytest.mark.parametrize(("size", "sar"), [("90x72", "64/45"), ("85x47", "1"), ("48x160", "1")])
