@@ -54,7 +54,8 @@ class VideoInfo(Frozen):
     width: int
     height: int
     sample_aspect: Rational = Fraction(1)
-    rotation: int = 0  # degrees clockwise that the player must turn the picture: 0, 90, 180, 270
+    mirrored: bool = False  # players must exchange left and right, before they turn the picture
+    rotation: int = 0  # degrees clockwise that the player must turn the picture: 0, 90, 180, 270, or another number
     stated_rate: Rational | None = None
     pixel_format: str = ""
     interlaced: bool = False

@@ -86,7 +86,7 @@ def _check_shown_as_is(video: VideoInfo | None, rendition: Rendition) -> None:
         raise UnfitError(
             f"its {video.width}x{video.height} pixels are not the {rendition.width}x{rendition.height} of the top rung"
         )
-    if video.rotation:
+    if video.rotation or video.mirrored:
         raise UnfitError("it is to be turned")
     if video.sample_aspect != 1:
         raise UnfitError("its pixels are not square")

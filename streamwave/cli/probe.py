@@ -85,6 +85,8 @@ def _rate(video: VideoInfo) -> str:
 def notes(video: VideoInfo, *, zimg: bool) -> list[str]:
     """What is done with pictures that renditions cannot show as they are, and with which colours; a line each."""
     lines = []
+    if video.mirrored:
+        lines.append("its metadata asks for left and right to be exchanged: mirrored")
     if video.rotation:
         lines.append(f"its metadata asks for a turn by {video.rotation} degrees: turned")
     if video.sample_aspect != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import Any
 import av.codec
 import av.error
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 
 from streamwave.ffmpeg.chunks import open_chunk
 from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
@@ -26,6 +28,22 @@ _PACKETS = 500
 # rationals, two flags. AVContentLightMetadata: two unsigned numbers, the first of which is the brightest pixel.
 _MASTERING = struct.Struct("=20i2i")
 _LIGHT = struct.Struct("=2I")
+#: A display matrix, row by row.
+_MATRIX = struct.Struct("=9i")
+
+
+def _unnamed(kind: type[Type], value: object) -> Type:
+    """A type of side data that libavutil knows and PyAV has no name for (EXIF, views of MV-HEVC).
+
+    PyAV refuses to list any side data of a picture with one of them.
+    """
+    member = object.__new__(kind)
+    member._name_ = f"UNNAMED_{value}"
+    member._value_ = value  # type: ignore[assignment]
+    return member
+
+
+Type._missing_ = classmethod(_unnamed)  # type: ignore[assignment,method-assign]
 
 
 def examine(container: InputContainer, stream: Any, video: VideoInfo, max_pixels: int) -> VideoInfo:
@@ -61,6 +79,7 @@ def described_by(pictures: Iterable[Any], video: VideoInfo) -> VideoInfo:
     if first is None:
         return video
     told, name = video.colour, first.format.name
+    mirrored, rotation = orientation(_side_data(first).get("DISPLAYMATRIX", b""))
     found = Colour(
         primaries=PRIMARIES.get(first.color_primaries, told.primaries),
         transfer=TRANSFERS.get(first.color_trc, told.transfer),
@@ -70,8 +89,8 @@ def described_by(pictures: Iterable[Any], video: VideoInfo) -> VideoInfo:
     return video.model_copy(
         update={
             "pixel_format": name,
-            # FFmpeg counts against the clock, we with it.
-            "rotation": round(-first.rotation / 90) * 90 % 360,
+            "mirrored": mirrored,
+            "rotation": rotation,
             "interlaced": interlaced,
             "colour": found,
             "peak_nits": peak,
@@ -79,9 +98,37 @@ def described_by(pictures: Iterable[Any], video: VideoInfo) -> VideoInfo:
     )
 
 
+def orientation(matrix: bytes) -> tuple[bool, int]:
+    """Whether a display matrix (ISO/IEC 14496-12, 8.3.2) has left and right exchanged, and the degrees of the turn after that.
+
+    As FFmpeg's own programs have it: of a matrix that does not only turn and mirror by right angles, the turn counts.
+    """
+    if len(matrix) < _MATRIX.size:
+        return False, 0
+    a, b, _, c, d, *_ = _MATRIX.unpack_from(matrix)
+    across, down = math.hypot(a, c), math.hypot(b, d)
+    if not across or not down:
+        return False, 0
+    degrees = round(math.degrees(math.atan2(b / down, a / across))) % 360
+    if degrees == 90 and c > 0:
+        return True, 270
+    if degrees == 270 and c < 0:
+        return True, 90
+    if degrees == 180 and d > 0:
+        return True, 0
+    if degrees == 0 and d < 0:
+        return True, 180
+    return False, degrees
+
+
+def _side_data(picture: Any) -> dict[str, bytes]:
+    """What comes with a decoded picture, by its type's name."""
+    return {data.type.name: bytes(data) for data in picture.side_data}
+
+
 def _peak_nits(picture: Any) -> int | None:
     """The brightest pixel, as the content's light level says, else the display that it was mastered on."""
-    side = {data.type.name: bytes(data) for data in picture.side_data}
+    side = _side_data(picture)
     with suppress(struct.error):
         if brightest := _LIGHT.unpack_from(side.get("CONTENT_LIGHT_LEVEL", b""))[0]:
             return int(brightest)

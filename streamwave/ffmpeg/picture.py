@@ -97,12 +97,16 @@ def upright(pictures: ffmpeg.Stream, video: VideoInfo | None, *, alone: bool = F
     pictures = pictures.filter("sidedata", mode="delete", type="DISPLAYMATRIX")
     if video is None:
         return pictures
+    if video.mirrored:
+        pictures = pictures.filter("hflip")
     if video.rotation == 90:
         pictures = pictures.filter("transpose", "clock")
     elif video.rotation == 180:
         pictures = pictures.filter("hflip").filter("vflip")
     elif video.rotation == 270:
         pictures = pictures.filter("transpose", "cclock")
+    elif video.rotation:
+        pictures = pictures.filter("rotate", f"{video.rotation}*PI/180")
     return pictures if is_rgb(video) else _tagged(pictures, complete(video))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.commands import EncoderSettings
+from streamwave.ffmpeg.examine import examine_file
 from streamwave.ffmpeg.locate import FFmpegBinary, has_zimg, locate
 from streamwave.ffmpeg.picture import complete, output_colour
 from streamwave.ffmpeg.probe import check_decodable, probe
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder
-from streamwave.ladder import DEFAULT_LADDER, plan
+from streamwave.ladder import DEFAULT_LADDER, display_size, plan
 from streamwave.model import Chunk, Colour, Rendition, SourceInfo, VideoInfo
 from streamwave.mp4 import split_file, video_init
 from streamwave.spool.segmenter import Options, Segmenter
@@ -169,6 +171,86 @@ def test_turned_once_and_as_its_mark_says(tmp_path: Path, degrees: int) -> None:
     ffmpeg("-i", str(path), "-frames:v", "1", "-c:v", "ffv1", str(reference))
     with av.open(str(reference)) as container:
         assert corners(luma(next(container.decode(video=0)))) == expected
+
+
+ONE = 1 << 16
+#: Display matrices (a, b, c, d of ISO/IEC 14496-12, 8.3.2): all eight orientations, and others.
+MATRICES = {
+    "upright": (ONE, 0, 0, ONE),
+    "turned by 90": (0, ONE, -ONE, 0),
+    "turned by 180": (-ONE, 0, 0, -ONE),
+    "turned by 270": (0, -ONE, ONE, 0),
+    "mirrored": (-ONE, 0, 0, ONE),
+    "upside down and mirrored": (ONE, 0, 0, -ONE),
+    "transposed": (0, ONE, ONE, 0),
+    "transposed the other way": (0, -ONE, -ONE, 0),
+    "turned by 45": (46341, 46341, -46341, 46341),
+    "twice as large": (2 * ONE, 0, 0, 2 * ONE),
+    "turned by 90, of half the size": (0, ONE // 2, -ONE // 2, 0),
+    "nothing at all": (0, 0, 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_pictures_are_shown_as_ffmpeg_shows_them(tmp_path: Path, name: str) -> None:
+    path, size = tmp_path / "a.mp4", (128, 64)
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x64:r=25:d=0.2", "-c:v", "libx264", "-qp", "2", str(path))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    a, b, c, d = MATRICES[name]
+    data[at : at + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in (a, b, 0, c, d, 0, 0, 0, 1 << 30))
+    path.write_bytes(data)
+    reference = tmp_path / "reference.mkv"
+    ffmpeg("-i", str(path), "-pix_fmt", "yuv420p", "-c:v", "ffv1", str(reference))
+    with av.open(str(reference)) as container:
+        due = [luma(picture) for picture in container.decode(video=0)]
+    info = probe(f"file:{path}")
+    assert info.video is not None
+    (rendition,) = plan(info, DEFAULT_LADDER)
+    size = (rendition.width, rendition.height)
+    assert size == due[0].shape[::-1]
+    # As a file that is transcoded, and as what the segmenter received.
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    Segmenter(Options(source=f"file:{path}", spool=spool)).run()
+    chunk = next(spool.glob("*.mkv"))
+    assert examine_file(chunk, info, 10**6).video == info.video
+    pictures = decoded(tmp_path / "out.mp4", transcoded(tmp_path, chunk, size, 5, video=info.video))
+    assert len(due) == len(pictures) == 5
+    for picture, wanted in zip(pictures, due, strict=True):
+        assert np.abs(luma(picture) - wanted).mean() < 3
+
+
+#: EXIF's orientations: left and right exchanged, and the turn after that.
+ORIENTATIONS = {
+    1: (False, 0), 2: (True, 0), 3: (False, 180), 4: (True, 180),
+    5: (True, 270), 6: (False, 90), 7: (True, 90), 8: (False, 270),
+}  # fmt: skip
+
+
+def with_exif(picture: bytes, orientation: int) -> bytes:
+    """A JPEG file with the one tag that says how it is to be shown (EXIF 2.3, 4.6.4)."""
+    tags = b"MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 0x112, 3, 1, orientation, 0) + bytes(4)
+    segment = b"Exif\0\0" + tags
+    return picture[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + picture[2:]
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_photographs_are_shown_as_exif_says(tmp_path: Path, orientation: int) -> None:
+    """Also in a film of them, where each has side data that PyAV has no name for."""
+    plain = tmp_path / "plain.jpg"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x64:d=0.04", "-frames:v", "1", str(plain))
+    photograph, film = tmp_path / "photograph.jpg", tmp_path / "film.avi"
+    photograph.write_bytes(with_exif(plain.read_bytes(), orientation))
+    ffmpeg("-r", "25", "-f", "image2pipe", "-i", "pipe:0", "-c", "copy", str(film), data=photograph.read_bytes() * 3)
+    for path in (photograph, film):
+        video = probe(f"file:{path}").video
+        assert video is not None and (video.mirrored, video.rotation) == ORIENTATIONS[orientation]
+    reference = tmp_path / "reference.png"
+    ffmpeg("-i", str(photograph), str(reference))
+    due, found = probe(f"file:{reference}"), probe(f"file:{photograph}")
+    assert due.video is not None and found.video is not None
+    assert display_size(found.video) == (due.video.width, due.video.height)
 
 
 @pytest.mark.parametrize(("size", "sar"), [("90x72", "64/45"), ("85x47", "1"), ("48x160", "1")])
