@@ -115,7 +115,7 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
                 spool=session,
                 segment_ms=int(settings.segment_seconds * 1000),
                 audio_bps=load_ladder(settings.ladder).audio_kbps * 1000,
-                audio_track=settings.audio_track - 1,
+                audio_track=settings.audio_index(),
                 live=not url.startswith("file:"),
                 max_ahead=settings.max_chunks_in_flight + 8 if url.startswith("file:") else 0,
                 stream_limits=settings.stream_limits,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Literal
 
-from streamwave.model import Frozen, Rendition
+from streamwave.model import Frozen, Rendition, SourceInfo
 from streamwave.timing import round_half_up
 
 Code = Literal[
@@ -31,6 +31,7 @@ Code = Literal[
     "damaged",
     "pictures-lost",
     "tracks-added",
+    "track-undecodable",
 ]
 
 #: Keyframes that are further apart than this make chunks, and with them the latency, longer than they need be.
@@ -255,3 +256,15 @@ def _s(ms: int) -> str:
 
 def _rate(rate: Fraction) -> str:
     return f"{float(rate):.2f}".rstrip("0").rstrip(".")
+
+
+def undecodable(source: SourceInfo) -> Advice | None:
+    """Audio tracks of a source that no decoder here knows, where another one is used in their place, or none."""
+    if not source.undecodable:
+        return None
+    numbers = " and ".join(str(number) for number in source.undecodable)
+    which = f"audio track {numbers}" if len(source.undecodable) == 1 else f"audio tracks {numbers}"
+    if source.audio is not None and source.audio_number < min(source.undecodable):
+        return None  # nobody would have heard them
+    instead = f"track {source.audio_number} is used" if source.audio is not None else "there is silence"
+    return Advice(code="track-undecodable", text=f"there is no decoder here for {which}; {instead}; convert it to AAC")

@@ -75,7 +75,8 @@ class AudioInfo(Frozen):
 class SourceInfo(Frozen):
     """A source as the probe found it; ``duration_ms`` is None for one that does not say when it ends.
 
-    ``audio`` is the track that is taken, of ``audio_tracks``.
+    ``audio`` is the track ``audio_number`` of ``audio_tracks``, counted from 1; ``undecodable`` are those that no decoder
+    here knows.
     """
 
     url: str
@@ -84,6 +85,8 @@ class SourceInfo(Frozen):
     video: VideoInfo | None = None
     audio: AudioInfo | None = None
     audio_tracks: int = 0
+    audio_number: int = 1
+    undecodable: tuple[int, ...] = ()
 
 
 class Rendition(Frozen):

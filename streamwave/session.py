@@ -203,7 +203,7 @@ def file_session(
         confine_hosts(source_hosts)
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     chosen = ladders.choose(settings.ladder, ladder)
-    track = (audio_track or settings.audio_track) - 1
+    track = settings.audio_index(audio_track)
     info = probe(url, track, settings.source_limits)
     check_decodable(info, binary)
     check_track(info, audio_track)

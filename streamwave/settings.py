@@ -81,10 +81,11 @@ class Settings(LimitSettings):
         le=10,
         kind="a number, also as a fraction (`1001/500`)",
     )
-    audio_track: int = setting(
+    audio_track: int | None = setting(
         "Encoding",
-        "Which of a source's audio tracks is taken, counted from 1; a source that has fewer gives its first.",
-        1,
+        "Which of a source's audio tracks is taken, counted from 1. Without it, and from a source that has fewer, the first "
+        "that can be decoded.",
+        None,
         ge=1,
         le=64,
     )
@@ -368,6 +369,11 @@ class Settings(LimitSettings):
         return SourceLimits(
             self.max_pixels, self.max_tracks, self.source_memory_mb, STALLED_CPU_S, ffmpeg_path=self.ffmpeg_path
         )
+
+    def audio_index(self, asked: int | None = None) -> int | None:
+        """The audio track to take, from 0; ``asked``, from 1, wins over the setting. None: the first that can be decoded."""
+        number = asked or self.audio_track
+        return number - 1 if number else None
 
     @property
     def ffmpeg_slot_count(self) -> int:

@@ -85,7 +85,7 @@ class Receiver:
             spool=folder,
             segment_ms=int(self._settings.segment_seconds * 1000),
             audio_bps=load_ladder(self._settings.ladder).audio_kbps * 1000,
-            audio_track=self._settings.audio_track - 1,
+            audio_track=self._settings.audio_index(),
             live=live,
             max_ahead=0 if live else FILE_AHEAD,
             stream_limits=self._settings.stream_limits,

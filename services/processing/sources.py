@@ -98,7 +98,7 @@ class Sources:
             spool=session,
             segment_ms=target_ms(settings.segment_seconds),
             audio_bps=load_ladder(settings.ladder).audio_kbps * 1000,
-            audio_track=settings.audio_track - 1,
+            audio_track=settings.audio_index(),
             live=not is_file,
             max_ahead=settings.max_chunks_in_flight + 8 if is_file else 0,
             stream_limits=settings.stream_limits,

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwave import ladder as ladders
-from streamwave.advice import Advice
+from streamwave.advice import Advice, undecodable
 from streamwave.errors import SourceError
 from streamwave.ffmpeg import picture
 from streamwave.ffmpeg.limits import SourceLimits
@@ -26,9 +26,8 @@ def run_probe(source: str, ladder: str | None, console: Console, audio_track: in
     settings = Settings.load()
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     url = resolve_source(source)
-    track = audio_track or settings.audio_track
     limits = settings.source_limits
-    info = probe(url, track - 1, limits)
+    info = probe(url, settings.audio_index(audio_track), limits)
     check_decodable(info, binary)
     check_track(info, audio_track)
     # Not the table's title, which would be broken into lines as wide as the table.
@@ -39,7 +38,7 @@ def run_probe(source: str, ladder: str | None, console: Console, audio_track: in
     if info.video is not None:
         found.add_row("video", info.video.codec, _picture(info.video), _rate(info.video))
     if info.audio is not None:
-        which = f"audio ({min(track, info.audio_tracks)} of {info.audio_tracks})" if info.audio_tracks > 1 else "audio"
+        which = f"audio ({info.audio_number} of {info.audio_tracks})" if info.audio_tracks > 1 else "audio"
         found.add_row(which, info.audio.codec, f"{info.audio.channels} channels", f"{info.audio.sample_rate} Hz")
     console.print(found)
     if info.video is not None:
@@ -55,7 +54,7 @@ def run_probe(source: str, ladder: str | None, console: Console, audio_track: in
         size = f"{rendition.width}x{rendition.height}" if rendition.kind == "video" else "stereo, 48000 Hz"
         planned.add_row(rendition.name, size, f"{rendition.max_bps // 1000} kbit/s")
     console.print(planned)
-    for advice in _look(url, renditions, limits, console):
+    for advice in [*filter(None, [undecodable(info)]), *_look(url, renditions, limits, console)]:
         console.print(Text.assemble((f"{advice.code}: ", "yellow"), advice.text), soft_wrap=True)
 
 

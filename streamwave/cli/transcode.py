@@ -111,7 +111,7 @@ def run_transcode(
     # What is wrong with the request is said at once, before a server is started for it.
     url = resolve_source(source)
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
-    info = probe(url, (audio_track or settings.audio_track) - 1, settings.source_limits)
+    info = probe(url, settings.audio_index(audio_track), settings.source_limits)
     check_decodable(info, binary)
     check_track(info, audio_track)
     renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))

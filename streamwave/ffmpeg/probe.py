@@ -172,8 +172,8 @@ def nothing_in(url: str, limits: SourceLimits = USUAL) -> str:
     return f"{shown(url)} ended before any picture or sound arrived; check what the encoder sends"
 
 
-def describe(container: InputContainer, url: str, audio_track: int = 0) -> SourceInfo:
-    """The first video track of an open source, and its audio track number ``audio_track`` (from 0).
+def describe(container: InputContainer, url: str, audio_track: int | None = None) -> SourceInfo:
+    """The first video track of an open source, and its audio track number ``audio_track`` (from 0); see ``tracks``.
 
     ``audio`` may be there although no track is: see ``announced``.
 
@@ -181,8 +181,17 @@ def describe(container: InputContainer, url: str, audio_track: int = 0) -> Sourc
         SourceError: it has neither video nor audio, or tracks that no decoder here knows.
     """
     video, audio = tracks(container, audio_track)
+    sound = sounds(container)
     if video is None and audio is None:
+        if sound:
+            raise SourceError(_no_decoder("audio", url))
         raise SourceError(f"{shown(url)} holds neither video nor audio; name another source")
+    if audio is not None and audio.codec_context is None:
+        known = [str(number) for number, one in enumerate(sound, 1) if one.codec_context is not None]
+        remedy = f"choose track {' or '.join(known)}" if known else "choose none to get the pictures alone"
+        raise SourceError(
+            f"{shown(url)}: there is no decoder here for its audio track {sound.index(audio) + 1}; {remedy}"
+        )
     _check_whole(container, url)
     found = _video(video, url) if video is not None else None
     if found is not None and counts_pictures(container.format) and not url.startswith("file:"):
@@ -193,7 +202,9 @@ def describe(container: InputContainer, url: str, audio_track: int = 0) -> Sourc
         duration_ms=duration_ms(container),
         video=found,
         audio=describe_audio(audio, url) if audio is not None else announced(container, url),
-        audio_tracks=len(sounds(container)),
+        audio_tracks=len(sound),
+        audio_number=sound.index(audio) + 1 if audio is not None else 1,
+        undecodable=tuple(number for number, one in enumerate(sound, 1) if one.codec_context is None),
     )
 
 
@@ -202,14 +213,16 @@ def duration_ms(container: InputContainer) -> int | None:
     return container.duration // 1000 if container.duration and container.duration > 0 else None
 
 
-def tracks(container: InputContainer, audio_track: int = 0) -> tuple[Any, Any]:
+def tracks(container: InputContainer, audio_track: int | None = None) -> tuple[Any, Any]:
     """The video and the audio track that are used, each None if there is none; cover pictures are no video.
 
-    A source that has fewer audio tracks than ``audio_track`` (from 0) asks for gives its first one.
+    Without ``audio_track`` (from 0), or where there are fewer, the first audio track that can be decoded is used.
     """
     video = _pictures(container)
     sound = sounds(container)
-    return video, sound[audio_track if audio_track < len(sound) else 0] if sound else None
+    if audio_track is not None and audio_track < len(sound):
+        return video, sound[audio_track]
+    return video, next((one for one in sound if one.codec_context is not None), None)
 
 
 def sounds(container: InputContainer) -> list[Any]:
@@ -244,7 +257,7 @@ def _size(stream: Any) -> tuple[int, int]:
     return context.width * context.height if context is not None else 0, int(stated) if stated.isdecimal() else 0
 
 
-def probe(url: str, audio_track: int = 0, limits: SourceLimits = USUAL) -> SourceInfo:
+def probe(url: str, audio_track: int | None = None, limits: SourceLimits = USUAL) -> SourceInfo:
     """Open the resolved ``url``, describe it with what its first pictures say, and close it.
 
     Raises:

@@ -37,7 +37,7 @@ Request = dict[str, Any]
 Work = Callable[[Request, SourceLimits], Any]
 
 
-def probe(url: str, audio_track: int = 0, limits: SourceLimits = USUAL) -> SourceInfo:
+def probe(url: str, audio_track: int | None = None, limits: SourceLimits = USUAL) -> SourceInfo:
     """What the resolved ``url`` holds: ``streamwave.ffmpeg.probe.probe`` in a process of its own.
 
     The answer for a file is remembered for as long as that is the newest one, and the file as it was.
@@ -52,13 +52,13 @@ def probe(url: str, audio_track: int = 0, limits: SourceLimits = USUAL) -> Sourc
     return _probe(url, audio_track, limits)
 
 
-def _probe(url: str, audio_track: int, limits: SourceLimits) -> SourceInfo:
+def _probe(url: str, audio_track: int | None, limits: SourceLimits) -> SourceInfo:
     found = ask("streamwave.ffmpeg.probe", {"url": url, "audio_track": audio_track}, limits)
     return SourceInfo.model_validate(found)
 
 
 @lru_cache(maxsize=1)
-def _probe_file(url: str, audio_track: int, limits: SourceLimits, _as_it_was: tuple[int, ...]) -> SourceInfo:
+def _probe_file(url: str, audio_track: int | None, limits: SourceLimits, _as_it_was: tuple[int, ...]) -> SourceInfo:
     return _probe(url, audio_track, limits)
 
 

@@ -21,9 +21,9 @@ LOG_FILE = "segmenter.log"
 class Options:
     """``segment_ms`` least length of a chunk; ``max_ahead`` chunk files that may wait (0: no limit, for live sources).
 
-    ``audio_track`` is the number of the audio track to take, from 0. ``numbered``: ``spool`` is a number, and
-    where the pictures change, the next session goes into the folder beside it that has the next one. ``renewable``: whoever
-    started the segmenter starts another one, in another broadcast, when it ends with one of
+    ``audio_track`` is the number of the audio track to take, from 0; None: the first that can be decoded. ``numbered``:
+    ``spool`` is a number, and where the pictures change, the next session goes into the folder beside it that has the next
+    one. ``renewable``: whoever started the segmenter starts another one, in another broadcast, when it ends with one of
     ``OTHER_KIND``. ``await_pictures``: there are pictures, even if they are late.
     """
 
@@ -34,7 +34,7 @@ class Options:
     live: bool = False
     max_ahead: int = 0
     read_timeout_s: int = 30
-    audio_track: int = 0
+    audio_track: int | None = None
     numbered: bool = False
     renewable: bool = False
     await_pictures: bool = False

@@ -91,7 +91,7 @@ class Reader:
         *,
         live: bool,
         timeout_s: int,
-        audio_track: int = 0,
+        audio_track: int | None = None,
         await_pictures: bool = False,
         limits: SourceLimits = USUAL,
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from streamwave.errors import SourceError
+from streamwave.ffmpeg.probe import probe
 from streamwave.spool.broadcast import open_session
-from streamwave.spool.journal import CONTINUED
+from streamwave.spool.journal import CONTINUED, AdviceLine, JournalReader
 from streamwave.spool.segmenter import Options, Segmenter
 from streamwave.timing import AAC_FRAME, Grid
 from tests.matrix.flv import PICTURE, SOUND, read_tags, write_tags
@@ -365,6 +368,58 @@ def test_the_audio_track_that_was_chosen(tmp_path: Path, track: int, pitch: int)
     source = tones(tmp_path / "a.mkv", "stereo", "mono", "stereo")
     found, _ = pitch_and_peak(segment(source, tmp_path / "spool", audio_track=track))
     assert found == pytest.approx(pitch, rel=0.01)
+
+
+def undecodable(path: Path, mark: bytes, instead: bytes, *tracks: int) -> Path:
+    """Write ``instead`` of each of the ``mark``s that tell the codec of the audio ``tracks`` (from 0)."""
+    data = bytearray(path.read_bytes())
+    places = [found.start() for found in re.finditer(re.escape(mark), data)]
+    for track in tracks:
+        data[places[track] : places[track] + len(mark)] = instead
+        if mark == b"esds":  # what iPhones write beside AAC
+            at = data.rindex(b"mp4a", 0, places[track])
+            data[at : at + 4] = b"apac"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(("tracks", "pitch"), [((0,), 1000), ((0, 1), 1500), ((1,), 500), ((0, 1, 2), None)])
+@pytest.mark.parametrize(
+    ("suffix", "mark", "instead"),
+    [
+        ("mp4", b"esds", b"dapa"),  # with another name of the codec, too
+        ("mp4", b"stsd", b"free"),
+        ("mkv", b"A_AAC", b"A_XYZ"),
+    ],
+)
+def test_the_first_audio_track_that_can_be_decoded(
+    tmp_path: Path, suffix: str, mark: bytes, instead: bytes, tracks: tuple[int, ...], pitch: int | None
+) -> None:
+    """Or pictures alone; either way somebody says so."""
+    made = tones(tmp_path / "a.mkv", "stereo", "mono", "stereo")
+    path = tmp_path / f"b.{suffix}"
+    pictures = ("-f", "lavfi", "-i", "testsrc2=s=160x90:r=25:d=2", "-map", "1", "-map", "0:a", "-shortest")
+    ffmpeg("-i", str(made), *pictures, "-c:v", "libx264", "-c:a", "aac", str(path))
+    # With the boxes of the pictures' track first.
+    first = 1 if mark == b"stsd" else 0
+    undecodable(path, mark, instead, *(track + first for track in tracks))
+    spool = segment(path, tmp_path / "spool")
+    contiguous(spool)
+    assert sum(chunk.pictures for chunk in spool.chunks) == 50
+    said = [
+        line.advice.text
+        for line in JournalReader(spool.folder).read()
+        if isinstance(line, AdviceLine) and line.advice.code == "track-undecodable"
+    ]
+    assert len(said) == (0 in tracks), said
+    if pitch is None:
+        assert "there is silence" in said[0] and spool.opened is not None and spool.opened.source.audio is None
+        return
+    assert pitch_and_peak(spool)[0] == pytest.approx(pitch, rel=0.01)
+    if 0 in tracks and mark != b"stsd":  # without a description nobody knows that it is a track of sound
+        assert f"track {len(tracks) + 1} is used" in said[0]
+        with pytest.raises(SourceError, match="there is no decoder here for its audio track 1; choose track "):
+            probe(f"file:{path}", audio_track=0)
 
 
 @pytest.mark.parametrize("layout", ["mono", "stereo", "5.1"])
