@@ -60,7 +60,7 @@ bench: setup ## Benchmarks, or those in ARGS: vod_cpu (against one plain FFmpeg)
 proto: setup ## Generate streamwave/v1 from proto/
 	deployments/proto.sh
 docs: setup ## Write docs/settings.md and .env.example from the settings
-	$(VENV)/python -m streamwave.settings_docs
+	$(VENV)/python -m streamwave.config.docs
 
 .PHONY: constraints
 constraints: setup ## Pin the newest versions that fit pyproject.toml

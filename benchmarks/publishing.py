@@ -14,12 +14,12 @@ import time
 import uuid
 from pathlib import Path
 
-from streamwave.job import MANIFEST_INTERVAL_S
 from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine
 from streamwave.manifest.packaged import PackagedChunk
-from streamwave.publish import Publication
+from streamwave.pipeline.job import MANIFEST_INTERVAL_S
+from streamwave.publish.fanout import Targets
+from streamwave.publish.publication import Publication
 from streamwave.storage.store import Store, open_store
-from streamwave.targets import Targets
 from tests.support.broadcast import HEADER, LADDER, chunk
 from tests.support.faults import Weather, proxy
 from tests.support.s3 import s3_server

@@ -19,18 +19,18 @@ from fractions import Fraction
 from pathlib import Path
 
 from benchmarks.measure import run
-from streamwave import ladder as ladders
 from streamwave.cli.demo import make_clip
+from streamwave.config.settings import Settings
 from streamwave.ffmpeg.commands import EncoderSettings, transcode_argv
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import probe
 from streamwave.model import Chunk, ChunkRecord, Rendition
-from streamwave.programs import ask
-from streamwave.settings import Settings
-from streamwave.source import resolve_source
+from streamwave.pipeline import ladder as ladders
+from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.sources.address import resolve_source
 from streamwave.spool.follow import Follower
-from streamwave.spool.segmenter import Options, Segmenter
 from streamwave.timing import Grid, split_evenly
+from streamwave.util.programs import ask
 
 #: By how much our mean and our 5th percentile may be lower (VMAF: of 100), and by how much our bits may be more.
 TARGET, TARGET_BITS = 0.3, 1.005

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from benchmarks.measure import Cost, run
 from streamwave.cli.demo import make_clip
+from streamwave.config.settings import Settings
 from streamwave.ffmpeg.locate import locate
-from streamwave.ladder import DEFAULT_LADDER
-from streamwave.settings import Settings
+from streamwave.pipeline.ladder import DEFAULT_LADDER
 
 #: The most that the pipeline may cost in relation to FFmpeg alone.
 TARGET = 1.25

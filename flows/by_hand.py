@@ -13,21 +13,21 @@ from prefect.context import FlowRunContext
 from pydantic import SecretStr
 
 from flows.reach import check_output, file_roots
-from streamwave.cut_off import finish_cut_off
+from streamwave.broadcasts.finalize import finish_cut_off
+from streamwave.config.settings import Settings
 from streamwave.errors import UsageError
 from streamwave.ffmpeg.process import kill
-from streamwave.ladder import load_ladder
-from streamwave.lane import QUEUE_CHUNKS
-from streamwave.settings import Settings
-from streamwave.source import check_stream_name, resolve_source
-from streamwave.source_hosts import check_host
+from streamwave.pipeline.ladder import load_ladder
+from streamwave.publish.queue import QUEUE_CHUNKS
+from streamwave.receive.launch import start_segmenter, stop_segmenter
+from streamwave.receive.segmenter import Options
+from streamwave.sources.address import check_stream_name, resolve_source
+from streamwave.sources.hosts import check_host
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import writer_alive
-from streamwave.spool.launch import start_segmenter, stop_segmenter
 from streamwave.spool.remote.exchange import clear, exchanging
 from streamwave.spool.remote.replica import replica
-from streamwave.spool.segmenter import Options
 from streamwave.storage.address import is_address
 
 #: Called in the main thread, before anything is received, with a function that ends the receiving gracefully whenever

@@ -21,13 +21,13 @@ from flows.reach import check_spool
 from flows.results import refuse_stored_results
 from flows.upkeep import delete_windows, sweep
 from flows.windows import Windows
-from streamwave.behind import left
+from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError, SourceError, UsageError
 from streamwave.ffmpeg.process import launcher
-from streamwave.live import LiveBroadcast
-from streamwave.private import begin
-from streamwave.settings import Settings
-from streamwave.state import close_state
+from streamwave.pipeline.live import LiveBroadcast
+from streamwave.pipeline.messages import left
+from streamwave.state.folders import close_state
+from streamwave.util.private import begin
 
 refuse_stored_results()
 log = logging.getLogger("streamwave.live")

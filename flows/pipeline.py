@@ -12,8 +12,8 @@ from typing import Any
 from prefect import unmapped
 from prefect.futures import PrefectFuture
 
-from streamwave.job import Job
 from streamwave.model import ChunkRecord
+from streamwave.pipeline.job import Job
 from tasks import package, segment, store, transcode
 
 

@@ -10,8 +10,8 @@ import os
 from prefect.server.api.server import create_app
 from prefect.settings import get_current_settings
 
-from streamwave.own_site import App, OwnNames, OwnSite
-from streamwave.settings_fields import to_hosts
+from streamwave.config.fields import to_hosts
+from streamwave.util.own_site import App, OwnNames, OwnSite
 
 
 def create() -> App:

@@ -11,7 +11,7 @@ from uuid import UUID
 from prefect.artifacts import create_link_artifact, create_progress_artifact, update_progress_artifact
 
 from streamwave.layout import MANIFEST, MASTER
-from streamwave.session import FileSession
+from streamwave.pipeline.vod import FileSession
 from streamwave.storage.target import outputs
 
 #: Called with (published ms, expected ms or None, chunks) after every chunk; set by the command line.

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+from streamwave.config.settings import Settings
 from streamwave.errors import UsageError
-from streamwave.settings import Settings
 from streamwave.storage.address import is_address
 from streamwave.storage.target import Target, outputs, place_of
 

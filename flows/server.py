@@ -12,12 +12,12 @@ from pathlib import Path
 
 import httpx
 
+from streamwave.config.prefect_env import SERVER_ENV
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.process import kill, spawn
-from streamwave.logs import ShortLog
-from streamwave.prefect_env import SERVER_ENV
-from streamwave.private import make_folder, python_argv
-from streamwave.trust import away_from_here, safe_folder
+from streamwave.util.logs import ShortLog
+from streamwave.util.private import make_folder, python_argv
+from streamwave.util.trust import away_from_here, safe_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
 #: The first start migrates the database, which takes a slow machine most of a minute.

@@ -20,8 +20,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
-from streamwave.janitor import clean_by_itself, in_spool, now_ms
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
+from streamwave.retention.janitor import clean_by_itself, in_spool, now_ms
 
 log = logging.getLogger("streamwave.upkeep")
 

@@ -10,14 +10,14 @@ from flows.pipeline import ChunkPipeline, InFlight
 from flows.progress import Progress
 from flows.reach import check_ladder, check_output, is_confined
 from flows.results import refuse_stored_results
+from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError
 from streamwave.ffmpeg.process import launcher
-from streamwave.job import publication
-from streamwave.private import begin
-from streamwave.session import file_session
-from streamwave.settings import Settings
-from streamwave.source import redact, shown
-from streamwave.state import close_state
+from streamwave.pipeline.job import publication
+from streamwave.pipeline.vod import file_session
+from streamwave.sources.address import redact, shown
+from streamwave.state.folders import close_state
+from streamwave.util.private import begin
 
 refuse_stored_results()
 

@@ -14,10 +14,10 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.pipeline import ChunkPipeline, InFlight
-from streamwave.job import Job
-from streamwave.live import LiveBroadcast
+from streamwave.config.settings import Settings
 from streamwave.model import ChunkRecord
-from streamwave.settings import Settings
+from streamwave.pipeline.job import Job
+from streamwave.pipeline.live import LiveBroadcast
 
 #: If a window cannot be begun (Prefect's server is away), the old one goes on and the next try is after this time.
 RETRY_S = 10.0

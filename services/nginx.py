@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from streamwave.errors import SettingsError, StreamWaveError
-from streamwave.trust import program
+from streamwave.util.trust import program
 
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATES = PROJECT / "deployments" / "nginx"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from prefect import task
 
-from streamwave.job import Job
 from streamwave.model import Chunk
-from streamwave.package import package as package_chunk
-from streamwave.standin import stand_in
+from streamwave.pipeline.filler import stand_in
+from streamwave.pipeline.job import Job
+from streamwave.pipeline.package import package as package_chunk
 
 
 @task(task_run_name="package {chunk.number:06d}")

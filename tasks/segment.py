@@ -6,8 +6,8 @@ from fractions import Fraction
 
 from prefect import task
 
-from streamwave.job import Job, place
 from streamwave.model import Chunk, ChunkRecord
+from streamwave.pipeline.job import Job, place
 
 
 @task(task_run_name="segment {record.number:06d}")

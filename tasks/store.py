@@ -6,8 +6,8 @@ import functools
 
 from prefect import task
 
-from streamwave.job import Job, publication
 from streamwave.manifest.packaged import PackagedChunk
+from streamwave.pipeline.job import Job, publication
 
 
 @task(task_run_name="store {number:06d}")

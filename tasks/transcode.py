@@ -11,9 +11,9 @@ from prefect.runtime import task_run
 from streamwave.errors import FFmpegError, MediaError, StreamWaveError, TooCostlyError
 from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import wrap_audio
-from streamwave.job import Job, shared_decode
 from streamwave.model import Chunk, Rendition
-from streamwave.standin import stand_in
+from streamwave.pipeline.filler import stand_in
+from streamwave.pipeline.job import Job, shared_decode
 
 log = logging.getLogger("streamwave.transcode")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from flows.server import prefect_server
-from streamwave.settings import Settings
-from streamwave.settings_fields import PREFIX, variable_name
+from streamwave.config.fields import PREFIX, variable_name
+from streamwave.config.settings import Settings
 from tests.support.cli import Cli, copy_database
 from tests.support.prefect_api import AUTH
 

@@ -12,13 +12,13 @@ from services.ingest.app import create_app
 from services.ingest.connections import Connection
 from services.ingest.guard import is_loopback
 from services.ingest.log import events, set_up
+from streamwave.config.settings import Settings
 from streamwave.errors import SettingsError, StreamWaveError, tell
-from streamwave.private import begin
-from streamwave.settings import Settings
-from streamwave.state import close_state
+from streamwave.state.folders import close_state
 from streamwave.streams.database import Database
 from streamwave.streams.hooks import hook_token, ingest_url
-from streamwave.trust import check_working_folder
+from streamwave.util.private import begin
+from streamwave.util.trust import check_working_folder
 
 #: Nobody's headers are longer; each connection may hold so much.
 MAX_HEADER_BYTES = 16 * 1024

@@ -15,12 +15,12 @@ from services.ingest.guard import Guard
 from services.ingest.kick import Processing
 from services.ingest.sessions import Sessions
 from streamwave import __version__
-from streamwave.own_site import OwnNames, OwnSite
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
 from streamwave.streams.database import MAX_CONNECTIONS, Database
 from streamwave.streams.hooks import hook_token
 from streamwave.streams.publishes import Publishes
 from streamwave.streams.registry import Registry
+from streamwave.util.own_site import OwnNames, OwnSite
 
 #: Calls that may wait for the database or the disk at once.
 THREADS = MAX_CONNECTIONS

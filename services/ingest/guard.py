@@ -8,7 +8,7 @@ import ipaddress
 from fastapi import Request
 
 from services.ingest.refusal import Refused
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 

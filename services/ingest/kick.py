@@ -6,9 +6,9 @@ import grpc
 import grpc.aio
 
 from services.ingest.log import events
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
+from streamwave.state.tokens import grpc_token
 from streamwave.streams.hooks import reachable
-from streamwave.streams.tokens import grpc_token
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1 import streamwave_pb2_grpc as rpc
 

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 
-from streamwave.logs import log_to_stderr
+from streamwave.util.logs import log_to_stderr
 
 _PLAIN = re.compile(r"[\w./:@+-]{1,200}", re.ASCII)
 #: Of the same refusal to the same address, one line in this time; the next one says how many were left out.

@@ -8,8 +8,8 @@ from fastapi import Request
 from starlette.responses import JSONResponse, Response
 
 from services.ingest.refusal import Refused
-from streamwave.source import resolve_source
-from streamwave.source_hosts import check_host
+from streamwave.sources.address import resolve_source
+from streamwave.sources.hosts import check_host
 from streamwave.streams.keys import hash_key
 
 

@@ -10,20 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from services.ingest.log import events
+from streamwave.config.settings import Settings
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.process import kill
-from streamwave.ladder import load_ladder
-from streamwave.locks import signal_holder
-from streamwave.settings import Settings
+from streamwave.pipeline.ladder import load_ladder
+from streamwave.receive.launch import start_segmenter
+from streamwave.receive.segmenter import Options
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import CONTINUED, LOCK, end_of, following_folder, writer_alive, writer_pid
-from streamwave.spool.launch import start_segmenter
 from streamwave.spool.quota import check_share
-from streamwave.spool.segmenter import Options
 from streamwave.spool.stop import STOP_LIMIT_S, request_stop
 from streamwave.streams.registry import Stream
-from streamwave.waiting import wait_until
+from streamwave.util.locks import signal_holder
+from streamwave.util.waiting import wait_until
 
 #: Chunk files of a file source that may wait for the flow; a file can be read faster than it can be transcoded.
 FILE_AHEAD = 16

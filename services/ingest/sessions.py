@@ -21,9 +21,9 @@ from services.ingest.kick import Processing
 from services.ingest.log import events
 from services.ingest.refusal import Refused
 from services.ingest.tries import Tries
+from streamwave.config.settings import Settings
 from streamwave.errors import LimitError, SpoolError
-from streamwave.settings import Settings
-from streamwave.source import shown
+from streamwave.sources.address import shown
 from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError
 from streamwave.spool.journal import OTHER_KIND, PICTURES_BEGIN, end_of, writer_alive
 from streamwave.spool.pace import too_often, windows

@@ -16,7 +16,7 @@ from services.ingest.document import answers
 from services.ingest.kick import Processing
 from services.ingest.sessions import Sessions
 from streamwave import __version__
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.spool.journal import end_of
 from streamwave.spool.quota import held_by_stream

@@ -12,12 +12,12 @@ import queue
 import signal
 import sys
 
+from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError, tell
-from streamwave.logs import log_to_stderr
-from streamwave.private import begin
-from streamwave.settings import Settings
-from streamwave.state import close_state
-from streamwave.trust import check_working_folder
+from streamwave.state.folders import close_state
+from streamwave.util.logs import log_to_stderr
+from streamwave.util.private import begin
+from streamwave.util.trust import check_working_folder
 
 
 def serve(settings: Settings, entrypoint: str | None = None) -> None:

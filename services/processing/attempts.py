@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from streamwave.files import replace_file
 from streamwave.model import Frozen
+from streamwave.util.files import replace_file
 
 FILE = "run.json"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 
+from streamwave.config.settings import Settings
 from streamwave.errors import SettingsError
-from streamwave.settings import Settings
 
 #: Probes ask for health without knowing the token; it says nothing about streams.
 OPEN = "/grpc.health.v1.Health/"

@@ -15,8 +15,8 @@ from services.processing.orchestration import Orchestration, is_cancelled
 from services.processing.repair import give_up_sessions
 from services.processing.watch import Watch
 from streamwave.errors import StreamWaveError
-from streamwave.locks import lock_holder, signal_holder
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool
+from streamwave.util.locks import lock_holder, signal_holder
 
 log = logging.getLogger("streamwave.processing")
 
@@ -72,8 +72,8 @@ class Cancellations:
         self._cutting.add(spool.folder)
 
         def cut_off() -> None:
-            from streamwave.cut_off import finish_cut_off
-            from streamwave.settings import Settings
+            from streamwave.broadcasts.finalize import finish_cut_off
+            from streamwave.config.settings import Settings
 
             try:
                 give_up_sessions(spool, wait=True)

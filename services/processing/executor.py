@@ -21,7 +21,7 @@ from pathlib import Path
 from services.processing.processes import start_ticks
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.process import spawn
-from streamwave.private import python_argv
+from streamwave.util.private import python_argv
 
 log = logging.getLogger("streamwave.processing")
 

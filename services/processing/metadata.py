@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.processing.faults import BadField
-from streamwave.files import replace_file
 from streamwave.untrusted import parse_json
+from streamwave.util.files import replace_file
 
 FILE = "metadata.json"
 MAX_ENTRIES = 32

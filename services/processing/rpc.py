@@ -16,9 +16,9 @@ from services.processing import metadata
 from services.processing.faults import BadField, NotFound, TooMany, answers, answers_stream
 from services.processing.sources import Sources
 from services.processing.status import session_name, stream_status
+from streamwave.config.settings import Settings
 from streamwave.errors import SpoolError
-from streamwave.settings import Settings
-from streamwave.source import is_stream_name
+from streamwave.sources.address import is_stream_name
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.spool.remote.objects import check_spool
 from streamwave.spool.stop import request_stop

@@ -18,12 +18,12 @@ from services.processing.bodies import BodyInterceptor
 from services.processing.executor import Executor
 from services.processing.rpc import MAX_WATCHERS, StreamProcessing
 from services.processing.upkeep import Rounds
+from streamwave.config.prefect_env import CLIENT_ENV, READY_FILE
+from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, SettingsError
-from streamwave.prefect_auth import client_environment
-from streamwave.prefect_env import CLIENT_ENV, READY_FILE
-from streamwave.settings import Settings
 from streamwave.spool.remote.exchanges import Exchanges
-from streamwave.streams.tokens import grpc_token
+from streamwave.state.prefect_auth import client_environment
+from streamwave.state.tokens import grpc_token
 from streamwave.v1 import streamwave_pb2
 from streamwave.v1.streamwave_pb2_grpc import add_StreamProcessingServicer_to_server
 

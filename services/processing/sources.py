@@ -7,20 +7,20 @@ import threading
 from pathlib import Path
 
 from services.processing.faults import BadField, NotReady
-from streamwave.digest import fingerprint
+from streamwave.config.settings import Settings
 from streamwave.errors import SourceError, SpoolError
-from streamwave.job import target_ms
-from streamwave.ladder import load_ladder
-from streamwave.settings import Settings
-from streamwave.source import resolve_source
-from streamwave.source_hosts import check_host
+from streamwave.pipeline.job import target_ms
+from streamwave.pipeline.ladder import load_ladder
+from streamwave.receive.launch import start_segmenter
+from streamwave.receive.segmenter import Options
+from streamwave.sources.address import resolve_source
+from streamwave.sources.hosts import check_host
 from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError, broadcasts, open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import was_opened, writer_alive
-from streamwave.spool.launch import start_segmenter
 from streamwave.spool.remote.objects import check_spool
-from streamwave.spool.segmenter import Options
 from streamwave.storage.target import check_outputs
+from streamwave.util.digest import fingerprint
 
 #: In the folder of a session that was pulled: a digest of its source, which may hold a key.
 MARK = "source.sha256"

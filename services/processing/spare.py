@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from streamwave.private import begin
+from streamwave.util.private import begin
 
 
 def main() -> int:
@@ -41,7 +41,7 @@ def main() -> int:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     if order["log"]:
-        from streamwave.logs import ShortLog
+        from streamwave.util.logs import ShortLog
 
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         ShortLog(Path(order["log"]))

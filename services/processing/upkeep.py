@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 
-from streamwave import janitor
+from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError
-from streamwave.settings import Settings
+from streamwave.retention import janitor
 
 log = logging.getLogger("streamwave.processing")
 

@@ -10,12 +10,12 @@ import time
 
 from services.rtmp.gate import MAX_PUBLISHING, RtmpGate
 from services.rtmp.server import RtmpServer, RtmpSettings, raise_open_files
+from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError, tell
-from streamwave.private import begin
-from streamwave.settings import Settings
-from streamwave.state import close_state
+from streamwave.state.folders import close_state
 from streamwave.streams.hooks import hooks_url
-from streamwave.trust import check_working_folder
+from streamwave.util.private import begin
+from streamwave.util.trust import check_working_folder
 
 #: nginx-rtmp that ends soon after its start is started again after a time that doubles up to this.
 _RESTART_LIMIT_S = 10.0

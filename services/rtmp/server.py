@@ -14,10 +14,10 @@ from pathlib import Path
 
 from services.nginx import CAPABILITIES, explain, find_nginx, listen_address, quoted, render, user_directive
 from services.rtmp.rules import MAX_MESSAGE, MAX_STREAMS
-from streamwave.confine import guarded
 from streamwave.errors import OutputError, SettingsError, StreamWaveError
-from streamwave.streams.secret import write_secret
-from streamwave.trust import program
+from streamwave.state.secret import write_secret
+from streamwave.util.confine import guarded
+from streamwave.util.trust import program
 
 #: For segmenters; for the gate; and for the questions that nginx-rtmp asks through nginx. Addresses of their own, so that
 #: one port serves for all three.

@@ -16,13 +16,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from streamwave import catalog
-from streamwave.catalog import Broadcast, Copy, Output
+from streamwave.broadcasts import catalog
+from streamwave.broadcasts.catalog import Broadcast, Copy, Output
+from streamwave.broadcasts.discard import give_up, unpublished
 from streamwave.cli.units import length_text, moment_text, size_text
+from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, UsageError
-from streamwave.giving_up import give_up, unpublished
 from streamwave.layout import ENTRY, MANIFEST
-from streamwave.settings import Settings
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.storage.target import outputs
 from streamwave.timing import round_half_up
@@ -161,8 +161,8 @@ def _without(name: str, output: str | None, told_of: Sequence[str]) -> list[str]
 
 def _verify_copy(where: Output, path: str, *, decode: bool, of: str) -> bool:
     """Read one copy and print what is found, under the heading ``of``; whether nothing is wrong with it."""
+    from streamwave.broadcasts.check import check_entry
     from streamwave.verify import verify_broadcast
-    from streamwave.verify.entry import check_entry
 
     if of:
         out.print(f"at {of}:", markup=False)
@@ -229,7 +229,7 @@ def catch_up_outputs(
     ] = False,
 ) -> None:
     """Bring a recording to outputs that were away when it ended: copy what they lack from one that has all of it."""
-    from streamwave.catch_up import catch_up, source_of
+    from streamwave.broadcasts.catch_up import catch_up, source_of
 
     settings = Settings.load()
     places = outputs(output) if output else settings.targets
@@ -297,7 +297,7 @@ def clean(
 
     The processing service does the same every hour.
     """
-    from streamwave import janitor
+    from streamwave.retention import janitor
 
     settings = Settings.load()
     now_ms = time.time_ns() // 1_000_000
@@ -318,7 +318,7 @@ def clean(
 
 
 def _remove(where: Output, found: Broadcast) -> None:
-    from streamwave.removal import remove
+    from streamwave.broadcasts.delete import remove
 
     with bar() as progress:
         task = progress.add_task(f"deleting {found.path}", total=None)

@@ -18,18 +18,18 @@ from rich.table import Table
 
 from streamwave.cli.prefect import ui_line
 from streamwave.cli.up import everything
+from streamwave.config.settings import Settings
 from streamwave.errors import SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probing import probe
 from streamwave.ffmpeg.process import kill, launcher, spawn
 from streamwave.layout import MANIFEST
-from streamwave.settings import Settings
-from streamwave.source import local_path, resolve_source, shown
+from streamwave.sources.address import local_path, resolve_source, shown
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
+from streamwave.util.waiting import wait_until
 from streamwave.verify import RenditionReport, read_broadcast
-from streamwave.waiting import wait_until
 
 STREAM = "demo"
 #: A whole number of pictures, of GOPs and of AAC frames, so that it can be sent over and over without a gap.

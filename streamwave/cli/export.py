@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from streamwave.catalog import need_ledger
+from streamwave.broadcasts.catalog import need_ledger
+from streamwave.broadcasts.export import Part, joined, plan, write_mp4
 from streamwave.errors import OutputError, UsageError
-from streamwave.export import Part, joined, plan, write_mp4
 from streamwave.storage.store import Store
 from streamwave.timing import round_half_up
 

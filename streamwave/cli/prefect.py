@@ -6,8 +6,8 @@ import shlex
 
 import typer
 
-from streamwave.prefect_auth import auth_string, client_environment
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
+from streamwave.state.prefect_auth import auth_string, client_environment
 
 prefect_app = typer.Typer(
     help="Log in to Prefect's UI; let Prefect's own commands use our server.", no_args_is_help=True

@@ -6,8 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streamwave import ladder as ladders
-from streamwave.advice import Advice, undecodable
+from streamwave.config.settings import Settings
 from streamwave.errors import SourceError
 from streamwave.ffmpeg import picture
 from streamwave.ffmpeg.limits import SourceLimits
@@ -16,9 +15,10 @@ from streamwave.ffmpeg.probe import check_decodable, check_track
 from streamwave.ffmpeg.probing import probe
 from streamwave.ffmpeg.tonemap import USUAL_PEAK_NITS
 from streamwave.model import Colour, Rendition, VideoInfo
-from streamwave.settings import Settings
-from streamwave.source import resolve_source, shown
-from streamwave.spool.look import look
+from streamwave.pipeline import ladder as ladders
+from streamwave.receive.quick_probe import look
+from streamwave.sources.address import resolve_source, shown
+from streamwave.spool.advice import Advice, undecodable
 
 
 def run_probe(source: str, ladder: str | None, console: Console, audio_track: int | None = None) -> None:

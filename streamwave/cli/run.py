@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pydantic import SecretStr
 from rich.console import Console
 
-from streamwave.behind import left
 from streamwave.cli.transcode import Interrupted, check_writable, first_line, prefect_for, wanted_output
+from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError, OutputError, SourceError, StreamWaveError
-from streamwave.settings import Settings
-from streamwave.source import check_stream_name, resolve_source
+from streamwave.pipeline.messages import left
+from streamwave.sources.address import check_stream_name, resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, abandoned
 from streamwave.spool.ending import end_journal
 from streamwave.spool.remote.objects import check_spool

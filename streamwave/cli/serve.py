@@ -6,7 +6,7 @@ import os
 import sys
 
 from streamwave.errors import UsageError
-from streamwave.private import RUN_AS_USER, python_argv
+from streamwave.util.private import RUN_AS_USER, python_argv
 
 PARTS = {"ingest": [], "processing": [], "rtmp": [], "media": ["--live"]}
 

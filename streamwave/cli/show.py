@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from streamwave.catalog import DELETED, Broadcast, Output
+from streamwave.broadcasts.catalog import DELETED, Broadcast, Output
 from streamwave.cli.units import length_text, moment_text, size_text
+from streamwave.config.settings import Settings
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine, read_lines
 from streamwave.manifest.rolling import StateLine
 from streamwave.manifest.timeline import Period
-from streamwave.settings import Settings
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.storage.store import LocalStore, Store
 from streamwave.timing import round_half_up

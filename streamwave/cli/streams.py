@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
 from streamwave.streams.database import Database
 from streamwave.streams.hooks import reachable
 from streamwave.streams.publishes import Publishes

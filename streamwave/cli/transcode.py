@@ -14,19 +14,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from streamwave import ladder as ladders
+from streamwave.config.prefect_env import CLIENT_ENV
+from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError, StreamWaveError, UsageError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import check_decodable, check_track
 from streamwave.ffmpeg.probing import probe
 from streamwave.layout import MANIFEST, MASTER
-from streamwave.prefect_auth import auth_string, client_environment
-from streamwave.prefect_env import CLIENT_ENV
-from streamwave.private import make_folder
-from streamwave.settings import Settings
-from streamwave.source import redact, resolve_source
-from streamwave.state import close_state
+from streamwave.pipeline import ladder as ladders
+from streamwave.sources.address import redact, resolve_source
+from streamwave.state.folders import close_state
+from streamwave.state.prefect_auth import auth_string, client_environment
 from streamwave.storage.target import Target, check_outputs, outputs
+from streamwave.util.private import make_folder
 
 
 @contextmanager

@@ -15,20 +15,20 @@ from rich.text import Text
 
 from streamwave.cli.parts import Part, Supervisor, inherited
 from streamwave.cli.prefect import ui_line
+from streamwave.config.prefect_env import CLIENT_ENV, READY_FILE
+from streamwave.config.settings import Settings
 from streamwave.errors import SettingsError, StreamWaveError
-from streamwave.prefect_auth import auth_string, client_environment
-from streamwave.prefect_env import CLIENT_ENV, READY_FILE
-from streamwave.private import RUN_AS_USER, make_folder, python_argv
-from streamwave.settings import Settings
 from streamwave.spool.broadcast import broadcasts
 from streamwave.spool.journal import writer_alive
 from streamwave.spool.remote.objects import check_spool
 from streamwave.spool.stop import request_stop, stop_and_wait
-from streamwave.state import close_state
+from streamwave.state.folders import close_state
+from streamwave.state.prefect_auth import auth_string, client_environment
 from streamwave.storage.target import check_outputs
 from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
-from streamwave.trust import check_working_folder
+from streamwave.util.private import RUN_AS_USER, make_folder, python_argv
+from streamwave.util.trust import check_working_folder
 
 READY_LIMIT_S = 180
 FIRST_STREAM = "live"

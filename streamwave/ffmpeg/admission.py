@@ -14,7 +14,7 @@ from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.ffmpeg.localfile import LocalFile
 from streamwave.ffmpeg.mp4file import sample_counts
 from streamwave.ffmpeg.remedies import mend
-from streamwave.source import shown
+from streamwave.sources.address import shown
 
 _HEAD_BYTES = 1024
 

@@ -11,7 +11,7 @@ import re
 import stat
 
 from streamwave.errors import SourceError
-from streamwave.source import local_path, shown
+from streamwave.sources.address import local_path, shown
 
 #: A name's extension, if it has one of the usual kind.
 _EXTENSION = re.compile(r"\.[A-Za-z0-9_]{1,16}\Z")

@@ -8,8 +8,8 @@ from functools import cache
 from typing import Literal
 
 from streamwave.errors import SettingsError
-from streamwave.programs import ask
-from streamwave.trust import program
+from streamwave.util.programs import ask
+from streamwave.util.trust import program
 
 #: The oldest FFmpeg whose fragments have been measured to be exact: Debian 12's.
 MINIMUM_VERSION = (5, 1)

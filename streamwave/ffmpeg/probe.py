@@ -27,8 +27,8 @@ from streamwave.ffmpeg.mp4file import is_fragmented
 from streamwave.ffmpeg.relay import LISTEN_S, Relay, is_listener, is_relayed
 from streamwave.ffmpeg.remedies import mend, unreachable
 from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
-from streamwave.source import protocol_whitelist, redact, shown
-from streamwave.source_hosts import reach
+from streamwave.sources.address import protocol_whitelist, redact, shown
+from streamwave.sources.hosts import reach
 
 #: Pixels of the shorter side: below this filters and encoders have no room for a block of colour.
 LEAST_SIDE = 8

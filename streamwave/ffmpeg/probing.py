@@ -25,8 +25,8 @@ from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.process import kill, spawn
 from streamwave.ffmpeg.remedies import mend
 from streamwave.model import SourceInfo
-from streamwave.private import python_argv
-from streamwave.source import local_path, shown
+from streamwave.sources.address import local_path, shown
+from streamwave.util.private import python_argv
 
 #: How long it may take, and how much CPU time: a large FLV file is read through from one tag to the next.
 DEADLINE_S, CPU_S = 300, 120

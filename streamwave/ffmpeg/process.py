@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from streamwave.confine import FILES, guarded
 from streamwave.errors import FFmpegError, TooCostlyError
 from streamwave.ffmpeg.limits import ProcessLimits, exceeded
+from streamwave.util.confine import FILES, guarded
 
 STDERR_TAIL_BYTES = 8192
 #: FFmpeg takes all cores. What receives, packages and publishes needs little, but at once: it comes first.

@@ -18,7 +18,7 @@ from streamwave.ffmpeg.limits import ProcessLimits
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import kill, spawn
 from streamwave.ffmpeg.remedies import unreachable
-from streamwave.source import protocol_whitelist
+from streamwave.sources.address import protocol_whitelist
 
 #: Schemes that PyAV's libavformat does not know.
 RELAYED = frozenset({"srt"})

@@ -20,7 +20,6 @@ from streamwave.ffmpeg.commands import EncoderSettings, check_argv, fill_argv, t
 from streamwave.ffmpeg.limits import ChunkLimits
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.source_pictures import adopted, as_rendition
-from streamwave.files import link_file, replace_file
 from streamwave.model import Chunk, Passthrough, Rendition
 from streamwave.mp4.aac import aac_fragment, aac_init
 from streamwave.mp4.adts import read_adts
@@ -28,6 +27,7 @@ from streamwave.mp4.fragment import read_fragment
 from streamwave.mp4.init import read_init
 from streamwave.mp4.split import split_file
 from streamwave.timing import AAC_FRAME
+from streamwave.util.files import link_file, replace_file
 
 log = logging.getLogger("streamwave.transcode")
 

@@ -21,10 +21,10 @@ from typing import Literal
 
 from streamwave import layout
 from streamwave.errors import MediaError
-from streamwave.manifest.location import BaseUrl
 from streamwave.manifest.memo import Memo
 from streamwave.manifest.rates import RECENT_SEGMENTS, buffered_bps
 from streamwave.manifest.timeline import Period, Timeline, Track
+from streamwave.storage.location import BaseUrl
 
 PROFILE = "urn:mpeg:dash:profile:isoff-live:2011"
 NAMESPACE = "urn:mpeg:dash:schema:mpd:2011"

@@ -14,11 +14,11 @@ from math import ceil
 from streamwave import layout
 from streamwave.errors import LadderError, MediaError
 from streamwave.manifest.dash import wall_text
-from streamwave.manifest.location import BaseUrl
 from streamwave.manifest.memo import Memo
 from streamwave.manifest.rates import RECENT_SEGMENTS, average_bps, peak_bps
 from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
 from streamwave.model import Rendition
+from streamwave.storage.location import BaseUrl
 from streamwave.timing import round_half_up
 
 #: Fragmented MP4 with EXT-X-MAP in ordinary playlists needs 6 (RFC 8216, 7); 7 is what packagers declare for CMAF.

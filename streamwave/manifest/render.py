@@ -8,9 +8,9 @@ from streamwave.layout import LIVE_MANIFEST, MANIFEST, MASTER, playlist_name, re
 from streamwave.manifest.dash import render_mpd
 from streamwave.manifest.hls import playlist_renditions, render_master, render_media
 from streamwave.manifest.ledger import Ledger
-from streamwave.manifest.location import BaseUrl
 from streamwave.manifest.memo import Memo
 from streamwave.manifest.timeline import Timeline
+from streamwave.storage.location import BaseUrl
 
 
 def manifest_names(timeline: Timeline) -> list[str]:

@@ -30,9 +30,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from streamwave.errors import SpoolError
-from streamwave.files import fsync_folder, replace_file
-from streamwave.locks import is_locked
-from streamwave.source import is_stream_name
+from streamwave.sources.address import is_stream_name
 from streamwave.spool.follow import patience_s
 from streamwave.spool.info import INFO as INFO
 from streamwave.spool.info import BroadcastInfo as BroadcastInfo
@@ -40,6 +38,8 @@ from streamwave.spool.info import named_unix_ms, still_said, write_info
 from streamwave.spool.journal import end_of, opened_with, writer_alive
 from streamwave.storage.target import outputs_below
 from streamwave.untrusted import parse_json
+from streamwave.util.files import fsync_folder, replace_file
+from streamwave.util.locks import is_locked
 
 log = logging.getLogger("streamwave.spool")
 

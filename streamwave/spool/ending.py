@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from streamwave.errors import SpoolError
-from streamwave.files import fsync_folder
 from streamwave.spool.journal import JOURNAL, ChunkLine, EndRecord, JournalWriter
 from streamwave.spool.recovery import left_chunks
+from streamwave.util.files import fsync_folder
 
 log = logging.getLogger("streamwave.spool")
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from streamwave.advice import Advice
 from streamwave.errors import SourceError, SpoolError
 from streamwave.model import ChunkRecord
+from streamwave.spool.advice import Advice
 from streamwave.spool.journal import (
     AdviceLine,
     ChunkLine,

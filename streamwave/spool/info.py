@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from streamwave.files import replace_file
 from streamwave.model import Frozen
-from streamwave.source import is_stream_name
+from streamwave.sources.address import is_stream_name
+from streamwave.util.files import replace_file
 
 INFO = "broadcast.json"
 

@@ -16,12 +16,12 @@ from typing import IO, Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from streamwave.advice import Advice
 from streamwave.errors import SpoolError
-from streamwave.files import fsync_folder
-from streamwave.locks import holds, is_locked
 from streamwave.model import CONTAINERS, ChunkRecord, Frozen, Rational, SourceInfo
-from streamwave.spool.room import check_room, has_room
+from streamwave.spool.advice import Advice
+from streamwave.spool.free_space import check_room, has_room
+from streamwave.util.files import fsync_folder
+from streamwave.util.locks import holds, is_locked
 
 JOURNAL = "journal.jsonl"
 LOCK = "lock"

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from streamwave import source_hosts
+from streamwave.config.limits import StreamLimits as StreamLimits
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
-from streamwave.logs import ShortLog
-from streamwave.settings_limits import StreamLimits as StreamLimits
+from streamwave.sources import hosts as source_hosts
+from streamwave.util.logs import ShortLog
 
 #: In the folder of the session: what the segmenter has to say.
 LOG_FILE = "segmenter.log"

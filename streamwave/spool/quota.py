@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamwave.errors import LimitError
+from streamwave.spool.free_space import spare_bytes
 from streamwave.spool.journal import MEDIA_SUFFIXES
 from streamwave.spool.options import StreamLimits
-from streamwave.spool.room import spare_bytes
 
 #: A file counts as at least this much: ext4 makes one inode for so many bytes, and small files would use up those first.
 INODE_BYTES = 16_384

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from streamwave.locks import signal_holder
 from streamwave.spool.journal import LOCK, writer_alive, writer_pid
-from streamwave.waiting import wait_until
+from streamwave.util.locks import signal_holder
+from streamwave.util.waiting import wait_until
 
 #: For so long after a request to stop what has arrived is taken in.
 STOP_LIMIT_S = 5.0

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from streamwave.errors import OutputError
-from streamwave.files import PUBLIC_FILE, make_public_folder, replace_file
 from streamwave.storage.base import Entry, Store, check_name, reason
+from streamwave.util.files import PUBLIC_FILE, make_public_folder, replace_file
 
 _TEMPORARY = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9._-]*\.[0-9a-f]{8}")
 

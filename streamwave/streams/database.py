@@ -13,10 +13,10 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from streamwave.config.settings import Settings
 from streamwave.errors import SettingsError
-from streamwave.private import make_folder
-from streamwave.settings import Settings
 from streamwave.streams.tables import SCHEMA_VERSION, Base, SchemaRow
+from streamwave.util.private import make_folder
 
 #: How long a statement waits for another process that is writing.
 BUSY_TIMEOUT_MS = 10_000

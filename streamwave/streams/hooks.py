@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import secrets
 
-from streamwave.settings import Settings
-from streamwave.streams.secret import lasting_secret
+from streamwave.config.settings import Settings
+from streamwave.state.secret import lasting_secret
 
 _FILE = "hook-token"
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from streamwave.errors import UsageError
 from streamwave.model import Frozen
-from streamwave.source import is_stream_name
+from streamwave.sources.address import is_stream_name
 from streamwave.streams.database import Database
 from streamwave.streams.keys import hash_key, new_key, same_hash
 from streamwave.streams.tables import StreamRow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from streamwave.digest import DIGITS, digest_of
 from streamwave.errors import DamagedError, MediaError
 from streamwave.layout import MANIFEST, init_name, ledger_name, segment_name
 from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine, read_lines
@@ -12,6 +11,7 @@ from streamwave.manifest.names import named_objects
 from streamwave.manifest.rolling import StateLine
 from streamwave.manifest.timeline import Timeline
 from streamwave.storage.store import Store
+from streamwave.util.digest import DIGITS, digest_of
 
 #: What findings call the ledger.
 LEDGER = ledger_name(0).rpartition("/")[0]

@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from services.media import MediaServer
-from services.media_edges import Edges
+from services.media.edges import Edges
+from services.media.server import MediaServer
 from tests.support.ports import free_port
 
 HARNESS = Path(__file__).parent / "harness"

@@ -325,7 +325,7 @@ def test_killed_and_run_again(own_cli: Cli, prefect_api: str) -> None:
             lambda: in_the_middle(own_cli, 25_000), "the second chunk to be published and the third to be transcoded"
         )
         kinds = {name for argv in marked(own_cli.mark).values() for name in argv}
-        assert {"streamwave.spool.segmenter", "uvicorn"} <= kinds and own_cli.ffmpegs()
+        assert {"streamwave.receive.segmenter", "uvicorn"} <= kinds and own_cli.ffmpegs()
         process.kill()
         process.wait(10)
         # Nobody could tell them to end: the kernel did.

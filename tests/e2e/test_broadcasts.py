@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
-from streamwave.catalog import Output
+from streamwave.broadcasts.catalog import Output
 from streamwave.manifest.packaged import PackagedChunk
 from tests.support.cli import Cli
 from tests.support.faults import Weather, proxy

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from services.media import MediaServer
+from services.media.server import MediaServer
 from streamwave.ffmpeg.locate import locate
 from tests.e2e.browser import Player, PlayerHarness, open_harness
 from tests.e2e.media import make_output

@@ -12,8 +12,8 @@ import grpc
 import httpx
 import pytest
 
-from streamwave.locks import lock_holder
 from streamwave.spool.broadcast import RUN_LOCK, broadcasts
+from streamwave.util.locks import lock_holder
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
 from tests.matrix.measure import own_segments

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from services.media import MediaServer
+from services.media.server import MediaServer
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
-from streamwave.publish import Publication
+from streamwave.publish.publication import Publication
 from streamwave.storage.store import LocalStore
 from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport, open_harness
 from tests.support.media import make_clip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.source import shown
+from streamwave.sources.address import shown
 from tests.support.cli import Cli
 from tests.support.media import Clip, ffmpeg, make_clip
 from tests.support.names import ODD_NAMES

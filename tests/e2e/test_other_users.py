@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.state import KNOWN
+from streamwave.state.folders import KNOWN
 from tests.support.cli import Cli, copy_database
 from tests.support.live import Installation, is_static
 from tests.support.media import Clip, make_clip

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from services.media import MediaServer, PublishAddress
-from services.media_edges import Edges
+from services.media.edges import Edges
+from services.media.server import MediaServer, PublishAddress
 from tests.e2e.browser import PlayerHarness, open_harness
 from tests.e2e.media import make_output
 from tests.support.ports import free_port

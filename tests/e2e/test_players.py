@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.media import MediaServer
+from services.media.server import MediaServer
 from tests.e2e.browser import Player, PlayerHarness, open_harness
 from tests.e2e.media import SECOND_SEGMENT, make_output
 from tests.support.ports import free_port

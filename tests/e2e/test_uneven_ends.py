@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.media import MediaServer
+from services.media.server import MediaServer
 from tests.e2e.browser import PlayerHarness, PlayReport, open_harness
 from tests.matrix.cell import SMALL_LADDER
 from tests.matrix.flv import read_tags
@@ -19,7 +19,7 @@ from tests.matrix.pipeline import transcode
 from tests.matrix.source import Recipe
 from tests.support.live import Installation
 from tests.support.ports import free_port
-from tests.unit.spool.test_standing import PLAIN
+from tests.unit.receive.test_standing import PLAIN
 
 F = Fraction
 #: What is played from its beginning to its end, and how long that is.

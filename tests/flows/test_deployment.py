@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from streamwave.prefect_env import CLIENT_ENV
+from streamwave.config.prefect_env import CLIENT_ENV
 from tests.support.cli import ROOT, Cli
 from tests.support.media import make_clip
 from tests.support.player import decode_pictures, representations

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from flows.reach import check_ladder, check_output, check_spool, file_roots, of_the_user
+from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, UsageError
-from streamwave.settings import Settings
 from tests.support.cli import ROOT
 
 S3 = "s3://tv/live"

@@ -28,7 +28,7 @@ from tests.support.player import decode_sound
 from tests.support.ports import free_port
 from tests.support.prefect_api import PrefectApi
 from tests.support.processes import marked, wait_for
-from tests.unit.spool.test_segmenter import luma_number
+from tests.unit.receive.test_segmenter import luma_number
 
 SETTINGS = {"STREAMWAVE_SEGMENT_SECONDS": "1", "STREAMWAVE_PRESET": "ultrafast"}
 SIGNALS = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

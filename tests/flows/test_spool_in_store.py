@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
+from streamwave.receive.launch import start_segmenter
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.spool.journal import ChunkLine, JournalReader, end_of, writer_alive
-from streamwave.spool.launch import start_segmenter
 from streamwave.spool.remote.exchange import CLEARED
 from tests.flows.test_run_by_hand import SETTINGS, by_hand, chunks, on_air, served
 from tests.support.cli import LADDER, Cli

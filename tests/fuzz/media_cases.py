@@ -20,12 +20,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from streamwave import ladder
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import check_decodable, probe
-from streamwave.source import resolve_source
-from streamwave.spool.look import look
+from streamwave.pipeline import ladder
+from streamwave.receive.quick_probe import look
+from streamwave.sources.address import resolve_source
 from tests.matrix.pipeline import transcode
 
 #: Address space of every process, in bytes: libraries and stacks of threads take most of what is not used.

@@ -29,8 +29,8 @@ from streamwave.mp4.avcc import AvcConfiguration, configuration, with_configurat
 from streamwave.mp4.boxes import Fields, find_all, iter_boxes
 from streamwave.mp4.nal import split_nals
 from streamwave.mp4.sps import pps_id, read_sps, slice_pps
-from streamwave.spool.fields import Fields as PictureFields
-from streamwave.spool.nals import holds_no_picture, nals, refreshes_gradually
+from streamwave.receive.fields import Fields as PictureFields
+from streamwave.receive.nals import holds_no_picture, nals, refreshes_gradually
 from tests.fuzz.parsers import parser, pieces
 
 #: A track as FFmpeg's encodes have it.

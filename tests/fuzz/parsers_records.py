@@ -11,16 +11,16 @@ from types import SimpleNamespace
 from typing import Any
 
 from services.processing import attempts, metadata
-from streamwave import catalog, index
-from streamwave.encoding import kept_encoding
+from streamwave.broadcasts import catalog, index
 from streamwave.errors import MediaError, OutputError, SpoolError
-from streamwave.fence import Fence
-from streamwave.job import place
 from streamwave.layout import ENTRY, FENCE, INDEX, MANIFEST, ledger_name
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.memo import Memo
 from streamwave.manifest.render import render_all
+from streamwave.pipeline.job import place
+from streamwave.publish.fence import Fence
 from streamwave.spool.broadcast import STATUS, BroadcastSpool
+from streamwave.spool.encoding import kept_encoding
 from streamwave.spool.info import INFO, still_said
 from streamwave.spool.journal import (
     JOURNAL,
@@ -33,8 +33,8 @@ from streamwave.spool.journal import (
 )
 from streamwave.spool.remote.objects import read_word
 from streamwave.spool.remote.sign import Sign
-from streamwave.steady import days_to_keep
 from streamwave.storage.local import LocalStore
+from streamwave.util.clock import days_to_keep
 from streamwave.verify.hls import read_master, read_playlist
 from streamwave.verify.mpd import read_mpd
 from tests.fuzz.parsers import parser

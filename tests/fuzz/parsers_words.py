@@ -13,11 +13,11 @@ from starlette.requests import Request
 from services.ingest.body import fields
 from services.ingest.call import CALLS, read_call
 from services.ingest.refusal import Refused
+from streamwave.config.fields import to_base_urls, to_folders, to_place
 from streamwave.errors import LadderError, OutputError, SourceError, UsageError
 from streamwave.ffmpeg.relay import is_listener, is_relayed
-from streamwave.ladder import choose, load_ladder
-from streamwave.settings_fields import to_base_urls, to_folders, to_place
-from streamwave.source import check_stream_name, local_path, protocol_whitelist, redact, resolve_source, shown
+from streamwave.pipeline.ladder import choose, load_ladder
+from streamwave.sources.address import check_stream_name, local_path, protocol_whitelist, redact, resolve_source, shown
 from streamwave.storage.address import shown_address
 from streamwave.storage.target import format_outputs, outputs, outputs_above, outputs_below, parse_outputs
 from streamwave.untrusted import to_fraction

@@ -11,7 +11,6 @@ import tempfile
 from fractions import Fraction
 from pathlib import Path
 
-from streamwave.advice import tracks_added
 from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger, PeriodLine, TrackLine
 from streamwave.manifest.memo import Memo
 from streamwave.manifest.render import render_all
@@ -22,6 +21,7 @@ from streamwave.mp4.avc import Sample, avc_fragment
 from streamwave.mp4.avcc import configuration
 from streamwave.mp4.boxes import need
 from streamwave.mp4.fragment import read_fragment
+from streamwave.spool.advice import tracks_added
 from streamwave.spool.info import BroadcastInfo
 from streamwave.spool.journal import AdviceLine, EndRecord, OpenRecord
 from streamwave.spool.journal import ChunkLine as JournalChunk

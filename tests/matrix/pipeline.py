@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamwave.config.settings import Settings
 from streamwave.errors import FFmpegError, MediaError
 from streamwave.ffmpeg.transcode import wrap_audio
-from streamwave.job import Job, place, publication
 from streamwave.model import Chunk, Rendition, SourceInfo
-from streamwave.package import package
-from streamwave.session import file_session
-from streamwave.settings import Settings
-from streamwave.spool.look import look
-from streamwave.standin import stand_in
+from streamwave.pipeline.filler import stand_in
+from streamwave.pipeline.job import Job, place, publication
+from streamwave.pipeline.package import package
+from streamwave.pipeline.vod import file_session
+from streamwave.receive.quick_probe import look
 
 
 @dataclass(frozen=True)

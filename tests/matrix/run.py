@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from streamwave.errors import StreamWaveError
-from streamwave.session import NOTED
+from streamwave.pipeline.vod import NOTED
 from tests.matrix.cell import Cell
 from tests.matrix.cells import CELLS
 from tests.matrix.measure import Outcome

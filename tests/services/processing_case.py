@@ -16,8 +16,8 @@ from typing import Any
 import grpc
 import httpx
 
-from streamwave.locks import lock_holder
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
+from streamwave.util.locks import lock_holder
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
 from tests.support.ports import free_port
 from tests.support.prefect_api import AUTH_ENVIRONMENT, basic

@@ -15,7 +15,7 @@ import pytest
 
 from services.ingest.connections import MAX_WAITING
 from services.ingest.tries import DELAY_S, FREE, MAX_ADDRESSES, MAX_DELAYED, Tries
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
 from streamwave.streams import publishes
 from streamwave.streams.database import Database
 from streamwave.streams.publishes import Client, Publishes

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
-from streamwave.settings_limits import StreamLimits
+from streamwave.config.limits import StreamLimits
 from streamwave.spool.journal import LIMIT_REACHED, JournalReader, OpenRecord
 from streamwave.spool.quota import held_by_stream
 from tests.services.test_ingest_http import Ingest, running

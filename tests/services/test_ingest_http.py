@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts, open_session
 from streamwave.spool.journal import EndRecord, JournalReader, JournalWriter, writer_alive, writer_pid
 from streamwave.streams.hooks import hook_token, hooks_url

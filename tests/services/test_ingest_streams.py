@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from services.ingest.log import line
 from streamwave.cli.streams import streams_app
+from streamwave.config.settings import Settings
 from streamwave.errors import SettingsError, UsageError
-from streamwave.settings import Settings
 from streamwave.streams.database import Database
 from streamwave.streams.hooks import hook_token, hooks_url
 from streamwave.streams.keys import hash_key, new_key

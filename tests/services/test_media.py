@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from services.media import MediaServer, PublishAddress
+from services.media.server import MediaServer, PublishAddress
 from services.nginx import PROJECT
 from streamwave.errors import OutputError, SettingsError
 from tests.support.ports import free_port

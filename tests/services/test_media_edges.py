@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from services.media import MediaServer, _from_settings
-from streamwave.logs import LOG_BYTES
+from services.media.server import MediaServer, _from_settings
+from streamwave.util.logs import LOG_BYTES
 from tests.services.test_media import ask
 from tests.support.half_open import half_open, still_open
 from tests.support.ports import free_port

@@ -16,9 +16,9 @@ from typing import Any
 import grpc
 import pytest
 
-from streamwave.locks import lock_holder
 from streamwave.spool.broadcast import RUN_LOCK
 from streamwave.spool.journal import writer_alive
+from streamwave.util.locks import lock_holder
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import ROOT, Case, eventually, published_by, publisher, refused
 from tests.support.cli import Cli

@@ -18,11 +18,11 @@ from flows.server import prefect_server
 from services.processing import repair
 from services.processing.auth import check_exposure
 from services.processing.watch import Watch, delay_s, next_starts, start_limit_s
+from streamwave.config.settings import Settings
 from streamwave.errors import SettingsError
-from streamwave.locks import lock_holder
-from streamwave.settings import Settings
 from streamwave.spool.broadcast import RUN_LOCK, open_session
 from streamwave.spool.journal import JournalWriter, end_of
+from streamwave.util.locks import lock_holder
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import ROOT, Case, eventually, publisher, refused
 from tests.support.ports import free_port

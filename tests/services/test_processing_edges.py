@@ -13,7 +13,7 @@ import grpc
 
 from services.processing.faults import answers
 from services.processing.service import MAX_CONNECTIONS
-from streamwave.logs import LOG_BYTES, OneLine
+from streamwave.util.logs import LOG_BYTES, OneLine
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import Case, eventually, publisher, refused
 from tests.support.cli import Cli

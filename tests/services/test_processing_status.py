@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from services.processing.status import stream_status
-from streamwave.live import LiveBroadcast
+from streamwave.pipeline.live import LiveBroadcast
+from streamwave.receive.segmenter import Options, Segmenter
 from streamwave.spool.broadcast import open_session
-from streamwave.spool.segmenter import Options, Segmenter
 from tests.support.media import make_clip
 from tests.support.processes import wait_for
-from tests.unit.test_live import publish, settings
+from tests.unit.pipeline.test_live import publish, settings
 
 CHUNKS = 3
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.processing import upkeep
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
 from streamwave.storage.store import LocalStore
 from tests.support.processes import wait_for
 

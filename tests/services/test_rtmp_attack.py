@@ -17,7 +17,7 @@ from contextlib import suppress
 
 import pytest
 
-from services.media import MediaServer
+from services.media.server import MediaServer
 from services.rtmp.rules import MAX_MESSAGE
 from services.rtmp.server import PUBLISH_HOST
 from tests.support.ports import free_port

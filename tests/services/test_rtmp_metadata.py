@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.spool.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Options, Segmenter
 from tests.matrix.flv import read_tags
 from tests.support.media import ffmpeg_path, make_clip
 from tests.support.metadata import Published, moved, shapes
@@ -23,7 +23,7 @@ from tests.support.processes import wait_for
 from tests.support.rtmp import AUDIO, VIDEO, Client, Sent, chunks
 from tests.support.rtmp_part import Hooks, RtmpPart, hooks, rtmp_part
 from tests.support.rtmp_server import playing
-from tests.unit.spool.test_segmenter import Spool, contiguous, read
+from tests.unit.receive.test_segmenter import Spool, contiguous, read
 
 FRAMES, CHUNK = 50, 4096
 MEDIA = (AUDIO, VIDEO)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from streamwave.broadcasts.delete import delete_all
 from streamwave.errors import OutputError
-from streamwave.removal import delete_all
 from streamwave.storage.store import Store, open_store
 from tests.support.s3 import S3
 

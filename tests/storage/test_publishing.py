@@ -14,9 +14,9 @@ import pytest
 from streamwave.errors import OutputError
 from streamwave.layout import FENCE, MANIFEST, MASTER
 from streamwave.manifest.ledger import Ledger
-from streamwave.manifest.location import BaseUrl
 from streamwave.manifest.packaged import PackagedChunk
-from streamwave.publish import Publication
+from streamwave.publish.publication import Publication
+from streamwave.storage.location import BaseUrl
 from streamwave.storage.store import Store, open_store
 from tests.support.broadcast import HEADER, LADDER, chunk
 from tests.support.processes import wait_for

@@ -15,10 +15,11 @@ import pytest
 from botocore.exceptions import ClientError
 from s3fs.errors import translate_boto_error
 
-from streamwave import fence, index
-from streamwave.catalog import Output, list_broadcasts
+from streamwave.broadcasts import index
+from streamwave.broadcasts.catalog import Output, list_broadcasts
 from streamwave.errors import OutputError, SpoolError
-from streamwave.publish import Publication
+from streamwave.publish import fence
+from streamwave.publish.publication import Publication
 from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.s3 import explain
 from streamwave.storage.store import CHANGING, IMMUTABLE, open_store

@@ -12,20 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from streamwave import janitor
-from streamwave.catalog import outputs
+from streamwave.broadcasts.catalog import outputs
+from streamwave.config.settings import Settings
 from streamwave.errors import FencedError, SettingsError, SpoolError
-from streamwave.lane import QUEUE_CHUNKS
 from streamwave.layout import ENTRY, FENCE
-from streamwave.live import LiveBroadcast
-from streamwave.settings import Settings
+from streamwave.pipeline.live import LiveBroadcast
+from streamwave.publish.queue import QUEUE_CHUNKS
+from streamwave.receive.launch import start_segmenter, stop_segmenter
+from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.retention import janitor
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.info import write_info
-from streamwave.spool.launch import start_segmenter, stop_segmenter
 from streamwave.spool.remote.exchange import CLEARED, Exchange
 from streamwave.spool.remote.objects import check_spool, open_spool
 from streamwave.spool.remote.replica import Replica, replica
-from streamwave.spool.segmenter import Options, Segmenter
 from tests.flows.test_run_by_hand import served
 from tests.support.cli import LADDER
 from tests.support.faults import Weather, proxy
@@ -34,7 +34,7 @@ from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
 from tests.support.s3 import KEYS, S3
 from tests.support.stored_spool import looked_after, media, new_session
-from tests.unit.test_live import publish
+from tests.unit.pipeline.test_live import publish
 
 CHUNKS = 6
 OUTAGE_S = 10

@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from streamwave import expiry
 from streamwave.errors import FencedError, MediaError, OutputError
-from streamwave.lane import QUEUE_CHUNKS
 from streamwave.layout import FENCE, LIVE_MANIFEST, MANIFEST
 from streamwave.manifest import ledger as ledgers
 from streamwave.manifest.ledger import BroadcastLine, Ledger
 from streamwave.manifest.names import named_objects
-from streamwave.publish import Publication
+from streamwave.publish import expiry
+from streamwave.publish.fanout import Targets
+from streamwave.publish.publication import Publication
+from streamwave.publish.queue import QUEUE_CHUNKS
 from streamwave.storage.store import Store, open_store
-from streamwave.targets import Targets
 from streamwave.verify.mpd import read_mpd
 from tests.storage.test_publishing import size_of
 from tests.support.broadcast import HEADER, chunk
@@ -225,7 +225,7 @@ def test_a_new_broadcast_does_not_wait_for_an_output_that_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that hangs refuses nothing. Nothing of the broadcast can be there, so there is nothing to learn from it either."""
-    monkeypatch.setattr("streamwave.targets.BEGIN_S", 100.0)
+    monkeypatch.setattr("streamwave.publish.fanout.BEGIN_S", 100.0)
     answers = threading.Event()
 
     def late() -> Store:
@@ -242,8 +242,8 @@ def test_a_new_broadcast_does_not_wait_for_an_output_that_does_not_answer(
 def test_a_resumed_broadcast_goes_on_with_those_that_hold_what_is_known_to_be_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamwave.targets.BEGIN_S", 100.0)
-    monkeypatch.setattr("streamwave.targets.BEGIN_KNOWN_S", 0.1)
+    monkeypatch.setattr("streamwave.publish.fanout.BEGIN_S", 100.0)
+    monkeypatch.setattr("streamwave.publish.fanout.BEGIN_KNOWN_S", 0.1)
     a, b = tmp_path / "out", tmp_path / "other"
     with publishing(lambda: open_store(str(a)), lambda: open_store(str(b))) as targets:
         for number in range(3):

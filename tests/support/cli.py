@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from streamwave.config.fields import PREFIX, variable_name
+from streamwave.config.settings import Settings
 from streamwave.ffmpeg.locate import locate
-from streamwave.settings import Settings
-from streamwave.settings_fields import PREFIX, variable_name
 from tests.support.prefect_api import AUTH_ENVIRONMENT
 from tests.support.processes import MARK, kill, marked, program
 

@@ -14,7 +14,7 @@ from tests.support.cli import Cli, Done
 
 _LOADED = """
 import json, os, sys
-from streamwave import cli
+from streamwave.cli import app as cli
 import streamwave.cli.transcode, streamwave.cli.probe, streamwave.cli.run, streamwave.doctor
 
 for run in json.load(sys.stdin):

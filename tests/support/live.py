@@ -18,15 +18,15 @@ import httpx
 import pytest
 from lxml import etree
 
+from streamwave.config.settings import Settings
 from streamwave.ffmpeg.locate import locate
-from streamwave.locks import lock_holder
-from streamwave.prefect_auth import auth_string
-from streamwave.settings import Settings
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, broadcasts
 from streamwave.spool.journal import ChunkLine, JournalReader, writer_pid
+from streamwave.state.prefect_auth import auth_string
 from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
 from streamwave.timing import AAC_FRAME, Grid
+from streamwave.util.locks import lock_holder
 from tests.support.cli import PROGRAMS, Cli, copy_database
 from tests.support.hosts import Host
 from tests.support.media import Clip

@@ -7,21 +7,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from streamwave import catalog, index
-from streamwave.catalog import Broadcast, Output
+from streamwave.broadcasts import catalog, index
+from streamwave.broadcasts.catalog import Broadcast, Output
 from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder, wrap_audio
-from streamwave.job import place
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.model import Rendition
-from streamwave.package import package
-from streamwave.publish import Publication
+from streamwave.pipeline.job import place
+from streamwave.pipeline.package import package
+from streamwave.publish.publication import Publication
+from streamwave.receive.segmenter import Options, Segmenter
 from streamwave.spool.broadcast import BroadcastInfo
 from streamwave.spool.journal import ChunkLine, JournalReader
-from streamwave.spool.segmenter import Options, Segmenter
 from streamwave.storage.store import open_store
 from tests.support.media import Clip
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from streamwave.streams.tokens import GRPC_TOKEN_FILE
+from streamwave.state.tokens import GRPC_TOKEN_FILE
 
 
 class _Details(NamedTuple):

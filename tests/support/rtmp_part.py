@@ -22,7 +22,7 @@ RATE = 25
 _SERVE = """
 import asyncio
 from services.rtmp.__main__ import serve, set_up_log
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
 set_up_log("info")
 asyncio.run(serve(Settings.load(), update_interval_s=1))
 """

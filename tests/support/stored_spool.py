@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.options import Options
 from streamwave.spool.remote.exchange import Exchange

@@ -13,12 +13,12 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg import probing
 from streamwave.ffmpeg.probe import describe, open_source, tracks
 from streamwave.model import SourceInfo
-from streamwave.source import local_path, resolve_source, shown
-from streamwave.spool.launch import start_segmenter
-from streamwave.spool.segmenter import Options
+from streamwave.receive.launch import start_segmenter
+from streamwave.receive.segmenter import Options
+from streamwave.sources.address import local_path, resolve_source, shown
 from tests.support.media import Clip, make_clip
 from tests.support.names import ODD_NAMES
-from tests.unit.spool.test_segmenter import read
+from tests.unit.receive.test_segmenter import read
 
 FRAMES = 25
 

@@ -18,7 +18,6 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from streamwave.errors import OutputError, SpoolError
-from streamwave.files import replace_file
 from streamwave.spool.broadcast import CLOSED, FINISHED, INFO, BroadcastSpool, session_ended_unix_ms
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import JOURNAL, end_of, received_ms, writer_alive
@@ -26,6 +25,7 @@ from streamwave.spool.remote.mirror import clear_published, mirror_trouble, mirr
 from streamwave.spool.remote.objects import METADATA, RECEIVER, RUN, RunWord, open_spool, read_word, remove_broadcast
 from streamwave.spool.remote.sign import Sign
 from streamwave.spool.stop import request_stop
+from streamwave.util.files import replace_file
 
 log = logging.getLogger("streamwave.spool")
 

@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from streamwave.encoding import FILE as ENCODING
 from streamwave.errors import OutputError, SpoolError
-from streamwave.files import replace_file
 from streamwave.spool.broadcast import CLOSED
-from streamwave.spool.forgotten import Notes, expect_notes
+from streamwave.spool.consumed import Notes, expect_notes
+from streamwave.spool.encoding import FILE as ENCODING
 from streamwave.spool.journal import JOURNAL, LOCK, ChunkLine, EndRecord, read_line
 from streamwave.spool.remote.objects import METADATA, PART_LINES, RECEIVER, line_name, part_name
 from streamwave.spool.remote.sign import Sign
 from streamwave.storage.store import Store
+from streamwave.util.files import replace_file
 
 log = logging.getLogger("streamwave.spool")
 

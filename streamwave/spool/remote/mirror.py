@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from streamwave.errors import OutputError, SpoolError
-from streamwave.files import replace_file
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.journal import JOURNAL, ChunkLine, read_line
 from streamwave.spool.remote.objects import PART_LINES, line_name, open_spool, part_name
 from streamwave.storage.store import Store
 from streamwave.untrusted import parse_json
+from streamwave.util.files import replace_file
 
 log = logging.getLogger("streamwave.spool")
 

@@ -14,17 +14,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from streamwave.digest import fingerprint
+from streamwave.config.settings import Settings
 from streamwave.errors import FencedError, OutputError, SpoolError
-from streamwave.files import replace_file
-from streamwave.scratch import scratch_folder
-from streamwave.settings import Settings
 from streamwave.spool.broadcast import FINISHED, INFO, BroadcastSpool
 from streamwave.spool.follow import START_S
 from streamwave.spool.remote.fetch import Fetcher
 from streamwave.spool.remote.objects import RUN, RunWord, open_spool, read_word, remove
 from streamwave.storage.store import Store
-from streamwave.waiting import wait_until
+from streamwave.util.digest import fingerprint
+from streamwave.util.files import replace_file
+from streamwave.util.scratch import scratch_folder
+from streamwave.util.waiting import wait_until
 
 log = logging.getLogger("streamwave.spool")
 

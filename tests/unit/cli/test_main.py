@@ -11,19 +11,19 @@ from collections.abc import Iterator
 import pytest
 import typer
 
-from streamwave import cli
+from streamwave.cli import app as cli
 from streamwave.cli.transcode import Interrupted, run_transcode
 from streamwave.errors import FFmpegError, OutputError, SettingsError, SourceError
 
 #: The command, interrupted while it loads.
 INTERRUPTED = """
 import os, signal, sys
-from streamwave import start
+from streamwave.cli import start
 
 class Interrupt:
     @staticmethod
     def find_spec(name, *_):
-        if name == "streamwave.cli":
+        if name == "streamwave.cli.app":
             os.kill(os.getpid(), signal.{})
 
 sys.meta_path.insert(0, Interrupt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamwave.cli.transcode import where_to_watch
-from streamwave.settings import Settings
+from streamwave.config.settings import Settings
 from streamwave.storage.target import outputs
 
 

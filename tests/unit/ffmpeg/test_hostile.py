@@ -16,7 +16,7 @@ from streamwave.ffmpeg.formats import allowed_formats
 from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.ffmpeg.localfile import open_local
 from streamwave.ffmpeg.probe import open_source, probe
-from streamwave.source import resolve_source
+from streamwave.sources.address import resolve_source
 from tests.support.hostile import alias, full, large_h264, mp4
 from tests.support.http import sent
 from tests.support.media import ffmpeg, make_clip

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from streamwave import programs
 from streamwave.errors import SettingsError
 from streamwave.ffmpeg import locate as module
 from streamwave.ffmpeg.locate import encoders, locate, parse_version
+from streamwave.util import programs
 
 
 def program(path: Path, prints: str) -> str:

@@ -20,10 +20,10 @@ from streamwave.ffmpeg.picture import complete, output_colour
 from streamwave.ffmpeg.probe import check_decodable, probe
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder
-from streamwave.ladder import DEFAULT_LADDER, display_size, plan
 from streamwave.model import Chunk, Colour, Rendition, SourceInfo, VideoInfo
 from streamwave.mp4 import split_file, video_init
-from streamwave.spool.segmenter import Options, Segmenter
+from streamwave.pipeline.ladder import DEFAULT_LADDER, display_size, plan
+from streamwave.receive.segmenter import Options, Segmenter
 from tests.support.media import ffmpeg, make_clip
 
 RATE = Fraction(25)

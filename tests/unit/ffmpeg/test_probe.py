@@ -115,7 +115,9 @@ def test_a_playlist_cannot_reach_beyond_files(tmp_path: Path) -> None:
 
 
 def test_nobody_answers() -> None:
-    with pytest.raises(SourceError, match="http://127.0.0.1:9/a.mp4 cannot be read .*check in a browser that the address") as caught:
+    with pytest.raises(
+        SourceError, match="http://127.0.0.1:9/a.mp4 cannot be read .*check in a browser that the address"
+    ) as caught:
         open_source("http://user:secret@127.0.0.1:9/a.mp4?token=secret")
     assert "secret" not in str(caught.value)
 

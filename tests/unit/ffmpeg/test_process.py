@@ -17,7 +17,7 @@ import pytest
 from streamwave.errors import FFmpegError, TooCostlyError
 from streamwave.ffmpeg.limits import ProcessLimits
 from streamwave.ffmpeg.process import NICENESS, STDERR_TAIL_BYTES, Launcher, kill, spawn
-from streamwave.waiting import wait_until
+from streamwave.util.waiting import wait_until
 from tests.support.processes import alive, wait_for
 
 #: A program that starts a child of its own and, like it, ignores every request to end.

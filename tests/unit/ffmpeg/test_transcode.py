@@ -19,7 +19,7 @@ from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import SharedDecode, Transcoder, check_video, wrap_audio
 from streamwave.model import Chunk, Rendition, VideoInfo
 from streamwave.mp4 import read_fragment, read_init, split_file, video_init
-from streamwave.spool.chunkfile import VideoChunk
+from streamwave.receive.chunkfile import VideoChunk
 from tests.support.cli import slow_ffmpeg
 from tests.support.disk import fill, small_disk
 from tests.support.media import ffmpeg, make_clip

@@ -5,8 +5,8 @@ import pytest
 
 from streamwave.errors import MediaError, SettingsError
 from streamwave.manifest.dash import duration_text, plain_text, presentation_delay_ms, render_mpd, wall_text
-from streamwave.manifest.location import BaseUrl
 from streamwave.manifest.timeline import Timeline
+from streamwave.storage.location import BaseUrl
 from tests.unit.manifest.samples import AUDIO, CREATED_MS, FULL, SMALL, period, random_timeline, track, usual, video
 
 NS = {"d": "urn:mpeg:dash:schema:mpd:2011"}

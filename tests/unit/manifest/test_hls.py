@@ -5,8 +5,8 @@ import pytest
 
 from streamwave.errors import LadderError, MediaError
 from streamwave.manifest.hls import playlist_renditions, render_master, render_media, target_duration_s
-from streamwave.manifest.location import BaseUrl
 from streamwave.manifest.timeline import Timeline
+from streamwave.storage.location import BaseUrl
 from tests.unit.manifest.samples import AUDIO, CREATED_MS, FULL, SMALL, period, random_timeline, track, usual, video
 
 

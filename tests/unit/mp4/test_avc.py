@@ -11,7 +11,7 @@ from streamwave.mp4 import Sample, avc_fragment, read_fragment, read_init, sampl
 from streamwave.mp4.avcc import AvcConfiguration, configuration, with_configuration
 from streamwave.mp4.nal import split_nals
 from streamwave.mp4.sps import hevc_size, pps_id, read_sps, slice_pps
-from streamwave.spool.nals import nal_type, nals
+from streamwave.receive.nals import nal_type, nals
 from tests.support.hostile import hevc_sps
 from tests.unit.mp4.conftest import FFMPEGS, FRAME_TICKS, open_media, run_ffmpeg
 

@@ -9,7 +9,7 @@ import pytest
 from streamwave.errors import MediaError
 from streamwave.mp4.bits import Bits
 from streamwave.mp4.sps import pps_id, read_sps, slice_pps
-from streamwave.spool.fields import Fields
+from streamwave.receive.fields import Fields
 
 
 def test_numbers_of_any_length() -> None:

@@ -12,17 +12,17 @@ from pathlib import Path
 import av
 import pytest
 
+from streamwave.receive.launch import start_segmenter, stop_segmenter
+from streamwave.receive.segmenter import Options
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import JOURNAL
-from streamwave.spool.launch import start_segmenter, stop_segmenter
-from streamwave.spool.segmenter import Options
 from streamwave.timing import aac_frame_at_ms
 from tests.matrix.flv import SOUND, Tag, read_tags, write_tags
 from tests.support.http import sent
 from tests.support.media import make_clip
 from tests.support.processes import wait_for
-from tests.unit.spool.test_segmenter import contiguous, read, segment
+from tests.unit.receive.test_segmenter import contiguous, read, segment
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from streamwave.config.limits import StreamLimits
 from streamwave.errors import LimitError
-from streamwave.settings_limits import StreamLimits
+from streamwave.receive.chunkfile import PACKET_BYTES
 from streamwave.spool import quota
 from streamwave.spool.broadcast import open_session
-from streamwave.spool.chunkfile import PACKET_BYTES
 from streamwave.spool.journal import LIMIT_REACHED, JournalReader
 from streamwave.spool.pace import HOUR_FACTOR, MOST_OF_CONNECTION, Pace
 from streamwave.spool.quota import INODE_BYTES, check_share, held_by_stream, usage
@@ -19,7 +19,7 @@ from tests.matrix.flv import Tag, read_tags, write_tags
 from tests.support.disk import fill, small_disk
 from tests.support.media import Clip
 from tests.support.media import make_clip as make_large_clip
-from tests.unit.spool.test_segmenter import Spool, contiguous, read, segment
+from tests.unit.receive.test_segmenter import Spool, contiguous, read, segment
 
 PLAIN = ("-bf", "0")
 #: Pictures that cannot be compressed: about 5 kB each.

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.catalog import Output
+from streamwave.broadcasts.catalog import Output
+from streamwave.broadcasts.check import check_entry
+from streamwave.broadcasts.index import update_at
+from streamwave.broadcasts.thumbnail import first_picture
 from streamwave.errors import OutputError
-from streamwave.index import update_at
 from streamwave.layout import MANIFEST, segment_name
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.mp4.boxes import need
-from streamwave.publish import Publication
+from streamwave.publish.publication import Publication
 from streamwave.spool.broadcast import BroadcastInfo
 from streamwave.storage.store import LocalStore
-from streamwave.thumbnail import first_picture
 from streamwave.verify import verify_broadcast
-from streamwave.verify.entry import check_entry
 from tests.support.media import make_clip
 from tests.support.published import AUDIO, CREATED_MS, PATH, SMALL, packaged, publish
 

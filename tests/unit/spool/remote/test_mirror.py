@@ -13,7 +13,7 @@ import pytest
 from streamwave.errors import OutputError
 from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.spool.broadcast import BroadcastSpool, open_session
-from streamwave.spool.forgotten import note_forgotten
+from streamwave.spool.consumed import note_forgotten
 from streamwave.spool.journal import JOURNAL, ChunkLine, EndRecord, JournalReader, JournalWriter, OpenRecord
 from streamwave.spool.quota import INODE_BYTES, held_by_stream
 from streamwave.spool.remote import fetch as fetch_module

@@ -1,0 +1,1 @@
+"""The web server for media and the player page."""

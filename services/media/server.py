@@ -1,0 +1,293 @@
+"""The media server: nginx with a configuration of ours, as a child process that never outlives us.
+
+It serves ``/`` the player page, ``/vendor/`` the players out of node_modules, ``/media/`` what is published, ``/rtmp.json``
+where to publish, ``/time`` the UTC time. The configuration lies in deployments/nginx/. RTMP has an nginx of its own: see
+services/rtmp.
+
+``python -m services.media --root out --port 8080`` runs it alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from services.media.edges import DEFAULT, Edges
+from services.nginx import CAPABILITIES, PROJECT, explain, find_nginx, listen_address, quoted, render, user_directive
+from streamwave.errors import OutputError, StreamWaveError, tell
+from streamwave.state.secret import write_secret
+from streamwave.util.confine import guarded
+from streamwave.util.files import make_public_folder
+from streamwave.util.logs import ShortLog
+from streamwave.util.private import begin
+from streamwave.util.trust import check_working_folder
+
+#: nginx reserves one descriptor for the client and one for the file that it gets. A connection whose header never ends holds
+#: 17 kB at most, so all of them together some 140 MB.
+_MAX_OPEN_FILES = 16384
+
+
+@dataclass(frozen=True)
+class PublishAddress:
+    """Where publishers connect, for the page: ``rtmp://<this machine>:port/application``."""
+
+    port: int = 1936
+    application: str = "live"
+
+
+def render_config(
+    root: Path,
+    web: Path,
+    vendor: Path,
+    host: str = "0.0.0.0",
+    port: int = 8080,
+    rtmp: PublishAddress | None = None,
+    edges: Edges = DEFAULT,
+) -> str:
+    """nginx's configuration as text. ``root``, ``web`` and ``vendor`` are absolute; SettingsError if they can't be."""
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    open_files = _MAX_OPEN_FILES if hard_limit == resource.RLIM_INFINITY else min(_MAX_OPEN_FILES, hard_limit)
+    return render(
+        "nginx.conf.template",
+        {
+            "user": user_directive(),
+            "open_files": str(open_files),
+            "connections": str(open_files // 2),
+            "listen": listen_address(host, port),
+            # Links on the way to these directories are the operator's; links inside them are not followed.
+            "from_media": quoted(root, prefix="from="),
+            "from_vendor": quoted(vendor, prefix="from="),
+            "from_web": quoted(web, prefix="from="),
+            "media_slash": quoted(root, "/"),
+            "media_manifest": quoted(root, "/$manifest"),
+            "vendor_package": quoted(vendor, "/$package"),
+            "web": quoted(web),
+            "publish": quoted(json.dumps(asdict(rtmp) if rtmp else None, ensure_ascii=False)),
+            **edges.values(),
+        },
+    )
+
+
+class MediaServer:
+    """nginx serving ``root`` and ``web`` on ``port``; a context manager, or ``start()`` and ``stop()``.
+
+    ``runtime_dir`` holds configuration, pid, log and temporary files; by default a temporary one that ``stop`` removes.
+    nginx is told to end when the thread that called ``start`` ends, so call it from one that lives as long as the
+    server shall. ``start`` raises SettingsError for what the user can change (nginx not installed, port taken or not
+    permitted), OutputError if the runtime directory cannot be written, StreamWaveError if nginx does not come up.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        web: Path | None = None,
+        port: int = 8080,
+        rtmp: PublishAddress | None = None,
+        runtime_dir: Path | None = None,
+        *,
+        host: str = "0.0.0.0",
+        vendor: Path | None = None,
+        edges: Edges = DEFAULT,
+        start_timeout_s: float = 10,
+    ) -> None:
+        self.root = root.resolve()
+        self.web = (web or PROJECT / "web").resolve()
+        self.vendor = (vendor or PROJECT / "node_modules").resolve()
+        self.host, self.port, self.rtmp = host, port, rtmp
+        self._edges = edges
+        self._start_timeout_s = start_timeout_s
+        self._runtime_dir = runtime_dir
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: ShortLog | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the server as this machine reaches it, without a trailing slash."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of nginx's master, or None while it does not run."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def __enter__(self) -> MediaServer:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start nginx and return when it answers."""
+        if self.pid is not None:
+            return
+        binary = find_nginx()
+        # Before any directory is made: this refuses settings that cannot work.
+        config = render_config(self.root, self.web, self.vendor, self.host, self.port, self.rtmp, self._edges)
+        if self._runtime_dir is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="streamwave-media-")
+        runtime = Path(self._temporary.name) if self._temporary else (self._runtime_dir or Path()).resolve()
+        try:
+            (runtime / "temp").mkdir(parents=True, exist_ok=True)
+            runtime.chmod(0o700)
+            (runtime / "nginx.pid").unlink(missing_ok=True)
+            write_secret(runtime / "nginx.conf", config)
+            (runtime / "error.log").unlink(missing_ok=True)
+            log = (runtime / "error.log").open("ab")
+        except OSError as error:
+            self._remove_temporary()
+            raise OutputError(
+                f"cannot write to {runtime}: {error.strerror}; choose another runtime directory"
+            ) from None
+        with log:
+            self._process = subprocess.Popen(
+                # SIGTERM and not SIGKILL: killed, the master would leave its worker behind, and that keeps the port.
+                guarded("TERM", keep=CAPABILITIES) + [binary, "-p", f"{runtime}/", "-c", "nginx.conf", "-e", "stderr"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C in a terminal goes to us alone, who then stop it in order.
+                start_new_session=True,
+                env={**os.environ, "TZ": "UTC"},
+            )
+        self._log = ShortLog(runtime / "error.log")
+        try:
+            self._wait_until_ready(runtime)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_ready(self, runtime: Path) -> None:
+        deadline = time.monotonic() + self._start_timeout_s
+        while True:
+            assert self._process is not None
+            ended = self._process.poll() is not None
+            log = (runtime / "error.log").read_text(encoding="utf-8", errors="replace")
+            # A port that is taken is fatal, but nginx goes on trying for seconds.
+            fatal = [line for line in log.splitlines() if "[emerg]" in line]
+            if fatal:
+                raise explain(fatal[0])
+            if ended:
+                last = (log.strip().splitlines() or ["no message"])[-1]
+                raise StreamWaveError(f"nginx ended at once: {last}")
+            # The file appears when the sockets are bound: what answers after that is not somebody else's server.
+            if (runtime / "nginx.pid").exists() and self._answers():
+                return
+            if time.monotonic() > deadline:
+                raise StreamWaveError(f"nginx did not answer on {self.url} within {self._start_timeout_s:g} s")
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        host = self.url.removeprefix("http://").rpartition(":")[0].strip("[]")
+        connection = http.client.HTTPConnection(host, self.port, timeout=1)
+        try:
+            connection.request("GET", "/time")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """End nginx: first letting transfers finish, then at once, then by force. Harmless when it does not run."""
+        process, self._process = self._process, None
+        log, self._log = self._log, None
+        try:
+            if process is not None:
+                for sign, patience_s in ((signal.SIGQUIT, 2.0), (signal.SIGTERM, 2.0)):
+                    if process.poll() is None:
+                        process.send_signal(sign)
+                        with contextlib.suppress(subprocess.TimeoutExpired):
+                            process.wait(patience_s)
+                # Its workers share its group and must not survive it, whatever it died of.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        finally:
+            if log is not None:
+                log.close()
+            self._remove_temporary()
+
+    def wait(self) -> int:
+        """Block until nginx ends by itself; its exit status."""
+        assert self._process is not None
+        return self._process.wait()
+
+    def _remove_temporary(self) -> None:
+        temporary, self._temporary = self._temporary, None
+        if temporary is not None:
+            temporary.cleanup()
+
+
+@contextlib.contextmanager
+def _ending_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set."""
+    asked = threading.Event()
+    before = {sign: signal.signal(sign, lambda *_: asked.set()) for sign in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+
+
+def _from_settings() -> MediaServer:
+    """The media server of an installation. Where the output is not on a local disk, /media/ is empty."""
+    from streamwave.config.settings import Settings
+    from streamwave.state.folders import close_state
+
+    settings = Settings.load()
+    check_working_folder()
+    close_state(settings, make=True)
+    local = next((target.url for target in settings.targets if target.is_local), None)
+    root = Path(local) if local else settings.state_dir / "empty"
+    make_public_folder(root)
+    return MediaServer(
+        root,
+        port=settings.media_port,
+        rtmp=PublishAddress(settings.rtmp_port),
+        runtime_dir=settings.state_dir / "nginx",
+        host=settings.media_host,
+        edges=Edges.from_settings(settings),
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve a directory until Ctrl-C. Exit status 0, or the error's with one line that explains it."""
+    parser = argparse.ArgumentParser(prog="python -m services.media", description="Serve the player and the output.")
+    parser.add_argument("--root", type=Path, default=Path("out"), help="what /media/ shows (default: out)")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: 8080)")
+    parser.add_argument("--live", action="store_true", help="everything as the settings say")
+    options = parser.parse_args(arguments)
+    begin()
+    try:
+        server = _from_settings() if options.live else MediaServer(options.root, port=options.port, host=options.host)
+        with _ending_on_signals() as asked, server:
+            print(f"watch on {server.url}/ (serving {server.root}); Ctrl-C ends it", flush=True)
+            while not asked.wait(1):
+                if server.pid is None:
+                    raise StreamWaveError("nginx has ended unexpectedly: see its messages and start it again")
+    except StreamWaveError as error:
+        return tell(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Broadcasts at outputs: listing, thumbnails, export, repair and deletion."""

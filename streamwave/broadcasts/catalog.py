@@ -1,0 +1,276 @@
+"""The broadcasts at an output: which there are, and what is known of each without reading its media."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from streamwave.config.settings import Settings
+from streamwave.errors import DamagedError, OutputError, UsageError
+from streamwave.layout import ENTRY, FENCE, MANIFEST, ledger_name
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.timeline import Timeline
+from streamwave.spool.broadcast import broadcasts as spooled
+from streamwave.storage.store import Store, check_name, open_store
+from streamwave.storage.target import outputs as places
+from streamwave.timing import round_half_up
+from streamwave.untrusted import parse_json, parse_xml
+
+#: A broadcast without an end that has published nothing for this long, and that no spool here knows, was cut off.
+CUT_OFF_S = 3600
+#: State of an entry whose broadcast is being deleted: it goes last, so that whoever is interrupted can go on.
+DELETED = "deleted"
+
+State = Literal["live", "recorded", "cut off", "deleted", "damaged"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where broadcasts are looked for: the root of all outputs, and the spool that knows which of them are live."""
+
+    url: str
+    options: Mapping[str, Any]
+    spool_dir: Path
+    cut_off_s: int = CUT_OFF_S
+
+    def store(self, path: str = "") -> Store:
+        """The store of the broadcast at ``path``, or of the root."""
+        return open_store(f"{self.url.rstrip('/')}/{path}" if path else self.url, self.options)
+
+    def in_spool(self) -> set[str]:
+        """Paths of the broadcasts that are being received or published on this machine."""
+        return {f"{spool.stream}/{spool.broadcast}" for spool in spooled(self.spool_dir) if not spool.finished}
+
+
+def outputs(settings: Settings, url: str | None = None) -> list[Output]:
+    """Where broadcasts are kept: at ``url``, or at every output of the settings.
+
+    Raises:
+        UsageError: the address is empty.
+    """
+    if url is not None and not url.strip():
+        raise UsageError("--output is empty; name a folder, or leave it out to look into OUTPUT_DIR")
+    targets = places(url) if url else settings.targets
+    # A broadcast whose publisher is away shows no sign of life for as long as the reconnect window lasts.
+    cut_off_s = max(CUT_OFF_S, 2 * settings.reconnect_window_s)
+    return [Output(one.url, one.options(settings.s3_options), settings.spool_dir, cut_off_s) for one in targets]
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """One broadcast. ``path`` is its place below the output; ``ended_unix_ms`` None while it is live.
+
+    ``duration_ms`` is what can be watched; where that is less than what has been on the air, because there is a DVR window,
+    ``on_air_ms`` is all of it. ``size_bytes`` counts the media, ``renditions`` are in the order of the ladder.
+    """
+
+    path: str
+    title: str
+    state: State
+    started_unix_ms: int
+    duration_ms: int
+    renditions: tuple[str, ...]
+    size_bytes: int
+    ended_unix_ms: int | None = None
+    on_air_ms: int | None = None
+
+    @property
+    def stream(self) -> str:
+        """Name of the stream, or of the folder where a file was transcoded to."""
+        return self.path.split("/")[0]
+
+
+#: A broadcast at one of the outputs.
+Copy = tuple[Output, Broadcast]
+
+
+def list_broadcasts(output: Output, now_unix_ms: int) -> list[Broadcast]:
+    """Everything at ``output``, newest first. Folders that hold something else are passed over.
+
+    Raises:
+        OutputError: the output cannot be read.
+    """
+    root, live = output.store(), output.in_spool()
+    found = paths(root)
+    # Of hundreds of recordings there is mostly nothing else to read.
+    names = [name for name in (f"{path}/{ENTRY}".lstrip("/") for path in found) if _is_plain(name)]
+    entries = {name.removesuffix(ENTRY).rstrip("/"): _entry(data) for name, data in root.get_all(names)}
+    loaded = [load(output, path, now_unix_ms, live=path in live, entry=entries.get(path)) for path in found]
+    return sorted((one for one in loaded if one), key=lambda one: one.started_unix_ms, reverse=True)
+
+
+def paths(root: Store) -> list[str]:
+    """Places below ``root`` where a broadcast, or what is left of one, lies; "" stands for the root itself."""
+    names = [name for depth in ("", "*/", "*/*/") for name in root.list_matching(f"{depth}ledger/*")]
+    found = {name.removesuffix(FENCE).rstrip("/") for name in names if name.endswith(FENCE)}
+    found |= {name.removesuffix(ledger_name(0)).rstrip("/") for name in names if name.endswith(ledger_name(0))}
+    found |= {name.removesuffix(f"/{ENTRY}") for name in root.list_matching(f"*/*/{ENTRY}")}
+    return sorted(found)
+
+
+def load(
+    output: Output, path: str, now_unix_ms: int, *, live: bool = False, entry: dict[str, Any] | None = None
+) -> Broadcast | None:
+    """What is known of the broadcast at ``path``; None if there is none.
+
+    ``live``: a spool says that it goes on. ``entry``: what ``read_entry`` gives, if that is known.
+    """
+    store = output.store(path)
+    entry = read_entry(store) if entry is None else entry
+    if entry.get("state") == DELETED:
+        return Broadcast(path, str(entry.get("title", "")), "deleted", int(entry.get("started_unix_ms", 0)), 0, (), 0)
+    if not live and entry.get("state") == "ended" and {"size_bytes", "renditions", "ended_unix_ms"} <= entry.keys():
+        return Broadcast(
+            path=path, title=str(entry["title"]), state="recorded", started_unix_ms=entry["started_unix_ms"],
+            duration_ms=entry["duration_ms"], renditions=tuple(entry["renditions"]), size_bytes=entry["size_bytes"],
+            ended_unix_ms=entry["ended_unix_ms"],
+        )  # fmt: skip
+    try:
+        ledger = Ledger.load(store)
+    except DamagedError:  # it hides no other broadcast, and can be removed
+        title, started = str(entry.get("title", "")), int(entry.get("started_unix_ms", 0))
+        return Broadcast(path, title, "live" if live else "damaged", started, 0, (), 0)
+    timeline, shown = ledger.timeline, ledger.shown
+    if timeline is None or shown is None:
+        return None
+    last_ms = max(timeline.created_unix_ms, published_unix_ms(store))
+    state: State = "recorded" if timeline.ended else "live"
+    if state == "live" and not live and now_unix_ms - last_ms > output.cut_off_s * 1000:
+        state = "cut off"
+    return Broadcast(
+        path=path,
+        title=str(entry.get("title") or timeline.info.get("title") or ""),
+        state="live" if live else state,
+        started_unix_ms=timeline.created_unix_ms,
+        duration_ms=round_half_up(shown.watchable * 1000),
+        on_air_ms=round_half_up(timeline.duration * 1000) if shown.watchable < timeline.duration else None,
+        renditions=renditions(timeline),
+        size_bytes=size_bytes(timeline),
+        ended_unix_ms=None if live or state == "live" else last_ms,
+    )
+
+
+def everywhere(outputs: Sequence[Output], now_unix_ms: int) -> tuple[list[list[Copy]], list[str]]:
+    """Every broadcast as the list of its copies, the fullest first; newest first. And why outputs could not be read.
+
+    What is over at one output is over at all: a copy that was left behind is cut off.
+    """
+    copies: dict[str, list[Copy]] = {}
+    faults = []
+    for output in outputs:
+        try:
+            for one in list_broadcasts(output, now_unix_ms):
+                copies.setdefault(one.path, []).append((output, one))
+        except OutputError as error:
+            faults.append(str(error))
+    found = []
+    for same in copies.values():
+        if any(one.state in ("recorded", "deleted") for _, one in same):
+            same = [(at, replace(one, state="cut off") if one.state == "live" else one) for at, one in same]
+        found.append(
+            sorted(same, key=lambda copy: (copy[1].state != "recorded", -(copy[1].on_air_ms or copy[1].duration_ms)))
+        )
+    found.sort(key=lambda same: same[0][1].started_unix_ms, reverse=True)
+    return found, faults
+
+
+def find(outputs: Sequence[Output], name: str, now_unix_ms: int) -> tuple[list[Copy], list[str]]:
+    """The copies of what a person means by ``name``: ``stream/broadcast``, either of the two, or its folder.
+
+    And why outputs could not be read, where there may be more of them.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
+    found, faults = everywhere(outputs, now_unix_ms)
+    # One in the root of an output is listed as ".".
+    exact = [same for same in found if (same[0][1].path or ".") == name.strip("/")]
+    matching = exact or [same for same in found if name in same[0][1].path.split("/")]
+    if len(matching) == 1:
+        return matching[0], faults
+    if matching:
+        some = ", ".join(same[0][1].path for same in matching[:5]) + (" …" if len(matching) > 5 else "")
+        raise UsageError(f"{name} has {len(matching)} broadcasts: name one of {some}")
+    if faults:
+        raise UsageError(
+            f"no broadcast {name} was found, but not everything could be looked through: {'; '.join(faults)}"
+        )
+    places = ", ".join(output.url for output in outputs)
+    raise UsageError(f"there is no broadcast {name} in {places}; streamwave broadcasts ls shows those that are")
+
+
+def is_address(name: str) -> bool:
+    """Whether ``name`` is the folder or address of a broadcast and not its name."""
+    return "://" in name or name.startswith(("/", "./", "../", "~"))
+
+
+def split_address(address: str) -> list[tuple[str, str]]:
+    """What the folder or address of a broadcast may mean, as (output, path); the usual depth first.
+
+    A bucket is never split from its scheme: a broadcast may lie in its root, with "" as path. Nor is a folder with a
+    name that none of our own has: somebody chose it for --output of transcode.
+    """
+    address = address.rstrip("/") or "/"
+    halves = [address.rsplit("/", depth) for depth in (2, 1) if address.count("/") >= depth]
+    found = [(root or "/", "/".join(rest)) for root, *rest in halves if not root.endswith((":", ":/", "://"))]
+    return [*((root, path) for root, path in found if path and _is_plain(path)), (address, "")]
+
+
+def _is_plain(path: str) -> bool:
+    try:
+        return check_name(path) == path
+    except OutputError:
+        return False
+
+
+def read_entry(store: Store) -> dict[str, Any]:
+    """What a broadcast says of itself; empty if it says nothing, or if the object is somebody else's."""
+    return _entry(store.get(ENTRY))
+
+
+def _entry(data: bytes | None) -> dict[str, Any]:
+    try:
+        entry = parse_json(data) if data is not None else {}
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) and isinstance(entry.get("started_unix_ms"), int) else {}
+
+
+def renditions(timeline: Timeline) -> tuple[str, ...]:
+    """Names of the renditions of all periods, in the order in which they came."""
+    names = [*timeline.gone_renditions, *(name for period in timeline.periods for name in period.tracks)]
+    return tuple(dict.fromkeys(names))
+
+
+def size_bytes(timeline: Timeline) -> int:
+    """Size of all media that the timeline lists."""
+    tracks = [track for period in timeline.periods for track in period.tracks.values()]
+    return sum(track.init_size + sum(segment.size for segment in track.segments) for track in tracks)
+
+
+def published_unix_ms(store: Store) -> int:
+    """When the manifest was last written by its own word (MPD@publishTime); 0 if it does not say."""
+    data = store.get(MANIFEST)
+    if data is None:
+        return 0
+    try:
+        stamp = parse_xml(data).get("publishTime", "")
+        return round(datetime.fromisoformat(re.sub("Z$", "+00:00", stamp)).timestamp() * 1000)
+    except ValueError:
+        return 0
+
+
+def need_ledger(store: Store) -> Ledger:
+    """The ledger at ``store``.
+
+    Raises:
+        OutputError: there is none.
+    """
+    ledger = Ledger.load(store)
+    if ledger.timeline is None:
+        raise OutputError(f"{store.url} holds no broadcast")
+    return ledger

@@ -1,0 +1,174 @@
+"""Bring a recording to outputs that were away when it ended: they copy it from the one that is fullest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+from streamwave.broadcasts.catalog import Broadcast, Copy, Output, need_ledger
+from streamwave.broadcasts.listing import Listing
+from streamwave.config.settings import Settings
+from streamwave.errors import OutputError, UsageError
+from streamwave.layout import MANIFEST, MASTER
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.render import manifest_names
+from streamwave.manifest.timeline import Timeline
+from streamwave.publish.fanout import Targets
+from streamwave.publish.publication import Publication
+from streamwave.spool.broadcast import BroadcastInfo
+from streamwave.storage.store import Store
+from streamwave.storage.target import Target, format_outputs
+from streamwave.util.digest import digest_of, fingerprint
+from streamwave.verify.record import published_digests, published_sizes
+
+#: Objects of an output that are read at the same time.
+PARALLEL = 8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outputs that have all of the recording now, and what is wrong with each of the others."""
+
+    complete: list[str]
+    left_behind: dict[str, str]
+
+
+def source_of(copies: Sequence[Copy]) -> Copy:
+    """Which of the copies of a broadcast, the fullest first, the others are completed from: one that has its ledger.
+
+    The entry alone may call a copy recorded that has lost it. The first one where none has.
+    """
+    for where, found in copies:
+        with suppress(OutputError):
+            ledger = Ledger.load(where.store(found.path))
+            if found.state == "recorded" and ledger.timeline is not None and ledger.timeline.ended:
+                return where, found
+    return copies[0]
+
+
+def catch_up(
+    fullest: Output,
+    found: Broadcast,
+    places: Sequence[Target],
+    settings: Settings,
+    warn: Callable[[str], None],
+    *,
+    read_all: bool = False,
+) -> Outcome:
+    """Complete ``found``, which ``fullest`` holds, at all ``places``, which are roots of outputs and ``fullest`` among them.
+
+    What a ledger lists and has been lost since, or is of another size, is replaced from an output that has it; with
+    ``read_all`` everything is read, and so is what holds other bytes than were published.
+    ``warn`` is told what does not matter to players.
+
+    Raises:
+        UsageError: it is not over.
+        OutputError: no place can be written.
+        FencedError: another process does this now.
+    """
+    if found.state != "recorded":
+        raise UsageError(f"{found.path} is {found.state}; only a recording that is complete at an output can be copied")
+    header = need_ledger(fullest.store(found.path)).header
+    assert header is not None
+    token = fingerprint(found.path, time.time_ns())
+
+    below = [place.below(found.path) for place in places]
+
+    def at(place: Target) -> tuple[str, Callable[[], Publication]]:
+        def make() -> Publication:
+            urls = settings.base_urls_of(found.path)
+            # Manifests come last: where only the ledger was lost, people go on watching meanwhile.
+            return Publication(
+                place.open(settings.s3_options), manifests=False, token=token, base_urls=urls,
+                copy_of=fullest.store(found.path),
+            )  # fmt: skip
+
+        return place.url, make
+
+    published = Targets([at(place) for place in below], patience_s=0)
+    try:
+        published.begin(header)
+        published.finish()
+        lacking = _replace_lost(
+            published.timeline,
+            {lane.url: lane.publication.store for lane in published.lanes if lane.finished and lane.publication},
+            published_digests(published.leader.store) if read_all else {},
+        )
+        for lane in published.lanes if read_all else ():
+            # Nothing holds what these should be but the ledger, of which they are made.
+            if lane.finished and lane.publication is not None and lane.url not in lacking:
+                lane.publication.finish(again=True)
+        outcome = Outcome(
+            [url for url in published.complete if url not in lacking], {**published.left_behind, **lacking}
+        )
+        stream, separator, broadcast = found.path.partition("/")
+        if separator:  # what was transcoded by itself is in no list
+            info = BroadcastInfo(
+                stream=stream,
+                broadcast=broadcast,
+                created_unix_ms=found.started_unix_ms,
+                output=format_outputs(below),
+                title=found.title,
+            )
+            Listing(info, settings.s3_options, warn).update(published, outcome.complete)
+    finally:
+        published.close()
+    return outcome
+
+
+def _replace_lost(timeline: Timeline, stores: Mapping[str, Store], digests: Mapping[str, str]) -> dict[str, str]:
+    """Copy objects of a recording that one of the ``stores`` has lost from one that has them; what some still lack.
+
+    Those with one of the ``digests`` are read everywhere.
+    """
+    sizes = published_sizes(timeline)
+    # Media first: what a manifest names is stored.
+    manifests = [name for name in manifest_names(timeline) if name not in (MASTER, MANIFEST)] + [MASTER, MANIFEST]
+    held: dict[str, dict[str, int]] = {}
+    changed: dict[str, set[str]] = {}
+    lacking: dict[str, str] = {}
+    for url, store in stores.items():
+        try:
+            entries = {entry.name: entry.size for entry in store.entries()}
+            changed[url] = _changed(store, {name: digests[name] for name in sizes if name in digests})
+            held[url] = entries
+        except OutputError as error:
+            lacking[url] = str(error)
+
+    def is_whole(url: str, name: str) -> bool:
+        size = held[url].get(name, 0)
+        return size > 0 and size == sizes.get(name, size) and name not in changed[url]
+
+    for url in held:
+        for name in [*sizes, *manifests]:
+            source = next((other for other in held if other != url and is_whole(other, name)), None)
+            if is_whole(url, name) or (source is None and name in manifests):
+                continue
+            # Of another size and whole nowhere else: it may be what another run made of the same chunk.
+            if source is None and held[url].get(name, 0) > 0:
+                if name in changed[url] and held[url][name] == sizes[name]:
+                    lacking.setdefault(url, f"{url} holds {name} changed, and no other output has it whole")
+                continue
+            try:
+                data = stores[source].get(name) if source is not None else None
+                if data is None:
+                    raise OutputError(f"{url} lacks {name}, and no other output has it whole")
+                stores[url].put(name, data)
+            except OutputError as error:
+                lacking[url] = str(error)
+                break
+    return lacking
+
+
+def _changed(store: Store, digests: Mapping[str, str]) -> set[str]:
+    """Which objects at ``store`` hold other bytes than ``digests`` say; those that are not there do not count."""
+
+    def is_changed(name: str) -> bool:
+        data = store.get(name)
+        return data is not None and digest_of(data) != digests[name]
+
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="read") as pool:
+        return {name for name, found in zip(digests, pool.map(is_changed, digests), strict=True) if found}

@@ -1,0 +1,61 @@
+"""The end of a broadcast whose run was cancelled: what it has published becomes the recording."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from streamwave.broadcasts import index
+from streamwave.config.settings import Settings
+from streamwave.errors import OutputError
+from streamwave.publish.fanout import Targets
+from streamwave.publish.publication import Publication
+from streamwave.spool.broadcast import BroadcastSpool
+from streamwave.storage.target import Target, outputs, outputs_above
+from streamwave.util.digest import fingerprint
+
+
+def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
+    """Make a recording of what was published; the rest is given up.
+
+    Raises:
+        StreamWaveError: the output cannot be written, or what was published is not there, nor anything else.
+    """
+    spool.close()
+    info = spool.info()
+    token = fingerprint(info.output, time.time_ns())
+    base_urls = settings.base_urls_of(f"{info.stream}/{info.broadcast}")
+
+    def at(target: Target) -> tuple[str, Callable[[], Publication]]:
+        store_at = functools.partial(target.open, settings.s3_options)
+        return target.url, lambda: Publication(store_at(), manifests=True, token=token, base_urls=base_urls)
+
+    published = Targets([at(target) for target in outputs(info.output)], patience_s=0)
+    try:
+        header = published.ledger.header
+        if header is not None and published.ledger.periods:
+            published.begin(header)
+            published.finish()
+            index.update(published, info, settings.s3_options)
+        elif spool.status().get("chunks") and (away := _away(info.output)):
+            raise OutputError(
+                f"{away} does not hold what was published of {info.stream}/{info.broadcast}; bring it back (is its disk "
+                f"mounted?), or give it up with: streamwave broadcasts rm {info.stream}/{info.broadcast}"
+            )
+    finally:
+        published.close()
+    spool.mark_finished()
+    for left in (*spool.sessions(), spool.folder / "work"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _away(output: str) -> str | None:
+    """The folder, two above that of the broadcast, that looks like that of a disk which is not mounted; None if none does."""
+    for target in outputs(outputs_above(output, 2)):
+        folder = Path(target.url)
+        if target.is_local and not (folder.is_dir() and any(folder.iterdir())):
+            return target.url
+    return None

@@ -1,0 +1,236 @@
+"""The command line. Each command says in one line what went wrong; tracebacks are for ``--debug`` only.
+
+This module ties the parts together, so it alone may import flows and services, and only inside the commands.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from io import TextIOWrapper
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from streamwave import __version__
+from streamwave.cli.abort import watch_signals
+from streamwave.cli.broadcasts import broadcasts_app
+from streamwave.cli.prefect import prefect_app
+from streamwave.cli.streams import streams_app
+from streamwave.config.settings import Settings
+from streamwave.errors import StreamWaveError, printable
+from streamwave.state.folders import close_state
+
+app = typer.Typer(
+    name="streamwave",
+    help="Turns live streams and files into adaptive streams (CMAF with DASH and HLS) that every player plays.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"streamwave {__version__}")
+        raise typer.Exit
+
+
+AUDIO_TRACK = typer.Option(
+    "--audio-track", min=1, help="Number of the audio track to take, from 1. Default: STREAMWAVE_AUDIO_TRACK."
+)
+
+app.add_typer(streams_app, name="streams")
+app.add_typer(broadcasts_app, name="broadcasts")
+app.add_typer(prefect_app, name="prefect")
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show Prefect's log and tracebacks.")] = False,
+) -> None:
+    if debug:
+        os.environ["STREAMWAVE_LOG_LEVEL"] = "debug"
+    settings = None
+    with suppress(StreamWaveError):  # the command will say it
+        settings = Settings.load()
+        for warning in settings.warnings:
+            _say("warning", "yellow", warning)
+    if settings is not None and context.invoked_subcommand not in ("doctor", "probe"):
+        close_state(settings)
+
+
+@app.command()
+def transcode(
+    source: Annotated[str, typer.Argument(help="A video file, or a URL (http, https, rtmp, srt) of one that ends.")],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="Folder, or address such as s3://bucket/prefix. Default: OUTPUT_DIR."),
+    ] = None,
+    ladder: Annotated[
+        str | None,
+        typer.Option(help="Renditions to make, for example 1080p,720p; or a ladder file. Default: all that fit."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the output already holds.")] = False,
+    audio_track: Annotated[int | None, AUDIO_TRACK] = None,
+) -> None:
+    """Make an adaptive stream of SOURCE: every chunk in every resolution, as tasks of a Prefect run.
+
+    Needs no server: Prefect's own runs for as long as the command does, or the one that PREFECT_API_URL names.
+
+    Example: [bold]streamwave transcode talk.mp4 --output out/talk --ladder 720p,360p[/bold]
+    """
+    from streamwave.cli.transcode import run_transcode
+
+    run_transcode(source, output, ladder, overwrite, out, audio_track)
+
+
+@app.command()
+def probe(
+    source: Annotated[str, typer.Argument(help="A video file or URL.")],
+    ladder: Annotated[str | None, typer.Option(help="A ladder to plan with, as in transcode.")] = None,
+    audio_track: Annotated[int | None, AUDIO_TRACK] = None,
+) -> None:
+    """Show what SOURCE holds and which renditions would be made of it."""
+    from streamwave.cli.probe import run_probe
+
+    run_probe(source, ladder, out, audio_track)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: FFmpeg, nginx-rtmp, ports, disk, access, Prefect. Exit code 1 if something must be mended."""
+    from streamwave.cli.doctor import load_settings, render, run_checks
+
+    checks = run_checks(load_settings())
+    out.print(render(checks))
+    if any(check.status == "fail" for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    source: Annotated[str | None, typer.Option(help="A file to publish; without it a clip is generated.")] = None,
+    duration: Annotated[int | None, typer.Option(min=1, help="Seconds to publish; without it until Ctrl-C.")] = None,
+) -> None:
+    """Run everything, publish a clip as OBS would, and print where it plays.
+
+    With --duration the publish ends by itself, and a table shows whether every frame arrived. Exit code 1 if not.
+    """
+    from streamwave.cli.demo import run_demo
+
+    code = run_demo(source, duration, out)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def up() -> None:
+    """Run everything on this machine: RTMP, ingest, processing, Prefect, media server and player page.
+
+    At the first start a stream is made, and what to enter in OBS is printed. Ctrl-C ends everything; a broadcast that was
+    on air is finished at the next start.
+    """
+    from streamwave.cli.up import run_up
+
+    run_up(out)
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(help="What to publish: an rtmp, srt or http URL, or a file.")],
+    stream: Annotated[str, typer.Option(help="The stream's public name: a-z, 0-9, - and _.")],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Root of the outputs. Default: OUTPUT_DIR.")
+    ] = None,
+) -> None:
+    """Publish one live source without the services, until it ends or Ctrl-C.
+
+    Example: [bold]streamwave run srt://encoder:9000 --stream stage[/bold]
+    """
+    from streamwave.cli.run import run_live
+
+    run_live(source, stream, output, out)
+
+
+@app.command()
+def serve(part: Annotated[str, typer.Argument(help="ingest, processing, rtmp or media.")]) -> None:
+    """Run one part alone, as in containers. Its settings come from the environment."""
+    from streamwave.cli.serve import run_part
+
+    run_part(part)
+
+
+def main() -> None:
+    """Entry point: runs a command and turns errors into one line and an exit code."""
+    # A termination request takes the same way out as Ctrl-C, so that everything is cleaned up.
+    signal.signal(signal.SIGTERM, _interrupt)
+    # A shell starts background jobs with this ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    watch_signals()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # Names that this terminal cannot show, or that are no text at all, are no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = app(standalone_mode=False)
+    except StreamWaveError as error:
+        if os.environ.get("STREAMWAVE_LOG_LEVEL", "").lower() == "debug":
+            err.print_exception()
+        for line in str(error).splitlines() or [type(error).__name__]:
+            _say("error", "red", line)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("stopped")
+        sys.exit(130)
+    except Exception as error:
+        if _is_usage(error):
+            if misuse := _misuse(error):
+                _say("error", "red", misuse)
+            sys.exit(2)
+        if os.environ.get("STREAMWAVE_LOG_LEVEL", "").lower() == "debug":
+            raise
+        what = (str(error) or "no message").splitlines()[0]
+        _say("error", "red", f"unexpected {type(error).__name__}: {what}; --debug shows more")
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _is_usage(error: Exception) -> bool:
+    # typer brings its own click or uses the installed one; both have exceptions with these two attributes.
+    return hasattr(error, "show") and hasattr(error, "exit_code")
+
+
+def _misuse(error: Any) -> str:
+    """What is wrong with the command line, and where to read how it is right; nothing where help was shown instead."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "streamwave"
+    what = error.format_message().rstrip(".")
+    if not what:
+        return ""
+    hint = ""
+    if what.startswith("No such option"):
+        hint = " (a file whose name begins with - is written ./-NAME)"
+    elif what.startswith("Got unexpected extra argument"):
+        hint = " (a name with spaces belongs into quotation marks)"
+    return f"{what[:1].lower()}{what[1:]}{hint}; {command} --help shows what there is"
+
+
+def _say(kind: str, colour: str, text: str) -> None:
+    """One line on standard error, of which nothing is markup, nor control of a terminal."""
+    err.print(Text.assemble((f"{kind}:", colour), f" {printable(text)}"))

@@ -1,0 +1,1 @@
+"""The settings: their fields, groups and checks, and the pages that are written from them."""

@@ -1,0 +1,161 @@
+"""What the settings are made of: the types of their values, and how a field says what it is for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic.fields import FieldInfo
+
+from streamwave.errors import SettingsError
+from streamwave.storage.address import ENDPOINT
+from streamwave.storage.location import BaseUrl
+from streamwave.untrusted import parse_json
+
+PREFIX = "STREAMWAVE_"
+
+Preset = Literal[
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"
+]  # fmt: skip
+Passthrough = Literal["never", "auto"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def to_absolute(value: object) -> object:
+    """An absolute path."""
+    if isinstance(value, str) and "://" in value:
+        raise ValueError("an address, not a folder")
+    # Processes that this one starts may run in another folder.
+    try:
+        return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+    except RuntimeError:
+        raise ValueError("~ names a user who has no home here: write the whole path") from None
+
+
+def to_place(value: object) -> object:
+    """An absolute path, or the address of one place in a store."""
+    if not isinstance(value, str) or "://" not in value:
+        return str(to_absolute(value)) if isinstance(value, str | Path) else value
+    scheme, _, rest = value.strip().partition("://")
+    if scheme in ("file", "local"):
+        return str(to_absolute(rest))
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or not rest.strip("/") or re.search(r"[,\s\[{]", value):
+        raise ValueError("no address of one place")
+    if scheme == "memory":
+        raise ValueError("other processes cannot see it")
+    return value.strip().rstrip("/")
+
+
+def to_folders(value: object) -> object:
+    """The members of a list that is written like PATH."""
+    return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+
+def to_hosts(value: object) -> object:
+    """Host names in lower case from text that joins them by commas."""
+    if not isinstance(value, str):
+        return value
+    names = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    if not all(re.fullmatch(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?", name) for name in names):
+        raise ValueError("not host names")
+    return names
+
+
+def to_base_urls(value: object) -> object:
+    """Base addresses from text: joined by commas, or a JSON list of addresses and objects."""
+    if not isinstance(value, str):
+        return value
+    try:
+        members = parse_json(value) if value.lstrip().startswith("[") else [part.strip() for part in value.split(",")]
+        found = [BaseUrl(url=member) if isinstance(member, str) else BaseUrl(**member) for member in members]
+    except (ValueError, TypeError):
+        raise ValueError("not a list of addresses") from None
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+    # They are published, and names are put behind them: no passwords and no queries.
+    if not all(re.match(ENDPOINT, base.url) for base in found):
+        raise ValueError("every address begins with http:// or https://, and has neither user nor query")
+    return tuple(found)
+
+
+def is_origin(text: str) -> bool:
+    """Whether it is an origin in lower case, or all origins below a host (``https://*.example.org``)."""
+    return re.fullmatch(r"https?://(\*\.)?([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?", text) is not None
+
+
+def to_origins(value: object) -> object:
+    """Origins (RFC 6454) from text, joined by commas; ``*`` alone means all."""
+    if not isinstance(value, str):
+        return value
+    found = tuple(part.strip().lower().rstrip("/") for part in value.split(",") if part.strip())
+    # They become part of a header, and of nginx's configuration.
+    if found != ("*",) and not all(map(is_origin, found)):
+        raise ValueError("not a list of origins")
+    return found
+
+
+def to_lower(value: object) -> object:
+    """Text in lower case."""
+    return value.lower() if isinstance(value, str) else value
+
+
+Folder = Annotated[Path, BeforeValidator(to_absolute)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def setting(
+    group: str,
+    text: str,
+    default: Any = None,
+    *,
+    unit: str = "",
+    kind: str = "",
+    name: str | None = None,
+    derived: tuple[Callable[[dict[str, Any]], Any], str] | None = None,
+    **limits: Any,
+) -> Any:
+    """One setting: ``text`` says what it is and what changes with it, ``kind`` what is allowed where the type does not.
+
+    ``name`` is the variable where it is not the prefix and the field's name. ``derived`` computes the default from the
+    fields declared before it; its second member is how the reference page writes that default.
+    """
+    extra: dict[str, Any] = {"group": group, "unit": unit, "kind": kind}
+    if derived is not None:
+        factory, extra["default"] = derived
+        return Field(
+            default_factory=factory, description=text, validation_alias=name, json_schema_extra=extra, **limits
+        )
+    return Field(default=default, description=text, validation_alias=name, json_schema_extra=extra, **limits)
+
+
+def variable_name(name: str, field: FieldInfo) -> str:
+    """The environment variable of the field ``name``."""
+    alias = field.validation_alias
+    return alias if isinstance(alias, str) else PREFIX + name.upper()
+
+
+def extra(field: FieldInfo, key: str) -> str:
+    """A note that the field carries for people: its group, unit, kind, or the wording of its default."""
+    notes = field.json_schema_extra
+    return str(notes.get(key, "")) if isinstance(notes, dict) else ""
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the value may never be shown."""
+    return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a field accepts: ``one of a, b``, ``an integer from 0 to 51``, ``a folder``."""
+    # One that may be left out is a Literal or None.
+    choices = [kind for kind in (field.annotation, *get_args(field.annotation)) if get_origin(kind) is Literal]
+    if choices:
+        return "one of " + ", ".join(f"`{value}`" for value in get_args(choices[0]))
+    words = extra(field, "kind") or {bool: "`true` or `false`", int: "an integer"}.get(field.annotation, "text")  # type: ignore[arg-type]
+    low = next((m.ge for m in field.metadata if getattr(m, "ge", None) is not None), None)
+    high = next((m.le for m in field.metadata if getattr(m, "le", None) is not None), None)
+    return words + (f" from {low} to {high}" if low is not None and high is not None else "")

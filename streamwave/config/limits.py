@@ -1,0 +1,191 @@
+"""The settings that bound what one publisher, one source or one stranger can make us use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_settings import NoDecode
+
+from streamwave.config.fields import Folder, setting, to_folders, to_hosts, to_origins
+from streamwave.config.output import OutputSettings
+from streamwave.ffmpeg.limits import ChunkLimits, SourceLimits
+from streamwave.sources.hosts import to_hosts as to_source_hosts
+from streamwave.untrusted import to_fraction
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    """What one stream may use; 0: no limit.
+
+    ``spool_bytes`` is the bound of the spool of all streams, of whose rest a stream may fill ``share_percent``; ``chunk_bytes``
+    that of a chunk of a live source; ``sessions_per_minute`` how often one may begin.
+    """
+
+    spool_bytes: int = 0
+    share_percent: int = 50
+    chunk_bytes: int = 0
+    sessions_per_minute: int = 0
+
+
+#: CPU time in which something must come out of a source; the slowest decoder takes a second for an 8K picture.
+STALLED_CPU_S = 120
+
+
+class LimitSettings(OutputSettings):
+    """Part of ``Settings``."""
+
+    spool_max_gb: Annotated[Fraction, BeforeValidator(to_fraction)] = setting(
+        "Limits",
+        "Bytes of chunks that may wait to be published, of all live streams of this machine.",
+        Fraction(20),
+        unit="GB",
+        ge=Fraction(1, 1000),
+        le=1_000_000,
+        kind="a number",
+    )
+    spool_share_percent: int = setting(
+        "Limits",
+        "How much of what other streams leave of `STREAMWAVE_SPOOL_MAX_GB`, or of the disk, one stream may fill. With 50 one "
+        "alone may fill half, two a third each, and so on. A stream that has filled its share is disconnected; what was "
+        "received of it is published.",
+        50,
+        unit="%",
+        ge=1,
+        le=90,
+    )
+    max_chunk_mb: int = setting(
+        "Limits",
+        "How large a chunk of a live source may become, with all that is needed to decode it. Beyond that the stream is "
+        "disconnected: its bit rate times its keyframe interval is too much.",
+        256,
+        unit="MB",
+        ge=1,
+        le=100_000,
+    )
+    max_sessions_per_minute: int = setting(
+        "Limits",
+        "How often a stream may begin a session in a minute, by connecting or by changing the size of its pictures; in "
+        "an hour thirty times as often. Each costs a process, and a break for viewers.",
+        20,
+        ge=1,
+        le=10_000,
+    )
+    allowed_file_roots: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(to_folders)] = setting(
+        "Limits",
+        "Folders from which the services, and runs that are started through Prefect, accept files as sources, joined by `:`. "
+        "Empty: from none. "
+        "The command line reads every file that its user may read.",
+        (),
+        kind="folders joined by `:`",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(to_hosts)] = setting(
+        "Limits",
+        "Further host names under which web pages and programs may call the ingest service and the Prefect server that we "
+        "start, joined by commas: those of a proxy in front of them, or of a container. Requests for other names are refused, "
+        "so that no page on the web can reach them by pointing its own name at this machine.",
+        (),
+        kind="host names without ports, joined by commas",
+    )
+    rtmp_waiting: int = setting(
+        "Limits",
+        "RTMP connections that do not publish yet, at once. Beyond that the one that has come least far ends for each new one.",
+        256,
+        ge=1,
+        le=2000,
+    )
+    rtmp_waiting_per_address: int = setting(
+        "Limits", "Of these, how many from one address; of IPv6 from one /64 network.", 64, ge=1, le=2000
+    )
+    source_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(to_source_hosts)] = setting(
+        "Limits",
+        "Hosts besides those of the public internet from which the services may fetch sources that callers name: names, "
+        "addresses and networks, joined by commas (`10.0.0.0/8,encoder.lan`). Empty: none, so that a caller reaches nothing "
+        "inside of this network. The command line fetches from everywhere.",
+        (),
+        kind="hosts, addresses and networks joined by commas",
+    )
+    requests_per_address: int = setting(
+        "Limits",
+        "Requests of one address that the media server answers at once; further ones are refused (429). A viewer has one or "
+        "two under way. Set it higher, or 0 for no limit, where many viewers come from one address: behind a proxy or CDN.",
+        1000,
+        ge=0,
+        le=1_000_000,
+    )
+    embed_from: Annotated[tuple[str, ...], NoDecode, BeforeValidator(to_origins)] = setting(
+        "Limits",
+        "Sites that may show the player page in a frame of theirs: origins joined by commas (`https://example.org`), or `*` "
+        "for every site. Empty: only pages of this server.",
+        (),
+        kind="origins joined by commas, or `*`",
+    )
+    play_from: Annotated[tuple[str, ...], NoDecode, BeforeValidator(to_origins)] = setting(
+        "Limits",
+        "Other servers whose broadcasts the player page plays (`?src=`): origins joined by commas, or `*` for every one. It "
+        "always plays those of this server, of `STREAMWAVE_BASE_URLS` and of `STREAMWAVE_PUBLIC_URL`.",
+        (),
+        kind="origins joined by commas, or `*`",
+    )
+    max_streams: int = setting(
+        "Limits", "Broadcasts that are published at once; further ones wait in the spool.", 16, ge=1, le=1000
+    )
+    max_pixels: int = setting(
+        "Limits",
+        "The largest pictures that a source may have, as width times height. A larger one is refused before anything is "
+        "decoded. The default is 8192x4320.",
+        SourceLimits.max_pixels,
+        unit="pixels",
+        ge=16_384,
+        le=2**30,
+    )
+    max_tracks: int = setting(
+        "Limits",
+        "Tracks that a source may have, of all kinds together: also subtitles, attachments, and those of other programs.",
+        SourceLimits.max_tracks,
+        ge=2,
+        le=10_000,
+    )
+    source_memory_mb: int = setting(
+        "Limits",
+        "Memory of each process that opens a source: of every segmenter, and of the probe. MP4 files whose index needs "
+        "more than half of it, which are those of two days and more, are refused. Measured: 8K of 10 bits takes 960 MB.",
+        SourceLimits.memory_mb,
+        unit="MB",
+        ge=256,
+        le=1_000_000,
+    )
+    ffmpeg_memory_mb: int = setting(
+        "Limits",
+        "Memory of each FFmpeg process; a chunk that needs more becomes black pictures. Measured with superfast: 8K into the "
+        "default ladder takes 1.6 GB, 8K into 8K, 4K and the default ladder 4.4 GB.",
+        ChunkLimits.memory_mb,
+        unit="MB",
+        ge=256,
+        le=1_000_000,
+    )
+    chunk_cpu_factor: int = setting(
+        "Limits",
+        "CPU time that FFmpeg may take for a chunk, in multiples of what a chunk with so many pixels takes on a usual core "
+        "with H.264 and this preset, plus 30 s. A chunk that takes more becomes black pictures, without another try.",
+        ChunkLimits.cpu_factor,
+        ge=1,
+        le=10_000,
+    )
+
+    @property
+    def chunk_limits(self) -> ChunkLimits:
+        """Limits of what FFmpeg does with one chunk."""
+        return ChunkLimits(self.max_pixels, self.ffmpeg_memory_mb, self.chunk_cpu_factor)
+
+    @property
+    def stream_limits(self) -> StreamLimits:
+        """What one stream may use of this machine."""
+        return StreamLimits(
+            spool_bytes=int(self.spool_max_gb * 10**9),
+            share_percent=self.spool_share_percent,
+            chunk_bytes=self.max_chunk_mb * 10**6,
+            sessions_per_minute=self.max_sessions_per_minute,
+        )

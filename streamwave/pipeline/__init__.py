@@ -1,0 +1,1 @@
+"""A session on its way through the pipeline, without any orchestration."""

@@ -1,0 +1,396 @@
+"""A live broadcast's way through the pipeline without any orchestration: sessions in order, chunk by chunk."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from streamwave.broadcasts.listing import Listing
+from streamwave.config.settings import Settings
+from streamwave.errors import SpoolError
+from streamwave.ffmpeg.locate import locate
+from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.progress import Progress
+from streamwave.model import ChunkRecord
+from streamwave.pipeline import ladder as ladders
+from streamwave.pipeline.job import Job, publication, release, target_ms
+from streamwave.pipeline.messages import left, unlisted, waiting
+from streamwave.publish.fanout import Targets
+from streamwave.receive.audio import SAMPLE_RATE
+from streamwave.spool.advice import Advice, bitrate
+from streamwave.spool.broadcast import BroadcastSpool
+from streamwave.spool.encoding import FILE as ENCODING
+from streamwave.spool.encoding import Encoding, keep_encoding, kept_encoding
+from streamwave.spool.follow import POLL_S, Follower
+from streamwave.spool.journal import OpenRecord, received_ms
+from streamwave.untrusted import parse_json
+from streamwave.util.digest import fingerprint
+
+log = logging.getLogger("streamwave.live")
+
+#: Where players fetch the time from (the media server answers there); only where that server serves the output.
+UTC_TIMING_URL = "/time"
+#: What the status says of a broadcast of which nothing is known yet.
+_AT_FIRST: dict[str, object] = {
+    "session": None, "chunks": 0, "received_ms": 0, "published_ms": 0, "lag_ms": 0, "bitrates": {}, "outputs": [],
+    "passthrough": None,
+}  # fmt: skip
+#: How often a broadcast that waits for its publisher looks whether the reconnect window is over.
+WINDOW_LOOK_S = 0.5
+#: The status is at most this old while chunks wait for an output.
+PULSE_S = 1.0
+#: After this much of a session its bitrate is known well enough to say something about it.
+BITRATE_OVER_MS = 10_000
+#: How long a run tries to become the one that publishes its broadcast.
+HOLD_S = 1.0
+#: A live FFmpeg that takes longer for one chunk hangs: the stream cannot wait for it as a file could.
+LIVE_TIMEOUT_S = 60
+
+#: Outputs that are not that far behind are waited for without a word.
+GRACE_S = 3.0
+
+#: Is told a sentence on what is waited for, and given the function that ends the waiting.
+OnWait = Callable[[str, Callable[[], None]], None]
+
+
+class LiveBroadcast:
+    """The one run that publishes a broadcast. A context manager; ``run`` identifies it to people (the flow run's id).
+
+    Raises on entry:
+        SpoolError: another run publishes this broadcast, or it is finished.
+        StreamWaveError: the output or FFmpeg cannot be used.
+    """
+
+    def __init__(self, spool: BroadcastSpool, settings: Settings, run: str) -> None:
+        self.spool = spool
+        self.settings = settings
+        self.run = run
+        self.info = spool.info()
+        self.job: Job | None = None
+        self.trouble: str | None = None  # why the receiving of a session ended, if not on purpose
+        self.left_behind: dict[str, str] = {}  # outputs that have not got all of it, and why
+        self._lock: IO[bytes] | None = None
+        self._work = spool.folder / "work"
+        self._listing = Listing(self.info, settings.store_options(self.info.output), self.warn)
+        self._token = fingerprint(run, spool.folder, time.time_ns())
+        self._warnings: list[str] = []
+        self._advice: list[Advice] = []
+        self._passthrough: str | None = None  # what became of the setting in the newest session
+        self._state = "starting"
+        self._told_at = 0.0
+        # What an earlier run has said holds until this one knows better: no count ever runs backwards.
+        told = spool.status()
+        self._before = {name: told.get(name, first) for name, first in _AT_FIRST.items()}
+        self._telling = threading.RLock()
+        self._told_of = Progress()
+        self._properties: dict[str, str] = {}
+        self._metadata: dict[str, object] = {}
+
+    def __enter__(self) -> Self:
+        self._lock = self._hold()
+        try:
+            if self.spool.finished:
+                raise SpoolError(f"{self.spool.stream}/{self.spool.broadcast} is finished; there is nothing to publish")
+            self._binary = locate(str(self.settings.ffmpeg_path) if self.settings.ffmpeg_path else None)
+            # What a run that was killed left on its way is done again.
+            shutil.rmtree(self._work, ignore_errors=True)
+            self.tell("starting")
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def _hold(self) -> IO[bytes]:
+        """Become the one run of the broadcast. Whoever asks ``run_alive`` holds the lock for a moment, which is waited for.
+
+        Raises:
+            SpoolError: another run goes on holding it, or the spool cannot be written.
+        """
+        end = time.monotonic() + HOLD_S
+        while True:
+            trouble = f"another run publishes {self.spool.stream}/{self.spool.broadcast}"
+            try:
+                lock = self.spool.hold_run()
+            except OSError as error:
+                trouble, lock = f"the spool {self.spool.folder} cannot be written ({error.strerror})", None
+            if lock is not None:
+                return lock
+            if time.monotonic() > end:
+                raise SpoolError(trouble)
+            time.sleep(POLL_S)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.tell("failed", error=str(error) or type(error).__name__)
+        if self.job is not None:
+            release(self.job)
+        shutil.rmtree(self._work, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+    def chunks(self, tick: Callable[[], None] = lambda: None) -> Iterator[tuple[Job, ChunkRecord]]:
+        """Every chunk that is still to be published, over all sessions, until the broadcast is closed.
+
+        ``tick`` is called every few milliseconds while nothing arrives; what it raises ends the waiting.
+        """
+        number, look_at = 0, 0.0
+        while True:
+            sessions = self.spool.sessions()
+            if number < len(sessions):
+                yield from self._session(sessions[number], tick)
+                number += 1
+            elif time.monotonic() >= look_at and self.spool.close_if_over(time.time_ns() // 1_000_000):
+                if number == len(self.spool.sessions()):
+                    return
+            else:
+                look_at = max(look_at, time.monotonic() + WINDOW_LOOK_S) if time.monotonic() >= look_at else look_at
+                if self._state != "waiting":
+                    self.tell("waiting")
+                tick()
+                time.sleep(POLL_S)
+
+    def _session(self, folder: Path, tick: Callable[[], None]) -> Iterator[tuple[Job, ChunkRecord]]:
+        follower = Follower(folder, alive=lambda: self.spool.receiving(folder))
+        first: int | None = None
+        job: Job | None = None
+        size = 0
+        try:
+            for record in follower.chunks(lambda: self._hear(follower, tick)):
+                self._hear(follower)
+                if job is None:
+                    assert follower.opened is not None
+                    job = self._job(folder, follower.opened, record)
+                    first = publication(job).next_chunk(job.session)
+                size += record.size_bytes
+                if record.video_file is not None and record.next_ms >= BITRATE_OVER_MS:
+                    found = bitrate(size * 8000 // record.next_ms, job.renditions, record.next_ms)
+                    if found is not None and found.code not in {known.code for known in self._advice}:
+                        self.advise(found)
+                if first is not None and record.number >= first:
+                    yield job, record
+                else:
+                    job.forget(record.number)  # an earlier run has published it; the spool is bounded
+        except SpoolError as error:
+            # What was received before is published; the publisher may still come back.
+            self.warn(f"session {folder.name}: {error}")
+        if follower.ended is not None and follower.ended.error:
+            self.trouble = follower.ended.error
+            # Of a broadcast that has nothing, a run by hand fails with it: it need not be said twice.
+            level = logging.INFO if self.job is None else logging.WARNING
+            self.warn(f"session {folder.name}: {follower.ended.error}", level)
+
+    def _hear(self, follower: Follower, tick: Callable[[], None] = lambda: None) -> None:
+        """Take over what the segmenter found that the publisher could do better."""
+        new, follower.advice[:] = list(follower.advice), []
+        for found in new:
+            self.advise(found)
+        tick()
+
+    def _job(self, folder: Path, opened: OpenRecord, record: ChunkRecord) -> Job:
+        kept = kept_encoding(folder)
+        encoding = kept or self._encoding(opened)
+        job = Job(
+            session=folder.name,
+            period=f"p{int(folder.name)}",
+            token=self._token,
+            wall_unix_ms=opened.origin_unix_ms,
+            spool=str(folder),
+            work=str(self._work / folder.name),
+            output=self.info.output,
+            manifests=True,
+            utc_timing_url=UTC_TIMING_URL,
+            rate=opened.rate or Fraction(SAMPLE_RATE, 1024),
+            segment_ms=encoding.segment_ms,
+            renditions=encoding.renditions,
+            ffmpeg_path=self._binary.path,
+            preset=encoding.preset,
+            crf=encoding.crf,
+            encoder_threads=encoding.encoder_threads,
+            video=opened.source.video,
+            store_options=self.settings.store_options(self.info.output),
+            ffmpeg_slots=self.settings.ffmpeg_slot_count,
+            ffmpeg_timeout_s=min(self.settings.ffmpeg_timeout_s, LIVE_TIMEOUT_S),
+            limits=self.settings.chunk_limits,
+            patience_s=self.settings.output_patience_s,
+            base_urls=self.settings.base_urls_of(f"{self.info.stream}/{self.info.broadcast}"),
+            retries=self.settings.chunk_retries,
+            b_frames=False,  # hls.js misplaces periods otherwise, see docs/decisions/0005-timing-inside-segments.md
+            passthrough=encoding.passthrough,
+        )
+        if kept is None:
+            if self.settings.passthrough == "auto":
+                job, self._passthrough = job.passing_through(record)
+            keep_encoding(folder, encoding.model_copy(update={"passthrough": job.passthrough}))
+            self.spool.share(folder, ENCODING)
+        first = self.job is None
+        self.job = job
+        publication(job).on_change = self._on_output
+        self._properties = opened.properties()
+        if first:
+            publication(job).begin(
+                BroadcastLine(
+                    created_unix_ms=opened.origin_unix_ms,
+                    segment_ms=encoding.segment_ms,
+                    fingerprint=fingerprint(self.info.stream, self.info.broadcast),
+                    dvr_window_ms=self.settings.dvr_window_s * 1000 or None,
+                    keep=self.settings.record,
+                    info=self._program_information(),
+                ),
+                known_chunks=chunks if isinstance(chunks := self._before["chunks"], int) else None,
+            )
+        self._describe()
+        self.tell("live")
+        return job
+
+    def _encoding(self, opened: OpenRecord) -> Encoding:
+        """How a session that begins is encoded: by the settings."""
+        # HLS players rely on a target duration that never changes, over all sessions of a broadcast.
+        first = kept_encoding(self.spool.sessions()[0])
+        return Encoding(
+            renditions=ladders.plan(
+                opened.source, ladders.load_ladder(self.settings.ladder), sound=opened.sample_rate is not None
+            ),
+            segment_ms=first.segment_ms if first else target_ms(self.settings.segment_seconds),
+            preset=self.settings.preset,
+            crf=self.settings.crf,
+            encoder_threads=self.settings.encoder_threads_for(live=True),
+        )
+
+    def _describe(self) -> None:
+        """Tell what the publisher has said since, so that the next manifest has it."""
+        if self.publication is not None:
+            self.publication.describe(self._program_information())
+
+    def _program_information(self) -> dict[str, str]:
+        """What is known of the broadcast: what is received, and on top of it what its publisher says, as of now."""
+        told = self._properties | {"title": self.info.title or self.info.stream} | self.info.info
+        with suppress(OSError, ValueError):
+            found = parse_json((self.spool.folder / "metadata.json").read_bytes())
+            if isinstance(found, dict):
+                self._metadata = found
+        return told | {str(name): str(value) for name, value in self._metadata.items()}
+
+    @property
+    def publication(self) -> Targets | None:
+        """What has been published, once a session has begun."""
+        return publication(self.job) if self.job is not None else None
+
+    def stored(self) -> None:
+        """One more chunk has been published. Windows that overlap call this from threads of their own."""
+        if self.publication is not None:
+            self._listing.begin(self.publication)
+        self._describe()
+        self._warn_of_stand_ins()
+        self.tell(self._state)
+
+    def _on_output(self, news: str) -> None:
+        """An output begins to refuse, or can be written again: nothing else might be told for as long as that lasts."""
+        self.warn(news)
+        self.tell(self._state)
+
+    def _warn_of_stand_ins(self) -> None:
+        if self.publication is None:
+            return
+        progress = self.publication.progress
+        with self._telling:
+            before, self._told_of = self._told_of, progress
+        for text in progress.news(before):
+            self.warn(text)
+
+    def finish(self, on_wait: OnWait = lambda news, stop: None) -> None:
+        """Everything is published: write the recording's manifests and mark the spool as done with.
+
+        The recording is complete as soon as one output has all of it. ``on_wait`` is then told if others have not, in a
+        sentence, and how to stop waiting for them.
+        """
+        self.tell("finishing")
+        published = self.publication
+        if published is not None:
+            self._describe()
+            published.finish_first()
+            whole = published.wait_for_others(GRACE_S, self.pulse, until_tried=False)
+            before = published.complete
+            self._list(published, before, on_wait)
+            if not whole:
+                self._wait_for_others(published, on_wait)
+                self._list(published, set(published.complete) - set(before), on_wait)
+        self.spool.mark_finished()
+        self.tell("finished")
+        self.spool.hand_over()
+        for session in self.spool.sessions():
+            shutil.rmtree(session, ignore_errors=True)
+
+    def _list(self, published: Targets, places: Collection[str], on_wait: OnWait) -> None:
+        """List the recording at ``places``. Where that is refused viewers would be told for ever that it is live."""
+        refused = self._listing.update(published, places)
+        if refused:
+            on_wait(unlisted(published, refused), published.hurry)
+            self._listing.try_again(published, refused, self.pulse)
+
+    def _wait_for_others(self, published: Targets, on_wait: OnWait) -> None:
+        news = waiting(published)
+        self.warn(f"{news}, or until its run is cancelled")
+        self.tell("finishing")
+        on_wait(news, published.hurry)
+        published.wait_for_others(published.patience_s, self.pulse)
+        self.left_behind = published.left_behind
+        for url, why in self.left_behind.items():
+            self.warn(left(url, why, f"{self.spool.stream}/{self.spool.broadcast}"))
+
+    def warn(self, text: str, level: int = logging.WARNING) -> None:
+        """Note something that people should know; it shows in the status."""
+        log.log(level, "%s/%s: %s", self.spool.stream, self.spool.broadcast, text)
+        with self._telling:
+            self._warnings = [*self._warnings[-19:], text]
+
+    def advise(self, found: Advice) -> None:
+        """Note something that the publisher could mend; it shows in the status, with a code for programs."""
+        log.warning("%s/%s: %s", self.spool.stream, self.spool.broadcast, found.text)
+        with self._telling:
+            self._advice = [*self._advice[-19:], found]
+        self.tell(self._state)
+
+    def tell(self, state: str, error: str | None = None) -> None:
+        """Write the status for those who watch from other processes. Never waits for an output."""
+        with self._telling:
+            self._state = state
+            status: dict[str, object] = {
+                **self._before, "state": state, "flow_run_id": self.run,
+                "warnings": self._warnings, "error": error, "advice": [found.model_dump() for found in self._advice],
+                "updated_unix_ms": time.time_ns() // 1_000_000,
+            }  # fmt: skip
+            if self.job is not None:
+                published = publication(self.job)
+                progress = published.progress
+                status |= {"session": self.job.session, "outputs": published.lags()}
+                if self._passthrough is not None:
+                    status |= {"passthrough": self._passthrough}
+                with suppress(OSError):
+                    status |= {"received_ms": received_ms(Path(self.job.spool)), "lag_ms": self._lag_ms(progress)}
+                if progress.session is not None:
+                    status |= {"chunks": progress.chunks, "published_ms": progress.period_ms}
+                    status |= {"bitrates": progress.bitrates, "latency_ms": published.latency()}
+            with suppress(OSError):
+                self.spool.write_status(status)
+            self._told_at = time.monotonic()
+
+    def pulse(self) -> None:
+        """Bring the status up to date if it is old: while an output is waited for, more and more is received."""
+        if time.monotonic() - self._told_at > PULSE_S:
+            self.tell(self._state)
+
+    def _lag_ms(self, progress: Progress) -> int:
+        """What is in the spool and not published, taken by this run or not yet, in milliseconds of media."""
+        sessions = [one for one in self.spool.sessions() if progress.session is None or one.name >= progress.session]
+        done = {progress.session: progress.period_ms}
+        return sum(max(0, received_ms(session) - done.get(session.name, 0)) for session in sessions)

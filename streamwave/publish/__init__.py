@@ -1,0 +1,1 @@
+"""Publishing a broadcast: segments, manifests and ledger, to one output or several."""

@@ -1,0 +1,1 @@
+"""Which sources may be opened, and which hosts they may be fetched from."""

@@ -1,0 +1,1 @@
+"""The folder that holds our state, and the secrets in it."""

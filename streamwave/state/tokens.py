@@ -1,0 +1,22 @@
+"""The token of the processing service: every caller shows it, because every user of the machine reaches its port."""
+
+from __future__ import annotations
+
+import secrets
+
+from streamwave.config.settings import Settings
+from streamwave.state.secret import lasting_secret
+
+#: In STREAMWAVE_STATE_DIR.
+GRPC_TOKEN_FILE = "grpc-token"
+
+
+def grpc_token(settings: Settings) -> str:
+    """STREAMWAVE_GRPC_TOKEN, or a token of this installation, made on first use and readable by its owner only.
+
+    Raises:
+        OutputError: the state folder can't be written to.
+    """
+    if settings.grpc_token is not None:
+        return settings.grpc_token.get_secret_value()
+    return lasting_secret(settings.state_dir / GRPC_TOKEN_FILE, lambda: secrets.token_urlsafe(24))
