@@ -12,9 +12,6 @@ from pathlib import Path
 from streamwave.errors import SettingsError, StreamWaveError
 from streamwave.util.trust import program
 
-PROJECT = Path(__file__).resolve().parent.parent
-TEMPLATES = PROJECT / "deployments" / "nginx"
-
 #: What nginx may still do where it was started by root: listen on ports below 1024, become root, read every output.
 CAPABILITIES = ("net_bind_service", "setgid", "setuid", "dac_override", "dac_read_search")
 
@@ -43,9 +40,9 @@ def listen_address(host: str, port: int) -> str:
     return quoted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
 
-def render(name: str, values: Mapping[str, str]) -> str:
-    """The template ``name`` with its values."""
-    return _ConfigTemplate((TEMPLATES / name).read_text(encoding="utf-8")).substitute(values)
+def render(template: Path, values: Mapping[str, str]) -> str:
+    """The ``template`` with its values."""
+    return _ConfigTemplate(template.read_text(encoding="utf-8")).substitute(values)
 
 
 def user_directive() -> str:

@@ -1,15 +1,11 @@
 """The media server: nginx with a configuration of ours, as a child process that never outlives us.
 
-It serves ``/`` the player page, ``/vendor/`` the players out of node_modules, ``/media/`` what is published, ``/rtmp.json``
-where to publish, ``/time`` the UTC time. The configuration lies in deployments/nginx/. RTMP has an nginx of its own: see
-services/rtmp.
-
-``python -m services.media --root out --port 8080`` runs it alone.
+It serves ``/`` the player page, ``/vendor/`` the players, ``/media/`` what is published, ``/rtmp.json``
+where to publish, ``/time`` the UTC time. RTMP has an nginx of its own: see services/rtmp.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import http.client
 import json
@@ -17,28 +13,31 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
 from services.media.edges import DEFAULT, Edges
-from services.nginx import CAPABILITIES, PROJECT, explain, find_nginx, listen_address, quoted, render, user_directive
-from streamwave.errors import OutputError, StreamWaveError, tell
+from services.nginx import CAPABILITIES, explain, find_nginx, listen_address, quoted, render, user_directive
+from streamwave.errors import OutputError, StreamWaveError
 from streamwave.state.secret import write_secret
 from streamwave.util.confine import guarded
-from streamwave.util.files import make_public_folder
 from streamwave.util.logs import ShortLog
-from streamwave.util.private import begin
-from streamwave.util.trust import check_working_folder
 
 #: nginx reserves one descriptor for the client and one for the file that it gets. A connection whose header never ends holds
 #: 17 kB at most, so all of them together some 140 MB.
 _MAX_OPEN_FILES = 16384
+
+
+HERE = Path(__file__).resolve().parent
+
+
+def find_players() -> Path:
+    """The folder with the players: in the package where it was built with them, else the checkout's ``node_modules``."""
+    packaged = HERE / "players"
+    return packaged if packaged.is_dir() else HERE.parents[1] / "node_modules"
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def render_config(
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     open_files = _MAX_OPEN_FILES if hard_limit == resource.RLIM_INFINITY else min(_MAX_OPEN_FILES, hard_limit)
     return render(
-        "nginx.conf.template",
+        HERE / "nginx.conf.template",
         {
             "user": user_directive(),
             "open_files": str(open_files),
@@ -105,8 +104,8 @@ class MediaServer:
         start_timeout_s: float = 10,
     ) -> None:
         self.root = root.resolve()
-        self.web = (web or PROJECT / "web").resolve()
-        self.vendor = (vendor or PROJECT / "node_modules").resolve()
+        self.web = (web or HERE / "page").resolve()
+        self.vendor = (vendor or find_players()).resolve()
         self.host, self.port, self.rtmp = host, port, rtmp
         self._edges = edges
         self._start_timeout_s = start_timeout_s
@@ -233,61 +232,3 @@ class MediaServer:
         temporary, self._temporary = self._temporary, None
         if temporary is not None:
             temporary.cleanup()
-
-
-@contextlib.contextmanager
-def _ending_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set."""
-    asked = threading.Event()
-    before = {sign: signal.signal(sign, lambda *_: asked.set()) for sign in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
-
-
-def _from_settings() -> MediaServer:
-    """The media server of an installation. Where the output is not on a local disk, /media/ is empty."""
-    from streamwave.config.settings import Settings
-    from streamwave.state.folders import close_state
-
-    settings = Settings.load()
-    check_working_folder()
-    close_state(settings, make=True)
-    local = next((target.url for target in settings.targets if target.is_local), None)
-    root = Path(local) if local else settings.state_dir / "empty"
-    make_public_folder(root)
-    return MediaServer(
-        root,
-        port=settings.media_port,
-        rtmp=PublishAddress(settings.rtmp_port),
-        runtime_dir=settings.state_dir / "nginx",
-        host=settings.media_host,
-        edges=Edges.from_settings(settings),
-    )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Serve a directory until Ctrl-C. Exit status 0, or the error's with one line that explains it."""
-    parser = argparse.ArgumentParser(prog="python -m services.media", description="Serve the player and the output.")
-    parser.add_argument("--root", type=Path, default=Path("out"), help="what /media/ shows (default: out)")
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")
-    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: 8080)")
-    parser.add_argument("--live", action="store_true", help="everything as the settings say")
-    options = parser.parse_args(arguments)
-    begin()
-    try:
-        server = _from_settings() if options.live else MediaServer(options.root, port=options.port, host=options.host)
-        with _ending_on_signals() as asked, server:
-            print(f"watch on {server.url}/ (serving {server.root}); Ctrl-C ends it", flush=True)
-            while not asked.wait(1):
-                if server.pid is None:
-                    raise StreamWaveError("nginx has ended unexpectedly: see its messages and start it again")
-    except StreamWaveError as error:
-        return tell(error)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

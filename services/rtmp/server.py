@@ -58,7 +58,7 @@ def render_config(rtmp: RtmpSettings) -> str:
     """nginx's configuration as text; SettingsError if a value can't be in it."""
     rules = [f"            allow play {quoted(address)};" for address in rtmp.play_from]
     return render(
-        "rtmp.conf.template",
+        Path(__file__).with_name("nginx.conf.template"),
         {
             "module": quoted(rtmp.module),
             "user": user_directive(),

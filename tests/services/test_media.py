@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from services.media.server import MediaServer, PublishAddress
-from services.nginx import PROJECT
 from streamwave.errors import OutputError, SettingsError
+from tests.support.cli import ROOT
 from tests.support.ports import free_port
 from tests.support.processes import alive, wait_for
 
@@ -294,7 +294,7 @@ def test_alone_and_never_outlives_its_owner(tmp_path: Path, sign: signal.Signals
     command = [sys.executable, "-m", "services.media", "--root", str(tmp_path), "--port", str(port)]
     # Killed, it cannot remove its runtime directory: let that lie in ours.
     env = {**os.environ, "TMPDIR": str(tmp_path)}
-    owner = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=subprocess.PIPE, text=True, cwd=PROJECT, env=env)
+    owner = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env)
     try:
         assert owner.stdout is not None
         assert f"http://127.0.0.1:{port}/" in owner.stdout.readline()
@@ -309,6 +309,6 @@ def test_alone_and_never_outlives_its_owner(tmp_path: Path, sign: signal.Signals
 
 def test_alone_explains_itself_in_one_line(tmp_path: Path, server: MediaServer) -> None:
     command = [sys.executable, "-m", "services.media", "--root", str(tmp_path), "--port", str(server.port)]
-    done = subprocess.run([*command, "--host", "127.0.0.1"], capture_output=True, text=True, timeout=60, cwd=PROJECT)
+    done = subprocess.run([*command, "--host", "127.0.0.1"], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == SettingsError.exit_code
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

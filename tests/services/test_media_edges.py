@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from services.media.server import MediaServer, _from_settings
+from services.media.__main__ import from_settings
+from services.media.server import MediaServer
 from streamwave.util.logs import LOG_BYTES
 from tests.services.test_media import ask
 from tests.support.half_open import half_open, still_open
@@ -36,7 +37,7 @@ def _installation(folder: Path, monkeypatch: pytest.MonkeyPatch, **variables: st
     }
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
-    with _from_settings() as server:
+    with from_settings() as server:
         yield server
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from services.nginx import PROJECT
 from services.rtmp.server import RtmpSettings, render_config
 from streamwave.errors import SettingsError
+from tests.support.cli import ROOT
 from tests.support.ports import free_port
 from tests.support.processes import alive, wait_for
 from tests.support.rtmp import Client, Sent, amf, chunks, commands, media
@@ -208,7 +208,7 @@ def test_a_port_that_is_taken(tmp_path: Path, taken: str) -> None:
     env = {**os.environ, **ports, "STREAMWAVE_RTMP_HOST": "127.0.0.1", "STREAMWAVE_STATE_DIR": str(tmp_path)}
     with socket.create_server(("127.0.0.1", int(ports[taken]))):
         command = [sys.executable, "-m", "services.rtmp"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=PROJECT, env=env)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, env=env)
     assert done.returncode == SettingsError.exit_code
     told = done.stderr.splitlines()[-1]
     assert told.startswith("error: ") and ports[taken] in told
