@@ -15,8 +15,8 @@ from streamwave.state.folders import open_to_others, unsafe
 from streamwave.util import trust
 from streamwave.util.private import umask_of_user
 
-#: The code that runs: this checkout or installation, with the page, nginx's templates and the players; and its Python.
-PROJECT = Path(__file__).resolve().parents[2]
+#: The folder with our packages: of the checkout, or of the installation.
+INSTALLED = Path(__file__).resolve().parents[2]
 
 #: Name, status, what was found, what to do.
 Finding = tuple[str, Literal["ok", "warn", "fail"], str, str]
@@ -35,9 +35,9 @@ def check_access(settings: Settings) -> Iterator[Finding]:
         pass  # another check says so
     else:
         yield _trusted("FFmpeg's owner", ffmpeg, "nobody else may change {}")
-    yield check_code(
-        (PROJECT, PROJECT / "streamwave", PROJECT / "node_modules", PROJECT / "deployments", Path(sys.prefix))
-    )
+    from services.media.server import find_players
+
+    yield check_code((INSTALLED, INSTALLED / "streamwave", find_players(), Path(sys.prefix)))
     yield from check_outputs(settings)
 
 
@@ -97,7 +97,7 @@ def check_code(places: tuple[Path, ...]) -> Finding:
     reason = next((found for found in map(trust.fault, places) if found), None)
     if reason is not None:
         return "code", "warn", reason, trust.remedy(reason).partition(",")[0]
-    return "code", "ok", f"nobody else may write to {PROJECT}", ""
+    return "code", "ok", f"nobody else may write to {INSTALLED}", ""
 
 
 def check_outputs(settings: Settings) -> Iterator[Finding]:

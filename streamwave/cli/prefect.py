@@ -1,16 +1,28 @@
-"""``streamwave prefect``: how to get into Prefect's UI, and how Prefect's own commands get into its API."""
+"""``streamwave prefect``: log in to Prefect's UI, use its commands with our server, deploy our flows for work pools."""
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import typer
 
+from streamwave.config.prefect_env import CLIENT_ENV
 from streamwave.config.settings import Settings
+from streamwave.errors import StreamWaveError
+from streamwave.ffmpeg.process import kill, spawn
 from streamwave.state.prefect_auth import auth_string, client_environment
 
+#: The pool of deployments/prefect.yaml.
+WORK_POOL = "streamwave"
+#: Loading Prefect takes seconds on a slow machine.
+COMMAND_LIMIT_S = 120
+
 prefect_app = typer.Typer(
-    help="Log in to Prefect's UI; let Prefect's own commands use our server.", no_args_is_help=True
+    help="Log in to Prefect's UI, use Prefect's own commands with our server, deploy the flows.", no_args_is_help=True
 )
 
 
@@ -36,3 +48,39 @@ def env() -> None:
     """
     for name, value in client_environment(Settings.load()).items():
         print(f"export {name}={shlex.quote(value)}")
+
+
+@prefect_app.command()
+def deploy() -> None:
+    """Deploy the flows vod and live-stream, for [bold]prefect deployment run[/bold] and the workers of a work pool.
+
+    Workers run them in the current folder: its .env counts, and relative paths start there. The work pool
+    "streamwave" is made if there is none; start a worker with: prefect worker start --pool streamwave
+    """
+    settings = Settings.load()
+    environment = {**os.environ, **CLIENT_ENV, **client_environment(settings)}
+    if _prefect("work-pool", "inspect", WORK_POOL, environment=environment, silent=True) != 0:
+        _prefect("work-pool", "create", "--type", "process", WORK_POOL, environment=environment)
+    if _prefect("--no-prompt", "deploy", "--prefect-file", str(_deployments()), "--all", environment=environment) != 0:
+        raise StreamWaveError(f"Prefect could not deploy the flows; is its server running at {settings.prefect_url}?")
+
+
+def _deployments() -> Path:
+    """The file with the deployments: beside the flows where they are installed, else in the checkout."""
+    import flows
+
+    folder = Path(flows.__file__).resolve().parent
+    installed = folder / "prefect.yaml"
+    return installed if installed.is_file() else folder.parent / "deployments" / "prefect.yaml"
+
+
+def _prefect(*arguments: str, environment: dict[str, str], silent: bool = False) -> int:
+    """Run a command of Prefect; its exit status."""
+    output = subprocess.DEVNULL if silent else None
+    process = spawn([sys.executable, "-m", "prefect", *arguments], env=environment, stdout=output, stderr=output)
+    try:
+        return process.wait(COMMAND_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise StreamWaveError(f"prefect {arguments[0]} did not end within {COMMAND_LIMIT_S} s") from None
+    finally:
+        kill(process)
