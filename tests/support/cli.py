@@ -45,7 +45,7 @@ class Done:
 
 @dataclass
 class Cli:
-    """Runs ``streamwave`` in ``folder``. ``extra`` is added to the environment of every command.
+    """Runs ``streamwave`` of ``programs`` in ``folder``. ``extra`` is added to the environment of every command.
 
     Every process that a command starts bears ``mark`` in its environment.
     """
@@ -53,6 +53,7 @@ class Cli:
     folder: Path
     extra: dict[str, str] = field(default_factory=dict)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    programs: Path = PROGRAMS
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -94,7 +95,7 @@ class Cli:
         """
         mark = f"{self.mark}.{next(self._numbers)}"
         process = subprocess.Popen(
-            [str(PROGRAMS / program), *arguments],
+            [str(self.programs / program), *arguments],
             cwd=cwd or self.folder,
             env={**self.environment, MARK: mark},
             stdin=subprocess.DEVNULL,

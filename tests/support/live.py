@@ -27,7 +27,7 @@ from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
 from streamwave.timing import AAC_FRAME, Grid
 from streamwave.util.locks import lock_holder
-from tests.support.cli import PROGRAMS, Cli, copy_database
+from tests.support.cli import Cli, copy_database
 from tests.support.hosts import Host
 from tests.support.media import Clip
 from tests.support.player import MPD_NS, Representation, decode_pictures, decode_sound, representations
@@ -88,7 +88,7 @@ class Installation:
         begun = time.monotonic()
         with self.log.open("ab") as log:
             said = log.tell()
-            command = [str(PROGRAMS / "streamwave"), "up"]
+            command = [str(self.cli.programs / "streamwave"), "up"]
             self.process = subprocess.Popen(
                 self.host.command(*command) if self.host else command,
                 cwd=self.folder,
