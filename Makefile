@@ -40,8 +40,13 @@ check: setup ## Lint, format, types, import directions, generated files in step
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
+	$(VENV)/lint-imports --no-cache --no-logo
 	deployments/proto.sh --check
 	$(VENV)/python -m pytest -q tests/unit/test_architecture.py
+
+.PHONY: rooms
+rooms: setup ## Packages, the floors on which their imports put them, and circles
+	@$(VENV)/python -m tests.rooms
 
 .PHONY: format
 format: setup ## Put the code into the form that check asks for
@@ -59,8 +64,9 @@ bench: setup ## Benchmarks, or those in ARGS: vod_cpu (against one plain FFmpeg)
 .PHONY: proto docs
 proto: setup ## Generate streamwave/v1 from proto/
 	deployments/proto.sh
-docs: setup ## Write docs/settings.md and .env.example from the settings
+docs: setup ## Write docs/settings.md and .env.example from the settings, the floors in docs/architecture.md from the imports
 	$(VENV)/python -m streamwave.config.docs
+	$(VENV)/python -m tests.rooms --write
 
 .PHONY: constraints
 constraints: setup ## Pin the newest versions that fit pyproject.toml
