@@ -20,12 +20,12 @@ from streamwave.ffmpeg.process import kill
 from streamwave.pipeline.ladder import load_ladder
 from streamwave.publish.queue import QUEUE_CHUNKS
 from streamwave.receive.launch import start_segmenter, stop_segmenter
-from streamwave.receive.segmenter import Options
 from streamwave.sources.address import check_stream_name, resolve_source
 from streamwave.sources.hosts import check_host
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import writer_alive
+from streamwave.spool.options import Options
 from streamwave.spool.remote.exchange import clear, exchanging
 from streamwave.spool.remote.replica import replica
 from streamwave.storage.address import is_address
@@ -110,18 +110,12 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
     )
     try:
         receiver.start(
-            Options(
-                source=url,
-                spool=session,
-                segment_ms=int(settings.segment_seconds * 1000),
-                audio_bps=load_ladder(settings.ladder).audio_kbps * 1000,
-                audio_track=settings.audio_index(),
-                live=not url.startswith("file:"),
-                max_ahead=settings.max_chunks_in_flight + 8 if url.startswith("file:") else 0,
-                stream_limits=settings.stream_limits,
-                store_options=settings.spool_options,
+            Options.from_settings(
+                settings,
+                url,
+                session,
+                audio_kbps=load_ladder(settings.ladder).audio_kbps,
                 source_hosts=hosts,
-                limits=settings.source_limits,
             )
         )
         yield spool

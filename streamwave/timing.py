@@ -36,6 +36,11 @@ def round_half_up(value: Fraction | int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)
 
 
+def whole_ms(seconds: Fraction) -> int:
+    """Seconds as whole milliseconds, halves up."""
+    return round_half_up(seconds * 1000)
+
+
 @dataclass(frozen=True)
 class Grid:
     """A constant frame rate and the timescale that represents it exactly.

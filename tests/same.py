@@ -18,14 +18,15 @@ _CLOCK = re.compile(rb'(publishTime="|availabilityStartTime="|availabilityEndTim
 
 def compare(one: Path, other: Path) -> list[str]:
     """A sentence for every object that is not the same below both folders."""
-    held = [{path.relative_to(root): path for path in root.rglob("*") if path.is_file()} for root in (one, other)]
-    faults = [
-        f"{root} lacks {name}"
-        for root, mine, theirs in ((one, *held), (other, *held[::-1]))
-        for name in theirs.keys() - mine.keys()
-    ]
-    changed = [name for name in held[0].keys() & held[1].keys() if _stable(held[0][name]) != _stable(held[1][name])]
+    mine, theirs = _objects(one), _objects(other)
+    faults = [f"{one} lacks {name}" for name in theirs.keys() - mine.keys()]
+    faults += [f"{other} lacks {name}" for name in mine.keys() - theirs.keys()]
+    changed = [name for name in mine.keys() & theirs.keys() if _stable(mine[name]) != _stable(theirs[name])]
     return sorted([*faults, *(f"{name} differs" for name in changed)])
+
+
+def _objects(root: Path) -> dict[Path, Path]:
+    return {path.relative_to(root): path for path in root.rglob("*") if path.is_file()}
 
 
 def _stable(path: Path) -> bytes:

@@ -15,18 +15,16 @@ from streamwave.errors import SpoolError
 from streamwave.ffmpeg.process import kill
 from streamwave.pipeline.ladder import load_ladder
 from streamwave.receive.launch import start_segmenter
-from streamwave.receive.segmenter import Options
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import CONTINUED, LOCK, end_of, following_folder, writer_alive, writer_pid
+from streamwave.spool.options import Options
 from streamwave.spool.quota import check_share
 from streamwave.spool.stop import STOP_LIMIT_S, request_stop
 from streamwave.streams.registry import Stream
 from streamwave.util.locks import signal_holder
 from streamwave.util.waiting import wait_until
 
-#: Chunk files of a file source that may wait for the flow; a file can be read faster than it can be transcoded.
-FILE_AHEAD = 16
 #: Name of the ingest service among those who receive streams.
 OWNER = "ingest"
 
@@ -79,18 +77,11 @@ class Receiver:
         Raises:
             SpoolError: it can't be started.
         """
-        live = not source.startswith("file:")
-        options = Options(
-            source=source,
-            spool=folder,
-            segment_ms=int(self._settings.segment_seconds * 1000),
-            audio_bps=load_ladder(self._settings.ladder).audio_kbps * 1000,
-            audio_track=self._settings.audio_index(),
-            live=live,
-            max_ahead=0 if live else FILE_AHEAD,
-            stream_limits=self._settings.stream_limits,
-            store_options=self._settings.spool_options,
-            limits=self._settings.source_limits,
+        options = Options.from_settings(
+            self._settings,
+            source,
+            folder,
+            audio_kbps=load_ladder(self._settings.ladder).audio_kbps,
             renewable=renewable,
             await_pictures=pictures,
             # A publish comes from our own RTMP server.

@@ -9,15 +9,14 @@ from pathlib import Path
 from services.processing.faults import BadField, NotReady
 from streamwave.config.settings import Settings
 from streamwave.errors import SourceError, SpoolError
-from streamwave.pipeline.job import target_ms
 from streamwave.pipeline.ladder import load_ladder
 from streamwave.receive.launch import start_segmenter
-from streamwave.receive.segmenter import Options
 from streamwave.sources.address import resolve_source
 from streamwave.sources.hosts import check_host
 from streamwave.spool.broadcast import BroadcastSpool, StreamLiveError, broadcasts, open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import was_opened, writer_alive
+from streamwave.spool.options import Options
 from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.target import check_outputs
 from streamwave.util.digest import fingerprint
@@ -92,20 +91,8 @@ class Sources:
         return writer_alive(session) or session in self._segmenters
 
     def _options(self, url: str, session: Path) -> Options:
-        settings, is_file = self._settings, url.startswith("file:")
-        return Options(
-            source=url,
-            spool=session,
-            segment_ms=target_ms(settings.segment_seconds),
-            audio_bps=load_ladder(settings.ladder).audio_kbps * 1000,
-            audio_track=settings.audio_index(),
-            live=not is_file,
-            max_ahead=settings.max_chunks_in_flight + 8 if is_file else 0,
-            stream_limits=settings.stream_limits,
-            store_options=settings.spool_options,
-            source_hosts=settings.source_hosts,
-            limits=settings.source_limits,
-        )
+        settings, audio_kbps = self._settings, load_ladder(self._settings.ladder).audio_kbps
+        return Options.from_settings(settings, url, session, audio_kbps=audio_kbps, source_hosts=settings.source_hosts)
 
 
 def _mark_of(spool: BroadcastSpool, number: str) -> str:

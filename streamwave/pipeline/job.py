@@ -25,7 +25,7 @@ from streamwave.spool.consumed import note_forgotten
 from streamwave.spool.journal import MEDIA_SUFFIXES, chunk_name
 from streamwave.storage.location import BaseUrl
 from streamwave.storage.target import Target, outputs
-from streamwave.timing import Grid, round_half_up, split_evenly
+from streamwave.timing import Grid, split_evenly
 
 log = logging.getLogger("streamwave.job")
 
@@ -164,11 +164,6 @@ def place(job: Job, record: ChunkRecord) -> Chunk:
         return chunk
     largest = job.rendition(job.passthrough.rendition)
     return as_is(chunk, job.passthrough, largest.max_bps, job.segment_ms, job.b_frames)
-
-
-def target_ms(segment_seconds: Rational) -> int:
-    """A segment length in whole milliseconds."""
-    return round_half_up(segment_seconds * 1000)
 
 
 shared_decode = SharedDecode()

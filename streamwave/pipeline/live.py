@@ -21,7 +21,7 @@ from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import Progress
 from streamwave.model import ChunkRecord
 from streamwave.pipeline import ladder as ladders
-from streamwave.pipeline.job import Job, publication, release, target_ms
+from streamwave.pipeline.job import Job, publication, release
 from streamwave.pipeline.messages import left, unlisted, waiting
 from streamwave.publish.fanout import Targets
 from streamwave.receive.audio import SAMPLE_RATE
@@ -31,6 +31,7 @@ from streamwave.spool.encoding import FILE as ENCODING
 from streamwave.spool.encoding import Encoding, keep_encoding, kept_encoding
 from streamwave.spool.follow import POLL_S, Follower
 from streamwave.spool.journal import OpenRecord, received_ms
+from streamwave.timing import whole_ms
 from streamwave.untrusted import parse_json
 from streamwave.util.digest import fingerprint
 
@@ -260,7 +261,7 @@ class LiveBroadcast:
             renditions=ladders.plan(
                 opened.source, ladders.load_ladder(self.settings.ladder), sound=opened.sample_rate is not None
             ),
-            segment_ms=first.segment_ms if first else target_ms(self.settings.segment_seconds),
+            segment_ms=first.segment_ms if first else whole_ms(self.settings.segment_seconds),
             preset=self.settings.preset,
             crf=self.settings.crf,
             encoder_threads=self.settings.encoder_threads_for(live=True),

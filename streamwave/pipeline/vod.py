@@ -22,18 +22,18 @@ from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import STANDS_STILL
 from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.pipeline import ladder as ladders
-from streamwave.pipeline.job import Job, publication, release, target_ms
+from streamwave.pipeline.job import Job, publication, release
 from streamwave.receive.audio import SAMPLE_RATE
 from streamwave.receive.launch import start_segmenter, stop_segmenter
-from streamwave.receive.segmenter import Options
 from streamwave.sources.address import local_path, resolve_source
 from streamwave.sources.hosts import check_host
 from streamwave.sources.hosts import confine as confine_hosts
 from streamwave.spool.advice import Advice
 from streamwave.spool.follow import Follower
 from streamwave.spool.journal import CONTINUED, FIRST_SESSION, SPOOL_FAILED, following_folder
+from streamwave.spool.options import FILE_AHEAD, Options, StreamLimits
 from streamwave.storage.target import check_outputs, outputs
-from streamwave.timing import round_half_up
+from streamwave.timing import round_half_up, whole_ms
 from streamwave.util.digest import fingerprint
 from streamwave.util.scratch import make_scratch
 
@@ -212,7 +212,7 @@ def file_session(
     stores = [target.open(settings.s3_options) for target in outputs(output)]
     work_root, owner = _temporary_folder(settings)
     spool, work = work_root / "spool" / FIRST_SESSION, work_root / "work"
-    segment_ms = target_ms(settings.segment_seconds)
+    segment_ms = whole_ms(settings.segment_seconds)
     print_of_job = fingerprint(
         url, _file_identity(url), segment_ms, [r.model_dump_json() for r in renditions],
         settings.preset, settings.crf, settings.encoder_threads_for(live=False), track,
@@ -222,16 +222,19 @@ def file_session(
     job: Job | None = None
     try:
         segmenter = start_segmenter(
-            Options(
-                source=url,
-                spool=spool,
+            Options.from_settings(
+                settings,
+                url,
+                spool,
+                audio_kbps=chosen.audio_kbps,
                 segment_ms=chunk_ms(segment_ms, info.duration_ms),
-                audio_bps=chosen.audio_kbps * 1000,
                 audio_track=track,
-                max_ahead=settings.max_chunks_in_flight + 8,
+                live=False,  # it ends, whatever its address
+                max_ahead=settings.max_chunks_in_flight + FILE_AHEAD,
                 numbered=True,
                 source_hosts=source_hosts,
-                limits=settings.source_limits,
+                stream_limits=StreamLimits(),  # what one publisher may use is no bound of a person's own file
+                store_options={},  # its spool is always a folder
             )
         )
         process = segmenter

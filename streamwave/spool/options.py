@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import TypeAdapter
 
 from streamwave.config.limits import StreamLimits as StreamLimits
+from streamwave.config.settings import Settings
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.sources import hosts as source_hosts
+from streamwave.timing import whole_ms
 from streamwave.util.logs import ShortLog
 
 #: In the folder of the session: what the segmenter has to say.
 LOG_FILE = "segmenter.log"
+#: A file can be read faster than it can be transcoded: chunks that may wait besides those that are worked on.
+FILE_AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,25 @@ class Options:
     limits: SourceLimits = USUAL
     store_options: dict[str, Any] = field(default_factory=dict)  # of the store, where the spool is in one
     source_hosts: tuple[str, ...] | None = None  # see ``source_hosts``; None: every host, for a person's own source
+
+    @classmethod
+    def from_settings(cls, settings: Settings, source: str, spool: Path, *, audio_kbps: int, **others: Any) -> Self:
+        """The options by which ``source``, an address that was resolved, is received into ``spool``.
+
+        ``audio_kbps`` is the ladder's. All but files are live. ``others`` are fields that say something else.
+        """
+        is_file = source.startswith("file:")
+        fields: dict[str, Any] = {
+            "segment_ms": whole_ms(settings.segment_seconds),
+            "audio_bps": audio_kbps * 1000,
+            "live": not is_file,
+            "max_ahead": settings.max_chunks_in_flight + FILE_AHEAD if is_file else 0,
+            "audio_track": settings.audio_index(),
+            "stream_limits": settings.stream_limits,
+            "limits": settings.source_limits,
+            "store_options": settings.spool_options,
+        }
+        return cls(source=source, spool=spool, **fields | others)
 
 
 def take_options(data: bytes) -> Options:

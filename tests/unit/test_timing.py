@@ -17,6 +17,7 @@ from streamwave.timing import (
     round_half_up,
     snap_rate,
     split_evenly,
+    whole_ms,
 )
 
 NTSC = Fraction(30000, 1001)
@@ -51,6 +52,10 @@ def test_a_thousandth_of_the_rate_matters() -> None:
 def test_halves_go_up() -> None:
     assert [round_half_up(Fraction(n, 2)) for n in range(-5, 6)] == [-2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 3]
     assert round_half_up(7) == 7
+
+
+def test_seconds_in_milliseconds() -> None:
+    assert [whole_ms(Fraction(text)) for text in ("2", "1001/500", "3/2", "2.0005")] == [2000, 2002, 1500, 2001]
 
 
 def test_impossible_rate() -> None:

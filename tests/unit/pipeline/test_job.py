@@ -9,7 +9,7 @@ import pytest
 
 from streamwave.errors import MediaError
 from streamwave.model import ChunkRecord, Rendition
-from streamwave.pipeline.job import Job, place, publication, release, target_ms
+from streamwave.pipeline.job import Job, place, publication, release
 from streamwave.timing import round_half_up
 from streamwave.util.digest import fingerprint
 
@@ -80,10 +80,6 @@ def test_a_job_travels() -> None:
 def test_fingerprints_tell_jobs_apart() -> None:
     assert fingerprint("a", 1) == fingerprint("a", 1) != fingerprint("a", 2)
     assert len(fingerprint()) == 64
-
-
-def test_segment_lengths_in_milliseconds() -> None:
-    assert [target_ms(Fraction(text)) for text in ("2", "1001/500", "3/2", "2.0005")] == [2000, 2002, 1500, 2001]
 
 
 def test_one_publication_per_process_and_run(tmp_path: Path) -> None:
