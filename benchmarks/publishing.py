@@ -1,6 +1,6 @@
 """Publishing one stream's ladder to a store that is 50 ms away: how long a chunk takes until the ledger has it.
 
-What a live run does for each chunk, by way of ``Targets``: five segments, then five playlists, master playlist and MPD,
+What a live run does for each chunk, by way of ``Outputs``: five segments, then five playlists, master playlist and MPD,
 then the ledger, every 2 s, an hour into the broadcast. Over HTTP to moto's server, with a proxy in between that answers
 no request sooner than 50 ms after it has come in whole. The round trips, requests that wait for one another, are counted
 there, and how long answers really took: where moto, which shares the processors, needs longer, that is in the figure.
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine
 from streamwave.manifest.packaged import PackagedChunk
-from streamwave.pipeline.job import MANIFEST_INTERVAL_S
-from streamwave.publish.fanout import Targets
+from streamwave.pipeline.worker import MANIFEST_INTERVAL_S
+from streamwave.publish.outputs import Outputs
 from streamwave.publish.publication import Publication
 from streamwave.storage.store import Store, open_store
 from tests.support.broadcast import HEADER, LADDER, chunk
@@ -48,21 +48,21 @@ def main(chunks: int = 30, every_s: float = 2.0) -> float:
         def publication() -> Publication:
             return Publication(store, manifests=True, token="bench", manifest_interval_s=MANIFEST_INTERVAL_S)
 
-        targets = Targets([("bench", publication)], patience_s=60)
-        targets.begin(HEADER)
+        outputs = Outputs([("bench", publication)], patience_s=60)
+        outputs.begin(HEADER)
         weather.latency_s = LATENCY_S
         times_ms, round_trips, answers_ms = [], [], []
         for number in range(BEFORE, BEFORE + chunks):
             packaged = _chunk(work, number)
             weather.spans.clear()
             began = time.monotonic()
-            targets.publish(packaged, "bench", "p0")
+            outputs.publish(packaged, "bench", "p0")
             times_ms.append((time.monotonic() - began) * 1000)
             round_trips.append(weather.round_trips())
             answers_ms += [(answered - came) * 1000 for came, answered in weather.spans]
             time.sleep(max(0.0, began + every_s - time.monotonic()))
-        targets.finish()
-        targets.close()
+        outputs.finish()
+        outputs.close()
     median, trips = statistics.median(times_ms), round(statistics.median(round_trips))
     print(
         f"publishing 5 objects and 7 playlists and manifests, {LATENCY_S * 1000:.0f} ms away: median {median:.0f} ms, "

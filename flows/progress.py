@@ -12,7 +12,7 @@ from prefect.artifacts import create_link_artifact, create_progress_artifact, up
 
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.pipeline.vod import FileSession
-from streamwave.storage.target import outputs
+from streamwave.storage.outputs import outputs
 
 #: Called with (published ms, expected ms or None, chunks) after every chunk; set by the command line.
 listener: ContextVar[Callable[[int, int | None, int], None] | None] = ContextVar("listener", default=None)

@@ -14,7 +14,7 @@ from pathlib import Path
 from streamwave.config.settings import Settings
 from streamwave.errors import UsageError
 from streamwave.storage.address import is_address
-from streamwave.storage.target import Target, outputs, place_of
+from streamwave.storage.outputs import OutputAddress, normal_place, outputs
 
 _of_the_user: ContextVar[bool] = ContextVar("of_the_user", default=False)
 
@@ -50,7 +50,7 @@ def check_output(output: str | None, settings: Settings) -> str:
         return settings.output_url
     if is_confined():
         for target in outputs(output):
-            if not any(_is_within(target, root) for root in settings.targets):
+            if not any(_is_within(target, root) for root in settings.outputs):
                 raise UsageError(
                     "the output of a run that was asked for through Prefect has to be one of OUTPUT_DIR, or a folder in it; "
                     "name the place in OUTPUT_DIR of whoever executes the run, or use the command line"
@@ -91,10 +91,10 @@ def check_ladder(ladder: str | None) -> str | None:
     return ladder
 
 
-def _is_within(target: Target, root: Target) -> bool:
+def _is_within(target: OutputAddress, root: OutputAddress) -> bool:
     if target.model_copy(update={"url": root.url}) != root:
         return False
-    place, above = place_of(target), place_of(root)
+    place, above = normal_place(target), normal_place(root)
     if "://" in place or "://" in above:
         return f"{place}/".startswith(f"{above}/")
     return Path(place).resolve().is_relative_to(Path(above).resolve())

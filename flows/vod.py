@@ -13,8 +13,8 @@ from flows.results import refuse_stored_results
 from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError
 from streamwave.ffmpeg.process import launcher
-from streamwave.pipeline.job import publication
 from streamwave.pipeline.vod import file_session
+from streamwave.pipeline.worker import worker
 from streamwave.sources.address import redact, shown
 from streamwave.state.folders import close_state
 from streamwave.util.private import begin
@@ -72,15 +72,15 @@ def vod(
                 pipeline.submit(job, record)
             pipeline.drain()
             session.check_complete()
-            targets = publication(session.job)
-            targets.finish()
+            published = worker.publication(session.job)
+            published.finish()
         except BaseException:
             # Tasks may still be running in their threads: end their processes before the files below them go away.
             processes.close()
             pipeline.settle()
             raise
         progress.finish(target)
-        stand_ins, behind = session.stand_ins(), targets.left_behind
+        stand_ins, behind = session.stand_ins(), published.left_behind
     if stand_ins is not None or behind:
         faults = [f"not all of it is at {redact(url)}: {fault}" for url, fault in behind.items()]
         raise IncompleteError("; ".join([*faults, *filter(None, [stand_ins])]), tuple(behind))

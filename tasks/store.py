@@ -7,7 +7,8 @@ import functools
 from prefect import task
 
 from streamwave.manifest.packaged import PackagedChunk
-from streamwave.pipeline.job import Job, publication
+from streamwave.pipeline.job import Job
+from streamwave.pipeline.worker import worker
 
 
 @task(task_run_name="store {number:06d}")
@@ -17,6 +18,6 @@ def store(job: Job, number: int) -> None:
     Not retried by Prefect: the publication itself waits for outputs that refuse, as long as ``Job.patience_s`` says.
     """
     packaged = PackagedChunk.model_validate_json(job.packaged_path(number).read_text(encoding="utf-8"))
-    publication(job).publish(
+    worker.publication(job).publish(
         packaged, job.session, job.period, job.wall_unix_ms, done=functools.partial(job.forget, number)
     )

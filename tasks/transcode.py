@@ -13,7 +13,8 @@ from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.model import Chunk, Rendition
 from streamwave.pipeline.filler import stand_in
-from streamwave.pipeline.job import Job, shared_decode
+from streamwave.pipeline.job import Job
+from streamwave.pipeline.worker import worker
 
 log = logging.getLogger("streamwave.transcode")
 
@@ -40,7 +41,7 @@ def transcode(job: Job, chunk: Chunk, rendition: Rendition) -> None:
         if rendition.kind == "audio":
             wrap_audio(transcoder, chunk, rendition)
         else:
-            shared_decode.encode(transcoder, chunk, rendition, len(job.video_renditions), alone=tries > 1)
+            worker.shared_decode.encode(transcoder, chunk, rendition, len(job.video_renditions), alone=tries > 1)
     except (FFmpegError, MediaError) as error:
         if (tries <= job.retries and not isinstance(error, TooCostlyError)) or transcoder.launcher.closed:
             raise

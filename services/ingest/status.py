@@ -62,7 +62,7 @@ async def collect(settings: Settings, processing: Processing, sessions: Sessions
             "prefect": _answers(client, f"{settings.prefect_url.rstrip('/')}/health"),
             "spool": asyncio.to_thread(_spool, settings.spool_dir),
         }
-        local = next((target.url for target in settings.targets if target.is_local), None)
+        local = next((target.url for target in settings.outputs if target.is_local), None)
         if local is not None:
             checks["output"] = asyncio.to_thread(_space, Path(local))
         live, left, *results = await asyncio.gather(

@@ -37,7 +37,7 @@ def from_settings() -> MediaServer:
     settings = Settings.load()
     check_working_folder()
     close_state(settings, make=True)
-    local = next((target.url for target in settings.targets if target.is_local), None)
+    local = next((target.url for target in settings.outputs if target.is_local), None)
     root = Path(local) if local else settings.state_dir / "empty"
     make_public_folder(root)
     return MediaServer(

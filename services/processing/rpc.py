@@ -22,7 +22,7 @@ from streamwave.sources.address import is_stream_name
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.spool.remote.objects import check_spool
 from streamwave.spool.stop import request_stop
-from streamwave.storage.target import check_outputs, outputs_above
+from streamwave.storage.outputs import check_outputs, outputs_above
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingServicer
 

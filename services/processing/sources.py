@@ -18,7 +18,7 @@ from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import was_opened, writer_alive
 from streamwave.spool.options import Options
 from streamwave.spool.remote.objects import check_spool
-from streamwave.storage.target import check_outputs
+from streamwave.storage.outputs import check_outputs
 from streamwave.util.digest import fingerprint
 
 #: In the folder of a session that was pulled: a digest of its source, which may hold a key.

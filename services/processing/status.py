@@ -72,7 +72,7 @@ def stream_status(spool: BroadcastSpool, watch: Watch | None) -> pb.StreamStatus
 
 
 def _outputs(told: object) -> list[pb.OutputStatus]:
-    """What the run says of each output (``Targets.lags``)."""
+    """What the run says of each output (``Outputs.lags``)."""
     return [
         pb.OutputStatus(
             output=str(one.get("output") or ""),

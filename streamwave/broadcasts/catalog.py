@@ -15,8 +15,8 @@ from streamwave.layout import ENTRY, FENCE, MANIFEST, ledger_name
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.timeline import Timeline
 from streamwave.spool.broadcast import broadcasts as spooled
+from streamwave.storage.outputs import outputs as places
 from streamwave.storage.store import Store, check_name, open_store
-from streamwave.storage.target import outputs as places
 from streamwave.timing import round_half_up
 from streamwave.untrusted import parse_json, parse_xml
 
@@ -54,7 +54,7 @@ def outputs(settings: Settings, url: str | None = None) -> list[Output]:
     """
     if url is not None and not url.strip():
         raise UsageError("--output is empty; name a folder, or leave it out to look into OUTPUT_DIR")
-    targets = places(url) if url else settings.targets
+    targets = places(url) if url else settings.outputs
     # A broadcast whose publisher is away shows no sign of life for as long as the reconnect window lasts.
     cut_off_s = max(CUT_OFF_S, 2 * settings.reconnect_window_s)
     return [Output(one.url, one.options(settings.s3_options), settings.spool_dir, cut_off_s) for one in targets]

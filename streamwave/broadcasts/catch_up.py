@@ -16,11 +16,10 @@ from streamwave.layout import MANIFEST, MASTER
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.render import manifest_names
 from streamwave.manifest.timeline import Timeline
-from streamwave.publish.fanout import Targets
-from streamwave.publish.publication import Publication
+from streamwave.publish.opening import open_publication
 from streamwave.spool.broadcast import BroadcastInfo
+from streamwave.storage.outputs import OutputAddress, format_outputs
 from streamwave.storage.store import Store
-from streamwave.storage.target import Target, format_outputs
 from streamwave.util.digest import digest_of, fingerprint
 from streamwave.verify.record import published_digests, published_sizes
 
@@ -52,7 +51,7 @@ def source_of(copies: Sequence[Copy]) -> Copy:
 def catch_up(
     fullest: Output,
     found: Broadcast,
-    places: Sequence[Target],
+    places: Sequence[OutputAddress],
     settings: Settings,
     warn: Callable[[str], None],
     *,
@@ -74,33 +73,33 @@ def catch_up(
     header = need_ledger(fullest.store(found.path)).header
     assert header is not None
     token = fingerprint(found.path, time.time_ns())
-
     below = [place.below(found.path) for place in places]
 
-    def at(place: Target) -> tuple[str, Callable[[], Publication]]:
-        def make() -> Publication:
-            urls = settings.base_urls_of(found.path)
-            # Manifests come last: where only the ledger was lost, people go on watching meanwhile.
-            return Publication(
-                place.open(settings.s3_options), manifests=False, token=token, base_urls=urls,
-                copy_of=fullest.store(found.path),
-            )  # fmt: skip
-
-        return place.url, make
-
-    published = Targets([at(place) for place in below], patience_s=0)
+    published = open_publication(
+        below,
+        settings.s3_options,
+        # Manifests come last: where only the ledger was lost, people go on watching meanwhile.
+        manifests=False,
+        token=token,
+        base_urls=settings.base_urls_of(found.path),
+        copy_of=fullest.store(found.path),
+    )
     try:
         published.begin(header)
         published.finish()
         lacking = _replace_lost(
             published.timeline,
-            {lane.url: lane.publication.store for lane in published.lanes if lane.finished and lane.publication},
+            {
+                output.url: output.publication.store
+                for output in published.queues
+                if output.finished and output.publication
+            },
             published_digests(published.leader.store) if read_all else {},
         )
-        for lane in published.lanes if read_all else ():
+        for output in published.queues if read_all else ():
             # Nothing holds what these should be but the ledger, of which they are made.
-            if lane.finished and lane.publication is not None and lane.url not in lacking:
-                lane.publication.finish(again=True)
+            if output.finished and output.publication is not None and output.url not in lacking:
+                output.publication.finish(again=True)
         outcome = Outcome(
             [url for url in published.complete if url not in lacking], {**published.left_behind, **lacking}
         )

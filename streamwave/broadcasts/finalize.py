@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from streamwave.broadcasts import index
 from streamwave.config.settings import Settings
 from streamwave.errors import OutputError
-from streamwave.publish.fanout import Targets
-from streamwave.publish.publication import Publication
+from streamwave.publish.opening import open_publication
 from streamwave.spool.broadcast import BroadcastSpool
-from streamwave.storage.target import Target, outputs, outputs_above
+from streamwave.storage.outputs import outputs, outputs_above
 from streamwave.util.digest import fingerprint
 
 
@@ -28,12 +25,9 @@ def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
     info = spool.info()
     token = fingerprint(info.output, time.time_ns())
     base_urls = settings.base_urls_of(f"{info.stream}/{info.broadcast}")
-
-    def at(target: Target) -> tuple[str, Callable[[], Publication]]:
-        store_at = functools.partial(target.open, settings.s3_options)
-        return target.url, lambda: Publication(store_at(), manifests=True, token=token, base_urls=base_urls)
-
-    published = Targets([at(target) for target in outputs(info.output)], patience_s=0)
+    published = open_publication(
+        outputs(info.output), settings.s3_options, manifests=True, token=token, base_urls=base_urls
+    )
     try:
         header = published.ledger.header
         if header is not None and published.ledger.periods:

@@ -16,18 +16,18 @@ from typing import Any
 from streamwave.broadcasts import catalog
 from streamwave.errors import OutputError
 from streamwave.layout import ENTRY, INDEX, MANIFEST, MASTER, THUMBNAIL
-from streamwave.publish.fanout import Targets
+from streamwave.publish.outputs import Outputs
 from streamwave.publish.publication import Publication
 from streamwave.spool.broadcast import BroadcastInfo
+from streamwave.storage.outputs import outputs, outputs_above
 from streamwave.storage.store import Store
-from streamwave.storage.target import outputs, outputs_above
 from streamwave.timing import round_half_up
 from streamwave.untrusted import parse_json
 from streamwave.util.locks import passing_lock
 
 
 def update(
-    published: Targets, info: BroadcastInfo, s3_options: Mapping[str, Any], places: Collection[str] | None = None
+    published: Outputs, info: BroadcastInfo, s3_options: Mapping[str, Any], places: Collection[str] | None = None
 ) -> None:
     """Write the entry of a broadcast and the list that it belongs to, at every output, or at those in ``places``.
 
@@ -35,9 +35,9 @@ def update(
         OutputError: an output refused; the others have it.
     """
     roots, faults = outputs(outputs_above(info.output, 2)), []
-    for root, lane in zip(roots, published.lanes, strict=True):
-        place = lane.publication
-        wanted = places is None or lane.url in places
+    for root, output in zip(roots, published.queues, strict=True):
+        place = output.publication
+        wanted = places is None or output.url in places
         if wanted and place is not None and place.ledger.timeline is not None:
             try:
                 update_at(place, info, root.open(s3_options))

@@ -10,7 +10,7 @@ from typing import Any
 from streamwave.broadcasts import index, thumbnail
 from streamwave.errors import OutputError
 from streamwave.layout import THUMBNAIL
-from streamwave.publish.fanout import Targets
+from streamwave.publish.outputs import Outputs
 from streamwave.spool.broadcast import BroadcastInfo
 
 #: How long an output that refused the entry of a live broadcast is left alone: each try may take as long as a chunk.
@@ -31,7 +31,7 @@ class Listing:
         self._next_at = 0.0
         self._lock = threading.Lock()
 
-    def begin(self, published: Targets) -> None:
+    def begin(self, published: Outputs) -> None:
         """List the broadcast as live at the outputs that can be written and do not list it yet."""
         with self._lock:
             new = published.writable - self._told if time.monotonic() >= self._next_at else set()
@@ -41,14 +41,14 @@ class Listing:
                 self._told -= refused.keys()
                 self._next_at = time.monotonic() + LIVE_AGAIN_S
 
-    def update(self, published: Targets, places: Collection[str]) -> dict[str, str]:
+    def update(self, published: Outputs, places: Collection[str]) -> dict[str, str]:
         """Bring thumbnail and entry up to date at ``places``, which are addresses of outputs.
 
         Those that refused, and why: for viewers the broadcast is there what it was before.
         """
         try:
-            lanes = [lane for lane in published.lanes if lane.url in places]
-            stores = [lane.publication.store for lane in lanes if lane.publication is not None]
+            queues = [output for output in published.queues if output.url in places]
+            stores = [output.publication.store for output in queues if output.publication is not None]
             without = [store for store in stores if not store.exists(THUMBNAIL)]
             if without and (data := thumbnail.first_picture(published.leader.store, published.timeline)) is not None:
                 for store in without:
@@ -66,7 +66,7 @@ class Listing:
         return refused
 
     def try_again(
-        self, published: Targets, refused: Mapping[str, str], meanwhile: Callable[[], None]
+        self, published: Outputs, refused: Mapping[str, str], meanwhile: Callable[[], None]
     ) -> dict[str, str]:
         """Update those that ``refused``, for as long as outputs of an ended broadcast are waited for; those that still do.
 

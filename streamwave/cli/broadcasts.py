@@ -24,7 +24,7 @@ from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, UsageError
 from streamwave.layout import ENTRY, MANIFEST
 from streamwave.spool.broadcast import BroadcastSpool
-from streamwave.storage.target import outputs
+from streamwave.storage.outputs import outputs
 from streamwave.timing import round_half_up
 
 broadcasts_app = typer.Typer(
@@ -232,7 +232,7 @@ def catch_up_outputs(
     from streamwave.broadcasts.catch_up import catch_up, source_of
 
     settings = Settings.load()
-    places = outputs(output) if output else settings.targets
+    places = outputs(output) if output else settings.outputs
     if len(places) < 2 or catalog.is_address(name):
         raise UsageError("there is nothing to catch up with: give the broadcast's name, and several outputs")
     where, found = source_of(copies(name, output)[0])

@@ -23,7 +23,7 @@ from streamwave.ffmpeg.locate import MINIMUM_VERSION, dotted, encoders, locate
 from streamwave.pipeline.ladder import load_ladder
 from streamwave.spool.quota import held_by_stream, usage
 from streamwave.spool.remote.objects import check_spool
-from streamwave.storage.target import Target
+from streamwave.storage.outputs import OutputAddress
 from streamwave.util.programs import ask
 from streamwave.util.trust import program
 
@@ -175,7 +175,7 @@ def check_space(settings: Settings) -> Iterator[Check]:
     """Free disk space where the spool is, and where the output is if that is a local folder."""
     yield check_folder_space("space for the spool", settings.spool_dir, settings.spool_dir_variable)
     yield check_share_of_spool(settings)
-    for target in settings.targets:
+    for target in settings.outputs:
         if target.is_local:
             yield check_folder_space("space for the output", Path(target.url), "OUTPUT_DIR")
 
@@ -210,13 +210,13 @@ def check_share_of_spool(settings: Settings) -> Check:
 
 def check_outputs(settings: Settings) -> Iterator[Check]:
     """One check per output; they are numbered where there are several."""
-    for number, target in enumerate(settings.targets, 1):
-        yield check_output(settings, target, "output" if len(settings.targets) == 1 else f"output {number}")
+    for number, target in enumerate(settings.outputs, 1):
+        yield check_output(settings, target, "output" if len(settings.outputs) == 1 else f"output {number}")
 
 
-def check_output(settings: Settings, target: Target | None = None, name: str = "output") -> Check:
+def check_output(settings: Settings, target: OutputAddress | None = None, name: str = "output") -> Check:
     """Whether an output (the first without ``target``) takes an object, gives it back unchanged and deletes it."""
-    target = target or settings.targets[0]
+    target = target or settings.outputs[0]
     remedy = "set OUTPUT_DIR to a place that this user may write to"
     if target.is_s3:
         remedy = "check S3_BUCKET, S3_REGION, STREAMWAVE_S3_ENDPOINT and the AWS credentials in the environment"

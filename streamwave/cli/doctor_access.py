@@ -102,7 +102,7 @@ def check_code(places: tuple[Path, ...]) -> Finding:
 
 def check_outputs(settings: Settings) -> Iterator[Finding]:
     """Local outputs that everybody may write to."""
-    for target in settings.targets:
+    for target in settings.outputs:
         if target.is_local and os.path.isdir(target.url) and os.stat(target.url).st_mode & 0o002:
             yield (
                 "output",

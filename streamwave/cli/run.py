@@ -17,7 +17,7 @@ from streamwave.sources.address import check_stream_name, resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, abandoned
 from streamwave.spool.ending import end_journal
 from streamwave.spool.remote.objects import check_spool
-from streamwave.storage.target import outputs
+from streamwave.storage.outputs import outputs
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -71,7 +71,7 @@ def addresses(output: Output, found: Broadcast, settings: Settings, store: Store
     """(what, address) of everything by which a broadcast can be reached."""
     root = f"{output.url.rstrip('/')}/{found.path}".rstrip("/")
     known = [("DASH", f"{root}/{MANIFEST}"), ("HLS", f"{root}/{MASTER}")]
-    if isinstance(store, LocalStore) and output.url in [target.url for target in settings.targets[:1]]:
+    if isinstance(store, LocalStore) and output.url in [target.url for target in settings.outputs[:1]]:
         base = settings.public_url.rstrip("/")
         known.append(("watch", f"{base}/?src=/media/{found.path}/{MANIFEST}"))
     return known

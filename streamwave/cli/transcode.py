@@ -25,7 +25,7 @@ from streamwave.pipeline import ladder as ladders
 from streamwave.sources.address import redact, resolve_source
 from streamwave.state.folders import close_state
 from streamwave.state.prefect_auth import auth_string, client_environment
-from streamwave.storage.target import Target, check_outputs, outputs
+from streamwave.storage.outputs import OutputAddress, check_outputs, outputs
 from streamwave.util.private import make_folder
 
 
@@ -168,7 +168,7 @@ def run_transcode(
     return target
 
 
-def where_to_watch(places: Sequence[Target], settings: Settings) -> str:
+def where_to_watch(places: Sequence[OutputAddress], settings: Settings) -> str:
     """Lines for the console: addresses that players can read, and what it takes that they may."""
     place = next((one for one in places if one.is_local), places[0])
     root, hint = place.url.rstrip("/"), "or serve the folder: [bold]python -m services.media[/bold]"

@@ -24,7 +24,7 @@ from streamwave.spool.remote.objects import check_spool
 from streamwave.spool.stop import request_stop, stop_and_wait
 from streamwave.state.folders import close_state
 from streamwave.state.prefect_auth import auth_string, client_environment
-from streamwave.storage.target import check_outputs
+from streamwave.storage.outputs import check_outputs
 from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
 from streamwave.util.private import RUN_AS_USER, make_folder, python_argv

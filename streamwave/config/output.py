@@ -12,7 +12,7 @@ from streamwave.config.fields import setting, to_absolute, to_base_urls
 from streamwave.storage import s3
 from streamwave.storage.address import ENDPOINT, check_address, shown_address
 from streamwave.storage.location import BaseUrl
-from streamwave.storage.target import Target, format_outputs, outputs, parse_outputs
+from streamwave.storage.outputs import OutputAddress, format_outputs, outputs, parse_outputs
 
 
 class OutputSettings(BaseSettings):
@@ -109,10 +109,10 @@ class OutputSettings(BaseSettings):
         return self
 
     @property
-    def targets(self) -> tuple[Target, ...]:
+    def outputs(self) -> tuple[OutputAddress, ...]:
         """The places that streams are written to: absolute folders, or addresses for fsspec."""
         if self.use_s3:
-            return (Target(url=f"s3://{self.s3_bucket}/{self.s3_prefix.strip('/')}".rstrip("/")),)
+            return (OutputAddress(url=f"s3://{self.s3_bucket}/{self.s3_prefix.strip('/')}".rstrip("/")),)
         return tuple(
             target.model_copy(update={"url": str(to_absolute(target.url))}) if target.is_local else target
             for target in parse_outputs(self.output_dir)
@@ -120,8 +120,8 @@ class OutputSettings(BaseSettings):
 
     @property
     def output_url(self) -> str:
-        """All of them as one text (``storage.target``): the plain address if there is just one."""
-        return format_outputs(self.targets)
+        """All of them as one text (``storage.outputs``): the plain address if there is just one."""
+        return format_outputs(self.outputs)
 
     def base_urls_of(self, path: str) -> tuple[BaseUrl, ...]:
         """Where viewers find the broadcast that lies at ``path`` in the output."""

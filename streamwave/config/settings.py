@@ -20,7 +20,7 @@ from streamwave.config.limits import STALLED_CPU_S, LimitSettings
 from streamwave.errors import SettingsError
 from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.storage.address import check_address, is_address, shown_address
-from streamwave.storage.target import Target, place_of
+from streamwave.storage.outputs import OutputAddress, normal_place
 from streamwave.untrusted import to_fraction
 from streamwave.util import trust
 from streamwave.util.trust import ENV_FILE
@@ -305,13 +305,13 @@ class Settings(LimitSettings):
         try:
             if self.spool_url:
                 check_address(self.spool_url)
-            spools = [place_of(Target(url=place)) for place in {self.spool_place, str(self.spool_dir)}]
+            spools = [normal_place(OutputAddress(url=place)) for place in {self.spool_place, str(self.spool_dir)}]
         except ValueError as error:
             raise ValueError(f"STREAMWAVE_SPOOL_DIR is {shown_address(self.spool_place)!r}: {error}") from None
-        for target in self.targets:
+        for target in self.outputs:
             same_service = target.endpoint in (None, self.s3_endpoint) or target.is_local
             for spool in spools:
-                if same_service and f"{place_of(target)}/".startswith(f"{spool.rstrip('/')}/"):
+                if same_service and f"{normal_place(target)}/".startswith(f"{spool.rstrip('/')}/"):
                     raise ValueError(
                         f"the output {shown_address(target.url)} lies in the spool {shown_address(spool)}, and would be "
                         f"cleaned away with it; set {self.spool_dir_variable} to a place of its own"

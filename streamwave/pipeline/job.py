@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +14,22 @@ from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.limits import ChunkLimits
 from streamwave.ffmpeg.locate import has_zimg
 from streamwave.ffmpeg.process import launcher
-from streamwave.ffmpeg.transcode import SharedDecode, Transcoder
+from streamwave.ffmpeg.transcode import Transcoder
 from streamwave.model import Chunk, ChunkRecord, Frozen, Passthrough, Rational, Rendition, VideoInfo
 from streamwave.pipeline.passthrough import as_is, plan
-from streamwave.publish.fanout import Targets
-from streamwave.publish.publication import Publication
 from streamwave.spool.consumed import note_forgotten
 from streamwave.spool.journal import MEDIA_SUFFIXES, chunk_name
 from streamwave.storage.location import BaseUrl
-from streamwave.storage.target import Target, outputs
 from streamwave.timing import Grid, split_evenly
 
 log = logging.getLogger("streamwave.job")
-
-#: Manifests are written at most this often while a broadcast runs: players do not ask more often.
-MANIFEST_INTERVAL_S = 1.0
 
 
 class Job(Frozen):
     """One session being transcoded and published.
 
     ``wall_unix_ms`` is the wall clock at the session's first picture (None for a file). ``spool`` and ``work`` are
-    folders (received chunks; results on their way), ``output`` a store's URL or several (``storage.target``), which are
+    folders (received chunks; results on their way), ``output`` a store's URL or several (``storage.outputs``), which are
     waited for at most ``patience_s`` when all refuse; ``store_options`` what all on S3 need. ``token`` fences the
     output against other runs. ``manifests`` False holds the manifests back until the end. ``retries``: how often a
     transcode that failed is tried again before black pictures, or silence, take the chunk's place.
@@ -164,41 +156,3 @@ def place(job: Job, record: ChunkRecord) -> Chunk:
         return chunk
     largest = job.rendition(job.passthrough.rendition)
     return as_is(chunk, job.passthrough, largest.max_bps, job.segment_ms, job.b_frames)
-
-
-shared_decode = SharedDecode()
-_publications: dict[tuple[str, str], Targets] = {}
-_publications_lock = threading.Lock()
-
-
-def publication(job: Job) -> Targets:
-    """The publication of ``job`` in this process; on a machine that has none yet it is read from the ledger."""
-
-    def at(target: Target) -> tuple[str, Callable[[], Publication]]:
-        def make() -> Publication:
-            return Publication(
-                target.open(job.store_options),
-                manifests=job.manifests,
-                token=job.token,
-                utc_timing_url=job.utc_timing_url if target.is_local else None,
-                manifest_interval_s=MANIFEST_INTERVAL_S,
-                base_urls=job.base_urls,
-                # A live broadcast lies in OUTPUT/STREAM/BROADCAST.
-                levels=2 if job.manifests else 0,
-            )
-
-        return target.url, make
-
-    with _publications_lock:
-        key = (job.output, job.token)
-        if key not in _publications:
-            _publications[key] = Targets([at(target) for target in outputs(job.output)], patience_s=job.patience_s)
-        return _publications[key]
-
-
-def release(job: Job) -> None:
-    """Forget the publication of a job that has ended."""
-    with _publications_lock:
-        found = _publications.pop((job.output, job.token), None)
-    if found is not None:
-        found.close()

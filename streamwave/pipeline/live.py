@@ -21,9 +21,10 @@ from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import Progress
 from streamwave.model import ChunkRecord
 from streamwave.pipeline import ladder as ladders
-from streamwave.pipeline.job import Job, publication, release
+from streamwave.pipeline.job import Job
 from streamwave.pipeline.messages import left, unlisted, waiting
-from streamwave.publish.fanout import Targets
+from streamwave.pipeline.worker import worker
+from streamwave.publish.outputs import Outputs
 from streamwave.receive.audio import SAMPLE_RATE
 from streamwave.spool.advice import Advice, bitrate
 from streamwave.spool.broadcast import BroadcastSpool
@@ -134,7 +135,7 @@ class LiveBroadcast:
         if error is not None:
             self.tell("failed", error=str(error) or type(error).__name__)
         if self.job is not None:
-            release(self.job)
+            worker.release(self.job)
         shutil.rmtree(self._work, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
@@ -171,7 +172,7 @@ class LiveBroadcast:
                 if job is None:
                     assert follower.opened is not None
                     job = self._job(folder, follower.opened, record)
-                    first = publication(job).next_chunk(job.session)
+                    first = worker.publication(job).next_chunk(job.session)
                 size += record.size_bytes
                 if record.video_file is not None and record.next_ms >= BITRATE_OVER_MS:
                     found = bitrate(size * 8000 // record.next_ms, job.renditions, record.next_ms)
@@ -235,10 +236,10 @@ class LiveBroadcast:
             self.spool.share(folder, ENCODING)
         first = self.job is None
         self.job = job
-        publication(job).on_change = self._on_output
+        worker.publication(job).on_change = self._on_output
         self._properties = opened.properties()
         if first:
-            publication(job).begin(
+            worker.publication(job).begin(
                 BroadcastLine(
                     created_unix_ms=opened.origin_unix_ms,
                     segment_ms=encoding.segment_ms,
@@ -282,9 +283,9 @@ class LiveBroadcast:
         return told | {str(name): str(value) for name, value in self._metadata.items()}
 
     @property
-    def publication(self) -> Targets | None:
+    def publication(self) -> Outputs | None:
         """What has been published, once a session has begun."""
-        return publication(self.job) if self.job is not None else None
+        return worker.publication(self.job) if self.job is not None else None
 
     def stored(self) -> None:
         """One more chunk has been published. Windows that overlap call this from threads of their own."""
@@ -331,14 +332,14 @@ class LiveBroadcast:
         for session in self.spool.sessions():
             shutil.rmtree(session, ignore_errors=True)
 
-    def _list(self, published: Targets, places: Collection[str], on_wait: OnWait) -> None:
+    def _list(self, published: Outputs, places: Collection[str], on_wait: OnWait) -> None:
         """List the recording at ``places``. Where that is refused viewers would be told for ever that it is live."""
         refused = self._listing.update(published, places)
         if refused:
             on_wait(unlisted(published, refused), published.hurry)
             self._listing.try_again(published, refused, self.pulse)
 
-    def _wait_for_others(self, published: Targets, on_wait: OnWait) -> None:
+    def _wait_for_others(self, published: Outputs, on_wait: OnWait) -> None:
         news = waiting(published)
         self.warn(f"{news}, or until its run is cancelled")
         self.tell("finishing")
@@ -371,7 +372,7 @@ class LiveBroadcast:
                 "updated_unix_ms": time.time_ns() // 1_000_000,
             }  # fmt: skip
             if self.job is not None:
-                published = publication(self.job)
+                published = worker.publication(self.job)
                 progress = published.progress
                 status |= {"session": self.job.session, "outputs": published.lags()}
                 if self._passthrough is not None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from streamwave.publish.fanout import Targets
+from streamwave.publish.outputs import Outputs
 
 
-def waiting(published: Targets) -> str:
+def waiting(published: Outputs) -> str:
     """A sentence on what is complete already, what is waited for, and until when."""
     others = ", ".join(_told(url, why) for url, why in published.left_behind.items())
     return (
@@ -17,7 +17,7 @@ def waiting(published: Targets) -> str:
     )
 
 
-def unlisted(published: Targets, refused: Mapping[str, str]) -> str:
+def unlisted(published: Outputs, refused: Mapping[str, str]) -> str:
     """A sentence on outputs that have all of the recording and ``refused`` to list it, until when that is tried again."""
     places = ", ".join(_told(url, why) for url, why in refused.items())
     return f"the list of broadcasts still says that it is live at {places}; the run tries until {_until(published)}"
@@ -31,7 +31,7 @@ def left(url: str, why: str, path: str) -> str:
     )
 
 
-def _until(published: Targets) -> str:
+def _until(published: Outputs) -> str:
     """The moment until which outputs are waited for."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + published.patience_left_s))
 

@@ -22,7 +22,8 @@ from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import STANDS_STILL
 from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.pipeline import ladder as ladders
-from streamwave.pipeline.job import Job, publication, release
+from streamwave.pipeline.job import Job
+from streamwave.pipeline.worker import worker
 from streamwave.receive.audio import SAMPLE_RATE
 from streamwave.receive.launch import start_segmenter, stop_segmenter
 from streamwave.sources.address import local_path, resolve_source
@@ -32,7 +33,7 @@ from streamwave.spool.advice import Advice
 from streamwave.spool.follow import Follower
 from streamwave.spool.journal import CONTINUED, FIRST_SESSION, SPOOL_FAILED, following_folder
 from streamwave.spool.options import FILE_AHEAD, Options, StreamLimits
-from streamwave.storage.target import check_outputs, outputs
+from streamwave.storage.outputs import check_outputs, outputs
 from streamwave.timing import round_half_up, whole_ms
 from streamwave.util.digest import fingerprint
 from streamwave.util.scratch import make_scratch
@@ -82,7 +83,7 @@ class FileSession:
 
     def __post_init__(self) -> None:
         self.advice: list[Advice] = []
-        self.first_chunk = publication(self.job).next_chunk(self.job.session)
+        self.first_chunk = worker.publication(self.job).next_chunk(self.job.session)
 
     def chunks(self) -> Iterator[tuple[Job, ChunkRecord]]:
         """Every chunk that is still to be published, over all sessions, with the job that it belongs to.
@@ -97,7 +98,7 @@ class FileSession:
                 if not begun:
                     job = self.job if known else self._following()
                     self.job, begun = job.passing_through(record)[0] if self.passthrough else job, True
-                    self.first_chunk = publication(self.job).next_chunk(self.job.session)
+                    self.first_chunk = worker.publication(self.job).next_chunk(self.job.session)
                 if self.first_chunk is not None and record.number >= self.first_chunk:
                     yield self.job, record
                 else:
@@ -130,7 +131,7 @@ class FileSession:
 
     def published_ms(self) -> int:
         """How much is published, in milliseconds of media."""
-        return round_half_up(publication(self.job).timeline.duration * 1000)
+        return round_half_up(worker.publication(self.job).timeline.duration * 1000)
 
     def check_complete(self) -> None:
         """Verify that the source was read to its end.
@@ -146,12 +147,15 @@ class FileSession:
 
     def notes(self) -> list[str]:
         """Sentences on what was found in the file that its owner should know."""
-        ledger, told = publication(self.job).ledger, dict.fromkeys(a.text for a in self.advice if a.code in NOTED)
+        ledger, told = (
+            worker.publication(self.job).ledger,
+            dict.fromkeys(a.text for a in self.advice if a.code in NOTED),
+        )
         return [*told, *([STANDS_STILL.format(ledger.damaged_chunks)] if ledger.damaged_chunks else [])]
 
     def stand_ins(self) -> str | None:
         """A sentence on the chunks in whose place black pictures or silence were published; None if there are none."""
-        ledger = publication(self.job).ledger
+        ledger = worker.publication(self.job).ledger
         if not ledger.filled_numbers:
             return None
         what = [
@@ -270,7 +274,7 @@ def file_session(
         for store in stores:
             clear(store, whole=overwrite)
             store.tidy()
-        published = publication(job)
+        published = worker.publication(job)
         try:
             published.begin(
                 BroadcastLine(
@@ -293,7 +297,7 @@ def file_session(
         if segmenter is not None:
             stop_segmenter(segmenter, graceful=False)
         if job is not None:
-            release(job)
+            worker.release(job)
         shutil.rmtree(work_root, ignore_errors=True)
         owner.close()
         for store in stores:

@@ -1,4 +1,4 @@
-"""One of the places that a broadcast is published to: its queue, and the thread that works it off."""
+"""One of the outputs that a broadcast is published to: its queue, and the thread that works it off."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from streamwave.publish.publication import Publication
 
 log = logging.getLogger("streamwave.targets")
 
-#: Chunks whose files are kept for a place that is behind; beyond that it copies from another place.
+#: Chunks whose files are kept for an output that is behind; beyond that it copies from another output.
 QUEUE_CHUNKS = 30
-#: Pauses between tries of a place that refuses, in seconds; the last one for as long as it takes.
+#: Pauses between tries of an output that refuses, in seconds; the last one for as long as it takes.
 PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 @dataclass(eq=False)
 class Parcel:
-    """A chunk on its way to all places. ``done`` is called when no place needs its files any more."""
+    """A chunk on its way to all outputs. ``done`` is called when no output needs its files any more."""
 
     chunk: PackagedChunk
     session: str
@@ -33,13 +33,13 @@ class Parcel:
     wall_unix_ms: int | None
     done: Callable[[], None]
     info: dict[str, str] | None = None  # what is known of the broadcast by now, where that is to be told
-    open_lanes: int = 0
+    open_queues: int = 0
     stored: bool = False
     fault: Exception | None = None
 
 
 class Owner(Protocol):
-    """The broadcast that a lane belongs to: what all lanes share. ``changed`` guards it."""
+    """The broadcast that a queue belongs to: what all of them share. ``changed`` guards it."""
 
     changed: threading.Condition
     closing: bool
@@ -50,15 +50,15 @@ class Owner(Protocol):
     on_change: Callable[[str], None]
 
     @property
-    def lanes(self) -> Sequence[Lane]:
-        """All lanes, in the order of their places."""
+    def queues(self) -> Sequence[OutputQueue]:
+        """One queue for each output, in their order."""
 
     def pause(self, seconds: float) -> None:
         """Wait that long, or until the end."""
 
 
-class Lane:
-    """One place: its queue, and the thread that works it off."""
+class OutputQueue:
+    """One output: its queue, and the thread that works it off."""
 
     def __init__(self, owner: Owner, number: int, url: str, make: Callable[[], Publication]) -> None:
         self.owner, self.number, self.url = owner, number, url
@@ -71,7 +71,7 @@ class Lane:
         self.fatal: Exception | None = None
         self.ready = self.finished = False
         self.emptied = False  # somebody has deleted all of it, and it has not got back yet what others have
-        self.thread = threading.Thread(target=self._run, name=f"target-{number}", daemon=True)
+        self.thread = threading.Thread(target=self._run, name=f"output-{number}", daemon=True)
 
     @property
     def progress(self) -> Progress:
@@ -143,7 +143,7 @@ class Lane:
             self.publication = again
         if before is not None:
             before.close(wait_for_puts=False)
-        others = [lane for lane in self.owner.lanes if lane is not self and lane.progress.chunks]
+        others = [output for output in self.owner.queues if output is not self and output.progress.chunks]
         how = "gets what other outputs hold of it" if others else "begins there again with what arrives from now on"
         news = f"the broadcast was deleted from {self.url} while it was being published; it {how}"
         log.warning("%s", news)
@@ -171,22 +171,24 @@ class Lane:
         # The last one again: it may not be visible yet.
         if place == "next" or parcel.chunk.number == (self.publication.next_chunk(parcel.session) or 0) - 1:
             self.publication.publish(parcel.chunk, parcel.session, parcel.period, parcel.wall_unix_ms)
-        elif place == "later" and len(self.owner.lanes) > 1:
+        elif place == "later" and len(self.owner.queues) > 1:
             raise OutputError(f"{self.url} lacks chunks before {parcel.chunk.number}, which no other output has")
         elif place == "later":
             self.publication.publish(parcel.chunk, parcel.session, parcel.period, parcel.wall_unix_ms)  # says why not
 
     def _is_behind(self) -> bool:
-        return any(lane.progress.chunks > self.progress.chunks for lane in self.owner.lanes if lane is not self) and (
-            self.parcels.empty()
-        )
+        return any(
+            output.progress.chunks > self.progress.chunks for output in self.owner.queues if output is not self
+        ) and (self.parcels.empty())
 
     def _catch_up(self) -> None:
-        """Copy from the place that is furthest; nothing is left to do once it has all that we were not given."""
+        """Copy from the output that is furthest; nothing is left to do once it has all that we were not given."""
         mine = self.publication
         assert mine is not None
         before = self.skipped
-        others = [lane.publication for lane in self.owner.lanes if lane is not self and lane.publication is not None]
+        others = [
+            output.publication for output in self.owner.queues if output is not self and output.publication is not None
+        ]
         for other in sorted(others, key=lambda one: -one.progress.chunks):
             if other.progress.chunks > mine.progress.chunks:
                 mine.copy_from(other, lambda: not self.owner.closing)
@@ -200,9 +202,9 @@ class Lane:
     def _let_go(self, parcel: Parcel, *, stored: bool) -> None:
         with self.owner.changed:
             parcel.stored = parcel.stored or stored
-            parcel.open_lanes -= 1
+            parcel.open_queues -= 1
             self.owner.changed.notify_all()
-            last = parcel.open_lanes == 0
+            last = parcel.open_queues == 0
         if last:
             parcel.done()
 
@@ -211,8 +213,8 @@ class Lane:
             return
         with self.owner.changed:
             if error is not None:
-                # Where nothing goes on without this place, the error that ends the run says it.
-                if self.owner.patience_s > 0 or len(self.owner.lanes) > 1:
+                # Where nothing goes on without this output, the error that ends the run says it.
+                if self.owner.patience_s > 0 or len(self.owner.queues) > 1:
                     log.warning("%s", error)
             else:
                 log.warning("%s can be written again", self.url)

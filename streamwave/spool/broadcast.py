@@ -36,7 +36,7 @@ from streamwave.spool.info import INFO as INFO
 from streamwave.spool.info import BroadcastInfo as BroadcastInfo
 from streamwave.spool.info import named_unix_ms, still_said, write_info
 from streamwave.spool.journal import end_of, opened_with, writer_alive
-from streamwave.storage.target import outputs_below
+from streamwave.storage.outputs import outputs_below
 from streamwave.untrusted import parse_json
 from streamwave.util.files import fsync_folder, replace_file
 from streamwave.util.locks import is_locked

@@ -18,7 +18,7 @@ INFO = "broadcast.json"
 
 
 class BroadcastInfo(Frozen):
-    """What a broadcast is. ``output`` is the URL of its own root at the store, or several (``storage.target``).
+    """What a broadcast is. ``output`` is the URL of its own root at the store, or several (``storage.outputs``).
 
     ``spool`` is the address of its own root in a store where its spool is in one (``spool.remote``), else empty.
     """

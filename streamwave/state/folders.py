@@ -128,7 +128,7 @@ def _is_spool(folder: Path) -> bool:
 
 def holds_output(settings: Settings, folder: Path) -> bool:
     """Whether an output is in ``folder``, which then must stay open: what is published is for everybody."""
-    return any(Path(target.url).absolute().is_relative_to(folder) for target in settings.targets if target.is_local)
+    return any(Path(target.url).absolute().is_relative_to(folder) for target in settings.outputs if target.is_local)
 
 
 def restrict(path: Path, *, follow: bool = False) -> None:

@@ -19,7 +19,7 @@ from streamwave.ffmpeg.relay import is_listener, is_relayed
 from streamwave.pipeline.ladder import choose, load_ladder
 from streamwave.sources.address import check_stream_name, local_path, protocol_whitelist, redact, resolve_source, shown
 from streamwave.storage.address import shown_address
-from streamwave.storage.target import format_outputs, outputs, outputs_above, outputs_below, parse_outputs
+from streamwave.storage.outputs import format_outputs, outputs, outputs_above, outputs_below, parse_outputs
 from streamwave.untrusted import to_fraction
 from tests.fuzz.parsers import parser
 

@@ -26,7 +26,7 @@ from streamwave.spool.info import BroadcastInfo
 from streamwave.spool.journal import AdviceLine, EndRecord, OpenRecord
 from streamwave.spool.journal import ChunkLine as JournalChunk
 from streamwave.spool.remote.objects import RunWord
-from streamwave.storage.target import Target, format_outputs
+from streamwave.storage.outputs import OutputAddress, format_outputs
 from tests.fuzz.parsers import CORPUS, MAX_BYTES
 from tests.fuzz.parsers_records import Parts
 from tests.support.media import ffmpeg
@@ -203,7 +203,10 @@ def _rolling(header: BroadcastLine, period: PeriodLine, chunks: list[ChunkLine])
 def _words() -> dict[str, dict[str, bytes]]:
     rungs = {"rungs": [{"name": "720p", "short_side": 720, "max_kbps": 2800}], "audio_kbps": 96}
     outputs = format_outputs(
-        [Target(url="/srv/out"), Target(url="s3://b/tv", endpoint="https://s3.example.org", region="eu-1")]
+        [
+            OutputAddress(url="/srv/out"),
+            OutputAddress(url="s3://b/tv", endpoint="https://s3.example.org", region="eu-1"),
+        ]
     )
     return {
         "body": {

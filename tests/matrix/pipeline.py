@@ -10,9 +10,10 @@ from streamwave.errors import FFmpegError, MediaError
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.model import Chunk, Rendition, SourceInfo
 from streamwave.pipeline.filler import stand_in
-from streamwave.pipeline.job import Job, place, publication
+from streamwave.pipeline.job import Job, place
 from streamwave.pipeline.package import package
 from streamwave.pipeline.vod import file_session
+from streamwave.pipeline.worker import worker
 from streamwave.receive.quick_probe import look
 
 
@@ -60,7 +61,7 @@ def transcode(
             _chunk(job, chunk)
             job.forget(record.number)
         session.check_complete()
-        published = publication(session.job)
+        published = worker.publication(session.job)
         published.finish()
         ledger, probed = published.ledger, look(f"file:{source}", session.job.renditions)
         codes = frozenset(found.code for found in (*session.advice, *probed))
@@ -84,4 +85,4 @@ def _chunk(job: Job, chunk: Chunk) -> None:
             wrap_audio(transcoder, chunk, rendition)
     results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
     packaged = package(chunk, results, job.renditions, transcoder.work, stand_in=replaced)
-    publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)
+    worker.publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)

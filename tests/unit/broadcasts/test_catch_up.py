@@ -40,7 +40,7 @@ def settings(tmp_path: Path, chunks: list[PackagedChunk]) -> Settings:
 
 def caught_up(settings: Settings, *, read_all: bool = False) -> Outcome:
     output, found = source_of(catalog.find(catalog.outputs(settings), PATH, CREATED_MS)[0])
-    return catch_up(output, found, settings.targets, settings, pytest.fail, read_all=read_all)
+    return catch_up(output, found, settings.outputs, settings, pytest.fail, read_all=read_all)
 
 
 def findings(settings: Settings) -> list[list[str]]:

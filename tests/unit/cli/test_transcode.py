@@ -6,7 +6,7 @@ import pytest
 
 from streamwave.cli.transcode import where_to_watch
 from streamwave.config.settings import Settings
-from streamwave.storage.target import outputs
+from streamwave.storage.outputs import outputs
 
 
 @pytest.mark.parametrize(

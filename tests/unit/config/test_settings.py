@@ -12,7 +12,7 @@ from streamwave.config.fields import extra, variable_name
 from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, SettingsError
 from streamwave.storage.location import BaseUrl
-from streamwave.storage.target import outputs, outputs_above, outputs_below
+from streamwave.storage.outputs import outputs, outputs_above, outputs_below
 
 
 @pytest.fixture(autouse=True)
@@ -278,15 +278,15 @@ def test_everything_about_s3_reaches_its_library() -> None:
 
 def test_several_outputs(own_folder: Path) -> None:
     settings = Settings.load(output_dir="out, s3://films/tv,memory://x")
-    assert [target.url for target in settings.targets] == [str(own_folder / "out"), "s3://films/tv", "memory://x"]
-    assert outputs(settings.output_url) == settings.targets
+    assert [target.url for target in settings.outputs] == [str(own_folder / "out"), "s3://films/tv", "memory://x"]
+    assert outputs(settings.output_url) == settings.outputs
     assert settings.store_options(settings.output_url) == {"client_kwargs": {}}
     backup = (
         '{"url": "s3://b/tv", "endpoint": "https://s3.example.org", "region": "x", "profile": "p", "path_style": true}'
     )
     settings = Settings.load(output_dir=f'["/srv/a,b", {backup}]', s3_region="eu-west-1")
-    assert outputs(settings.output_url) == settings.targets and settings.targets[0].url == "/srv/a,b"
-    assert settings.targets[1].options(settings.s3_options) == {
+    assert outputs(settings.output_url) == settings.outputs and settings.outputs[0].url == "/srv/a,b"
+    assert settings.outputs[1].options(settings.s3_options) == {
         "client_kwargs": {"region_name": "x", "endpoint_url": "https://s3.example.org"},
         "profile": "p",
         "config_kwargs": {"s3": {"addressing_style": "path"}},
@@ -294,7 +294,7 @@ def test_several_outputs(own_folder: Path) -> None:
     assert outputs_below("/srv/out", "tv/1") == "/srv/out/tv/1"
     below = outputs(outputs_below(settings.output_url, "tv/1"))
     assert [target.url for target in below] == ["/srv/a,b/tv/1", "s3://b/tv/tv/1"] and below[1].profile == "p"
-    assert outputs(outputs_above(outputs_below(settings.output_url, "tv/1"), 2)) == settings.targets
+    assert outputs(outputs_above(outputs_below(settings.output_url, "tv/1"), 2)) == settings.outputs
 
 
 @pytest.mark.parametrize(

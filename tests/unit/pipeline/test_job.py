@@ -9,7 +9,7 @@ import pytest
 
 from streamwave.errors import MediaError
 from streamwave.model import ChunkRecord, Rendition
-from streamwave.pipeline.job import Job, place, publication, release
+from streamwave.pipeline.job import Job, place
 from streamwave.timing import round_half_up
 from streamwave.util.digest import fingerprint
 
@@ -80,17 +80,6 @@ def test_a_job_travels() -> None:
 def test_fingerprints_tell_jobs_apart() -> None:
     assert fingerprint("a", 1) == fingerprint("a", 1) != fingerprint("a", 2)
     assert len(fingerprint()) == 64
-
-
-def test_one_publication_per_process_and_run(tmp_path: Path) -> None:
-    first = publication(job(tmp_path))
-    assert publication(job(tmp_path)) is first
-    assert publication(job(tmp_path, token="another")) is not first
-    for token in ("t", "another", "never"):
-        release(job(tmp_path, token=token))
-    again = publication(job(tmp_path))
-    assert again is not first
-    release(job(tmp_path))
 
 
 def test_a_published_chunk_leaves_nothing_behind(tmp_path: Path) -> None:

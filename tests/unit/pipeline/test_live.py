@@ -23,9 +23,10 @@ from streamwave.errors import OutputError, SpoolError
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.layout import ENTRY, FENCE, INDEX, LIVE_MANIFEST, MANIFEST, THUMBNAIL
 from streamwave.model import ChunkRecord
-from streamwave.pipeline.job import Job, place, publication
+from streamwave.pipeline.job import Job, place
 from streamwave.pipeline.live import LiveBroadcast
 from streamwave.pipeline.package import package
+from streamwave.pipeline.worker import worker
 from streamwave.receive.segmenter import Options, Segmenter
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
 from tests.support.cli import LADDER
@@ -64,7 +65,7 @@ def publish(broadcast: LiveBroadcast, chunks: Iterator[tuple[Job, ChunkRecord]],
         wrap_audio(transcoder, chunk, job.rendition("audio"))
         results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
         packaged = package(chunk, results, job.renditions, transcoder.work)
-        publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)
+        worker.publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)
         job.forget(record.number)
         broadcast.stored()
         done += 1
@@ -247,7 +248,7 @@ def test_the_end_waits_for_no_output_that_is_away(two: BroadcastSpool, tmp_path:
         b.unlink()
         away.rename(b)
         output, found = catalog.find(catalog.outputs(chosen), path, time.time_ns() // 1_000_000)[0][0]
-        done = catch_up(output, found, chosen.targets, chosen, waits.append)
+        done = catch_up(output, found, chosen.outputs, chosen, waits.append)
         assert done.complete == [str(a / path), str(b / path)] and len(waits) == 1
     else:
         assert broadcast.left_behind == {}
@@ -273,7 +274,7 @@ def test_nor_for_one_that_does_not_even_answer(two: BroadcastSpool, tmp_path: Pa
         chunks = broadcast.chunks()
         publish(broadcast, chunks, 1)
         assert broadcast.publication is not None
-        last = broadcast.publication.lanes[1].publication
+        last = broadcast.publication.queues[1].publication
         assert last is not None
         put = last.store.put
 

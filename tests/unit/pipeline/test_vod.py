@@ -12,8 +12,9 @@ import pytest
 
 from streamwave.config.settings import Settings
 from streamwave.errors import LadderError, OutputError, SourceError, StreamWaveError
-from streamwave.pipeline.job import place, publication
+from streamwave.pipeline.job import place
 from streamwave.pipeline.vod import LONG_CHUNK_SEGMENTS, MAX_CHUNKS, chunk_ms, file_session
+from streamwave.pipeline.worker import worker
 from streamwave.spool import advice
 from streamwave.spool.journal import SPOOL_FAILED, EndRecord, writer_pid
 from streamwave.util.scratch import OWNER
@@ -223,7 +224,7 @@ def test_notes_are_for_the_owner_of_the_file(clip: Clip, settings: Settings, tmp
             advice.b_frames_live(),
             advice.size_changed((2, 2), (4, 4)),
         ]
-        publication(session.job).ledger.damaged_chunks = 2
+        worker.publication(session.job).ledger.damaged_chunks = 2
         assert session.notes() == [
             "the picture's size changed from 2x2 to 4x4; players start anew there",
             "2 chunks hold pictures that could not be decoded; the one before them stands still",

@@ -183,7 +183,7 @@ def test_doctor_names_each_of_it_with_what_to_do(tmp_path: Path, monkeypatch: py
     chosen.state_dir.chmod(0o755)
     (here / ".env").write_text("")
     here.chmod(0o777)
-    output, tool = Path(chosen.targets[0].url), here / "ffmpeg"
+    output, tool = Path(chosen.outputs[0].url), here / "ffmpeg"
     output.mkdir()
     output.chmod(0o777)
     tool.symlink_to("/usr/bin/ffmpeg")

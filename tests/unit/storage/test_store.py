@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamwave.errors import OutputError
+from streamwave.storage.outputs import check_outputs
 from streamwave.storage.store import (
     CHANGING,
     IMMUTABLE,
@@ -19,7 +20,6 @@ from streamwave.storage.store import (
     content_type,
     open_store,
 )
-from streamwave.storage.target import check_outputs
 from tests.support.disk import small_disk
 
 

@@ -21,7 +21,7 @@ from streamwave.manifest import ledger as ledgers
 from streamwave.manifest.ledger import BroadcastLine, Ledger
 from streamwave.manifest.names import named_objects
 from streamwave.publish import expiry
-from streamwave.publish.fanout import Targets
+from streamwave.publish.outputs import Outputs
 from streamwave.publish.publication import Publication
 from streamwave.publish.queue import QUEUE_CHUNKS
 from streamwave.storage.store import Store, open_store
@@ -53,7 +53,7 @@ def publishing(
     header: BroadcastLine = HEADER,
     known_chunks: int | None = None,
     levels: int = 0,
-) -> Iterator[Targets]:
+) -> Iterator[Outputs]:
     """A live broadcast on its way to ``stores``."""
 
     def at(number: int, store: Callable[[], Store]) -> tuple[str, Callable[[], Publication]]:
@@ -61,12 +61,12 @@ def publishing(
             store(), manifests=True, token=token, manifest_interval_s=0.2, levels=levels
         )
 
-    targets = Targets([at(*one) for one in enumerate(stores)], patience_s=patience_s)
+    outputs = Outputs([at(*one) for one in enumerate(stores)], patience_s=patience_s)
     try:
-        targets.begin(header, known_chunks=known_chunks)
-        yield targets
+        outputs.begin(header, known_chunks=known_chunks)
+        yield outputs
     finally:
-        targets.close()
+        outputs.close()
 
 
 def tree(store: Store) -> dict[str, bytes | None]:
@@ -75,36 +75,36 @@ def tree(store: Store) -> dict[str, bytes | None]:
 
 
 def test_a_dead_output_never_holds_back_the_other_and_catches_up_by_itself(s3: S3, tmp_path: Path) -> None:
-    address = f"{s3.bucket('targets')}/{uuid.uuid4().hex}"
+    address = f"{s3.bucket('outputs')}/{uuid.uuid4().hex}"
     count, gone = QUEUE_CHUNKS + 15, set()
     weather = Weather(faults=("reset",))
     with (
         proxy(s3.endpoint, weather) as through,
         publishing(
             lambda: open_store(str(tmp_path / "out")), lambda: open_store(address, s3.through(through, **SHORT))
-        ) as targets,
+        ) as outputs,
     ):
         for number in range(count):
             weather.share = 1.0 if number >= 3 else 0.0
-            targets.publish(chunk(tmp_path / "work", number), "one", "p0", done=lambda n=number: gone.add(n))  # type: ignore[misc]
-        wait_for(lambda: targets.lags()[1]["error"], "the dead output's error", 30)
-        local, remote = targets.lags()
+            outputs.publish(chunk(tmp_path / "work", number), "one", "p0", done=lambda n=number: gone.add(n))  # type: ignore[misc]
+        wait_for(lambda: outputs.lags()[1]["error"], "the dead output's error", 30)
+        local, remote = outputs.lags()
         assert (local["chunks"], local["lag_chunks"], local["error"]) == (count, 0, None)
         assert remote["lag_chunks"] >= count - 4 and abs(remote["lag_ms"] - remote["lag_chunks"] * 2000) < 500
         assert "cannot be" in remote["error"]
         # The files of some are kept for it, of a bounded number.
         assert QUEUE_CHUNKS - 2 <= count - len(gone) <= QUEUE_CHUNKS + 2
         weather.share = 0.0
-        wait_for(lambda: targets.lags()[1]["lag_chunks"] == 0, "the output that came back", 120)
-        targets.publish(chunk(tmp_path / "work", 0, init=b"other"), "two", "p1", HEADER.created_unix_ms + 200_000)
-        targets.finish()
-        assert [lag["lag_chunks"] for lag in targets.lags()] == [0, 0]
+        wait_for(lambda: outputs.lags()[1]["lag_chunks"] == 0, "the output that came back", 120)
+        outputs.publish(chunk(tmp_path / "work", 0, init=b"other"), "two", "p1", HEADER.created_unix_ms + 200_000)
+        outputs.finish()
+        assert [lag["lag_chunks"] for lag in outputs.lags()] == [0, 0]
     assert gone == set(range(count))
     assert tree(open_store(address, s3.options)) == tree(open_store(str(tmp_path / "out")))
 
 
 def test_after_a_restart_the_ledger_of_each_output_says_what_it_lacks(s3: S3, tmp_path: Path) -> None:
-    address = f"{s3.bucket('targets')}/{uuid.uuid4().hex}"
+    address = f"{s3.bucket('outputs')}/{uuid.uuid4().hex}"
     weather = Weather(faults=("503",))
 
     def local() -> Store:
@@ -115,17 +115,17 @@ def test_after_a_restart_the_ledger_of_each_output_says_what_it_lacks(s3: S3, tm
         def remote() -> Store:
             return open_store(address, s3.through(through, **SHORT))
 
-        with publishing(local, remote) as targets:
+        with publishing(local, remote) as outputs:
             for number in range(6):
                 weather.share = 1.0 if number >= 2 else 0.0
-                targets.publish(chunk(tmp_path / "work", number), "one", "p0")
+                outputs.publish(chunk(tmp_path / "work", number), "one", "p0")
         weather.share = 0.0
         # The files of the chunks are gone; what lacks is read from the other output.
-        with publishing(local, remote, token="second") as targets:
-            assert targets.next_chunk("one") == 6
-            wait_for(lambda: targets.lags()[1]["lag_chunks"] == 0, "the output that was behind", 60)
-            targets.publish(chunk(tmp_path / "work", 6), "one", "p0")
-            targets.finish()
+        with publishing(local, remote, token="second") as outputs:
+            assert outputs.next_chunk("one") == 6
+            wait_for(lambda: outputs.lags()[1]["lag_chunks"] == 0, "the output that was behind", 60)
+            outputs.publish(chunk(tmp_path / "work", 6), "one", "p0")
+            outputs.finish()
     assert tree(open_store(address, s3.options)) == tree(local())
     assert len([name for name in local().names() if name.startswith("p0/360p/")]) == 8
 
@@ -138,7 +138,7 @@ def test_nothing_is_lost_and_no_reader_sees_a_hole(s3: S3, tmp_path: Path, share
     threads = threading.active_count()
     with (
         proxy(s3.endpoint, weather) as through,
-        publishing(lambda: open_store(address, s3.through(through, **SHORT))) as targets,
+        publishing(lambda: open_store(address, s3.through(through, **SHORT))) as outputs,
         reader.looking(pause_s=0.05),
     ):
         begun = time.monotonic()
@@ -158,10 +158,10 @@ def test_nothing_is_lost_and_no_reader_sees_a_hole(s3: S3, tmp_path: Path, share
                 threading.Timer(
                     begun + 1.0 + OUTAGE_S - time.monotonic(), lambda: setattr(weather, "share", 0.0)
                 ).start()
-            targets.publish(chunk(tmp_path / "work", number), "one", "p0")
+            outputs.publish(chunk(tmp_path / "work", number), "one", "p0")
             most_behind = max(most_behind, int((time.monotonic() - begun) / EVERY_S) - number)
             assert threading.active_count() < threads + 60
-        targets.finish()
+        outputs.finish()
     assert reader.faults == [] and reader.rounds > 5
     assert sum(weather.met[fault] for fault in FAULTS) > 3
     if share == 1.0:
@@ -182,18 +182,18 @@ def test_a_disk_that_is_full_is_waited_for_and_shows(tmp_path: Path) -> None:
                 raise OutputError("no space left; free some or choose another place")
             super().put(name, data)
 
-    with publishing(lambda: Full(tmp_path / "out")) as targets:
-        targets.publish(chunk(tmp_path / "work", 0), "one", "p0")
+    with publishing(lambda: Full(tmp_path / "out")) as outputs:
+        outputs.publish(chunk(tmp_path / "work", 0), "one", "p0")
         news: list[str] = []
-        targets.on_change = news.append
+        outputs.on_change = news.append
         full.set()
-        late = threading.Thread(target=targets.publish, args=(chunk(tmp_path / "work", 1), "one", "p0"))
+        late = threading.Thread(target=outputs.publish, args=(chunk(tmp_path / "work", 1), "one", "p0"))
         late.start()
-        wait_for(lambda: targets.lags()[0]["error"], "the error", 10)
-        assert "no space left" in targets.lags()[0]["error"] and targets.progress.chunks == 1
+        wait_for(lambda: outputs.lags()[0]["error"], "the error", 10)
+        assert "no space left" in outputs.lags()[0]["error"] and outputs.progress.chunks == 1
         full.clear()
         late.join(20)
-        assert targets.progress.chunks == 2 and targets.lags()[0]["error"] is None
+        assert outputs.progress.chunks == 2 and outputs.lags()[0]["error"] is None
         assert "no space left" in news[0] and news[1:] == ["place 0 can be written again"]
         full.set()
     # At the beginning there is nothing to wait for.
@@ -212,43 +212,43 @@ def test_an_output_that_was_away_at_the_beginning_is_told_to_be_back(tmp_path: P
             found: bytes | None = super().get(name)
             return found
 
-    with publishing(lambda: open_store(str(tmp_path / "out")), lambda: Away(tmp_path / "other")) as targets:
-        wait_for(lambda: targets.lags()[1]["error"], "the error", 10)
+    with publishing(lambda: open_store(str(tmp_path / "out")), lambda: Away(tmp_path / "other")) as outputs:
+        wait_for(lambda: outputs.lags()[1]["error"], "the error", 10)
         news: list[str] = []
-        targets.on_change = news.append
+        outputs.on_change = news.append
         away.clear()
         wait_for(lambda: news, "the news", 20)
-        assert news == ["place 1 can be written again"] and targets.lags()[1]["error"] is None
+        assert news == ["place 1 can be written again"] and outputs.lags()[1]["error"] is None
 
 
 def test_a_new_broadcast_does_not_wait_for_an_output_that_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that hangs refuses nothing. Nothing of the broadcast can be there, so there is nothing to learn from it either."""
-    monkeypatch.setattr("streamwave.publish.fanout.BEGIN_S", 100.0)
+    monkeypatch.setattr("streamwave.publish.outputs.BEGIN_S", 100.0)
     answers = threading.Event()
 
     def late() -> Store:
         assert answers.wait(60), "the others were kept waiting"
         return open_store(str(tmp_path / "other"))
 
-    with publishing(lambda: open_store(str(tmp_path / "out")), late, known_chunks=0) as targets:
-        targets.publish(chunk(tmp_path / "work", 0), "one", "p0")
-        assert [lag["chunks"] for lag in targets.lags()] == [1, 0]
+    with publishing(lambda: open_store(str(tmp_path / "out")), late, known_chunks=0) as outputs:
+        outputs.publish(chunk(tmp_path / "work", 0), "one", "p0")
+        assert [lag["chunks"] for lag in outputs.lags()] == [1, 0]
         answers.set()
-        wait_for(lambda: targets.lags()[1]["chunks"] == 1, "the other output", 20)
+        wait_for(lambda: outputs.lags()[1]["chunks"] == 1, "the other output", 20)
 
 
 def test_a_resumed_broadcast_goes_on_with_those_that_hold_what_is_known_to_be_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamwave.publish.fanout.BEGIN_S", 100.0)
-    monkeypatch.setattr("streamwave.publish.fanout.BEGIN_KNOWN_S", 0.1)
+    monkeypatch.setattr("streamwave.publish.outputs.BEGIN_S", 100.0)
+    monkeypatch.setattr("streamwave.publish.outputs.BEGIN_KNOWN_S", 0.1)
     a, b = tmp_path / "out", tmp_path / "other"
-    with publishing(lambda: open_store(str(a)), lambda: open_store(str(b))) as targets:
+    with publishing(lambda: open_store(str(a)), lambda: open_store(str(b))) as outputs:
         for number in range(3):
-            targets.publish(chunk(tmp_path / "work", number), "one", "p0")
-        wait_for(lambda: all(lag["chunks"] == 3 for lag in targets.lags()), "both", 20)
+            outputs.publish(chunk(tmp_path / "work", number), "one", "p0")
+        wait_for(lambda: all(lag["chunks"] == 3 for lag in outputs.lags()), "both", 20)
     answers = threading.Event()
 
     def late() -> Store:
@@ -256,46 +256,46 @@ def test_a_resumed_broadcast_goes_on_with_those_that_hold_what_is_known_to_be_pu
         return open_store(str(b))
 
     began = time.monotonic()
-    with publishing(lambda: open_store(str(a)), late, token="second", known_chunks=3) as targets:
-        targets.publish(chunk(tmp_path / "work", 3), "one", "p0")
+    with publishing(lambda: open_store(str(a)), late, token="second", known_chunks=3) as outputs:
+        outputs.publish(chunk(tmp_path / "work", 3), "one", "p0")
         assert time.monotonic() - began < 30
         answers.set()
-        wait_for(lambda: targets.lags()[1]["chunks"] == 4, "the other output", 20)
+        wait_for(lambda: outputs.lags()[1]["chunks"] == 4, "the other output", 20)
     # One that lacks what is known to be published is no reason to go on: the other one may have it.
     answers.clear()
     threading.Timer(1.0, answers.set).start()
-    with publishing(lambda: open_store(str(tmp_path / "new")), late, token="third", known_chunks=4) as targets:
-        assert targets.next_chunk("one") == 4
+    with publishing(lambda: open_store(str(tmp_path / "new")), late, token="third", known_chunks=4) as outputs:
+        assert outputs.next_chunk("one") == 4
 
 
 @pytest.mark.parametrize("scheme", ["local", "memory"])
 def test_an_output_that_is_emptied_gets_back_what_another_one_holds(tmp_path: Path, scheme: str) -> None:
     root = str(tmp_path) if scheme == "local" else f"memory://{tmp_path.name}"
     stores = [open_store(f"{root}/{place}/stage/one") for place in ("a", "b")]
-    with publishing(lambda: stores[0], lambda: stores[1], levels=2) as targets:
+    with publishing(lambda: stores[0], lambda: stores[1], levels=2) as outputs:
         news: list[str] = []
-        targets.on_change = news.append
+        outputs.on_change = news.append
         for number in range(12):
-            targets.publish(chunk(tmp_path / "work", number), "one", "p0")
+            outputs.publish(chunk(tmp_path / "work", number), "one", "p0")
             if number == 5:
-                wait_for(lambda: targets.lags()[1]["chunks"] == 6, "the second output", 20)
+                wait_for(lambda: outputs.lags()[1]["chunks"] == 6, "the second output", 20)
                 empty(stores[1])
-        targets.finish()
+        outputs.finish()
     assert [text for text in news if "was deleted from place 1" in text and "gets what other outputs hold" in text]
     assert tree(stores[0]) == tree(stores[1])
 
 
 def test_the_only_output_that_is_emptied_begins_again(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "out/stage/one"))
-    with publishing(lambda: store, levels=2) as targets:
+    with publishing(lambda: store, levels=2) as outputs:
         news: list[str] = []
-        targets.on_change = news.append
+        outputs.on_change = news.append
         for number in range(8):
-            targets.publish(chunk(tmp_path / "work", number), "one", "p0", HEADER.created_unix_ms)
+            outputs.publish(chunk(tmp_path / "work", number), "one", "p0", HEADER.created_unix_ms)
             if number == 4:
                 empty(store)
-        targets.finish()
-        assert targets.lags()[0]["error"] is None
+        outputs.finish()
+        assert outputs.lags()[0]["error"] is None
     assert any("begins there again" in text for text in news)
     ledger = Ledger.load(store)
     assert ledger.timeline is not None and ledger.timeline.ended and ledger.next_chunk == 8
@@ -307,12 +307,12 @@ def test_the_only_output_that_is_emptied_begins_again(tmp_path: Path) -> None:
 
 def test_an_output_that_is_not_mounted_any_more_is_not_begun_again(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "out/stage/one"))
-    with publishing(lambda: store, levels=2, patience_s=0) as targets:
-        targets.publish(chunk(tmp_path / "work", 0), "one", "p0")
+    with publishing(lambda: store, levels=2, patience_s=0) as outputs:
+        outputs.publish(chunk(tmp_path / "work", 0), "one", "p0")
         (tmp_path / "out").rename(tmp_path / "away")
         (tmp_path / "out").mkdir()  # where it was mounted
         with pytest.raises(OutputError, match="if it was moved or unmounted"):
-            targets.publish(chunk(tmp_path / "work", 1), "one", "p0")
+            outputs.publish(chunk(tmp_path / "work", 1), "one", "p0")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -341,13 +341,13 @@ def test_a_channel_that_keeps_only_its_window_is_cleaned_alike_everywhere(
         return {name for name in store.names() if name.endswith((".m4s", ".mp4"))}
 
     stores = open_store(str(tmp_path / "out")), open_store(str(tmp_path / "other"))
-    with publishing(lambda: stores[0], lambda: Away(tmp_path / "other"), header=header) as targets:
+    with publishing(lambda: stores[0], lambda: Away(tmp_path / "other"), header=header) as outputs:
         count = 0
 
         def go_on(chunks: int) -> None:
             nonlocal count
             for number in range(count, count + chunks):
-                targets.publish(chunk(tmp_path / "work", number), "one", "p0")
+                outputs.publish(chunk(tmp_path / "work", number), "one", "p0")
                 time.sleep(0.05)  # of the time that superfluous objects are given
             count += chunks
 
@@ -355,10 +355,10 @@ def test_a_channel_that_keeps_only_its_window_is_cleaned_alike_everywhere(
         away.set()
         go_on(lost)
         away.clear()
-        wait_for(lambda: [lag["lag_chunks"] for lag in targets.lags()] == [0, 0], "the other output", 30)
+        wait_for(lambda: [lag["lag_chunks"] for lag in outputs.lags()] == [0, 0], "the other output", 30)
         go_on(12)
-        wait_for(lambda: [lag["lag_chunks"] for lag in targets.lags()] == [0, 0], "the other output", 30)
-        targets.finish()
+        wait_for(lambda: [lag["lag_chunks"] for lag in outputs.lags()] == [0, 0], "the other output", 30)
+        outputs.finish()
     for store in stores:
         ledger = Ledger.load(store)
         assert ledger.timeline is not None and ledger.timeline.ended and ledger.chunk_count == count
@@ -373,16 +373,16 @@ def test_a_channel_that_keeps_only_its_window_is_cleaned_alike_everywhere(
 
 
 def test_what_cannot_be_mended_reaches_whoever_publishes(tmp_path: Path) -> None:
-    with publishing(lambda: open_store(str(tmp_path / "a")), lambda: open_store(str(tmp_path / "b"))) as targets:
-        targets.publish(chunk(tmp_path / "work", 0), "one", "p0")
+    with publishing(lambda: open_store(str(tmp_path / "a")), lambda: open_store(str(tmp_path / "b"))) as outputs:
+        outputs.publish(chunk(tmp_path / "work", 0), "one", "p0")
         with pytest.raises(MediaError, match="chunk 1 was encoded with other settings"):
-            targets.publish(chunk(tmp_path / "work", 1, init=b"other"), "one", "p0")
-        targets.publish(chunk(tmp_path / "work", 1), "one", "p0")
-        wait_for(lambda: all(lag["chunks"] == 2 for lag in targets.lags()), "both places to have both chunks")
+            outputs.publish(chunk(tmp_path / "work", 1, init=b"other"), "one", "p0")
+        outputs.publish(chunk(tmp_path / "work", 1), "one", "p0")
+        wait_for(lambda: all(lag["chunks"] == 2 for lag in outputs.lags()), "both places to have both chunks")
         with publishing(lambda: open_store(str(tmp_path / "a")), token="newer") as newer:
             with pytest.raises(FencedError, match="another run has taken over"):
                 for number in range(2, 6):
-                    targets.publish(chunk(tmp_path / "work", number), "one", "p0")
+                    outputs.publish(chunk(tmp_path / "work", number), "one", "p0")
             assert newer.next_chunk("one") in (2, 3)
 
 
@@ -390,9 +390,9 @@ def test_an_output_that_holds_another_broadcast(tmp_path: Path) -> None:
     other = Publication(open_store(str(tmp_path / "b")), manifests=True, token="x")
     other.begin(HEADER.model_copy(update={"fingerprint": "another"}))
     other.close()
-    with publishing(lambda: open_store(str(tmp_path / "a")), lambda: open_store(str(tmp_path / "b"))) as targets:
-        targets.publish(chunk(tmp_path / "work", 0), "one", "p0")
-        assert "already holds a broadcast" in targets.lags()[1]["error"]
+    with publishing(lambda: open_store(str(tmp_path / "a")), lambda: open_store(str(tmp_path / "b"))) as outputs:
+        outputs.publish(chunk(tmp_path / "work", 0), "one", "p0")
+        assert "already holds a broadcast" in outputs.lags()[1]["error"]
     with (
         pytest.raises(OutputError, match="already holds a broadcast"),
         publishing(lambda: open_store(str(tmp_path / "b")), patience_s=0),

@@ -29,10 +29,10 @@ from streamwave.storage.base import Store
 from streamwave.storage.store import open_store
 from streamwave.untrusted import parse_json
 
-MAX_TARGETS = 8
+MAX_OUTPUTS = 8
 
 
-class Target(Frozen):
+class OutputAddress(Frozen):
     """One place. What is not None wins over the general settings for S3."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +58,7 @@ class Target(Frozen):
         """Whether the place is a folder of this machine."""
         return "://" not in self.url
 
-    def below(self, path: str) -> Target:
+    def below(self, path: str) -> OutputAddress:
         """The place of a broadcast in this one."""
         return self.model_copy(update={"url": f"{self.url.rstrip('/')}/{path}"})
 
@@ -105,19 +105,21 @@ class Target(Frozen):
         return open_store(self.url, self.options(s3), quick=quick)
 
 
-def parse_outputs(text: str) -> tuple[Target, ...]:
+def parse_outputs(text: str) -> tuple[OutputAddress, ...]:
     """The places that ``text`` names, at least one, all different.
 
     Raises:
         ValueError: it names none, one twice, or too many; or it is a list that cannot be read.
     """
-    targets = _listed(text) if text.lstrip().startswith("[") else [Target(url=part) for part in _joined(text)]
-    urls = [target.url.rstrip("/") for target in targets]
+    addresses = (
+        _listed(text) if text.lstrip().startswith("[") else [OutputAddress(url=part) for part in _joined(text)]
+    )
+    urls = [address.url.rstrip("/") for address in addresses]
     if not all(urls) or not urls:
         raise ValueError("an address is empty")
-    for target in targets:
-        _check_address(target)
-    places = list(map(place_of, targets))
+    for address in addresses:
+        _check_address(address)
+    places = list(map(normal_place, addresses))
     if len(set(places)) < len(places):
         raise ValueError(
             "an address stands there twice; places of the same name at different endpoints need different folders"
@@ -127,36 +129,36 @@ def parse_outputs(text: str) -> tuple[Target, ...]:
             raise ValueError(
                 f"{inner} lies in {outer}, whose broadcasts it would look like; choose folders side by side"
             )
-    if len(urls) > MAX_TARGETS:
-        raise ValueError(f"at most {MAX_TARGETS} addresses")
-    return tuple(targets)
+    if len(urls) > MAX_OUTPUTS:
+        raise ValueError(f"at most {MAX_OUTPUTS} addresses")
+    return tuple(addresses)
 
 
-def place_of(target: Target) -> str:
-    """Where a target is, written in one way only."""
-    scheme, separator, path = target.url.rpartition("://")
+def normal_place(address: OutputAddress) -> str:
+    """Where an output is, written in one way only."""
+    scheme, separator, path = address.url.rpartition("://")
     if scheme in ("", "file", "local"):
         return os.path.abspath(os.path.expanduser(path))
-    return ("s3" if target.is_s3 else scheme) + separator + path.rstrip("/")
+    return ("s3" if address.is_s3 else scheme) + separator + path.rstrip("/")
 
 
-def _check_address(target: Target) -> None:
-    if target.is_local:
-        if target.url.startswith("~") and os.path.expanduser(target.url) == target.url:
+def _check_address(address: OutputAddress) -> None:
+    if address.is_local:
+        if address.url.startswith("~") and os.path.expanduser(address.url) == address.url:
             raise ValueError(
-                f"{target.url.partition('/')[0]} is no home of a user here; write the whole path, or ./{target.url} if a "
+                f"{address.url.partition('/')[0]} is no home of a user here; write the whole path, or ./{address.url} if a "
                 "folder here is called so"
             )
-        scheme, separator, path = target.url.partition(":")
+        scheme, separator, path = address.url.partition(":")
         if separator and scheme.lower() in fsspec.available_protocols():
             raise ValueError(
-                f"{target.url!r} is neither an address nor a folder; write {scheme.lower()}://{path.lstrip('/')}, "
-                f"or ./{target.url} if a folder here is called so"
+                f"{address.url!r} is neither an address nor a folder; write {scheme.lower()}://{path.lstrip('/')}, "
+                f"or ./{address.url} if a folder here is called so"
             )
         return
-    if target.endpoint and not re.match(ENDPOINT, target.endpoint):
+    if address.endpoint and not re.match(ENDPOINT, address.endpoint):
         raise ValueError("an 'endpoint' is no http or https address without user and query, as https://s3.example.org")
-    check_address(target.url)
+    check_address(address.url)
 
 
 def _joined(text: str) -> list[str]:
@@ -171,44 +173,45 @@ def _joined(text: str) -> list[str]:
     return parts
 
 
-def _listed(text: str) -> list[Target]:
+def _listed(text: str) -> list[OutputAddress]:
     try:
         members = parse_json(text)
     except ValueError as error:
         raise ValueError(f"it begins like a JSON list of addresses and is none ({error})") from None
-    targets = []
+    addresses = []
     for number, member in enumerate(members, 1):
         if isinstance(member, str):
-            targets.append(Target(url=member))
+            addresses.append(OutputAddress(url=member))
             continue
         if not isinstance(member, dict):
             raise ValueError(f"output {number} of the list is {json.dumps(member)}; allowed: an address or an object")
-        if unknown := sorted(member.keys() - Target.model_fields.keys()):
+        if unknown := sorted(member.keys() - OutputAddress.model_fields.keys()):
             raise ValueError(
                 f"output {number} of the list has {', '.join(map(repr, unknown))}; "
-                f"allowed: {', '.join(Target.model_fields)}"
+                f"allowed: {', '.join(OutputAddress.model_fields)}"
             )
         if "url" not in member:
             raise ValueError(f"output {number} of the list has no 'url'")
         try:
-            targets.append(Target.model_validate(member))
+            addresses.append(OutputAddress.model_validate(member))
         except ValidationError as error:
             fault = error.errors()[0]
             raise ValueError(f"{fault['loc'][0]!r} of output {number} of the list: {fault['msg'].lower()}") from None
-    return targets
+    return addresses
 
 
-def format_outputs(targets: Sequence[Target]) -> str:
+def format_outputs(addresses: Sequence[OutputAddress]) -> str:
     """What ``parse_outputs`` reads back: the address where it is a single plain one, else a JSON list."""
     plain = [
-        target.url if target == Target(url=target.url) else target.model_dump(exclude_none=True) for target in targets
+        address.url if address == OutputAddress(url=address.url) else address.model_dump(exclude_none=True)
+        for address in addresses
     ]
     if len(plain) == 1 and isinstance(plain[0], str) and "," not in plain[0] and not plain[0].startswith("["):
         return plain[0]
     return json.dumps(plain)
 
 
-def outputs(text: str) -> tuple[Target, ...]:
+def outputs(text: str) -> tuple[OutputAddress, ...]:
     """As ``parse_outputs``, for a text that did not come from the settings.
 
     Raises:
@@ -222,12 +225,12 @@ def outputs(text: str) -> tuple[Target, ...]:
 
 def outputs_below(text: str, path: str) -> str:
     """The outputs of a broadcast in the outputs ``text``."""
-    return format_outputs([target.below(path) for target in outputs(text)])
+    return format_outputs([address.below(path) for address in outputs(text)])
 
 
 def outputs_above(text: str, levels: int) -> str:
     """The outputs that lie ``levels`` folders above the outputs ``text``."""
-    above = [target.model_copy(update={"url": target.url.rsplit("/", levels)[0]}) for target in outputs(text)]
+    above = [address.model_copy(update={"url": address.url.rsplit("/", levels)[0]}) for address in outputs(text)]
     return format_outputs(above)
 
 
@@ -237,12 +240,12 @@ def check_outputs(text: str, s3: Mapping[str, Any]) -> list[str]:
     Raises:
         OutputError: to none; the message is that of the first.
     """
-    targets, faults = outputs(text), []
-    for target in targets:
+    addresses, faults = outputs(text), []
+    for address in addresses:
         try:
-            target.open(s3, quick=True).check()
+            address.open(s3, quick=True).check()
         except OutputError as error:
             faults.append(str(error))
-    if len(faults) == len(targets):
+    if len(faults) == len(addresses):
         raise OutputError(faults[0])
     return faults

@@ -1,7 +1,7 @@
-"""Publishing to several places at once: each has a thread and a bounded queue, so that none waits for another.
+"""Publishing to several outputs at once: each has a thread and a bounded queue, so that none waits for another.
 
-A chunk counts as published once one place has stored it; the others follow at their own pace, from the files of the
-chunk while those lie in their queue, else from the place that is furthest. What a place holds, its own ledger says: that is
+A chunk counts as published once one output has stored it; the others follow at their own pace, from the files of the
+chunk while those lie in their queue, else from the output that is furthest. What an output holds, its own ledger says: that is
 what it goes on from after any interruption (docs/decisions/0010-several-outputs.md).
 """
 
@@ -19,28 +19,28 @@ from streamwave.manifest.packaged import PackagedChunk
 from streamwave.manifest.progress import Progress
 from streamwave.manifest.timeline import Timeline
 from streamwave.publish.publication import Publication
-from streamwave.publish.queue import Lane, Parcel
+from streamwave.publish.queue import OutputQueue, Parcel
 
 #: How long an end waits for threads that are in the middle of a request.
 JOIN_S = 5.0
-#: How long a new run waits for places that do not answer, before it goes on with those that do.
+#: How long a new run waits for outputs that do not answer, before it goes on with those that do.
 BEGIN_S = 30.0
-#: The same once a place has answered that holds all that is known to be published, so that no other can know more.
+#: The same once an output has answered that holds all that is known to be published, so that no other can know more.
 BEGIN_KNOWN_S = 2.0
 
 
-class Targets:
-    """One broadcast being published to one or several places by this run. Thread-safe; chunks must come in order.
+class Outputs:
+    """One broadcast being published to one or several outputs by this run. Thread-safe; chunks must come in order.
 
-    ``places`` are (address, function that opens the publication there, which may raise OutputError at any time).
-    ``patience_s`` is how long a chunk may wait for places that all refuse.
+    ``outputs`` are (address, function that opens the publication there, which may raise OutputError at any time).
+    ``patience_s`` is how long a chunk may wait for outputs that all refuse.
     """
 
-    def __init__(self, places: Sequence[tuple[str, Callable[[], Publication]]], *, patience_s: float) -> None:
+    def __init__(self, outputs: Sequence[tuple[str, Callable[[], Publication]]], *, patience_s: float) -> None:
         self.changed = threading.Condition()
         self.closing = self.ending = self.hurried = False
         self._ended_at = 0.0
-        #: Called with a sentence, from any thread, when a place begins to refuse or can be written again.
+        #: Called with a sentence, from any thread, when an output begins to refuse or can be written again.
         self.on_change: Callable[[str], None] = lambda news: None
         self.header: BroadcastLine | None = None
         self.info: dict[str, str] | None = None
@@ -48,31 +48,31 @@ class Targets:
         self._publish_lock = threading.Lock()
         self._closed = threading.Event()
         self._started = False
-        self.lanes = [Lane(self, number, url, make) for number, (url, make) in enumerate(places)]
+        self.queues = [OutputQueue(self, number, url, make) for number, (url, make) in enumerate(outputs)]
 
     @property
     def leader(self) -> Publication:
-        """The place that is furthest.
+        """The output that is furthest.
 
         Raises:
             OutputError: none could be opened.
         """
         self._start()
-        found = [lane for lane in self.lanes if lane.publication is not None]
+        found = [output for output in self.queues if output.publication is not None]
         if not found:
-            raise OutputError(self.lanes[0].error or f"{self.lanes[0].url} does not answer")
-        best = max(found, key=lambda lane: (lane.progress.ended, lane.progress.chunks, -lane.number))
+            raise OutputError(self.queues[0].error or f"{self.queues[0].url} does not answer")
+        best = max(found, key=lambda output: (output.progress.ended, output.progress.chunks, -output.number))
         assert best.publication is not None
         return best.publication
 
     @property
     def publications(self) -> list[Publication | None]:
-        """All places in their order; None for one that could not be opened yet."""
-        return [lane.publication for lane in self.lanes]
+        """All outputs in their order; None for one that could not be opened yet."""
+        return [output.publication for output in self.queues]
 
     @property
     def ledger(self) -> Ledger:
-        """The ledger of the place that is furthest."""
+        """The ledger of the output that is furthest."""
         return self.leader.ledger
 
     @property
@@ -82,13 +82,13 @@ class Targets:
 
     @property
     def progress(self) -> Progress:
-        """How far the place is that is furthest; never waits."""
-        return max((lane.progress for lane in self.lanes), key=lambda progress: (progress.ended, progress.chunks))
+        """How far the output is that is furthest; never waits."""
+        return max((output.progress for output in self.queues), key=lambda progress: (progress.ended, progress.chunks))
 
     @property
     def latencies_ms(self) -> list[int]:
-        """Of the last chunks at that place: milliseconds from the last frame's arrival to the manifest that names it."""
-        found = [lane.publication for lane in self.lanes if lane.publication is not None]
+        """Of the last chunks at that output: milliseconds from the last frame's arrival to the manifest that names it."""
+        found = [output.publication for output in self.queues if output.publication is not None]
         best = max(found, key=lambda one: one.progress.chunks, default=None)
         return list(best.latencies_ms) if best is not None else []
 
@@ -102,36 +102,36 @@ class Targets:
         return {"median": ranked[len(ranked) // 2], "p95": p95, "last": latencies[-1]}
 
     def lags(self) -> list[Mapping[str, Any]]:
-        """Of every place: ``output``, ``chunks`` and ``lag_chunks``, ``lag_ms`` (media behind the furthest), ``error``."""
+        """Of every output: ``output``, ``chunks`` and ``lag_chunks``, ``lag_ms`` (media behind the furthest), ``error``."""
         best = self.progress
         return [
             {
-                "output": lane.url,
-                "chunks": lane.progress.chunks,
-                "lag_chunks": best.chunks - lane.progress.chunks,
-                "lag_ms": max(0, best.total_ms - lane.progress.total_ms),
-                "error": lane.error,
+                "output": output.url,
+                "chunks": output.progress.chunks,
+                "lag_chunks": best.chunks - output.progress.chunks,
+                "lag_ms": max(0, best.total_ms - output.progress.total_ms),
+                "error": output.error,
             }
-            for lane in self.lanes
+            for output in self.queues
         ]
 
     def _start(self, *, known_chunks: int | None = None) -> None:
-        """Open all places; go on as soon as all have answered, or the time for that is over and one has."""
+        """Open all outputs; go on as soon as all have answered, or the time for that is over and one has."""
         with self.changed:
             if self._started:
                 return
             self._started = True
-            for lane in self.lanes:
-                lane.thread.start()
+            for output in self.queues:
+                output.thread.start()
             self._wait_for_answers(known_chunks)
 
     def _wait_for_answers(self, known_chunks: int | None) -> None:
         def settled() -> bool:
-            return all(lane.ready or lane.error for lane in self.lanes)
+            return all(output.ready or output.error for output in self.queues)
 
         def is_known() -> bool:
             return known_chunks is not None and any(
-                lane.ready and lane.progress.chunks >= known_chunks for lane in self.lanes
+                output.ready and output.progress.chunks >= known_chunks for output in self.queues
             )
 
         if known_chunks is not None and self.changed.wait_for(settled, BEGIN_KNOWN_S):
@@ -139,29 +139,29 @@ class Targets:
         self.changed.wait_for(lambda: settled() or is_known(), BEGIN_S)
 
     def begin(self, header: BroadcastLine, *, known_chunks: int | None = None) -> None:
-        """Take over the publishing at every place, and start the ledgers unless there are some.
+        """Take over the publishing at every output, and start the ledgers unless there are some.
 
-        ``known_chunks``: how many chunks are known to be published where that is most. Once a place holds these, hardly any
+        ``known_chunks``: how many chunks are known to be published where that is most. Once an output holds these, hardly any
         time is given to others that do not answer.
 
         Raises:
-            OutputError: no place can be used: it holds another broadcast, or cannot be written.
+            OutputError: no output can be used: it holds another broadcast, or cannot be written.
         """
         self.header = header
         with self.changed:
             begun = self._started
-            for lane in self.lanes if begun else []:
-                lane.ready = False
+            for output in self.queues if begun else []:
+                output.ready = False
         self._start(known_chunks=known_chunks)
         with self.changed:
             if begun:
                 self._wait_for_answers(known_chunks)
-            if not any(lane.ready for lane in self.lanes):
-                fatal = next((lane.fatal for lane in self.lanes if lane.fatal is not None), None)
-                raise fatal or OutputError(self.lanes[0].error or f"{self.lanes[0].url} does not answer")
+            if not any(output.ready for output in self.queues):
+                fatal = next((output.fatal for output in self.queues if output.fatal is not None), None)
+                raise fatal or OutputError(self.queues[0].error or f"{self.queues[0].url} does not answer")
 
     def next_chunk(self, session: str) -> int | None:
-        """Number of the first chunk of ``session`` that no place has; None if the session is complete."""
+        """Number of the first chunk of ``session`` that no output has; None if the session is complete."""
         return self.leader.next_chunk(session)
 
     def describe(self, info: dict[str, str]) -> None:
@@ -176,30 +176,30 @@ class Targets:
         wall_unix_ms: int | None = None,
         done: Callable[[], None] = lambda: None,
     ) -> None:
-        """Hand the next chunk to all places and wait until one has stored it. Repeating the last one is harmless.
+        """Hand the next chunk to all outputs and wait until one has stored it. Repeating the last one is harmless.
 
-        ``done`` is called once no place needs the chunk's files any more. The other arguments are ``Publication.publish``'s.
+        ``done`` is called once no output needs the chunk's files any more. The other arguments are ``Publication.publish``'s.
 
         Raises:
             MediaError: it does not join on.
-            OutputError: all places have refused it for longer than ``patience_s``; nothing names what is missing.
+            OutputError: all outputs have refused it for longer than ``patience_s``; nothing names what is missing.
             FencedError: another run publishes this broadcast now.
         """
         self._start()
         end = time.monotonic() + self.patience_s
         with self._publish_lock:
-            parcel = Parcel(chunk, session, period, wall_unix_ms, done, self.info, open_lanes=len(self.lanes))
+            parcel = Parcel(chunk, session, period, wall_unix_ms, done, self.info, open_queues=len(self.queues))
             left_out = 0
-            for lane in self.lanes:
+            for output in self.queues:
                 try:
-                    lane.parcels.put_nowait(parcel)
+                    output.parcels.put_nowait(parcel)
                 except queue.Full:
                     with self.changed:
-                        lane.skipped = parcel
+                        output.skipped = parcel
                     left_out += 1
             with self.changed:
-                parcel.open_lanes -= left_out
-                last = parcel.open_lanes == 0
+                parcel.open_queues -= left_out
+                last = parcel.open_queues == 0
         if last:
             done()
         with self.changed:
@@ -207,8 +207,8 @@ class Targets:
                 fatal = parcel.fault or self._fatal()
                 if fatal is not None:
                     raise fatal
-                errors = [lane.error for lane in self.lanes if lane.error]
-                if time.monotonic() >= end and len(errors) == len(self.lanes):
+                errors = [output.error for output in self.queues if output.error]
+                if time.monotonic() >= end and len(errors) == len(self.queues):
                     raise OutputError(errors[0])
                 if self.closing:
                     raise FencedError("the publishing was given up")
@@ -217,44 +217,44 @@ class Targets:
                 raise parcel.fault
 
     def _fatal(self) -> Exception | None:
-        """What ended a place for good: being fenced out of one is being fenced out of all."""
-        for lane in self.lanes:
-            if isinstance(lane.fatal, FencedError):
-                return lane.fatal
-        if all(lane.fatal for lane in self.lanes):
-            return self.lanes[0].fatal
+        """What ended an output for good: being fenced out of one is being fenced out of all."""
+        for output in self.queues:
+            if isinstance(output.fatal, FencedError):
+                return output.fatal
+        if all(output.fatal for output in self.queues):
+            return self.queues[0].fatal
         return None
 
     def finish(self) -> None:
-        """The broadcast is complete: static manifests at every place, as soon as it has caught up.
+        """The broadcast is complete: static manifests at every output, as soon as it has caught up.
 
         Places that do not get there within the patience stay behind; how far, ``lags`` says.
 
         Raises:
-            OutputError: no place could be finished.
+            OutputError: no output could be finished.
             FencedError: another run publishes this broadcast now.
         """
         self.finish_first()
         self.wait_for_others(self.patience_s)
 
     def finish_first(self) -> None:
-        """As ``finish``, but waits for no place longer than until the first one is complete."""
+        """As ``finish``, but waits for no output longer than until the first one is complete."""
         self._start()
         self._ended_at = time.monotonic()
         self.ending = True
         with self.changed:
-            while not any(lane.finished for lane in self.lanes):
+            while not any(output.finished for output in self.queues):
                 if (fatal := self._fatal()) is not None:
                     raise fatal
-                errors = [lane.error for lane in self.lanes if lane.error]
-                if time.monotonic() >= self._ended_at + self.patience_s and len(errors) == len(self.lanes):
+                errors = [output.error for output in self.queues if output.error]
+                if time.monotonic() >= self._ended_at + self.patience_s and len(errors) == len(self.queues):
                     raise OutputError(errors[0])
                 self.changed.wait(0.2)
 
     def wait_for_others(
         self, limit_s: float, meanwhile: Callable[[], None] = lambda: None, *, until_tried: bool = True
     ) -> bool:
-        """Whether all places are complete, at most ``limit_s`` after ``finish_first`` was called.
+        """Whether all outputs are complete, at most ``limit_s`` after ``finish_first`` was called.
 
         With ``until_tried``, one that refuses nothing may take longer. ``meanwhile`` is called several times a second.
         ``hurry`` ends the waiting.
@@ -264,42 +264,45 @@ class Targets:
         """
         while True:
             with self.changed:
-                if all(lane.finished for lane in self.lanes):
+                if all(output.finished for output in self.queues):
                     return True
                 if (fatal := self._fatal()) is not None:
                     raise fatal
-                tried = not until_tried or all(lane.finished or lane.error for lane in self.lanes)
+                tried = not until_tried or all(output.finished or output.error for output in self.queues)
                 if self.hurried or (tried and self._over(limit_s)):
                     return False
                 self.changed.wait(0.2)
             meanwhile()
 
     def _over(self, limit_s: float) -> bool:
-        return all(lane.finished or lane.fatal for lane in self.lanes) or time.monotonic() >= self._ended_at + limit_s
+        return (
+            all(output.finished or output.fatal for output in self.queues)
+            or time.monotonic() >= self._ended_at + limit_s
+        )
 
     @property
     def patience_left_s(self) -> float:
-        """How much longer places that are behind are waited for, in seconds."""
+        """How much longer outputs that are behind are waited for, in seconds."""
         return max(0.0, self._ended_at + self.patience_s - time.monotonic())
 
     def hurry(self) -> None:
-        """Wait no longer for places that are behind. May be called by a signal's handler."""
+        """Wait no longer for outputs that are behind. May be called by a signal's handler."""
         self.hurried = True
 
     @property
     def writable(self) -> set[str]:
-        """Addresses of the places that refuse nothing at the moment."""
-        return {lane.url for lane in self.lanes if lane.ready and lane.error is None}
+        """Addresses of the outputs that refuse nothing at the moment."""
+        return {output.url for output in self.queues if output.ready and output.error is None}
 
     @property
     def complete(self) -> list[str]:
-        """Addresses of the places that have all of the finished broadcast."""
-        return [lane.url for lane in self.lanes if lane.finished]
+        """Addresses of the outputs that have all of the finished broadcast."""
+        return [output.url for output in self.queues if output.finished]
 
     @property
     def left_behind(self) -> dict[str, str]:
-        """The other places, and what is wrong with each."""
-        return {lane.url: lane.error or "it is behind" for lane in self.lanes if not lane.finished}
+        """The other outputs, and what is wrong with each."""
+        return {output.url: output.error or "it is behind" for output in self.queues if not output.finished}
 
     def pause(self, seconds: float) -> None:
         """Wait that long, or until the end."""
@@ -323,13 +326,13 @@ class Targets:
         with self.changed:
             self.changed.notify_all()
         end = time.monotonic() + JOIN_S
-        for lane in self.lanes:
-            if lane.thread.ident is not None and lane.thread is not threading.current_thread():
-                lane.thread.join(max(0.0, end - time.monotonic()))
+        for output in self.queues:
+            if output.thread.ident is not None and output.thread is not threading.current_thread():
+                output.thread.join(max(0.0, end - time.monotonic()))
 
     def close(self) -> None:
         """End the threads."""
         self._end_threads()
-        for lane in self.lanes:
-            if lane.publication is not None:
-                lane.publication.close(wait_for_puts=not lane.thread.is_alive())
+        for output in self.queues:
+            if output.publication is not None:
+                output.publication.close(wait_for_puts=not output.thread.is_alive())

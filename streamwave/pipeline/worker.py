@@ -1,0 +1,56 @@
+"""What the tasks of all jobs share in one process: decodes under way, and publications that are open."""
+
+from __future__ import annotations
+
+import threading
+
+from streamwave.ffmpeg.transcode import SharedDecode
+from streamwave.pipeline.job import Job
+from streamwave.publish.opening import open_publication
+from streamwave.publish.outputs import Outputs
+from streamwave.storage.outputs import outputs
+
+#: Manifests are written at most this often while a broadcast runs: players do not ask more often.
+MANIFEST_INTERVAL_S = 1.0
+
+
+class Worker:
+    """One process that works on jobs, which reach it as plain values. Thread-safe.
+
+    ``shared_decode`` joins the renditions of a chunk that are made here at the same time.
+    """
+
+    def __init__(self) -> None:
+        self.shared_decode = SharedDecode()
+        self._publications: dict[tuple[str, str], Outputs] = {}
+        self._lock = threading.Lock()
+
+    def publication(self, job: Job) -> Outputs:
+        """The publication of ``job`` in this process; where there is none yet, it is read from the ledger."""
+        with self._lock:
+            key = (job.output, job.token)
+            if key not in self._publications:
+                self._publications[key] = open_publication(
+                    outputs(job.output),
+                    job.store_options,
+                    manifests=job.manifests,
+                    token=job.token,
+                    patience_s=job.patience_s,
+                    base_urls=job.base_urls,
+                    utc_timing_url=job.utc_timing_url,
+                    manifest_interval_s=MANIFEST_INTERVAL_S,
+                    # A live broadcast lies in OUTPUT/STREAM/BROADCAST.
+                    levels=2 if job.manifests else 0,
+                )
+            return self._publications[key]
+
+    def release(self, job: Job) -> None:
+        """Close the publication of a job that has ended."""
+        with self._lock:
+            found = self._publications.pop((job.output, job.token), None)
+        if found is not None:
+            found.close()
+
+
+#: That of this process: tasks run in its threads and are given nothing but a job.
+worker = Worker()
