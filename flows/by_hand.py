@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from prefect.context import FlowRunContext
 from pydantic import SecretStr
 
+from flows.caller import caller
 from flows.reach import check_output, file_roots
 from streamwave.broadcasts.finalize import finish_cut_off
 from streamwave.config.settings import Settings
@@ -29,14 +29,6 @@ from streamwave.spool.options import Options
 from streamwave.spool.remote.exchange import clear, exchanging
 from streamwave.spool.remote.replica import replica
 from streamwave.storage.address import is_address
-
-#: Called in the main thread, before anything is received, with a function that ends the receiving gracefully whenever
-#: it is called; set by the command line.
-on_receiving: ContextVar[Callable[[Callable[[], None]], None] | None] = ContextVar("on_receiving", default=None)
-
-#: Called in the main thread when a recording is complete, but not at every output: with a sentence, and with a function
-#: that ends the waiting for the others; set by the command line.
-on_wait: ContextVar[Callable[[str, Callable[[], None]], None] | None] = ContextVar("on_wait", default=None)
 
 #: A source that begins so names a Secret block of Prefect, which holds the address.
 BLOCK = "secret:"
@@ -98,9 +90,8 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
     hosts = source_hosts(settings)
     if hosts is not None:
         check_host(url, hosts)
-    receiver, tell = Receiver(), on_receiving.get()
-    if tell is not None:
-        tell(receiver.stop)
+    receiver = Receiver()
+    caller().on_receiving(receiver.stop)
     spool, session = open_session(
         settings.spool_dir,
         stream,

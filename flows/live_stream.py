@@ -16,7 +16,8 @@ from prefect.exceptions import TerminationSignal as TerminationSignal  # what SI
 from prefect.runtime import flow_run
 from pydantic import SecretStr
 
-from flows.by_hand import on_wait, receiving, spool_at
+from flows.by_hand import receiving, spool_at
+from flows.caller import caller
 from flows.reach import check_spool
 from flows.results import refuse_stored_results
 from flows.upkeep import delete_windows, sweep
@@ -92,7 +93,7 @@ def _publish(place: Path | str, settings: Settings) -> LiveBroadcast:
             for job, record in broadcast.chunks(windows.check):
                 windows.submit(job, record)
             windows.drain()
-            broadcast.finish(on_wait.get() or (lambda news, stop: None))
+            broadcast.finish(caller().on_wait)
             sweep(settings)
         except BaseException:
             # Tasks may still be running in their threads: end their processes before the files below them go away.

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from contextvars import ContextVar
 from uuid import UUID
 
 from prefect.artifacts import create_link_artifact, create_progress_artifact, update_progress_artifact
 
+from flows.caller import caller
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.pipeline.vod import FileSession
 from streamwave.storage.outputs import outputs
-
-#: Called with (published ms, expected ms or None, chunks) after every chunk; set by the command line.
-listener: ContextVar[Callable[[int, int | None, int], None] | None] = ContextVar("listener", default=None)
-
-#: Gets sentences on what was found in the file that its owner should know; set by the command line.
-notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 
 #: Prefect's UI is told at most this often: each time is a request to its server.
 ARTIFACT_INTERVAL_S = 2.0
@@ -31,7 +24,7 @@ class Progress:
 
     def __init__(self, session: FileSession) -> None:
         self._session = session
-        self._listener = listener.get()
+        self._caller = caller()
         self._chunks = 0
         self._artifact: UUID | None = None
         self._told_at = time.monotonic()
@@ -40,21 +33,15 @@ class Progress:
         """One more chunk is stored."""
         self._chunks += 1
         published_ms, expected_ms = self._session.published_ms(), self._session.source.duration_ms
-        if self._listener is not None:
-            self._listener(published_ms, expected_ms, self._chunks)
+        self._caller.on_progress(published_ms, expected_ms, self._chunks)
         if expected_ms and time.monotonic() - self._told_at >= ARTIFACT_INTERVAL_S:
             self._tell(min(99.0, 100 * published_ms / expected_ms))
 
     def finish(self, output: str) -> None:
         """All is published; leave a link to it."""
-        if self._listener is not None:
-            self._listener(self._session.published_ms(), self._session.published_ms(), self._chunks)
-        found, told = self._session.notes(), notes.get()
-        if told is not None:
-            told += found
-        else:
-            for note in found:
-                log.warning("%s", note)
+        self._caller.on_progress(self._session.published_ms(), self._session.published_ms(), self._chunks)
+        for note in self._session.notes():
+            self._caller.on_note(note)
         self._tell(100.0)
         root = outputs(output)[0].url.rstrip("/")
         try:

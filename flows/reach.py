@@ -1,37 +1,24 @@
 """How far the parameters of a run reach: who may write to Prefect's API must not be able to read or write any file here.
 
 The person at the command line may, because the command runs as that person: it says so in its own process
-(``of_the_user``), which nothing at Prefect's server can do. Every other run is confined to what the settings name.
+(``caller.of_the_user``), which nothing at Prefect's server can do. Every other run is confined to what the settings name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from pathlib import Path
 
+from flows.caller import is_of_the_user
 from streamwave.config.settings import Settings
 from streamwave.errors import UsageError
 from streamwave.storage.address import is_address
 from streamwave.storage.outputs import OutputAddress, normal_place, outputs
 
-_of_the_user: ContextVar[bool] = ContextVar("of_the_user", default=False)
-
-
-@contextmanager
-def of_the_user() -> Iterator[None]:
-    """Flows that are called meanwhile, in this process, were asked for by the person whose process it is."""
-    token = _of_the_user.set(True)
-    try:
-        yield
-    finally:
-        _of_the_user.reset(token)
-
 
 def is_confined() -> bool:
     """Whether the parameters of this run come from Prefect's API."""
-    return not _of_the_user.get()
+    return not is_of_the_user()
 
 
 def file_roots(settings: Settings) -> Sequence[Path] | None:

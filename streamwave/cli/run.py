@@ -92,17 +92,16 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
     say("publishing to", places, "; Ctrl-C ends it")
     ending = Ending(console)
     with prefect_for(settings), _restored():
-        from flows.by_hand import on_receiving, on_wait
+        from flows.caller import Caller, of_the_user
         from flows.live_stream import TerminationSignal, live_stream
-        from flows.reach import of_the_user
 
         for killed in abandoned(settings.spool_dir, stream):
             console.print(f"completing {stream}/{killed.broadcast} first: the run before was killed", soft_wrap=True)
             # What is received now is not kept waiting by an output that is away.
-            token_of_wait = on_wait.set(lambda news, stop: stop())
+            unheeded = Caller(on_wait=lambda news, stop: stop())
             try:
                 _end_sessions(killed)
-                with of_the_user():
+                with of_the_user(unheeded):
                     live_stream(broadcast_spool=str(killed.folder))
                 for news in _left_behind(killed):
                     console.print(news, soft_wrap=True, markup=False)
@@ -110,12 +109,9 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
                 raise KeyboardInterrupt from None
             except Exception as error:
                 console.print(f"it stays incomplete for now: {first_line(error)}", soft_wrap=True)
-            finally:
-                on_wait.reset(token_of_wait)
-        token, token_of_wait = on_receiving.set(ending.take_over), on_wait.set(ending.wait)
         incomplete: IncompleteError | None = None
         try:
-            with of_the_user():
+            with of_the_user(Caller(on_receiving=ending.take_over, on_wait=ending.wait)):
                 # Prefect keeps what a flow is called with, but not what is in a SecretStr.
                 live_stream(source=SecretStr(url), stream=stream, output=root)
         except TerminationSignal:
@@ -136,9 +132,6 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
             raise
         except Exception as error:
             raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows more") from error
-        finally:
-            on_receiving.reset(token)
-            on_wait.reset(token_of_wait)
     behind = incomplete.behind if incomplete is not None else ()
     whole = [place for place in places if not any(one.startswith(f"{place}/{stream}/") for one in behind)]
     say("the recording is complete:" if len(whole) == 1 else "the recording is complete at", whole, "")

@@ -120,8 +120,7 @@ def run_transcode(
     with _bar(console) as bar:
         task = bar.add_task("starting Prefect", total=None, speed="", chunks="", left="")
         with prefect_for(settings):
-            from flows.progress import listener, notes
-            from flows.reach import of_the_user
+            from flows.caller import Caller, of_the_user
             from flows.vod import vod
 
             begun = time.monotonic()
@@ -138,10 +137,9 @@ def run_transcode(
                 )  # fmt: skip
 
             bar.update(task, description="transcoding")
-            token, noted = listener.set(show), notes.set(found)
             incomplete: IncompleteError | None = None
             try:
-                with of_the_user():
+                with of_the_user(Caller(on_progress=show, on_note=found.append)):
                     vod(source=url, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track)
             except IncompleteError as error:
                 incomplete = error
@@ -149,9 +147,6 @@ def run_transcode(
                 raise
             except Exception as error:
                 raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows more") from error
-            finally:
-                listener.reset(token)
-                notes.reset(noted)
     behind = incomplete.behind if incomplete is not None else ()
     roots = [one for one in outputs(target) if one.url not in behind]
     names = ", ".join(r.name for r in renditions)

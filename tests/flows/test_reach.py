@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from flows.reach import check_ladder, check_output, check_spool, file_roots, of_the_user
+from flows.caller import of_the_user
+from flows.reach import check_ladder, check_output, check_spool, file_roots
 from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, UsageError
 from tests.support.cli import ROOT
