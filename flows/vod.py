@@ -80,7 +80,7 @@ def vod(
             pipeline.settle()
             raise
         progress.finish(target)
-        stand_ins, behind = session.stand_ins(), published.left_behind
-    if stand_ins is not None or behind:
+        filler, behind = session.filler(), published.left_behind
+    if filler is not None or behind:
         faults = [f"not all of it is at {redact(url)}: {fault}" for url, fault in behind.items()]
-        raise IncompleteError("; ".join([*faults, *filter(None, [stand_ins])]), tuple(behind))
+        raise IncompleteError("; ".join([*faults, *filter(None, [filler])]), tuple(behind))

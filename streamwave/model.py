@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated, Literal
 
@@ -30,6 +31,42 @@ class Frozen(BaseModel):
     """Immutable value with a strict set of fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class State(StrEnum):
+    """How far a broadcast is. The values are those of lists; its status in the spool and its entry at an output have words
+    of their own for one that is over.
+    """
+
+    STARTING = "starting"  # nothing is published yet
+    LIVE = "live"
+    WAITING = "waiting"  # its publisher is away, and may come back
+    FINISHING = "finishing"  # the last chunks are on their way
+    RECORDED = "recorded"  # over, and all of it is published
+    FAILED = "failed"  # its run ended with an error; another one may go on
+    CUT_OFF = "cut off"  # over, and not complete
+    DELETED = "deleted"  # its deletion has begun
+    DAMAGED = "damaged"  # its ledger cannot be read
+
+    @property
+    def in_status(self) -> str:
+        """The word for it in the status of a broadcast in the spool."""
+        return "finished" if self is State.RECORDED else self.value
+
+    @property
+    def in_entry(self) -> str:
+        """The word for it in the entry of a broadcast at an output."""
+        return "ended" if self is State.RECORDED else self.value
+
+    @classmethod
+    def of_status(cls, word: object) -> State | None:
+        """The state that a status means by ``word``; None for what this version does not know."""
+        return next((state for state in cls if state.in_status == word), None)
+
+    @classmethod
+    def of_entry(cls, word: object) -> State | None:
+        """The state that an entry means by ``word``; None for what this version does not know."""
+        return next((state for state in cls if state.in_entry == word), None)
 
 
 class Colour(Frozen):

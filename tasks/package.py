@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 
 from streamwave.model import Chunk
-from streamwave.pipeline.filler import stand_in
+from streamwave.pipeline.filler import put_filler
 from streamwave.pipeline.job import Job
 from streamwave.pipeline.package import package as package_chunk
 
@@ -20,7 +20,7 @@ def package(job: Job, chunk: Chunk) -> int:
         results,
         job.renditions,
         transcoder.work,
-        stand_in=lambda rendition: stand_in(transcoder, chunk, rendition),
+        put_filler=lambda rendition: put_filler(transcoder, chunk, rendition),
     )
     job.packaged_path(chunk.number).write_text(packaged.model_dump_json(), encoding="utf-8")
     return sum(segment.size for track in packaged.tracks for segment in track.segments)

@@ -12,7 +12,7 @@ from streamwave.errors import FFmpegError, MediaError, StreamWaveError, TooCostl
 from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.model import Chunk, Rendition
-from streamwave.pipeline.filler import stand_in
+from streamwave.pipeline.filler import put_filler
 from streamwave.pipeline.job import Job
 from streamwave.pipeline.worker import worker
 
@@ -47,4 +47,4 @@ def transcode(job: Job, chunk: Chunk, rendition: Rendition) -> None:
             raise
         # A bad chunk costs at most that chunk: the stream goes on over it.
         log.error("chunk %d %s is replaced by a stand-in: %s", chunk.number, rendition.name, error)
-        stand_in(transcoder, chunk, rendition)
+        put_filler(transcoder, chunk, rendition)

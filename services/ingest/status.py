@@ -17,6 +17,7 @@ from services.ingest.kick import Processing
 from services.ingest.sessions import Sessions
 from streamwave import __version__
 from streamwave.config.settings import Settings
+from streamwave.model import State
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.spool.journal import end_of
 from streamwave.spool.quota import held_by_stream
@@ -163,7 +164,12 @@ def _left(spool: BroadcastSpool) -> dict[str, Any]:
 
 def _broadcast(spool: BroadcastSpool) -> dict[str, Any]:
     run = spool.status()
-    return {"stream": spool.stream, "broadcast": spool.broadcast, "state": run.get("state", "starting"), "run": run}
+    return {
+        "stream": spool.stream,
+        "broadcast": spool.broadcast,
+        "state": run.get("state", State.STARTING.in_status),
+        "run": run,
+    }
 
 
 def _refused(rows: Sequence[dict[str, Any]]) -> str:

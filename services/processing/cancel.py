@@ -15,6 +15,7 @@ from services.processing.orchestration import Orchestration, is_cancelled
 from services.processing.repair import give_up_sessions
 from services.processing.watch import Watch
 from streamwave.errors import StreamWaveError
+from streamwave.model import State
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool
 from streamwave.util.locks import lock_holder, signal_holder
 
@@ -78,7 +79,9 @@ class Cancellations:
             try:
                 give_up_sessions(spool, wait=True)
                 finish_cut_off(spool, Settings.load())
-                spool.write_status(spool.status() | {"state": "finished", "error": "cancelled in Prefect"})
+                spool.write_status(
+                    spool.status() | {"state": State.RECORDED.in_status, "error": "cancelled in Prefect"}
+                )
                 watch.error = ""
                 watch.tell()
             except (StreamWaveError, OSError) as error:

@@ -16,8 +16,8 @@ from grpc_reflection.v1alpha import reflection
 from services.processing.auth import TokenInterceptor, check_exposure
 from services.processing.bodies import BodyInterceptor
 from services.processing.executor import Executor
+from services.processing.rounds import Rounds
 from services.processing.rpc import MAX_WATCHERS, StreamProcessing
-from services.processing.upkeep import Rounds
 from streamwave.config.prefect_env import CLIENT_ENV, READY_FILE
 from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, SettingsError

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from services.processing import attempts, metadata
 from services.processing.watch import Watch
+from streamwave.model import State
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.journal import writer_alive
 from streamwave.v1 import streamwave_pb2 as pb
 
 _STATES = {
-    "starting": pb.STREAM_STATE_STARTING,
-    "live": pb.STREAM_STATE_LIVE,
-    "waiting": pb.STREAM_STATE_WAITING,
-    "finishing": pb.STREAM_STATE_FINISHING,
-    "finished": pb.STREAM_STATE_FINISHED,
+    State.STARTING: pb.STREAM_STATE_STARTING,
+    State.LIVE: pb.STREAM_STATE_LIVE,
+    State.WAITING: pb.STREAM_STATE_WAITING,
+    State.FINISHING: pb.STREAM_STATE_FINISHING,
+    State.RECORDED: pb.STREAM_STATE_FINISHED,
 }
 
 
@@ -90,7 +91,8 @@ def _state(spool: BroadcastSpool, told: dict[str, object], alive: bool, watch: W
     if spool.finished:
         return pb.STREAM_STATE_FINISHED
     if alive:
-        return _STATES.get(str(told.get("state")), pb.STREAM_STATE_STARTING)
+        state = State.of_status(told.get("state"))
+        return pb.STREAM_STATE_STARTING if state is None else _STATES.get(state, pb.STREAM_STATE_STARTING)
     return pb.STREAM_STATE_FAILED if watch is not None and watch.failed else pb.STREAM_STATE_STARTING
 
 

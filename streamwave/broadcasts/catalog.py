@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from streamwave.config.settings import Settings
 from streamwave.errors import DamagedError, OutputError, UsageError
 from streamwave.layout import ENTRY, FENCE, MANIFEST, ledger_name
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.timeline import Timeline
+from streamwave.model import State
 from streamwave.spool.broadcast import broadcasts as spooled
 from streamwave.storage.outputs import outputs as places
 from streamwave.storage.store import Store, check_name, open_store
@@ -22,10 +23,6 @@ from streamwave.untrusted import parse_json, parse_xml
 
 #: A broadcast without an end that has published nothing for this long, and that no spool here knows, was cut off.
 CUT_OFF_S = 3600
-#: State of an entry whose broadcast is being deleted: it goes last, so that whoever is interrupted can go on.
-DELETED = "deleted"
-
-State = Literal["live", "recorded", "cut off", "deleted", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -121,11 +118,14 @@ def load(
     """
     store = output.store(path)
     entry = read_entry(store) if entry is None else entry
-    if entry.get("state") == DELETED:
-        return Broadcast(path, str(entry.get("title", "")), "deleted", int(entry.get("started_unix_ms", 0)), 0, (), 0)
-    if not live and entry.get("state") == "ended" and {"size_bytes", "renditions", "ended_unix_ms"} <= entry.keys():
+    if State.of_entry(entry.get("state")) is State.DELETED:
         return Broadcast(
-            path=path, title=str(entry["title"]), state="recorded", started_unix_ms=entry["started_unix_ms"],
+            path, str(entry.get("title", "")), State.DELETED, int(entry.get("started_unix_ms", 0)), 0, (), 0
+        )
+    over = State.of_entry(entry.get("state")) is State.RECORDED
+    if not live and over and {"size_bytes", "renditions", "ended_unix_ms"} <= entry.keys():
+        return Broadcast(
+            path=path, title=str(entry["title"]), state=State.RECORDED, started_unix_ms=entry["started_unix_ms"],
             duration_ms=entry["duration_ms"], renditions=tuple(entry["renditions"]), size_bytes=entry["size_bytes"],
             ended_unix_ms=entry["ended_unix_ms"],
         )  # fmt: skip
@@ -133,24 +133,24 @@ def load(
         ledger = Ledger.load(store)
     except DamagedError:  # it hides no other broadcast, and can be removed
         title, started = str(entry.get("title", "")), int(entry.get("started_unix_ms", 0))
-        return Broadcast(path, title, "live" if live else "damaged", started, 0, (), 0)
+        return Broadcast(path, title, State.LIVE if live else State.DAMAGED, started, 0, (), 0)
     timeline, shown = ledger.timeline, ledger.shown
     if timeline is None or shown is None:
         return None
     last_ms = max(timeline.created_unix_ms, published_unix_ms(store))
-    state: State = "recorded" if timeline.ended else "live"
-    if state == "live" and not live and now_unix_ms - last_ms > output.cut_off_s * 1000:
-        state = "cut off"
+    state = State.RECORDED if timeline.ended else State.LIVE
+    if state is State.LIVE and not live and now_unix_ms - last_ms > output.cut_off_s * 1000:
+        state = State.CUT_OFF
     return Broadcast(
         path=path,
         title=str(entry.get("title") or timeline.info.get("title") or ""),
-        state="live" if live else state,
+        state=State.LIVE if live else state,
         started_unix_ms=timeline.created_unix_ms,
         duration_ms=round_half_up(shown.watchable * 1000),
         on_air_ms=round_half_up(timeline.duration * 1000) if shown.watchable < timeline.duration else None,
         renditions=renditions(timeline),
         size_bytes=size_bytes(timeline),
-        ended_unix_ms=None if live or state == "live" else last_ms,
+        ended_unix_ms=None if live or state is State.LIVE else last_ms,
     )
 
 
@@ -169,10 +169,13 @@ def everywhere(outputs: Sequence[Output], now_unix_ms: int) -> tuple[list[list[C
             faults.append(str(error))
     found = []
     for same in copies.values():
-        if any(one.state in ("recorded", "deleted") for _, one in same):
-            same = [(at, replace(one, state="cut off") if one.state == "live" else one) for at, one in same]
+        if any(one.state in (State.RECORDED, State.DELETED) for _, one in same):
+            same = [(at, replace(one, state=State.CUT_OFF) if one.state is State.LIVE else one) for at, one in same]
         found.append(
-            sorted(same, key=lambda copy: (copy[1].state != "recorded", -(copy[1].on_air_ms or copy[1].duration_ms)))
+            sorted(
+                same,
+                key=lambda copy: (copy[1].state is not State.RECORDED, -(copy[1].on_air_ms or copy[1].duration_ms)),
+            )
         )
     found.sort(key=lambda same: same[0][1].started_unix_ms, reverse=True)
     return found, faults

@@ -16,6 +16,7 @@ from streamwave.layout import MANIFEST, MASTER
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.render import manifest_names
 from streamwave.manifest.timeline import Timeline
+from streamwave.model import State
 from streamwave.publish.opening import open_publication
 from streamwave.spool.broadcast import BroadcastInfo
 from streamwave.storage.outputs import OutputAddress, format_outputs
@@ -43,7 +44,7 @@ def source_of(copies: Sequence[Copy]) -> Copy:
     for where, found in copies:
         with suppress(OutputError):
             ledger = Ledger.load(where.store(found.path))
-            if found.state == "recorded" and ledger.timeline is not None and ledger.timeline.ended:
+            if found.state is State.RECORDED and ledger.timeline is not None and ledger.timeline.ended:
                 return where, found
     return copies[0]
 
@@ -68,7 +69,7 @@ def catch_up(
         OutputError: no place can be written.
         FencedError: another process does this now.
     """
-    if found.state != "recorded":
+    if found.state is not State.RECORDED:
         raise UsageError(f"{found.path} is {found.state}; only a recording that is complete at an output can be copied")
     header = need_ledger(fullest.store(found.path)).header
     assert header is not None

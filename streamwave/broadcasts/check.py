@@ -9,6 +9,7 @@ import av
 from streamwave.broadcasts.catalog import read_entry
 from streamwave.errors import OutputError
 from streamwave.layout import ENTRY, INDEX, THUMBNAIL
+from streamwave.model import State
 from streamwave.storage.store import Store
 from streamwave.untrusted import parse_json
 
@@ -23,7 +24,7 @@ def check_entry(root: Store, store: Store, path: str, *, live: bool) -> list[str
     if not entry:
         return [f"{ENTRY}: it is missing or cannot be read, so that no list shows the broadcast"]
     findings = []
-    if not live and entry.get("state") != "ended":
+    if not live and State.of_entry(entry.get("state")) is not State.RECORDED:
         findings.append(f"{ENTRY}: it says that the broadcast is {entry.get('state')}, which is over")
     # One that was moved is listed where it is now when the janitor has been there.
     if path == f"{entry.get('stream')}/{entry.get('id')}" and path not in _listed(root):

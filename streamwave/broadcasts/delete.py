@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from streamwave.broadcasts import index
-from streamwave.broadcasts.catalog import DELETED, Broadcast, Output, read_entry
+from streamwave.broadcasts.catalog import Broadcast, Output, read_entry
 from streamwave.errors import UsageError
 from streamwave.layout import ENTRY, FENCE, LIVE_MANIFEST, MANIFEST, MASTER, is_broadcast_object, ledger_name
+from streamwave.model import State
 from streamwave.storage.store import LocalStore, Store
 
 #: Objects that are deleted at the same time.
@@ -30,7 +31,7 @@ def remove(
         UsageError: it is live.
         OutputError: the output refused; what is left is found by the next removal, or by the janitor.
     """
-    if broadcast.state == "live":
+    if broadcast.state is State.LIVE:
         raise UsageError(f"{broadcast.path} is live: end it first (streamwave streams disable, or cancel its run)")
     store = output.store(broadcast.path)
     listed = broadcast.path.count("/") == 1
@@ -67,7 +68,7 @@ def clear(store: Store, *, whole: bool) -> None:
         OutputError: the store refused; to be repeated.
     """
     entry = read_entry(store)
-    if entry.get("state") != DELETED:
+    if State.of_entry(entry.get("state")) is not State.DELETED:
         if not whole or store.get(ledger_name(0)) is None:
             return
         _mark(store, int(entry.get("started_unix_ms", 0)))
@@ -78,7 +79,7 @@ def clear(store: Store, *, whole: bool) -> None:
 
 def _mark(store: Store, started_unix_ms: int) -> None:
     """Have the entry say that the broadcast is being deleted, until that itself goes."""
-    entry = read_entry(store) | {"state": DELETED, "started_unix_ms": started_unix_ms}
+    entry = read_entry(store) | {"state": State.DELETED.in_entry, "started_unix_ms": started_unix_ms}
     store.put(ENTRY, json.dumps(entry).encode())
 
 

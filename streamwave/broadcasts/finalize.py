@@ -1,4 +1,4 @@
-"""The end of a broadcast whose run was cancelled: what it has published becomes the recording."""
+"""The end of a broadcast without its run: what was published becomes the recording, or it is given up as a whole."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 
 from streamwave.broadcasts import index
 from streamwave.config.settings import Settings
-from streamwave.errors import OutputError
+from streamwave.errors import OutputError, UsageError
 from streamwave.publish.opening import open_publication
-from streamwave.spool.broadcast import BroadcastSpool
+from streamwave.spool.broadcast import BroadcastSpool, broadcasts
+from streamwave.spool.journal import writer_alive
 from streamwave.storage.outputs import outputs, outputs_above
 from streamwave.util.digest import fingerprint
 
 
 def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
-    """Make a recording of what was published; the rest is given up.
+    """Make a recording of what a run that was cancelled has published; the rest is given up.
 
     Raises:
         StreamWaveError: the output cannot be written, or what was published is not there, nor anything else.
@@ -53,3 +54,29 @@ def _away(output: str) -> str | None:
         if target.is_local and not (folder.is_dir() and any(folder.iterdir())):
             return target.url
     return None
+
+
+def unpublished(spool_dir: Path, name: str) -> BroadcastSpool | None:
+    """The broadcast in the spool that ``name`` (stream/broadcast, or the latter) means and that is not over; None if none.
+
+    Raises:
+        UsageError: it is being received.
+    """
+    for spool in broadcasts(spool_dir):
+        if name.strip("/") in (f"{spool.stream}/{spool.broadcast}", spool.broadcast) and not spool.finished:
+            if any(writer_alive(session) for session in spool.sessions()):
+                raise UsageError(f"{spool.stream}/{spool.broadcast} is live: end it first; nothing was deleted")
+            return spool
+    return None
+
+
+def give_up(spool: BroadcastSpool) -> None:
+    """Have no run publish it any more, and delete what was received of it.
+
+    A run that waits for an output at this moment ends when its patience does; what it uses goes with the next cleaning.
+    """
+    spool.close()
+    spool.mark_finished()
+    if not spool.run_alive():
+        for session in spool.sessions():
+            shutil.rmtree(session, ignore_errors=True)

@@ -16,6 +16,7 @@ from typing import Any
 from streamwave.broadcasts import catalog
 from streamwave.errors import OutputError
 from streamwave.layout import ENTRY, INDEX, MANIFEST, MASTER, THUMBNAIL
+from streamwave.model import State
 from streamwave.publish.outputs import Outputs
 from streamwave.publish.publication import Publication
 from streamwave.spool.broadcast import BroadcastInfo
@@ -55,7 +56,7 @@ def update_at(published: Publication, info: BroadcastInfo, root: Store) -> None:
         "stream": info.stream,
         "id": info.broadcast,
         "title": info.title or info.stream,
-        "state": "ended" if timeline.ended else "live",
+        "state": (State.RECORDED if timeline.ended else State.LIVE).in_entry,
         "started_unix_ms": timeline.created_unix_ms,
         "duration_ms": round_half_up(timeline.duration * 1000),
         "ended_unix_ms": time.time_ns() // 1_000_000 if timeline.ended else None,
@@ -105,7 +106,7 @@ def _entries(root: Store) -> list[dict[str, Any]]:
         if data is not None:
             with suppress(ValueError, TypeError, KeyError):  # a file of somebody else's
                 entry = parse_json(data)
-                if isinstance(entry["started_unix_ms"], int) and entry["state"] != catalog.DELETED:
+                if isinstance(entry["started_unix_ms"], int) and State.of_entry(entry["state"]) is not State.DELETED:
                     entries.append(_at(name.removesuffix(f"/{ENTRY}"), entry))
     return sorted(entries, key=lambda entry: entry["started_unix_ms"], reverse=True)
 

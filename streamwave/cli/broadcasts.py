@@ -18,11 +18,12 @@ from rich.table import Table
 
 from streamwave.broadcasts import catalog
 from streamwave.broadcasts.catalog import Broadcast, Copy, Output
-from streamwave.broadcasts.discard import give_up, unpublished
+from streamwave.broadcasts.finalize import give_up, unpublished
 from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, UsageError
 from streamwave.layout import ENTRY, MANIFEST
+from streamwave.model import State
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.storage.outputs import outputs
 from streamwave.timing import round_half_up
@@ -262,7 +263,7 @@ def rm(
         chosen.append(same)
         faults += [fault for fault in unread if fault not in faults]
     for same in chosen:
-        if any(found.state == "live" for _, found in same):
+        if any(found.state is State.LIVE for _, found in same):
             raise UsageError(
                 f"{same[0][1].path or same[0][0].url} is live: end it first (what a run that was killed has left is completed "
                 "by the next streamwave run of its stream); nothing was deleted"

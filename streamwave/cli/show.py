@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from streamwave.broadcasts.catalog import DELETED, Broadcast, Output
+from streamwave.broadcasts.catalog import Broadcast, Output
 from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.config.settings import Settings
 from streamwave.layout import MANIFEST, MASTER
 from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine, read_lines
 from streamwave.manifest.rolling import StateLine
 from streamwave.manifest.timeline import Period
+from streamwave.model import State
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.storage.store import LocalStore, Store
 from streamwave.timing import round_half_up
@@ -40,7 +41,7 @@ def print_broadcast(output: Output, found: Broadcast, settings: Settings, consol
     console.print(f"[bold]{escape(found.path or store.url)}[/bold]  {escape(found.title)}")
     console.print(f"  state      {found.state}")
     console.print(f"  started    {moment_text(found.started_unix_ms)} UTC")
-    if found.state == DELETED:
+    if found.state is State.DELETED:
         console.print("  It was being deleted when that was interrupted: delete it again, or run broadcasts clean.")
         return
     if found.ended_unix_ms:
@@ -62,7 +63,7 @@ def print_broadcast(output: Output, found: Broadcast, settings: Settings, consol
                 console.print(f"  [yellow]gap[/yellow]  nothing was received for {length_text(away)}")
     spool = BroadcastSpool(output.spool_dir / found.path) if found.path.count("/") == 1 else None
     warnings = spool.status().get("warnings") if spool is not None else None
-    label = "warning" if found.state == "live" else "told while it was live:"  # mended since, perhaps
+    label = "warning" if found.state is State.LIVE else "told while it was live:"  # mended since, perhaps
     for warning in warnings if isinstance(warnings, list) else []:
         console.print(f"[yellow]{label}[/yellow] {escape(str(warning))}")
 

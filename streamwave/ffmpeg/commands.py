@@ -53,8 +53,10 @@ _GLOBAL = ("-hide_banner", "-nostdin", "-loglevel", "error", "-y")
 _GLOBAL_AS_IS = ("-hide_banner", "-nostdin", "-loglevel", "warning", "-y")
 
 
-def fill_argv(ffmpeg_path: str, chunk: Chunk, path: Path, rendition: Rendition, encoder: EncoderSettings) -> list[str]:
-    """A black stand-in for ``chunk`` in one rendition, for when nothing of it can be decoded."""
+def filler_argv(
+    ffmpeg_path: str, chunk: Chunk, path: Path, rendition: Rendition, encoder: EncoderSettings
+) -> list[str]:
+    """Filler for ``chunk`` in one rendition, black pictures, for when nothing of it can be decoded."""
     rate = f"{chunk.rate.numerator}/{chunk.rate.denominator}"
     black = ffmpeg.input(f"color=black:size={rendition.width}x{rendition.height}:rate={rate}", format="lavfi").video
     black = black.filter("trim", end_frame=chunk.frame_count)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streamwave.errors import FFmpegError, MediaError
-from streamwave.ffmpeg.commands import EncoderSettings, check_argv, fill_argv, transcode_argv
+from streamwave.ffmpeg.commands import EncoderSettings, check_argv, filler_argv, transcode_argv
 from streamwave.ffmpeg.limits import ChunkLimits
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.source_pictures import adopted, as_rendition
@@ -35,7 +35,7 @@ log = logging.getLogger("streamwave.transcode")
 #: where they run on the same machine, even when that is busy. To decode for each of them would make it busier still.
 JOIN_S = 3.0
 #: Suffix of the empty file beside a result that is a stand-in.
-FILLED = ".filled"
+FILLER = ".filled"
 #: The same beside a result in which the picture stands still where some could not be decoded.
 DAMAGED = ".damaged"
 #: What a decoder says of pictures that are not as they should be, be it that it shows them all the same.
@@ -151,7 +151,7 @@ class Transcoder:
             part.write_bytes(adopted(data, self.passthrough))
         part.replace(self.result_path(chunk, rendition.name))
 
-    def fill(self, chunk: Chunk, rendition: Rendition) -> None:
+    def put_filler(self, chunk: Chunk, rendition: Rendition) -> None:
         """Put black pictures in the place of a chunk of which nothing can be decoded, and leave a mark that says so.
 
         Raises:
@@ -160,11 +160,11 @@ class Transcoder:
         path = self.result_path(chunk, rendition.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{_unique()}.part")
-        argv = fill_argv(self.ffmpeg_path, chunk, part, rendition, self.encoder)
+        argv = filler_argv(self.ffmpeg_path, chunk, part, rendition, self.encoder)
         try:
             self._run(argv, f"chunk {chunk.number} {rendition.name} in black", chunk, [rendition])
             self._take(chunk, rendition, part)
-            path.with_suffix(FILLED).touch()
+            path.with_suffix(FILLER).touch()
         finally:
             part.unlink(missing_ok=True)
 
@@ -179,7 +179,7 @@ class Transcoder:
         path = self.work / f"{rendition.name}-init.{_unique()}.part"
         self.work.mkdir(parents=True, exist_ok=True)
         try:
-            argv = fill_argv(self.ffmpeg_path, one, path, rendition, self.encoder)
+            argv = filler_argv(self.ffmpeg_path, one, path, rendition, self.encoder)
             self._run(argv, f"{rendition.name}, one picture", one, [rendition])
             return split_file(path.read_bytes())[0]
         finally:

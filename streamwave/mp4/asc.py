@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from streamwave.errors import MediaError
+from streamwave.mp4.bits import BitReader
 
 #: Audio object type of AAC-LC, the only one that is written here (ISO/IEC 14496-3, table 1.17).
 AAC_LC = 2
@@ -46,16 +47,7 @@ def build_config(sample_rate: int, channels: int) -> bytes:
 
 def read_config(data: bytes) -> AudioConfig:
     """What ``data`` says; MediaError if it is cut off or uses a reserved value."""
-    bits = int.from_bytes(data, "big")
-    left = 8 * len(data)
-
-    def take(count: int) -> int:
-        nonlocal left
-        if count > left:
-            raise MediaError("truncated AudioSpecificConfig; produce the file again")
-        left -= count
-        return bits >> left & ((1 << count) - 1)
-
+    take = BitReader(data, "truncated AudioSpecificConfig; produce the file again").u
     object_type = take(5)
     if object_type == 31:
         object_type = 32 + take(6)

@@ -1,4 +1,4 @@
-"""The bits of a NAL unit, one field after the other (ITU-T H.264, 7.2 and 9.1)."""
+"""The bits of headers, one field after the other: of any, and of NAL units (ITU-T H.264, 7.2 and 9.1)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ _MOST_BYTES = 1024
 _MOST_ZEROS = 32
 
 
-class Bits:
-    """Reads the payload of ``nal``, which begins behind its first byte.
+class BitReader:
+    """Reads ``data`` from its first bit. Every method raises MediaError with ``cut_off`` when the bits run out."""
 
-    Every method raises MediaError when the bits run out.
-    """
-
-    def __init__(self, nal: bytes) -> None:
-        raw = nal[1:_MOST_BYTES].replace(b"\x00\x00\x03", b"\x00\x00")  # emulation prevention (7.3.1)
-        self._value, self._left = int.from_bytes(raw, "big"), len(raw) * 8
+    def __init__(self, data: bytes, cut_off: str) -> None:
+        self._value, self._left = int.from_bytes(data, "big"), len(data) * 8
+        self._cut_off = cut_off
 
     def u(self, count: int = 1) -> int:
         """The next ``count`` bits as a number."""
         if count > self._left:
-            raise MediaError("damaged H.264: a NAL unit is cut off; encode the source again")
+            raise MediaError(self._cut_off)
         self._left -= count
         return self._value >> self._left & (1 << count) - 1
+
+
+class Bits(BitReader):
+    """Reads the payload of ``nal``, which begins behind its first byte."""
+
+    def __init__(self, nal: bytes) -> None:
+        raw = nal[1:_MOST_BYTES].replace(b"\x00\x00\x03", b"\x00\x00")  # emulation prevention (7.3.1)
+        super().__init__(raw, "damaged H.264: a NAL unit is cut off; encode the source again")
 
     def ue(self) -> int:
         """An unsigned number of variable length (9.1)."""

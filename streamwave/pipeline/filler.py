@@ -1,26 +1,26 @@
-"""Stand-ins for what of a chunk cannot be used: black pictures and silence, exactly as long as what they replace."""
+"""Filler for what of a chunk cannot be used: black pictures and silence, exactly as long as what they replace."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-from streamwave.ffmpeg.transcode import FILLED, Transcoder, put_audio
+from streamwave.ffmpeg.transcode import FILLER, Transcoder, put_audio
 from streamwave.model import Chunk, Rendition
 from streamwave.receive.audio import AudioTrack
 from streamwave.receive.sound import Sound
 
 
-def stand_in(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> None:
-    """Put black, or silence, in the place of ``chunk`` in ``rendition``, with the mark that says so.
+def put_filler(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> None:
+    """Put filler in the place of ``chunk`` in ``rendition``, with the mark that says so.
 
     Raises:
         StreamWaveError: not even that worked.
     """
     if rendition.kind == "video":
-        transcoder.fill(chunk, rendition)
+        transcoder.put_filler(chunk, rendition)
         return
     path = put_audio(transcoder, chunk, rendition, silence(rendition.max_bps, chunk.audio_count))
-    path.with_suffix(FILLED).touch()
+    path.with_suffix(FILLER).touch()
 
 
 def silence(bit_rate_bps: int, count: int) -> list[bytes]:

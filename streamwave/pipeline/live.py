@@ -19,7 +19,7 @@ from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.progress import Progress
-from streamwave.model import ChunkRecord
+from streamwave.model import ChunkRecord, State
 from streamwave.pipeline import ladder as ladders
 from streamwave.pipeline.job import Job
 from streamwave.pipeline.messages import left, unlisted, waiting
@@ -86,7 +86,7 @@ class LiveBroadcast:
         self._warnings: list[str] = []
         self._advice: list[Advice] = []
         self._passthrough: str | None = None  # what became of the setting in the newest session
-        self._state = "starting"
+        self._state = State.STARTING
         self._told_at = 0.0
         # What an earlier run has said holds until this one knows better: no count ever runs backwards.
         told = spool.status()
@@ -104,7 +104,7 @@ class LiveBroadcast:
             self._binary = locate(str(self.settings.ffmpeg_path) if self.settings.ffmpeg_path else None)
             # What a run that was killed left on its way is done again.
             shutil.rmtree(self._work, ignore_errors=True)
-            self.tell("starting")
+            self.tell(State.STARTING)
         except BaseException:
             self._lock.close()
             raise
@@ -133,7 +133,7 @@ class LiveBroadcast:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self.tell("failed", error=str(error) or type(error).__name__)
+            self.tell(State.FAILED, error=str(error) or type(error).__name__)
         if self.job is not None:
             worker.release(self.job)
         shutil.rmtree(self._work, ignore_errors=True)
@@ -156,8 +156,8 @@ class LiveBroadcast:
                     return
             else:
                 look_at = max(look_at, time.monotonic() + WINDOW_LOOK_S) if time.monotonic() >= look_at else look_at
-                if self._state != "waiting":
-                    self.tell("waiting")
+                if self._state is not State.WAITING:
+                    self.tell(State.WAITING)
                 tick()
                 time.sleep(POLL_S)
 
@@ -251,7 +251,7 @@ class LiveBroadcast:
                 known_chunks=chunks if isinstance(chunks := self._before["chunks"], int) else None,
             )
         self._describe()
-        self.tell("live")
+        self.tell(State.LIVE)
         return job
 
     def _encoding(self, opened: OpenRecord) -> Encoding:
@@ -292,7 +292,7 @@ class LiveBroadcast:
         if self.publication is not None:
             self._listing.begin(self.publication)
         self._describe()
-        self._warn_of_stand_ins()
+        self._warn_of_filler()
         self.tell(self._state)
 
     def _on_output(self, news: str) -> None:
@@ -300,7 +300,7 @@ class LiveBroadcast:
         self.warn(news)
         self.tell(self._state)
 
-    def _warn_of_stand_ins(self) -> None:
+    def _warn_of_filler(self) -> None:
         if self.publication is None:
             return
         progress = self.publication.progress
@@ -315,7 +315,7 @@ class LiveBroadcast:
         The recording is complete as soon as one output has all of it. ``on_wait`` is then told if others have not, in a
         sentence, and how to stop waiting for them.
         """
-        self.tell("finishing")
+        self.tell(State.FINISHING)
         published = self.publication
         if published is not None:
             self._describe()
@@ -327,7 +327,7 @@ class LiveBroadcast:
                 self._wait_for_others(published, on_wait)
                 self._list(published, set(published.complete) - set(before), on_wait)
         self.spool.mark_finished()
-        self.tell("finished")
+        self.tell(State.RECORDED)
         self.spool.hand_over()
         for session in self.spool.sessions():
             shutil.rmtree(session, ignore_errors=True)
@@ -342,7 +342,7 @@ class LiveBroadcast:
     def _wait_for_others(self, published: Outputs, on_wait: OnWait) -> None:
         news = waiting(published)
         self.warn(f"{news}, or until its run is cancelled")
-        self.tell("finishing")
+        self.tell(State.FINISHING)
         on_wait(news, published.hurry)
         published.wait_for_others(published.patience_s, self.pulse)
         self.left_behind = published.left_behind
@@ -362,12 +362,12 @@ class LiveBroadcast:
             self._advice = [*self._advice[-19:], found]
         self.tell(self._state)
 
-    def tell(self, state: str, error: str | None = None) -> None:
+    def tell(self, state: State, error: str | None = None) -> None:
         """Write the status for those who watch from other processes. Never waits for an output."""
         with self._telling:
             self._state = state
             status: dict[str, object] = {
-                **self._before, "state": state, "flow_run_id": self.run,
+                **self._before, "state": state.in_status, "flow_run_id": self.run,
                 "warnings": self._warnings, "error": error, "advice": [found.model_dump() for found in self._advice],
                 "updated_unix_ms": time.time_ns() // 1_000_000,
             }  # fmt: skip

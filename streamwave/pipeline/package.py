@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from streamwave.errors import MediaError
-from streamwave.ffmpeg.transcode import DAMAGED, FILLED
+from streamwave.ffmpeg.transcode import DAMAGED, FILLER
 from streamwave.manifest.packaged import PackagedChunk, PackagedSegment, PackagedTrack
 from streamwave.model import Chunk, Rendition
 from streamwave.mp4.avc import avc_fragment, samples_of
@@ -34,11 +34,11 @@ def package(
     renditions: Sequence[Rendition],
     work: Path,
     *,
-    stand_in: Callable[[Rendition], None] | None = None,
+    put_filler: Callable[[Rendition], None] | None = None,
 ) -> PackagedChunk:
     """Make media segments of the transcoded files ``results`` (by rendition name) in the folder ``work``.
 
-    ``stand_in`` replaces the result of a rendition that cannot be used; without it that is an error.
+    ``put_filler`` replaces the result of a rendition that cannot be used; without it that is an error.
 
     Raises:
         MediaError: a file is damaged, has another number of frames, another boundary, or does not begin with an IDR.
@@ -51,13 +51,13 @@ def package(
         try:
             tracks.append(_track(chunk, rendition, path, folder))
         except MediaError as error:
-            if stand_in is None or path.with_suffix(FILLED).exists():
+            if put_filler is None or path.with_suffix(FILLER).exists():
                 raise
             # The same would come out every time; a bad chunk costs at most that chunk.
             log.error("chunk %d %s is replaced by a stand-in: %s", chunk.number, rendition.name, error)
-            stand_in(rendition)
+            put_filler(rendition)
             tracks.append(_track(chunk, rendition, path, folder))
-    marks = {r.name: results[r.name].with_suffix(FILLED).exists() for r in renditions}
+    marks = {r.name: results[r.name].with_suffix(FILLER).exists() for r in renditions}
     return PackagedChunk(
         number=chunk.number,
         tracks=tuple(tracks),

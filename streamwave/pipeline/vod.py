@@ -153,7 +153,7 @@ class FileSession:
         )
         return [*told, *([STANDS_STILL.format(ledger.damaged_chunks)] if ledger.damaged_chunks else [])]
 
-    def stand_ins(self) -> str | None:
+    def filler(self) -> str | None:
         """A sentence on the chunks in whose place black pictures or silence were published; None if there are none."""
         ledger = worker.publication(self.job).ledger
         if not ledger.filled_numbers:

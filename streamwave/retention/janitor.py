@@ -24,14 +24,16 @@ from streamwave.errors import DamagedError, OutputError, StreamWaveError
 from streamwave.layout import INDEX, is_broadcast_object
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.names import named_objects
+from streamwave.model import State
 from streamwave.publish.expiry import grace_s
+from streamwave.retention import spool_store
+from streamwave.retention.clock import days_to_keep
 from streamwave.spool.broadcast import FINISHED, BroadcastSpool
 from streamwave.spool.broadcast import broadcasts as spooled
 from streamwave.spool.info import is_ours
 from streamwave.spool.journal import writer_alive
-from streamwave.spool.remote import cleaning
+from streamwave.spool.remote import exchange
 from streamwave.storage.store import LocalStore
-from streamwave.util.clock import days_to_keep
 
 log = logging.getLogger("streamwave.janitor")
 
@@ -135,11 +137,11 @@ def at_output(output: Output, *, days: int, now_unix_ms: int, note: bool = True)
     """
     root, found = output.store(), catalog.list_broadcasts(output, now_unix_ms)
     for one in found:
-        if one.state == "deleted":
+        if one.state is State.DELETED:
             yield Find(one.path, "its removal was interrupted", _remover(output, one))
         elif is_outdated(one, days, now_unix_ms):
             yield Find(one.path, f"it ended more than {days} days ago", _remover(output, one))
-        elif one.state == "recorded":
+        elif one.state is State.RECORDED:
             try:
                 yield from _unnamed(output, one, note, now_unix_ms)
             except OutputError as error:
@@ -153,7 +155,7 @@ def at_output(output: Output, *, days: int, now_unix_ms: int, note: bool = True)
 
 def is_outdated(one: Broadcast, days: int, now_unix_ms: int) -> bool:
     """Whether a recording is to go. Only live streams have one: a transcoded file stays until somebody deletes it."""
-    over = one.state in ("recorded", "cut off") and one.ended_unix_ms is not None and one.path.count("/") == 1
+    over = one.state in (State.RECORDED, State.CUT_OFF) and one.ended_unix_ms is not None and one.path.count("/") == 1
     # A clock that has run backwards makes recordings younger, never older.
     return over and days > 0 and now_unix_ms - max(one.ended_unix_ms or 0, one.started_unix_ms) > days * DAY_MS
 
@@ -220,11 +222,13 @@ def in_store(spool_dir: Path, place: SpoolPlace, now_unix_ms: int) -> Iterator[F
     Raises:
         OutputError: the store cannot be listed.
     """
-    for spool in cleaning.finished_here(spool_dir):
-        clear = functools.partial(cleaning.clear_finished, spool, place.options)
+    for spool in spool_store.finished_here(spool_dir):
+        clear = functools.partial(exchange.clear, spool, place.options)
         yield Find(spool.info().spool, "its broadcast is finished", clear)
-    for url in cleaning.left_in_store(place.url, place.options, now_unix_ms) if place.url else ():
-        yield Find(url, "its broadcast is finished", functools.partial(cleaning.remove_from_store, url, place.options))
+    for url in spool_store.left_in_store(place.url, place.options, now_unix_ms) if place.url else ():
+        yield Find(
+            url, "its broadcast is finished", functools.partial(spool_store.remove_from_store, url, place.options)
+        )
 
 
 def _age_s(path: Path, now_unix_ms: int) -> float:

@@ -19,6 +19,7 @@ from streamwave.manifest.memo import Memo
 from streamwave.manifest.render import render_all
 from streamwave.pipeline.job import place
 from streamwave.publish.fence import Fence
+from streamwave.retention.clock import days_to_keep
 from streamwave.spool.broadcast import STATUS, BroadcastSpool
 from streamwave.spool.encoding import kept_encoding
 from streamwave.spool.info import INFO, still_said
@@ -34,7 +35,6 @@ from streamwave.spool.journal import (
 from streamwave.spool.remote.objects import read_word
 from streamwave.spool.remote.sign import Sign
 from streamwave.storage.local import LocalStore
-from streamwave.util.clock import days_to_keep
 from streamwave.verify.hls import read_master, read_playlist
 from streamwave.verify.mpd import read_mpd
 from tests.fuzz.parsers import parser

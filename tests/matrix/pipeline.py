@@ -9,7 +9,7 @@ from streamwave.config.settings import Settings
 from streamwave.errors import FFmpegError, MediaError
 from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.model import Chunk, Rendition, SourceInfo
-from streamwave.pipeline.filler import stand_in
+from streamwave.pipeline.filler import put_filler
 from streamwave.pipeline.job import Job, place
 from streamwave.pipeline.package import package
 from streamwave.pipeline.vod import file_session
@@ -72,7 +72,7 @@ def _chunk(job: Job, chunk: Chunk) -> None:
     transcoder = job.transcoder()
 
     def replaced(rendition: Rendition) -> None:
-        stand_in(transcoder, chunk, rendition)
+        put_filler(transcoder, chunk, rendition)
 
     try:
         if job.video_renditions:
@@ -84,5 +84,5 @@ def _chunk(job: Job, chunk: Chunk) -> None:
         if rendition.kind == "audio":
             wrap_audio(transcoder, chunk, rendition)
     results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
-    packaged = package(chunk, results, job.renditions, transcoder.work, stand_in=replaced)
+    packaged = package(chunk, results, job.renditions, transcoder.work, put_filler=replaced)
     worker.publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)

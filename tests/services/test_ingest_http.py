@@ -23,6 +23,7 @@ import pytest
 from streamwave.config.settings import Settings
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts, open_session
 from streamwave.spool.journal import EndRecord, JournalReader, JournalWriter, writer_alive, writer_pid
+from streamwave.spool.options import FILE_AHEAD
 from streamwave.streams.hooks import hook_token, hooks_url
 from tests.support.ports import free_port
 from tests.support.processes import kill, wait_for
@@ -341,8 +342,9 @@ def test_a_pulled_source(ingest: Ingest) -> None:
     answer = ingest.client.post("/start-stream", content=json.dumps(start), headers=headers)
     assert answer.status_code == 201, answer.text
     session = ingest.settings.spool_dir.joinpath(*(answer.json()[part] for part in ("stream", "broadcast", "session")))
-    # The reader is far ahead of a flow that is not there: it waits with 16 chunks.
-    wait_for(lambda: len(list(session.glob("*.mkv"))) >= 16, "chunks of the file")
+    # The reader is far ahead of a flow that is not there: it waits with as many chunks as it may.
+    ahead = ingest.settings.max_chunks_in_flight + FILE_AHEAD
+    wait_for(lambda: len(list(session.glob("*.mkv"))) >= ahead, "chunks of the file")
     # It takes no longer than a second for it, and on a busy machine it may have to leave something out.
     wait_for(
         lambda: [row["session"] for row in ingest.client.get("/status").json()["streams"]] == ["000000"], "the status"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.ffmpeg.commands import EncoderSettings, check_argv, fill_argv, transcode_argv, vbv_bps
+from streamwave.ffmpeg.commands import EncoderSettings, check_argv, filler_argv, transcode_argv, vbv_bps
 from streamwave.model import Chunk, Rendition
 
 NTSC = Fraction(30000, 1001)
@@ -128,7 +128,7 @@ def test_names_with_special_characters_stay_one_argument() -> None:
 
 
 def test_a_stand_in_has_the_same_encoding() -> None:
-    black = fill_argv("/bin/ffmpeg", chunk(), Path("/w/x.mp4"), LARGE, EncoderSettings())
+    black = filler_argv("/bin/ffmpeg", chunk(), Path("/w/x.mp4"), LARGE, EncoderSettings())
     whole = transcode_argv("/bin/ffmpeg", chunk(), {"720p": Path("/w/x.mp4")}, {"720p": LARGE}, EncoderSettings())
     for option in (
         "-preset",

@@ -64,7 +64,7 @@ def transcoded(
     transcoder = Transcoder(locate().path, encoder, Launcher(2), tmp_path / "work", 60)
     transcoder.encode(chunk, [rendition])
     data = transcoder.result_path(chunk, "x").read_bytes()
-    transcoder.fill(chunk, rendition)
+    transcoder.put_filler(chunk, rendition)
     # As it is published: with an init segment that does not depend on the pictures.
     init, fragments = split_file(data)
     init = video_init(init)

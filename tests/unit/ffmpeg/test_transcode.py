@@ -96,7 +96,7 @@ def test_the_last_picture_shows_however_short_ffmpeg_takes_it_to_be(
 def test_a_chunk_may_have_hundreds_of_segments(transcoder: Transcoder, source: Path) -> None:
     """A screen on which nothing moves has no keyframe for minutes."""
     wanted = chunk(source, 1200, segments=(3,) * 400)
-    for make in (lambda: transcoder.encode(wanted, [SMALL]), lambda: transcoder.fill(wanted, SMALL)):
+    for make in (lambda: transcoder.encode(wanted, [SMALL]), lambda: transcoder.put_filler(wanted, SMALL)):
         make()
         init, fragments = split_file(transcoder.result_path(wanted, "small").read_bytes())
         assert [read_fragment(fragment, read_init(init)).sample_count for fragment in fragments] == [3] * 400
@@ -157,7 +157,7 @@ def test_a_stand_in_has_the_frames_and_the_init_of_the_real_one(transcoder: Tran
     wanted = chunk(source, segments=(20, 20))
     transcoder.encode(wanted, [LARGE])
     real = transcoder.result_path(wanted, "large").read_bytes()
-    transcoder.fill(wanted, LARGE)
+    transcoder.put_filler(wanted, LARGE)
     black = transcoder.result_path(wanted, "large").read_bytes()
     assert split_file(black)[0] == split_file(real)[0]
     assert {p.number for p in decode_pictures(black, 25_000)} == {0}  # black is no block set

@@ -18,7 +18,7 @@ from streamwave.manifest.packaged import PackagedChunk
 from streamwave.model import Chunk, Rendition
 from streamwave.mp4 import read_fragment, read_init, split_file, starts_with_idr
 from streamwave.mp4.boxes import find_all
-from streamwave.pipeline.filler import stand_in
+from streamwave.pipeline.filler import put_filler
 from streamwave.pipeline.package import package
 from streamwave.receive.segmenter import Options, Segmenter
 from streamwave.spool.journal import ChunkLine, JournalReader
@@ -157,7 +157,7 @@ def test_a_result_that_cannot_be_used_has_a_stand_in(made: tuple[Transcoder, lis
     found = results(broken, chunks[1])
     with pytest.raises(MediaError, match="chunk 1 large"):
         package(chunks[1], found, ALL, broken.work)
-    packed = package(chunks[1], found, ALL, broken.work, stand_in=lambda r: stand_in(broken, chunks[1], r))
+    packed = package(chunks[1], found, ALL, broken.work, put_filler=lambda r: put_filler(broken, chunks[1], r))
     assert packed.filled == ("large", "audio") and usual.filled == ()
     for track, wanted in zip(packed.tracks, usual.tracks, strict=True):
         assert [(s.time, s.duration) for s in track.segments] == [(s.time, s.duration) for s in wanted.segments]

@@ -9,7 +9,7 @@ from typing import Any
 
 from streamwave.spool.broadcast import FINISHED, INFO, BroadcastSpool, broadcasts
 from streamwave.spool.info import is_ours
-from streamwave.spool.remote.exchange import CLEARED, clear
+from streamwave.spool.remote.exchange import CLEARED
 from streamwave.spool.remote.objects import open_spool, remove_broadcast
 
 #: What was written later than this may belong to a run that is just ending.
@@ -21,11 +21,6 @@ def finished_here(spool_dir: Path) -> Iterator[BroadcastSpool]:
     for spool in broadcasts(spool_dir):
         if spool.finished and not (spool.folder / CLEARED).exists() and spool.info().spool:
             yield spool
-
-
-def clear_finished(spool: BroadcastSpool, options: Mapping[str, Any]) -> None:
-    """Remove what the store holds of it."""
-    clear(spool, options)
 
 
 def left_in_store(url: str, options: Mapping[str, Any], now_unix_ms: int) -> Iterator[str]:

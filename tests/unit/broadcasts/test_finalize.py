@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.broadcasts.discard import give_up, unpublished
+from streamwave.broadcasts.finalize import give_up, unpublished
 from streamwave.errors import UsageError
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.journal import JournalWriter

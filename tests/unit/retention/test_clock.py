@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from streamwave.config.settings import Settings
+from streamwave.retention.clock import DAY_MS, NOTE, days_to_keep
 from streamwave.retention.janitor import clean_by_itself
-from streamwave.util.clock import DAY_MS, NOTE, days_to_keep
 
 HOUR_MS, NOW_MS, DAYS = 3_600_000, 1_800_000_000_000, 30
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.processing import upkeep
+from services.processing import rounds
 from streamwave.config.settings import Settings
 from streamwave.storage.store import LocalStore
 from tests.support.processes import wait_for
@@ -27,13 +27,13 @@ def gone(path: Path) -> Callable[[], bool]:
 
 
 def test_rounds_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "FIRST_S", 0.05)
-    monkeypatch.setattr(upkeep, "ROUND_S", 0.05)
+    monkeypatch.setattr(rounds, "FIRST_S", 0.05)
+    monkeypatch.setattr(rounds, "ROUND_S", 0.05)
     out = tmp_path / "out"
     out.write_text("in the way")  # the first rounds cannot read the output
     settings = Settings.load(env_file=None, state_dir=tmp_path / "state", output_dir=str(out))
-    rounds = upkeep.Rounds(settings)
-    rounds.start()
+    janitor = rounds.Rounds(settings)
+    janitor.start()
     try:
         time.sleep(0.2)
         out.unlink()
@@ -42,6 +42,6 @@ def test_rounds_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             half_deleted(out, path)
             wait_for(gone(out / path), "the janitor", 20)
     finally:
-        rounds.stop()
-    rounds._thread.join(10)
-    assert not rounds._thread.is_alive()
+        janitor.stop()
+    janitor._thread.join(10)
+    assert not janitor._thread.is_alive()
