@@ -26,9 +26,9 @@ class Caller:
     """Functions that flows call in the thread that called them.
 
     ``on_progress(published_ms, expected_ms or None, chunks)`` after every chunk of a file. ``on_note(sentence)`` with what was
-    found in the file that its owner should know; it is logged otherwise. ``on_receiving(stop)`` before anything is received, with a function that
-    ends the receiving gracefully whenever it is called. ``on_wait(sentence, stop)`` when a recording is complete, but not at
-    every output, with a function that ends the waiting for the others.
+    found in the file that its owner should know; it is logged otherwise. ``on_receiving(stop)`` before anything is received,
+    with a function that ends the receiving gracefully whenever it is called. ``on_wait(sentence, stop)`` when a recording is
+    complete, but not at every output, with a function that ends the waiting for the others.
     """
 
     on_progress: Callable[[int, int | None, int], None] = _ignore

@@ -160,7 +160,7 @@ class Windows:
 
     def check(self) -> None:
         """Raise what a window raised; forget those that have ended. Whoever waits for anything calls it all the time."""
-        self._broadcast.pulse()
+        self._broadcast.status.pulse()
         for window in list(self._windows):
             if window.done.done():
                 self._windows.remove(window)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -18,37 +16,30 @@ from streamwave.config.settings import Settings
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
 from streamwave.manifest.ledger import BroadcastLine
-from streamwave.manifest.progress import Progress
 from streamwave.model import ChunkRecord, State
 from streamwave.pipeline import ladder as ladders
 from streamwave.pipeline.job import Job
 from streamwave.pipeline.messages import left, unlisted, waiting
+from streamwave.pipeline.program import Program
+from streamwave.pipeline.status import RunStatus
 from streamwave.pipeline.worker import worker
 from streamwave.publish.outputs import Outputs
 from streamwave.receive.audio import SAMPLE_RATE
-from streamwave.spool.advice import Advice, bitrate
+from streamwave.spool.advice import bitrate
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.encoding import FILE as ENCODING
 from streamwave.spool.encoding import Encoding, keep_encoding, kept_encoding
 from streamwave.spool.follow import POLL_S, Follower
-from streamwave.spool.journal import OpenRecord, received_ms
+from streamwave.spool.journal import OpenRecord
 from streamwave.timing import whole_ms
-from streamwave.untrusted import parse_json
 from streamwave.util.digest import fingerprint
 
 log = logging.getLogger("streamwave.live")
 
 #: Where players fetch the time from (the media server answers there); only where that server serves the output.
 UTC_TIMING_URL = "/time"
-#: What the status says of a broadcast of which nothing is known yet.
-_AT_FIRST: dict[str, object] = {
-    "session": None, "chunks": 0, "received_ms": 0, "published_ms": 0, "lag_ms": 0, "bitrates": {}, "outputs": [],
-    "passthrough": None,
-}  # fmt: skip
 #: How often a broadcast that waits for its publisher looks whether the reconnect window is over.
 WINDOW_LOOK_S = 0.5
-#: The status is at most this old while chunks wait for an output.
-PULSE_S = 1.0
 #: After this much of a session its bitrate is known well enough to say something about it.
 BITRATE_OVER_MS = 10_000
 #: How long a run tries to become the one that publishes its broadcast.
@@ -81,20 +72,10 @@ class LiveBroadcast:
         self.left_behind: dict[str, str] = {}  # outputs that have not got all of it, and why
         self._lock: IO[bytes] | None = None
         self._work = spool.folder / "work"
-        self._listing = Listing(self.info, settings.store_options(self.info.output), self.warn)
+        self.status = RunStatus(spool, run)
+        self._program = Program(spool, self.info)
+        self._listing = Listing(self.info, settings.store_options(self.info.output), self.status.warn)
         self._token = fingerprint(run, spool.folder, time.time_ns())
-        self._warnings: list[str] = []
-        self._advice: list[Advice] = []
-        self._passthrough: str | None = None  # what became of the setting in the newest session
-        self._state = State.STARTING
-        self._told_at = 0.0
-        # What an earlier run has said holds until this one knows better: no count ever runs backwards.
-        told = spool.status()
-        self._before = {name: told.get(name, first) for name, first in _AT_FIRST.items()}
-        self._telling = threading.RLock()
-        self._told_of = Progress()
-        self._properties: dict[str, str] = {}
-        self._metadata: dict[str, object] = {}
 
     def __enter__(self) -> Self:
         self._lock = self._hold()
@@ -104,7 +85,7 @@ class LiveBroadcast:
             self._binary = locate(str(self.settings.ffmpeg_path) if self.settings.ffmpeg_path else None)
             # What a run that was killed left on its way is done again.
             shutil.rmtree(self._work, ignore_errors=True)
-            self.tell(State.STARTING)
+            self.status.tell(State.STARTING)
         except BaseException:
             self._lock.close()
             raise
@@ -133,7 +114,7 @@ class LiveBroadcast:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self.tell(State.FAILED, error=str(error) or type(error).__name__)
+            self.status.tell(State.FAILED, error=str(error) or type(error).__name__)
         if self.job is not None:
             worker.release(self.job)
         shutil.rmtree(self._work, ignore_errors=True)
@@ -156,8 +137,8 @@ class LiveBroadcast:
                     return
             else:
                 look_at = max(look_at, time.monotonic() + WINDOW_LOOK_S) if time.monotonic() >= look_at else look_at
-                if self._state is not State.WAITING:
-                    self.tell(State.WAITING)
+                if self.status.state is not State.WAITING:
+                    self.status.tell(State.WAITING)
                 tick()
                 time.sleep(POLL_S)
 
@@ -176,26 +157,26 @@ class LiveBroadcast:
                 size += record.size_bytes
                 if record.video_file is not None and record.next_ms >= BITRATE_OVER_MS:
                     found = bitrate(size * 8000 // record.next_ms, job.renditions, record.next_ms)
-                    if found is not None and found.code not in {known.code for known in self._advice}:
-                        self.advise(found)
+                    if found is not None and not self.status.has_advised(found.code):
+                        self.status.advise(found)
                 if first is not None and record.number >= first:
                     yield job, record
                 else:
                     job.forget(record.number)  # an earlier run has published it; the spool is bounded
         except SpoolError as error:
             # What was received before is published; the publisher may still come back.
-            self.warn(f"session {folder.name}: {error}")
+            self.status.warn(f"session {folder.name}: {error}")
         if follower.ended is not None and follower.ended.error:
             self.trouble = follower.ended.error
             # Of a broadcast that has nothing, a run by hand fails with it: it need not be said twice.
             level = logging.INFO if self.job is None else logging.WARNING
-            self.warn(f"session {folder.name}: {follower.ended.error}", level)
+            self.status.warn(f"session {folder.name}: {follower.ended.error}", level)
 
     def _hear(self, follower: Follower, tick: Callable[[], None] = lambda: None) -> None:
         """Take over what the segmenter found that the publisher could do better."""
         new, follower.advice[:] = list(follower.advice), []
         for found in new:
-            self.advise(found)
+            self.status.advise(found)
         tick()
 
     def _job(self, folder: Path, opened: OpenRecord, record: ChunkRecord) -> Job:
@@ -231,27 +212,29 @@ class LiveBroadcast:
         )
         if kept is None:
             if self.settings.passthrough == "auto":
-                job, self._passthrough = job.passing_through(record)
+                job, self.status.passthrough = job.passing_through(record)
             keep_encoding(folder, encoding.model_copy(update={"passthrough": job.passthrough}))
             self.spool.share(folder, ENCODING)
         first = self.job is None
         self.job = job
-        worker.publication(job).on_change = self._on_output
-        self._properties = opened.properties()
+        published = worker.publication(job)
+        published.on_change = self._on_output
+        self.status.begin(job, published)
+        self._program.receive(opened)
         if first:
-            worker.publication(job).begin(
+            published.begin(
                 BroadcastLine(
                     created_unix_ms=opened.origin_unix_ms,
                     segment_ms=encoding.segment_ms,
                     fingerprint=fingerprint(self.info.stream, self.info.broadcast),
                     dvr_window_ms=self.settings.dvr_window_s * 1000 or None,
                     keep=self.settings.record,
-                    info=self._program_information(),
+                    info=self._program.now(),
                 ),
-                known_chunks=chunks if isinstance(chunks := self._before["chunks"], int) else None,
+                known_chunks=self.status.known_chunks,
             )
         self._describe()
-        self.tell(State.LIVE)
+        self.status.tell(State.LIVE)
         return job
 
     def _encoding(self, opened: OpenRecord) -> Encoding:
@@ -271,16 +254,7 @@ class LiveBroadcast:
     def _describe(self) -> None:
         """Tell what the publisher has said since, so that the next manifest has it."""
         if self.publication is not None:
-            self.publication.describe(self._program_information())
-
-    def _program_information(self) -> dict[str, str]:
-        """What is known of the broadcast: what is received, and on top of it what its publisher says, as of now."""
-        told = self._properties | {"title": self.info.title or self.info.stream} | self.info.info
-        with suppress(OSError, ValueError):
-            found = parse_json((self.spool.folder / "metadata.json").read_bytes())
-            if isinstance(found, dict):
-                self._metadata = found
-        return told | {str(name): str(value) for name, value in self._metadata.items()}
+            self.publication.describe(self._program.now())
 
     @property
     def publication(self) -> Outputs | None:
@@ -292,22 +266,13 @@ class LiveBroadcast:
         if self.publication is not None:
             self._listing.begin(self.publication)
         self._describe()
-        self._warn_of_filler()
-        self.tell(self._state)
+        self.status.warn_of_filler()
+        self.status.tell()
 
     def _on_output(self, news: str) -> None:
         """An output begins to refuse, or can be written again: nothing else might be told for as long as that lasts."""
-        self.warn(news)
-        self.tell(self._state)
-
-    def _warn_of_filler(self) -> None:
-        if self.publication is None:
-            return
-        progress = self.publication.progress
-        with self._telling:
-            before, self._told_of = self._told_of, progress
-        for text in progress.news(before):
-            self.warn(text)
+        self.status.warn(news)
+        self.status.tell()
 
     def finish(self, on_wait: OnWait = lambda news, stop: None) -> None:
         """Everything is published: write the recording's manifests and mark the spool as done with.
@@ -315,19 +280,19 @@ class LiveBroadcast:
         The recording is complete as soon as one output has all of it. ``on_wait`` is then told if others have not, in a
         sentence, and how to stop waiting for them.
         """
-        self.tell(State.FINISHING)
+        self.status.tell(State.FINISHING)
         published = self.publication
         if published is not None:
             self._describe()
             published.finish_first()
-            whole = published.wait_for_others(GRACE_S, self.pulse, until_tried=False)
+            whole = published.wait_for_others(GRACE_S, self.status.pulse, until_tried=False)
             before = published.complete
             self._list(published, before, on_wait)
             if not whole:
                 self._wait_for_others(published, on_wait)
                 self._list(published, set(published.complete) - set(before), on_wait)
         self.spool.mark_finished()
-        self.tell(State.RECORDED)
+        self.status.tell(State.RECORDED)
         self.spool.hand_over()
         for session in self.spool.sessions():
             shutil.rmtree(session, ignore_errors=True)
@@ -337,62 +302,14 @@ class LiveBroadcast:
         refused = self._listing.update(published, places)
         if refused:
             on_wait(unlisted(published, refused), published.hurry)
-            self._listing.try_again(published, refused, self.pulse)
+            self._listing.try_again(published, refused, self.status.pulse)
 
     def _wait_for_others(self, published: Outputs, on_wait: OnWait) -> None:
         news = waiting(published)
-        self.warn(f"{news}, or until its run is cancelled")
-        self.tell(State.FINISHING)
+        self.status.warn(f"{news}, or until its run is cancelled")
+        self.status.tell(State.FINISHING)
         on_wait(news, published.hurry)
-        published.wait_for_others(published.patience_s, self.pulse)
+        published.wait_for_others(published.patience_s, self.status.pulse)
         self.left_behind = published.left_behind
         for url, why in self.left_behind.items():
-            self.warn(left(url, why, f"{self.spool.stream}/{self.spool.broadcast}"))
-
-    def warn(self, text: str, level: int = logging.WARNING) -> None:
-        """Note something that people should know; it shows in the status."""
-        log.log(level, "%s/%s: %s", self.spool.stream, self.spool.broadcast, text)
-        with self._telling:
-            self._warnings = [*self._warnings[-19:], text]
-
-    def advise(self, found: Advice) -> None:
-        """Note something that the publisher could mend; it shows in the status, with a code for programs."""
-        log.warning("%s/%s: %s", self.spool.stream, self.spool.broadcast, found.text)
-        with self._telling:
-            self._advice = [*self._advice[-19:], found]
-        self.tell(self._state)
-
-    def tell(self, state: State, error: str | None = None) -> None:
-        """Write the status for those who watch from other processes. Never waits for an output."""
-        with self._telling:
-            self._state = state
-            status: dict[str, object] = {
-                **self._before, "state": state.in_status, "flow_run_id": self.run,
-                "warnings": self._warnings, "error": error, "advice": [found.model_dump() for found in self._advice],
-                "updated_unix_ms": time.time_ns() // 1_000_000,
-            }  # fmt: skip
-            if self.job is not None:
-                published = worker.publication(self.job)
-                progress = published.progress
-                status |= {"session": self.job.session, "outputs": published.lags()}
-                if self._passthrough is not None:
-                    status |= {"passthrough": self._passthrough}
-                with suppress(OSError):
-                    status |= {"received_ms": received_ms(Path(self.job.spool)), "lag_ms": self._lag_ms(progress)}
-                if progress.session is not None:
-                    status |= {"chunks": progress.chunks, "published_ms": progress.period_ms}
-                    status |= {"bitrates": progress.bitrates, "latency_ms": published.latency()}
-            with suppress(OSError):
-                self.spool.write_status(status)
-            self._told_at = time.monotonic()
-
-    def pulse(self) -> None:
-        """Bring the status up to date if it is old: while an output is waited for, more and more is received."""
-        if time.monotonic() - self._told_at > PULSE_S:
-            self.tell(self._state)
-
-    def _lag_ms(self, progress: Progress) -> int:
-        """What is in the spool and not published, taken by this run or not yet, in milliseconds of media."""
-        sessions = [one for one in self.spool.sessions() if progress.session is None or one.name >= progress.session]
-        done = {progress.session: progress.period_ms}
-        return sum(max(0, received_ms(session) - done.get(session.name, 0)) for session in sessions)
+            self.status.warn(left(url, why, f"{self.spool.stream}/{self.spool.broadcast}"))

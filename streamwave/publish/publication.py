@@ -7,10 +7,7 @@ three of them (segments and fence, manifests, ledger), however many renditions t
 from __future__ import annotations
 
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -18,20 +15,19 @@ from typing import Literal
 from streamwave.errors import FencedError, MediaError, OutputError
 from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, segment_name
 from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, InfoLine, Ledger, PeriodLine, TrackLine
-from streamwave.manifest.memo import Memo
 from streamwave.manifest.names import named_objects
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.manifest.progress import Progress
-from streamwave.manifest.render import manifest_names, render_all
+from streamwave.manifest.render import manifest_names
 from streamwave.manifest.timeline import Timeline
 from streamwave.publish.expiry import Expiry
 from streamwave.publish.fence import Fence
+from streamwave.publish.manifests import Manifests
+from streamwave.publish.puts import Puts
 from streamwave.publish.replicate import copied_window, copy_chunks, same_manifest
 from streamwave.storage.location import BaseUrl
 from streamwave.storage.store import Store
 
-#: Objects of one broadcast that are written at the same time.
-PARALLEL_PUTS = 16
 #: A manifest that could not be written when it was due is tried again after this time.
 AGAIN_S = 1.0
 
@@ -62,26 +58,24 @@ class Publication:
         self.store, self._levels, self._copy_of = store, levels, copy_of
         self.ledger = Ledger.load(store)
         self._expiry = Expiry(store)
-        self._manifests = manifests
-        self._utc_timing_url = utc_timing_url
-        self._interval_s = manifest_interval_s
-        self._base_urls = base_urls
+        self._shows_live = manifests
         self._fence = Fence(store, token)
         self.lock = threading.RLock()
-        self._pool = ThreadPoolExecutor(PARALLEL_PUTS, thread_name_prefix="put")
+        self._puts = Puts(store)
+        self._manifests = Manifests(
+            store, self._puts, self._on_time, interval_s=manifest_interval_s, utc_timing_url=utc_timing_url,
+            base_urls=base_urls,
+        )  # fmt: skip
         self._begun = False
         self._unlisted: list[str] = []  # objects of the chunk that is being written, which the ledger does not know yet
         self._discarded = False
         self._unsaved = False
-        self._manifests_due = False
-        self._last_manifests = -manifest_interval_s
-        self._timer: threading.Timer | None = None
-        self._shown_closed: list[int] = []  # when the chunks were closed that the next manifest names first
-        self._known_playlists: set[str] = set()
-        self._memo = Memo()
-        #: Of the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
-        self.latencies_ms: deque[int] = deque(maxlen=300)
         self.progress = Progress.of(self.ledger)
+
+    @property
+    def latencies_ms(self) -> Sequence[int]:
+        """Of the last chunks: milliseconds from the arrival of the last frame to the manifest that names it."""
+        return self._manifests.latencies_ms
 
     @property
     def timeline(self) -> Timeline:
@@ -127,8 +121,12 @@ class Publication:
             found = Ledger.load(self.store)
             if found.header is None and self.ledger.header is not None:
                 self._fence.look()
-            self.ledger, self._memo = found, Memo()
+            self._read(found)
             self.progress = Progress.of(self.ledger)
+
+    def _read(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._manifests.forget()
 
     def describe(self, info: dict[str, str]) -> None:
         """Have the next manifest say ``info`` of the broadcast; it is in the ledger with the next chunk."""
@@ -204,7 +202,7 @@ class Publication:
         lines.append(ChunkLine.of(chunk))
         self._append(*lines)
         if chunk.closed_unix_ms:
-            self._shown_closed.append(chunk.closed_unix_ms)
+            self._manifests.add(chunk.closed_unix_ms)
 
     def copy_from(self, other: Publication, go_on: Callable[[], bool] = lambda: True) -> int:
         """Publish what ``other`` has published and this has not, its objects read from there; how many chunks.
@@ -225,15 +223,15 @@ class Publication:
             found = copied_window(before, other.store, go_on)
             if found is None:
                 return 0
-            self.ledger, self._memo = found, Memo()
+            self._read(found)
             try:
                 self._check_fence()
-                if self._manifests:
+                if self._shows_live:
                     self._put_manifests()
                 self._check_fence()
                 found.restart()
             except BaseException:
-                self.ledger, self._memo = before, Memo()
+                self._read(before)
                 raise
             self._unsaved = False
             self.progress = Progress.of(found)
@@ -272,9 +270,9 @@ class Publication:
         """Make visible and note what is new, or left over from a try that broke off in between."""
         if not self._unsaved:
             return
-        if self._manifests and self.ledger.chunk_count:
-            self._manifests_due = True
-            self._put_due_manifests()
+        if self._shows_live and self.ledger.chunk_count and self._manifests.request():
+            self._check_fence()
+            self._put_manifests()
         self._check_fence()
         self.ledger.save()
         self._unsaved = False
@@ -289,7 +287,7 @@ class Publication:
             if not self.timeline.ended:
                 self.ledger.append(EndLine(), save=False)
                 self._unsaved = True
-            self._stop_timer()
+            self._manifests.cancel()
             if self.ledger.periods:
                 self._put_manifests()
             self._check_fence()
@@ -304,7 +302,7 @@ class Publication:
         """
         with self.lock:
             self._discarded = True
-            self._stop_timer()
+            self._manifests.cancel()
             if not self._begun or not self._fence.holds():
                 return
             timeline = self.ledger.timeline or Timeline(created_unix_ms=0, segment_ms=0)
@@ -318,39 +316,19 @@ class Publication:
 
     def close(self, *, wait_for_puts: bool = True) -> None:
         """Release the threads."""
-        self._stop_timer()
-        self._pool.shutdown(wait=wait_for_puts, cancel_futures=True)
+        self._manifests.cancel()
+        self._puts.close(wait_for_puts=wait_for_puts)
 
     def _put_objects(self, objects: Sequence[tuple[str, Callable[[], bytes]]]) -> None:
         """Write objects, each as its function gives it, and see to it that nobody has taken over meanwhile."""
         self._unlisted = [name for name, _ in objects]
-        puts = [self._pool.submit(lambda n=name, r=read: self.store.put(n, r())) for name, read in objects]  # type: ignore[misc]
-        if self.store.remote:
-            # Meanwhile, because it takes as long; what a run writes that is not in charge any more does no harm.
-            puts.append(self._pool.submit(self._fence.look))
-        _all_of(puts)
+        # Meanwhile, because it takes as long; what a run writes that is not in charge any more does no harm.
+        self._puts.read_and_put(objects, *([self._fence.look] if self.store.remote else []))
 
-    def _put_together(self, objects: dict[str, bytes]) -> None:
-        _all_of(self._pool.submit(self.store.put, *one) for one in objects.items())
-
-    def _put_due_manifests(self) -> None:
-        """Write the manifests that are due, now or when the interval since the last ones is over."""
-        rest_s = self._last_manifests + self._interval_s - time.monotonic()
-        if rest_s <= 0:
-            self._check_fence()
-            self._put_manifests()
-        elif self._timer is None:
-            self._set_timer(rest_s)
-
-    def _set_timer(self, after_s: float) -> None:
-        self._timer = threading.Timer(after_s, self._on_timer)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _on_timer(self) -> None:
+    def _on_time(self) -> None:
+        """Manifests are due that could not be written at once."""
         with self.lock:
-            self._timer = None
-            if not self._manifests_due or self._discarded or self.timeline.ended:
+            if not self._manifests.on_schedule() or self._discarded or self.timeline.ended:
                 return
             try:
                 self._check_fence()
@@ -358,41 +336,15 @@ class Publication:
             except FencedError:
                 return  # whoever publishes now writes them
             except OutputError:
-                self._set_timer(AGAIN_S)
+                self._manifests.schedule(AGAIN_S)
             except RuntimeError:
                 return  # closed at this very moment
 
-    def _stop_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
-
     def _put_manifests(self) -> None:
-        playlists, others = render_all(
-            self.ledger, now_unix_ms=time.time_ns() // 1_000_000, utc_timing_url=self._utc_timing_url,
-            base_urls=self._base_urls, memo=self._memo,
-        )  # fmt: skip
-        if self.store.remote and playlists.keys() <= self._known_playlists:
-            # All that they name is there; in which order they come does not matter.
-            self._put_together(playlists | others)
-        else:
-            self._put_together(playlists)
-            self._put_together(others)  # which do not name each other
-            self._known_playlists = set(playlists)
-        self._manifests_due, self._last_manifests = False, time.monotonic()
-        self._stop_timer()
-        now_unix_ms = time.time_ns() // 1_000_000
-        self.latencies_ms.extend(now_unix_ms - closed for closed in self._shown_closed)
-        self._shown_closed = []
+        self._manifests.write(self.ledger)
         self._expiry.note(self.ledger)
 
     def _check_fence(self) -> None:
         if self._discarded:
             raise FencedError(f"the publishing to {self.store.url} was given up")
         self._fence.check()
-
-
-def _all_of(puts: Iterable[Future[None]]) -> None:
-    """Wait for all of them, also when one fails: none may still be writing when that is cleaned up after."""
-    for put in wait(list(puts)).done:
-        put.result()

@@ -27,7 +27,7 @@ def test_each_output_has_its_own_lag(tmp_path: Path, mended: bool) -> None:
     roots[1].write_bytes(b"")  # a file in the way of the folder
     with LiveBroadcast(spool, settings(tmp_path), "run") as broadcast:
         publish(broadcast, broadcast.chunks())
-        broadcast.tell(State.LIVE)
+        broadcast.status.tell(State.LIVE)
         one, two = stream_status(spool, None).outputs
         assert (one.output, two.output) == tuple(f"{root}/show/{spool.broadcast}" for root in roots)
         assert (one.chunks, one.lag_chunks, one.lag_ms, one.error) == (CHUNKS, 0, 0, "")
@@ -38,7 +38,7 @@ def test_each_output_has_its_own_lag(tmp_path: Path, mended: bool) -> None:
             roots[1].unlink()
 
             def caught_up() -> bool:
-                broadcast.tell(State.LIVE)
+                broadcast.status.tell(State.LIVE)
                 found = stream_status(spool, None).outputs[1]
                 return (found.chunks, found.lag_chunks, found.lag_ms, found.error) == (CHUNKS, 0, 0, "")
 

@@ -127,7 +127,7 @@ def test_the_last_manifest_survives_an_outage(opened: Opener, tmp_path: Path) ->
     publication = published(store, tmp_path / "work", 1, manifest_interval_s=0.3)
     refuses.set()
     publication.publish(chunk(tmp_path / "work", 1), "file", "p0")
-    wait_for(lambda: publication._timer is not None or not publication._manifests_due, "a try", 10)
+    wait_for(lambda: publication._manifests.is_scheduled or not publication._manifests.due, "a try", 10)
     refuses.clear()
     wait_for(lambda: b"50000.m4s" in (store.get("360p.m3u8") or b""), "the manifest", 20)
     publication.close()

@@ -1,0 +1,124 @@
+"""What the run of a live broadcast says of itself: its status in the spool, for those who watch from other processes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from streamwave.manifest.progress import Progress
+from streamwave.model import State
+from streamwave.pipeline.job import Job
+from streamwave.publish.outputs import Outputs
+from streamwave.spool.advice import Advice
+from streamwave.spool.broadcast import BroadcastSpool
+from streamwave.spool.journal import received_ms
+
+log = logging.getLogger("streamwave.live")
+
+#: What the status says of a broadcast of which nothing is known yet.
+_AT_FIRST: dict[str, object] = {
+    "session": None, "chunks": 0, "received_ms": 0, "published_ms": 0, "lag_ms": 0, "bitrates": {}, "outputs": [],
+    "passthrough": None,
+}  # fmt: skip
+#: The status is at most this old while chunks wait for an output.
+PULSE_S = 1.0
+#: Warnings that a status holds, and as much advice.
+NEWEST = 20
+
+
+class RunStatus:
+    """The status of the broadcast in ``spool`` while ``run`` publishes it. Thread-safe; never waits for an output.
+
+    ``passthrough`` is what became of that setting in the newest session.
+    """
+
+    def __init__(self, spool: BroadcastSpool, run: str) -> None:
+        self.passthrough: str | None = None
+        self.state = State.STARTING
+        self._spool, self._run = spool, run
+        self._job: Job | None = None
+        self._published: Outputs | None = None
+        self._warnings: list[str] = []
+        self._advice: list[Advice] = []
+        self._told_at = 0.0
+        self._told_of = Progress()
+        # What an earlier run has said holds until this one knows better: no count ever runs backwards.
+        told = spool.status()
+        self._before = {name: told.get(name, first) for name, first in _AT_FIRST.items()}
+        self._lock = threading.RLock()
+
+    @property
+    def known_chunks(self) -> int | None:
+        """How many chunks an earlier run says that it has published."""
+        chunks = self._before["chunks"]
+        return chunks if isinstance(chunks, int) else None
+
+    def begin(self, job: Job, published: Outputs) -> None:
+        """From now on it is about the session of ``job``."""
+        with self._lock:
+            self._job, self._published = job, published
+
+    def warn(self, text: str, level: int = logging.WARNING) -> None:
+        """Note something that people should know."""
+        log.log(level, "%s/%s: %s", self._spool.stream, self._spool.broadcast, text)
+        with self._lock:
+            self._warnings = [*self._warnings[1 - NEWEST :], text]
+
+    def warn_of_filler(self) -> None:
+        """Note what could not be used since the last call, and was replaced."""
+        if self._published is None:
+            return
+        progress = self._published.progress
+        with self._lock:
+            before, self._told_of = self._told_of, progress
+        for text in progress.news(before):
+            self.warn(text)
+
+    def advise(self, found: Advice) -> None:
+        """Note something that the publisher could mend, with a code for programs."""
+        log.warning("%s/%s: %s", self._spool.stream, self._spool.broadcast, found.text)
+        with self._lock:
+            self._advice = [*self._advice[1 - NEWEST :], found]
+        self.tell()
+
+    def has_advised(self, code: str) -> bool:
+        """Whether the publisher has been given that advice."""
+        return any(known.code == code for known in self._advice)
+
+    def pulse(self) -> None:
+        """Bring it up to date if it is old: while an output is waited for, more and more is received."""
+        if time.monotonic() - self._told_at > PULSE_S:
+            self.tell()
+
+    def tell(self, state: State | None = None, error: str | None = None) -> None:
+        """Write it, with a new ``state`` if there is one."""
+        with self._lock:
+            self.state = state or self.state
+            status: dict[str, object] = {
+                **self._before, "state": self.state.in_status, "flow_run_id": self._run,
+                "warnings": self._warnings, "error": error, "advice": [found.model_dump() for found in self._advice],
+                "updated_unix_ms": time.time_ns() // 1_000_000,
+            }  # fmt: skip
+            if self._job is not None and self._published is not None:
+                progress = self._published.progress
+                status |= {"session": self._job.session, "outputs": self._published.lags()}
+                if self.passthrough is not None:
+                    status |= {"passthrough": self.passthrough}
+                with suppress(OSError):
+                    received, lag = received_ms(Path(self._job.spool)), self._lag_ms(progress)
+                    status |= {"received_ms": received, "lag_ms": lag}
+                if progress.session is not None:
+                    status |= {"chunks": progress.chunks, "published_ms": progress.period_ms}
+                    status |= {"bitrates": progress.bitrates, "latency_ms": self._published.latency()}
+            with suppress(OSError):
+                self._spool.write_status(status)
+            self._told_at = time.monotonic()
+
+    def _lag_ms(self, progress: Progress) -> int:
+        """What is in the spool and not published, taken by this run or not yet, in milliseconds of media."""
+        sessions = [one for one in self._spool.sessions() if progress.session is None or one.name >= progress.session]
+        done = {progress.session: progress.period_ms}
+        return sum(max(0, received_ms(session) - done.get(session.name, 0)) for session in sessions)

@@ -1,0 +1,105 @@
+"""Write the manifests of one broadcast to one store, at most so often: those that are due within an interval become one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.memo import Memo
+from streamwave.manifest.render import render_all
+from streamwave.publish.puts import Puts
+from streamwave.storage.location import BaseUrl
+from streamwave.storage.store import Store
+
+
+class Manifests:
+    """The manifests at ``store``, written by ``puts``. Not thread-safe: its publication's lock guards it.
+
+    ``on_time`` is called without that lock, from a thread, when manifests are due that could not be written at once.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        puts: Puts,
+        on_time: Callable[[], None],
+        *,
+        interval_s: float,
+        utc_timing_url: str | None,
+        base_urls: Sequence[BaseUrl],
+    ) -> None:
+        self._store, self._puts, self._on_time = store, puts, on_time
+        self._interval_s, self._utc_timing_url, self._base_urls = interval_s, utc_timing_url, base_urls
+        self._timer: threading.Timer | None = None
+        self._last_at = -interval_s
+        self._known_playlists: set[str] = set()
+        self._memo = Memo()
+        self._closed_unix_ms: list[int] = []  # when the chunks were closed that the next manifest names first
+        #: What is published has changed since they were written.
+        self.due = False
+        #: Of the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
+        self.latencies_ms: deque[int] = deque(maxlen=300)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether ``on_time`` is going to be called."""
+        return self._timer is not None
+
+    def add(self, closed_unix_ms: int) -> None:
+        """The next manifest names a chunk more, whose last frame arrived then."""
+        self._closed_unix_ms.append(closed_unix_ms)
+
+    def forget(self) -> None:
+        """The ledger is another one than before: nothing that was rendered of it can be used again."""
+        self._memo = Memo()
+
+    def request(self) -> bool:
+        """They are due: whether at once. If not, ``on_time`` is called when the interval since the last ones is over."""
+        self.due = True
+        rest_s = self._last_at + self._interval_s - time.monotonic()
+        if rest_s > 0 and self._timer is None:
+            self.schedule(rest_s)
+        return rest_s <= 0
+
+    def schedule(self, after_s: float) -> None:
+        """Have ``on_time`` called after that time."""
+        self._timer = threading.Timer(after_s, self._on_time)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def on_schedule(self) -> bool:
+        """``on_time`` has been called: whether they are still due."""
+        self._timer = None
+        return self.due
+
+    def cancel(self) -> None:
+        """Have ``on_time`` not called any more."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def write(self, ledger: Ledger) -> None:
+        """Write those of ``ledger`` now.
+
+        Raises:
+            OutputError: the store refused.
+        """
+        playlists, others = render_all(
+            ledger, now_unix_ms=time.time_ns() // 1_000_000, utc_timing_url=self._utc_timing_url,
+            base_urls=self._base_urls, memo=self._memo,
+        )  # fmt: skip
+        if self._store.remote and playlists.keys() <= self._known_playlists:
+            # All that they name is there; in which order they come does not matter.
+            self._puts.put(playlists | others)
+        else:
+            self._puts.put(playlists)
+            self._puts.put(others)  # which do not name each other
+            self._known_playlists = set(playlists)
+        self.due, self._last_at = False, time.monotonic()
+        self.cancel()
+        now_unix_ms = time.time_ns() // 1_000_000
+        self.latencies_ms.extend(now_unix_ms - closed for closed in self._closed_unix_ms)
+        self._closed_unix_ms = []
