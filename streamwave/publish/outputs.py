@@ -10,16 +10,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from streamwave.errors import FencedError, OutputError, StreamWaveError
 from streamwave.manifest.ledger import BroadcastLine, Ledger
 from streamwave.manifest.packaged import PackagedChunk
-from streamwave.manifest.progress import Progress
 from streamwave.manifest.timeline import Timeline
 from streamwave.publish.publication import Publication
 from streamwave.publish.queue import OutputQueue, Parcel
+from streamwave.publish.standing import Standing
 
 #: How long an end waits for threads that are in the middle of a request.
 JOIN_S = 5.0
@@ -29,7 +28,7 @@ BEGIN_S = 30.0
 BEGIN_KNOWN_S = 2.0
 
 
-class Outputs:
+class Outputs(Standing):
     """One broadcast being published to one or several outputs by this run. Thread-safe; chunks must come in order.
 
     ``outputs`` are (address, function that opens the publication there, which may raise OutputError at any time).
@@ -79,41 +78,6 @@ class Outputs:
     def timeline(self) -> Timeline:
         """What has been published where that is most."""
         return self.leader.timeline
-
-    @property
-    def progress(self) -> Progress:
-        """How far the output is that is furthest; never waits."""
-        return max((output.progress for output in self.queues), key=lambda progress: (progress.ended, progress.chunks))
-
-    @property
-    def latencies_ms(self) -> list[int]:
-        """Of the last chunks at that output: milliseconds from the last frame's arrival to the manifest that names it."""
-        found = [output.publication for output in self.queues if output.publication is not None]
-        best = max(found, key=lambda one: one.progress.chunks, default=None)
-        return list(best.latencies_ms) if best is not None else []
-
-    def latency(self) -> dict[str, int]:
-        """``median``, ``p95`` and ``last`` of these; empty while there are none."""
-        latencies = self.latencies_ms
-        ranked = sorted(latencies)
-        if not ranked:
-            return {}
-        p95 = ranked[min(len(ranked) - 1, len(ranked) * 95 // 100)]
-        return {"median": ranked[len(ranked) // 2], "p95": p95, "last": latencies[-1]}
-
-    def lags(self) -> list[Mapping[str, Any]]:
-        """Of every output: ``output``, ``chunks`` and ``lag_chunks``, ``lag_ms`` (media behind the furthest), ``error``."""
-        best = self.progress
-        return [
-            {
-                "output": output.url,
-                "chunks": output.progress.chunks,
-                "lag_chunks": best.chunks - output.progress.chunks,
-                "lag_ms": max(0, best.total_ms - output.progress.total_ms),
-                "error": output.error,
-            }
-            for output in self.queues
-        ]
 
     def _start(self, *, known_chunks: int | None = None) -> None:
         """Open all outputs; go on as soon as all have answered, or the time for that is over and one has."""
@@ -204,26 +168,16 @@ class Outputs:
             done()
         with self.changed:
             while not parcel.stored:
-                fatal = parcel.fault or self._fatal()
+                fatal = parcel.fault or self.fatal
                 if fatal is not None:
                     raise fatal
-                errors = [output.error for output in self.queues if output.error]
-                if time.monotonic() >= end and len(errors) == len(self.queues):
-                    raise OutputError(errors[0])
+                if time.monotonic() >= end and (refusal := self.refusal):
+                    raise OutputError(refusal)
                 if self.closing:
                     raise FencedError("the publishing was given up")
                 self.changed.wait(0.2)
             if parcel.fault is not None:
                 raise parcel.fault
-
-    def _fatal(self) -> Exception | None:
-        """What ended an output for good: being fenced out of one is being fenced out of all."""
-        for output in self.queues:
-            if isinstance(output.fatal, FencedError):
-                return output.fatal
-        if all(output.fatal for output in self.queues):
-            return self.queues[0].fatal
-        return None
 
     def finish(self) -> None:
         """The broadcast is complete: static manifests at every output, as soon as it has caught up.
@@ -244,11 +198,10 @@ class Outputs:
         self.ending = True
         with self.changed:
             while not any(output.finished for output in self.queues):
-                if (fatal := self._fatal()) is not None:
+                if (fatal := self.fatal) is not None:
                     raise fatal
-                errors = [output.error for output in self.queues if output.error]
-                if time.monotonic() >= self._ended_at + self.patience_s and len(errors) == len(self.queues):
-                    raise OutputError(errors[0])
+                if not self.patience_left_s and (refusal := self.refusal):
+                    raise OutputError(refusal)
                 self.changed.wait(0.2)
 
     def wait_for_others(
@@ -266,7 +219,7 @@ class Outputs:
             with self.changed:
                 if all(output.finished for output in self.queues):
                     return True
-                if (fatal := self._fatal()) is not None:
+                if (fatal := self.fatal) is not None:
                     raise fatal
                 tried = not until_tried or all(output.finished or output.error for output in self.queues)
                 if self.hurried or (tried and self._over(limit_s)):
@@ -288,21 +241,6 @@ class Outputs:
     def hurry(self) -> None:
         """Wait no longer for outputs that are behind. May be called by a signal's handler."""
         self.hurried = True
-
-    @property
-    def writable(self) -> set[str]:
-        """Addresses of the outputs that refuse nothing at the moment."""
-        return {output.url for output in self.queues if output.ready and output.error is None}
-
-    @property
-    def complete(self) -> list[str]:
-        """Addresses of the outputs that have all of the finished broadcast."""
-        return [output.url for output in self.queues if output.finished]
-
-    @property
-    def left_behind(self) -> dict[str, str]:
-        """The other outputs, and what is wrong with each."""
-        return {output.url: output.error or "it is behind" for output in self.queues if not output.finished}
 
     def pause(self, seconds: float) -> None:
         """Wait that long, or until the end."""

@@ -1,0 +1,82 @@
+"""How far a broadcast is at each of its outputs, and what is wrong there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from streamwave.errors import FencedError
+from streamwave.manifest.progress import Progress
+from streamwave.publish.queue import OutputQueue
+
+
+class Standing:
+    """Reads the queues of all outputs, in their order. Never waits for an output."""
+
+    queues: Sequence[OutputQueue]
+
+    @property
+    def progress(self) -> Progress:
+        """How far the output is that is furthest."""
+        return max((output.progress for output in self.queues), key=lambda progress: (progress.ended, progress.chunks))
+
+    @property
+    def latencies_ms(self) -> list[int]:
+        """Of the last chunks at that output: milliseconds from the last frame's arrival to the manifest that names it."""
+        found = [output.publication for output in self.queues if output.publication is not None]
+        best = max(found, key=lambda one: one.progress.chunks, default=None)
+        return list(best.latencies_ms) if best is not None else []
+
+    def latency(self) -> dict[str, int]:
+        """``median``, ``p95`` and ``last`` of these; empty while there are none."""
+        latencies = self.latencies_ms
+        ranked = sorted(latencies)
+        if not ranked:
+            return {}
+        p95 = ranked[min(len(ranked) - 1, len(ranked) * 95 // 100)]
+        return {"median": ranked[len(ranked) // 2], "p95": p95, "last": latencies[-1]}
+
+    def lags(self) -> list[Mapping[str, Any]]:
+        """Of every output: ``output``, ``chunks`` and ``lag_chunks``, ``lag_ms`` (media behind the furthest), ``error``."""
+        best = self.progress
+        return [
+            {
+                "output": output.url,
+                "chunks": output.progress.chunks,
+                "lag_chunks": best.chunks - output.progress.chunks,
+                "lag_ms": max(0, best.total_ms - output.progress.total_ms),
+                "error": output.error,
+            }
+            for output in self.queues
+        ]
+
+    @property
+    def refusal(self) -> str | None:
+        """What is wrong with the first output, if all of them refuse."""
+        errors = [output.error for output in self.queues if output.error]
+        return errors[0] if len(errors) == len(self.queues) else None
+
+    @property
+    def fatal(self) -> Exception | None:
+        """What has ended the publishing for good: being fenced out of one output is being fenced out of all."""
+        for output in self.queues:
+            if isinstance(output.fatal, FencedError):
+                return output.fatal
+        if all(output.fatal for output in self.queues):
+            return self.queues[0].fatal
+        return None
+
+    @property
+    def writable(self) -> set[str]:
+        """Addresses of the outputs that refuse nothing at the moment."""
+        return {output.url for output in self.queues if output.ready and output.error is None}
+
+    @property
+    def complete(self) -> list[str]:
+        """Addresses of the outputs that have all of the finished broadcast."""
+        return [output.url for output in self.queues if output.finished]
+
+    @property
+    def left_behind(self) -> dict[str, str]:
+        """The other outputs, and what is wrong with each."""
+        return {output.url: output.error or "it is behind" for output in self.queues if not output.finished}
