@@ -21,10 +21,10 @@ from services.processing import attempts
 from services.processing.answering import Answering
 from services.processing.cancel import Cancellations, signal_run
 from services.processing.executor import Executor, RunProcess, last_words
-from services.processing.orchestration import Orchestration, ServerAway, Verdict, is_cancelled
-from services.processing.processes import is_same, send
+from services.processing.orchestration import Orchestration, ServerAway, Verdict
 from services.processing.repair import end_cut_off_sessions
-from services.processing.watch import WORKER_LIMIT_S, Watch, next_starts, one_each, start_limit_s
+from services.processing.starts import Starts
+from services.processing.watch import Watch, next_starts, one_each
 from streamwave.errors import SpoolError, StreamWaveError
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 
@@ -37,8 +37,6 @@ STARTS_AT_ONCE = max(2, len(os.sched_getaffinity(0)))
 #: Broadcasts of one stream that are published at once: the present one, and the one before while that is being finished.
 #: A broadcast that nobody has asked us to start may be that of a run by hand, which takes the lock itself.
 YOUNG_MS = 3000
-#: How long a run that has let go of its broadcast may take to tell Prefect and to exit.
-EXIT_LIMIT_S = 5.0
 
 
 class Reconciler:
@@ -69,6 +67,7 @@ class Reconciler:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler")
         self._later = ThreadPoolExecutor(4, thread_name_prefix="conclude")
+        self._starts = Starts(orchestration)
         self._cancellations = Cancellations(orchestration, executor, self._later)
         self._alive: dict[str, BroadcastSpool] = {}
         self._swept = False
@@ -227,60 +226,13 @@ class Reconciler:
             return False
         if spool.finished:  # it was, between the listing and now
             return False
-        if self._start_under_way(attempt, watch):
+        if self._starts.under_way(attempt, watch):
             watch.started_at = watch.started_at or time.monotonic()  # by an earlier life of this service
             return False
         if not self._conclude(spool, attempt, watch) or time.monotonic() < watch.next_start_at:
             return False
         young = time.time_ns() // 1_000_000 - info.created_unix_ms < YOUNG_MS
         return watch.wanted or not young
-
-    def _start_under_way(self, attempt: attempts.Attempt | None, watch: Watch) -> bool:
-        """Whether a run that was created may still take the lock."""
-        if attempt is None or not attempt.flow_run_id or attempt.concluded:
-            return False
-        if watch.alive_since is not None:
-            return self._ending(attempt, watch)
-        if self._orchestration.work_pool:
-            return self._worker_may_come(attempt, watch)
-        if not is_same(attempt.pid, attempt.pid_ticks):
-            return False
-        age_ms = time.time_ns() // 1_000_000 - attempt.created_unix_ms
-        limit_s = start_limit_s(watch.failures)
-        if age_ms < limit_s * 1000:
-            return True
-        if attempt.pid:
-            log.warning("flow run %s did not begin within %g s and is killed", attempt.flow_run_id, limit_s)
-            send(attempt.pid, attempt.pid_ticks, signal.SIGKILL)
-        return False
-
-    def _worker_may_come(self, attempt: attempts.Attempt, watch: Watch) -> bool:
-        """Whether a run in a work pool may still take the lock. Only Prefect knows where it is."""
-        state = self._orchestration.states([attempt.flow_run_id]).get(attempt.flow_run_id)
-        if state is None or state.is_final() or is_cancelled(state):
-            return False
-        stood_s = watch.seen_for_s((attempt.flow_run_id, state.type))
-        if state.is_scheduled():
-            watch.error = f"no worker of the work pool {self._orchestration.work_pool} has taken the flow run yet"
-            return True
-        if state.is_pending():
-            watch.error = "a worker has taken the flow run and starts it"
-        limit_s = WORKER_LIMIT_S if state.is_pending() else start_limit_s(watch.failures)
-        if stood_s < limit_s:
-            return True
-        log.warning("flow run %s: its worker did not get it going within %g s", attempt.flow_run_id, limit_s)
-        return False
-
-    def _ending(self, attempt: attempts.Attempt, watch: Watch) -> bool:
-        """Whether the run, which has let go of the broadcast, is just about to tell Prefect and to exit."""
-        if not is_same(attempt.pid, attempt.pid_ticks):
-            return False
-        now = time.monotonic()
-        watch.released_at = watch.released_at or now
-        if now - watch.released_at < EXIT_LIMIT_S:
-            return True
-        send(attempt.pid, attempt.pid_ticks, signal.SIGKILL)
-        return False
 
     def _conclude(self, spool: BroadcastSpool, attempt: attempts.Attempt | None, watch: Watch) -> bool:
         """Settle the last run, whose process is gone; whether a new one may be started."""
