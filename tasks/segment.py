@@ -7,7 +7,8 @@ from fractions import Fraction
 from prefect import task
 
 from streamwave.model import Chunk, ChunkRecord
-from streamwave.pipeline.job import Job, place
+from streamwave.pipeline.chunk import place
+from streamwave.pipeline.job import Job
 
 
 @task(task_run_name="segment {record.number:06d}")

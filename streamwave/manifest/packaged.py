@@ -40,3 +40,8 @@ class PackagedChunk(Frozen):
     closed_unix_ms: int = 0
     filled: tuple[str, ...] = ()  # renditions in which nothing of the chunk could be decoded
     damaged: bool = False  # some of its pictures could not, and another one stands still in their place
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all its media segments."""
+        return sum(segment.size for track in self.tracks for segment in track.segments)

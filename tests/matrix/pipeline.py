@@ -6,12 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamwave.config.settings import Settings
-from streamwave.errors import FFmpegError, MediaError
-from streamwave.ffmpeg.transcode import wrap_audio
-from streamwave.model import Chunk, Rendition, SourceInfo
-from streamwave.pipeline.filler import put_filler
-from streamwave.pipeline.job import Job, place
-from streamwave.pipeline.package import package
+from streamwave.model import SourceInfo
+from streamwave.pipeline.chunk import publish_chunk
 from streamwave.pipeline.vod import file_session
 from streamwave.pipeline.worker import worker
 from streamwave.receive.quick_probe import look
@@ -50,6 +46,7 @@ def transcode(
         ladder=ladder,
         segment_seconds=segment_s,
         ffmpeg_timeout_s=60,
+        chunk_retries=0,  # the same would come out every time
         passthrough="auto" if passthrough else "never",
     )
     root = folder / "out"
@@ -57,32 +54,10 @@ def transcode(
         str(source), settings, output=str(root), ladder=None, overwrite=False, audio_track=audio_track
     ) as session:
         for job, record in session.chunks():
-            chunk = place(job, record)
-            _chunk(job, chunk)
-            job.forget(record.number)
+            publish_chunk(job, record)
         session.check_complete()
         published = worker.publication(session.job)
         published.finish()
         ledger, probed = published.ledger, look(f"file:{source}", session.job.renditions)
         codes = frozenset(found.code for found in (*session.advice, *probed))
         return Made(root, session.source, ledger.black_chunks, ledger.damaged_chunks, codes)
-
-
-def _chunk(job: Job, chunk: Chunk) -> None:
-    transcoder = job.transcoder()
-
-    def replaced(rendition: Rendition) -> None:
-        put_filler(transcoder, chunk, rendition)
-
-    try:
-        if job.video_renditions:
-            transcoder.encode(chunk, job.video_renditions)
-    except (FFmpegError, MediaError):
-        for rendition in job.video_renditions:
-            replaced(rendition)
-    for rendition in job.renditions:
-        if rendition.kind == "audio":
-            wrap_audio(transcoder, chunk, rendition)
-    results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
-    packaged = package(chunk, results, job.renditions, transcoder.work, put_filler=replaced)
-    worker.publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)

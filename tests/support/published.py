@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from streamwave.broadcasts import catalog, index
 from streamwave.broadcasts.catalog import Broadcast, Output
-from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.locate import locate
-from streamwave.ffmpeg.process import Launcher
-from streamwave.ffmpeg.transcode import Transcoder, wrap_audio
 from streamwave.manifest.ledger import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.model import Rendition
-from streamwave.pipeline.job import place
-from streamwave.pipeline.package import package
+from streamwave.pipeline.chunk import make, place
+from streamwave.pipeline.job import Job
 from streamwave.publish.publication import Publication
 from streamwave.receive.segmenter import Options, Segmenter
 from streamwave.spool.broadcast import BroadcastInfo
@@ -32,34 +27,19 @@ CREATED_MS = 1_767_000_000_000
 PATH = "stage/20260101-000000-abcd"
 
 
-class _Place:
-    """What ``place`` asks of a job."""
-
-    def __init__(self, rate: Fraction, spool: Path) -> None:
-        self.rate, self.spool, self.segment_ms, self.passthrough = rate, str(spool), 1000, None
-
-
 def packaged(
     folder: Path, clip: Clip, renditions: Sequence[Rendition] = (LARGE, SMALL, AUDIO), *, b_frames: bool = True
 ) -> list[PackagedChunk]:
     """``clip`` received, transcoded and packaged: a chunk per keyframe, a second at least; files lie in ``folder``."""
     Segmenter(Options(source=f"file:{clip.path}", spool=folder / "spool", segment_ms=1000)).run()
-    encoder = EncoderSettings("ultrafast", 30, 1, b_frames=b_frames)
-    transcoder = Transcoder(locate().path, encoder, Launcher(2), folder / "work", 60)
-    chunks = []
-    for line in JournalReader(folder / "spool").read():
-        if isinstance(line, ChunkLine):
-            job: Any = _Place(clip.rate, folder / "spool")
-            chunk = place(job, line.chunk)
-            video = [r for r in renditions if r.kind == "video"]
-            if video:
-                transcoder.encode(chunk, video)
-            for rendition in renditions:
-                if rendition.kind == "audio":
-                    wrap_audio(transcoder, chunk, rendition)
-            results = {r.name: transcoder.result_path(chunk, r.name) for r in renditions}
-            chunks.append(package(chunk, results, renditions, folder / "packaged"))
-    return chunks
+    job = Job(
+        session="000000", period="p0", token="t", spool=str(folder / "spool"), work=str(folder / "work"),
+        output=str(folder / "out"), manifests=True, rate=clip.rate, segment_ms=1000, renditions=tuple(renditions),
+        ffmpeg_path=locate().path, preset="ultrafast", crf=30, encoder_threads=1, b_frames=b_frames,
+        ffmpeg_slots=2, ffmpeg_timeout_s=60, retries=0,
+    )  # fmt: skip
+    lines = JournalReader(folder / "spool").read()
+    return [make(job, place(job, line.chunk)) for line in lines if isinstance(line, ChunkLine)]
 
 
 def publish(

@@ -20,13 +20,11 @@ from streamwave.broadcasts.catch_up import catch_up
 from streamwave.broadcasts.finalize import finish_cut_off
 from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, SpoolError
-from streamwave.ffmpeg.transcode import wrap_audio
 from streamwave.layout import ENTRY, FENCE, INDEX, LIVE_MANIFEST, MANIFEST, THUMBNAIL
 from streamwave.model import ChunkRecord
-from streamwave.pipeline.job import Job, place
+from streamwave.pipeline.chunk import publish_chunk
+from streamwave.pipeline.job import Job
 from streamwave.pipeline.live import LiveBroadcast
-from streamwave.pipeline.package import package
-from streamwave.pipeline.worker import worker
 from streamwave.receive.segmenter import Options, Segmenter
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
 from tests.support.cli import LADDER
@@ -60,13 +58,7 @@ def publish(broadcast: LiveBroadcast, chunks: Iterator[tuple[Job, ChunkRecord]],
     done = 0
     while done != count and (item := next(chunks, None)) is not None:
         job, record = item
-        chunk, transcoder = place(job, record), job.transcoder()
-        transcoder.encode(chunk, job.video_renditions)
-        wrap_audio(transcoder, chunk, job.rendition("audio"))
-        results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
-        packaged = package(chunk, results, job.renditions, transcoder.work)
-        worker.publication(job).publish(packaged, job.session, job.period, job.wall_unix_ms)
-        job.forget(record.number)
+        publish_chunk(job, record)
         broadcast.stored()
         done += 1
     return done
