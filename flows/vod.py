@@ -11,11 +11,10 @@ from flows.progress import Progress
 from flows.reach import check_ladder, check_output, is_confined
 from flows.results import refuse_stored_results
 from streamwave.config.settings import Settings
-from streamwave.errors import IncompleteError
 from streamwave.ffmpeg.process import launcher
 from streamwave.pipeline.vod import file_session
 from streamwave.pipeline.worker import worker
-from streamwave.sources.address import redact, shown
+from streamwave.sources.address import shown
 from streamwave.state.folders import close_state
 from streamwave.util.private import begin
 
@@ -72,15 +71,13 @@ def vod(
                 pipeline.submit(job, record)
             pipeline.drain()
             session.check_complete()
-            published = worker.publication(session.job)
-            published.finish()
+            worker.publication(session.job).finish()
         except BaseException:
             # Tasks may still be running in their threads: end their processes before the files below them go away.
             processes.close()
             pipeline.settle()
             raise
         progress.finish(target)
-        filler, behind = session.filler(), published.left_behind
-    if filler is not None or behind:
-        faults = [f"not all of it is at {redact(url)}: {fault}" for url, fault in behind.items()]
-        raise IncompleteError("; ".join([*faults, *filter(None, [filler])]), tuple(behind))
+        incomplete = session.incomplete()
+    if incomplete is not None:
+        raise incomplete

@@ -14,13 +14,13 @@ from services.ingest.body import Limits
 from services.ingest.guard import Guard
 from services.ingest.kick import Processing
 from services.ingest.sessions import Sessions
-from streamwave import __version__
 from streamwave.config.settings import Settings
 from streamwave.streams.database import MAX_CONNECTIONS, Database
 from streamwave.streams.hooks import hook_token
 from streamwave.streams.publishes import Publishes
 from streamwave.streams.registry import Registry
 from streamwave.util.own_site import OwnNames, OwnSite
+from streamwave.util.version import VERSION
 
 #: Calls that may wait for the database or the disk at once.
 THREADS = MAX_CONNECTIONS
@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     # No pages for trying it out: they load scripts from elsewhere.
     app = FastAPI(
         title="StreamWave ingest",
-        version=__version__,
+        version=VERSION,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

@@ -15,7 +15,6 @@ from fastapi import APIRouter, Request
 from services.ingest.document import answers
 from services.ingest.kick import Processing
 from services.ingest.sessions import Sessions
-from streamwave import __version__
 from streamwave.config.settings import Settings
 from streamwave.model import State
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
@@ -23,6 +22,7 @@ from streamwave.spool.journal import end_of
 from streamwave.spool.quota import held_by_stream
 from streamwave.streams.hooks import reachable
 from streamwave.streams.publishes import Publish
+from streamwave.util.version import VERSION
 
 #: Each check, and with it the answer, takes no longer.
 TIMEOUT_S = 1.0
@@ -71,7 +71,7 @@ async def collect(settings: Settings, processing: Processing, sessions: Sessions
             _bounded(asyncio.to_thread(_unfinished, settings.spool_dir)),
             *map(_bounded, checks.values()),
         )
-    parts: dict[str, dict[str, Any]] = {"ingest": {"status": "ok", "version": __version__}}
+    parts: dict[str, dict[str, Any]] = {"ingest": {"status": "ok", "version": VERSION}}
     streams = live if isinstance(live, list) else []
     known = {(row["stream"], row["broadcast"]) for row in streams}
     unfinished = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -204,6 +205,32 @@ def find(outputs: Sequence[Output], name: str, now_unix_ms: int) -> tuple[list[C
         )
     places = ", ".join(output.url for output in outputs)
     raise UsageError(f"there is no broadcast {name} in {places}; streamwave broadcasts ls shows those that are")
+
+
+def named(name: str, url: str | None, settings: Settings, now_unix_ms: int) -> tuple[list[Copy], list[str]]:
+    """All that ``name`` means at ``url``, or at the outputs of ``settings``, the fullest first; and why outputs could not
+    be read. One that is named by its folder or address is meant alone.
+
+    Raises:
+        UsageError: it means none, or several.
+    """
+    if not is_address(name):
+        try:
+            return find(outputs(settings, url), name, now_unix_ms)
+        except UsageError:
+            # A folder may also be written as for --output of transcode.
+            if url is not None or not os.path.isfile(Path(name, MANIFEST)):
+                raise
+        name = f"./{name}"
+    # A broadcast in the usual place is called as it is called there; one that lies by itself is its folder.
+    for root, path in split_address(name):
+        (output,) = outputs(settings, root)
+        if "/" in path and not output.store(path).get(ENTRY):
+            continue
+        found = load(output, path, now_unix_ms, live=path in output.in_spool())
+        if found is not None:
+            return [(output, found)], []
+    raise UsageError(f"{name} holds no broadcast")
 
 
 def is_address(name: str) -> bool:

@@ -16,7 +16,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from streamwave import __version__
 from streamwave.cli.abort import watch_signals
 from streamwave.cli.broadcasts import broadcasts_app
 from streamwave.cli.prefect import prefect_app
@@ -24,6 +23,7 @@ from streamwave.cli.streams import streams_app
 from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError, printable
 from streamwave.state.folders import close_state
+from streamwave.util.version import VERSION
 
 app = typer.Typer(
     name="streamwave",
@@ -39,7 +39,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        out.print(f"streamwave {__version__}")
+        out.print(f"streamwave {VERSION}")
         raise typer.Exit
 
 

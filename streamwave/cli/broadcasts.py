@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ from streamwave.broadcasts.finalize import give_up, unpublished
 from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, UsageError
-from streamwave.layout import ENTRY, MANIFEST
 from streamwave.model import State
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.storage.outputs import outputs
@@ -52,25 +50,7 @@ def copies(name: str, url: str | None) -> tuple[list[Copy], list[str]]:
 
     One that is named by its folder or address is meant alone. Raises UsageError if it means none.
     """
-    settings = Settings.load()
-    now_ms = time.time_ns() // 1_000_000
-    if not catalog.is_address(name):
-        try:
-            return catalog.find(catalog.outputs(settings, url), name, now_ms)
-        except UsageError:
-            # A folder may also be written as for --output of transcode.
-            if url is not None or not os.path.isfile(Path(name, MANIFEST)):
-                raise
-        name = f"./{name}"
-    # A broadcast in the usual place is called as it is called there; one that lies by itself is its folder.
-    for root, path in catalog.split_address(name):
-        (output,) = catalog.outputs(settings, root)
-        if "/" in path and not output.store(path).get(ENTRY):
-            continue
-        found = catalog.load(output, path, now_ms, live=path in output.in_spool())
-        if found is not None:
-            return [(output, found)], []
-    raise UsageError(f"{name} holds no broadcast")
+    return catalog.named(name, url, Settings.load(), time.time_ns() // 1_000_000)
 
 
 def tell(faults: Sequence[str], consequence: str) -> None:
@@ -206,7 +186,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a broadcast as one MP4 file, without encoding it again. Of a live one, what is published up to now."""
-    from streamwave.cli.export import run_export
+    from streamwave.broadcasts.export_files import export_files
 
     where, found = choose(name, output)
     target = to or Path(f"{(found.path or Path(where.url).name).replace('/', '-')}.mp4")
@@ -216,7 +196,7 @@ def export(
         def show_progress(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        written = run_export(where.store(found.path), target, rendition, audio, split, overwrite, show_progress)
+        written = export_files(where.store(found.path), target, rendition, audio, split, overwrite, show_progress)
     for path, length_ms in written:
         out.print(f"written: {path}, {length_text(length_ms)}, {size_text(path.stat().st_size)}", markup=False)
 

@@ -14,7 +14,7 @@ from typing import IO
 
 from streamwave.broadcasts.delete import clear
 from streamwave.config.settings import Settings
-from streamwave.errors import OutputError, SourceError, StreamWaveError
+from streamwave.errors import IncompleteError, OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import check_decodable, check_track
 from streamwave.ffmpeg.probing import probe
@@ -26,7 +26,7 @@ from streamwave.pipeline.job import Job
 from streamwave.pipeline.worker import worker
 from streamwave.receive.audio import SAMPLE_RATE
 from streamwave.receive.launch import start_segmenter, stop_segmenter
-from streamwave.sources.address import local_path, resolve_source
+from streamwave.sources.address import local_path, redact, resolve_source
 from streamwave.sources.hosts import check_host
 from streamwave.sources.hosts import confine as confine_hosts
 from streamwave.spool.advice import Advice
@@ -169,6 +169,14 @@ class FileSession:
             f"{' and '.join(what)} because they could not be decoded (numbers {numbers}{more}); "
             "everything else is there; mend the source and run the command again with --overwrite"
         )
+
+    def incomplete(self) -> IncompleteError | None:
+        """What is to be raised after all is published: it is not at every output, or filler is in it."""
+        behind, filler = worker.publication(self.job).left_behind, self.filler()
+        if filler is None and not behind:
+            return None
+        faults = [f"not all of it is at {redact(url)}: {fault}" for url, fault in behind.items()]
+        return IncompleteError("; ".join([*faults, *filter(None, [filler])]), tuple(behind))
 
 
 def chunk_ms(segment_ms: int, duration_ms: int | None) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +12,15 @@ from typing import Any
 
 import pytest
 
-from streamwave.ffmpeg.locate import locate
-from tests.support.cli import Cli, slow_ffmpeg
+import streamwave
+from streamwave.config.settings import Settings
+from tests.api_page import PAGE
+from tests.support.cli import LADDER, Cli, failing_ffmpeg, slow_ffmpeg
 from tests.support.media import Clip, make_clip
 from tests.support.player import decode_pictures, representations
 from tests.support.prefect_api import PrefectApi, upstream
 from tests.support.processes import wait_for
+from tests.support.published import files
 
 CHUNKS = 4
 RENDITIONS = ["large", "small", "audio"]
@@ -159,22 +164,16 @@ def test_an_output_that_does_not_last_is_refused(cli: Cli, clip: Clip) -> None:
         )
 
 
-def failing_ffmpeg(folder: Path, part: str, hungry: str) -> Path:
-    """A stand-in for FFMPEG_PATH that runs the real one, but fails where ``part`` is an argument; it lists all starts.
-
-    Where ``hungry`` is one it gets no memory.
-    """
-    folder.mkdir(parents=True)
-    path = folder / "failing-ffmpeg"
-    path.write_text(
-        f'#!/bin/sh\necho "$*" >>"{folder}/starts"\ncase "$*" in *"{part}"*) exit 1 ;;'
-        f' *"{hungry}"*) echo "Cannot allocate memory" >&2; exit 1 ;; esac\nexec "{locate().path}" "$@"\n'
-    )
-    path.chmod(0o755)
-    return path
+def test_without_prefect_the_same_is_made(clip: Clip, undisturbed: Run, tmp_path: Path) -> None:
+    settings = Settings.load(env_file=None, state_dir=tmp_path, ladder=json.dumps(LADDER), passthrough="never")
+    streamwave.transcode(clip.path, tmp_path / "out", settings=settings)
+    assert files(tmp_path / "out") == files(undisturbed.output)
 
 
-def files(root: Path) -> dict[str, bytes]:
-    """Everything but the ledger, which knows when it was made and by whom."""
-    found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    return {name: data for name, data in found.items() if not name.startswith("ledger/")}
+def test_the_example_of_the_page_on_the_api_runs_the_flow(cli: Cli, clip: Clip, undisturbed: Run) -> None:
+    (example,) = re.findall(r"```python\n(from flows.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    cli.extra |= ENCODED
+    (cli.folder / "talk.mp4").symlink_to(clip.path)
+    done = cli.run("-c", example, program="python")
+    assert done.code == 0, done.err
+    assert files(cli.folder / "out" / "talk-by-prefect") == files(undisturbed.output)

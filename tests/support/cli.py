@@ -161,3 +161,19 @@ def slow_ffmpeg(folder: Path, part: str, *, once: bool = False) -> Path:
     )
     path.chmod(0o755)
     return path
+
+
+def failing_ffmpeg(folder: Path, part: str, hungry: str = "/none/", *, once: bool = False) -> Path:
+    """A stand-in for FFMPEG_PATH that runs the real one, but fails where ``part`` is an argument; it lists all starts.
+
+    Where ``hungry`` is one it gets no memory. ``once``: it fails only the first time.
+    """
+    folder.mkdir(parents=True)
+    path = folder / "failing-ffmpeg"
+    guard = f'mkdir "{folder}/failed" 2>/dev/null &&' if once else ""
+    path.write_text(
+        f'#!/bin/sh\necho "$*" >>"{folder}/starts"\ncase "$*" in *"{part}"*) {guard} exit 1 ;;'
+        f' *"{hungry}"*) echo "Cannot allocate memory" >&2; exit 1 ;; esac\nexec "{locate().path}" "$@"\n'
+    )
+    path.chmod(0o755)
+    return path

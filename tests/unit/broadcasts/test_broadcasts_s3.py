@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 from streamwave.broadcasts import catalog
 from streamwave.broadcasts import delete as removal
 from streamwave.broadcasts.catalog import Output
-from streamwave.cli.export import run_export
+from streamwave.broadcasts.export_files import export_files
 from streamwave.manifest.ledger import BroadcastLine, Ledger
 from streamwave.manifest.names import named_objects
 from streamwave.manifest.packaged import PackagedChunk
@@ -67,7 +67,7 @@ def test_from_publish_to_nothing(output: Output, chunks: list[PackagedChunk], tm
     store = output.store(PATH)
     verdict = verify_broadcast(store)
     assert verdict.findings == [] and verdict.renditions["large"].samples == 300
-    run_export(store, tmp_path / "a.mp4", None, True, False, False, lambda done, total: None)
+    export_files(store, tmp_path / "a.mp4", None, True, False, False, lambda done, total: None)
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 300
     store.delete("p1/small/25000.m4s")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from streamwave.broadcasts.catalog import Output, need_ledger
-from streamwave.cli.export import run_export
+from streamwave.broadcasts.export_files import export_files
 from streamwave.errors import MediaError, OutputError, UsageError
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.mp4.boxes import iter_boxes
@@ -47,7 +47,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> list[PackagedChunk]:
 
 def export(store: Any, target: Path, **changes: Any) -> list[tuple[Path, int]]:
     wanted: dict[str, Any] = {"rendition": None, "audio": True, "split": False, "overwrite": False}
-    return run_export(store, target, **(wanted | changes), progress=lambda done, total: None)
+    return export_files(store, target, **(wanted | changes), progress=lambda done, total: None)
 
 
 def pictures(path: Path) -> list[tuple[Fraction, int, bool]]:

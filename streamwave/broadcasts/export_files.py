@@ -1,4 +1,4 @@
-"""``streamwave broadcasts export``: which files are written."""
+"""Which files an export writes: one, or one for each kind of picture and sound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamwave.storage.store import Store
 from streamwave.timing import round_half_up
 
 
-def run_export(
+def export_files(
     store: Store,
     target: Path,
     rendition: str | None,

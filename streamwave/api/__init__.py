@@ -1,0 +1,25 @@
+"""The public API, which ``import streamwave`` offers by the same names. Everything else may change at any time."""
+
+from streamwave.api.broadcasts import Broadcast, Exported, Verification, list_broadcasts, open_broadcast
+from streamwave.api.files import Transcoded, ladder, probe, transcode
+from streamwave.api.status import Status
+from streamwave.config.settings import Settings
+from streamwave.model import Rendition, SourceInfo
+from streamwave.verify import RenditionReport
+
+__all__ = [
+    "Broadcast",
+    "Exported",
+    "Rendition",
+    "RenditionReport",
+    "Settings",
+    "SourceInfo",
+    "Status",
+    "Transcoded",
+    "Verification",
+    "ladder",
+    "list_broadcasts",
+    "open_broadcast",
+    "probe",
+    "transcode",
+]

@@ -1,0 +1,123 @@
+"""docs/api.md from the docstrings of the public API, read by griffe. ``python -m tests.api_page`` writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import griffe
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
+FUNCTIONS = ("probe", "ladder", "transcode", "open_broadcast", "list_broadcasts")
+CLASSES = (
+    "Broadcast",
+    "Transcoded",
+    "Verification",
+    "RenditionReport",
+    "Exported",
+    "Status",
+    "SourceInfo",
+    "Rendition",
+)
+METHODS = ("verify", "export", "status", "follow")
+
+INTRODUCTION = """# Python API
+
+`import streamwave` offers what the command line does. It loads next to nothing until the first call, is typed (`py.typed`), and
+needs neither Prefect nor a server. What is on this page is stable; everything else in the package may change at any time.
+
+Every function takes `settings`: a `streamwave.Settings`, which is immutable. Without it, the settings are those of the
+environment and of `.env` ([settings.md](settings.md)); `Settings.load(crf=28)` is the same with values of your own, by the
+setting's name in lower case and without `STREAMWAVE_`.
+
+The examples build on each other, and the tests run them. `talk.mp4` has 100 pictures of 320x180 in 4 s, and its last AAC frame
+ends 11 ms later; `stage` is a stream whose broadcast has just ended. `make docs` writes this page from the docstrings.
+"""
+
+WITH_PREFECT = """## With Prefect
+
+The flow `vod` makes the same objects as `transcode`, as a Prefect flow run: every chunk × rendition is a task run. It reports
+to the server that `PREFECT_API_URL` names, or to one that Prefect starts. `of_the_user` says that the parameters come from this
+process; those of a run that was asked for through Prefect's API may name only files and outputs that the settings allow.
+
+```python
+from flows.reach import of_the_user
+from flows.vod import vod
+
+with of_the_user():
+    vod(source="talk.mp4", output="out/talk-by-prefect")
+```
+
+What one chunk goes through is in `streamwave/pipeline/chunk.py` as plain calls; the tasks in `tasks/` are one call each.
+"""
+
+
+def page() -> str:
+    """All of docs/api.md."""
+    api = griffe.load("streamwave.api", docstring_parser="google", resolve_aliases=True)
+    parts = [INTRODUCTION, "## Functions\n"]
+    parts += [_function(_target(api, name), f"streamwave.{name}") for name in FUNCTIONS]
+    parts += [WITH_PREFECT, "## Classes\n"]
+    for name in CLASSES:
+        found = _target(api, name)
+        parts.append(f"### `streamwave.{name}`\n\n{_docstring(found)}")
+        members = found.members
+        parts += [_function(members[one], f"{name}.{one}") for one in METHODS if one in members and name == "Broadcast"]
+    errors = griffe.load("streamwave.errors", docstring_parser="google")
+    assert errors.docstring is not None
+    text = errors.docstring.value.partition("::\n")[2]
+    tree, _, rest = text.strip("\n").partition("\n\n")
+    indent = "\n".join(line.removeprefix("    ") for line in tree.splitlines())
+    parts.append(f"## Errors\n\nAll are in `streamwave.errors`:\n\n```text\n{indent}\n```\n\n{rest.strip()}\n")
+    return "\n".join(parts)
+
+
+def _target(api: griffe.Object | griffe.Alias, name: str) -> griffe.Object:
+    found = api[name]
+    target = found.final_target if isinstance(found, griffe.Alias) else found
+    assert isinstance(target, griffe.Object)
+    return target
+
+
+def _function(found: griffe.Object | griffe.Alias, name: str) -> str:
+    assert isinstance(found, griffe.Function)
+    arguments, star = list[str](), False
+    for one in found.parameters:
+        if one.name == "self":
+            continue
+        if one.kind is griffe.ParameterKind.keyword_only and not star:
+            arguments, star = [*arguments, "*"], True
+        default = f" = {one.default}" if one.default is not None else ""
+        arguments.append(f"{one.name}: {one.annotation}{default}")
+    inside = "".join(f"    {argument},\n" for argument in arguments)
+    signature = f"{name}(\n{inside}) -> {found.returns}" if arguments else f"{name}() -> {found.returns}"
+    return f"### `{name}`\n\n```python\n{signature}\n```\n\n{_docstring(found)}"
+
+
+def _docstring(found: griffe.Object | griffe.Alias) -> str:
+    assert found.docstring is not None, f"{found.path} has no docstring"
+    return "\n".join(text for section in found.docstring.parsed for text in _section(section))
+
+
+def _section(section: griffe.DocstringSection) -> Iterator[str]:
+    if isinstance(section, griffe.DocstringSectionText):
+        yield f"{section.value.replace('``', '`')}\n"
+    elif isinstance(section, griffe.DocstringSectionParameters | griffe.DocstringSectionAttributes):
+        yield "| name | what it is |\n|---|---|"
+        yield "".join(f"| `{one.name}` | {_line(one.description)} |\n" for one in section.value)
+    elif isinstance(section, griffe.DocstringSectionRaises):
+        yield "| raises | when |\n|---|---|"
+        yield "".join(f"| `{one.annotation}` | {_line(one.description)} |\n" for one in section.value)
+    elif isinstance(section, griffe.DocstringSectionReturns):
+        yield "".join(f"Returns: {_line(one.description)}\n" for one in section.value)
+    elif isinstance(section, griffe.DocstringSectionExamples):
+        # doctest takes lines up to the next empty one for what is printed.
+        yield "".join(f"```pycon\n{text}\n\n```\n" for _, text in section.value)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()).replace("``", "`").replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
