@@ -149,8 +149,10 @@ def test_boundaries_are_equal_contiguous_and_what_the_boxes_say(stream: Stream) 
             if rendition.kind == "video":
                 assert starts_with_idr(fragments[0], summary), segment.name
                 assert found[0].syncs == (True, *[False] * (found[0].sample_count - 1)), segment.name
-                assert set(found[0].durations) == {stream.grid.frame_ticks}
-                assert min(found[0].presentation_times) == segment.time, segment.name
+                # Where pictures are decoded in another order, durations are not all the same, and need not be.
+                shown = [place + number * stream.grid.frame_ticks for number in range(found[0].sample_count)]
+                assert sorted(found[0].presentation_times) == shown, segment.name
+                assert min(found[0].durations) > 0, segment.name
             else:
                 assert set(found[0].durations) == {AAC_FRAME}
             place += segment.duration
