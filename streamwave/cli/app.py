@@ -18,6 +18,8 @@ from rich.text import Text
 
 from streamwave.cli.abort import watch_signals
 from streamwave.cli.broadcasts import broadcasts_app
+from streamwave.cli.exits import epilog
+from streamwave.cli.output import Json, emit
 from streamwave.cli.prefect import prefect_app
 from streamwave.cli.streams import streams_app
 from streamwave.config.settings import Settings
@@ -29,7 +31,7 @@ app = typer.Typer(
     name="streamwave",
     help="Turns live streams and files into adaptive streams (CMAF with DASH and HLS) that every player plays.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog=epilog(),
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -84,6 +86,7 @@ def transcode(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the output already holds.")] = False,
     audio_track: Annotated[int | None, AUDIO_TRACK] = None,
+    json: Json = False,
 ) -> None:
     """Make an adaptive stream of SOURCE: every chunk in every resolution, as tasks of a Prefect run.
 
@@ -93,7 +96,7 @@ def transcode(
     """
     from streamwave.cli.transcode import run_transcode
 
-    run_transcode(source, output, ladder, overwrite, out, audio_track)
+    run_transcode(source, output, ladder, overwrite, out, audio_track, json)
 
 
 @app.command()
@@ -101,20 +104,24 @@ def probe(
     source: Annotated[str, typer.Argument(help="A video file or URL.")],
     ladder: Annotated[str | None, typer.Option(help="A ladder to plan with, as in transcode.")] = None,
     audio_track: Annotated[int | None, AUDIO_TRACK] = None,
+    json: Json = False,
 ) -> None:
     """Show what SOURCE holds and which renditions would be made of it."""
     from streamwave.cli.probe import run_probe
 
-    run_probe(source, ladder, out, audio_track)
+    run_probe(source, ladder, out, audio_track, json)
 
 
 @app.command()
-def doctor() -> None:
+def doctor(json: Json = False) -> None:
     """Check this machine: FFmpeg, nginx-rtmp, ports, disk, access, Prefect. Exit code 1 if something must be mended."""
-    from streamwave.cli.doctor import load_settings, render, run_checks
+    from streamwave.cli.doctor import document, load_settings, run_checks, show_checks
 
     checks = run_checks(load_settings())
-    out.print(render(checks))
+    if json:
+        emit(document(checks))
+    else:
+        show_checks(checks, out)
     if any(check.status == "fail" for check in checks):
         raise typer.Exit(1)
 

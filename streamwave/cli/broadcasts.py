@@ -13,18 +13,28 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from streamwave.broadcasts import catalog
 from streamwave.broadcasts.catalog import Broadcast, Copy, Output
 from streamwave.broadcasts.finalize import give_up, unpublished
+from streamwave.cli.output import Json, emit, print_table, shows_progress
+from streamwave.cli.shapes import (
+    BroadcastsDocument,
+    CleanDocument,
+    CleanedShape,
+    CopyShape,
+    ExportDocument,
+    FileShape,
+    VerifyDocument,
+)
+from streamwave.cli.show import broadcast_shape
 from streamwave.cli.units import length_text, moment_text, size_text
+from streamwave.cli.verify import print_copy, verify_copy
 from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, UsageError
 from streamwave.model import State
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.storage.outputs import outputs
-from streamwave.timing import round_half_up
 
 broadcasts_app = typer.Typer(
     name="broadcasts", help="What has been published: list, check, export and delete it.", no_args_is_help=True
@@ -62,40 +72,44 @@ def tell(faults: Sequence[str], consequence: str) -> None:
 
 
 @broadcasts_app.command("ls")
-def list_broadcasts(output: At = None) -> None:
+def list_broadcasts(output: At = None, json: Json = False) -> None:
     """List the broadcasts, newest first. Where there are several outputs, also at how many of them each one is."""
     places = catalog.outputs(Settings.load(), output)
     found, faults = catalog.everywhere(places, time.time_ns() // 1_000_000)
-    if found:
-        out.print(_table(found, len(places)))
+    if json:
+        rows = [broadcast_shape(same[0][1], [where.url for where, _ in same]) for same in found]
+        emit(BroadcastsDocument(broadcasts=rows, faults=list(faults)))
+    elif found:
+        _print_table(found, len(places))
     elif len(faults) < len(places):
         out.print(f"no broadcasts in {', '.join(where.url for where in places)}", markup=False)
     tell(faults, "what is there is not listed")
 
 
-def _table(found: Sequence[Sequence[Copy]], places: int) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("broadcast", "title", "state", "started (UTC)", "length", "renditions", "size"):
-        table.add_column(heading, justify="right" if heading in ("length", "size") else "left", overflow="fold")
-    if places > 1:
-        table.add_column("outputs")
+def _print_table(found: Sequence[Sequence[Copy]], places: int) -> None:
+    headings = ["broadcast", "title", "state", "started (UTC)", "length", "renditions", "size"]
+    rows = []
     for same in found:
         one = same[0][1]
         on_air = f" of {length_text(one.on_air_ms)}" if one.on_air_ms else ""
         row = (
-            escape(one.path or "."), escape(one.title), one.state, moment_text(one.started_unix_ms),
+            one.path or ".", one.title, one.state, moment_text(one.started_unix_ms),
             length_text(one.duration_ms) + on_air, " ".join(one.renditions), size_text(one.size_bytes),
         )  # fmt: skip
-        table.add_row(*row, *([f"{len(same)} of {places}"] if places > 1 else []))
-    return table
+        rows.append([*row, *([f"{len(same)} of {places}"] if places > 1 else [])])
+    headings += ["outputs"] if places > 1 else []
+    print_table(out, headings, rows, wraps=("title", "renditions"), right=("length", "size"))
 
 
 @broadcasts_app.command()
-def show(name: Name, output: At = None) -> None:
+def show(name: Name, output: At = None, json: Json = False) -> None:
     """Show what a broadcast consists of, what is missing or stands in, and where it plays."""
-    from streamwave.cli.show import print_broadcast
+    from streamwave.cli.show import print_broadcast, show_document
 
     where, found = choose(name, output)
+    if json:
+        emit(show_document(where, found, Settings.load()))
+        return
     print_broadcast(where, found, Settings.load(), out)
 
 
@@ -106,6 +120,7 @@ def verify(
     decode: Annotated[
         bool, typer.Option(help="Decode everything; without it only boxes and times are checked.")
     ] = True,
+    json: Json = False,
 ) -> None:
     """Read a broadcast as a player does: everything that its manifests name exists, joins on and decodes.
 
@@ -113,18 +128,27 @@ def verify(
     outputs hold it, every copy is read; --output names one.
     """
     found, unread = copies(name, output)
-    several, whole = len(found) + len(unread) > 1, []
+    several, checked = len(found) + len(unread) > 1, list[CopyShape]()
     for where, copy in found:
         try:
-            whole.append(_verify_copy(where, copy.path, decode=decode, of=where.url if several else ""))
+            checked.append(verify_copy(where, copy.path, decode=decode, bar=bar()))
         except OutputError as error:  # which keeps nobody from checking the others
             if not several:
                 raise
             unread.append(str(error))
-    for url in _without(name, output, [*(where.url for where, _ in found), *unread]):
-        out.print(f"at {url}: there is no copy", markup=False)
+        else:
+            if not json:
+                print_copy(checked[-1], out, decode=decode, of=where.url if several else "")
+    without = _without(name, output, [*(where.url for where, _ in found), *unread])
+    whole = not any(one.findings for one in checked)
+    if json:
+        ok = whole and not unread
+        emit(VerifyDocument(ok=ok, decoded=decode, copies=checked, without_copy=without, faults=list(unread)))
+    else:
+        for url in without:
+            out.print(f"at {url}: there is no copy", markup=False)
     tell(unread, "what is there has not been checked")
-    if not all(whole):
+    if not whole:
         raise typer.Exit(1)
 
 
@@ -140,37 +164,6 @@ def _without(name: str, output: str | None, told_of: Sequence[str]) -> list[str]
     ]
 
 
-def _verify_copy(where: Output, path: str, *, decode: bool, of: str) -> bool:
-    """Read one copy and print what is found, under the heading ``of``; whether nothing is wrong with it."""
-    from streamwave.broadcasts.check import check_entry
-    from streamwave.verify import verify_broadcast
-
-    if of:
-        out.print(f"at {of}:", markup=False)
-    with bar() as progress:
-        task, store = progress.add_task("segments", total=None), where.store(path)
-
-        def show_progress(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        verdict = verify_broadcast(store, decode=decode, progress=show_progress)
-        if verdict.live_born and path.count("/") == 1:  # what was transcoded by itself is in no list
-            verdict.findings += check_entry(where.store(), store, path, live=verdict.live)
-    for finding in verdict.findings:
-        out.print(finding, markup=False)
-    for report in verdict.renditions.values():
-        what = "pictures" if report.kind == "video" else "AAC frames"
-        length = length_text(round_half_up(report.seconds * 1000))
-        out.print(f"{report.name}: {report.samples} {what} in {report.segments} segments, {length}", markup=False)
-    if verdict.findings:
-        count = len(verdict.findings)
-        out.print(f"[red]{count} finding{'s' if count > 1 else ''}[/red]")
-        return False
-    checked = "exists, joins on and decodes" if decode else "exists and joins on"
-    out.print(f"[green]all of it {checked}[/green]{' (live: up to now)' if verdict.live else ''}")
-    return True
-
-
 @broadcasts_app.command()
 def export(
     name: Name,
@@ -184,6 +177,7 @@ def export(
         bool, typer.Option("--split", help="Where the publisher changed the picture's size or rate: a file for each.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    json: Json = False,
 ) -> None:
     """Write a broadcast as one MP4 file, without encoding it again. Of a live one, what is published up to now."""
     from streamwave.broadcasts.export_files import export_files
@@ -197,6 +191,10 @@ def export(
             progress.update(task, completed=done, total=total)
 
         written = export_files(where.store(found.path), target, rendition, audio, split, overwrite, show_progress)
+    if json:
+        files = [FileShape(path=str(path), duration_ms=ms, size_bytes=path.stat().st_size) for path, ms in written]
+        emit(ExportDocument(files=files))
+        return
     for path, length_ms in written:
         out.print(f"written: {path}, {length_text(length_ms)}, {size_text(path.stat().st_size)}", markup=False)
 
@@ -273,6 +271,7 @@ def rm(
 def clean(
     output: At = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    json: Json = False,
 ) -> None:
     """Remove what nobody needs any more: what crashes have left, and recordings older than STREAMWAVE_RECORDINGS_DAYS.
 
@@ -285,13 +284,21 @@ def clean(
     places = catalog.outputs(settings, output)
     spool = janitor.SpoolPlace.of(settings)
     done = janitor.clean(*places, days=settings.recordings_days, now_unix_ms=now_ms, dry_run=dry_run, spool=spool)
-    for one in done:
+    if json:
+        items = [
+            CleanedShape(output=one.at, what=one.what, action="repair" if one.mends else "remove", why=one.why,
+                         trouble=one.trouble or None)
+            for one in done if one.looked
+        ]  # fmt: skip
+        faults = [one.trouble or "" for one in done if not one.looked]
+        emit(CleanDocument(dry_run=dry_run, items=items, faults=faults))
+    for one in done if not json else ():
         if one.looked:
             verb = "mend" if one.mends else "remove"
             verb = f"would {verb}" if dry_run else f"{'not ' if one.trouble else ''}{verb.rstrip('e')}ed"
             where = f"{one.at}: " if one.at and len(places) > 1 else ""
             out.print(f"{where}{verb} {one.what}: {one.trouble or one.why}", markup=False)
-    if not done:
+    if not done and not json:
         out.print("nothing to clean")
     tell([one.trouble or "" for one in done if not one.looked], "nothing there was cleaned")
     if any(one.trouble for one in done):
@@ -311,5 +318,5 @@ def bar() -> Progress:
     """A progress bar for objects; nothing where the output is no terminal."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=err, disable=not err.is_terminal,
+        console=err, disable=not shows_progress(err),
     )  # fmt: skip

@@ -14,8 +14,8 @@ from pathlib import Path
 from urllib.error import URLError
 
 from rich.console import Console
-from rich.table import Table
 
+from streamwave.cli.output import print_table
 from streamwave.cli.prefect import ui_line
 from streamwave.cli.up import everything
 from streamwave.config.settings import Settings
@@ -199,22 +199,21 @@ def _published(url: str, settings: Settings) -> str:
 
 def report(outcome: Outcome, console: Console) -> int:
     """Print the table of measures; 1 if one of the exact ones fails."""
-    table = Table(title="what came out", title_justify="left")
-    for column in ("measure", "found", "due"):
-        table.add_column(column)
+    rows = []
     for name, found in outcome.renditions.items():
         if found.kind == "video":
-            table.add_row(f"frames in {name}", str(found.samples), str(outcome.published_frames))
+            rows.append([f"frames in {name}", str(found.samples), str(outcome.published_frames)])
         else:
             seconds = f"{outcome.published_frames} frames of video"
-            table.add_row(f"length of {name}", f"{float(found.seconds):.3f} s", f"that of {seconds}")
-    table.add_row("publish started to manifest playable", f"{(outcome.playable_ms or 0) / 1000:.1f} s", "at most 6 s")
+            rows.append([f"length of {name}", f"{float(found.seconds):.3f} s", f"that of {seconds}"])
+    rows.append(["publish started to manifest playable", f"{(outcome.playable_ms or 0) / 1000:.1f} s", "at most 6 s"])
     if outcome.latency_ms:
-        table.add_row(
-            "last frame of a chunk to manifest, median", f"{outcome.latency_ms['median'] / 1000:.2f} s", "1.7 s"
+        rows.append(
+            ["last frame of a chunk to manifest, median", f"{outcome.latency_ms['median'] / 1000:.2f} s", "1.7 s"]
         )
-        table.add_row("the same, 95th percentile", f"{outcome.latency_ms['p95'] / 1000:.2f} s", "2.5 s")
-    console.print(table)
+        rows.append(["the same, 95th percentile", f"{outcome.latency_ms['p95'] / 1000:.2f} s", "2.5 s"])
+    console.print("what came out")
+    print_table(console, ("measure", "found", "due"), rows, wraps=("measure", "due"), indent=2)
     faults = outcome.faults()
     for fault in faults:
         console.print(f"[red]not exact:[/red] {fault}")

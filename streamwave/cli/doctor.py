@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.table import Table
+from rich.console import Console
+from rich.text import Text
 
 from streamwave.cli.doctor_access import check_access, env_file_fault
+from streamwave.cli.output import print_table
+from streamwave.cli.shapes import CheckShape, DoctorDocument
 from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import MINIMUM_VERSION, dotted, encoders, locate
@@ -67,19 +70,19 @@ def load_settings() -> Settings:
     return Settings.load() if env_file_fault() is None else Settings.load(None)
 
 
-def render(checks: list[Check]) -> Table:
-    """The findings as a table for a terminal."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("check", "", "what was found", "what to do"):
-        table.add_column(heading, overflow="fold")
-    for check in checks:
-        style = _STYLES[check.status]
-        table.add_row(check.name, f"[{style}]{check.status}[/{style}]", _plain(check.detail), _plain(check.remedy))
-    return table
+def show_checks(checks: list[Check], console: Console) -> None:
+    """Print the findings as a table."""
+    rows: list[list[str | Text]] = [
+        [check.name, Text(check.status, style=_STYLES[check.status]), check.detail, check.remedy] for check in checks
+    ]
+    headings = ("check", "status", "what was found", "what to do")
+    print_table(console, headings, rows, wraps=("check", "what was found", "what to do"))
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def document(checks: list[Check]) -> DoctorDocument:
+    """The findings for programs."""
+    shapes = [CheckShape(name=one.name, status=one.status, detail=one.detail, remedy=one.remedy) for one in checks]
+    return DoctorDocument(ok=all(one.status != "fail" for one in checks), checks=shapes)
 
 
 def check_python(version: tuple[int, ...]) -> Check:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from streamwave.cli.output import emit, print_table
+from streamwave.cli.shapes import AdviceShape, AudioShape, PlannedShape, ProbeDocument, VideoShape
 from streamwave.config.settings import Settings
 from streamwave.errors import SourceError
 from streamwave.ffmpeg import picture
@@ -14,14 +17,18 @@ from streamwave.ffmpeg.locate import has_zimg, locate
 from streamwave.ffmpeg.probe import check_decodable, check_track
 from streamwave.ffmpeg.probing import probe
 from streamwave.ffmpeg.tonemap import USUAL_PEAK_NITS
-from streamwave.model import Colour, Rendition, VideoInfo
+from streamwave.model import Colour, Rendition, SourceInfo, VideoInfo
 from streamwave.pipeline import ladder as ladders
 from streamwave.receive.quick_probe import look
 from streamwave.sources.address import resolve_source, shown
 from streamwave.spool.advice import Advice, undecodable
 
+ONCE = "it does not let itself be called a second time, so what its publisher could mend was not looked for"
 
-def run_probe(source: str, ladder: str | None, console: Console, audio_track: int | None = None) -> None:
+
+def run_probe(
+    source: str, ladder: str | None, console: Console, audio_track: int | None = None, json: bool = False
+) -> None:
     """Print the source's tracks and its planned renditions."""
     settings = Settings.load()
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
@@ -30,43 +37,73 @@ def run_probe(source: str, ladder: str | None, console: Console, audio_track: in
     info = probe(url, settings.audio_index(audio_track), limits)
     check_decodable(info, binary)
     check_track(info, audio_track)
-    # Not the table's title, which would be broken into lines as wide as the table.
-    console.print(Text(f"found in {shown(url)}"), soft_wrap=True)
-    found = Table()
-    for column in ("track", "codec", "format", "rate"):
-        found.add_column(column)
+    renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
+    remarks = notes(info.video, zimg=has_zimg(binary.path)) if info.video is not None else []
+    advice = _look(url, renditions, limits)
+    if json:
+        emit(_document(source, info, remarks, renditions, advice))
+        return
+    found = []
     if info.video is not None:
-        found.add_row("video", info.video.codec, _picture(info.video), _rate(info.video))
+        found.append(["video", info.video.codec, _picture(info.video), _rate(info.video)])
     if info.audio is not None:
         which = f"audio ({info.audio_number} of {info.audio_tracks})" if info.audio_tracks > 1 else "audio"
-        found.add_row(which, info.audio.codec, f"{info.audio.channels} channels", f"{info.audio.sample_rate} Hz")
-    console.print(found)
-    if info.video is not None:
-        for line in notes(info.video, zimg=has_zimg(binary.path)):
-            console.print(Text(line))
+        found.append([which, info.audio.codec, f"{info.audio.channels} channels", f"{info.audio.sample_rate} Hz"])
+    # Not the table's title, which would be broken into lines as wide as the table.
+    console.print(Text(f"found in {shown(url)}"), soft_wrap=True)
+    print_table(console, ("track", "codec", "format", "rate"), found, wraps=("format", "rate"), indent=2)
+    for line in remarks:
+        console.print(Text(line), soft_wrap=True)
     if info.duration_ms is not None:
-        console.print(f"{info.container}, {info.duration_ms // 1000}.{info.duration_ms % 1000:03d} s")
-    planned = Table(title="renditions", title_justify="left")
-    for column in ("name", "size", "at most"):
-        planned.add_column(column)
-    renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
-    for rendition in renditions:
-        size = f"{rendition.width}x{rendition.height}" if rendition.kind == "video" else "stereo, 48000 Hz"
-        planned.add_row(rendition.name, size, f"{rendition.max_bps // 1000} kbit/s")
-    console.print(planned)
-    for advice in [*filter(None, [undecodable(info)]), *_look(url, renditions, limits, console)]:
-        console.print(Text.assemble((f"{advice.code}: ", "yellow"), advice.text), soft_wrap=True)
+        console.print(f"{info.container}, {info.duration_ms // 1000}.{info.duration_ms % 1000:03d} s", soft_wrap=True)
+    planned = []
+    for one in renditions:
+        size = f"{one.width}x{one.height}" if one.kind == "video" else "stereo, 48000 Hz"
+        planned.append([one.name, size, f"{one.max_bps // 1000} kbit/s"])
+    console.print("renditions")
+    print_table(console, ("name", "size", "at most"), planned, wraps=("size",), indent=2)
+    if advice is None:
+        console.print(ONCE, soft_wrap=True)
+    for one_advice in [*filter(None, [undecodable(info)]), *(advice or [])]:
+        console.print(Text.assemble((f"{one_advice.code}: ", "yellow"), one_advice.text), soft_wrap=True)
 
 
-def _look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits, console: Console) -> list[Advice]:
-    """What the publisher could do better; an encoder that lets itself be called once only cannot be asked for it."""
+def _document(
+    source: str, info: SourceInfo, remarks: list[str], renditions: Sequence[Rendition], advice: list[Advice] | None
+) -> ProbeDocument:
+    video, audio = None, None
+    if info.video is not None:
+        width, height = ladders.display_size(info.video)
+        video = VideoShape(
+            codec=info.video.codec, width_px=info.video.width, height_px=info.video.height,
+            shown_width_px=width, shown_height_px=height, sample_aspect=str(info.video.sample_aspect),
+            mirrored=info.video.mirrored, rotation_degrees=info.video.rotation, pixel_format=info.video.pixel_format,
+            frame_rate=str(info.video.stated_rate) if info.video.stated_rate else None,
+            interlaced=info.video.interlaced, bit_rate_bps=info.video.bit_rate_bps,
+        )  # fmt: skip
+    if info.audio is not None:
+        audio = AudioShape(codec=info.audio.codec, channels=info.audio.channels, sample_rate_hz=info.audio.sample_rate)
+    planned = [
+        PlannedShape(
+            name=one.name, kind=one.kind, width_px=one.width or None, height_px=one.height or None, max_bps=one.max_bps
+        )
+        for one in renditions
+    ]
+    return ProbeDocument(
+        source=source, container=info.container, duration_ms=info.duration_ms, video=video, audio=audio,
+        audio_tracks=info.audio_tracks, notes=remarks, renditions=planned,
+        advice=None if advice is None else [AdviceShape(code=one.code, text=one.text) for one in advice],
+    )  # fmt: skip
+
+
+def _look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits) -> list[Advice] | None:
+    """What the publisher could do better; an encoder that lets itself be called once only cannot be asked for it (None)."""
     try:
         return look(url, renditions, limits)
     except SourceError:
         if url.startswith("file:"):
             raise
-    console.print("it does not let itself be called a second time, so what its publisher could mend was not looked for")
-    return []
+    return None
 
 
 def _picture(video: VideoInfo) -> str:

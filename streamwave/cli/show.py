@@ -7,9 +7,10 @@ from fractions import Fraction
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from streamwave.broadcasts.catalog import Broadcast, Output
+from streamwave.cli.output import print_table
+from streamwave.cli.shapes import BroadcastShape, FillerShape, LocationShape, PeriodShape, ShowDocument, TrackShape
 from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.config.settings import Settings
 from streamwave.layout import MANIFEST, MASTER
@@ -61,11 +62,70 @@ def print_broadcast(output: Output, found: Broadcast, settings: Settings, consol
             away = _away_ms(period, timeline.periods[number + 1])
             if away > 0:
                 console.print(f"  [yellow]gap[/yellow]  nothing was received for {length_text(away)}")
+    warnings = _warnings(output, found)
+    label = "warning" if found.state is State.LIVE else "told while it was live:"  # mended since, perhaps
+    for warning in warnings:
+        console.print(f"[yellow]{label}[/yellow] {escape(warning)}")
+
+
+def _warnings(output: Output, found: Broadcast) -> list[str]:
     spool = BroadcastSpool(output.spool_dir / found.path) if found.path.count("/") == 1 else None
     warnings = spool.status().get("warnings") if spool is not None else None
-    label = "warning" if found.state is State.LIVE else "told while it was live:"  # mended since, perhaps
-    for warning in warnings if isinstance(warnings, list) else []:
-        console.print(f"[yellow]{label}[/yellow] {escape(str(warning))}")
+    return [str(warning) for warning in warnings] if isinstance(warnings, list) else []
+
+
+def broadcast_shape(found: Broadcast, urls: list[str]) -> BroadcastShape:
+    """A broadcast, which the outputs at ``urls`` hold, for programs."""
+    return BroadcastShape(
+        name=found.path or ".", title=found.title, state=found.state.value, started_unix_ms=found.started_unix_ms,
+        ended_unix_ms=found.ended_unix_ms, duration_ms=found.duration_ms, on_air_ms=found.on_air_ms,
+        renditions=list(found.renditions), size_bytes=found.size_bytes, outputs=urls,
+    )  # fmt: skip
+
+
+def show_document(output: Output, found: Broadcast, settings: Settings) -> ShowDocument:
+    """The same as ``print_broadcast`` for programs.
+
+    Raises:
+        OutputError: the output cannot be read.
+    """
+    shape, store = broadcast_shape(found, [output.url]), output.store(found.path)
+    if found.state is State.DELETED:
+        return ShowDocument(broadcast=shape, locations=[], periods=[], warnings=[])
+    locations = [LocationShape(kind=kind, url=url) for kind, url in addresses(output, found, settings, store)]
+    timeline = Ledger.load(store).shown
+    periods = []
+    if timeline is not None:
+        told, following = _read(store), [*timeline.periods[1:], None]
+        for number, (period, after) in enumerate(zip(timeline.periods, following, strict=True)):
+            gap_ms = max(_away_ms(period, after), 0) if after else 0
+            head = Fraction(0) if number else timeline.head
+            periods.append(_period_shape(period, head, told.get(period.name), gap_ms))
+    return ShowDocument(broadcast=shape, locations=locations, periods=periods, warnings=_warnings(output, found))
+
+
+def _period_shape(period: Period, head: Fraction, told: _Told | None, gap_ms: int) -> PeriodShape:
+    tracks = []
+    for name, track in period.tracks.items():
+        video, made = track.rendition.kind == "video", track.rendition
+        tracks.append(TrackShape(
+            name=name, kind=made.kind, codecs=track.codecs,
+            width_px=made.width if video else None, height_px=made.height if video else None,
+            frame_rate=str(track.frame_rate) if video else None, channels=None if video else made.channels,
+            sample_rate_hz=None if video else made.sample_rate, segments=len(track.segments),
+            size_bytes=track.init_size + sum(segment.size for segment in track.segments),
+            average_bps=track.average_bps(), peak_bps=track.peak_bps(),
+        ))  # fmt: skip
+    filler = [
+        FillerShape(chunk=number, renditions=list(names), at_ms=round_half_up((at - head) * 1000))
+        for number, names, at in (told.black if told else [])
+        if at >= head
+    ]
+    return PeriodShape(
+        name=period.name, session=told.session if told else None, chunks=(told.chunks or None) if told else None,
+        start_ms=round_half_up(max(period.start + head, Fraction(0)) * 1000),
+        duration_ms=round_half_up((period.duration - head) * 1000), gap_after_ms=gap_ms, tracks=tracks, filler=filler,
+    )  # fmt: skip
 
 
 def addresses(output: Output, found: Broadcast, settings: Settings, store: Store) -> list[tuple[str, str]]:
@@ -108,19 +168,18 @@ def _print_period(period: Period, head: Fraction, told: _Told | None, console: C
     chunks = f" ({told.chunks} chunks)" if told and told.chunks else ""
     session = f", session {told.session}{chunks}" if told else ""
     console.print(f"\nperiod [bold]{escape(period.name)}[/bold] from {start}, {length} long{session}")
-    table = Table(box=None, padding=(0, 2, 0, 2))
-    for heading in ("rendition", "codec", "picture", "rate", "segments", "size", "mean", "peak"):
-        table.add_column(heading, justify="left" if heading in ("rendition", "codec", "picture", "rate") else "right")
+    rows = []
     for name, track in period.tracks.items():
         video = track.rendition.kind == "video"
         picture = f"{track.rendition.width}x{track.rendition.height}" if video else f"{track.rendition.channels} ch"
         rate = f"{track.frame_rate} fps" if video else f"{track.rendition.sample_rate} Hz"
         size = track.init_size + sum(segment.size for segment in track.segments)
-        table.add_row(
+        rows.append([
             name, track.codecs, picture, rate, str(len(track.segments)), size_text(size),
             f"{track.average_bps() // 1000} kbit/s", f"{track.peak_bps() // 1000} kbit/s",
-        )  # fmt: skip
-    console.print(table)
+        ])  # fmt: skip
+    headings = ("rendition", "codec", "picture", "rate", "segments", "size", "mean", "peak")
+    print_table(console, headings, rows, right=("segments", "size", "mean", "peak"), indent=2)
     for number, names, from_s in told.black if told else []:
         if from_s < head:
             continue

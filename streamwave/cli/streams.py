@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from streamwave.cli.output import Json, emit, print_table
+from streamwave.cli.shapes import KeyDocument, StreamsDocument, StreamShape
 from streamwave.config.settings import Settings
 from streamwave.streams.database import Database
 from streamwave.streams.hooks import reachable
@@ -38,6 +39,18 @@ def print_key(console: Console, settings: Settings, name: str, key: str) -> None
         console.print(line, markup=False)
 
 
+def _key_document(settings: Settings, name: str, key: str) -> KeyDocument:
+    server = f"rtmp://{reachable(settings.rtmp_host)}:{settings.rtmp_port}/live"
+    return KeyDocument(name=name, server=server, key=key, watch=f"{settings.public_url.rstrip('/')}/?stream={name}")
+
+
+def _give_key(settings: Settings, name: str, key: str, json: bool) -> None:
+    if json:
+        emit(_key_document(settings, name, key))
+    else:
+        print_key(out, settings, name, key)
+
+
 def obs_lines(settings: Settings, name: str, key: str) -> list[str]:
     """The same as lines of text."""
     return [
@@ -53,43 +66,51 @@ def obs_lines(settings: Settings, name: str, key: str) -> list[str]:
 def add(
     name: Name,
     title: Annotated[str, typer.Option(help="Shown to viewers.")] = "",
+    json: Json = False,
 ) -> None:
     """Add a stream, and print what to enter in OBS: its key is shown only now."""
     settings = Settings.load()
     with _database(settings) as database:
         stream, key = Registry(database).add(name, title)
-    print_key(out, settings, stream.name, key)
+    _give_key(settings, stream.name, key, json)
 
 
 @streams_app.command("ls")
-def list_streams() -> None:
+def list_streams(json: Json = False) -> None:
     """List the streams."""
     with _database(Settings.load()) as database:
         streams = Registry(database).all()
         publishing = {publish.stream: publish for publish in Publishes(database).open() if publish.accepted}
+    if json:
+        shapes = [
+            StreamShape(
+                name=one.name, title=one.title, enabled=one.enabled, publishing=one.name in publishing,
+                broadcast=publishing[one.name].broadcast if one.name in publishing else None,
+                created_unix_ms=one.created_unix_ms,
+            )
+            for one in streams
+        ]  # fmt: skip
+        emit(StreamsDocument(streams=shapes))
+        return
     if not streams:
         out.print("no streams yet; add one with: streamwave streams add NAME")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("name", "title", "publishing", "broadcast", "created (UTC)"):
-        table.add_column(heading, overflow="fold")
+    rows = []
     for stream in streams:
         publish = publishing.get(stream.name)
         state = "disabled" if not stream.enabled else "yes" if publish else "no"
         created = time.strftime("%Y-%m-%d %H:%M", time.gmtime(stream.created_unix_ms // 1000))
-        table.add_row(
-            stream.name, stream.title.replace("[", r"\["), state, publish.broadcast if publish else "", created
-        )
-    out.print(table)
+        rows.append([stream.name, stream.title, state, publish.broadcast if publish else "", created])
+    print_table(out, ("name", "title", "publishing", "broadcast", "created (UTC)"), rows, wraps=("title",))
 
 
 @streams_app.command("rotate-key")
-def rotate_key(name: Name) -> None:
+def rotate_key(name: Name, json: Json = False) -> None:
     """Give a stream a new key. Whoever publishes with the old one is disconnected within seconds."""
     settings = Settings.load()
     with _database(settings) as database:
         key = Registry(database).rotate_key(name)
-    print_key(out, settings, name, key)
+    _give_key(settings, name, key, json)
 
 
 @streams_app.command("rm")

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from streamwave.cli.output import emit, shows_progress
+from streamwave.cli.shapes import AddressShape, TranscodeDocument
 from streamwave.config.prefect_env import CLIENT_ENV
 from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError, StreamWaveError, UsageError
@@ -21,6 +23,7 @@ from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import check_decodable, check_track
 from streamwave.ffmpeg.probing import probe
 from streamwave.layout import MANIFEST, MASTER
+from streamwave.model import Rendition
 from streamwave.pipeline import ladder as ladders
 from streamwave.sources.address import redact, resolve_source
 from streamwave.state.folders import close_state
@@ -100,6 +103,7 @@ def run_transcode(
     overwrite: bool,
     console: Console,
     audio_track: int | None = None,
+    json: bool = False,
 ) -> str:
     """Transcode with everything that is needed around it; returns the output's root.
 
@@ -117,7 +121,7 @@ def run_transcode(
     renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
     check_writable(target, settings)
     started, found = time.monotonic(), list[str]()
-    with _bar(console) as bar:
+    with _bar(Console(stderr=True) if json else console) as bar:
         task = bar.add_task("starting Prefect", total=None, speed="", chunks="", left="")
         with prefect_for(settings):
             from flows.caller import Caller, of_the_user
@@ -150,6 +154,11 @@ def run_transcode(
     behind = incomplete.behind if incomplete is not None else ()
     roots = [one for one in outputs(target) if one.url not in behind]
     names = ", ".join(r.name for r in renditions)
+    if json:
+        emit(_document(roots, behind, renditions, round((time.monotonic() - started) * 1000), found))
+        if incomplete is not None:
+            raise incomplete
+        return target
     # Not wrapped: an address that is broken over two lines cannot be copied.
     console.print(
         f"written to [bold]{'[/bold], [bold]'.join(escape(one.url.rstrip('/')) for one in roots)}[/bold] "
@@ -161,6 +170,20 @@ def run_transcode(
     if incomplete is not None:
         raise incomplete
     return target
+
+
+def _document(
+    roots: Sequence[OutputAddress],
+    behind: Sequence[str],
+    renditions: Sequence[Rendition],
+    elapsed_ms: int,
+    found: list[str],
+) -> TranscodeDocument:
+    urls = [one.url.rstrip("/") for one in roots]
+    return TranscodeDocument(
+        outputs=[AddressShape(output=url, dash=f"{url}/{MANIFEST}", hls=f"{url}/{MASTER}") for url in urls],
+        incomplete_outputs=list(behind), renditions=[one.name for one in renditions], elapsed_ms=elapsed_ms, notes=found,
+    )  # fmt: skip
 
 
 def where_to_watch(places: Sequence[OutputAddress], settings: Settings) -> str:
@@ -215,7 +238,7 @@ def _bar(console: Console) -> Progress:
         TextColumn("{task.fields[left]}"),
         TimeElapsedColumn(),
         console=console,
-        disable=not console.is_terminal,  # a file or a pipe would get an empty line
+        disable=not shows_progress(console),  # a file or a pipe would get an empty line
     )
 
 

@@ -189,7 +189,7 @@ def test_the_table_shows_every_word(settings: Settings) -> None:
     ]
     with open(os.devnull, "w") as nowhere:
         console = Console(width=200, record=True, file=nowhere)
-        console.print(doctor.render(checks))
+        doctor.show_checks(checks, console)
     text = console.export_text()
     for word in ("port 1 (x)", "warn", "held by [bold]something[/bold]", "move it", "ok"):
         assert word in text
