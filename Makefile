@@ -64,8 +64,9 @@ bench: setup ## Benchmarks, or those in ARGS: vod_cpu (against one plain FFmpeg)
 .PHONY: proto docs
 proto: setup ## Generate streamwave/v1 from proto/
 	deployments/proto.sh
-docs: setup ## Write docs/settings.md and .env.example from the settings, docs/api.md from docstrings, the floors in docs/architecture.md
+docs: setup ## Write the generated pages: docs/settings.md, .env.example, docs/api.md, docs/cli-json.md, docs/architecture.md
 	$(VENV)/python -m streamwave.config.docs
+	$(VENV)/python -m streamwave.cli.docs
 	$(VENV)/python -m tests.api_page
 	$(VENV)/python -m tests.rooms --write
 

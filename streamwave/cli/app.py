@@ -18,6 +18,7 @@ from rich.text import Text
 
 from streamwave.cli.abort import watch_signals
 from streamwave.cli.broadcasts import broadcasts_app
+from streamwave.cli.complete import stream_names
 from streamwave.cli.exits import epilog
 from streamwave.cli.output import Json, emit
 from streamwave.cli.prefect import prefect_app
@@ -92,6 +93,8 @@ def transcode(
 
     Needs no server: Prefect's own runs for as long as the command does, or the one that PREFECT_API_URL names.
 
+    Output: segments, manifest.mpd and master.m3u8 go to --output; stdout gets their addresses, or JSON.
+
     Example: [bold]streamwave transcode talk.mp4 --output out/talk --ladder 720p,360p[/bold]
     """
     from streamwave.cli.transcode import run_transcode
@@ -106,7 +109,12 @@ def probe(
     audio_track: Annotated[int | None, AUDIO_TRACK] = None,
     json: Json = False,
 ) -> None:
-    """Show what SOURCE holds and which renditions would be made of it."""
+    """Show what SOURCE holds and which renditions would be made of it.
+
+    Output: stdout gets tables, or JSON; nothing is written.
+
+    Example: [bold]streamwave probe talk.mp4 --json[/bold]
+    """
     from streamwave.cli.probe import run_probe
 
     run_probe(source, ladder, out, audio_track, json)
@@ -114,7 +122,12 @@ def probe(
 
 @app.command()
 def doctor(json: Json = False) -> None:
-    """Check this machine: FFmpeg, nginx-rtmp, ports, disk, access, Prefect. Exit code 1 if something must be mended."""
+    """Check this machine: FFmpeg, nginx-rtmp, ports, disk, access, Prefect. Exit code 1 if something must be mended.
+
+    Output: stdout gets a table, or JSON; nothing is written.
+
+    Example: [bold]streamwave doctor[/bold]
+    """
     from streamwave.cli.doctor import document, load_settings, run_checks, show_checks
 
     checks = run_checks(load_settings())
@@ -134,6 +147,10 @@ def demo(
     """Run everything, publish a clip as OBS would, and print where it plays.
 
     With --duration the publish ends by itself, and a table shows whether every frame arrived. Exit code 1 if not.
+
+    Output: the recording goes to OUTPUT_DIR, logs to the state folder; stdout gets the addresses and the table.
+
+    Example: [bold]streamwave demo --duration 30[/bold]
     """
     from streamwave.cli.demo import run_demo
 
@@ -148,6 +165,10 @@ def up() -> None:
 
     At the first start a stream is made, and what to enter in OBS is printed. Ctrl-C ends everything; a broadcast that was
     on air is finished at the next start.
+
+    Output: recordings go to OUTPUT_DIR, logs to the state folder; stdout gets what to enter in OBS.
+
+    Example: [bold]streamwave up[/bold]
     """
     from streamwave.cli.up import run_up
 
@@ -157,12 +178,16 @@ def up() -> None:
 @app.command()
 def run(
     source: Annotated[str, typer.Argument(help="What to publish: an rtmp, srt or http URL, or a file.")],
-    stream: Annotated[str, typer.Option(help="The stream's public name: a-z, 0-9, - and _.")],
+    stream: Annotated[
+        str, typer.Option(help="The stream's public name: a-z, 0-9, - and _.", autocompletion=stream_names)
+    ],
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="Root of the outputs. Default: OUTPUT_DIR.")
     ] = None,
 ) -> None:
     """Publish one live source without the services, until it ends or Ctrl-C.
+
+    Output: the broadcast goes to --output; stdout gets its addresses.
 
     Example: [bold]streamwave run srt://encoder:9000 --stream stage[/bold]
     """
@@ -173,7 +198,12 @@ def run(
 
 @app.command()
 def serve(part: Annotated[str, typer.Argument(help="ingest, processing, rtmp or media.")]) -> None:
-    """Run one part alone, as in containers. Its settings come from the environment."""
+    """Run one part alone, as in containers. Its settings come from the environment.
+
+    Output: the part logs to stderr; recordings go to OUTPUT_DIR.
+
+    Example: [bold]streamwave serve ingest[/bold]
+    """
     from streamwave.cli.serve import run_part
 
     run_part(part)

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from streamwave.broadcasts import catalog
 from streamwave.broadcasts.catalog import Broadcast, Copy, Output
 from streamwave.broadcasts.finalize import give_up, unpublished
+from streamwave.cli.complete import broadcast_names
 from streamwave.cli.output import Json, emit, print_table, shows_progress
 from streamwave.cli.shapes import (
     BroadcastsDocument,
@@ -43,7 +44,11 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Name = Annotated[
-    str, typer.Argument(help="stream/broadcast, either of the two if that is clear, or the folder or address of one.")
+    str,
+    typer.Argument(
+        help="stream/broadcast, either of the two if that is clear, or the folder or address of one.",
+        autocompletion=broadcast_names,
+    ),
 ]
 At = Annotated[
     str | None, typer.Option("--output", "-o", help="Folder or address of all outputs. Default: OUTPUT_DIR.")
@@ -73,7 +78,12 @@ def tell(faults: Sequence[str], consequence: str) -> None:
 
 @broadcasts_app.command("ls")
 def list_broadcasts(output: At = None, json: Json = False) -> None:
-    """List the broadcasts, newest first. Where there are several outputs, also at how many of them each one is."""
+    """List the broadcasts, newest first. Where there are several outputs, also at how many of them each one is.
+
+    Output: stdout gets a table, or JSON.
+
+    Example: [bold]streamwave broadcasts ls | grep stage[/bold]
+    """
     places = catalog.outputs(Settings.load(), output)
     found, faults = catalog.everywhere(places, time.time_ns() // 1_000_000)
     if json:
@@ -103,7 +113,12 @@ def _print_table(found: Sequence[Sequence[Copy]], places: int) -> None:
 
 @broadcasts_app.command()
 def show(name: Name, output: At = None, json: Json = False) -> None:
-    """Show what a broadcast consists of, what is missing or stands in, and where it plays."""
+    """Show what a broadcast consists of, what is missing or stands in, and where it plays.
+
+    Output: stdout gets text, or JSON.
+
+    Example: [bold]streamwave broadcasts show stage[/bold]
+    """
     from streamwave.cli.show import print_broadcast, show_document
 
     where, found = choose(name, output)
@@ -126,6 +141,10 @@ def verify(
 
     Prints one line per finding; exit code 1 if there is any. Of a live broadcast, what is published up to now. Where several
     outputs hold it, every copy is read; --output names one.
+
+    Output: stdout gets the findings, or JSON.
+
+    Example: [bold]streamwave broadcasts verify stage --no-decode[/bold]
     """
     found, unread = copies(name, output)
     several, checked = len(found) + len(unread) > 1, list[CopyShape]()
@@ -179,7 +198,12 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
     json: Json = False,
 ) -> None:
-    """Write a broadcast as one MP4 file, without encoding it again. Of a live one, what is published up to now."""
+    """Write a broadcast as one MP4 file, without encoding it again. Of a live one, what is published up to now.
+
+    Output: the file goes to --to; stdout gets its path, length and size, or JSON.
+
+    Example: [bold]streamwave broadcasts export stage --to show.mp4[/bold]
+    """
     from streamwave.broadcasts.export_files import export_files
 
     where, found = choose(name, output)
@@ -207,7 +231,12 @@ def catch_up_outputs(
         bool, typer.Option("--read-all", help="Read every object, and replace those whose bytes have changed.")
     ] = False,
 ) -> None:
-    """Bring a recording to outputs that were away when it ended: copy what they lack from one that has all of it."""
+    """Bring a recording to outputs that were away when it ended: copy what they lack from one that has all of it.
+
+    Output: missing objects go to the outputs that lack them; stdout gets a line for each that is complete.
+
+    Example: [bold]streamwave broadcasts catch-up stage/20260405T180000Z[/bold]
+    """
     from streamwave.broadcasts.catch_up import catch_up, source_of
 
     settings = Settings.load()
@@ -223,11 +252,16 @@ def catch_up_outputs(
 
 @broadcasts_app.command()
 def rm(
-    names: Annotated[list[str], typer.Argument(help="Broadcasts, as in show.")],
+    names: Annotated[list[str], typer.Argument(help="Broadcasts, as in show.", autocompletion=broadcast_names)],
     output: At = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete broadcasts with everything that belongs to them, at all outputs. A live one is refused."""
+    """Delete broadcasts with everything that belongs to them, at all outputs. A live one is refused.
+
+    Output: stdout gets a line for each broadcast.
+
+    Example: [bold]streamwave broadcasts rm stage/20260405T180000Z --yes[/bold]
+    """
     chosen, waiting, faults = list[list[Copy]](), list[BroadcastSpool](), list[str]()
     for name in names:
         try:
@@ -276,6 +310,10 @@ def clean(
     """Remove what nobody needs any more: what crashes have left, and recordings older than STREAMWAVE_RECORDINGS_DAYS.
 
     The processing service does the same every hour.
+
+    Output: stdout gets a line for each thing that is removed, or JSON.
+
+    Example: [bold]streamwave broadcasts clean --dry-run[/bold]
     """
     from streamwave.retention import janitor
 

@@ -34,7 +34,12 @@ def ui_line(settings: Settings) -> str:
 
 @prefect_app.command()
 def login() -> None:
-    """Print the address of Prefect's UI and what it asks for at its login page."""
+    """Print the address of Prefect's UI and what it asks for at its login page.
+
+    Output: stdout gets the address, then user and password.
+
+    Example: [bold]streamwave prefect login[/bold]
+    """
     settings = Settings.load()
     print(settings.prefect_url.removesuffix("/api"))
     print(auth_string(settings) or "this server asks for nothing that StreamWave knows of")
@@ -43,6 +48,8 @@ def login() -> None:
 @prefect_app.command()
 def env() -> None:
     """Print what Prefect's commands and workers need in their environment, for a shell.
+
+    Output: stdout gets export commands.
 
     Example: [bold]eval "$(streamwave prefect env)"[/bold]
     """
@@ -56,6 +63,10 @@ def deploy() -> None:
 
     Workers run them in the current folder: its .env counts, and relative paths start there. The work pool
     "streamwave" is made if there is none; start a worker with: prefect worker start --pool streamwave
+
+    Output: the deployments go to Prefect's server; stdout gets its answer.
+
+    Example: [bold]streamwave prefect deploy[/bold]
     """
     settings = Settings.load()
     environment = {**os.environ, **CLIENT_ENV, **client_environment(settings)}

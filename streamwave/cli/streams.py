@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from streamwave.cli.complete import stream_names
 from streamwave.cli.output import Json, emit, print_table
 from streamwave.cli.shapes import KeyDocument, StreamsDocument, StreamShape
 from streamwave.config.settings import Settings
@@ -21,7 +22,8 @@ from streamwave.streams.registry import Registry
 streams_app = typer.Typer(name="streams", help="Streams and their keys: who may publish.", no_args_is_help=True)
 out = Console(highlight=False, soft_wrap=True)
 
-Name = Annotated[str, typer.Argument(help="Public name of the stream: a-z, 0-9, - and _.")]
+NewName = Annotated[str, typer.Argument(help="Public name of the stream: a-z, 0-9, - and _.")]
+Name = Annotated[str, typer.Argument(help="Public name of the stream.", autocompletion=stream_names)]
 
 
 @contextmanager
@@ -64,11 +66,16 @@ def obs_lines(settings: Settings, name: str, key: str) -> list[str]:
 
 @streams_app.command()
 def add(
-    name: Name,
+    name: NewName,
     title: Annotated[str, typer.Option(help="Shown to viewers.")] = "",
     json: Json = False,
 ) -> None:
-    """Add a stream, and print what to enter in OBS: its key is shown only now."""
+    """Add a stream, and print what to enter in OBS: its key is shown only now.
+
+    Output: the stream goes to the database; stdout gets the key, as text or JSON.
+
+    Example: [bold]streamwave streams add stage --title "Main stage"[/bold]
+    """
     settings = Settings.load()
     with _database(settings) as database:
         stream, key = Registry(database).add(name, title)
@@ -77,7 +84,12 @@ def add(
 
 @streams_app.command("ls")
 def list_streams(json: Json = False) -> None:
-    """List the streams."""
+    """List the streams.
+
+    Output: stdout gets a table, or JSON.
+
+    Example: [bold]streamwave streams ls[/bold]
+    """
     with _database(Settings.load()) as database:
         streams = Registry(database).all()
         publishing = {publish.stream: publish for publish in Publishes(database).open() if publish.accepted}
@@ -106,7 +118,12 @@ def list_streams(json: Json = False) -> None:
 
 @streams_app.command("rotate-key")
 def rotate_key(name: Name, json: Json = False) -> None:
-    """Give a stream a new key. Whoever publishes with the old one is disconnected within seconds."""
+    """Give a stream a new key. Whoever publishes with the old one is disconnected within seconds.
+
+    Output: stdout gets the new key, as text or JSON.
+
+    Example: [bold]streamwave streams rotate-key stage[/bold]
+    """
     settings = Settings.load()
     with _database(settings) as database:
         key = Registry(database).rotate_key(name)
@@ -115,7 +132,12 @@ def rotate_key(name: Name, json: Json = False) -> None:
 
 @streams_app.command("rm")
 def remove(name: Name) -> None:
-    """Remove a stream and its key. Whoever publishes is disconnected within seconds; recordings stay."""
+    """Remove a stream and its key. Whoever publishes is disconnected within seconds; recordings stay.
+
+    Output: the change goes to the database; stdout gets one line.
+
+    Example: [bold]streamwave streams rm stage[/bold]
+    """
     with _database(Settings.load()) as database:
         Registry(database).remove(name)
     out.print(f"removed {name}")
@@ -123,7 +145,12 @@ def remove(name: Name) -> None:
 
 @streams_app.command()
 def disable(name: Name) -> None:
-    """Refuse publishers until it is enabled again; the one who publishes is disconnected within seconds."""
+    """Refuse publishers until it is enabled again; the one who publishes is disconnected within seconds.
+
+    Output: the change goes to the database; stdout gets one line.
+
+    Example: [bold]streamwave streams disable stage[/bold]
+    """
     with _database(Settings.load()) as database:
         Registry(database).change(name, enabled=False)
     out.print(f"disabled {name}")
@@ -131,7 +158,12 @@ def disable(name: Name) -> None:
 
 @streams_app.command()
 def enable(name: Name) -> None:
-    """Let publishers in again."""
+    """Let publishers in again.
+
+    Output: the change goes to the database; stdout gets one line.
+
+    Example: [bold]streamwave streams enable stage[/bold]
+    """
     with _database(Settings.load()) as database:
         Registry(database).change(name, enabled=True)
     out.print(f"enabled {name}")
