@@ -6,11 +6,14 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
+from typer.testing import CliRunner
 
 from streamwave.broadcasts.catalog import Output
+from streamwave.cli.app import app
 from streamwave.manifest.packaged import PackagedChunk
 from tests.support.cli import Cli
 from tests.support.faults import Weather, proxy
@@ -240,3 +243,27 @@ def test_one_that_lies_in_the_root_of_a_bucket_or_has_an_unusual_name(cli: Cli, 
     (cli.folder / "out" / PATH).rename(moved)
     assert cli.run("broadcasts", "rm", "--yes", str(moved)).code == 0
     assert not any(moved.iterdir())
+
+
+def test_a_recording_as_json(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(cli.folder)
+    for name in ("OUTPUT_DIR", "STREAMWAVE_STATE_DIR"):
+        monkeypatch.setenv(name, cli.environment[name])
+
+    def document(*arguments: str, code: int = 0) -> Any:
+        done = CliRunner().invoke(app, ["broadcasts", *arguments, "--json"])
+        assert done.exit_code == code, done.output
+        return json.loads(done.stdout)
+
+    assert [one["name"] for one in document("ls")["broadcasts"]] == [OTHER, PATH]
+    shown = document("show", PATH)
+    assert [period["name"] for period in shown["periods"]] == ["p0", "p1"]
+    assert [period["gap_after_ms"] for period in shown["periods"]] == [12_500, 0]
+    assert shown["periods"][1]["filler"] == [{"chunk": 1, "renditions": ["large", "small"], "at_ms": 1000}]
+    verified = document("verify", PATH)
+    assert verified["ok"] and {one["samples"] for one in verified["copies"][0]["renditions"][:2]} == {100}
+    (file,) = document("export", PATH, "--to", "a.mp4")["files"]
+    assert file["path"] == "a.mp4" and file["size_bytes"] == (cli.folder / "a.mp4").stat().st_size
+    next((cli.folder / "out" / PATH).rglob("*.m4s")).unlink()
+    broken = document("verify", PATH, code=1)
+    assert not broken["ok"] and broken["copies"][0]["findings"]
