@@ -38,7 +38,7 @@ def broadcast_names(incomplete: str) -> list[str]:
     """Broadcasts in local outputs whose names (stream/broadcast) begin with ``incomplete``; the latest first."""
     found: set[str] = set()
     try:
-        for target in Settings.load().targets:
+        for target in Settings.load().outputs:
             if target.is_local:
                 found |= _in_folder(Path(target.url), incomplete)
     except Exception:
