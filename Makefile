@@ -70,11 +70,15 @@ docs: setup ## Write the generated pages: docs/settings.md, .env.example, docs/a
 	$(VENV)/python -m tests.api_page
 	$(VENV)/python -m tests.rooms --write
 
+.PHONY: docs-site
+docs-site: setup ## Build the documentation as a site into site/
+	@NO_MKDOCS_2_WARNING=true $(VENV)/mkdocs build --quiet --strict
+
 .PHONY: constraints
 constraints: setup ## Pin the newest versions that fit pyproject.toml
 	$(VENV)/uv pip compile --upgrade --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header -q pyproject.toml -o constraints.txt
 
 .PHONY: clean
 clean: ## Remove what setup and runs have made, except recordings in out/ and state in var/
-	rm -rf .venv node_modules build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .cache var/setup*
+	rm -rf .venv node_modules build site *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .cache var/setup*
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
