@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: links from pages to files outside docs/ lead to the repository, and all decisions are in the navigation."""
+"""Hooks of MkDocs: links to files that the site does not hold become plain text, and all decisions are in the navigation."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
-_LINK = re.compile(r"(\]\()(?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_config(config: Any) -> Any:
@@ -20,13 +19,13 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Keep the text of links to files that the site does not hold, with their path in the repository."""
+    """Keep only the text of links that lead out of docs/: readers of the repository can follow them, those of the site cannot."""
     folder = (DOCS / page.file.src_uri).parent
 
     def outside(match: re.Match[str]) -> str:
         target = (folder / match[2]).resolve()
         if target.is_relative_to(DOCS) and target.is_file():
             return match[0]
-        return f'](# "{target.relative_to(ROOT)} in the repository")'
+        return match[1]
 
     return _LINK.sub(outside, markdown)
