@@ -19,7 +19,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Keep only the text of links that lead out of docs/: readers of the repository can follow them, those of the site cannot."""
+    """Keep only the text of links that lead out of docs/, which only readers of the repository can follow."""
     folder = (DOCS / page.file.src_uri).parent
 
     def outside(match: re.Match[str]) -> str:
