@@ -20,15 +20,15 @@ _GROUPS = {
     "General": "",
     "Output": "",
     "Encoding": "",
-    "Work": "How much is done at once, and what happens when it fails.",
-    "Prefect": "Prefect has many settings of its own; these concern StreamWave too.",
-    "Live": "Only for live streams; transcoding a file does not use them.",
-    "Limits": "What one publisher, one source or one stranger may make this machine do.",
+    "Work": "How much is done in parallel, and what happens when it fails.",
+    "Prefect": "Prefect has many settings of its own; StreamWave uses these.",
+    "Live": "Used for live streams only, not for transcoding files.",
+    "Limits": "How much one publisher, one source or one stranger can use of this machine.",
 }
 
 
 def _plain_default(field: FieldInfo) -> str:
-    """The default as it would stand in `.env`; empty where there is none."""
+    """The default as it would be written in `.env`; empty where there is none."""
     value = field.default
     if field.default_factory is not None or value is None or value == ():
         return ""
@@ -48,10 +48,10 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Written from `streamwave/settings*.py` by `make docs`; change it there.",
+        "Generated from `streamwave/config/` by `make docs`; edit the descriptions there.",
         "",
-        "A setting is read from the environment, else from the file `.env` in the working directory, else it has its",
-        "default. An empty value counts as not set. `streamwave doctor` shows names that it does not know.",
+        "A setting is read from the environment, then from the file `.env` in the working directory; otherwise its default",
+        "applies. An empty value counts as not set. `streamwave doctor` reports unknown names.",
     ]
     for group, members in _groups():
         lines += ["", f"## {group}", ""] + ([_GROUPS[group], ""] if _GROUPS[group] else [])
@@ -65,7 +65,7 @@ def settings_page() -> str:
 
 def env_example() -> str:
     """The sample configuration: every setting, commented out, with its default."""
-    lines = ["# Copy this file to .env and take the # away from what you change. More: docs/settings.md"]
+    lines = ["# Copy this file to .env and uncomment what you change. See docs/settings.md"]
     for group, members in _groups():
         lines += ["", f"# --- {group} ---"]
         for variable, field in members:

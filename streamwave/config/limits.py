@@ -39,7 +39,7 @@ class LimitSettings(OutputSettings):
 
     spool_max_gb: Annotated[Fraction, BeforeValidator(to_fraction)] = setting(
         "Limits",
-        "Bytes of chunks that may wait to be published, of all live streams of this machine.",
+        "Total size of the chunks of all live streams of this machine that may wait to be published.",
         Fraction(20),
         unit="GB",
         ge=Fraction(1, 1000),
@@ -48,9 +48,9 @@ class LimitSettings(OutputSettings):
     )
     spool_share_percent: int = setting(
         "Limits",
-        "How much of what other streams leave of `STREAMWAVE_SPOOL_MAX_GB`, or of the disk, one stream may fill. With 50 one "
-        "alone may fill half, two a third each, and so on. A stream that has filled its share is disconnected; what was "
-        "received of it is published.",
+        "How much of the space that other streams leave of `STREAMWAVE_SPOOL_MAX_GB`, or of the disk, one stream may "
+        "use. With 50, one stream alone may use half, two a third each, and so on. A stream that has used up its share "
+        "is disconnected; what was received of it is published.",
         50,
         unit="%",
         ge=1,
@@ -58,8 +58,8 @@ class LimitSettings(OutputSettings):
     )
     max_chunk_mb: int = setting(
         "Limits",
-        "How large a chunk of a live source may become, with all that is needed to decode it. Beyond that the stream is "
-        "disconnected: its bit rate times its keyframe interval is too much.",
+        "Maximum size of a chunk of a live source, including everything needed to decode it. A stream that exceeds it is "
+        "disconnected: its bit rate times its keyframe interval is too high.",
         256,
         unit="MB",
         ge=1,
@@ -67,75 +67,77 @@ class LimitSettings(OutputSettings):
     )
     max_sessions_per_minute: int = setting(
         "Limits",
-        "How often a stream may begin a session in a minute, by connecting or by changing the size of its pictures; in "
-        "an hour thirty times as often. Each costs a process, and a break for viewers.",
+        "How many sessions a stream may begin in a minute, by connecting or by changing its frame size; thirty times as "
+        "many in an hour. Each costs a process, and an interruption for viewers.",
         20,
         ge=1,
         le=10_000,
     )
     allowed_file_roots: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(to_folders)] = setting(
         "Limits",
-        "Folders from which the services, and runs that are started through Prefect, accept files as sources, joined by `:`. "
-        "Empty: from none. "
-        "The command line reads every file that its user may read.",
+        "Folders below which the services, and runs that are started through Prefect, accept files as sources, separated "
+        "by `:`. Empty: no files. The command line can read every file that its user can read.",
         (),
         kind="folders joined by `:`",
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(to_hosts)] = setting(
         "Limits",
-        "Further host names under which web pages and programs may call the ingest service and the Prefect server that we "
-        "start, joined by commas: those of a proxy in front of them, or of a container. Requests for other names are refused, "
-        "so that no page on the web can reach them by pointing its own name at this machine.",
+        "Additional host names for which the ingest service and the Prefect server that StreamWave starts accept "
+        "requests, separated by commas: those of a proxy in front of them, or of a container. Requests for other names "
+        "are refused, so that no web page can reach them by resolving its own name to this machine.",
         (),
         kind="host names without ports, joined by commas",
     )
     rtmp_waiting: int = setting(
         "Limits",
-        "RTMP connections that do not publish yet, at once. Beyond that the one that has come least far ends for each new one.",
+        "RTMP connections that have not started to publish, at the same time. Each further connection ends the one that "
+        "has made the least progress.",
         256,
         ge=1,
         le=2000,
     )
     rtmp_waiting_per_address: int = setting(
-        "Limits", "Of these, how many from one address; of IPv6 from one /64 network.", 64, ge=1, le=2000
+        "Limits", "How many of these may come from one address, or, for IPv6, from one /64 network.", 64, ge=1, le=2000
     )
     source_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(to_source_hosts)] = setting(
         "Limits",
-        "Hosts besides those of the public internet from which the services may fetch sources that callers name: names, "
-        "addresses and networks, joined by commas (`10.0.0.0/8,encoder.lan`). Empty: none, so that a caller reaches nothing "
-        "inside of this network. The command line fetches from everywhere.",
+        "Hosts outside the public internet from which the services may fetch sources that callers name: names, addresses "
+        "and networks, separated by commas (`10.0.0.0/8,encoder.lan`). Empty: none, so that a caller cannot reach "
+        "anything inside this network. The command line can fetch from any host.",
         (),
         kind="hosts, addresses and networks joined by commas",
     )
     requests_per_address: int = setting(
         "Limits",
-        "Requests of one address that the media server answers at once; further ones are refused (429). A viewer has one or "
-        "two under way. Set it higher, or 0 for no limit, where many viewers come from one address: behind a proxy or CDN.",
+        "Requests from one address that the media server handles at the same time; further ones are refused (429). A "
+        "viewer has one or two in progress. Raise it, or set 0 for no limit, if many viewers share an address, for "
+        "example behind a proxy or CDN.",
         1000,
         ge=0,
         le=1_000_000,
     )
     embed_from: Annotated[tuple[str, ...], NoDecode, BeforeValidator(to_origins)] = setting(
         "Limits",
-        "Sites that may show the player page in a frame of theirs: origins joined by commas (`https://example.org`), or `*` "
+        "Sites that may embed the player page in a frame: origins separated by commas (`https://example.org`), or `*` "
         "for every site. Empty: only pages of this server.",
         (),
         kind="origins joined by commas, or `*`",
     )
     play_from: Annotated[tuple[str, ...], NoDecode, BeforeValidator(to_origins)] = setting(
         "Limits",
-        "Other servers whose broadcasts the player page plays (`?src=`): origins joined by commas, or `*` for every one. It "
-        "always plays those of this server, of `STREAMWAVE_BASE_URLS` and of `STREAMWAVE_PUBLIC_URL`.",
+        "Other servers whose broadcasts the player page may play (`?src=`): origins separated by commas, or `*` for "
+        "every server. Broadcasts of this server, of `STREAMWAVE_BASE_URLS` and of `STREAMWAVE_PUBLIC_URL` are always "
+        "allowed.",
         (),
         kind="origins joined by commas, or `*`",
     )
     max_streams: int = setting(
-        "Limits", "Broadcasts that are published at once; further ones wait in the spool.", 16, ge=1, le=1000
+        "Limits", "Broadcasts that are published at the same time; further ones wait in the spool.", 16, ge=1, le=1000
     )
     max_pixels: int = setting(
         "Limits",
-        "The largest pictures that a source may have, as width times height. A larger one is refused before anything is "
-        "decoded. The default is 8192x4320.",
+        "Maximum frame size of a source, as width times height. A larger source is refused before anything is decoded. "
+        "The default is 8192x4320.",
         SourceLimits.max_pixels,
         unit="pixels",
         ge=16_384,
@@ -143,15 +145,17 @@ class LimitSettings(OutputSettings):
     )
     max_tracks: int = setting(
         "Limits",
-        "Tracks that a source may have, of all kinds together: also subtitles, attachments, and those of other programs.",
+        "Maximum number of tracks of all kinds in a source, including subtitles, attachments and the tracks of other "
+        "programs.",
         SourceLimits.max_tracks,
         ge=2,
         le=10_000,
     )
     source_memory_mb: int = setting(
         "Limits",
-        "Memory of each process that opens a source: of every segmenter, and of the probe. MP4 files whose index needs "
-        "more than half of it, which are those of two days and more, are refused. Measured: 8K of 10 bits takes 960 MB.",
+        "Memory limit of each process that opens a source: every segmenter and the probe. MP4 files whose index needs "
+        "more than half of it, that is, those of two days or longer, are refused. Measured: 8K with 10 bits takes 960 "
+        "MB.",
         SourceLimits.memory_mb,
         unit="MB",
         ge=256,
@@ -159,8 +163,8 @@ class LimitSettings(OutputSettings):
     )
     ffmpeg_memory_mb: int = setting(
         "Limits",
-        "Memory of each FFmpeg process; a chunk that needs more becomes black pictures. Measured with superfast: 8K into the "
-        "default ladder takes 1.6 GB, 8K into 8K, 4K and the default ladder 4.4 GB.",
+        "Memory limit of each FFmpeg process; a chunk that needs more is replaced by black pictures. Measured with "
+        "superfast: 8K into the default ladder takes 1.6 GB; 8K into 8K, 4K and the default ladder takes 4.4 GB.",
         ChunkLimits.memory_mb,
         unit="MB",
         ge=256,
@@ -168,8 +172,9 @@ class LimitSettings(OutputSettings):
     )
     chunk_cpu_factor: int = setting(
         "Limits",
-        "CPU time that FFmpeg may take for a chunk, in multiples of what a chunk with so many pixels takes on a usual core "
-        "with H.264 and this preset, plus 30 s. A chunk that takes more becomes black pictures, without another try.",
+        "CPU time that FFmpeg may use for a chunk, as a multiple of what a chunk of this many pixels takes on a typical "
+        "core with H.264 and this preset, plus 30 s. A chunk that takes more is replaced by black pictures without a "
+        "retry.",
         ChunkLimits.cpu_factor,
         ge=1,
         le=10_000,

@@ -17,12 +17,13 @@ class LiveSettings(LimitSettings):
     rtmp_port: Port = setting("Live", "Port that publishers (OBS) connect to.", 1936)
     rtmp_internal_port: Port = setting(
         "Live",
-        "Port of nginx-rtmp on this machine's own addresses (127.0.0.1 to 127.0.0.3), from which published streams are pulled.",
+        "Port of nginx-rtmp on loopback addresses (127.0.0.1 to 127.0.0.3), from which segmenters pull published "
+        "streams.",
         19360,
     )
     rtmp_url: str = setting(
         "Live",
-        "RTMP application from which published streams are pulled.",
+        "RTMP application from which segmenters pull published streams.",
         name="RTMP_URL",
         pattern=r"^rtmps?://\S+$",
         kind="an rtmp or rtmps address",
@@ -40,12 +41,16 @@ class LiveSettings(LimitSettings):
     )
     grpc_port: Port = setting("Live", "Port of the processing service (gRPC).", 50052)
     media_host: str = setting(
-        "Live", "Address that the player page and media are served on.", "0.0.0.0", pattern=r"^[\w.:-]+$", kind="a host"
+        "Live",
+        "Address on which the player page and media are served.",
+        "0.0.0.0",
+        pattern=r"^[\w.:-]+$",
+        kind="a host",
     )
     media_port: Port = setting("Live", "Port of the player page and media (HTTP).", 8080)
     public_url: str = setting(
         "Live",
-        "Address under which viewers reach the player page; links are made from it.",
+        "Address at which viewers reach the player page; used in links.",
         pattern=r"^https?://[^/\s]+",
         kind="an http or https address",
         derived=(
@@ -58,14 +63,14 @@ class LiveSettings(LimitSettings):
     )
     record: bool = setting(
         "Live",
-        "Whether the recording of a live stream is kept. `false`: what has left `STREAMWAVE_DVR_WINDOW_S`, which must be "
-        "set then, is deleted, for channels that never end. Counts for broadcasts that begin after the change.",
+        "Whether the recording of a live stream is kept. `false`: segments that have left `STREAMWAVE_DVR_WINDOW_S`, "
+        "which is then required, are deleted; for channels that never end. Takes effect with the next broadcast.",
         True,
     )
     recordings_days: int = setting(
         "Live",
-        "Recordings are deleted this many days after their end, by a clock that has been steady for a day. 0: they are kept "
-        "for ever. Transcoded files always are.",
+        "Recordings are deleted this many days after their end, measured by a clock that has been steady for a day. 0: "
+        "they are kept forever. Transcoded files are always kept.",
         0,
         unit="days",
         ge=0,
@@ -73,7 +78,7 @@ class LiveSettings(LimitSettings):
     )
     reconnect_window_s: int = setting(
         "Live",
-        "A publisher that comes back within this time continues its broadcast; later it begins a new one.",
+        "A publisher that reconnects within this time continues its broadcast; after that it begins a new one.",
         60,
         unit="s",
         ge=0,
@@ -81,14 +86,14 @@ class LiveSettings(LimitSettings):
     )
     admin_token: SecretStr | None = setting(
         "Live",
-        "Token that the administration over HTTP asks for. Without it that is off.",
+        "Bearer token for administration over HTTP, which is disabled if this is not set.",
         min_length=16,
         kind="16 characters or more",
     )
     grpc_token: SecretStr | None = setting(
         "Live",
-        "Token that the processing service asks for (`authorization: Bearer …`). Without it one is made, in `grpc-token` in "
-        "`STREAMWAVE_STATE_DIR`, for callers on this machine.",
+        "Token that the processing service requires (`authorization: Bearer …`). If not set, one is generated and kept "
+        "in `grpc-token` in `STREAMWAVE_STATE_DIR`, for callers on this machine.",
         min_length=16,
         kind="16 characters or more",
     )

@@ -20,9 +20,9 @@ class OutputSettings(BaseSettings):
 
     output_dir: str = setting(
         "Output",
-        "Where streams are written: a folder, or any address that fsspec knows (`s3://bucket/prefix`). Several, "
-        "joined by commas or as a JSON list, are all written to, each at its own pace "
-        "(docs/outputs.md). Not used while `USE_S3` is true.",
+        "Where broadcasts are written: a folder, or any address that fsspec supports (`s3://bucket/prefix`). Several "
+        "outputs, separated by commas or as a JSON list, are all written to, each at its own pace (docs/outputs.md). Not "
+        "used if `USE_S3` is true.",
         "./out",
         name="OUTPUT_DIR",
         min_length=1,
@@ -33,15 +33,15 @@ class OutputSettings(BaseSettings):
     )
     s3_bucket: str | None = setting(
         "Output",
-        "Bucket to write to; must be set when `USE_S3` is true. Credentials are found the AWS way: environment "
-        "of the process (not `.env`), profile, or the machine's role.",
+        "Bucket to write to; required if `USE_S3` is true. Credentials are found the AWS way: the environment of the "
+        "process (not `.env`), a profile, or the machine's role.",
         name="S3_BUCKET",
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
         kind="a bucket name: 3 to 63 of `a-z`, `0-9`, `.` and `-`",
     )
     s3_region: str | None = setting(
         "Output",
-        "Region of the bucket. Without it: what the AWS profile says.",
+        "Region of the bucket. If not set, the AWS profile's region is used.",
         name="S3_REGION",
         pattern=r"^[a-z0-9-]+$",
         kind="a region name",
@@ -54,28 +54,33 @@ class OutputSettings(BaseSettings):
         kind="an http or https address without user and query",
     )
     s3_path_style: bool = setting(
-        "Output", "Write the bucket's name into the path and not the host name, which many other services need.", False
+        "Output",
+        "Put the bucket name into the path instead of the host name, as many other S3 services require.",
+        False,
     )
     s3_sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = setting(
-        "Output", "Server-side encryption that objects are written with. Without it: the bucket's own rule."
+        "Output", "Server-side encryption of objects. If not set, the bucket's own rule applies."
     )
     s3_sse_kms_key: str | None = setting(
-        "Output", "Key for `aws:kms`. Without it: the account's own.", min_length=1, kind="a key id or ARN"
+        "Output",
+        "Key for `aws:kms`. If not set, the account's default key is used.",
+        min_length=1,
+        kind="a key id or ARN",
     )
     s3_storage_class: str | None = setting(
         "Output",
-        "Storage class of objects, for example `STANDARD_IA`. Without it: the bucket's own rule.",
+        "Storage class of objects, for example `STANDARD_IA`. If not set, the bucket's own rule applies.",
         pattern=r"^[A-Z_]+$",
         kind="`STANDARD`, `STANDARD_IA`, `ONEZONE_IA`, `INTELLIGENT_TIERING`, `GLACIER_IR`, `REDUCED_REDUNDANCY`, "
         "or another one that the service answers at once from (`A-Z` and `_`)",
     )
     s3_acl: Literal["private", "public-read", "authenticated-read", "bucket-owner-full-control"] | None = setting(
-        "Output", "Access list of objects. Without it: the bucket's own rule."
+        "Output", "ACL of objects. If not set, the bucket's own rule applies."
     )
     output_patience_s: int = setting(
         "Output",
-        "How long a live stream waits for an output that refuses (an outage, a full disk) before its run fails. "
-        "Meanwhile chunks wait in the spool.",
+        "How long a live stream waits for an output that fails (an outage, a full disk) before its run fails. Meanwhile "
+        "chunks wait in the spool.",
         3600,
         unit="s",
         ge=0,
@@ -83,9 +88,9 @@ class OutputSettings(BaseSettings):
     )
     base_urls: Annotated[tuple[BaseUrl, ...], NoDecode, BeforeValidator(to_base_urls)] = setting(
         "Output",
-        "Addresses under which viewers find the root of the output, for example one per CDN: joined by commas, or a "
-        'JSON list of `{"url", "service_location", "priority", "weight"}`. They stand in the manifests, as BaseURL and '
-        "as redundant variants. Empty: players stay where they got the manifest from.",
+        "Addresses at which viewers find the root of the output, for example one per CDN: separated by commas, or a JSON "
+        'list of `{"url", "service_location", "priority", "weight"}`. They are written to the manifests as BaseURL and '
+        "as redundant variants. Empty: players use the address from which they loaded the manifest.",
         (),
         kind="http or https addresses without user and query",
     )

@@ -1,7 +1,7 @@
 """Settings: from the environment, then from `.env` in the working directory, then the default.
 
 The names that the original used (``USE_S3``, ``OUTPUT_DIR``, …) have no prefix; all others begin with ``STREAMWAVE_``.
-docs/settings.md and .env.example are written from this module by ``python -m streamwave.settings``.
+docs/settings.md and .env.example are written from this package by ``python -m streamwave.config.docs``.
 """
 
 from __future__ import annotations
@@ -45,27 +45,27 @@ class Settings(LiveSettings):
     )
     env_file: str | None = setting(
         "General",
-        "From the environment only: a file of settings that is read in place of `.env` in the working directory. Empty: none "
-        "is read. `.env` itself is refused where it or its folder belongs to another user, or others may write to it.",
+        "Only from the environment: a settings file to read instead of `.env` in the working directory. If empty, none "
+        "is read. `.env` itself is refused if it or its folder belongs to another user or is writable by others.",
         kind="the path of a file",
     )
     state_dir: Folder = setting(
         "General",
-        "Folder for everything that has to survive a restart: databases, spool, Prefect's home.",
+        "Folder for everything that must survive a restart: databases, spool, Prefect's home.",
         Path("var"),
         kind="a folder",
     )
     ffmpeg_path: str | None = setting(
         "General",
-        "The FFmpeg program to use. Without it: the system's, else the one of the package imageio-ffmpeg.",
+        "The FFmpeg program to use. If not set: the system's, or else the one in the package imageio-ffmpeg.",
         name="FFMPEG_PATH",
         kind="the path of a program",
     )
 
     segment_seconds: Annotated[Fraction, BeforeValidator(to_fraction)] = setting(
         "Encoding",
-        "Least length of a chunk, and usual length of a segment. Shorter: lower latency, more requests and "
-        "bits. A chunk ends at the first keyframe after this, so rare keyframes make longer chunks.",
+        "Minimum length of a chunk and usual length of a segment. Shorter means lower latency, but more requests and "
+        "bits. A chunk ends at the first keyframe after this time, so rare keyframes make longer chunks.",
         Fraction(2),
         unit="s",
         ge=1,
@@ -74,51 +74,52 @@ class Settings(LiveSettings):
     )
     audio_track: int | None = setting(
         "Encoding",
-        "Which of a source's audio tracks is taken, counted from 1. Without it, and from a source that has fewer, the first "
-        "that can be decoded.",
+        "Which of a source's audio tracks is used, counted from 1. If not set, or if a source has fewer, the first one that "
+        "can be decoded is used.",
         None,
         ge=1,
         le=64,
     )
     ladder: str | None = setting(
         "Encoding",
-        "Renditions: names of the default ladder (`720p,360p`), the path of a `.toml` or `.json` file, or "
-        "inline JSON that replaces it. Without it: 1080p, 720p, 480p, 360p and audio. Never above the source.",
+        "Renditions: names from the default ladder (`720p,360p`), the path of a `.toml` or `.json` file, or inline JSON "
+        "that replaces the ladder. If not set: 1080p, 720p, 480p, 360p and audio. Never above the source.",
         kind="names, a file or JSON",
     )
     passthrough: Passthrough = setting(
         "Encoding",
-        "Whether the source's own pictures may be the top rendition, without being encoded again: `auto` where they are H.264 "
-        "that players show as it is, of a rung's size and within its bit rate, with keyframes that segments can begin at. "
-        "See docs/decisions/0008-passthrough.md.",
+        "Whether the source's own video can be the top rendition without being encoded again. `auto`: if it is H.264 "
+        "that every player supports, has the size of a rung, is within its bit rate, and has keyframes that segments can "
+        "begin at. See docs/decisions/0008-passthrough.md.",
         "auto",
     )
     preset: Preset = setting(
-        "Encoding", "x264's preset. Slower ones need fewer bits for the same picture and more CPU time.", "superfast"
+        "Encoding", "x264's preset. Slower presets need fewer bits for the same quality and more CPU time.", "superfast"
     )
     crf: int = setting(
         "Encoding",
-        "x264's constant rate factor, capped by each rendition's maximum. Lower: better pictures, more bits.",
+        "x264's constant rate factor, capped by each rendition's maximum bit rate. Lower means better quality and more "
+        "bits.",
         23,
         ge=0,
         le=51,
     )
     encoder_threads: int = setting(
         "Encoding",
-        "Threads of each encoder and decoder. With 1, encoding a chunk again gives the same bytes. With more, x264 under a "
-        "maximum bit rate and the decoder of a damaged source depend on how their threads happen to run: every try "
-        "gives other bytes, of the same pictures. 0: 1 for files, and 2 for live streams, where a chunk is needed soon.",
+        "Threads of each encoder and decoder. With 1, encoding a chunk again produces the same bytes. With more, the "
+        "bytes depend on thread timing when x264 runs at its maximum bit rate, or when the decoder meets a damaged "
+        "source. 0: 1 for files, and 2 for live streams, where a chunk is needed soon.",
         0,
         ge=0,
         le=64,
     )
 
     ffmpeg_slots: int = setting(
-        "Work", "FFmpeg processes that may run at once on this machine. 0: as many as it has cores.", 0, ge=0, le=1024
+        "Work", "FFmpeg processes that may run at the same time on this machine. 0: one per core.", 0, ge=0, le=1024
     )
     ffmpeg_timeout_s: int = setting(
         "Work",
-        "An FFmpeg process that works on one chunk for longer is killed and its chunk tried again.",
+        "An FFmpeg process that works on one chunk for longer is killed, and the chunk is retried.",
         600,
         unit="s",
         ge=1,
@@ -126,20 +127,21 @@ class Settings(LiveSettings):
     )
     max_chunks_in_flight: int = setting(
         "Work",
-        "Chunks of one stream that are worked on at once. Bounds memory and temporary disk space; below the "
-        "number of machines' cores it leaves them idle.",
+        "Chunks of one stream that are processed at the same time. Limits memory and temporary disk space. A value below "
+        "the number of cores leaves cores idle.",
         4,
         ge=1,
         le=1000,
     )
     chunk_retries: int = setting(
-        "Work", "How often a failed transcode is tried again before its chunk is given up.", 2, ge=0, le=10
+        "Work", "How often a failed transcode is retried before its chunk is replaced by a filler.", 2, ge=0, le=10
     )
     spool_place: Annotated[str, BeforeValidator(to_place)] = setting(
         "Work",
-        "Where chunks wait until they are published: a folder, best on a disk of its own, or an address as in `OUTPUT_DIR` "
-        "(`s3://bucket/prefix`), from which runs on other machines publish without sharing a disk (docs/spool.md). With an "
-        "address, what is being received still lies in `spool` in `STREAMWAVE_STATE_DIR` until it is stored there.",
+        "Where chunks wait until they are published: a folder, preferably on a disk of its own, or an address as in "
+        "`OUTPUT_DIR` (`s3://bucket/prefix`), from which runs on other machines can publish without a shared disk "
+        "(docs/spool.md). With an address, incoming data is first written to `spool` in `STREAMWAVE_STATE_DIR` and then "
+        "uploaded.",
         name="STREAMWAVE_SPOOL_DIR",
         kind="a folder, or one fsspec address without spaces and commas that other processes can reach",
         derived=(
@@ -150,28 +152,30 @@ class Settings(LiveSettings):
 
     prefect_api_url: str | None = setting(
         "Prefect",
-        "Prefect's own variable: the server that runs are reported to. Without it one is started for the "
-        "time of the run.",
+        "Prefect's own variable: the server that runs are reported to. If not set, one is started for the duration of "
+        "the run.",
         name="PREFECT_API_URL",
         pattern=r"^https?://[^/\s]+",
         kind="an http or https address",
     )
     prefect_auth: SecretStr | None = setting(
         "Prefect",
-        "Prefect's own variable: what its server asks of clients, `user:password`. The server that we start always asks: "
-        "without this for what it generates at first use and keeps in `PREFECT_HOME`; `streamwave prefect login` shows it.",
+        "Prefect's own variable: the credentials that clients send to the server, `user:password`. The server that "
+        "StreamWave starts always requires credentials. If none are set, they are generated at first use and kept in "
+        "`PREFECT_HOME`; `streamwave prefect login` shows them.",
         name="PREFECT_API_AUTH_STRING",
         kind="`user:password`",
     )
     prefect_server_auth: SecretStr | None = setting(
         "Prefect",
-        "Prefect's own variable: the same from the server's side. One of the two is enough for the server that we start.",
+        "Prefect's own variable: the credentials that the server requires. Setting one of the two is enough for the "
+        "server that StreamWave starts.",
         name="PREFECT_SERVER_API_AUTH_STRING",
         kind="`user:password`",
     )
     prefect_home: Folder = setting(
         "Prefect",
-        "Prefect's own variable: its database and profiles.",
+        "Prefect's own variable: the folder of its database and profiles.",
         name="PREFECT_HOME",
         kind="a folder",
         derived=(
@@ -181,7 +185,7 @@ class Settings(LiveSettings):
     )
     window_s: int = setting(
         "Prefect",
-        "Length of stream that one child flow run of a live stream holds. Prefect's UI draws up to about 2000 task "
+        "Length of the stream that one child flow run of a live stream covers. Prefect's UI draws up to about 2000 task "
         "runs at once, which is five minutes of 2 s chunks in twice the usual number of renditions.",
         300,
         unit="s",
@@ -190,20 +194,20 @@ class Settings(LiveSettings):
     )
     prefect_port: Port = setting(
         "Prefect",
-        "Port of the API and UI of the server that `streamwave up` starts. Not used while `PREFECT_API_URL` is set.",
+        "Port of the API and UI of the server that `streamwave up` starts. Not used if `PREFECT_API_URL` is set.",
         4200,
     )
     work_pool: str | None = setting(
         "Prefect",
-        "Prefect work pool whose workers publish the live streams, through the deployment `live-stream/live` of "
-        "deployments/prefect.yaml. Without it the processing service runs them on its own machine.",
+        "Prefect work pool whose workers publish live streams, through the deployment `live-stream/live` in "
+        "deployments/prefect.yaml. If not set, the processing service runs them on its own machine.",
         min_length=1,
         kind="the name of a work pool",
     )
 
     database_url: SecretStr = setting(
         "Live",
-        "SQLAlchemy address of the database of streams and sessions.",
+        "SQLAlchemy URL of the database of streams and sessions.",
         kind="an SQLAlchemy address",
         derived=(
             lambda d: SecretStr(f"sqlite:///{d.get('state_dir', Path('var').absolute())}/streamwave.db"),
