@@ -35,6 +35,7 @@ SKIPPED_FOLDERS = {
     ".venv",
     ".hypothesis",
     "node_modules",
+    "site",
     "var",
     "out",
     "build",
