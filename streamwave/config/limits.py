@@ -49,8 +49,8 @@ class LimitSettings(OutputSettings):
     spool_share_percent: int = setting(
         "Limits",
         "Share that one stream may use of the space that other streams leave free: of `STREAMWAVE_SPOOL_MAX_GB`, or of "
-        "the disk if that is less. With 50, one stream alone may use half, two a third each, and so on. A stream that has used up its share "
-        "is disconnected; what was received of it is published.",
+        "the disk if that is less. With 50, one stream alone may use half, two a third each, and so on. A stream that has "
+        "used up its share is disconnected; what was received of it is published.",
         50,
         unit="%",
         ge=1,
