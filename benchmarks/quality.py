@@ -26,9 +26,10 @@ from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import probe
 from streamwave.model import Chunk, ChunkRecord, Rendition
 from streamwave.pipeline import ladder as ladders
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.sources.address import resolve_source
 from streamwave.spool.follow import Follower
+from streamwave.spool.options import Options
 from streamwave.timing import Grid, split_evenly
 from streamwave.util.programs import ask
 

@@ -90,7 +90,10 @@ def _function(found: griffe.Object | griffe.Alias, name: str) -> str:
         default = f" = {one.default}" if one.default is not None else ""
         arguments.append(f"{one.name}: {one.annotation}{default}")
     inside = "".join(f"    {argument},\n" for argument in arguments)
-    signature = f"{name}(\n{inside}) -> {found.returns}" if arguments else f"{name}() -> {found.returns}"
+    called = name.rpartition(".")[2]
+    signature = (
+        f"def {called}(\n{inside}) -> {found.returns}: ..." if arguments else f"def {called}() -> {found.returns}: ..."
+    )
     return f"### `{name}`\n\n```python\n{signature}\n```\n\n{_docstring(found)}"
 
 

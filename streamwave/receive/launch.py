@@ -9,8 +9,7 @@ from contextlib import suppress
 from pydantic import TypeAdapter
 
 from streamwave.ffmpeg.process import kill, spawn
-from streamwave.receive.segmenter import Options
-from streamwave.spool.options import LOG_FILE
+from streamwave.spool.options import LOG_FILE, Options
 from streamwave.spool.stop import STOP_LIMIT_S
 from streamwave.util.private import python_argv
 

@@ -51,8 +51,7 @@ from streamwave.spool.journal import (
     JournalWriter,
     following_folder,
 )
-from streamwave.spool.options import Options as Options
-from streamwave.spool.options import take_options
+from streamwave.spool.options import Options, take_options
 from streamwave.spool.pace import pace_of
 from streamwave.spool.remote.mirror import mirroring
 from streamwave.util import private

@@ -111,9 +111,7 @@ def parse_outputs(text: str) -> tuple[OutputAddress, ...]:
     Raises:
         ValueError: it names none, one twice, or too many; or it is a list that cannot be read.
     """
-    addresses = (
-        _listed(text) if text.lstrip().startswith("[") else [OutputAddress(url=part) for part in _joined(text)]
-    )
+    addresses = _listed(text) if text.lstrip().startswith("[") else [OutputAddress(url=part) for part in _joined(text)]
     urls = [address.url.rstrip("/") for address in addresses]
     if not all(urls) or not urls:
         raise ValueError("an address is empty")

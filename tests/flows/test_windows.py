@@ -15,9 +15,10 @@ import pytest
 from flows.server import prefect_server
 from streamwave.layout import MASTER
 from streamwave.model import ChunkRecord
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.journal import ChunkLine, EndRecord, JournalReader, JournalWriter, OpenRecord
+from streamwave.spool.options import Options
 from tests.support.cli import Cli
 from tests.support.live import assert_exact, periods, picture_numbers
 from tests.support.media import Clip, make_clip

@@ -9,8 +9,9 @@ import pytest
 from services.processing.status import stream_status
 from streamwave.model import State
 from streamwave.pipeline.live import LiveBroadcast
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.broadcast import open_session
+from streamwave.spool.options import Options
 from tests.support.media import make_clip
 from tests.support.processes import wait_for
 from tests.unit.pipeline.test_live import publish, settings

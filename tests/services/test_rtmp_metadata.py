@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
+from streamwave.spool.options import Options
 from tests.matrix.flv import read_tags
 from tests.support.media import ffmpeg_path, make_clip
 from tests.support.metadata import Published, moved, shapes

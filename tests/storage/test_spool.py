@@ -19,10 +19,11 @@ from streamwave.layout import ENTRY, FENCE
 from streamwave.pipeline.live import LiveBroadcast
 from streamwave.publish.queue import QUEUE_CHUNKS
 from streamwave.receive.launch import start_segmenter, stop_segmenter
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.retention import janitor
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.info import write_info
+from streamwave.spool.options import Options
 from streamwave.spool.remote.exchange import CLEARED, Exchange
 from streamwave.spool.remote.objects import check_spool, open_spool
 from streamwave.spool.remote.replica import Replica, replica

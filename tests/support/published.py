@@ -14,9 +14,10 @@ from streamwave.model import Rendition
 from streamwave.pipeline.chunk import make, place
 from streamwave.pipeline.job import Job
 from streamwave.publish.publication import Publication
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.broadcast import BroadcastInfo
 from streamwave.spool.journal import ChunkLine, JournalReader
+from streamwave.spool.options import Options
 from streamwave.storage.store import open_store
 from tests.support.media import Clip
 

@@ -14,8 +14,8 @@ from streamwave.ffmpeg import probing
 from streamwave.ffmpeg.probe import describe, open_source, tracks
 from streamwave.model import SourceInfo
 from streamwave.receive.launch import start_segmenter
-from streamwave.receive.segmenter import Options
 from streamwave.sources.address import local_path, resolve_source, shown
+from streamwave.spool.options import Options
 from tests.support.media import Clip, make_clip
 from tests.support.names import ODD_NAMES
 from tests.unit.receive.test_segmenter import read

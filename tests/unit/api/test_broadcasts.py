@@ -15,8 +15,9 @@ from streamwave.api.status import Status, read_status
 from streamwave.errors import OutputError, SpoolError, UsageError
 from streamwave.pipeline.chunk import publish_chunk
 from streamwave.pipeline.live import LiveBroadcast
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.broadcast import BroadcastSpool, open_session
+from streamwave.spool.options import Options
 from tests.support.media import Clip, make_clip
 
 CHUNKS = 3

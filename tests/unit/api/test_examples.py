@@ -10,8 +10,9 @@ import pytest
 from streamwave.config.settings import Settings
 from streamwave.pipeline.chunk import publish_chunk
 from streamwave.pipeline.live import LiveBroadcast
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.broadcast import open_session
+from streamwave.spool.options import Options
 from tests.api_page import PAGE, page
 from tests.support.media import make_clip
 

@@ -23,7 +23,8 @@ from streamwave.ffmpeg.transcode import Transcoder
 from streamwave.model import Chunk, Colour, Rendition, SourceInfo, VideoInfo
 from streamwave.mp4 import split_file, video_init
 from streamwave.pipeline.ladder import DEFAULT_LADDER, display_size, plan
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
+from streamwave.spool.options import Options
 from tests.support.media import ffmpeg, make_clip
 
 RATE = Fraction(25)

@@ -25,8 +25,9 @@ from streamwave.model import ChunkRecord
 from streamwave.pipeline.chunk import publish_chunk
 from streamwave.pipeline.job import Job
 from streamwave.pipeline.live import LiveBroadcast
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
+from streamwave.spool.options import Options
 from tests.support.cli import LADDER
 from tests.support.media import Clip, make_clip
 from tests.support.player import MPD_NS, decode_pictures, representations

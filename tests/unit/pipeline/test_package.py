@@ -20,8 +20,9 @@ from streamwave.mp4 import read_fragment, read_init, split_file, starts_with_idr
 from streamwave.mp4.boxes import find_all
 from streamwave.pipeline.filler import put_filler
 from streamwave.pipeline.package import package
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.journal import ChunkLine, JournalReader
+from streamwave.spool.options import Options
 from streamwave.timing import AAC_FRAME
 from tests.support.media import make_clip
 from tests.support.player import decode_pictures, decode_sound

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamwave.ffmpeg.arriving import Remembered
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
+from streamwave.spool.options import Options
 from tests.matrix.flv import pictures_from, read_tags, write_tags
 from tests.support.http import sent
 from tests.support.media import ffmpeg, make_clip

@@ -8,8 +8,9 @@ import av
 import pytest
 
 from streamwave.ffmpeg.probe import probe
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.broadcast import open_session
+from streamwave.spool.options import Options
 from streamwave.timing import AAC_FRAME
 from tests.support.http import sent
 from tests.support.media import make_clip

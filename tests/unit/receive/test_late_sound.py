@@ -17,9 +17,10 @@ import pytest
 
 from streamwave.ffmpeg.flv import SoundTag, TagFlow
 from streamwave.ffmpeg.probe import probe
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.journal import AdviceLine, JournalReader
+from streamwave.spool.options import Options
 from streamwave.timing import AAC_FRAME
 from tests.matrix.flv import FILE_HEADER, PICTURE, SCRIPT, SOUND, Tag, read_tags, tag_bytes, unannounced, write_tags
 from tests.support.media import QUIET, ffmpeg_path, make_clip

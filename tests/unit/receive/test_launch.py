@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from streamwave.receive.launch import start_segmenter, stop_segmenter
-from streamwave.receive.segmenter import Options
 from streamwave.spool.journal import LOCK, EndRecord, JournalReader, JournalWriter
+from streamwave.spool.options import Options
 from streamwave.spool.stop import request_stop
 from streamwave.util.waiting import wait_until
 

@@ -12,8 +12,8 @@ from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.receive.arrived import Arriving
 from streamwave.receive.launch import start_segmenter, stop_segmenter
 from streamwave.receive.reader import QUEUE_BYTES
-from streamwave.receive.segmenter import Options
 from streamwave.receive.sizes import told_size
+from streamwave.spool.options import Options
 from tests.support.hostile import hevc_sps, large_h264, sps
 from tests.support.media import ffmpeg, make_clip
 from tests.unit.receive.test_segmenter import contiguous, read, segment

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from streamwave.ffmpeg.probe import probe
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
+from streamwave.spool.options import Options
 from tests.support.media import ffmpeg, make_clip
 from tests.unit.receive.test_segmenter import Spool, contiguous, read, segment
 from tests.unit.receive.test_sources import in_sync, shown

@@ -21,9 +21,9 @@ from streamwave.model import ChunkRecord
 from streamwave.mp4 import read_adts
 from streamwave.receive.chunkfile import VideoChunk
 from streamwave.receive.launch import start_segmenter, stop_segmenter
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.journal import SEGMENTER_FAILED, SPOOL_FAILED, ChunkLine, EndRecord, JournalReader, OpenRecord
-from streamwave.spool.options import LOG_FILE
+from streamwave.spool.options import LOG_FILE, Options
 from streamwave.spool.stop import request_stop
 from streamwave.timing import AAC_FRAME, Grid, aac_frame_at_ms
 from streamwave.util.logs import LOG_BYTES

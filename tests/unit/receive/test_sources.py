@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.probe import probe
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.journal import CONTINUED, AdviceLine, JournalReader
+from streamwave.spool.options import Options
 from streamwave.timing import AAC_FRAME, Grid
 from tests.matrix.flv import PICTURE, SOUND, read_tags, write_tags
 from tests.support.media import ffmpeg, make_clip, picture_flashes

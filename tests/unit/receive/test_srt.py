@@ -14,7 +14,8 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.ffmpeg.probe import probe
 from streamwave.ffmpeg.relay import Relay
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
+from streamwave.spool.options import Options
 from tests.support.media import ffmpeg_path, make_clip
 from tests.support.ports import free_port
 from tests.support.processes import wait_for

@@ -13,7 +13,8 @@ import pytest
 
 from streamwave.ffmpeg.probe import probe
 from streamwave.receive.quick_probe import look
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
+from streamwave.spool.options import Options
 from streamwave.timing import AAC_FRAME
 from tests.support.media import ffmpeg, make_clip
 from tests.support.paced import Piece, paced

@@ -13,10 +13,10 @@ import av
 import pytest
 
 from streamwave.receive.launch import start_segmenter, stop_segmenter
-from streamwave.receive.segmenter import Options
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import JOURNAL
+from streamwave.spool.options import Options
 from streamwave.timing import aac_frame_at_ms
 from tests.matrix.flv import SOUND, Tag, read_tags, write_tags
 from tests.support.http import sent

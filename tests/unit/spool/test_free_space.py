@@ -9,10 +9,11 @@ from pathlib import Path
 import av
 import pytest
 
-from streamwave.receive.segmenter import Options, Segmenter
+from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.follow import Follower
 from streamwave.spool.journal import SPOOL_FAILED, ChunkLine, EndRecord, JournalReader, JournalWriter, OpenRecord
+from streamwave.spool.options import Options
 from tests.support.disk import fill, small_disk
 from tests.support.media import Clip, make_clip
 
