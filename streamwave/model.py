@@ -113,7 +113,7 @@ class SourceInfo(Frozen):
     """A source as the probe found it; ``duration_ms`` is None for one that does not say when it ends.
 
     ``audio`` is the track ``audio_number`` of ``audio_tracks``, counted from 1; ``undecodable`` are those that no decoder
-    here knows.
+    here knows, ``encrypted`` those that are encrypted. ``video`` is the track ``video_number`` of ``video_tracks``, as well.
     """
 
     url: str
@@ -124,6 +124,9 @@ class SourceInfo(Frozen):
     audio_tracks: int = 0
     audio_number: int = 1
     undecodable: tuple[int, ...] = ()
+    encrypted: tuple[int, ...] = ()
+    video_tracks: int = 0
+    video_number: int = 1
 
 
 class Rendition(Frozen):

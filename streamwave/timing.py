@@ -189,6 +189,14 @@ def choose_rate(stated: Fraction | None, starts_ms: Sequence[int]) -> Fraction:
     return min(max(usual, snap_rate(measured, tolerance=Fraction(1, 25)), least), MOST_VARIABLE)
 
 
+def thinned(rate: Fraction, starts_ms: Sequence[int]) -> Fraction | None:
+    """The pictures per second of a source that has more of them than a grid of ``rate`` can have at most, else None."""
+    if rate < MOST_VARIABLE or len(starts_ms) < 10:
+        return None
+    measured = _measured(sorted(starts_ms))
+    return measured if measured > rate * Fraction(21, 20) else None
+
+
 def other_rate(rate: Fraction, starts_ms: Sequence[int]) -> Fraction | None:
     """The constant rate of a chunk's pictures if a grid of ``rate`` would lose or repeat some of them, else None.
 

@@ -21,7 +21,7 @@ from streamwave.model import Colour, Rendition, SourceInfo, VideoInfo
 from streamwave.pipeline import ladder as ladders
 from streamwave.receive.quick_probe import look
 from streamwave.sources.address import resolve_source, shown
-from streamwave.spool.advice import Advice, undecodable
+from streamwave.spool.advice import Advice, of_tracks
 
 ONCE = "it does not let itself be called a second time, so what its publisher could mend was not looked for"
 
@@ -39,7 +39,9 @@ def run_probe(
     check_track(info, audio_track)
     renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
     remarks = notes(info.video, zimg=has_zimg(binary.path)) if info.video is not None else []
-    advice = _look(url, renditions, limits)
+    found_in, advice = of_tracks(info), _look(url, renditions, limits)
+    if advice is not None:
+        advice = [*found_in, *advice]
     if json:
         emit(_document(source, info, remarks, renditions, advice))
         return
@@ -64,7 +66,7 @@ def run_probe(
     print_table(console, ("name", "size", "at most"), planned, wraps=("size",), indent=2)
     if advice is None:
         console.print(ONCE, soft_wrap=True)
-    for one_advice in [*filter(None, [undecodable(info)]), *(advice or [])]:
+    for one_advice in found_in if advice is None else advice:
         console.print(Text.assemble((f"{one_advice.code}: ", "yellow"), one_advice.text), soft_wrap=True)
 
 

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from av.container import InputContainer
 
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
-from streamwave.ffmpeg.probe import ANALYSED_S, open_source, tracks
+from streamwave.ffmpeg.probe import ANALYSED_S, open_source
+from streamwave.ffmpeg.tracks import tracks
 
 #: For how long is looked, one after the other.
 _LOOKS_S = (1, 3, 6, ANALYSED_S)

@@ -16,6 +16,7 @@ from av.container import InputContainer
 from av.sidedata.sidedata import Type
 
 from streamwave.ffmpeg.chunks import open_chunk
+from streamwave.ffmpeg.encrypted import check_clear
 from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
 from streamwave.model import Colour, SourceInfo, VideoInfo
 
@@ -46,19 +47,27 @@ def _unnamed(kind: type[Type], value: object) -> Type:
 Type._missing_ = classmethod(_unnamed)  # type: ignore[assignment,method-assign]
 
 
-def examine(container: InputContainer, stream: Any, video: VideoInfo, max_pixels: int) -> VideoInfo:
+def examine(
+    container: InputContainer, stream: Any, video: VideoInfo, max_pixels: int, audio: Any = None, url: str = ""
+) -> VideoInfo:
     """``video`` with what the first pictures of ``stream`` say; they are decoded, and cannot be read again.
 
     Pictures that cannot be decoded, or have more than ``max_pixels``, say nothing, which is no error here.
+
+    Raises:
+        SourceError: they are encrypted, or the sound of the track ``audio`` that comes with them is.
     """
     stream.codec_context.options = {"max_pixels": str(max_pixels)}
-    return described_by(islice(_decoded(container, stream), PICTURES), video)
+    return described_by(islice(_decoded(container, stream, audio, url), PICTURES), video)
 
 
-def _decoded(container: InputContainer, stream: Any) -> Iterator[Any]:
+def _decoded(container: InputContainer, stream: Any, audio: Any, url: str) -> Iterator[Any]:
+    read = [stream, audio] if audio is not None else [stream]
     with suppress(av.error.FFmpegError, av.codec.codec.UnknownCodecError):
-        for packet in islice(container.demux(stream), _PACKETS):
-            yield from stream.decode(packet)
+        for packet in islice(container.demux(read), _PACKETS):
+            check_clear(packet, url)
+            if packet.stream_index == stream.index:
+                yield from stream.decode(packet)
 
 
 def examine_file(path: Path, source: SourceInfo, max_pixels: int) -> SourceInfo:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Protocol
 
 #: Boxes that lead to the tables of a track's samples (8.2.1, 8.3.1, 8.4.1, 8.4.4).
 _AROUND = frozenset({b"moov", b"trak", b"mdia", b"minf"})
 #: Boxes that are looked at; a file with more is damaged, or made to take time.
 _MOST_BOXES = 20_000
+#: Sample entries of what is encrypted: Common Encryption (ISO/IEC 23001-7, 4.1), FairPlay, Audible.
+_ENCRYPTED = frozenset({b"encv", b"enca", b"drmi", b"drms", b"aavd"})
 _FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
 
 
@@ -45,6 +48,30 @@ def sample_counts(file: Seekable) -> list[tuple[int, bool]]:
         if number > _MOST_BOXES:
             break
     return found
+
+
+def encrypted_track_ids(file: Seekable) -> frozenset[int]:
+    """The tracks that have encrypted samples, by their IDs (8.3.2, 8.5.2)."""
+    file.seek(0)
+    if file.read(8)[4:] not in _FIRST:
+        return frozenset()
+    found, track = set(), 0
+    for number, (kind, start, end) in enumerate(_within(file, 0, file.size())):
+        if kind == b"tkhd":
+            file.seek(start)
+            header = file.read(24)
+            track = int.from_bytes(header[20:24] if header[:1] == b"\1" else header[12:16], "big")
+        elif kind == b"stbl" and _ENCRYPTED & set(islice(_entries(file, start, end), _MOST_BOXES)):
+            found.add(track)
+        if number > _MOST_BOXES:
+            break
+    return frozenset(found)
+
+
+def _entries(file: Seekable, start: int, end: int) -> Iterator[bytes]:
+    for kind, at, after in islice(_boxes(file, start, end), _MOST_BOXES):
+        if kind == b"stsd":
+            yield from (entry for entry, _, _ in _boxes(file, at + 8, after))
 
 
 def _counted(file: Seekable, start: int, end: int) -> tuple[int, bool]:

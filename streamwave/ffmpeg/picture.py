@@ -27,6 +27,8 @@ _FAMILIES = {
     "bt2020nc": ("bt2020", "bt2020-10"),
 }
 _MATRIX_OF_PRIMARIES = {primaries: matrix for matrix, (primaries, _) in _FAMILIES.items()}
+#: Pixels each way that a deinterlacer needs: three of each plane, and one of colour may stand for four.
+LEAST_DEINTERLACED = 9
 #: swscale's names where they differ from those of the tags.
 _SWSCALE_MATRIX = {"bt470bg": "bt601", "smpte170m": "bt601", "bt2020nc": "bt2020"}
 
@@ -91,8 +93,9 @@ def upright(pictures: ffmpeg.Stream, video: VideoInfo | None, *, alone: bool = F
     that are progressive pass untouched. One picture is made of two fields: frames in are frames out. ``alone``: there is
     but one picture, in which bwdif would take everything for standing still.
     """
-    filtered = ("estdif", {"mode": "frame"}) if alone else ("bwdif", {"mode": "send_frame"})
-    pictures = pictures.filter(filtered[0], **filtered[1], parity="auto", deint="interlaced")
+    if video is None or min(video.width, video.height) >= LEAST_DEINTERLACED:
+        filtered = ("estdif", {"mode": "frame"}) if alone else ("bwdif", {"mode": "send_frame"})
+        pictures = pictures.filter(filtered[0], **filtered[1], parity="auto", deint="interlaced")
     # Turned here, and only here: later FFmpegs would hand the mark on to the player.
     pictures = pictures.filter("sidedata", mode="delete", type="DISPLAYMATRIX")
     if video is None:

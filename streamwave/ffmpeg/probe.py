@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
 import av
 import av.error
 from av.container import InputContainer
-from av.stream import Discard
 
 from streamwave.errors import SourceError, UsageError
-from streamwave.ffmpeg.admission import check_head, check_limits, is_cover, lacked_memory, too_much_memory
+from streamwave.ffmpeg.admission import check_head, check_limits, lacked_memory, too_much_memory
 from streamwave.ffmpeg.channels import in_usual_order
+from streamwave.ffmpeg.encrypted import check_clear, encrypted_in, is_encrypted, mark, refusal
 from streamwave.ffmpeg.examine import examine
 from streamwave.ffmpeg.flv import announced
 from streamwave.ffmpeg.formats import allowed_formats, counts_pictures
@@ -26,23 +26,19 @@ from streamwave.ffmpeg.locate import FFmpegBinary, decodable, dotted
 from streamwave.ffmpeg.mp4file import is_fragmented
 from streamwave.ffmpeg.relay import LISTEN_S, Relay, is_listener, is_relayed
 from streamwave.ffmpeg.remedies import mend, unreachable
+from streamwave.ffmpeg.tracks import is_usable, pictures, sounds, tracks
 from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
 from streamwave.sources.address import protocol_whitelist, redact, shown
 from streamwave.sources.hosts import reach
 
-#: Pixels of the shorter side: below this filters and encoders have no room for a block of colour.
-LEAST_SIDE = 8
 #: For so long libavformat looks what a source that is received holds, and for so many bytes, as long as it lacks anything.
 #: Of FLV's tags it never knows whether there will be others; there, what it needs comes first.
 ANALYSED_S, ANALYSED_TAGS_S, MOST_ANALYSED_BYTES = 12, 1, 64_000_000
-#: The format whose video tracks are the same pictures in several sizes.
-_OF_VARIANTS = "hls"
 #: No protocol has this name.
 _NONE = "none"
 _BUFFER_BYTES, _FILE_BUFFER_BYTES = 1 << 15, 1 << 18
 #: Sound beyond this is no sound: nobody records it, and to resample it takes memory in proportion.
 MOST_CHANNELS, MOST_SAMPLE_RATE = 64, 768_000
-_TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
 
 
 def open_source(
@@ -66,9 +62,11 @@ def open_source(
     Raises:
         SourceError: it cannot be opened, is no media, or exceeds ``limits``; the message says which.
     """
+    encrypted = frozenset[int]()
     local = open_local(url) if flow is None and url.startswith("file:") else None
     if local is not None:
         check_head(local, url, limits)
+        encrypted = encrypted_in(local)
         flow = local
     options = {
         "max_pixels": str(limits.max_pixels),
@@ -120,7 +118,7 @@ def open_source(
             local.seek(0)
             container = opened()
     except av.error.FFmpegError as error:
-        raise SourceError(explain(url, error)) from None
+        raise SourceError(refusal(url) if encrypted else explain(url, error)) from None
     except MemoryError:
         raise SourceError(too_much_memory(url, limits)) from None
     except ValueError as error:
@@ -137,6 +135,7 @@ def open_source(
         ):
             check_limits(again, url, limits)
     in_usual_order(container)
+    mark(container, encrypted)
     return container
 
 
@@ -173,26 +172,33 @@ def nothing_in(url: str, limits: SourceLimits = USUAL) -> str:
 
 
 def describe(container: InputContainer, url: str, audio_track: int | None = None) -> SourceInfo:
-    """The first video track of an open source, and its audio track number ``audio_track`` (from 0); see ``tracks``.
+    """The video track of an open source that is used, and its audio track number ``audio_track`` (from 0); see ``tracks``.
 
     ``audio`` may be there although no track is: see ``announced``.
 
     Raises:
-        SourceError: it has neither video nor audio, or tracks that no decoder here knows.
+        SourceError: it has neither video nor audio, or tracks that are encrypted or that no decoder here knows.
     """
     video, audio = tracks(container, audio_track)
     sound = sounds(container)
+    hidden = [
+        one.type for one in (video, audio or next(filter(is_encrypted, sound), None)) if one and is_encrypted(one)
+    ]
+    known = [str(number) for number, one in enumerate(sound, 1) if is_usable(one)]
+    if hidden:
+        other = f"choose audio track {' or '.join(known)}" if known and hidden == ["audio"] else ""
+        raise SourceError(refusal(url, "" if len(hidden) == 2 else hidden[0], other))
     if video is None and audio is None:
         if sound:
             raise SourceError(_no_decoder("audio", url))
         raise SourceError(f"{shown(url)} holds neither video nor audio; name another source")
     if audio is not None and audio.codec_context is None:
-        known = [str(number) for number, one in enumerate(sound, 1) if one.codec_context is not None]
         remedy = f"choose track {' or '.join(known)}" if known else "choose none to get the pictures alone"
         raise SourceError(
             f"{shown(url)}: there is no decoder here for its audio track {sound.index(audio) + 1}; {remedy}"
         )
     _check_whole(container, url)
+    shows = pictures(container)
     found = _video(video, url) if video is not None else None
     if found is not None and counts_pictures(container.format) and not url.startswith("file:"):
         found = found.model_copy(update={"stated_rate": None})  # it is made up
@@ -205,56 +211,15 @@ def describe(container: InputContainer, url: str, audio_track: int | None = None
         audio_tracks=len(sound),
         audio_number=sound.index(audio) + 1 if audio is not None else 1,
         undecodable=tuple(number for number, one in enumerate(sound, 1) if one.codec_context is None),
+        encrypted=tuple(number for number, one in enumerate(sound, 1) if is_encrypted(one)),
+        video_tracks=len(shows),
+        video_number=shows.index(video) + 1 if video is not None else 1,
     )
 
 
 def duration_ms(container: InputContainer) -> int | None:
     """How long an open source says that it is, in milliseconds."""
     return container.duration // 1000 if container.duration and container.duration > 0 else None
-
-
-def tracks(container: InputContainer, audio_track: int | None = None) -> tuple[Any, Any]:
-    """The video and the audio track that are used, each None if there is none; cover pictures are no video.
-
-    Without ``audio_track`` (from 0), or where there are fewer, the first audio track that can be decoded is used.
-    """
-    video = _pictures(container)
-    sound = sounds(container)
-    if audio_track is not None and audio_track < len(sound):
-        return video, sound[audio_track]
-    return video, next((one for one in sound if one.codec_context is not None), None)
-
-
-def sounds(container: InputContainer) -> list[Any]:
-    """The audio tracks that may be chosen from: of the programme that the pictures belong to, where there are several."""
-    sound: list[Any] = list(container.streams.audio)
-    video = _pictures(container)
-    if video is None or len(sound) < 2:
-        return sound
-    # PyAV does not list programmes; libavformat looks for the best track in that of another one, and finds the same one
-    # for all tracks of a programme.
-    best = container.streams.best("audio", related=video)
-    return [one for one in sound if container.streams.best("audio", related=one) is best] or sound
-
-
-def leave_out(container: InputContainer, used: Sequence[Any]) -> None:
-    """Have a playlist's variants that are not ``used`` no longer fetched."""
-    for stream in container.streams if container.format.name == _OF_VARIANTS else ():
-        stream.discard = Discard.default if stream in used else Discard.all
-
-
-def _pictures(container: InputContainer) -> Any:
-    """The first video track; of a playlist's variants, which show the same, the largest one."""
-    video = [one for one in container.streams.video if not is_cover(one) and not _is_text(one)]
-    if container.format.name == _OF_VARIANTS:
-        return max(video, key=_size, default=None)
-    return video[0] if video else None
-
-
-def _size(stream: Any) -> tuple[int, int]:
-    """In pixels, and in bits per second as the playlist states them."""
-    context, stated = stream.codec_context, stream.metadata.get("variant_bitrate", "")
-    return context.width * context.height if context is not None else 0, int(stated) if stated.isdecimal() else 0
 
 
 def probe(url: str, audio_track: int | None = None, limits: SourceLimits = USUAL) -> SourceInfo:
@@ -265,10 +230,13 @@ def probe(url: str, audio_track: int | None = None, limits: SourceLimits = USUAL
     """
     with open_source(url, limits=limits) as container:
         info = describe(container, url, audio_track)
-        video, _ = tracks(container)
+        video, audio = tracks(container, audio_track)
         if video is None or info.video is None:
+            for packet in islice(container.demux(audio), 1) if audio is not None else ():
+                check_clear(packet, url)
             return info
-        return info.model_copy(update={"video": examine(container, video, info.video, limits.max_pixels)})
+        seen = examine(container, video, info.video, limits.max_pixels, audio, url)
+        return info.model_copy(update={"video": seen})
 
 
 def _check_whole(container: InputContainer, url: str) -> None:
@@ -295,11 +263,6 @@ def _check_whole(container: InputContainer, url: str) -> None:
         )
 
 
-def _is_text(stream: Any) -> bool:
-    # libavformat takes any .txt for art in text mode, which it plays like a terminal.
-    return stream.codec_context is not None and stream.codec_context.name in _TEXT_ART
-
-
 def _video(stream: Any, url: str) -> VideoInfo:
     context = stream.codec_context
     if context is None:
@@ -313,11 +276,6 @@ def _video(stream: Any, url: str) -> VideoInfo:
         raise SourceError(
             f"{shown(url)}: the picture size of its video track is unknown; the file may be truncated, or of a kind that "
             f"cannot be decoded here ({context.name}): convert it to H.264"
-        )
-    if min(context.width, context.height) < LEAST_SIDE:
-        size = f"{context.width}x{context.height}"
-        raise SourceError(
-            f"{shown(url)}: pictures of {size} are too small; it takes {LEAST_SIDE} pixels each way at least"
         )
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     return VideoInfo(

@@ -60,6 +60,10 @@ NOTED = frozenset(
         "damaged",
         "pictures-lost",
         "tracks-added",
+        "track-undecodable",
+        "track-encrypted",
+        "track-chosen",
+        "rate-capped",
     }
 )
 #: Name of a file's session in the ledger; those that follow it have their number behind it.

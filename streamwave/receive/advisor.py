@@ -30,11 +30,12 @@ class Advisor:
         new, self._new = self._new, []
         return new
 
-    def say(self, found: Advice | None, *, again: bool = False) -> None:
+    def say(self, *what: Advice | None, again: bool = False) -> None:
         """Note something; only the first of a code counts unless ``again``."""
-        if found is not None and (again or found.code not in self._said):
-            self._said.add(found.code)
-            self._new.append(found)
+        for found in what:
+            if found is not None and (again or found.code not in self._said):
+                self._said.add(found.code)
+                self._new.append(found)
 
     def ms(self, at: Fraction) -> int:
         """A time on the source's clock since the first picture."""

@@ -13,10 +13,11 @@ from streamwave.receive.advisor import Advisor
 from streamwave.receive.audio import SAMPLE_RATE, AudioTrack
 from streamwave.receive.chunkfile import VideoChunk, write_audio
 from streamwave.receive.standing import StandingChunk
+from streamwave.spool.advice import rate_capped
 from streamwave.spool.journal import AdviceLine, ChunkLine, EndRecord, JournalWriter, OpenRecord
 from streamwave.spool.options import Options
 from streamwave.spool.quota import INODE_BYTES, Quota
-from streamwave.timing import aac_frame_at_ms, choose_rate, round_half_up
+from streamwave.timing import aac_frame_at_ms, choose_rate, round_half_up, thinned
 
 #: How far the pictures may be ahead before a chunk stops waiting for its audio and takes silence instead: live, and in a
 #: file, where waiting costs nothing.
@@ -49,6 +50,7 @@ class ClosedChunks:
         self.origin_unix_ms = origin_unix_ms
         self.audio = audio
         self.rate: Fraction | None = None
+        self._thinned: Fraction | None = None  # the source's rate, if that is more than the grid can have
         self.closing: deque[tuple[VideoChunk | StandingChunk, int, int]] = deque()  # chunk, next_ms, size
         self._audio_first = 0
         self._quota = Quota(self.folder, options.stream_limits)
@@ -90,7 +92,9 @@ class ClosedChunks:
                     size += audio_size
             if not self.opened:
                 self.info = examine_file(chunk.path, self.info, self.options.limits.max_pixels)
-                self._open(self._rate_with(chunk))
+                rate = self._rate_with(chunk)
+                self._thinned = thinned(rate, chunk.starts_ms)
+                self._open(rate)
             self.closing.popleft()
             self._append(chunk.number, chunk, chunk.start_ms, next_ms, (name, count), size)
         return True
@@ -156,6 +160,8 @@ class ClosedChunks:
     def advise(self, advisor: Advisor) -> None:
         """Journal what was found since the last time that the publisher could do better."""
         if self.opened:
+            if self._thinned is not None and self.rate is not None:
+                advisor.say(rate_capped(self._thinned, self.rate, live=self.options.live))
             for found in advisor.take():
                 self.journal.append(AdviceLine(advice=found))
 

@@ -16,6 +16,7 @@ from av import Packet
 from av.bitstream import BitStreamFilterContext
 
 from streamwave.receive.fields import Field, Fields
+from streamwave.receive.gaps import Gaps, in_gap
 from streamwave.receive.nals import holds_no_picture
 
 #: Codecs of which the order of display can be read from the packets when the container does not tell it.
@@ -32,18 +33,27 @@ _FOLLOW = 32
 _MOST_FOLLOWING = 128
 #: Hidden packets that are held at most, until it is known whether they are needed.
 _HELD = 600
-_HIDDEN = "hidden"
+
+
+class _Hidden(int):
+    """By how many ticks the first picture is later that is shown of the same edit; 0 where that is not known."""
 
 
 def is_hidden(packet: Packet[Any]) -> bool:
     """Whether an edit list hides the picture: it is there because shown ones may be decoded from it."""
-    return packet.is_discard or packet.opaque == _HIDDEN
+    return packet.is_discard or isinstance(packet.opaque, _Hidden)
+
+
+def shown_after(packet: Packet[Any]) -> Fraction:
+    """How much later than this hidden picture the first one of its edit is shown, in seconds; 0 where that is not known."""
+    ticks = packet.opaque if isinstance(packet.opaque, _Hidden) else 0
+    return ticks * Fraction(packet.time_base or 0)
 
 
 class Pictures:
     """The pictures of one track. ``put`` takes a packet, and at the end an empty one, and gives those that are ready."""
 
-    def __init__(self, stream: Any, container: str) -> None:
+    def __init__(self, stream: Any, container: str, gaps: Gaps = ()) -> None:
         name = stream.codec_context.name if stream.codec_context is not None else ""
         self._stages: list[_Edits | _Joined | _Unpacked | _Order | _Paired] = []
         if name in _ORDERED:
@@ -53,7 +63,7 @@ class Pictures:
         elif name == "mpeg4" and container == "avi":
             self._stages = [_Unpacked(stream)]
         if "mp4" in container.split(","):
-            self._stages.insert(0, _Edits(stream))
+            self._stages.insert(0, _Edits(stream, gaps))
         self._ended = False
         self._shift: int | None = None if container == "avi" else 0
 
@@ -88,10 +98,12 @@ class _Edits:
 
     libavformat goes on behind an edit up to the second keyframe. The first packet of an edit that is shown gets the decoding
     time at which the edit begins; that is wrong by as much as the order of its pictures is another one than at the
-    beginning of the first edit.
+    beginning of the first edit. What it shows in gaps is left out.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, gaps: Gaps) -> None:
+        self._gaps = gaps
+        self._in_gap = False
         self._start: int = stream.start_time or 0
         self._began: int | None = None  # decoding time of the first packet that is shown
         self._decoded: int | None = None
@@ -101,14 +113,15 @@ class _Edits:
 
     def put(self, packet: Packet[Any]) -> list[Packet[Any]]:
         if not packet.size or packet.pts is None or packet.dts is None:
-            return [*(self._released() if self._opening else []), *([packet] if packet.size else [])]
+            return [*self._opened(), *([packet] if packet.size else [])]
         ready: list[Packet[Any]] = []
         if self._decoded is not None and packet.dts <= self._decoded:
-            ready = self._released() if self._opening else []
+            ready = self._opened()
             self._held, self._opening = [], True
         self._decoded = packet.dts
         if packet.is_discard and packet.is_keyframe and all(one.is_discard for one in self._held):
-            self._held = []
+            # After an edit that is longer than its media the next one begins at a later time.
+            self._held, self._opening = [], self._began is not None
         self._held.append(packet)
         if self._opening:
             shown = [one.pts or 0 for one in self._held if not one.is_discard]
@@ -119,14 +132,26 @@ class _Edits:
             ready += self._released()
         return ready
 
+    def _opened(self) -> list[Packet[Any]]:
+        """The first packets of an edit of which no more come, if any of them is shown."""
+        shows = self._opening and any(not one.is_discard for one in self._held)
+        return self._released() if shows else []
+
     def _released(self) -> list[Packet[Any]]:
         ready, self._held = self._held, []
         shown = [(one.dts or 0, one.pts or 0) for one in ready if not one.is_discard]
         if shown and self._began is None:
             self._began = shown[0][0]
         elif shown and self._opening:
-            self._shift = self._start + shown[0][0] - (self._began or 0) - min(pts for _, pts in shown)
+            first = min(pts for _, pts in shown)
+            self._shift = self._start + shown[0][0] - (self._began or 0) - first
+            self._in_gap = in_gap(self._gaps, first + self._shift, ready[0])
+            for one in ready:
+                if one.is_discard:
+                    one.opaque = _Hidden(max(first - (one.pts or 0), 0))
         self._opening = False
+        if self._in_gap:
+            return []
         for one in ready:
             one.pts, one.dts = (one.pts or 0) + self._shift, (one.dts or 0) + self._shift
         return ready
@@ -174,7 +199,7 @@ def _copy(packet: Packet[Any], data: bytes) -> Packet[Any]:
     copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
     copy.is_keyframe = packet.is_keyframe
     if is_hidden(packet):
-        copy.opaque = _HIDDEN
+        copy.opaque = packet.opaque if isinstance(packet.opaque, _Hidden) else _Hidden()
     for side in packet.iter_sidedata():
         copy.set_sidedata(side)
     return copy

@@ -13,16 +13,17 @@ import av.error
 
 from streamwave.ffmpeg.formats import counts_pictures
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
-from streamwave.ffmpeg.probe import open_source, tracks
+from streamwave.ffmpeg.probe import open_source
 from streamwave.ffmpeg.probing import DEADLINE_S, ask, serve
 from streamwave.ffmpeg.relay import LISTEN_S, is_listener
+from streamwave.ffmpeg.tracks import tracks
 from streamwave.model import Rendition
 from streamwave.receive.advisor import Advisor
 from streamwave.receive.clock import SourceClock
 from streamwave.receive.pictures import Pictures, is_hidden
 from streamwave.spool import advice
 from streamwave.spool.advice import Advice
-from streamwave.timing import choose_rate, varies
+from streamwave.timing import choose_rate, thinned, varies
 
 #: How much of the source is looked at, and how long that may take with one that sends in real time.
 LOOK_S = 30
@@ -75,7 +76,10 @@ def _look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits) -> 
         # As for the grid, for which the first chunk decides.
         first = [at_ms for at_ms in starts_ms if at_ms - starts_ms[0] < FIRST_MS]
         rate = choose_rate(Fraction(stated) if stated else None, first)
-        if not clock.jumps and varies(starts_ms, rate):
+        more = thinned(rate, first)
+        if more is not None:
+            advisor.say(advice.rate_capped(more, rate, live=live))
+        elif not clock.jumps and varies(starts_ms, rate):
             advisor.say(advice.rate_varies(rate, live=live))
         length_ms = starts_ms[-1] - starts_ms[0]
         if length_ms >= 1000:

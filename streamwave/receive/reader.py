@@ -16,6 +16,7 @@ from av import Packet
 
 from streamwave.errors import SourceError
 from streamwave.ffmpeg.arriving import open_arriving
+from streamwave.ffmpeg.encrypted import check_clear
 from streamwave.ffmpeg.flv import (
     FILE_HEADER_BYTES,
     FLV,
@@ -30,10 +31,12 @@ from streamwave.ffmpeg.formats import counts_pictures
 from streamwave.ffmpeg.limits import USUAL, CpuLease, SourceLimits
 from streamwave.ffmpeg.localfile import LocalFile, open_local
 from streamwave.ffmpeg.mpegts import ProgrammeFlow
-from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, explain, leave_out, open_source, tracks
+from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, explain, open_source
+from streamwave.ffmpeg.tracks import leave_out, tracks
 from streamwave.model import SourceInfo
 from streamwave.receive.arrival import ArrivalClock, Arrivals
 from streamwave.receive.arrived import Arriving
+from streamwave.receive.gaps import gaps_of, in_gap
 from streamwave.receive.pictures import Pictures
 from streamwave.spool.stop import STOP_LIMIT_S
 
@@ -237,14 +240,17 @@ class Reader:
         return None
 
     def _put_all(self, container: Any, found: _Tracks) -> None:
-        pictures = Pictures(found.video, container.format.name) if found.video is not None else None
+        gaps = gaps_of(self._source, container.format.name)
+        pictures = None
+        if found.video is not None:
+            pictures = Pictures(found.video, container.format.name, gaps.get(found.video.id, ()))
         clock = ArrivalClock(self._arrivals, found.video) if found.by_arrival and self._arrivals is not None else None
         for packet in self._demux(container):
             if pictures is not None and packet.stream is found.video:
                 for timed in clock.put(packet) if clock is not None else [packet]:
                     for picture in pictures.put(timed):
                         self._queue.put(picture, picture.size)
-            elif packet.size:
+            elif packet.size and not in_gap(gaps.get(packet.stream.id, ()), packet.pts, packet):
                 self._queue.put(packet, packet.size)
 
     def _tracks(self, container: Any) -> _Tracks:
@@ -355,7 +361,7 @@ class Reader:
             try:
                 for packet in container.demux(used):
                     in_a_row = 0
-                    yield packet
+                    yield check_clear(packet, self._source)
                 return
             except IndexError:
                 # PyAV, where tracks were added while it read. In FLV they need not be media.

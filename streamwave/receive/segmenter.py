@@ -252,7 +252,7 @@ class Segmenter:
             assert self._info.video is not None
             self._parameters = VideoParameters(self._video, self._info.video, self.options)
         self.session = self._writer(self._journals[0], self._info, origin, time.time_ns() // 1_000_000, audio)
-        self._advisor.say(advice.undecodable(self._info))
+        self._advisor.say(*advice.of_tracks(self._info))
         if self._sound is not None:
             for timed in self._early:
                 self._sound.push(timed)

@@ -18,7 +18,7 @@ from streamwave.receive.chunkfile import VideoChunk, write_audio
 from streamwave.receive.clock import Timed
 from streamwave.receive.closed import ClosedChunks
 from streamwave.receive.keyless import PIECE_SHARE, ends_without_key
-from streamwave.receive.pictures import is_hidden
+from streamwave.receive.pictures import is_hidden, shown_after
 from streamwave.receive.standing import Standing
 from streamwave.spool.journal import JournalWriter
 from streamwave.spool.options import Options
@@ -93,7 +93,8 @@ class SessionWriter(ClosedChunks):
             return True
         at_ms = self.ms(timed.shown)
         if is_hidden(timed.packet):
-            return bool(self.chunk.starts_ms) and at_ms < self.chunk.end_ms
+            begin_ms = self.ms(timed.shown + shown_after(timed.packet))
+            return bool(self.chunk.starts_ms) and (at_ms < self.chunk.end_ms or at_ms < begin_ms)
         return self.chunk.hidden_ms >= at_ms or self.long_enough(timed.shown)
 
     def other_rate(self) -> Fraction | None:
@@ -119,7 +120,8 @@ class SessionWriter(ClosedChunks):
                 self._stand_to(self._standing, at_ms)
             start_ms = self._standing.until_ms
         elif self.chunk is not None and hidden:
-            start_ms = self._end_ms(self.chunk)
+            # What an edit has not enough media for is shown with its last picture.
+            start_ms = max(self._end_ms(self.chunk), self.ms(timed.shown + shown_after(timed.packet)))
             self._close(self.chunk, start_ms)
         elif self.chunk is not None:
             # The packet itself goes into the new file.

@@ -32,6 +32,9 @@ Code = Literal[
     "pictures-lost",
     "tracks-added",
     "track-undecodable",
+    "track-encrypted",
+    "track-chosen",
+    "rate-capped",
 ]
 
 #: Keyframes that are further apart than this make chunks, and with them the latency, longer than they need be.
@@ -258,12 +261,51 @@ def _rate(rate: Fraction) -> str:
     return f"{float(rate):.2f}".rstrip("0").rstrip(".")
 
 
+def of_tracks(source: SourceInfo) -> list[Advice]:
+    """Which of several tracks of a source are used, and which cannot be."""
+    return [one for one in (undecodable(source), _encrypted(source), _chosen(source)) if one is not None]
+
+
+def _encrypted(source: SourceInfo) -> Advice | None:
+    """Encrypted audio tracks, where another one is used in their place."""
+    if not source.encrypted or source.audio is None or source.audio_number < min(source.encrypted):
+        return None
+    said = f"{_numbered(source.encrypted)} cannot be used without a key; track {source.audio_number} is used"
+    return Advice(code="track-encrypted", text=f"encrypted {said}; decrypt the file with its key to have the other")
+
+
+def _chosen(source: SourceInfo) -> Advice | None:
+    """The video track that is used of several."""
+    video = source.video
+    if video is None or source.video_tracks < 2:
+        return None
+    return Advice(
+        code="track-chosen",
+        text=f"video track {source.video_number} of {source.video_tracks} is used ({video.width}x{video.height}), as the "
+        "default or largest one; to use another, copy it into a file of its own",
+    )
+
+
+def rate_capped(rate: Fraction, grid: Fraction, *, live: bool = True) -> Advice:
+    """The source has more pictures a second than the renditions' ``grid``."""
+    remedy = f"set the encoder to {_rate(grid)} or less" if live else "nothing needs to be done if that is enough"
+    return Advice(
+        code="rate-capped",
+        text=f"the source has {round_half_up(rate)} pictures per second, of which {_rate(grid)} are shown, as renditions "
+        f"have no more; {remedy}",
+    )
+
+
+def _numbered(numbers: tuple[int, ...]) -> str:
+    named = " and ".join(str(number) for number in numbers)
+    return f"audio track {named}" if len(numbers) == 1 else f"audio tracks {named}"
+
+
 def undecodable(source: SourceInfo) -> Advice | None:
     """Audio tracks of a source that no decoder here knows, where another one is used in their place, or none."""
     if not source.undecodable:
         return None
-    numbers = " and ".join(str(number) for number in source.undecodable)
-    which = f"audio track {numbers}" if len(source.undecodable) == 1 else f"audio tracks {numbers}"
+    which = _numbered(source.undecodable)
     if source.audio is not None and source.audio_number < min(source.undecodable):
         return None  # nobody would have heard them
     instead = f"track {source.audio_number} is used" if source.audio is not None else "there is silence"

@@ -1,7 +1,11 @@
-"""All players come to the end where pictures are few, or stop before their sound, or the sound before them."""
+"""All players come to the end where pictures are few, or stop before their sound, or the sound before them.
+
+TESTS_FULL=1 plays what is long from its beginning to its end as well, and all of it at the usual speed.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,20 +26,25 @@ from tests.support.ports import free_port
 from tests.unit.receive.test_standing import PLAIN
 
 F = Fraction
+FULL = bool(os.environ.get("TESTS_FULL"))
+#: How fast it is played.
+SPEED = 1 if FULL else 4
 #: What is played from its beginning to its end, and how long that is.
 WHOLE = {
     "sound 1 s longer": (Recipe(frames=50, sound_until=F(3)), 3),
     "sound 5 s longer": (Recipe(frames=50, sound_until=F(7)), 7),
     "pictures 6 s longer": (Recipe(frames=200, sound_until=F(2)), 8),
-    "1 fps": (Recipe(rate=F(1), frames=12, gop=12), 12),
-    "half a picture a second": (Recipe(rate=F(1, 2), frames=6, gop=6), 12),
+    "1 fps": (Recipe(rate=F(1), frames=20, gop=20), 20),
+    "half a picture a second": (Recipe(rate=F(1, 2), frames=10, gop=10), 20),
 }
 #: What is played from its beginning for a while and, after a seek, to its end.
 SOUGHT = {
     "sound 60 s longer": (Recipe(frames=50, sound_until=F(62)), 62),
     "one picture": (Recipe(frames=1, sound_until=F(120)), 120),
 }
+WHOLE |= SOUGHT if FULL else {}
 END_S = 5
+LIMIT_S = 45 if not FULL else 180
 #: When a camera stops, well before its sound.
 STOPS_S = 8
 
@@ -61,24 +70,29 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def play(harness: PlayerHarness, base: str, seek_s: float | None = None) -> dict[str, PlayReport]:
-    """What all players have done at the end, side by side at twice the speed; with ``seek_s`` they go there first."""
+    """What all players have done at the end, side by side; with ``seek_s`` they go there first."""
     with ExitStack() as stack:
         pages = [stack.enter_context(harness.playing(f"{base}/{entry}", player)) for player, entry in PLAYERS]
         for playing in pages:
             playing.until(lambda report: report.started, 30)
-            playing.page.evaluate("document.querySelector('video').playbackRate = 2")
+            playing.page.evaluate(f"document.querySelector('video').playbackRate = {SPEED}")
         if seek_s is not None:
             for playing in pages:
                 playing.until(lambda report: report.played_s > 1, 30)
                 playing.page.evaluate(f"document.querySelector('video').currentTime = {seek_s}")
-        return {playing.player: playing.until(lambda report: report.ended, 45) for playing in pages}
+        return {playing.player: playing.until(lambda report: report.ended, LIMIT_S) for playing in pages}
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_plays_from_start_to_end(name: str, harness: PlayerHarness, served: str) -> None:
     due_s = WHOLE[name][1]
     for player, report in play(harness, f"{served}/{name.replace(' ', '-')}/out").items():
-        assert report.ended and not report.problems, (player, report)
+        assert report.ended and not report.timed_out and not report.errors and not report.requests_failed, (
+            player,
+            report,
+        )
+        # At several times the speed, a busy machine has it wait for a moment.
+        assert not report.jumps and not [stall for stall in report.stalls if FULL or stall.kind == "frozen"], report
         assert report.duration_s == pytest.approx(due_s, abs=0.2), player
         assert report.played_s == pytest.approx(due_s, abs=0.3), player
 
@@ -87,7 +101,9 @@ def test_plays_from_start_to_end(name: str, harness: PlayerHarness, served: str)
 def test_plays_its_beginning_and_its_end(name: str, harness: PlayerHarness, served: str) -> None:
     due_s = SOUGHT[name][1]
     for player, report in play(harness, f"{served}/{name.replace(' ', '-')}/out", due_s - END_S).items():
-        assert report.ended and not report.timed_out and not report.errors, (player, report)
+        # What hls.js no longer waits for once it has been sent elsewhere is no failure.
+        errors = [error for error in report.errors if '"details":"aborted","fatal":false' not in error]
+        assert report.ended and not report.timed_out and not errors, (player, report)
         assert report.duration_s == pytest.approx(due_s, abs=0.2), player
         assert report.played[-1] == pytest.approx((due_s - END_S, due_s), abs=0.3), player
 

@@ -175,16 +175,24 @@ def longer(by: Fraction, name: str = "", **more: Any) -> Cell:
     return Cell(called, "sound", recipe, rate=recipe.rate, end=end, padding=padding, segment_s=segment_s)
 
 
+def few_segments(outcome: Outcome) -> list[str]:
+    """Whether as many segments of sound are published as its length asks for, and hardly more."""
+    count, length = len(outcome.periods[0].renditions["audio"].segments), outcome.cell.due_sound_end
+    return [] if count <= length / outcome.cell.segment_s + 5 else [f"{count} segments of sound"]
+
+
 def song(length: Fraction, rate: Fraction) -> Cell:
     """A song with one picture, whatever rate that has."""
-
-    def few(outcome: Outcome) -> list[str]:
-        audio = outcome.periods[0].renditions["audio"]
-        return [] if len(audio.segments) <= length / 2 + 5 else [f"{len(audio.segments)} segments of sound"]
-
     recipe = Recipe(rate=rate, frames=1, sound_until=length)
     name = f"one picture at {rate} fps for {length} s"
-    return Cell(name, "sound", recipe, rate=rate, end=length, segment_s=2, looks=(few,))
+    return Cell(name, "sound", recipe, rate=rate, end=length, segment_s=2, looks=(few_segments,))
+
+
+def covered(name: str, suffix: str, *sound: str) -> Cell:
+    """A song of two minutes with its cover."""
+    cell = alone(name, suffix, *sound, rework=with_cover, first=suffix)
+    recipe = replace(cell.recipe, frames=3000)
+    return replace(cell, recipe=recipe, segment_s=2, looks=(few_segments,), short=True)
 
 
 CELLS = [
@@ -294,5 +302,6 @@ CELLS = [
     alone("WAV", "wav", "-c:a", "pcm_s16le"),
     alone("ADTS", "aac"),
     alone("AAC in MPEG-TS", "ts"),
-    alone("M4A with a cover picture", "m4a", rework=with_cover, first="m4a"),
+    covered("M4A with a cover picture (covr)", "m4a"),
+    covered("MP3 with a cover picture (APIC)", "mp3", "-c:a", "libmp3lame"),
 ]

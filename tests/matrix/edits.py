@@ -11,10 +11,15 @@ from streamwave.mp4.boxes import Box, Fields, box, find, full_box, iter_boxes, n
 
 #: A stretch of the presentation: how long it is and where it begins in the track (None: nothing is shown), in seconds.
 Edit = tuple[Fraction, Fraction | None]
+#: The usual media rate (16.16); 0 stands for one picture that is shown all the time.
+USUAL_RATE = 1 << 16
 
 
-def edited(pictures: Sequence[Edit] | None = None, sound: Sequence[Edit] | None = None) -> Callable[[Path, Path], None]:
-    """A rework that gives the tracks these edits; those of which nothing is said keep theirs.
+def edited(
+    pictures: Sequence[Edit] | None = None, sound: Sequence[Edit] | None = None, rate: int = USUAL_RATE
+) -> Callable[[Path, Path], None]:
+    """A rework that gives the tracks these edits, all of them with the media rate ``rate``; those of which nothing is said
+    keep theirs.
 
     0 is what the muxer shows first. The file's index must stand behind its media, as it does if nobody asked for else.
     """
@@ -22,7 +27,7 @@ def edited(pictures: Sequence[Edit] | None = None, sound: Sequence[Edit] | None 
     def rework(source: Path, target: Path) -> None:
         data = source.read_bytes()
         parts = [
-            _moov(data, one, pictures, sound) if one.type == "moov" else data[one.start : one.end]
+            _moov(data, one, pictures, sound, rate) if one.type == "moov" else data[one.start : one.end]
             for one in iter_boxes(data)
         ]
         target.write_bytes(b"".join(parts))
@@ -30,7 +35,7 @@ def edited(pictures: Sequence[Edit] | None = None, sound: Sequence[Edit] | None 
     return rework
 
 
-def _moov(data: bytes, moov: Box, pictures: Sequence[Edit] | None, sound: Sequence[Edit] | None) -> bytes:
+def _moov(data: bytes, moov: Box, pictures: Sequence[Edit] | None, sound: Sequence[Edit] | None, rate: int) -> bytes:
     movie = _timescale(data, need(data, "mvhd", moov.payload, moov.end))
     children = []
     for child in iter_boxes(data, moov.payload, moov.end):
@@ -38,18 +43,18 @@ def _moov(data: bytes, moov: Box, pictures: Sequence[Edit] | None, sound: Sequen
         if child.type == "trak":
             handler = Fields(data, need(data, "mdia/hdlr", child.payload, child.end)).raw(12)[8:]
             edits = pictures if handler == b"vide" else sound
-            content = content if edits is None else _track(data, child, edits, movie)
+            content = content if edits is None else _track(data, child, edits, movie, rate)
         children.append(content)
     return box("moov", *children)
 
 
-def _track(data: bytes, track: Box, edits: Sequence[Edit], movie: int) -> bytes:
+def _track(data: bytes, track: Box, edits: Sequence[Edit], movie: int, rate: int) -> bytes:
     media = _timescale(data, need(data, "mdia/mdhd", track.payload, track.end))
     old, first = find(data, "edts/elst", track.payload, track.end), 0
     if old is not None:
         first = struct.unpack_from(">i", data, old.payload + 12)[0]
     rows = [
-        struct.pack(">IiI", round(length * movie), -1 if at is None else first + round(at * media), 1 << 16)
+        struct.pack(">IiI", round(length * movie), -1 if at is None else first + round(at * media), rate)
         for length, at in edits
     ]
     edts = box("edts", full_box("elst", 0, 0, struct.pack(">I", len(rows)), *rows))
@@ -64,3 +69,22 @@ def _track(data: bytes, track: Box, edits: Sequence[Edit], movie: int) -> bytes:
 
 def _timescale(data: bytes, header: Box) -> int:
     return int(struct.unpack_from(">I", data, header.payload + (20 if data[header.payload] else 12))[0])
+
+
+def moving_edits(data: bytes) -> dict[str, list[tuple[int, int, int]]]:
+    """The edit lists of a file or an init segment that do more than show all of their track from the beginning.
+
+    By handler ("vide", "soun"): the length in ticks of the movie, where it begins in ticks of the track, and the media rate.
+    """
+    found = {}
+    moov = need(data, "moov")
+    for track in (one for one in iter_boxes(data, moov.payload, moov.end) if one.type == "trak"):
+        elst = find(data, "edts/elst", track.payload, track.end)
+        if elst is None:
+            continue
+        row = ">QqI" if data[elst.payload] else ">IiI"
+        rows = list(struct.iter_unpack(row, data[elst.payload + 8 : elst.end]))
+        if [one[1:] for one in rows] != [(0, USUAL_RATE)]:
+            handler = Fields(data, need(data, "mdia/hdlr", track.payload, track.end)).raw(12)[8:]
+            found[handler.decode()] = rows
+    return found

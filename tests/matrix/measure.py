@@ -21,6 +21,7 @@ from streamwave.mp4.nal import IDR, split_nals
 from streamwave.mp4.sps import pps_id, slice_pps
 from streamwave.timing import AAC_FRAME
 from tests.matrix.cell import Cell
+from tests.matrix.edits import moving_edits
 from tests.matrix.source import BEEP, BEEP_HZ
 from tests.support.media import LOUD, ffmpeg_path, picture_flashes, picture_number
 from tests.support.player import MPD_NS, Representation, Sound, decode_sound, load_mpd, representations
@@ -218,6 +219,8 @@ class Outcome:
         for period in self.periods:
             grids = {}
             for track in period.renditions.values():
+                if moving := moving_edits(track.init):
+                    yield f"{track.name} has an edit list that changes times: {moving}"
                 summary, place = read_init(track.init), 0
                 for segment in track.segments:
                     _, fragments = split_file(track.init + segment.data)

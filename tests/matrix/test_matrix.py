@@ -13,6 +13,7 @@ import pytest
 
 from tests.matrix.cell import Cell, Part
 from tests.matrix.cells import CELLS, COMMAND
+from tests.matrix.edits import moving_edits
 from tests.matrix.measure import Outcome
 from tests.matrix.pipeline import transcode
 from tests.matrix.run import run_cell
@@ -37,6 +38,7 @@ def test_the_measures_notice_what_is_wrong(tmp_path: Path) -> None:
     source = right.recipe.make(tmp_path / "source")
     made = transcode(source, tmp_path, ladder=right.ladder, segment_s=right.segment_s)
     assert Outcome(right, made.root).faults() == []
+    assert set(moving_edits(source.read_bytes())) == {"vide", "soun"}  # B-frames, and what primes AAC
     late = tuple(time + Fraction(1, 25) * (n > 60) for n, time in enumerate(right.shown_at))
     expected: list[tuple[str, dict[str, Any]]] = [
         ("pictures a second, not 30", {"rate": Fraction(30)}),

@@ -11,7 +11,8 @@ import pytest
 
 from streamwave.errors import SourceError
 from streamwave.ffmpeg import probing
-from streamwave.ffmpeg.probe import describe, open_source, tracks
+from streamwave.ffmpeg.probe import describe, open_source
+from streamwave.ffmpeg.tracks import tracks
 from streamwave.model import SourceInfo
 from streamwave.receive.launch import start_segmenter
 from streamwave.sources.address import local_path, resolve_source, shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,8 @@ from streamwave.broadcasts.export_files import export_files
 from streamwave.errors import MediaError, OutputError, UsageError
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.mp4.boxes import iter_boxes
+from streamwave.timing import AAC_FRAME
+from tests.matrix.edits import moving_edits
 from tests.support.cli import PROGRAMS, Cli
 from tests.support.media import Clip, make_clip, picture_flashes, picture_number
 from tests.support.player import Sound
@@ -109,6 +112,7 @@ def test_the_file_equals_the_broadcast(tmp_path: Path, made: Made, sessions: int
         # Of the file: from the first picture to the end of the longest track, as the broadcast.
         assert container.duration is not None and abs(container.duration - int(timeline.duration * 1_000_000)) <= 1000
         assert container.start_time == 0
+    assert moving_edits(target.read_bytes()) == {}
     kinds = [box.type for box in iter_boxes(target.read_bytes())]
     assert kinds.index("moov") < kinds.index("mdat")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["stage.mp4"]
@@ -124,12 +128,27 @@ def test_a_choice(tmp_path: Path, made: Made) -> None:
     export(store, tmp_path / "sound.m4a", rendition="audio")
     with av.open(str(tmp_path / "sound.m4a")) as container:
         assert len(container.streams.video) == 0 and len(list(container.decode(audio=0))) > 100
+    assert moving_edits((tmp_path / "sound.m4a").read_bytes()) == {}
     with pytest.raises(UsageError, match="there is no rendition huge; there are large, small, audio"):
         export(store, tmp_path / "x.mp4", rendition="huge")
     with pytest.raises(UsageError, match="small.mp4 exists; choose another name, or replace it with --overwrite"):
         export(store, tmp_path / "small.mp4")
     export(store, tmp_path / "small.mp4", overwrite=True)
     assert len(pictures(tmp_path / "small.mp4")) == FRAMES
+
+
+def test_of_a_window_whose_head_is_gone_only_the_sound_is_moved_and_by_less_than_a_frame(
+    tmp_path: Path, made: Made
+) -> None:
+    """None of its frames begins with the first picture that is left: who knows no edit list hears it that much early."""
+    output = Output(str(tmp_path / "out"), {}, tmp_path)
+    publish(output, made.chunks, dvr_window_ms=1500, finish=False)
+    export(output.store(PATH), tmp_path / "a.mp4")
+    assert 30 < len(pictures(tmp_path / "a.mp4")) < FRAMES
+    moved = moving_edits((tmp_path / "a.mp4").read_bytes())
+    assert set(moved) <= {"soun"}
+    for (length_ms, nothing, _), (_, begin, _) in moved.values():
+        assert length_ms <= math.ceil(1000 * AAC_FRAME / 48000) and (nothing, begin) == (-1, 0)
 
 
 def test_sessions_of_different_kinds(tmp_path: Path, made: Made, other: list[PackagedChunk]) -> None:

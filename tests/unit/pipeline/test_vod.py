@@ -19,6 +19,7 @@ from streamwave.spool import advice
 from streamwave.spool.journal import SPOOL_FAILED, EndRecord, writer_pid
 from streamwave.util.scratch import OWNER
 from streamwave.util.waiting import wait_until
+from tests.support import encrypted
 from tests.support.media import Clip, make_clip
 from tests.support.processes import alive
 from tests.unit.receive.test_segmenter import luma_number
@@ -45,6 +46,14 @@ def open_session(clip: Clip, settings: Settings, output: Path, **changes: object
 
 def spool(settings: Settings) -> list[str]:
     return [str(path.relative_to(settings.spool_dir)) for path in settings.spool_dir.rglob("*")]
+
+
+def test_nothing_is_written_of_what_is_encrypted(settings: Settings, tmp_path: Path) -> None:
+    path = encrypted.by_ffmpeg(tmp_path / "a.mp4")
+    refused = pytest.raises(SourceError, match=r"a\.mp4 is encrypted \(DRM\), and there is no key here; decrypt it")
+    with refused, file_session(str(path), settings, output=str(tmp_path / "out"), ladder=None, overwrite=False):
+        pass
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.mp4"]
 
 
 def test_a_job_is_prepared_and_cleaned_up(clip: Clip, settings: Settings, tmp_path: Path) -> None:

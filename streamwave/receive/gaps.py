@@ -1,0 +1,97 @@
+"""Where the edit list of an MP4 file shows nothing in the middle, of which libavformat makes the beginning of the media."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from av import Packet
+
+from streamwave.errors import MediaError
+from streamwave.ffmpeg.localfile import LocalFile, open_local
+from streamwave.mp4.boxes import Box, Fields, find, find_all, need
+
+#: Half-open ranges of the presentation, in seconds.
+Gaps = tuple[tuple[Fraction, Fraction], ...]
+#: Times of packets are rounded to their time bases, and those of edits to that of the movie.
+ROUNDING_S = Fraction(1, 100)
+#: An index that is larger is not looked at: it is read as a whole.
+MOST_INDEX_BYTES = 64_000_000
+#: Nor is it looked for behind so many others.
+MOST_BOXES = 10_000
+#: Each packet is compared with each gap; nobody edits that often.
+MOST_EDITS = 1000
+
+
+def gaps_of(url: str, format_name: str) -> dict[int, Gaps]:
+    """The gaps of each track by its number in the file (track_ID); none of what is no local MP4 file or is damaged."""
+    if not url.startswith("file:") or "mp4" not in format_name.split(","):
+        return {}
+    file = open_local(url)
+    try:
+        moov = _index(file)
+        movie = _after_times(moov, need(moov, "mvhd"))
+        return dict(_track(moov, track, movie) for track in find_all(moov, "trak"))
+    except MediaError:
+        return {}
+    finally:
+        file.close()
+
+
+def in_gap(gaps: Gaps, pts: int | None, packet: Packet[Any]) -> bool:
+    """Whether what is presented from ``pts`` on, in the time base of ``packet``, lies in one of them."""
+    if not gaps or pts is None:
+        return False
+    at = pts * Fraction(packet.time_base or 0) + ROUNDING_S
+    return any(begin <= at < end for begin, end in gaps)
+
+
+def _index(file: LocalFile) -> bytes:
+    """The content of moov (ISO/IEC 14496-12, 8.2.1); nothing if there is none."""
+    at, end = 0, file.size()
+    for _ in range(MOST_BOXES):
+        file.seek(at)
+        head = file.read(16)
+        size, header = int.from_bytes(head[:4], "big"), 8
+        if size == 1:
+            size, header = int.from_bytes(head[8:], "big"), 16
+        if size < header or at + size > end:
+            break
+        if head[4:8] == b"moov":
+            file.seek(at + header)
+            return _whole(file, size - header)
+        at += size
+    return b""
+
+
+def _whole(file: LocalFile, size: int) -> bytes:
+    found = b""
+    while len(found) < size <= MOST_INDEX_BYTES and (more := file.read(size - len(found))):
+        found += more
+    return found
+
+
+def _after_times(data: bytes, header: Box) -> int:
+    """What follows the two times of a header: the timescale in mvhd, track_ID in tkhd."""
+    fields = Fields(data, header)
+    version, _ = fields.version_flags()
+    fields.raw(16 if version else 8)
+    return fields.unsigned(4)
+
+
+def _track(data: bytes, track: Box, movie: int) -> tuple[int, Gaps]:
+    number = _after_times(data, need(data, "tkhd", track.payload, track.end))
+    elst = find(data, "edts/elst", track.payload, track.end)
+    if elst is None or not movie:
+        return number, ()
+    fields = Fields(data, elst)
+    version, _ = fields.version_flags()
+    wide = 8 if version else 4
+    at, gaps, shown = Fraction(0), list[tuple[Fraction, Fraction]](), False
+    for _ in range(min(fields.unsigned(4), MOST_EDITS)):
+        length, begin, _ = Fraction(fields.unsigned(wide), movie), fields.signed(wide), fields.raw(4)
+        if begin == -1 and shown:
+            gaps.append((at, at + length))
+        shown = shown or begin != -1
+        at += length
+    return number, tuple(gaps)
