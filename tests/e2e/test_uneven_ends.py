@@ -23,7 +23,7 @@ from tests.matrix.pipeline import transcode
 from tests.matrix.source import Recipe
 from tests.support.live import Installation
 from tests.support.ports import free_port
-from tests.unit.receive.test_standing import PLAIN
+from tests.support.standing import PLAIN
 
 F = Fraction
 FULL = bool(os.environ.get("TESTS_FULL"))

@@ -7,9 +7,8 @@ import json
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,9 +16,9 @@ import av
 import av.error
 import pytest
 
-from streamwave.ffmpeg.locate import locate
-from streamwave.spool.broadcast import BroadcastSpool, broadcasts
+from streamwave.spool.broadcast import broadcasts
 from streamwave.spool.journal import writer_alive
+from tests.support.by_hand import SETTINGS, by_hand, chunks, on_air, served
 from tests.support.cli import Cli
 from tests.support.live import is_static, periods, picture_numbers
 from tests.support.media import Clip, make_clip
@@ -28,9 +27,8 @@ from tests.support.player import decode_sound
 from tests.support.ports import free_port
 from tests.support.prefect_api import PrefectApi
 from tests.support.processes import marked, wait_for
-from tests.unit.receive.test_segmenter import luma_number
+from tests.support.segmented import luma_number
 
-SETTINGS = {"STREAMWAVE_SEGMENT_SECONDS": "1", "STREAMWAVE_PRESET": "ultrafast"}
 SIGNALS = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 
 
@@ -41,48 +39,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 
 
 @contextmanager
-def served(clip: Clip) -> Iterator[str]:
-    """The address of a server that sends ``clip`` in real time to the first who asks; the query stands for a secret."""
-    port = free_port()
-    command = [locate().path, "-nostdin", "-v", "error", "-re", "-i", str(clip.path), "-c", "copy", "-f", "mpegts"]
-    publisher = subprocess.Popen([*command, "-listen", "1", f"http://127.0.0.1:{port}/show.ts"])
-    try:
-        wait_for(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(), "the publisher", 20)
-        yield f"http://127.0.0.1:{port}/show.ts?token=geheim"
-    finally:
-        publisher.kill()
-        publisher.wait(5)
-
-
-@contextmanager
 def silent() -> Iterator[str]:
     """The address of a server that lets everybody in and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/nothing.ts"
-
-
-def on_air(cli: Cli) -> BroadcastSpool:
-    """The broadcast of the run, once its session exists."""
-
-    def found() -> BroadcastSpool | None:
-        spools = broadcasts(cli.state / "spool", "show")
-        return spools[0] if spools and spools[0].sessions() else None
-
-    spool = wait_for(found, "the session")
-    assert spool
-    return spool
-
-
-@contextmanager
-def by_hand(cli: Cli, server: AbstractContextManager[str]) -> Iterator[subprocess.Popen[str]]:
-    """``streamwave run`` of what ``server`` sends, with quick settings; it publishes ``show`` into the folder ``out``."""
-    cli.extra |= SETTINGS
-    with server as source, cli.start("run", source, "--stream", "show", "--output", str(cli.folder / "out")) as process:
-        yield process
-
-
-def chunks(spool: BroadcastSpool) -> int:
-    return int(str(spool.status().get("chunks", 0)))
 
 
 def pictures_in(path: Path) -> int:

@@ -14,7 +14,7 @@ from streamwave.receive.launch import start_segmenter
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from streamwave.spool.journal import ChunkLine, JournalReader, end_of, writer_alive
 from streamwave.spool.remote.exchange import CLEARED
-from tests.flows.test_run_by_hand import SETTINGS, by_hand, chunks, on_air, served
+from tests.support.by_hand import SETTINGS, by_hand, chunks, on_air, served
 from tests.support.cli import LADDER, Cli
 from tests.support.live import is_static, periods, picture_numbers
 from tests.support.media import Clip, make_clip

@@ -22,7 +22,7 @@ from streamwave.streams.hooks import hook_token
 from tests.fuzz.http import Operation, Request, damaged, operations
 from tests.fuzz.report import Findings, Row
 from tests.fuzz.suites import Budget, suite
-from tests.services.test_ingest_http import BEARER, Ingest, running
+from tests.support.ingest import BEARER, Ingest, running
 
 #: A request takes no longer, in seconds: hooks answer within five, and the machine may be busy.
 DEADLINE_S = 30.0

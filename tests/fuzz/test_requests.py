@@ -14,7 +14,7 @@ from tests.fuzz import suite_grpc, suite_http
 from tests.fuzz.http import damaged, operations
 from tests.fuzz.report import Findings
 from tests.fuzz.suites import Budget
-from tests.services.test_ingest_http import BEARER, running
+from tests.support.ingest import BEARER, running
 from tests.support.ports import free_port
 
 

@@ -19,8 +19,8 @@ from streamwave.config.settings import Settings
 from streamwave.streams import publishes
 from streamwave.streams.database import Database
 from streamwave.streams.publishes import Client, Publishes
-from tests.services.test_ingest_http import BEARER, Ingest, running
 from tests.support.half_open import half_open, still_open
+from tests.support.ingest import BEARER, Ingest, running
 from tests.support.processes import wait_for
 
 ELSEWHERE = {"X-Forwarded-For": "192.0.2.7"}

@@ -11,8 +11,8 @@ from pathlib import Path
 from streamwave.config.limits import StreamLimits
 from streamwave.spool.journal import LIMIT_REACHED, JournalReader, OpenRecord
 from streamwave.spool.quota import held_by_stream
-from tests.services.test_ingest_http import Ingest, running
-from tests.services.test_ingest_rtmp import RATE, address, ended, pictures, received, refused, rtmp, session_of
+from tests.support.ingest import Ingest, running
+from tests.support.ingest_rtmp import RATE, address, ended, pictures, received, refused, rtmp, session_of
 from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
 

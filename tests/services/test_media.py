@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import json
 import os
 import re
@@ -13,7 +12,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import pytest
 
 from services.media.server import MediaServer, PublishAddress
 from streamwave.errors import OutputError, SettingsError
+from tests.support.asking import ask
 from tests.support.cli import ROOT
 from tests.support.ports import free_port
 from tests.support.processes import alive, wait_for
@@ -36,19 +36,6 @@ def wait_until_refused(port: int, timeout_s: float = 60) -> bool:
                 return True
         time.sleep(0.02)
     return False
-
-
-def ask(
-    port: int, path: str, method: str = "GET", headers: Mapping[str, str] | None = None
-) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers (names in lower case) and body; the path goes out as it is, without any normalisation."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request(method, path, headers=dict(headers or {}))
-        response = connection.getresponse()
-        return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
-    finally:
-        connection.close()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from services.media.__main__ import from_settings
 from services.media.server import MediaServer
 from streamwave.util.logs import LOG_BYTES
-from tests.services.test_media import ask
+from tests.support.asking import ask
 from tests.support.half_open import half_open, still_open
 from tests.support.ports import free_port
 from tests.support.processes import wait_for

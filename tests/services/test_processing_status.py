@@ -12,9 +12,9 @@ from streamwave.pipeline.live import LiveBroadcast
 from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.options import Options
+from tests.support.live_publishing import publish, settings
 from tests.support.media import make_clip
 from tests.support.processes import wait_for
-from tests.unit.pipeline.test_live import publish, settings
 
 CHUNKS = 3
 

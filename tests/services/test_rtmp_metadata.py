@@ -24,7 +24,7 @@ from tests.support.processes import wait_for
 from tests.support.rtmp import AUDIO, VIDEO, Client, Sent, chunks
 from tests.support.rtmp_part import Hooks, RtmpPart, hooks, rtmp_part
 from tests.support.rtmp_server import playing
-from tests.unit.receive.test_segmenter import Spool, contiguous, read
+from tests.support.segmented import Spool, contiguous, read
 
 FRAMES, CHUNK = 50, 4096
 MEDIA = (AUDIO, VIDEO)

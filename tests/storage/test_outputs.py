@@ -26,12 +26,12 @@ from streamwave.publish.publication import Publication
 from streamwave.publish.queue import QUEUE_CHUNKS
 from streamwave.storage.store import Store, open_store
 from streamwave.verify.mpd import read_mpd
-from tests.storage.test_publishing import size_of
 from tests.support.broadcast import HEADER, chunk
 from tests.support.faults import FAULTS, Weather, proxy
 from tests.support.processes import wait_for
 from tests.support.reader import Reader
 from tests.support.s3 import S3
+from tests.support.sizes import size_of
 
 #: ``make soak``: the outage at its full length.
 OUTAGE_S = 60.0 if os.environ.get("TESTS_FULL") else 6.0

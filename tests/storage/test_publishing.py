@@ -22,6 +22,7 @@ from tests.support.broadcast import HEADER, LADDER, chunk
 from tests.support.processes import wait_for
 from tests.support.reader import Reader
 from tests.support.s3 import S3
+from tests.support.sizes import size_of
 
 #: ``make soak``: everything at its full length.
 FULL = bool(os.environ.get("TESTS_FULL"))
@@ -49,16 +50,6 @@ def published(store: Store, work: Path, count: int, **options: Any) -> Publicati
     for number in range(count):
         publication.publish(chunk(work, number), "file", "p0")
     return publication
-
-
-def size_of(name: str) -> int:
-    """Bytes of an object that ``chunk`` makes: its text repeats what it is."""
-    folder, _, file = name.rpartition("/")
-    rendition = folder.partition("/")[2]
-    if file == "init.mp4":
-        return len(b"init")
-    number = int(file.removesuffix(".m4s")) // (94 * 1024 if rendition == "audio" else 50_000)
-    return len(f"{rendition} {number} ".encode()) * 50
 
 
 def test_segments_before_manifests_before_ledger(opened: Opener, tmp_path: Path) -> None:

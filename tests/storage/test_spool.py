@@ -27,15 +27,15 @@ from streamwave.spool.options import Options
 from streamwave.spool.remote.exchange import CLEARED, Exchange
 from streamwave.spool.remote.objects import check_spool, open_spool
 from streamwave.spool.remote.replica import Replica, replica
-from tests.flows.test_run_by_hand import served
+from tests.support.by_hand import served
 from tests.support.cli import LADDER
 from tests.support.faults import Weather, proxy
 from tests.support.live import is_static, periods, picture_numbers
+from tests.support.live_publishing import publish
 from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
 from tests.support.s3 import KEYS, S3
 from tests.support.stored_spool import looked_after, media, new_session
-from tests.unit.pipeline.test_live import publish
 
 CHUNKS = 6
 OUTAGE_S = 10

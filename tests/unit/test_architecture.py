@@ -134,6 +134,17 @@ def test_modules_are_short() -> None:
     assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
+def test_no_test_imports_another_one() -> None:
+    """What several tests need is in tests/support."""
+    found = [
+        f"{path}: {name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for name in imports(path.read_text(encoding="utf-8"))
+        if re.search(r"^tests\.(\w+\.)*test_\w+", name)
+    ]
+    assert found == []
+
+
 def test_every_module_says_what_it_is() -> None:
     silent = [
         path

@@ -19,7 +19,7 @@ from streamwave.sources.address import local_path, resolve_source, shown
 from streamwave.spool.options import Options
 from tests.support.media import Clip, make_clip
 from tests.support.names import ODD_NAMES
-from tests.unit.receive.test_segmenter import read
+from tests.support.segmented import read
 
 FRAMES = 25
 

@@ -7,7 +7,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import cast
@@ -18,17 +18,13 @@ from lxml import etree
 from streamwave.broadcasts import catalog, listing
 from streamwave.broadcasts.catch_up import catch_up
 from streamwave.broadcasts.finalize import finish_cut_off
-from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, SpoolError
 from streamwave.layout import ENTRY, FENCE, INDEX, LIVE_MANIFEST, MANIFEST, THUMBNAIL
-from streamwave.model import ChunkRecord
-from streamwave.pipeline.chunk import publish_chunk
-from streamwave.pipeline.job import Job
 from streamwave.pipeline.live import LiveBroadcast
 from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
 from streamwave.spool.options import Options
-from tests.support.cli import LADDER
+from tests.support.live_publishing import publish, settings
 from tests.support.media import Clip, make_clip
 from tests.support.player import MPD_NS, decode_pictures, representations
 from tests.support.processes import wait_for
@@ -47,22 +43,6 @@ def spool(tmp_path: Path, clip: Clip) -> BroadcastSpool:
     found, session = open_session(tmp_path / "spool", "show", output=str(tmp_path / "out"), window_ms=0)
     Segmenter(Options(source=f"file:{clip.path}", spool=session, segment_ms=1000)).run()
     return found
-
-
-def settings(tmp_path: Path, **changes: object) -> Settings:
-    values = {"state_dir": tmp_path, "segment_seconds": 1, "ladder": json.dumps(LADDER), "preset": "ultrafast"}
-    return Settings.load(env_file=None, **{**values, **changes})
-
-
-def publish(broadcast: LiveBroadcast, chunks: Iterator[tuple[Job, ChunkRecord]], count: int | None = None) -> int:
-    """Do what the tasks do with ``count`` chunks, or with all; how many there were."""
-    done = 0
-    while done != count and (item := next(chunks, None)) is not None:
-        job, record = item
-        publish_chunk(job, record)
-        broadcast.stored()
-        done += 1
-    return done
 
 
 def root(spool: BroadcastSpool) -> Path:

@@ -22,7 +22,7 @@ from streamwave.util.waiting import wait_until
 from tests.support import encrypted
 from tests.support.media import Clip, make_clip
 from tests.support.processes import alive
-from tests.unit.receive.test_segmenter import luma_number
+from tests.support.segmented import luma_number
 
 LADDER = '{"rungs": [{"name": "tiny", "short_side": 90, "max_kbps": 150}]}'
 

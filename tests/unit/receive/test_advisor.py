@@ -18,8 +18,8 @@ from streamwave.spool import advice
 from streamwave.spool.advice import bitrate
 from streamwave.spool.follow import Follower
 from tests.support.media import ffmpeg, make_clip
-from tests.unit.receive.test_segmenter import segment
-from tests.unit.receive.test_sources import SIZE, flv_from, joined, segment_broadcast
+from tests.support.segmented import segment
+from tests.support.sources import SIZE, flv_from, joined, segment_broadcast
 
 TOP = Rendition(name="1080p", kind="video", width=1920, height=1080, max_bps=5_000_000)
 

@@ -13,11 +13,11 @@ from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.options import Options
 from tests.matrix.flv import pictures_from, read_tags, write_tags
 from tests.support.http import sent
+from tests.support.late import FRAMES, heard, in_time, late
 from tests.support.media import ffmpeg, make_clip
 from tests.support.processes import wait_for
-from tests.unit.receive.test_late_sound import FRAMES, heard, in_time, late
-from tests.unit.receive.test_segmenter import Spool, contiguous, read
-from tests.unit.receive.test_sources import SIZE, in_sync, shown
+from tests.support.segmented import Spool, contiguous, read
+from tests.support.sources import SIZE, in_sync, shown
 
 
 def received(address: str, folder: Path) -> Spool:

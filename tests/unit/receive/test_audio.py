@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,14 +11,13 @@ import av
 import numpy as np
 import pytest
 from av import Packet
-from numpy.typing import NDArray
 
-from streamwave.mp4 import adts_frame
 from streamwave.receive.audio import AudioTrack
 from streamwave.receive.clock import Timed
-from streamwave.receive.sound import CHANNELS, SAMPLE_RATE, Sound
+from streamwave.receive.sound import SAMPLE_RATE, Sound
 from streamwave.timing import AAC_FRAME
 from tests.support.media import ffmpeg, make_clip
+from tests.support.onsets import decode, onsets
 
 
 class Track(AudioTrack):
@@ -56,25 +54,12 @@ def encode(path: Path, origin: Fraction = Fraction(0), fill: int = 0) -> list[by
     return track.take(track.available)
 
 
-def decode(frames: list[bytes]) -> NDArray[np.float32]:
-    """Samples of AAC frames: (channels, samples)."""
-    data = b"".join(adts_frame(frame, SAMPLE_RATE, CHANNELS) for frame in frames)
-    with av.open(io.BytesIO(data), "r", format="aac") as container:
-        return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
-
-
 def clicks(path: Path, *at_s: float, rate: int = 48000, seconds: float = 2, options: tuple[str, ...] = ()) -> Path:
     """Silence with a tone burst of 10 ms at each of some moments, as PCM or what ``options`` say."""
     bursts = "+".join(f"gte(t\\,{at})*lt(t\\,{at + 0.01})" for at in at_s)
     tone = f"aevalsrc='0.8*sin(2*PI*2000*t)*({bursts})':s={rate}:d={seconds}"
     ffmpeg("-f", "lavfi", "-i", tone, *options, str(path))
     return path
-
-
-def onsets(samples: NDArray[np.float32]) -> list[float]:
-    """When something begins to sound, in seconds."""
-    loud = np.flatnonzero(np.abs(samples).max(axis=0) > 0.3)
-    return [float(sample) / SAMPLE_RATE for sample in loud[np.diff(loud, prepend=-SAMPLE_RATE) > SAMPLE_RATE // 20]]
 
 
 def test_one_frame_for_every_1024_samples(tmp_path: Path) -> None:

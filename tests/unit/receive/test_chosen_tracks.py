@@ -12,7 +12,7 @@ from streamwave.receive.quick_probe import look
 from streamwave.spool.journal import AdviceLine, JournalReader
 from tests.support import encrypted
 from tests.support.media import ffmpeg
-from tests.unit.receive.test_segmenter import Spool, segment
+from tests.support.segmented import Spool, segment
 
 
 def told(spool: Spool, code: str) -> list[str]:

@@ -14,9 +14,9 @@ from streamwave.spool.options import Options
 from streamwave.timing import AAC_FRAME
 from tests.support.http import sent
 from tests.support.media import make_clip
-from tests.unit.ffmpeg.test_mpegts import media, pat, pmt
-from tests.unit.receive.test_segmenter import contiguous, read, segment
-from tests.unit.receive.test_sources import SIZE, shown
+from tests.support.mpegts import media, pat, pmt
+from tests.support.segmented import contiguous, read, segment
+from tests.support.sources import SIZE, shown
 
 #: A packet of MPEG-TS, in bytes (ISO/IEC 13818-1, 2.4.3.2).
 PACKET = 188

@@ -18,7 +18,7 @@ from streamwave.spool.journal import AdviceLine, JournalReader
 from streamwave.timing import AAC_FRAME, Grid
 from tests.support.media import make_clip
 from tests.support.player import decode_pictures
-from tests.unit.receive.test_segmenter import Spool, contiguous, segment
+from tests.support.segmented import Spool, contiguous, segment
 
 RATE, FRAMES = Fraction(5), 210
 SMALL = Rendition(name="small", kind="video", width=160, height=90, max_bps=300_000)

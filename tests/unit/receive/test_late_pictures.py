@@ -9,11 +9,11 @@ import pytest
 from streamwave.spool.journal import PICTURES_BEGIN, PICTURES_GONE
 from streamwave.timing import AAC_FRAME
 from tests.matrix.flv import PICTURE, SCRIPT, Tag, pictures_from, read_tags, write_tags
+from tests.support.late import advised, segment_live
 from tests.support.media import make_clip
-from tests.unit.receive.test_audio import decode, onsets
-from tests.unit.receive.test_late_sound import advised, segment_live
-from tests.unit.receive.test_segmenter import Spool, contiguous, segment
-from tests.unit.receive.test_sources import SIZE, shown
+from tests.support.onsets import decode, onsets
+from tests.support.segmented import Spool, contiguous, segment
+from tests.support.sources import SIZE, shown
 
 FRAMES, RATE = 250, 25
 #: The flashes at 0.04 s, 1.04 s and so on are heard. Sound alone begins with the priming of its encoder.

@@ -16,8 +16,8 @@ from streamwave.receive.sizes import told_size
 from streamwave.spool.options import Options
 from tests.support.hostile import hevc_sps, large_h264, sps
 from tests.support.media import ffmpeg, make_clip
-from tests.unit.receive.test_segmenter import contiguous, read, segment
-from tests.unit.receive.test_sources import SIZE, joined
+from tests.support.segmented import contiguous, read, segment
+from tests.support.sources import SIZE, joined
 
 #: As large as SIZE, and no larger.
 SMALL = SourceLimits(max_pixels=160 * 90)

@@ -15,8 +15,8 @@ from streamwave.ffmpeg.probe import probe
 from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.options import Options
 from tests.support.media import ffmpeg, make_clip
-from tests.unit.receive.test_segmenter import Spool, contiguous, read, segment
-from tests.unit.receive.test_sources import in_sync, shown
+from tests.support.segmented import Spool, contiguous, read, segment
+from tests.support.sources import in_sync, shown
 
 FRAMES, GOP = 75, 25
 

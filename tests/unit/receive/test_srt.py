@@ -19,8 +19,8 @@ from streamwave.spool.options import Options
 from tests.support.media import ffmpeg_path, make_clip
 from tests.support.ports import free_port
 from tests.support.processes import wait_for
-from tests.unit.receive.test_segmenter import Spool, contiguous, read
-from tests.unit.receive.test_sources import in_sync, shown
+from tests.support.segmented import Spool, contiguous, read
+from tests.support.sources import in_sync, shown
 
 FRAMES, GOP = 75, 25
 

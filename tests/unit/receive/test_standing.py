@@ -21,11 +21,11 @@ from streamwave.timing import AAC_FRAME, Grid, split_evenly
 from tests.matrix.flv import PICTURE, read_tags, write_tags
 from tests.matrix.source import Recipe
 from tests.support.player import decode_pictures
-from tests.unit.receive.test_segmenter import Spool, contiguous, segment
+from tests.support.segmented import Spool, contiguous, segment
+from tests.support.standing import PLAIN
 
 RATE = Fraction(25)
 SMALL = Rendition(name="small", kind="video", width=160, height=90, max_bps=300_000)
-PLAIN = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "0")
 
 
 class Counted(Transcoder):

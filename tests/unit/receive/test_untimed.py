@@ -18,8 +18,8 @@ from streamwave.spool.options import Options
 from streamwave.timing import AAC_FRAME
 from tests.support.media import ffmpeg, make_clip
 from tests.support.paced import Piece, paced
-from tests.unit.receive.test_segmenter import Spool, contiguous, read
-from tests.unit.receive.test_sources import SIZE
+from tests.support.segmented import Spool, contiguous, read
+from tests.support.sources import SIZE
 
 F = Fraction
 #: Not what libavformat supposes where nothing is said (25), nor what the files below say.

@@ -22,7 +22,7 @@ from tests.matrix.flv import SOUND, Tag, read_tags, write_tags
 from tests.support.http import sent
 from tests.support.media import make_clip
 from tests.support.processes import wait_for
-from tests.unit.receive.test_segmenter import contiguous, read, segment
+from tests.support.segmented import contiguous, read, segment
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from tests.matrix.flv import Tag, read_tags, write_tags
 from tests.support.disk import fill, small_disk
 from tests.support.media import Clip
 from tests.support.media import make_clip as make_large_clip
-from tests.unit.receive.test_segmenter import Spool, contiguous, read, segment
+from tests.support.segmented import Spool, contiguous, read, segment
 
 PLAIN = ("-bf", "0")
 #: Pictures that cannot be compressed: about 5 kB each.

@@ -1,0 +1,85 @@
+"""Publishers by RTMP for ingest, and what became of them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+
+from streamwave.spool.journal import (
+    ChunkLine,
+    EndRecord,
+    JournalReader,
+)
+from tests.support.ingest import Ingest, end_of
+from tests.support.processes import wait_for
+from tests.support.rtmp_part import RtmpPart
+
+RATE = 25
+
+
+def rtmp(ingest: Ingest) -> RtmpPart:
+    return RtmpPart(ingest.folder, ingest.environment)
+
+
+def address(ingest: Ingest, key: str) -> str:
+    return f"rtmp://127.0.0.1:{ingest.settings.rtmp_port}/live/{key}"
+
+
+@contextmanager
+def publishing(ingest: Ingest, key: str, seconds: int, *, video: bool = True) -> Iterator[subprocess.Popen[bytes]]:
+    """FFmpeg as OBS: ``seconds`` of pictures at 25/s with a keyframe every second, and a tone, in real time."""
+    pictures = ["-re", "-f", "lavfi", "-i", f"testsrc2=size=64x36:rate={RATE}:duration={seconds}"] if video else []
+    sound = ["-re", "-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={seconds}"]
+    codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-g", str(RATE), "-pix_fmt", "yuv420p"] if video else []
+    command = ["ffmpeg", "-v", "error", "-nostdin", *pictures, *sound, *codecs, "-c:a", "aac", "-f", "flv"]
+    with subprocess.Popen([*command, address(ingest, key)], stdin=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def refused(ingest: Ingest, key: str) -> bool:
+    """Whether a publisher is turned away; it would take two minutes if not."""
+    with publishing(ingest, key, 120) as process:
+        return process.wait(60) != 0
+
+
+def pictures(session: Path) -> int:
+    """Pictures in the chunks of a session, counted in the files, which have to agree with the journal."""
+    count = 0
+    for line in JournalReader(session).read():
+        if isinstance(line, ChunkLine) and line.chunk.video_file is not None:
+            with av.open(str(session / line.chunk.video_file)) as chunk:
+                found = sum(1 for packet in chunk.demux(video=0) if packet.size)
+            assert found == line.chunk.pictures
+            count += found
+    return count
+
+
+def received(session: Path) -> int:
+    """Chunks so far."""
+    return sum(isinstance(line, ChunkLine) for line in JournalReader(session).read())
+
+
+def ended(session: Path) -> EndRecord:
+    end = wait_for(lambda: end_of(session), f"the end of {session.name}")
+    assert end is not None
+    return end
+
+
+def session_of(ingest: Ingest, stream: str, number: int) -> Path:
+    """The session ``number`` of the only broadcast of ``stream``, once it exists."""
+
+    def found() -> Path | None:
+        sessions = ingest.sessions(stream)
+        assert len({session.parent for session in sessions}) <= 1, sessions
+        return sessions[number] if len(sessions) > number else None
+
+    session = wait_for(found, f"session {number} of {stream}")
+    assert session is not None
+    return session

@@ -1,0 +1,30 @@
+"""Publish the sessions of a live broadcast without Prefect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from streamwave.config.settings import Settings
+from streamwave.model import ChunkRecord
+from streamwave.pipeline.chunk import publish_chunk
+from streamwave.pipeline.job import Job
+from streamwave.pipeline.live import LiveBroadcast
+from tests.support.cli import LADDER
+
+
+def settings(tmp_path: Path, **changes: object) -> Settings:
+    values = {"state_dir": tmp_path, "segment_seconds": 1, "ladder": json.dumps(LADDER), "preset": "ultrafast"}
+    return Settings.load(env_file=None, **{**values, **changes})
+
+
+def publish(broadcast: LiveBroadcast, chunks: Iterator[tuple[Job, ChunkRecord]], count: int | None = None) -> int:
+    """Do what the tasks do with ``count`` chunks, or with all; how many there were."""
+    done = 0
+    while done != count and (item := next(chunks, None)) is not None:
+        job, record = item
+        publish_chunk(job, record)
+        broadcast.stored()
+        done += 1
+    return done
