@@ -41,7 +41,7 @@ to the server that `PREFECT_API_URL` names, or to one that Prefect starts. `of_t
 process; those of a run that was asked for through Prefect's API may name only files and outputs that the settings allow.
 
 ```python
-from flows.reach import of_the_user
+from flows.caller import of_the_user
 from flows.vod import vod
 
 with of_the_user():

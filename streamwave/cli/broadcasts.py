@@ -149,6 +149,8 @@ def verify(
     found, unread = copies(name, output)
     several, checked = len(found) + len(unread) > 1, list[CopyShape]()
     for where, copy in found:
+        if several and not json:
+            out.print(f"at {where.url}:", markup=False)
         try:
             checked.append(verify_copy(where, copy.path, decode=decode, bar=bar()))
         except OutputError as error:  # which keeps nobody from checking the others
@@ -157,7 +159,7 @@ def verify(
             unread.append(str(error))
         else:
             if not json:
-                print_copy(checked[-1], out, decode=decode, of=where.url if several else "")
+                print_copy(checked[-1], out, decode=decode)
     without = _without(name, output, [*(where.url for where, _ in found), *unread])
     whole = not any(one.findings for one in checked)
     if json:

@@ -35,10 +35,8 @@ def verify_copy(where: Output, path: str, *, decode: bool, bar: Progress) -> Cop
     return CopyShape(output=where.url, live=verdict.live, findings=verdict.findings, renditions=reports)
 
 
-def print_copy(copy: CopyShape, out: Console, *, decode: bool, of: str) -> None:
-    """Print what was found of a copy, under the heading ``of``."""
-    if of:
-        out.print(f"at {of}:", markup=False)
+def print_copy(copy: CopyShape, out: Console, *, decode: bool) -> None:
+    """Print what was found of a copy."""
     for finding in copy.findings:
         out.print(finding, markup=False)
     for report in copy.renditions:

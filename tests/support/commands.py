@@ -15,7 +15,7 @@ from tests.support.cli import Cli, Done
 _LOADED = """
 import json, os, sys
 from streamwave.cli import app as cli
-import streamwave.cli.transcode, streamwave.cli.probe, streamwave.cli.run, streamwave.doctor
+import streamwave.cli.transcode, streamwave.cli.probe, streamwave.cli.run, streamwave.cli.doctor
 
 for run in json.load(sys.stdin):
     child = os.fork()
