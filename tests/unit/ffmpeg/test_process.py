@@ -260,7 +260,7 @@ def test_what_makes_no_progress_any_more_is_ended_by_its_cpu_time() -> None:
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parents[3])!r})
 from streamwave.ffmpeg.limits import CpuLease
-lease = CpuLease(1)
+lease = CpuLease(2)
 while time.process_time() < 4:
     lease.renew()
 print("went on", flush=True)
