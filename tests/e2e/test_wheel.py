@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.support.media import make_clip
 from tests.support.player import decode_pictures, representations
 from tests.support.processes import marked, wait_for
 
-UV = shutil.which("uv", path=f"{ROOT / '.venv' / 'bin'}:{os.environ.get('PATH', '')}") or "uv"
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,13 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     ignored = shutil.ignore_patterns(".venv", ".git", "var", "out", "tests", "*.egg-info", ".*_cache", ".hypothesis")
     shutil.copytree(ROOT, source, symlinks=True, ignore=ignored)
-    run(UV, "build", "--wheel", "--out-dir", str(folder / "dist"), str(source))
+    run(*PIP, "wheel", "--no-deps", "--wheel-dir", str(folder / "dist"), str(source))
     shutil.rmtree(source)
     (wheel,) = (folder / "dist").glob("streamwave-*.whl")
-    run(UV, "venv", str(folder / "venv"), "--python", "3.11")
+    # Without a pip of its own, which would take longer to be put there than all the rest.
+    run(sys.executable, "-m", "venv", "--without-pip", str(folder / "venv"))
     python = folder / "venv" / "bin" / "python"
-    run(UV, "pip", "install", "--python", str(python), "-c", str(ROOT / "constraints.txt"), str(wheel))
+    run(*PIP, "--python", str(python), "install", "-c", str(ROOT / "constraints.txt"), str(wheel))
     return python.parent
 
 
