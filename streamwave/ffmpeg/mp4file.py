@@ -33,6 +33,18 @@ def is_fragmented(file: Seekable) -> bool:
     return next((kind for kind, _, _ in _boxes(file, 0, file.size()) if kind in (b"moof", b"mdat")), b"") == b"moof"
 
 
+def index_of(file: Seekable, most_bytes: int, most_boxes: int) -> bytes:
+    """The content of moov (8.2.1); nothing where it is larger, or behind more boxes, than that."""
+    for kind, start, end in islice(_boxes(file, 0, file.size()), most_boxes):
+        if kind == b"moov":
+            file.seek(start)
+            found = b""
+            while len(found) < end - start <= most_bytes and (more := file.read(end - start - len(found))):
+                found += more
+            return found
+    return b""
+
+
 def sample_counts(file: Seekable) -> list[tuple[int, bool]]:
     """How many samples the index of each track lists (8.7.3), and whether each of them is one of sound, as in PCM.
 

@@ -8,7 +8,8 @@ from typing import Any
 from av import Packet
 
 from streamwave.errors import MediaError
-from streamwave.ffmpeg.localfile import LocalFile, open_local
+from streamwave.ffmpeg.localfile import open_local
+from streamwave.ffmpeg.mp4file import index_of
 from streamwave.mp4.boxes import Box, Fields, find, find_all, need
 
 #: Half-open ranges of the presentation, in seconds.
@@ -29,7 +30,7 @@ def gaps_of(url: str, format_name: str) -> dict[int, Gaps]:
         return {}
     file = open_local(url)
     try:
-        moov = _index(file)
+        moov = index_of(file, MOST_INDEX_BYTES, MOST_BOXES)
         movie = _after_times(moov, need(moov, "mvhd"))
         return dict(_track(moov, track, movie) for track in find_all(moov, "trak"))
     except MediaError:
@@ -44,31 +45,6 @@ def in_gap(gaps: Gaps, pts: int | None, packet: Packet[Any]) -> bool:
         return False
     at = pts * Fraction(packet.time_base or 0) + ROUNDING_S
     return any(begin <= at < end for begin, end in gaps)
-
-
-def _index(file: LocalFile) -> bytes:
-    """The content of moov (ISO/IEC 14496-12, 8.2.1); nothing if there is none."""
-    at, end = 0, file.size()
-    for _ in range(MOST_BOXES):
-        file.seek(at)
-        head = file.read(16)
-        size, header = int.from_bytes(head[:4], "big"), 8
-        if size == 1:
-            size, header = int.from_bytes(head[8:], "big"), 16
-        if size < header or at + size > end:
-            break
-        if head[4:8] == b"moov":
-            file.seek(at + header)
-            return _whole(file, size - header)
-        at += size
-    return b""
-
-
-def _whole(file: LocalFile, size: int) -> bytes:
-    found = b""
-    while len(found) < size <= MOST_INDEX_BYTES and (more := file.read(size - len(found))):
-        found += more
-    return found
 
 
 def _after_times(data: bytes, header: Box) -> int:

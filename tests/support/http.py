@@ -4,8 +4,28 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+
+
+@contextmanager
+def answering(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """The address of a server that has ``answer`` write the answer to each GET, and then closes the connection."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
 
 
 @contextmanager
@@ -15,24 +35,17 @@ def sent(body: bytes, name: str, *, held: threading.Event | None = None, at_firs
     The first ``at_first`` bytes come alone.
     """
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            with suppress(OSError):
-                self.wfile.write(body[:at_first])
-                self.wfile.write(body[at_first:])
-            assert held is None or held.wait(60)
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        with suppress(OSError):
+            request.wfile.write(body[:at_first])
+            request.wfile.write(body[at_first:])
+        assert held is None or held.wait(60)
 
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with answering(answer) as address:
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/{name}"
+            yield f"{address}/{name}"
         finally:
             if held is not None:
                 held.set()
-            server.shutdown()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler
+
+from tests.support.http import answering
 
 #: When a piece is sent, in seconds after the request, and its bytes.
 Piece = tuple[Fraction, bytes]
@@ -27,29 +28,20 @@ def paced(
     each who has asked: on a busy machine all of them are late.
     """
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            if length is not None:
-                self.send_header("Content-Length", str(length))
-            self.end_headers()
-            begun, sent = time.monotonic(), list[float]()
-            if sent_s is not None:
-                sent_s.append(sent)
-            with suppress(OSError):
-                for due_s, data in pieces:
-                    time.sleep(max(0.0, float(due_s) - (time.monotonic() - begun)))
-                    sent.append(time.monotonic())
-                    self.wfile.write(data)
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", kind)
+        if length is not None:
+            request.send_header("Content-Length", str(length))
+        request.end_headers()
+        begun, sent = time.monotonic(), list[float]()
+        if sent_s is not None:
+            sent_s.append(sent)
+        with suppress(OSError):
+            for due_s, data in pieces:
+                time.sleep(max(0.0, float(due_s) - (time.monotonic() - begun)))
+                sent.append(time.monotonic())
+                request.wfile.write(data)
 
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/{name}"
-        finally:
-            server.shutdown()
+    with answering(answer) as address:
+        yield f"{address}/{name}"
