@@ -1,9 +1,8 @@
-"""What all tests share: an environment without the developer's settings, one Prefect server, and the time of each group."""
+"""What all tests share: an environment without the developer's settings, one Prefect server, and the time of each tier."""
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from streamwave.config.fields import PREFIX, variable_name
 from streamwave.config.settings import Settings
 from tests.support.cli import Cli, copy_database
 from tests.support.prefect_api import AUTH
+from tests.tiers import Times, in_order
 
-_TESTS = Path(__file__).parent
-_seconds: dict[str, float] = defaultdict(float)
+_times = Times()
 
 
 def pytest_configure() -> None:
@@ -33,21 +32,17 @@ class _AsItHappens:
         self.terminal = terminal
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Add up the time of each file of tests, and name what failed with its last lines."""
-        _seconds[report.nodeid.partition("::")[0]] += report.duration
+        """Add up the times, and name what failed with its last lines."""
+        _times.add(report)
         if report.failed:
             self.terminal.write_line(f"\nFAILED ({report.when}, {report.duration:.0f} s) {report.nodeid}")
             for line in report.longreprtext.splitlines()[-30:]:
                 self.terminal.write_line(f"    {line}")
 
 
-#: What waits longest comes first, so that no worker is alone with it at the end.
-_ORDER = ("e2e", "security", "services", "flows", "matrix", "storage", "fuzz", "unit")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the folders into that order; within a folder nothing changes."""
-    items.sort(key=lambda item: _ORDER.index(item.path.relative_to(_TESTS).parts[0]))
+    """Put the tests into the order in which they are handed out."""
+    items[:] = in_order(items)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -59,17 +54,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print where the time went."""
-    folders: dict[str, float] = defaultdict(float)
-    for file, seconds in _seconds.items():
-        parts = Path(file).parts
-        folders[parts[1] if len(parts) > 2 else parts[-1]] += seconds
-    terminalreporter.write_line(
-        "time by folder: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in sorted(folders.items()))
-    )
-    slowest = sorted(_seconds.items(), key=lambda item: -item[1])[:20]
-    terminalreporter.write_line(
-        "slowest files: " + ", ".join(f"{Path(file).name} {seconds:.0f} s" for file, seconds in slowest)
-    )
+    for line in _times.lines():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
