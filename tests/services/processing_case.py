@@ -18,6 +18,7 @@ import httpx
 
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
 from streamwave.util.locks import lock_holder
+from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
 from tests.support.ports import free_port
 from tests.support.prefect_api import AUTH_ENVIRONMENT, basic
@@ -139,6 +140,17 @@ class Case:
         url = f"{self.api}/flow_runs/{flow_run_id}/set_state"
         httpx.post(url, json=body, auth=basic(), trust_env=False).raise_for_status()
 
+    def end_streams(self) -> None:
+        """Stop all streams, and wait until their broadcasts are finished."""
+        with self.rpc() as rpc:
+
+            def on_air() -> list[str]:
+                return [one.stream for one in rpc.ListStreams(pb.ListStreamsRequest()).streams]
+
+            for stream in on_air():
+                rpc.StopStream(pb.StopStreamRequest(stream=stream, finish_now=True))
+            eventually(lambda: not on_air(), "all streams to end")
+
     def close(self) -> None:
         """End everything that may still run."""
         if self.service is not None and self.service.poll() is None:
@@ -152,6 +164,12 @@ class Case:
             pid = lock_holder(lock)
             if pid is not None:
                 kill(pid)
+
+
+def start(case: Case, session: str, **more: Any) -> pb.StartStreamResponse:
+    with case.rpc() as rpc:
+        answer: pb.StartStreamResponse = rpc.StartStream(pb.StartStreamRequest(session=session, **more), timeout=30)
+    return answer
 
 
 def publisher(spool: BroadcastSpool, not_this: int | None = None, limit_s: float = LIMIT_S) -> int:

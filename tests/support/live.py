@@ -52,6 +52,7 @@ class Installation:
     """``streamwave up`` in a folder of its own, on ports of its own; start it with ``start``, end it with ``close``.
 
     All its processes bear a mark in their environment; the publishers do not. ``host`` is where it runs; without it, here.
+    With PREFECT_API_URL among the ``variables`` it uses that server and starts none.
     """
 
     def __init__(self, folder: Path, prefect_home: Path, host: Host | None = None, /, **variables: str) -> None:
@@ -70,11 +71,12 @@ class Installation:
                 **variables,
             },
         )
-        # Its server would take ten seconds more to make a database.
-        copy_database(prefect_home, self.cli.state / "prefect")
+        if "PREFECT_API_URL" not in variables:
+            # Its server would take ten seconds more to make a database.
+            copy_database(prefect_home, self.cli.state / "prefect")
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.cli.environment.items():
-                if name.startswith("STREAMWAVE_") or name == "OUTPUT_DIR":
+                if name.startswith(("STREAMWAVE_", "PREFECT_")) or name == "OUTPUT_DIR":
                     patch.setenv(name, value)
             self.settings = Settings.load(env_file=None)
         self.prefect = PrefectApi(self.settings.prefect_url, auth_string(self.settings) or "")
