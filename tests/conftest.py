@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
@@ -65,14 +67,25 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(prefect_home: Path) -> Iterator[str]:
-    """The address of a real Prefect server; one for the whole session, because its first start takes ten seconds.
+def prefect_api(prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Prefect server; one for the whole session of a worker.
 
     Prefect itself is not imported into the process of the tests: it reads its settings then and never again. Flows run
     in processes of their own, and the tests ask this server what became of them.
     """
-    with prefect_server(prefect_home, AUTH) as url:
-        yield url
+    place = tmp_path_factory.getbasetemp()
+    # Its first start makes the database, which takes longer than all the rest: one worker does so for all.
+    made = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "prefect-database"
+    with ExitStack() as stack:
+        url = None
+        with made.with_suffix(".lock").open("w") as lock:
+            flock(lock, LOCK_EX)
+            if made.exists():
+                copy_database(made, prefect_home)
+            else:
+                url = stack.enter_context(prefect_server(prefect_home, AUTH))
+                copy_database(prefect_home, made)
+        yield url or stack.enter_context(prefect_server(prefect_home, AUTH))
 
 
 @pytest.fixture
