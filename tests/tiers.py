@@ -97,9 +97,8 @@ class Times:
             seconds = sum(s for file, s in self._files.items() if tier(Path(file)) == name)
             begin, end = (round(moment - begun) for moment in self._spans[name])
             lines.append(f"{name:<10} {len(self._tests[name]):>6} {seconds:>23.0f} {begin:>5} {end:>5}")
-        slowest = sorted(self._files.items(), key=lambda one: -one[1])[:20]
-        return [
-            *lines,
-            f"all        {sum(map(len, self._tests.values())):>6} {sum(self._files.values()):>23.0f}     0 {ended - begun:>5.0f}",
-            "slowest files: " + ", ".join(f"{Path(file).name} {seconds:.0f} s" for file, seconds in slowest),
-        ]
+        slowest_first = sorted(self._files.items(), key=lambda one: -one[1])
+        count, seconds = sum(map(len, self._tests.values())), sum(self._files.values())
+        lines.append(f"{'all':<10} {count:>6} {seconds:>23.0f} {0:>5} {ended - begun:>5.0f}")
+        slowest = ", ".join(f"{Path(file).name} {s:.0f} s" for file, s in slowest_first[:20])
+        return [*lines, f"slowest files: {slowest}"]
