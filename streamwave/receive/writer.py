@@ -18,7 +18,7 @@ from streamwave.receive.chunkfile import VideoChunk, write_audio
 from streamwave.receive.clock import Timed
 from streamwave.receive.closed import ClosedChunks
 from streamwave.receive.keyless import PIECE_SHARE, ends_without_key
-from streamwave.receive.pictures import is_hidden, shown_after
+from streamwave.receive.pictures import edit_begins_s, is_hidden
 from streamwave.receive.standing import Standing
 from streamwave.spool.journal import JournalWriter
 from streamwave.spool.options import Options
@@ -88,14 +88,11 @@ class SessionWriter(ClosedChunks):
 
     def ends_before(self, timed: Timed) -> bool:
         """Whether the open chunk ends before this keyframe: it is long enough, or the keyframe belongs to another edit, while
-        the chunk's file holds, or would hold, hidden pictures at the same time as shown ones."""
-        if self.chunk is None:
+        the chunk's file holds, or would hold, hidden pictures at the time of shown ones."""
+        if self.chunk is None or edit_begins_s(timed.packet) is not None:
             return True
-        at_ms = self.ms(timed.shown)
-        if is_hidden(timed.packet):
-            begin_ms = self.ms(timed.shown + shown_after(timed.packet))
-            return bool(self.chunk.starts_ms) and (at_ms < self.chunk.end_ms or at_ms < begin_ms)
-        return self.chunk.hidden_ms >= at_ms or self.long_enough(timed.shown)
+        hides = self.chunk.hidden_ms >= self.ms(timed.shown)
+        return not is_hidden(timed.packet) and (hides or self.long_enough(timed.shown))
 
     def other_rate(self) -> Fraction | None:
         """The rate of the open chunk's pictures if they would be lost on this session's grid."""
@@ -113,15 +110,19 @@ class SessionWriter(ClosedChunks):
         self._wait_for_room()
         extradata = self.parameters.extradata if self.parameters is not None else None
         at_ms, start_ms, hidden = self.ms(timed.shown), None, is_hidden(timed.packet)
+        edit_ms = None if (later_s := edit_begins_s(timed.packet)) is None else self.ms(timed.shown + later_s)
         if self.chunk is not None and not self.chunk.starts_ms:
-            start_ms = max(self._drop_open(self.chunk), at_ms)
+            start_ms = max(self._drop_open(self.chunk), at_ms if edit_ms is None else edit_ms)
         if self._standing is not None:
             if not hidden:  # the time of a hidden picture is none of this session, and may be anywhere
                 self._stand_to(self._standing, at_ms)
             start_ms = self._standing.until_ms
-        elif self.chunk is not None and hidden:
-            # What an edit has not enough media for is shown with its last picture.
-            start_ms = max(self._end_ms(self.chunk), self.ms(timed.shown + shown_after(timed.packet)))
+        elif self.chunk is not None and edit_ms is not None and self.chunk.hides_more:
+            standing = self._stand(self.chunk.start_ms)
+            self._end_standing(edit_ms)
+            start_ms = standing.until_ms
+        elif self.chunk is not None and edit_ms is not None:
+            start_ms = max(edit_ms, max(self.chunk.starts_ms) + 1)
             self._close(self.chunk, start_ms)
         elif self.chunk is not None:
             # The packet itself goes into the new file.
