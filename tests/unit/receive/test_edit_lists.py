@@ -58,6 +58,7 @@ EDITS: dict[str, Sequence[Edit]] = {
     "the later part first": [part(60, 90), part(10, 35)],
     "thrice the same": [part(5, 25)] * 3,
     "a gap": [part(0, 30), (F(1), None), part(64, 94)],
+    "a gap, and on from a keyframe": [part(0, 30), (F(1), None), part(50, 80)],
     "a gap, and the same again": [part(10, 40), (F(1), None), part(10, 40)],
     "longer than the media": [(F(9), F(2))],
     "longer than the media, twice": [(F(9), F(2)), part(10, 40)],
