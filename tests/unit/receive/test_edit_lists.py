@@ -1,4 +1,4 @@
-"""Edit lists of every kind and in every kind of file: what is shown is what they say, and what FFmpeg shows."""
+"""Edit lists of every kind in files of every kind: what is shown is what they define, and what FFmpeg shows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from streamwave.receive import writer
 from streamwave.timing import Grid
 from tests.matrix.edits import Edit, edited
 from tests.matrix.source import AAC, Recipe
@@ -97,7 +98,7 @@ def on_grid(spool: Spool) -> list[int]:
 
 
 def decoded(path: Path, unit: Fraction) -> list[tuple[int, int]]:
-    """When each picture is shown that FFmpeg has for a file, in ``unit``, and its number."""
+    """For each picture that FFmpeg shows of a file: its time in ``unit``, and its number."""
     with av.open(str(path)) as container:
         return [
             (round(Fraction((frame.pts or 0) * (frame.time_base or 1)) / unit), luma_number(frame))
@@ -107,7 +108,7 @@ def decoded(path: Path, unit: Fraction) -> list[tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One file of each kind, whole, by name; made when it is asked for."""
+    """A file of each kind, without edits, by name; made on first use."""
     folder = tmp_path_factory.mktemp("files")
 
     class Made(dict[str, Path]):
@@ -118,7 +119,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return Made()
 
 
-#: All edit lists with the pictures of most files, and with all others those that are hard for them.
+#: Two kinds of files with all edit lists, the others with those that are hard for them.
 HARD = [name for name in EDITS if "parts" in name or "gap" in name or "twice" in name or "keyframe" in name]
 PAIRS = [(kind, name) for kind in FILES for name in (EDITS if kind in ("B-frames", "open GOPs") else HARD)]
 
@@ -134,13 +135,15 @@ def test_what_an_edit_list_shows(kind: str, name: str, files: dict[str, Path], t
         assert [number for _, number in decoded(path, F(1))] == due(EDITS[name])
 
 
-def test_sound_goes_on_after_a_trim(tmp_path: Path) -> None:
-    """What is hidden behind the end is not shown, not even where the last picture stands still."""
-    recipe = replace(SMALL, sound=AAC)
-    edited(EDITS["ends after 49"], [(F(4), F(0))])(recipe.make(tmp_path / "whole"), tmp_path / "a.mp4")
-    spool = segment(tmp_path / "a.mp4", tmp_path / "spool")
+@pytest.mark.parametrize("live", [False, True])
+def test_sound_goes_on_after_a_trim(live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hidden pictures after the end are not shown, not even where the last shown one is held."""
+    monkeypatch.setattr(writer, "PICTURES_UNSEEN_S", 0.0)
+    recipe = replace(SMALL, sound=AAC, sound_until=F(8))
+    edited(EDITS["ends after 49"], [(F(8), F(0))])(recipe.make(tmp_path / "whole"), tmp_path / "a.mp4")
+    spool = segment(tmp_path / "a.mp4", tmp_path / "spool", live=live)
     contiguous(spool)
-    assert on_grid(spool) == [*range(49), *[48] * 51]
+    assert on_grid(spool) == [*range(49), *[48] * 151]
 
 
 def test_sound_rests_in_a_gap(tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_sound_rests_in_a_gap(tmp_path: Path) -> None:
 
 
 def test_fragments_of_which_all_is_shown(tmp_path: Path) -> None:
-    """What is said of a length of 0 is said of all fragments that follow."""
+    """A length of 0 stands for all fragments that follow."""
     recipe = replace(SMALL, options=("-movflags", "frag_keyframe+empty_moov+default_base_moof+delay_moov"))
     for wide in (False, True):
         path = tmp_path / f"{wide}.mp4"
