@@ -131,7 +131,7 @@ def test_probe_says_the_same(tmp_path: Path, source: Callable[[Path], str]) -> N
 def test_unknown_rendition(tmp_path: Path, clip: Clip) -> None:
     cli = Cli(tmp_path)
     line = refusal(cli.run("transcode", str(clip.path), "--output", "out", "--ladder", "large,8k"))
-    assert "no rendition '8k'" in line and "choose among large, small" in line
+    assert "no rendition '8k'" in line and "choose from large, small" in line
     nothing_left(cli)
 
 
@@ -258,8 +258,11 @@ def test_one_of_several_outputs_that_refuses(cli: Cli, clip: Clip) -> None:
     done = cli.run("transcode", str(clip.path), "--output", ",".join(places))
     assert done.code == 1
     first, *_, last = done.err.splitlines()
-    assert first.startswith(f"warning: {places[0]} cannot be written (") and "; the other outputs are written" in first
-    assert last.startswith(f"error: not all of it is at {places[0]}: "), done.err
+    assert (
+        first.startswith(f"warning: {places[0]} cannot be written (")
+        and "; the other outputs are still written" in first
+    )
+    assert last.startswith(f"error: {places[0]} is incomplete: "), done.err
     assert f"written to {places[1]} in " in done.out and places[0] not in done.out
     assert cli.run("broadcasts", "verify", "--no-decode", places[1]).code == 0
 

@@ -65,7 +65,9 @@ def test_who_aborts_while_the_output_refuses_is_told_that_nothing_is_lost(tmp_pa
                 continue
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=100)
-    assert process.returncode == 130 and "the next streamwave run of stage completes what was received" in err, (
+    assert (
+        process.returncode == 130 and "the next streamwave run of stage publishes the rest of what was received" in err
+    ), (
         out,
         err,
     )

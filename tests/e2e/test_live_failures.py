@@ -78,7 +78,7 @@ def test_the_next_run_goes_on_with_the_pictures_of_the_source(
     with running.publish(clip, key) as publisher:
         spool = running.broadcast("own")
         running.published_chunks(spool, 2)
-        said = "large shows the source's own pictures"
+        said = "large is the source's video, passed through"
         assert spool.status()["passthrough"] == said
         first = running.run_pid(spool)
         os.kill(first, signal.SIGKILL)

@@ -43,8 +43,8 @@ def test_transcode(tmp_path: Path, clip: Clip, cli: Cli) -> None:
     assert done.code == 0, done.err
     assert whole(tmp_path / "out", clip)
     assert printable(done.out + done.err)
-    assert (done.out + done.err).count("the sound begins 2.") == 1 and "note: the sound begins" in done.out
-    assert "to keep it, put a picture before the first one" in done.out
+    assert (done.out + done.err).count("the audio begins 2.") == 1 and "note: the audio begins" in done.out
+    assert "to keep it, add video before the first frame" in done.out
 
 
 @pytest.mark.parametrize("name", ["macos-recording", "two-dashes"])
