@@ -22,18 +22,18 @@ from streamwave.publish.fence import Fence
 from streamwave.retention.clock import days_to_keep
 from streamwave.spool.broadcast import STATUS, BroadcastSpool
 from streamwave.spool.encoding import kept_encoding
-from streamwave.spool.info import INFO, still_said
+from streamwave.spool.info import INFO, salvage_field
 from streamwave.spool.journal import (
     JOURNAL,
     ChunkLine,
     JournalReader,
     end_of,
-    opened_with,
+    open_record_of,
     read_line,
     received_ms,
 )
-from streamwave.spool.remote.objects import read_word
-from streamwave.spool.remote.sign import Sign
+from streamwave.spool.remote.heartbeat import Heartbeat
+from streamwave.spool.remote.objects import read_run_record
 from streamwave.storage.local import LocalStore
 from streamwave.verify.hls import read_master, read_playlist
 from streamwave.verify.mpd import read_mpd
@@ -74,7 +74,7 @@ def journal(data: bytes) -> None:
     (folder / JOURNAL).write_bytes(data)
     assert received_ms(folder) is not None
     end_of(folder)
-    opened = opened_with(folder)
+    opened = open_record_of(folder)
     records = JournalReader(folder).read()
     for record in records:
         assert read_line(record.model_dump_json().encode()) == record
@@ -110,16 +110,16 @@ def description(data: bytes) -> None:
     spool.folder.mkdir(parents=True, exist_ok=True)
     for name in (INFO, STATUS, attempts.FILE, metadata.FILE, "encoding.json", "clock.json"):
         (spool.folder / name).write_bytes(data)
-    still_said(data, "output")
+    salvage_field(data, "output")
     spool.status()
     attempts.read(spool.folder)
     metadata.read(spool.folder)
     kept_encoding(spool.folder)
     days_to_keep(spool.folder, 30, 1_700_000_000_000)
-    word = read_word(data)
-    assert word is None or read_word(word.model_dump_json().encode()) == word
-    sign = Sign(1.0, clock=lambda: 0.0)
-    assert sign.saw(data) and not sign.saw(data)
+    record = read_run_record(data)
+    assert record is None or read_run_record(record.model_dump_json().encode()) == record
+    heartbeat = Heartbeat(1.0, clock=lambda: 0.0)
+    assert heartbeat.saw(data) and not heartbeat.saw(data)
     info = spool.info()
     assert type(info).model_validate_json(info.model_dump_json()) == info
 

@@ -25,7 +25,7 @@ from streamwave.spool.advice import tracks_added
 from streamwave.spool.info import BroadcastInfo
 from streamwave.spool.journal import AdviceLine, EndRecord, OpenRecord
 from streamwave.spool.journal import ChunkLine as JournalChunk
-from streamwave.spool.remote.objects import RunWord
+from streamwave.spool.remote.objects import RunRecord
 from streamwave.storage.outputs import OutputAddress, format_outputs
 from tests.fuzz.parsers import CORPUS, MAX_BYTES
 from tests.fuzz.parsers_records import Parts
@@ -166,7 +166,7 @@ def _records() -> dict[str, dict[str, bytes]]:
     info = BroadcastInfo(
         stream="cam", broadcast="20261122-131800-4f2a", created_unix_ms=1, output="/srv/out/cam/b", title="T"
     )
-    word = RunWord(token="t", beat=3, done={"000000": 2}, status={"state": "live"})
+    word = RunRecord(token="t", beat=3, done={"000000": 2}, status={"state": "live"})
     listed = {"stream": "cam", "id": "b", "started_unix_ms": 1, "state": "live", "manifest": "cam/b/manifest.mpd"}
     return {
         "journal": {"whole": journal, "cut": journal[:-9]},
