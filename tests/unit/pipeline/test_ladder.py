@@ -125,9 +125,9 @@ def test_narrowing() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("8k", "no rendition '8k'; choose among 1080p, 720p, 480p, 360p"),
+        ("8k", "no rendition '8k'; choose from 1080p, 720p, 480p, 360p"),
         ("720p,8k,9k", "no rendition '8k', '9k'"),
-        (",", "names no rendition; choose among 1080p"),
+        (",", "names no rendition; choose from 1080p"),
         ("{", "the inline ladder is not JSON"),
         ("{}", "the inline ladder: rungs: Field required; a ladder looks like"),
         ('{"rungs": []}', "rungs: .*at least 1 item"),
@@ -154,6 +154,6 @@ def test_broken_files(tmp_path: Path) -> None:
 
 def test_a_narrowed_ladder_above_the_source() -> None:
     with pytest.raises(
-        LadderError, match="640x360 pixels, less than the smallest rung asked for .720p.; add a smaller rung"
+        LadderError, match="640x360 pixels, less than the smallest requested rung .720p.; add a smaller rung"
     ):
         plan(source(640, 360), load_ladder("1080p,720p"))
