@@ -1,4 +1,4 @@
-"""``streamwave broadcasts`` as a person types it."""
+"""``streamwave broadcasts`` as a user types it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def published(tmp_path_factory: pytest.TempPathFactory, chunks: list[PackagedChu
 
 @pytest.fixture
 def cli(tmp_path: Path, published: Path) -> Cli:
-    """The command line; what it finds belongs to this test alone."""
+    """The command line, with outputs that belong to this test alone."""
     found = Cli(tmp_path, {"OUTPUT_DIR": str(tmp_path / "out"), "COLUMNS": "160"})
     for path in published.rglob("*"):
         if path.is_file():
@@ -65,12 +65,12 @@ def test_from_the_list_to_nothing(cli: Cli) -> None:
     assert "chunk 1 at 0:01.0 could not be decoded (large, small)" in shown
     assert f"{cli.folder}/out/{PATH}/master.m3u8" in shown and f"/?src=/media/{PATH}/manifest.mpd" in shown
 
-    # The folder of a broadcast is as good a name as any.
+    # A broadcast can also be named by its folder.
     for name in (PATH, OTHER, str(cli.folder / "out" / PATH)):
         verified = cli.run("broadcasts", "verify", name)
         assert verified.code == 0, verified.out + verified.err
         assert "exist, are contiguous and decode" in verified.out
-    # Also as it was written for --output of transcode.
+    # Also in the form that transcode --output accepts.
     (cli.folder / "talks").mkdir()
     (cli.folder / "out" / OTHER).rename(cli.folder / "talks" / "one")
     assert cli.run("broadcasts", "verify", "talks/one").code == 0
@@ -117,7 +117,7 @@ def test_the_length_is_what_can_be_watched(
 def test_what_the_ledger_tells_in_short_is_shown_too(
     tmp_path: Path, chunks: list[PackagedChunk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An endless channel's ledger begins anew again and again; the first period's line is not in it any more."""
+    """The rolling ledger of a channel no longer has the line of the first period, but its summary is shown."""
     monkeypatch.setattr("streamwave.manifest.ledger.PART_CHUNKS", 1)
     publish(Output(str(tmp_path / "out"), {}, tmp_path), chunks, finish=False, dvr_window_ms=1000, keep=False)
     shown = Cli(tmp_path, {"OUTPUT_DIR": str(tmp_path / "out"), "COLUMNS": "160"}).run("broadcasts", "show", PATH).out
@@ -139,10 +139,10 @@ def test_names_of_nothing(cli: Cli, name: str) -> None:
 
 
 def test_a_dead_output_keeps_nobody_from_the_others(cli: Cli, tmp_path: Path) -> None:
-    """Two outputs of which one does not answer for a while: the other is listed, cleaned and removed from."""
+    """If one of two outputs does not answer, the other can still be listed, cleaned and deleted from."""
     first, second = tmp_path / "out", tmp_path / "second"
     shutil.copytree(first, second)
-    # The first was left behind when the broadcast ended.
+    # The first output was incomplete when the broadcast ended.
     for name in ("broadcast.json", "manifest.mpd"):
         (first / PATH / name).unlink()
     ledger = first / PATH / "ledger" / "000000.jsonl"
@@ -225,7 +225,7 @@ def test_what_a_removal_left_at_another_output_is_found_by_the_next(cli: Cli, tm
 
 
 def test_one_that_lies_in_the_root_of_a_bucket_or_has_an_unusual_name(cli: Cli, published: Path) -> None:
-    """As ``transcode --output`` makes them: addresses mean places at the endpoint of the settings, and no objects."""
+    """Addresses as ``transcode --output`` accepts them: relative to the endpoint in the settings, with any folder name."""
     with s3_server() as s3:
         at_s3 = Cli(cli.folder, {**cli.environment, **s3.environment})
         for bucket, folder in (("whole", ""), ("films", "\u00dc b #1 %41+x")):

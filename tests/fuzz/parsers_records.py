@@ -1,4 +1,4 @@
-"""The readers of what a disk or a store may have damaged: journals, ledgers, descriptions, manifests."""
+"""The readers of records that a disk or a store may have damaged: journals, ledgers, descriptions, manifests."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.fuzz.parsers import parser
 
 
 def _folder() -> Path:
-    """A folder of this process."""
+    """A temporary folder of this process."""
     if not _made:
         _made.append(Path(tempfile.mkdtemp(prefix="streamwave-fuzz-")))
         atexit.register(shutil.rmtree, _made[0], ignore_errors=True)
@@ -52,7 +52,7 @@ _made: list[Path] = []
 
 
 class Parts(LocalStore):
-    """A store whose objects are given."""
+    """A store with given objects."""
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         super().__init__(_folder())
@@ -69,7 +69,7 @@ class Parts(LocalStore):
 
 @parser(SpoolError, text=True)
 def journal(data: bytes) -> None:
-    """The journal of a session: what its end says, and all of it. A record that is written is read back."""
+    """The journal of a session: its end record, and all records. Written records are read back."""
     folder = _folder()
     (folder / JOURNAL).write_bytes(data)
     assert received_ms(folder) is not None
@@ -80,7 +80,7 @@ def journal(data: bytes) -> None:
         assert read_line(record.model_dump_json().encode()) == record
     if opened is not None and opened.rate is not None:
         opened.properties()
-        # Of a job only what says where a chunk lies.
+        # Only the fields of a job that place a chunk on the timeline.
         job: Any = SimpleNamespace(rate=opened.rate, segment_ms=2000, spool=str(folder), passthrough=None)
         for record in records:
             if isinstance(record, ChunkLine):
@@ -90,7 +90,7 @@ def journal(data: bytes) -> None:
 
 @parser(OutputError, text=True)
 def ledger(data: bytes) -> None:
-    """A ledger in parts, its timeline, and the manifests that are made of it. What is saved is read back."""
+    """A ledger in parts, its timeline, and the manifests rendered from it. Saved ledgers are read back."""
     parts = {ledger_name(number): part for number, part in enumerate(data.split(b"\n\n"))}
     store = Parts(parts)
     found = Ledger.load(store)
@@ -105,7 +105,7 @@ def ledger(data: bytes) -> None:
 
 @parser(SpoolError, text=True)
 def description(data: bytes) -> None:
-    """What lies beside a journal: of the broadcast, of its run, of the service that runs it, of its publisher."""
+    """The other files in a spool: of the broadcast, its run, the processing service and the publisher's metadata."""
     spool = BroadcastSpool(_folder() / "cam" / "20261122-131800-4f2a")
     spool.folder.mkdir(parents=True, exist_ok=True)
     for name in (INFO, STATUS, attempts.FILE, metadata.FILE, "encoding.json", "clock.json"):
@@ -126,7 +126,7 @@ def description(data: bytes) -> None:
 
 @parser(OutputError, text=True)
 def entry(data: bytes) -> None:
-    """What an output says of its broadcasts: entries, the list, whoever publishes, when the manifest was written."""
+    """Other objects at an output: entries, the index, the fence, the manifest's time."""
     store = Parts({ENTRY: data, INDEX: data, FENCE: data, MANIFEST: data})
     catalog.read_entry(store)
     catalog.published_unix_ms(store)
@@ -136,7 +136,7 @@ def entry(data: bytes) -> None:
 
 @parser(MediaError, text=True)
 def mpd(data: bytes) -> None:
-    """A manifest of ours, read to check it."""
+    """An MPD, parsed to verify it."""
     listed = read_mpd(data)
     listed.objects()
     assert listed.end is not None
@@ -144,7 +144,7 @@ def mpd(data: bytes) -> None:
 
 @parser(MediaError, text=True)
 def playlist(data: bytes) -> None:
-    """Playlists of ours, read to check them."""
+    """Playlists, parsed to verify them."""
     text = data.decode("utf-8", "replace")
     with suppress(MediaError):
         read_master(text)
