@@ -153,7 +153,7 @@ def run_demo(source: str | None, duration_s: int | None, console: Console) -> in
     else:
         generated = settings.state_dir / f"clip-{CLIP_S}.mp4"
         if not generated.exists():
-            console.print(f"generating a clip of {CLIP_S} s (once)")
+            console.print(f"generating a clip of {CLIP_S} s (only the first time)")
             make_clip(ffmpeg_path, generated)
         clip = f"file:{generated}"
     console.print("starting RTMP server, ingest, processing, Prefect and media server …")

@@ -170,7 +170,9 @@ def check_port(name: str, host: str, port: int, variable: str) -> Check:
         if error.errno == errno.EADDRINUSE:
             return Check(title, "warn", "in use", f"unless that is StreamWave itself, stop it or set {variable}")
         reason = error.strerror or str(error)
-        return Check(title, "warn", f"cannot listen on {host}: {reason}", f"set {variable} or the host")
+        return Check(
+            title, "warn", f"cannot listen on {host}: {reason}", f"set {variable} or the corresponding host setting"
+        )
     return Check(title, "ok", f"free on {host}")
 
 

@@ -46,8 +46,8 @@ def print_table(
 ) -> None:
     """Print a table. Cells are plain text (or styled), headings of numbers in ``right``.
 
-    On a terminal that is too narrow only the columns in ``wraps`` wrap; every other cell, such as an id, stays on one
-    line, so that it can be copied. In a pipe nothing wraps and no line is padded at its end.
+    On a narrow terminal only the columns in ``wraps`` are wrapped; every other cell, such as an ID, stays on one line, so that
+    it can be copied. In a pipe nothing is wrapped, and lines have no trailing spaces.
     """
     cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     columns = list(zip(*([Text(heading) for heading in headings], *cells), strict=True))

@@ -133,19 +133,19 @@ def notes(video: VideoInfo, *, zimg: bool) -> list[str]:
         )
     if video.interlaced:
         lines.append("interlaced: deinterlaced to the same frame rate")
-    told, taken, out = video.colour, picture.complete(video), picture.output_colour(video)
-    names = f"{taken.primaries}/{taken.transfer}/{taken.matrix}"
-    unsaid = " (unspecified values are inferred from the frame size)" if "unknown" in _words(told) else ""
+    stated, used, out = video.colour, picture.complete(video), picture.output_colour(video)
+    names = f"{used.primaries}/{used.transfer}/{used.matrix}"
+    inferred = " (unspecified values are inferred from the frame size)" if "unknown" in _words(stated) else ""
     lines.append(
-        f"colours (primaries/transfer/matrix): {names}, {'full' if told.full_range else 'limited'} range{unsaid}"
+        f"colours (primaries/transfer/matrix): {names}, {'full' if stated.full_range else 'limited'} range{inferred}"
     )
     if picture.is_hdr(video):
-        kind = "PQ" if told.transfer == "smpte2084" else "HLG"
+        kind = "PQ" if stated.transfer == "smpte2084" else "HLG"
         way = "" if zimg else ", approximately: this FFmpeg lacks zimg"
         lines.append(f"HDR ({kind}, up to {video.peak_nits or USUAL_PEAK_NITS} cd/m2): tone-mapped to BT.709{way}")
-    elif _words(out) != _words(taken):
+    elif _words(out) != _words(used):
         lines.append("wider colour gamut than the renditions: converted to BT.709")
-    if told.full_range:
+    if stated.full_range:
         lines.append("full range: converted to limited")
     return lines
 

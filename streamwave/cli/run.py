@@ -144,9 +144,10 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
 
 def _left_behind(spool: BroadcastSpool) -> list[str]:
     """One sentence for each output that lacks a part of a finished broadcast."""
-    told = spool.status().get("outputs")
+    reported = spool.status().get("outputs")
     path = f"{spool.stream}/{spool.broadcast}"
-    return [left(one["output"], one["error"], path) for one in told if one["error"]] if isinstance(told, list) else []
+    listed = reported if isinstance(reported, list) else []
+    return [left(one["output"], one["error"], path) for one in listed if one["error"]]
 
 
 def _end_sessions(spool: BroadcastSpool) -> None:

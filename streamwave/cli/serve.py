@@ -12,7 +12,7 @@ PARTS = {"ingest": [], "processing": [], "rtmp": [], "media": ["--live"]}
 
 
 def run_part(part: str) -> None:
-    """Replace this process by the service ``part``.
+    """Replace this process with the service ``part``.
 
     Raises:
         UsageError: there is no such service.

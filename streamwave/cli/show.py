@@ -55,13 +55,13 @@ def print_broadcast(output: Output, found: Broadcast, settings: Settings, consol
     timeline = Ledger.load(store).shown
     if timeline is None:
         return
-    told = _read(store)
+    details = _read(store)
     for number, period in enumerate(timeline.periods):
-        _print_period(period, Fraction(0) if number else timeline.head, told.get(period.name), console)
+        _print_period(period, Fraction(0) if number else timeline.head, details.get(period.name), console)
         if number + 1 < len(timeline.periods):
-            away = _away_ms(period, timeline.periods[number + 1])
-            if away > 0:
-                console.print(f"  [yellow]gap[/yellow]  nothing was received for {length_text(away)}")
+            gap_ms = _gap_ms(period, timeline.periods[number + 1])
+            if gap_ms > 0:
+                console.print(f"  [yellow]gap[/yellow]  nothing was received for {length_text(gap_ms)}")
     warnings = _warnings(output, found)
     label = "warning" if found.state is State.LIVE else "warning while it was live:"  # may have been repaired since
     for warning in warnings:
@@ -96,15 +96,15 @@ def show_document(output: Output, found: Broadcast, settings: Settings) -> ShowD
     timeline = Ledger.load(store).shown
     periods = []
     if timeline is not None:
-        told, following = _read(store), [*timeline.periods[1:], None]
+        details, following = _read(store), [*timeline.periods[1:], None]
         for number, (period, after) in enumerate(zip(timeline.periods, following, strict=True)):
-            gap_ms = max(_away_ms(period, after), 0) if after else 0
+            gap_ms = max(_gap_ms(period, after), 0) if after else 0
             head = Fraction(0) if number else timeline.head
-            periods.append(_period_shape(period, head, told.get(period.name), gap_ms))
+            periods.append(_period_shape(period, head, details.get(period.name), gap_ms))
     return ShowDocument(broadcast=shape, locations=locations, periods=periods, warnings=_warnings(output, found))
 
 
-def _period_shape(period: Period, head: Fraction, told: _PeriodDetails | None, gap_ms: int) -> PeriodShape:
+def _period_shape(period: Period, head: Fraction, details: _PeriodDetails | None, gap_ms: int) -> PeriodShape:
     tracks = []
     for name, track in period.tracks.items():
         video, made = track.rendition.kind == "video", track.rendition
@@ -118,11 +118,11 @@ def _period_shape(period: Period, head: Fraction, told: _PeriodDetails | None, g
         ))  # fmt: skip
     filler = [
         FillerShape(chunk=number, renditions=list(names), at_ms=round_half_up((at - head) * 1000))
-        for number, names, at in (told.filler if told else [])
+        for number, names, at in (details.filler if details else [])
         if at >= head
     ]
     return PeriodShape(
-        name=period.name, session=told.session if told else None, chunks=(told.chunks or None) if told else None,
+        name=period.name, session=details.session if details else None, chunks=(details.chunks or None) if details else None,
         start_ms=round_half_up(max(period.start + head, Fraction(0)) * 1000),
         duration_ms=round_half_up((period.duration - head) * 1000), gap_after_ms=gap_ms, tracks=tracks, filler=filler,
     )  # fmt: skip
@@ -152,21 +152,21 @@ def _read(store: Store) -> dict[str, _PeriodDetails]:
             current = line
             periods[line.name] = _PeriodDetails(line.session)
         elif isinstance(line, ChunkLine) and current is not None:
-            told = periods[current.name]
-            told.chunks = line.number + 1 - current.first_chunk
+            details = periods[current.name]
+            details.chunks = line.number + 1 - current.first_chunk
             if line.filled:
                 scales = {track.rendition.name: track.timescale for track in current.tracks}
                 first = line.filled[0]
-                told.filler.append((line.number, line.filled, Fraction(line.segments[first][0][0], scales[first])))
+                details.filler.append((line.number, line.filled, Fraction(line.segments[first][0][0], scales[first])))
     return periods
 
 
-def _print_period(period: Period, head: Fraction, told: _PeriodDetails | None, console: Console) -> None:
+def _print_period(period: Period, head: Fraction, details: _PeriodDetails | None, console: Console) -> None:
     """Print the part of a period that can be watched; a DVR window has removed its first ``head`` seconds."""
     start = length_text(round_half_up(max(period.start + head, Fraction(0)) * 1000))
     length = length_text(round_half_up((period.duration - head) * 1000))
-    chunks = f" ({told.chunks} chunks)" if told and told.chunks else ""
-    session = f", session {told.session}{chunks}" if told else ""
+    chunks = f" ({details.chunks} chunks)" if details and details.chunks else ""
+    session = f", session {details.session}{chunks}" if details else ""
     console.print(f"\nperiod [bold]{escape(period.name)}[/bold] from {start}, {length} long{session}")
     rows = []
     for name, track in period.tracks.items():
@@ -178,16 +178,16 @@ def _print_period(period: Period, head: Fraction, told: _PeriodDetails | None, c
             name, track.codecs, picture, rate, str(len(track.segments)), size_text(size),
             f"{track.average_bps() // 1000} kbit/s", f"{track.peak_bps() // 1000} kbit/s",
         ])  # fmt: skip
-    headings = ("rendition", "codec", "picture", "rate", "segments", "size", "mean", "peak")
+    headings = ("rendition", "codec", "format", "rate", "segments", "size", "mean", "peak")
     print_table(console, headings, rows, right=("segments", "size", "mean", "peak"), indent=2)
-    for number, names, from_s in told.filler if told else []:
+    for number, names, from_s in details.filler if details else []:
         if from_s < head:
             continue
         at = length_text(round_half_up((from_s - head) * 1000))
         console.print(f"  [yellow]filler[/yellow]  chunk {number} at {at} could not be decoded ({', '.join(names)})")
 
 
-def _away_ms(period: Period, following: Period) -> int:
+def _gap_ms(period: Period, following: Period) -> int:
     """Milliseconds by the wall clock between the end of a period and the start of the next one; 0 for files."""
     if period.wall_unix_ms is None or following.wall_unix_ms is None:
         return 0

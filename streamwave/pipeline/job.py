@@ -104,7 +104,7 @@ class Job(Frozen):
         try:
             found = plan(place(self, first), largest, self.segment_ms, self.transcoder())
         except MediaError as error:
-            job, said = self, f"{largest.name} is encoded: {error}"
+            job, said = self, f"{largest.name} is encoded instead of passed through: {error}"
         else:
             job, said = (
                 self.model_copy(update={"passthrough": found}),
@@ -136,7 +136,9 @@ def place(job: Job, record: ChunkRecord) -> Chunk:
     grid = Grid(job.rate)
     first, after = grid.frame_at_ms(record.start_ms), grid.frame_at_ms(record.next_ms)
     if after < first:
-        raise MediaError(f"chunk {record.number} lasts {record.next_ms - record.start_ms} ms")
+        raise MediaError(
+            f"the timestamps of chunk {record.number} run backwards by {record.start_ms - record.next_ms} ms"
+        )
     after = max(after, first + 1)
     spool = Path(job.spool)
     chunk = Chunk(

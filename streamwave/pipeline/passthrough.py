@@ -70,7 +70,7 @@ def as_is(chunk: Chunk, passthrough: Passthrough, max_bps: int, segment_ms: int,
         segments = own_segments(chunk, found.pictures, _target(chunk, segment_ms), reorder_pictures(b_frames))
         _check_bits(chunk, found, max_bps * _GRACE)
     except UnfitError as error:
-        log.info("chunk %d is encoded in %s: %s", chunk.number, passthrough.rendition, error)
+        log.info("chunk %d is encoded in %s instead of passed through: %s", chunk.number, passthrough.rendition, error)
         return chunk
     return chunk.model_copy(update={"segments": segments, "as_is": True})
 

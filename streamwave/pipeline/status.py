@@ -46,8 +46,8 @@ class RunStatus:
         self._told_at = 0.0
         self._told_of = Progress()
         # Values of an earlier run are kept until this run has its own, so that no counter ever decreases.
-        told = spool.status()
-        self._before = {name: told.get(name, first) for name, first in _AT_FIRST.items()}
+        earlier = spool.status()
+        self._before = {name: earlier.get(name, first) for name, first in _AT_FIRST.items()}
         self._lock = threading.RLock()
 
     @property

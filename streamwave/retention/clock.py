@@ -1,6 +1,6 @@
 """Whether the clock is trusted enough to delete recordings by their age, which cannot be undone.
 
-A clock that jumps ahead (a dead battery, a wrong time server, a suspended machine) would expire every recording at once.
+A clock that jumps ahead (a dead battery, a wrong time server, a suspended machine) would make every recording expire at once.
 The janitor therefore notes the time of each of its rounds, and deletes recordings by age only after a day of rounds without
 a jump. Jumps of up to half of the retention time are tolerated, so that a machine that runs once a week deletes recordings
 too; at worst a recording is deleted that much too early.

@@ -114,14 +114,19 @@ def bitrate(source_bps: int, renditions: tuple[Rendition, ...], at_ms: int = 0) 
 def size_changed(before: tuple[int, int], after: tuple[int, int], at_ms: int = 0) -> Advice:
     """The frame size changed within a connection; sizes are (width, height) in pixels."""
     sizes = " to ".join(f"{width}x{height}" for width, height in (before, after))
-    return Advice(code="size-changed", text=f"the frame size changed from {sizes}; players restart there", at_ms=at_ms)
+    return Advice(
+        code="size-changed",
+        text=f"the frame size changed from {sizes}; playback may be interrupted briefly there",
+        at_ms=at_ms,
+    )
 
 
 def rate_changed(before: Fraction, after: Fraction, at_ms: int = 0) -> Advice:
     """The frame rate changed within a connection."""
     return Advice(
         code="rate-changed",
-        text=f"the frame rate changed from {_rate(before)} to {_rate(after)} per second; players restart there",
+        text=f"the frame rate changed from {_rate(before)} to {_rate(after)} per second; playback may be interrupted "
+        "briefly there",
         at_ms=at_ms,
     )
 

@@ -49,7 +49,7 @@ def check_segment(
         decoded, due = decoded_count(init + data, track.kind), count if track.kind == "video" else duration
         if decoded != due:
             what = "frames" if track.kind == "video" else "audio samples"
-            raise MediaError(f"only {decoded} of {due} {what} could be decoded")
+            raise MediaError(f"{decoded} {what} could be decoded instead of {due}")
     return count
 
 

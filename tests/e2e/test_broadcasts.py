@@ -129,7 +129,7 @@ def test_a_damaged_one_is_told_and_counted(cli: Cli) -> None:
     done = cli.run("broadcasts", "verify", PATH)
     assert done.code == 1
     assert done.out.splitlines()[0] == "p0/small/25000.m4s: missing"
-    assert "small: 75 pictures in 3 segments" in done.out and done.out.splitlines()[-1] == "1 finding"
+    assert "small: 75 frames in 3 segments" in done.out and done.out.splitlines()[-1] == "1 finding"
 
 
 @pytest.mark.parametrize("name", ["nothing", "/nowhere/at/all", "s3:///x"])

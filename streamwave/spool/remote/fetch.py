@@ -134,8 +134,8 @@ class Fetcher:
 
     def _step(self) -> bool:
         """Fetch the next line and its chunk. Returns whether there was one."""
-        if self._due(METADATA, LOOK_S) and (told := self._store.get(METADATA)) is not None:
-            replace_file(self._folder / METADATA, told)
+        if self._due(METADATA, LOOK_S) and (metadata := self._store.get(METADATA)) is not None:
+            replace_file(self._folder / METADATA, metadata)
         if len(self._here) >= self._most:
             return False
         line = self._line()

@@ -134,8 +134,8 @@ def test_narrowing() -> None:
         ('{"rungs": [{"name": "A B", "short_side": 90, "max_kbps": 90}]}', "rungs.0.name: .*pattern"),
         ('{"rungs": [{"name": "a", "short_side": 90, "max_kbps": 1}]}', "rungs.0.max_kbps: .*greater"),
         ('{"rungs": [{"name": "a", "short_side": 90, "max_kbps": 90, "fps": 3}]}', "rungs.0.fps"),
-        ('{"rungs": [{"name": "audio", "short_side": 90, "max_kbps": 90}]}', "none may be called 'audio'"),
-        (json.dumps({"rungs": [OWN["rungs"][0]] * 2}), "a name of its own"),
+        ('{"rungs": [{"name": "audio", "short_side": 90, "max_kbps": 90}]}', "none may be 'audio'"),
+        (json.dumps({"rungs": [OWN["rungs"][0]] * 2}), "names of rungs must be unique"),
         ("/nowhere/ladder.toml", "cannot be read"),
     ],
 )
