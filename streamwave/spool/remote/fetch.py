@@ -1,4 +1,4 @@
-"""Fetches a broadcast's spool from the store into a replica: session by session, line by line, each chunk before its line."""
+"""Fetches a broadcast's spool from the store into a replica: session by session, each chunk before its journal line."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from streamwave.spool.broadcast import CLOSED
 from streamwave.spool.consumed import Notes, expect_notes
 from streamwave.spool.encoding import FILE as ENCODING
 from streamwave.spool.journal import JOURNAL, LOCK, ChunkLine, EndRecord, read_line
+from streamwave.spool.remote.heartbeat import Heartbeat
 from streamwave.spool.remote.objects import METADATA, PART_LINES, RECEIVER, line_name, part_name
-from streamwave.spool.remote.sign import Sign
 from streamwave.storage.store import Store
 from streamwave.util.files import replace_file
 
 log = logging.getLogger("streamwave.spool")
 
-#: How often the next line is asked for: what a chunk waits at most, beyond what it takes to store and to fetch it.
+#: Polling interval for the next line; it adds at most this to the latency of a chunk.
 POLL_S = 0.2
-#: How often everything else is asked for while there is no line.
+#: Polling interval for everything else while there is no line.
 LOOK_S = 2.0
 CLOSED_LOOK_S = 0.5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
-#: Files that are fetched, or objects that are deleted, at the same time.
+#: Objects that are fetched or deleted concurrently.
 PARALLEL = 4
-LOST = "the machine that received it is lost; what it had stored is published"
+LOST = "the receiving machine is lost; everything that it had uploaded is published"
 
 
 class Fetcher:
-    """A thread; ``folder`` is the replica, ``done`` of each session the first chunk that may still be needed.
+    """The fetching thread; ``folder`` is the replica, ``done`` the first chunk of each session that may still be needed.
 
-    At most ``most`` chunks lie in the replica. Without a sign of life from the receiving side for ``lost_s``, it is
-    lost: the session ends there, and the broadcast is closed if none follows.
+    At most ``most`` chunks are kept in the replica. Without a heartbeat for ``lost_s`` the receiving side counts as lost:
+    the open session is ended, and the broadcast is closed if no other session follows.
     """
 
     def __init__(self, folder: Path, store: Store, done: Mapping[str, int], *, most: int, lost_s: float) -> None:
@@ -46,8 +46,10 @@ class Fetcher:
         self._refused_since: float | None = None
         self._lock = threading.Lock()
         self._done = dict(done)
-        self._beyond: dict[str, set[int]] = {}  # forgotten, but not all before them
-        self._here: dict[tuple[str, int], list[str]] = {}  # chunks in the replica, and the names of their objects
+        self._beyond: dict[str, set[int]] = {}  # published, but not all chunks before them
+        self._here: dict[
+            tuple[str, int], list[str]
+        ] = {}  # (session, chunk) in the replica, and the names of their objects
         self._notes: dict[str, Notes] = {}
         self._undeleted: set[str] = set()
         self._sessions = 0
@@ -56,18 +58,18 @@ class Fetcher:
         self._late = True
         self._next = 0
         self._waiting_since: float | None = None
-        self._receiver = Sign(LOOK_S)
+        self._receiver = Heartbeat(LOOK_S)
         self._looked: dict[str, float] = {}
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch")
         self._thread = threading.Thread(target=self._run, name="fetch", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End."""
+        """Stop the thread."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(30)
@@ -75,17 +77,17 @@ class Fetcher:
 
     @property
     def done(self) -> dict[str, int]:
-        """Of each session, the number of the first chunk that may still be needed."""
+        """The number of the first chunk of each session that may still be needed."""
         with self._lock:
             return dict(self._done)
 
     def refused_s(self) -> float:
-        """For how long the store has refused; ``trouble`` says why."""
+        """How long the store has been refusing; ``trouble`` is its error."""
         since = self._refused_since
         return time.monotonic() - since if since is not None else 0.0
 
     def note(self) -> None:
-        """Take note of the chunks that are published."""
+        """Read which chunks have been published, and advance ``done``."""
         with self._lock:
             for session, notes in self._notes.items():
                 for number in notes.read():
@@ -101,10 +103,10 @@ class Fetcher:
                     self._done[session] = first
 
     def forget(self) -> None:
-        """Delete the objects of chunks that are published.
+        """Delete the objects of published chunks.
 
         Raises:
-            OutputError: the store refused; they are deleted next time.
+            OutputError: the store refused; the next call retries.
         """
         self.note()
         with self._lock:
@@ -122,18 +124,18 @@ class Fetcher:
                 pause_s, self._refused_since = FIRST_PAUSE_S, None
             except (OutputError, OSError) as error:
                 if self._refused_since is None:
-                    log.warning("what was received cannot be fetched: %s", error)
+                    log.warning("received chunks cannot be fetched: %s", error)
                     self._refused_since = time.monotonic()
                 self.trouble = str(error)
                 wait_s, pause_s = pause_s, min(2 * pause_s, LONGEST_PAUSE_S)
             except Exception:
-                log.exception("what was received cannot be fetched; tried again")
+                log.exception("received chunks cannot be fetched; retrying")
                 wait_s = LONGEST_PAUSE_S
 
     def _step(self) -> bool:
-        """Fetch what is next; whether there was anything."""
-        if self._due(METADATA, LOOK_S) and (told := self._store.get(METADATA)) is not None:
-            replace_file(self._folder / METADATA, told)
+        """Fetch the next line and its chunk. Returns whether there was one."""
+        if self._due(METADATA, LOOK_S) and (metadata := self._store.get(METADATA)) is not None:
+            replace_file(self._folder / METADATA, metadata)
         if len(self._here) >= self._most:
             return False
         line = self._line()
@@ -162,7 +164,7 @@ class Fetcher:
         """The next line of the session, or the first one of the next session."""
         if not self._lines:
             number, within = divmod(self._next, PART_LINES)
-            # One that comes late reads whole parts; the single lines of old ones are gone.
+            # A run that starts late reads whole parts; old single lines have been deleted.
             waits = self._waiting_since is not None and self._due("part", LOOK_S)
             if waits or (within == 0 and self._late):
                 part = self._store.get(part_name(self._name, number))
@@ -189,7 +191,7 @@ class Fetcher:
         assert self._session is not None
         try:
             record = read_line(line)
-        except SpoolError:  # whoever reads the journal says so
+        except SpoolError:  # reported by the reader of the journal
             record = None
         if isinstance(record, ChunkLine):
             number = record.chunk.number
@@ -206,7 +208,7 @@ class Fetcher:
     def _fetch(self, name: str) -> None:
         assert self._session is not None
         data = self._store.get(f"{self._session.name}/{name}")
-        if data is not None:  # else it was published already
+        if data is not None:  # else it was published and deleted already
             replace_file(self._session / name, data)
 
     def _append(self, line: bytes) -> None:
@@ -220,7 +222,7 @@ class Fetcher:
         self._lines.clear()
 
     def _look_around(self) -> None:
-        """There is no line: find out whether one may still come."""
+        """There is no next line: find out whether the broadcast is closed or the receiving side is lost."""
         now = time.monotonic()
         self._waiting_since = self._waiting_since or now
         if self._session is None and self._due(CLOSED, CLOSED_LOOK_S):

@@ -1,7 +1,7 @@
-"""The replica: a local folder in which a run finds the spool of its broadcast, filled from the store as it goes.
+"""The replica: a run's local folder with the spool of its broadcast, filled from the store while the run goes on.
 
-A thread fetches the lines of the journals in order, each chunk before its line, and only some chunks ahead; another one
-gives the run's sign of life, with its status. Everything that reads a spool works on it as on any other.
+One thread fetches the journal lines in order, each chunk before its line, and a limited number of chunks ahead; another one
+writes the run's heartbeat, with its status. Everything that reads a spool works on a replica unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streamwave.errors import FencedError, OutputError, SpoolError
 from streamwave.spool.broadcast import FINISHED, INFO, BroadcastSpool
 from streamwave.spool.follow import START_S
 from streamwave.spool.remote.fetch import Fetcher
-from streamwave.spool.remote.objects import RUN, RunWord, open_spool, read_word, remove
+from streamwave.spool.remote.objects import RUN, RunRecord, open_spool, read_run_record, remove
 from streamwave.storage.store import Store
 from streamwave.util.digest import fingerprint
 from streamwave.util.files import replace_file
@@ -29,23 +29,23 @@ from streamwave.util.waiting import wait_until
 log = logging.getLogger("streamwave.spool")
 
 BEAT_S = 1.0
-#: For this long another run's sign of life is watched before this one takes over from it.
+#: How long another run's heartbeat is watched before this run takes over from it.
 TAKEOVER_S = 3.0
-#: Longest pause between two tries at a store that refuses.
+#: Longest back-off for a store that refuses.
 LONGEST_PAUSE_S = 4.0
-#: Chunks that are fetched before the run can take them.
+#: Chunks that are prefetched.
 AHEAD = 4
-#: How long the receiving side may take to notice that everything is published.
+#: How long to wait for the receiving side to notice that everything is published.
 NOTICE_S = 10.0
-#: When the machine that receives has given no sign of life for the reconnect window and this, it is lost.
+#: The receiving machine counts as lost after the reconnect window plus this time without a heartbeat.
 LOST_S = 120.0
 
 
 class Replica(BroadcastSpool):
-    """The spool at ``store`` as one run sees it, in ``folder``.
+    """The spool at ``store``, replicated to ``folder`` for one run.
 
-    ``twin`` is where the receiving side keeps it, if that is this machine. ``most`` chunks lie here at the same time;
-    a store that refuses for longer than ``patience_s`` fails the run.
+    ``twin`` is the receiving side's folder if that is on this machine. At most ``most`` chunks are kept in the replica; a
+    store that refuses for longer than ``patience_s`` fails the run.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Replica(BroadcastSpool):
         super().__init__(folder)
         self._store, self._twin, self._patience_s, self._lost_s = store, twin, patience_s, lost_s
         self._token = fingerprint(folder, time.time_ns())
-        self._word = RunWord(token=self._token)
+        self._record = RunRecord(token=self._token)
         self._twin_lock: IO[bytes] | None = None
         self._replaced = self._handed_over = False
         self._stopping = threading.Event()
@@ -70,11 +70,11 @@ class Replica(BroadcastSpool):
         self._most = most
 
     def pull(self, limit_s: float = START_S) -> None:
-        """Fetch what describes the broadcast.
+        """Fetch the description of the broadcast, its end mark and the last status.
 
         Raises:
-            SpoolError: there is none at the address within ``limit_s``.
-            OutputError: the store refuses for as long.
+            SpoolError: no broadcast appeared at the address within ``limit_s``.
+            OutputError: the store refused for that long.
         """
         end, pause_s = time.monotonic() + limit_s, 0.1
         while (info := self._patiently(lambda: self._store.get(INFO), end)) is None:
@@ -92,10 +92,10 @@ class Replica(BroadcastSpool):
     # --- the run ------------------------------------------------------------------------------------------------------
 
     def hold_run(self) -> IO[bytes] | None:
-        """Become the one run that publishes this broadcast; None if another one gives signs of life.
+        """Become the only run that publishes this broadcast; None if another run is alive.
 
         Raises:
-            OutputError: the store refuses.
+            OutputError: the store refused.
         """
         if self._beating is not None:
             return super().hold_run()
@@ -105,28 +105,28 @@ class Replica(BroadcastSpool):
             if self._twin_lock is None:
                 return None
         before = self._read_run()
-        # One that held the lock which is ours now is gone for certain.
+        # An earlier run on this machine is certainly gone, because it held the lock that is ours now.
         if before is not None and not before.ended and not (local and before.local) and self._lives(before):
             self._let_go()
             return None
-        self._word = RunWord(token=self._token, local=local, done=before.done if before is not None else {})
-        data = self._word.model_dump_json().encode()
+        self._record = RunRecord(token=self._token, local=local, done=before.done if before is not None else {})
+        data = self._record.model_dump_json().encode()
         self._patiently(lambda: self._store.put(RUN, data), time.monotonic() + START_S)
         self._fetcher = Fetcher(
-            self.folder, self._store, self._word.done, most=self._most, lost_s=self._lost_s + self._window_s()
+            self.folder, self._store, self._record.done, most=self._most, lost_s=self._lost_s + self._window_s()
         )
         self._fetcher.start()
         self._beating = threading.Thread(target=self._beat, name="run-beat", daemon=True)
         self._beating.start()
         return super().hold_run()
 
-    def _read_run(self) -> RunWord | None:
-        return read_word(self._patiently(lambda: self._store.get(RUN), time.monotonic() + START_S))
+    def _read_run(self) -> RunRecord | None:
+        return read_run_record(self._patiently(lambda: self._store.get(RUN), time.monotonic() + START_S))
 
     def _window_s(self) -> float:
         return self.info().reconnect_window_ms / 1000
 
-    def _lives(self, before: RunWord) -> bool:
+    def _lives(self, before: RunRecord) -> bool:
         end = time.monotonic() + TAKEOVER_S
         while time.monotonic() < end:
             time.sleep(BEAT_S / 4)
@@ -141,8 +141,8 @@ class Replica(BroadcastSpool):
             try:
                 if self._fetcher is not None:
                     self._fetcher.note()
-                    self._word = self._word.model_copy(update={"done": self._fetcher.done})
-                found = read_word(self._store.get(RUN))
+                    self._record = self._record.model_copy(update={"done": self._fetcher.done})
+                found = read_run_record(self._store.get(RUN))
                 if found is None or found.token != self._token:
                     self._replaced = True
                     return
@@ -157,11 +157,11 @@ class Replica(BroadcastSpool):
 
     def _tell(self, **changes: object) -> None:
         status = self.status()
-        self._word = self._word.model_copy(update={"beat": self._word.beat + 1, "status": status, **changes})
-        self._store.put(RUN, self._word.model_dump_json().encode())
+        self._record = self._record.model_copy(update={"beat": self._record.beat + 1, "status": status, **changes})
+        self._store.put(RUN, self._record.model_dump_json().encode())
 
     def receiving(self, session: Path) -> bool:
-        """Whether more of a session may come: until its journal says that it has ended.
+        """True until the session's journal has ended, because more may always be fetched.
 
         Raises:
             FencedError: another run has taken over, or the broadcast was ended elsewhere.
@@ -171,20 +171,20 @@ class Replica(BroadcastSpool):
         return True
 
     def close_if_over(self, now_unix_ms: int) -> bool:
-        """Whether the machine that receives has closed the broadcast, or is lost. As ``receiving`` otherwise."""
+        """Whether the receiving machine has closed the broadcast, or is lost. Raises the errors of ``receiving``."""
         self._check()
         return self.closed
 
     def _check(self) -> None:
         if self._replaced:
             raise FencedError(
-                f"another run has taken over {self.stream}/{self.broadcast}, or it was ended; this one ends"
+                f"another run has taken over {self.stream}/{self.broadcast}, or the broadcast was ended; this run stops"
             )
         if self._fetcher is not None and self._fetcher.refused_s() > self._patience_s:
             raise OutputError(self._fetcher.trouble)
 
     def share(self, session: Path, name: str) -> None:
-        """Store a file of the session, so that every run finds it.
+        """Upload a file of the session, so that later runs find it.
 
         Raises:
             OutputError: the store has refused for too long.
@@ -193,7 +193,7 @@ class Replica(BroadcastSpool):
         self._patiently(lambda: self._store.put(f"{session.name}/{name}", data), end)
 
     def hand_over(self) -> None:
-        """Everything is published: say so, for good.
+        """Mark the broadcast in the store as completely published.
 
         Raises:
             OutputError: the store has refused for too long.
@@ -203,12 +203,12 @@ class Replica(BroadcastSpool):
         self._patiently(lambda: self._store.put(FINISHED, count), end)
         self._handed_over = True
         self._stop()
-        with suppress(OutputError):  # who looks finds the mark, and a janitor the rest
+        with suppress(OutputError):  # the mark is sufficient; the janitor deletes the rest
             self._tell(ended=True)
             remove(self._store, [e.name for session in self.sessions() for e in self._store.entries(session.name)])
 
     def _patiently(self, ask: Callable[[], Any], end: float) -> Any:
-        """What ``ask`` gives, asked again while the store refuses, until ``end``."""
+        """The result of ``ask``, called with back-off while the store refuses, until the monotonic time ``end``."""
         pause_s = 0.25
         while True:
             try:
@@ -233,14 +233,14 @@ class Replica(BroadcastSpool):
             self._twin_lock = None
 
     def close(self) -> None:
-        """End; the run is over, one way or the other."""
+        """Stop all threads and release the locks at the end of the run, whether it succeeded or failed."""
         began = self._beating is not None
         self._stop()
-        if began and not self._replaced and not self._word.ended:
-            with suppress(OutputError):  # then it looks as if the run was killed
+        if began and not self._replaced and not self._record.ended:
+            with suppress(OutputError):  # without this, the run looks as if it had been killed
                 self._tell(ended=True)
         if self._handed_over and self._twin is not None and self._twin_lock is not None:
-            # Whoever sees that nobody holds it shall see that nobody has to.
+            # Keep the lock until `finished` is visible; otherwise the reconciler starts another run.
             there = BroadcastSpool(self._twin)
             wait_until(lambda: there.finished or not there.folder.exists(), NOTICE_S)
         self._let_go()
@@ -248,13 +248,13 @@ class Replica(BroadcastSpool):
 
 @contextmanager
 def replica(url: str, settings: Settings, *, queued: int) -> Iterator[Replica]:
-    """The spool of a broadcast at ``url``, for the time of a run; afterwards no file of it is left here.
+    """A replica of the broadcast's spool at ``url`` for the duration of a run. Its files are deleted at the end.
 
     ``queued``: how many chunks may wait for outputs that are behind.
 
     Raises:
-        SpoolError: there is no broadcast.
-        OutputError: the store refuses.
+        SpoolError: there is no broadcast at ``url``, or the state folder cannot be written.
+        OutputError: the store refused.
     """
     stream, broadcast = url.rstrip("/").split("/")[-2:]
     with ExitStack() as stack:
@@ -265,7 +265,7 @@ def replica(url: str, settings: Settings, *, queued: int) -> Iterator[Replica]:
             raise SpoolError(f"{place} cannot be written ({error.strerror}); set STREAMWAVE_STATE_DIR") from None
         found = Replica(
             root / stream / broadcast,
-            # Quick: everything is asked again here, and soon, while a sign of life must not wait for many tries.
+            # Quick, i.e. without retries: the replica retries itself, and a heartbeat must not wait for retries.
             open_spool(url, settings.spool_options, quick=True),
             twin=settings.spool_dir / stream / broadcast,
             most=settings.max_chunks_in_flight + queued + AHEAD,
