@@ -1,16 +1,16 @@
-"""The only place where the names of stored objects are formed. All are relative to the root of the broadcast."""
+"""The names of all stored objects, relative to the root of the broadcast. No other module forms such names."""
 
 from __future__ import annotations
 
 import re
 
 MANIFEST = "manifest.mpd"
-#: Where players ask for news that have begun to watch a live broadcast; in the end, the recording with the times of live.
+#: The manifest that clients of a live broadcast keep refreshing; after the end, the recording on the live timeline.
 LIVE_MANIFEST = "manifest.live.mpd"
 MASTER = "master.m3u8"
 FENCE = "ledger/writer.json"
 THUMBNAIL = "thumbnail.jpg"
-#: What a broadcast says of itself for the list of broadcasts, and that list at the root of all outputs.
+#: A broadcast's entry for the list of broadcasts, and that list at the root of the output.
 ENTRY = "broadcast.json"
 INDEX = "broadcasts.json"
 
@@ -21,7 +21,7 @@ def init_name(period: str, rendition: str) -> str:
 
 
 def segment_name(period: str, rendition: str, time: int | str) -> str:
-    """Media segment that starts at ``time`` (ticks), or DASH's placeholder ``$Time$`` (ISO/IEC 23009-1, 5.3.9.4.4)."""
+    """Media segment that starts at ``time`` (ticks), or DASH's template with ``$Time$`` (ISO/IEC 23009-1, 5.3.9.4.4)."""
     return f"{period}/{rendition}/{time}.m4s"
 
 
@@ -31,7 +31,7 @@ def playlist_name(rendition: str) -> str:
 
 
 def recording_name(rendition: str) -> str:
-    """HLS media playlist of the whole of a broadcast that was watched through a DVR window. No rendition has a dot."""
+    """HLS media playlist of a complete broadcast that had a DVR window. A rendition's name has no dot, so none can clash."""
     return f"{rendition}.recording.m3u8"
 
 
@@ -47,5 +47,5 @@ _OURS = re.compile(
 
 
 def is_broadcast_object(name: str) -> bool:
-    """Whether ``name`` is one of those above: what may be removed together with a broadcast, and nothing else."""
+    """Whether ``name`` is one of the names above. Deleting a broadcast removes these objects and no others."""
     return _OURS.fullmatch(name) is not None

@@ -64,7 +64,7 @@ def test_the_same_warning_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(limit.filter(_record("no %s", number, level=logging.INFO)) for number in range(100))
     now += 11
     again = _record("no %s", 1)
-    assert limit.filter(again) and again.getMessage() == f"no 1 [and {5000 - MOST} more like this before]"
+    assert limit.filter(again) and again.getMessage() == f"no 1 [{5000 - MOST} similar messages suppressed]"
     # As many kinds as somebody likes: they are remembered up to a bound, and written up to one.
     assert sum(limit.filter(_record(f"kind {number}")) for number in range(20_000)) < 600
     assert len(limit._seen) < 600

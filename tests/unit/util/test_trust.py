@@ -78,7 +78,7 @@ def test_the_file_that_is_named_is_read_instead(here: Path, tmp_path: Path, monk
     monkeypatch.setenv("STREAMWAVE_ENV_FILE", "")
     assert Settings.load().crf == 23
     monkeypatch.setenv("STREAMWAVE_ENV_FILE", "/none")
-    with pytest.raises(SettingsError, match="STREAMWAVE_ENV_FILE names '/none', which is no file"):
+    with pytest.raises(SettingsError, match="STREAMWAVE_ENV_FILE names '/none', which does not exist or is not a file"):
         Settings.load()
 
 
