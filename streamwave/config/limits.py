@@ -1,4 +1,4 @@
-"""The settings that bound what one publisher, one source or one stranger can make us use."""
+"""The settings that limit how much of this machine one publisher, one source or one stranger can use."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from streamwave.untrusted import to_fraction
 
 @dataclass(frozen=True)
 class StreamLimits:
-    """What one stream may use; 0: no limit.
+    """What one stream may use; 0 means no limit.
 
-    ``spool_bytes`` is the bound of the spool of all streams, of whose rest a stream may fill ``share_percent``; ``chunk_bytes``
-    that of a chunk of a live source; ``sessions_per_minute`` how often one may begin.
+    ``spool_bytes`` limits the spool of all streams together, and a stream may fill ``share_percent`` of what the others leave
+    free; ``chunk_bytes`` limits a chunk of a live source, ``sessions_per_minute`` how often a session may begin.
     """
 
     spool_bytes: int = 0
@@ -30,7 +30,7 @@ class StreamLimits:
     sessions_per_minute: int = 0
 
 
-#: CPU time in which something must come out of a source; the slowest decoder takes a second for an 8K picture.
+#: CPU time within which a source must yield data; the slowest decoder takes a second for an 8K frame.
 STALLED_CPU_S = 120
 
 
@@ -182,7 +182,7 @@ class LimitSettings(OutputSettings):
 
     @property
     def chunk_limits(self) -> ChunkLimits:
-        """Limits of what FFmpeg does with one chunk."""
+        """Limits on what FFmpeg may use for one chunk."""
         return ChunkLimits(self.max_pixels, self.ffmpeg_memory_mb, self.chunk_cpu_factor)
 
     @property

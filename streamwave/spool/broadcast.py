@@ -290,7 +290,7 @@ def open_session(
         SpoolError: the name is not allowed, or the spool hangs.
     """
     if not is_stream_name(stream):
-        raise SpoolError(f"{stream[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
+        raise SpoolError(f"{stream[:70]!r} is not a valid stream name; use at most 64 of a-z, 0-9, - and _")
     now = now_unix_ms if now_unix_ms is not None else time.time_ns() // 1_000_000
     owner = owner or secrets.token_hex(8)
     with _opening(root):

@@ -126,7 +126,7 @@ def check_name(name: str) -> None:
     """Raises UsageError unless ``name`` may name a stream."""
     if not is_stream_name(name):
         shown = repr(name[:70])
-        raise UsageError(f"{shown} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them, first no - or _")
+        raise UsageError(f"{shown} is not a valid stream name; use at most 64 of a-z, 0-9, - and _, first no - or _")
 
 
 def _existing(session: Session, name: str) -> StreamRow:

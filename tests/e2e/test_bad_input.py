@@ -169,7 +169,7 @@ def test_output_where_a_file_is_in_the_way(tmp_path: Path, clip: Clip, output: s
 def test_output_of_an_unknown_kind(tmp_path: Path, clip: Clip) -> None:
     cli = Cli(tmp_path)
     line = refusal(cli.run("transcode", str(clip.path), "--output", "gopher://host/films"))
-    assert "no kind of store is called 'gopher'; for example s3://" in line
+    assert "unknown kind of store 'gopher'; for example s3://" in line
     nothing_left(cli)
 
 

@@ -82,7 +82,7 @@ def of_addresses(site: str, closed: int) -> dict[str, Command]:
         "no host is known as no-such-host.invalid": transcode("http://no-such-host.invalid/film.mp4"),
         "Connection refused); check the address and that": command("probe", f"rtmp://127.0.0.1:{closed}/live/key"),
         "port and passphrase": command("probe", f"srt://127.0.0.1:{closed}"),
-        "characters that a URL cannot have": command("probe", f"{site}/a\u202fb"),
+        "contains characters that a URL cannot": command("probe", f"{site}/a\u202fb"),
     }
 
 
@@ -95,8 +95,8 @@ def of_outputs(folder: Path, closed: int) -> dict[str, Command]:
         "--output is empty": "",
         "'part 1' is neither an address": "out/Talk, part 1",
         "'b' is neither an address": "a,b",
-        "no home of a user": "~nobody-at-all/out",
-        "no kind of store": "s33://bucket/x",
+        "not the home of a user": "~nobody-at-all/out",
+        "unknown kind of store": "s33://bucket/x",
         "names no bucket": "s3://",
         "neither an address nor a folder": "s3:/bucket/x",
         "a user or a password": "s3://user:pw@bucket/x",
@@ -118,10 +118,10 @@ def of_settings(folder: Path, closed: int, taken: int) -> dict[str, Command]:
         "from 0 to 51": transcode("film.mp4", STREAMWAVE_CRF="99"),
         "one of ultrafast": transcode("film.mp4", STREAMWAVE_PRESET="quick"),
         "S3_BUCKET is not set": transcode("film.mp4", USE_S3="true"),
-        "OUTPUT_DIR is '~nobody-at-all/x': ~nobody-at-all is no home": transcode(
+        "OUTPUT_DIR is '~nobody-at-all/x': ~nobody-at-all is not the home": transcode(
             "film.mp4", OUTPUT_DIR="~nobody-at-all/x"
         ),
-        "write the whole path); allowed": transcode("film.mp4", STREAMWAVE_SPOOL_DIR="~nobody-at-all/x"),
+        "write the full path); allowed": transcode("film.mp4", STREAMWAVE_SPOOL_DIR="~nobody-at-all/x"),
         "set STREAMWAVE_STATE_DIR": transcode("film.mp4", STREAMWAVE_STATE_DIR="/proc/x"),
         "set STREAMWAVE_SPOOL_DIR": transcode("film.mp4", STREAMWAVE_SPOOL_DIR="/proc/x"),
         "no rendition '8k'": transcode("film.mp4", "--ladder", "8k"),
@@ -148,8 +148,8 @@ MISUSE = {
     "quotation marks": command("transcode", "my", "film.mp4"),
     "invalid value": command("transcode", "film.mp4", "--audio-track", "two"),
     "there is no part": command("serve", "player"),
-    "cannot name a stream": command("streams", "add", "My Show"),
-    "'My Show' cannot": command("run", "film.mp4", "--stream", "My Show"),
+    "is not a valid stream name": command("streams", "add", "My Show"),
+    "'My Show' is not": command("run", "film.mp4", "--stream", "My Show"),
     "streamwave streams ls": command("streams", "rm", "nobody"),
     "no stream 'nobody'": command("streams", "rotate-key", "nobody"),
     "a title is one line": command("streams", "add", "stage", "--title", "a\nb"),
