@@ -137,7 +137,11 @@ def test_what_networks_and_services_do_is_said_in_our_words(s3: S3, fault: Fault
 @pytest.mark.parametrize(
     ("code", "text", "says"),
     [
-        ("RequestTimeTooSkewed", "The difference is too large.", "this machine's clock is wrong; set it, preferably by NTP"),
+        (
+            "RequestTimeTooSkewed",
+            "The difference is too large.",
+            "this machine's clock is wrong; set it, preferably by NTP",
+        ),
         ("ExpiredToken", "The provided token has expired.", "the credentials have expired; renew them"),
         ("InvalidToken", "The provided token is malformed.", "the session token is wrong; check AWS_SESSION_TOKEN"),
         (
@@ -146,7 +150,11 @@ def test_what_networks_and_services_do_is_said_in_our_words(s3: S3, fault: Fault
             "access denied to the encryption key",
         ),
         ("KMS.NotFoundException", "Invalid keyId", "cannot be used; check STREAMWAVE_S3_SSE_KMS_KEY"),
-        ("InvalidObjectState", "not valid for the object's storage class", "its storage class does not allow immediate reads"),
+        (
+            "InvalidObjectState",
+            "not valid for the object's storage class",
+            "its storage class does not allow immediate reads",
+        ),
         ("InvalidStorageClass", "not valid", "no such storage class; check STREAMWAVE_S3_STORAGE_CLASS"),
         ("AccessControlListNotSupported", "The bucket does not allow ACLs", "unset STREAMWAVE_S3_ACL"),
         ("AccessDenied", "Access Denied", "the credentials need s3:GetObject, s3:PutObject and s3:DeleteObject"),

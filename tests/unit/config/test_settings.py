@@ -184,7 +184,11 @@ def test_keys_in_addresses_are_refused_and_never_shown() -> None:
             '[{"url": "s3://films", "endpoint": "http://k:sEcReT@s3"}]',
             "'endpoint' must be an http or https",
         ),
-        ("STREAMWAVE_SPOOL_DIR", "s3://AKIA:sEcReT@films/spool", "'s3://…@films/spool': it contains a user or a password"),
+        (
+            "STREAMWAVE_SPOOL_DIR",
+            "s3://AKIA:sEcReT@films/spool",
+            "'s3://…@films/spool': it contains a user or a password",
+        ),
         (
             "STREAMWAVE_S3_ENDPOINT",
             "https://k:sEcReT@s3.example.org",
@@ -214,9 +218,7 @@ def test_an_output_never_lies_in_the_spool(own_folder: Path) -> None:
         (fault,) = faults(OUTPUT_DIR=output, STREAMWAVE_SPOOL_DIR=spool)
         assert "is inside the spool" in fault, (output, spool)
     fault = faults(USE_S3="true", S3_BUCKET="films", STREAMWAVE_S3_PREFIX="tv", STREAMWAVE_SPOOL_DIR="s3://films/tv")[0]
-    assert fault.startswith(
-        "the output s3://films/tv is inside the spool s3://films/tv, and would be deleted with it"
-    )
+    assert fault.startswith("the output s3://films/tv is inside the spool s3://films/tv, and would be deleted with it")
     assert Settings.load(output_dir="s3://films/tv", spool_place="s3://films/tv-spool").spool_url
     elsewhere = '[{"url": "s3://films/tv", "endpoint": "https://s3.example.org"}]'
     assert Settings.load(output_dir=elsewhere, spool_place="s3://films/tv").spool_url
@@ -327,7 +329,10 @@ def test_several_outputs(own_folder: Path) -> None:
         ),
         ("a,b", "'b' is neither an address nor begins with"),
         ("/srv/Talk, 12: the end", "'12: the end' is neither"),
-        ("~nobody-at-all/x", "~nobody-at-all is not the home of a user here; write the full path, or ./~nobody-at-all/x"),
+        (
+            "~nobody-at-all/x",
+            "~nobody-at-all is not the home of a user here; write the full path, or ./~nobody-at-all/x",
+        ),
         ("/srv/a, ~nobody-at-all/x", "~nobody-at-all is not the home"),
         ("s3://", "'s3://' names no bucket; write s3://BUCKET or s3://BUCKET/FOLDER"),
         ('["a", {"url": "s3:///tv"}]', "'s3:///tv' names no bucket"),
