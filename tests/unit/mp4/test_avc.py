@@ -76,7 +76,7 @@ def test_what_is_cut_off_or_something_else_is_refused() -> None:
         pps_id(found.sps[0])
     record = found.write()
     for cut in (b"", record[:6], record[:20], b"\x02" + record[1:]):
-        with pytest.raises(MediaError, match="produce the file again"):
+        with pytest.raises(MediaError, match="re-create the file"):
             AvcConfiguration.read(cut)
 
 
