@@ -176,7 +176,7 @@ def test_damaged_files_cost_their_chunk_and_are_said(cli: Cli, received: Receive
     audio = period["audio"]
     assert sum(segment.duration for segment in audio.segments) == frames * 1024
     assert feed.spool.status()["warnings"] == [
-        "the sound of 1 chunks could not be read and is silent",
+        "the audio of 1 chunks could not be read and is silent",
         "1 chunks could not be decoded and are shown in black",
     ]
 

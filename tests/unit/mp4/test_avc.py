@@ -119,7 +119,7 @@ def test_a_fragment_shows_the_same_pictures_as_the_one_that_it_was_made_of(chunk
 
 def test_a_fragment_needs_pictures() -> None:
     for samples in ([], [Sample(b"", True, 0)]):
-        with pytest.raises(MediaError, match="needs pictures"):
+        with pytest.raises(MediaError, match="needs at least one frame"):
             avc_fragment(sequence=1, time=0, frame_ticks=1000, samples=samples)
 
 
