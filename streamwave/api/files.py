@@ -55,7 +55,7 @@ def probe(
         Its tracks, sizes in pixels before rotation, and its length if it has one.
 
     Raises:
-        SourceError: It cannot be read or decoded, holds neither video nor audio, or has no such audio track.
+        SourceError: It cannot be read or decoded, contains neither video nor audio, or has no such audio track.
 
     Examples:
         >>> import streamwave

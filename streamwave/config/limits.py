@@ -163,7 +163,7 @@ class LimitSettings(OutputSettings):
     )
     ffmpeg_memory_mb: int = setting(
         "Limits",
-        "Memory limit of each FFmpeg process; a chunk that needs more is replaced by black pictures. Measured with "
+        "Memory limit of each FFmpeg process; a chunk that needs more is replaced by black frames. Measured with "
         "superfast: 8K into the default ladder takes 1.6 GB; 8K into 8K, 4K and the default ladder takes 4.4 GB.",
         ChunkLimits.memory_mb,
         unit="MB",
@@ -173,7 +173,7 @@ class LimitSettings(OutputSettings):
     chunk_cpu_factor: int = setting(
         "Limits",
         "CPU time that FFmpeg may use for a chunk, as a multiple of what a chunk of this many pixels takes on a typical "
-        "core with H.264 and this preset, plus 30 s. A chunk that takes more is replaced by black pictures without a "
+        "core with H.264 and this preset, plus 30 s. A chunk that takes more is replaced by black frames without a "
         "retry.",
         ChunkLimits.cpu_factor,
         ge=1,

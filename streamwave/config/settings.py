@@ -134,7 +134,7 @@ class Settings(LiveSettings):
         le=1000,
     )
     chunk_retries: int = setting(
-        "Work", "How often a failed transcode is retried before its chunk is replaced by a filler.", 2, ge=0, le=10
+        "Work", "How often a failed transcode is retried before its chunk is replaced by filler.", 2, ge=0, le=10
     )
     spool_place: Annotated[str, BeforeValidator(to_place)] = setting(
         "Work",

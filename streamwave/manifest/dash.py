@@ -99,7 +99,7 @@ def render_mpd(
     same broadcast saves work without changing the result.
 
     A DVR window leaves Period@start and segment times unchanged, so the first S@t becomes greater than 0. In the static MPD
-    the first period begins at its first segment instead (presentationTimeOffset), and nothing moves on the MPD timeline.
+    the first period begins at its first segment instead (presentationTimeOffset), so times on the MPD timeline do not change.
 
     Raises:
         MediaError: nothing has been published yet (an MPD has at least one period with a segment, 5.3.1.2), or the video
@@ -275,8 +275,8 @@ def _add_adaptation_set(
             },
         )
     if kind == "video" and (period.captions if timeline.ended else period.captions_at_start):
-        # Captions are in the video, where players find them (ANSI/SCTE 214-1, 7.2). This must not change while a period is
-        # live: dash.js would take it for a different adaptation set and stop loading segments.
+        # Announces captions that are embedded in the video (ANSI/SCTE 214-1, 7.2). The descriptor must not appear or vanish
+        # while a period is live: dash.js would take it for a different adaptation set and stop loading segments.
         _add_descriptor(element, "Accessibility", "urn:scte:dash:cc:cea-608:2015", "CC1=und")
     _add_descriptor(element, "Role", "urn:mpeg:dash:role:2011", "main")
     shared = len({t.timescale for t in tracks}) == 1

@@ -44,8 +44,8 @@ def samples_of(fragment: bytes, found: FragmentSummary) -> list[Sample]:
 def decode_ticks(places: Sequence[int], frame_ticks: int) -> list[int]:
     """Decode times in ticks of frames presented at ``places`` (in decoding order), followed by the end of the last one.
 
-    No frame is decoded after its presentation time, and the first is decoded exactly then. So composition offsets are never
-    negative and need no edit list to compensate; readers differ in which of the two they support
+    No frame is decoded after its presentation time, and the first one is decoded exactly at that time. So composition offsets
+    are never negative, and no edit list has to compensate for them; some readers do not support the one, some the other
     (docs/decisions/0024-timelines.md). Each frame is decoded as late as possible, one frame duration before the next;
     frames that would then precede the fragment follow its first frame at intervals of one tick. No frame ends after its
     fragment, and the last one in presentation order ends with it, give or take those ticks.

@@ -50,7 +50,7 @@ def check_address(url: str) -> None:
         raise ValueError(f"{url!r} contains '::'; choose a folder without it")
     folders = path.split("/")
     for steps in {".", ".."} & {*folders}:  # browsers remove them from URLs and then find nothing
-        raise ValueError(f"{url!r} contains {steps!r}; write the folder itself")
+        raise ValueError(f"{url!r} contains {steps!r}; write the path without it")
     if s3 and len(folders) > 2 and not folders[1]:
         raise ValueError(f"{url!r} has '//' after the bucket; write one '/'")
 

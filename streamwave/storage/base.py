@@ -47,7 +47,7 @@ def check_name(name: str) -> str:
     """Return ``name`` if it is a relative path without special parts.
 
     Raises:
-        OutputError: it is not.
+        OutputError: ``name`` is not such a path.
     """
     if not all(_PART.fullmatch(part) for part in name.split("/")):
         raise OutputError(f"{name!r} is not a valid object name")

@@ -78,7 +78,7 @@ def _shared_session(profile: str | None) -> Any:
 
 
 def renew_session(profile: str | None) -> Any:
-    """The shared session, after credentials were refused. It is replaced if different credentials can be found now.
+    """The shared session, replaced if different credentials can be found now. Call this after credentials were refused.
 
     The user may have corrected them, or a tool may have renewed a token in the profile's file.
     """

@@ -82,4 +82,4 @@ def link_file(source: Path, target: Path) -> None:
             shutil.copyfile(source, part)
         part.replace(target)
     finally:
-        part.unlink(missing_ok=True)  # renaming a file over another link to the same file leaves both
+        part.unlink(missing_ok=True)  # rename(2) does nothing if both are links to the same file

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-#: A log that exceeds this is truncated to the newest half of it.
+#: Maximum size; a longer log is truncated to its newest part, of half this size.
 LOG_BYTES = 4_000_000
 #: How often the size is checked; between checks the log may exceed the limit.
 LOOK_S = 1.0

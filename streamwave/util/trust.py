@@ -75,7 +75,7 @@ def check_named_here(variable: str, value: str) -> None:
     """Refuse a setting that names a file by a relative path if another user could have written that file.
 
     Raises:
-        SettingsError: another user could have.
+        SettingsError: another user could have written it.
     """
     if os.path.isabs(value) or not os.path.exists(value):
         return

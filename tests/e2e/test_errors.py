@@ -79,7 +79,7 @@ def of_addresses(site: str, closed: int) -> dict[str, Command]:
     return {
         "404 Not Found": transcode(f"{site}/404"),
         "403 Forbidden": command("probe", f"{site}/403"),
-        "no host is known as no-such-host.invalid": transcode("http://no-such-host.invalid/film.mp4"),
+        "the host no-such-host.invalid cannot be resolved": transcode("http://no-such-host.invalid/film.mp4"),
         "Connection refused); check the address and that": command("probe", f"rtmp://127.0.0.1:{closed}/live/key"),
         "port and passphrase": command("probe", f"srt://127.0.0.1:{closed}"),
         "contains characters that a URL cannot": command("probe", f"{site}/a\u202fb"),

@@ -157,7 +157,7 @@ def test_s3_without_a_bucket_says_what_to_set() -> None:
 
 def test_s3_prefix_may_not_climb() -> None:
     assert faults(STREAMWAVE_S3_PREFIX="a/../b") == [
-        "STREAMWAVE_S3_PREFIX is 'a/../b': 's3://bucket/a/../b' contains '..'; write the folder itself"
+        "STREAMWAVE_S3_PREFIX is 'a/../b': 's3://bucket/a/../b' contains '..'; write the path without it"
     ]
     assert "contains '::'" in faults(STREAMWAVE_S3_PREFIX="a::b")[0]
 
@@ -313,7 +313,7 @@ def test_several_outputs(own_folder: Path) -> None:
         ("S3://b/tv", "unknown kind of store 'S3'; did you mean s3://?"),
         ("S4://b/tv", "unknown kind of store 'S4'; for example s3://"),
         ("swift://b/tv", "unknown kind of store 'swift'"),
-        ("s3://b/../tv", "'s3://b/../tv' contains '..'; write the folder itself"),
+        ("s3://b/../tv", "'s3://b/../tv' contains '..'; write the path without it"),
         ("[]", "an address is empty"),
         ('["a", {"uri": "b"}]', "output 2 of the list has 'uri'; allowed: url, endpoint, region, profile, path_style"),
         ('[{"endpoint": "b"}]', "output 1 of the list has no 'url'"),
@@ -338,7 +338,7 @@ def test_several_outputs(own_folder: Path) -> None:
         ('["a", {"url": "s3:///tv"}]', "'s3:///tv' names no bucket"),
         (",".join(f"./{one}" for one in "abcdefghi"), "at most 8 addresses"),
         ("s3://b//tv", "'s3://b//tv' has '//' after the bucket; write one '/'"),
-        ("s3://b/./tv", "'s3://b/./tv' contains '.'; write the folder itself"),
+        ("s3://b/./tv", "'s3://b/./tv' contains '.'; write the path without it"),
         ("s3://b/t::v", "'s3://b/t::v' contains '::'; choose a folder without it"),
         ("s3://b/tv s3://c/tv", "'s3://b/tv s3://c/tv' contains a second address; separate outputs by commas"),
     ],

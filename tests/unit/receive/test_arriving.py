@@ -54,7 +54,7 @@ def test_a_connection_that_stays_and_says_nothing_is_an_error_that_keeps_what_ca
         held.set()
     spool = read(tmp_path / "spool")
     assert spool.end is not None
-    assert spool.end.error == f"{address} gave no answer in time; check the address and the network"
+    assert spool.end.error == f"{address} did not answer in time; check the address and the network"
     assert shown(spool) == list(range(75))
 
 

@@ -104,7 +104,7 @@ def test_what_can_be_done_depends_on_what_it_is() -> None:
     for url in ("rtmp://h/live/key", "srt://h:9"):
         assert "play" not in mend(url) and "encoder" in mend(url)
     assert "page" in mend("https://h/x")
-    assert "no host is known as no-such-host.invalid" in unreachable(
+    assert "the host no-such-host.invalid cannot be resolved" in unreachable(
         "rtmp://no-such-host.invalid/a", "Input/output error"
     )
     assert "check in a browser" in unreachable("http://127.0.0.1/a", "Server returned 404 Not Found")
