@@ -112,9 +112,9 @@ class AudioInfo(Frozen):
 class SourceInfo(Frozen):
     """A source, as probed. ``duration_ms`` is None if the source does not state its duration.
 
-    There are ``audio_tracks`` audio tracks and ``video_tracks`` video tracks. ``audio`` and ``video`` describe the selected ones,
-    whose numbers, counted from 1, are ``audio_number`` and ``video_number``. ``undecodable`` and ``encrypted`` list the numbers
-    of audio tracks that have no decoder here or are encrypted.
+    There are ``audio_tracks`` audio tracks and ``video_tracks`` video tracks. ``audio`` and ``video`` describe the selected
+    ones, whose numbers, counted from 1, are ``audio_number`` and ``video_number``. ``undecodable`` and ``encrypted`` list the
+    numbers of audio tracks that have no decoder here or are encrypted.
     """
 
     url: str

@@ -56,7 +56,7 @@ def of_files(folder: Path) -> dict[str, Command]:
     ffmpeg("-f", "lavfi", "-i", "sine=d=1", str(folder / "tone.wav"))
     return {
         "check the path": transcode("missing.mp4"),
-        "a shell replaces ~": transcode("~/film.mp4"),
+        "the shell expands ~": transcode("~/film.mp4"),
         "write file:///": transcode("file://films/film.mp4"),
         "the source is empty": transcode(""),
         "4096": transcode("x" * 5000),
