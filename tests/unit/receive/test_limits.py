@@ -45,7 +45,7 @@ def test_so_do_those_of_hevc(tmp_path: Path) -> None:
         ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d=2", *x265, str(tmp_path / f"{name}.ts"))
     source = joined(tmp_path / "a.ts", tmp_path / "b.ts", tmp_path / "c.ts", at_ms=2000)
     found = segment(source, tmp_path / "spool", limits=SourceLimits(max_pixels=160 * 96))
-    assert found.end is not None and "pictures of 320x192 are larger" in str(found.end.error)
+    assert found.end is not None and "frames of 320x192 are larger" in str(found.end.error)
 
 
 def test_a_header_that_lies_is_found_out_by_the_parameter_sets(tmp_path: Path) -> None:
