@@ -25,9 +25,9 @@ STANDARD_RATES: tuple[Fraction, ...] = tuple(
 #: Maximum frame rate of a rendition; frames of faster sources are dropped to reach it.
 MAX_RATE = Fraction(120)
 #: The same for a source with a variable frame rate. The grid is filled with repeated frames, so a finer grid costs more.
-MOST_VARIABLE = Fraction(60)
+MAX_VARIABLE_RATE = Fraction(60)
 #: A measured rate below this means that the source had little motion; it does not tell how fast the source can be.
-SLOWEST = Fraction(10)
+MIN_PLAUSIBLE_RATE = Fraction(10)
 
 
 def round_half_up(value: Fraction | int) -> int:
@@ -176,22 +176,22 @@ def choose_rate(stated: Fraction | None, starts_ms: Sequence[int]) -> Fraction:
     exactly = average is not None and stated is not None and abs(average - stated) <= stated / 50_000
     constant = _constant_rate(stated if exactly else None, starts)
     # A static screen capture delivers about one frame per second; how fast it is when something moves is not known yet.
-    if constant is not None and (constant >= SLOWEST or constant == stated):
+    if constant is not None and (constant >= MIN_PLAUSIBLE_RATE or constant == stated):
         return constant
     measured = _measured(starts)
-    said = stated if stated is not None and stated <= MOST_VARIABLE else None
+    said = stated if stated is not None and stated <= MAX_VARIABLE_RATE else None
     if said is not None and abs(said - measured) <= said / 20:
         return said  # constant, but with jittering timestamps
     steps = sorted(b - a for a, b in zip(starts, starts[1:], strict=False) if b > a)
     # Fine enough that three out of four frames get a grid point of their own, even if frames arrive in bursts.
     usual = snap_rate(Fraction(1000, steps[len(steps) // 4]), tolerance=Fraction(1, 25))
-    least = said or (SLOWEST if constant is None else Fraction(30))
-    return min(max(usual, snap_rate(measured, tolerance=Fraction(1, 25)), least), MOST_VARIABLE)
+    least = said or (MIN_PLAUSIBLE_RATE if constant is None else Fraction(30))
+    return min(max(usual, snap_rate(measured, tolerance=Fraction(1, 25)), least), MAX_VARIABLE_RATE)
 
 
 def thinned(rate: Fraction, starts_ms: Sequence[int]) -> Fraction | None:
     """The measured frame rate of a source that is too fast for the grid of ``rate``, so that frames are dropped; else None."""
-    if rate < MOST_VARIABLE or len(starts_ms) < 10:
+    if rate < MAX_VARIABLE_RATE or len(starts_ms) < 10:
         return None
     measured = _measured(sorted(starts_ms))
     return measured if measured > rate * Fraction(21, 20) else None

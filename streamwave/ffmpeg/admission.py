@@ -13,7 +13,7 @@ from streamwave.ffmpeg.formats import is_list
 from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.ffmpeg.localfile import LocalFile
 from streamwave.ffmpeg.mp4file import sample_counts
-from streamwave.ffmpeg.remedies import mend
+from streamwave.ffmpeg.remedies import how_to_fix
 from streamwave.sources.address import shown
 
 _HEAD_BYTES = 1024
@@ -72,7 +72,7 @@ def too_much_memory(url: str, limits: SourceLimits) -> str:
     """The message for a source that cannot be opened within ``limits``."""
     return (
         f"{shown(url)} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows ({limits.memory_mb} MB); "
-        f"it may be damaged: {mend(url)}"
+        f"it may be damaged: {how_to_fix(url)}"
     )
 
 

@@ -25,7 +25,7 @@ class Bytes(Protocol):
         """The next bytes, at most ``size``; empty at the end."""
 
 
-class Remembered:
+class Rewindable:
     """A file object over ``flow`` that can be rewound until ``settle`` is called, and keeps all bytes until then."""
 
     def __init__(self, flow: Bytes) -> None:
@@ -60,7 +60,7 @@ def open_arriving(url: str, received: Bytes, limits: SourceLimits = USUAL) -> In
     Raises:
         SourceError: see ``open_source``.
     """
-    flow = Remembered(received)
+    flow = Rewindable(received)
     for analysed_s in _LOOKS_S:
         flow.rewind()
         container = open_source(url, live=True, flow=flow, analysed_s=analysed_s, limits=limits)

@@ -25,7 +25,7 @@ _SIDE_DATA: Literal["encryption_info"] = "encryption_info"
 # Matroska elements (RFC 9559, section 5) on the path to the encryption, and the maximum number of elements per level.
 _EBML, _SEGMENT, _TRACKS, _ENTRY, _KIND, _CODEC = 0x1A45DFA3, 0x18538067, 0x1654AE6B, 0xAE, 0x83, 0x86
 _TO_ENCRYPTION = (0x6D80, 0x6240, 0x5035)  # ContentEncodings, ContentEncoding, ContentEncryption
-_MOST_ELEMENTS = 20_000
+_MAX_ELEMENTS = 20_000
 #: Track types for which libavformat creates a stream: video, audio, subtitles, metadata.
 _KINDS = (b"\x01", b"\x02", b"\x11", b"\x21")
 
@@ -104,7 +104,7 @@ def _content(file: Seekable, start: int, end: int) -> bytes:
 
 def _elements(file: Seekable, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Elements in ``[at, end)`` as (id, start of the content, end). An element of unknown length extends to ``end``."""
-    for _ in range(_MOST_ELEMENTS):
+    for _ in range(_MAX_ELEMENTS):
         file.seek(at)
         head = file.read(12)
         of_id = 9 - head[0].bit_length() if head else 9

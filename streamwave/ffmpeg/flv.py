@@ -35,7 +35,7 @@ _NAMES = {2: "mp3", 7: "pcm_alaw", 8: "pcm_mulaw", _AAC: "aac", 11: "speex", 14:
 _KEY, _SEQUENCE_ENDS, _WITH_PARAMETERS = 1, 2, (7, 12)
 _OF_NAMED = {"mp4a": "aac", ".mp3": "mp3", "Opus": "opus", "fLaC": "flac", "ac-3": "ac3", "ec-3": "eac3"}
 #: Audio tags that are kept while libavformat finds out which tracks there are.
-_MOST_EARLY = 4096
+_MAX_EARLY = 4096
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class TagFlow:
         self._ready = bytearray()
         self._begun = False
         self._whole = True  # the data can be split into tags
-        self._early: deque[SoundTag] | None = deque(maxlen=_MOST_EARLY)
+        self._early: deque[SoundTag] | None = deque(maxlen=_MAX_EARLY)
         self._known: bytes | None = None
         self._pictures = True  # libavformat knows of video
         self._heads: dict[int, bytes] = {}  # the newest tags with parameters or metadata, by type

@@ -16,7 +16,7 @@ _NAME = b"\x02\x00\x0aonMetaData"
 #: The members that are kept, with their maximum values; codecs are numbers or names (FourCC).
 _NUMBERS = {b"width": 65_535, b"height": 65_535, b"framerate": 1000, b"audiosamplerate": 768_000}
 _CODECS = (b"videocodecid", b"audiocodecid")
-_MOST_CODEC, _MOST_CODEC_NAME = 0xFFFFFFFF, 16
+_MAX_CODEC, _MAX_CODEC_NAME = 0xFFFFFFFF, 16
 
 
 def plain(body: bytes, start: int = 0) -> bytes | None:
@@ -41,9 +41,9 @@ def plain(body: bytes, start: int = 0) -> bytes | None:
 
 def _coded(name: bytes, value: Value) -> bytes | None:
     """The value of a member in AMF0; None if it is not needed or invalid."""
-    if name in _CODECS and isinstance(value, bytes) and value.isalnum() and len(value) <= _MOST_CODEC_NAME:
+    if name in _CODECS and isinstance(value, bytes) and value.isalnum() and len(value) <= _MAX_CODEC_NAME:
         return b"\x02" + struct.pack(">H", len(value)) + value
-    most = _MOST_CODEC if name in _CODECS else _NUMBERS.get(name, 0)
+    most = _MAX_CODEC if name in _CODECS else _NUMBERS.get(name, 0)
     if isinstance(value, float) and isfinite(value) and 0 < value <= most:
         return b"\0" + struct.pack(">d", value)
     return None

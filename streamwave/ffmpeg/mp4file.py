@@ -9,7 +9,7 @@ from typing import Protocol
 #: Boxes on the path to a track's sample tables (8.2.1, 8.3.1, 8.4.1, 8.4.4).
 _AROUND = frozenset({b"moov", b"trak", b"mdia", b"minf"})
 #: Maximum number of boxes that are read; a file with more is damaged, or made to waste time.
-_MOST_BOXES = 20_000
+_MAX_BOXES = 20_000
 #: Sample entries of encrypted tracks: Common Encryption (ISO/IEC 23001-7, 4.1), FairPlay, Audible.
 _ENCRYPTED = frozenset({b"encv", b"enca", b"drmi", b"drms", b"aavd"})
 _FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
@@ -57,7 +57,7 @@ def sample_counts(file: Seekable) -> list[tuple[int, bool]]:
     for number, (kind, start, end) in enumerate(_within(file, 0, file.size())):
         if kind == b"stbl":
             found.append(_counted(file, start, end))
-        if number > _MOST_BOXES:
+        if number > _MAX_BOXES:
             break
     return found
 
@@ -73,15 +73,15 @@ def encrypted_track_ids(file: Seekable) -> frozenset[int]:
             file.seek(start)
             header = file.read(24)
             track = int.from_bytes(header[20:24] if header[:1] == b"\1" else header[12:16], "big")
-        elif kind == b"stbl" and _ENCRYPTED & set(islice(_entries(file, start, end), _MOST_BOXES)):
+        elif kind == b"stbl" and _ENCRYPTED & set(islice(_entries(file, start, end), _MAX_BOXES)):
             found.add(track)
-        if number > _MOST_BOXES:
+        if number > _MAX_BOXES:
             break
     return frozenset(found)
 
 
 def _entries(file: Seekable, start: int, end: int) -> Iterator[bytes]:
-    for kind, at, after in islice(_boxes(file, start, end), _MOST_BOXES):
+    for kind, at, after in islice(_boxes(file, start, end), _MAX_BOXES):
         if kind == b"stsd":
             yield from (entry for entry, _, _ in _boxes(file, at + 8, after))
 
@@ -96,7 +96,7 @@ def _counted(file: Seekable, start: int, end: int) -> tuple[int, bool]:
             file.seek(at + 4)
             times = file.read(12)
             pcm = (times[:4], times[8:]) == ((1).to_bytes(4, "big"), (1).to_bytes(4, "big"))
-        if number > _MOST_BOXES:
+        if number > _MAX_BOXES:
             break
     return count, pcm
 

@@ -25,20 +25,20 @@ from streamwave.ffmpeg.localfile import open_local
 from streamwave.ffmpeg.locate import FFmpegBinary, decodable, dotted
 from streamwave.ffmpeg.mp4file import is_fragmented
 from streamwave.ffmpeg.relay import LISTEN_S, Relay, is_listener, is_relayed
-from streamwave.ffmpeg.remedies import mend, unreachable
-from streamwave.ffmpeg.tracks import is_usable, pictures, sounds, tracks
+from streamwave.ffmpeg.remedies import how_to_fix, unreachable
+from streamwave.ffmpeg.tracks import audio_tracks, is_usable, tracks, video_tracks
 from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
 from streamwave.sources.address import protocol_whitelist, redact, shown
 from streamwave.sources.hosts import reach
 
 #: How long libavformat analyses a source that is received, in seconds and bytes, while information is missing. In FLV it can
 #: never know whether more tracks will follow; what is needed comes first there.
-ANALYSED_S, ANALYSED_TAGS_S, MOST_ANALYSED_BYTES = 12, 1, 64_000_000
+ANALYSED_S, ANALYSED_TAGS_S, MAX_ANALYSED_BYTES = 12, 1, 64_000_000
 #: A protocol name that does not exist, to disable all protocols.
 _NONE = "none"
 _BUFFER_BYTES, _FILE_BUFFER_BYTES = 1 << 15, 1 << 18
 #: Audio beyond these is refused: it does not occur in practice, and resampling it takes memory in proportion.
-MOST_CHANNELS, MOST_SAMPLE_RATE = 64, 768_000
+MAX_CHANNELS, MAX_SAMPLE_RATE = 64, 768_000
 
 
 def open_source(
@@ -81,7 +81,7 @@ def open_source(
     if not url.startswith("file:"):
         # A stream that is joined between two keyframes reveals its frame size only at the next one.
         analysed_s = analysed_s or (ANALYSED_TAGS_S if of_tags else ANALYSED_S)
-        options |= {"analyzeduration": f"{analysed_s}000000", "probesize": str(MOST_ANALYSED_BYTES)}
+        options |= {"analyzeduration": f"{analysed_s}000000", "probesize": str(MAX_ANALYSED_BYTES)}
     if live:
         # Analysed data is not lost (that would be "fflags nobuffer") but delayed. The codecs are known at once, and the frame
         # rate is determined from the first chunk, so there is no need to wait.
@@ -144,9 +144,9 @@ def explain(url: str, error: Exception) -> str:
     if isinstance(error, av.error.InvalidDataError) and url.startswith(("rtmp:", "rtmps:")):
         return f"{name} sends data that FFmpeg's RTMP refuses; set 'meta on' at its server (nginx-rtmp), or have it push here"
     if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):  # the latter if the format is not allowed
-        return f"{name} is not readable media (damaged, truncated or of an unsupported kind); {mend(url)}"
+        return f"{name} is not readable media (damaged, truncated or of an unsupported kind); {how_to_fix(url)}"
     if isinstance(error, MemoryError):
-        return f"{name} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows; it may be damaged: {mend(url)}"
+        return f"{name} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows; it may be damaged: {how_to_fix(url)}"
     if isinstance(error, av.error.PermissionError):
         return f"{name} is not readable; check its permissions"
     if isinstance(error, av.error.EOFError):
@@ -177,7 +177,7 @@ def describe(container: InputContainer, url: str, audio_track: int | None = None
         SourceError: it has neither video nor audio, or the tracks are encrypted or have no decoder here.
     """
     video, audio = tracks(container, audio_track)
-    sound = sounds(container)
+    sound = audio_tracks(container)
     hidden = [
         one.type for one in (video, audio or next(filter(is_encrypted, sound), None)) if one and is_encrypted(one)
     ]
@@ -195,7 +195,7 @@ def describe(container: InputContainer, url: str, audio_track: int | None = None
             f"{shown(url)}: there is no decoder here for its audio track {sound.index(audio) + 1}; {remedy}"
         )
     _check_whole(container, url)
-    shows = pictures(container)
+    shows = video_tracks(container)
     found = _video(video, url) if video is not None else None
     if found is not None and counts_pictures(container.format) and not url.startswith("file:"):
         found = found.model_copy(update={"stated_rate": None})  # the stated rate is made up
@@ -337,10 +337,10 @@ def describe_audio(stream: Any, url: str) -> AudioInfo:
     context = stream.codec_context
     if context is None:
         raise SourceError(_no_decoder("audio", url))
-    if context.channels > MOST_CHANNELS or context.sample_rate > MOST_SAMPLE_RATE:
+    if context.channels > MAX_CHANNELS or context.sample_rate > MAX_SAMPLE_RATE:
         raise SourceError(
             f"{shown(url)}: audio with {context.channels} channels at {context.sample_rate} Hz is not supported; the "
-            f"maximum is {MOST_CHANNELS} channels at {MOST_SAMPLE_RATE} Hz"
+            f"maximum is {MAX_CHANNELS} channels at {MAX_SAMPLE_RATE} Hz"
         )
     # A track can be announced long before its first audio; it is converted to 48 kHz stereo in any case.
     return AudioInfo(codec=context.name, sample_rate=context.sample_rate or 48000, channels=context.channels or 2)

@@ -23,7 +23,7 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg.admission import lacked_memory, too_much_memory
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.process import kill, spawn
-from streamwave.ffmpeg.remedies import mend
+from streamwave.ffmpeg.remedies import how_to_fix
 from streamwave.model import SourceInfo
 from streamwave.sources.address import local_path, shown
 from streamwave.util.private import python_argv
@@ -31,7 +31,7 @@ from streamwave.util.private import python_argv
 #: Deadline and CPU time in seconds: a large FLV file is searched tag by tag.
 DEADLINE_S, CPU_S = 300, 120
 #: Maximum size of an answer, which is a few hundred bytes, or one image.
-_MOST_ANSWER_BYTES = 8_000_000
+_MAX_ANSWER_BYTES = 8_000_000
 
 Request = dict[str, Any]
 Work = Callable[[Request, SourceLimits], Any]
@@ -99,7 +99,7 @@ def ask(module: str, request: Request, limits: SourceLimits, deadline_s: float =
 def _read(pipe: int, until: float) -> bytes | None:
     """Everything written to ``pipe``; None if that takes too long or is too much."""
     said = b""
-    while len(said) <= _MOST_ANSWER_BYTES:
+    while len(said) <= _MAX_ANSWER_BYTES:
         ready, _, _ = select.select([pipe], [], [], max(0.0, until - time.monotonic()))
         if not ready:
             return None
@@ -112,14 +112,14 @@ def _read(pipe: int, until: float) -> bytes | None:
 
 def _died(url: str, limits: SourceLimits, code: int | None, deadline_s: float) -> str:
     if code is None:
-        return f"{shown(url)} could not be probed within {deadline_s:g} s; it may be damaged: {mend(url)}"
+        return f"{shown(url)} could not be probed within {deadline_s:g} s; it may be damaged: {how_to_fix(url)}"
     if code == -signal.SIGXCPU:
-        return f"{shown(url)} could not be probed within {CPU_S} s of CPU time; it may be damaged: {mend(url)}"
+        return f"{shown(url)} could not be probed within {CPU_S} s of CPU time; it may be damaged: {how_to_fix(url)}"
     if code in (-signal.SIGKILL, -signal.SIGABRT):
         return too_much_memory(url, limits)
     return (
         f"{shown(url)} cannot be read: its content crashed the probing process (status {code}); "
-        f"it may be damaged: {mend(url)}"
+        f"it may be damaged: {how_to_fix(url)}"
     )
 
 
@@ -138,7 +138,7 @@ def serve(work: Work) -> None:
         answer["error"] = too_much_memory(url, limits)
     except Exception as error:  # any error is the source's fault
         reason = (str(error) or "no reason given").splitlines()[0]
-        answer["error"] = f"{shown(url)} cannot be read ({type(error).__name__}: {reason}); {mend(url)}"
+        answer["error"] = f"{shown(url)} cannot be read ({type(error).__name__}: {reason}); {how_to_fix(url)}"
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
     os._exit(0)  # skip the clean-up of libraries that have processed untrusted media

@@ -24,7 +24,7 @@ from streamwave.sources.address import protocol_whitelist
 RELAYED = frozenset({"srt"})
 #: How long to wait for an encoder to connect to us, in seconds: a person has to start it.
 LISTEN_S = 600
-_LAST_WORDS_BYTES, _MOST_WORDS_BYTES = 4096, 65536
+_LAST_WORDS_BYTES, _MAX_WORDS_BYTES = 4096, 65536
 #: FFmpeg only copies bytes; libsrt has buffers of a few megabytes.
 _LIMITS = ProcessLimits(memory_bytes=512 << 20, file_bytes=16 << 20)
 #: libavformat's message for a protocol that it was built without.
@@ -79,7 +79,7 @@ class Relay:
         if data:
             self._begun, self._wait_s = True, self._next_wait_s
             # FFmpeg's messages would grow for as long as the stream runs.
-            if os.fstat(self._errors.fileno()).st_size > _MOST_WORDS_BYTES:
+            if os.fstat(self._errors.fileno()).st_size > _MAX_WORDS_BYTES:
                 self._errors.truncate(0)
             return data
         kill(self._process, grace_s=0.5)

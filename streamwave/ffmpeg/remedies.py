@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 _WEB = ("http", "https")
 
 
-def mend(url: str) -> str:
+def how_to_fix(url: str) -> str:
     """The end of a message about a source that exists but cannot be read."""
     scheme = url.partition(":")[0].lower()
     if scheme == "file":

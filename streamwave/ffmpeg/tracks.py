@@ -21,23 +21,23 @@ def tracks(container: InputContainer, audio_track: int | None = None) -> tuple[A
 
     Without ``audio_track`` (from 0), or if there are fewer tracks, the first usable audio track is used.
     """
-    video = _pictures(container)
-    sound = sounds(container)
-    if audio_track is not None and audio_track < len(sound):
-        return video, sound[audio_track]
-    return video, next(filter(is_usable, sound), None)
+    video = _chosen_video(container)
+    found = audio_tracks(container)
+    if audio_track is not None and audio_track < len(found):
+        return video, found[audio_track]
+    return video, next(filter(is_usable, found), None)
 
 
-def sounds(container: InputContainer) -> list[Any]:
+def audio_tracks(container: InputContainer) -> list[Any]:
     """The audio tracks to choose from: those of the program that the video belongs to, if there are several programs."""
-    sound: list[Any] = list(container.streams.audio)
-    video = _pictures(container)
-    if video is None or len(sound) < 2:
-        return sound
+    found: list[Any] = list(container.streams.audio)
+    video = _chosen_video(container)
+    if video is None or len(found) < 2:
+        return found
     # PyAV does not list programs. But libavformat's search for the best related track skips the track's own program, so it
     # gives the same result for all tracks of one program.
     best = container.streams.best("audio", related=video)
-    return [one for one in sound if container.streams.best("audio", related=one) is best] or sound
+    return [one for one in found if container.streams.best("audio", related=one) is best] or found
 
 
 def is_usable(stream: Any) -> bool:
@@ -51,15 +51,15 @@ def leave_out(container: InputContainer, used: Sequence[Any]) -> None:
         stream.discard = Discard.default if stream in used else Discard.all
 
 
-def pictures(container: InputContainer) -> list[Any]:
+def video_tracks(container: InputContainer) -> list[Any]:
     """The video tracks to choose from; the variants of a playlist have the same content and count as one."""
     video = [one for one in container.streams.video if not (is_cover(one) or _is_text(one) or _is_preview(one))]
     return [max(video, key=_size)] if video and container.format.name == _OF_VARIANTS else video
 
 
-def _pictures(container: InputContainer) -> Any:
+def _chosen_video(container: InputContainer) -> Any:
     """The video track to use: the default one of those that can be decoded; if that is ambiguous, the largest."""
-    video = pictures(container)
+    video = video_tracks(container)
     usable = [one for one in video if is_usable(one)] or video
     # In MP4, every enabled track is "default".
     default = [one for one in usable if one.disposition & Disposition.default] or usable

@@ -14,7 +14,7 @@ from streamwave.mp4.init import VISUAL_ENTRY, sample_entry
 _WITH_EXTENSION = frozenset({100, 110, 122, 144})
 #: 4:2:0, 8 bits, no sequence parameter set extensions; reserved bits are ones.
 _EXTENSION = bytes((0xFD, 0xF8, 0xF8, 0))
-_MOST_SPS, _MOST_PPS = 31, 255
+_MAX_SPS, _MAX_PPS = 31, 255
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class AvcConfiguration:
         """
         sps = (*self.sps, *(one for one in other.sps if one not in self.sps))
         pps = (*self.pps, *(one for one in other.pps if one not in self.pps))
-        if len(sps) > _MOST_SPS or len(pps) > _MOST_PPS:
+        if len(sps) > _MAX_SPS or len(pps) > _MAX_PPS:
             raise MediaError(
                 f"{len(sps)} sequence and {len(pps)} picture parameter sets are more than an init segment holds"
             )

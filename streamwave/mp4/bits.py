@@ -6,9 +6,9 @@ from streamwave.errors import MediaError
 
 #: Enough for parameter sets and slice headers, which are all that is read. A limit is needed because the cost of each read
 #: grows with the number of bytes.
-_MOST_BYTES = 1024
+_MAX_BYTES = 1024
 #: Leading zeros of the longest Exp-Golomb code in H.264.
-_MOST_ZEROS = 32
+_MAX_ZEROS = 32
 
 
 class BitReader:
@@ -30,7 +30,7 @@ class Bits(BitReader):
     """Reads the payload of ``nal``, which begins after its one-byte header."""
 
     def __init__(self, nal: bytes) -> None:
-        raw = nal[1:_MOST_BYTES].replace(b"\x00\x00\x03", b"\x00\x00")  # emulation prevention (7.3.1)
+        raw = nal[1:_MAX_BYTES].replace(b"\x00\x00\x03", b"\x00\x00")  # emulation prevention (7.3.1)
         super().__init__(raw, "damaged H.264: a NAL unit is truncated; encode the source again")
 
     def ue(self) -> int:
@@ -38,7 +38,7 @@ class Bits(BitReader):
         zeros = 0
         while not self.u():
             zeros += 1
-            if zeros > _MOST_ZEROS:
+            if zeros > _MAX_ZEROS:
                 raise MediaError("damaged H.264: an impossible number in a NAL unit; encode the source again")
         return (1 << zeros) - 1 + self.u(zeros)
 

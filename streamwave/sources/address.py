@@ -22,7 +22,7 @@ PROTOCOLS: dict[str, str] = {
 }
 
 #: Maximum length of a source's name in messages, and how many characters of its end are kept.
-MOST_SHOWN, ENDING = 300, 60
+MAX_SHOWN, SHOWN_END = 300, 60
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -189,7 +189,7 @@ def shown(source: str) -> str:
         text = scheme + "".join(
             one if one.isprintable() and (one != "%" or not scheme) else _percent(one) for one in text
         )
-    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - ENDING - 1]}…{text[-ENDING:]}"
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - SHOWN_END - 1]}…{text[-SHOWN_END:]}"
 
 
 def _percent(letter: str) -> str:

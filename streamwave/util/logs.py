@@ -22,7 +22,7 @@ LOG_BYTES = 4_000_000
 #: How often the size is checked; between checks the log may exceed the limit.
 LOOK_S = 1.0
 #: This many messages of one kind are written per interval; the next one afterwards says how many were suppressed.
-MOST, PER_S = 20, 10.0
+MAX_SIMILAR, PER_S = 20, 10.0
 #: Kinds of messages that are counted separately; all others share one counter.
 _KINDS = 500
 #: Stack frames of an error that are logged, innermost first.
@@ -71,7 +71,7 @@ class ShortLog:
 
 
 class Repeated(logging.Filter):
-    """Lets ``MOST`` warnings (or worse) of one kind pass per ``PER_S`` seconds; the next one afterwards counts the rest.
+    """Lets ``MAX_SIMILAR`` warnings (or worse) of one kind pass per ``PER_S`` seconds; the next one afterwards counts the rest.
 
     Messages are of the same kind if they have the same logger and the same format string. Thread-safe.
     """
@@ -96,10 +96,10 @@ class Repeated(logging.Filter):
             until, count = self._seen.get(kind, (0.0, 0))
             if now < until:
                 self._seen[kind] = (until, count + 1)
-                return count < MOST
+                return count < MAX_SIMILAR
             self._seen[kind] = (now + PER_S, 1)
-        if count > MOST:
-            record.msg, record.args = f"{record.getMessage()} [{count - MOST} similar messages suppressed]", ()
+        if count > MAX_SIMILAR:
+            record.msg, record.args = f"{record.getMessage()} [{count - MAX_SIMILAR} similar messages suppressed]", ()
         return True
 
 

@@ -65,7 +65,7 @@ def of_files(folder: Path) -> dict[str, Command]:
         "not a regular file": transcode("/dev/null"),
         "is empty (0 bytes)": transcode("empty.mp4"),
         "try to play it first": transcode("cut.mp4"),
-        "of another kind": transcode("notes.txt"),
+        "of an unsupported kind": transcode("notes.txt"),
         "a list of other files": transcode("list.m3u8"),
         "neither video nor audio": transcode("words.mkv"),
         "there is no number 3": transcode("film.mp4", "--audio-track", "3"),

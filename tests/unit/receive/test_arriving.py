@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.ffmpeg.arriving import Remembered
+from streamwave.ffmpeg.arriving import Rewindable
 from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.options import Options
 from tests.matrix.flv import pictures_from, read_tags, write_tags
@@ -100,7 +100,7 @@ def test_a_track_that_says_nothing_delays_nobody(tmp_path: Path) -> None:
 
 
 def test_what_was_remembered_is_read_again_until_that_is_over() -> None:
-    flow = Remembered(io.BytesIO(b"onetwothree"))
+    flow = Rewindable(io.BytesIO(b"onetwothree"))
     assert (flow.read(2), flow.read(4)) == (b"on", b"etwo")
     flow.rewind()
     assert flow.read(9) == b"onetwo"
