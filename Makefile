@@ -45,7 +45,7 @@ check: setup ## Check lint, format, types, import directions and generated files
 	$(VENV)/python -m pytest -q tests/unit/test_architecture.py
 
 .PHONY: rooms
-rooms: setup ## List the packages, the layers on which their imports put them, and import cycles
+rooms: setup ## List the packages, their floors and import cycles (docs/architecture.md)
 	@$(VENV)/python -m tests.rooms
 
 .PHONY: format

@@ -35,7 +35,7 @@ def spawn(
     limits: ProcessLimits | None = None,
     **options: object,
 ) -> subprocess.Popen[bytes]:
-    """Start ``argv`` without a shell, in a new session, with standard input closed, within ``limits``.
+    """Start ``argv`` without a shell, in a new session, without standard input by default, within ``limits``.
 
     Unless ``survive``, the kernel kills it when the calling thread ends for whatever reason (``PR_SET_PDEATHSIG``), so call
     this from a thread that lives as long as the process should. The process can gain no privileges; if ``confined``, it

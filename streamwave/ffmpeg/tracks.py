@@ -34,8 +34,8 @@ def audio_tracks(container: InputContainer) -> list[Any]:
     video = _chosen_video(container)
     if video is None or len(found) < 2:
         return found
-    # PyAV does not list programs. But libavformat's search for the best related track skips the track's own program, so it
-    # gives the same result for all tracks of one program.
+    # PyAV does not list programs. But libavformat can search for the best track in the program of a given track, so the result
+    # is the same for all tracks of one program.
     best = container.streams.best("audio", related=video)
     return [one for one in found if container.streams.best("audio", related=one) is best] or found
 
