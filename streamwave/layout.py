@@ -16,27 +16,27 @@ INDEX = "broadcasts.json"
 
 
 def init_name(period: str, rendition: str) -> str:
-    """Init segment of a rendition in a period."""
+    """Name of the init segment of a rendition in a period."""
     return f"{period}/{rendition}/init.mp4"
 
 
 def segment_name(period: str, rendition: str, time: int | str) -> str:
-    """Media segment that starts at ``time`` (ticks), or DASH's template with ``$Time$`` (ISO/IEC 23009-1, 5.3.9.4.4)."""
+    """Name of the media segment that starts at ``time`` (ticks), or DASH's template for ``$Time$`` (23009-1, 5.3.9.4.4)."""
     return f"{period}/{rendition}/{time}.m4s"
 
 
 def playlist_name(rendition: str) -> str:
-    """HLS media playlist of a rendition over all periods."""
+    """Name of the HLS media playlist of a rendition over all periods."""
     return f"{rendition}.m3u8"
 
 
 def recording_name(rendition: str) -> str:
-    """HLS media playlist of a complete broadcast that had a DVR window. A rendition's name has no dot, so none can clash."""
+    """Name of the HLS media playlist of a whole recording, if the broadcast had a DVR window. Rendition names have no dots."""
     return f"{rendition}.recording.m3u8"
 
 
 def ledger_name(part: int) -> str:
-    """One part of the ledger."""
+    """Name of one part of the ledger."""
     return f"ledger/{part:06d}.jsonl"
 
 

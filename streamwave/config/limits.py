@@ -39,7 +39,7 @@ class LimitSettings(OutputSettings):
 
     spool_max_gb: Annotated[Fraction, BeforeValidator(to_fraction)] = setting(
         "Limits",
-        "Total size of the chunks of all live streams of this machine that may wait to be published.",
+        "Maximum total size of the chunks of all live streams on this machine that wait to be published.",
         Fraction(20),
         unit="GB",
         ge=Fraction(1, 1000),
@@ -49,8 +49,8 @@ class LimitSettings(OutputSettings):
     spool_share_percent: int = setting(
         "Limits",
         "Share that one stream may use of the space that other streams leave free: of `STREAMWAVE_SPOOL_MAX_GB`, or of "
-        "the disk if that is less. With 50, one stream alone may use half, two a third each, and so on. A stream that has "
-        "used up its share is disconnected; what was received of it is published.",
+        "the disk if that is less. With 50, one stream alone may use half, two streams a third each, and so on. A stream "
+        "that has used up its share is disconnected; what was received of it is published.",
         50,
         unit="%",
         ge=1,
@@ -90,7 +90,7 @@ class LimitSettings(OutputSettings):
     )
     rtmp_waiting: int = setting(
         "Limits",
-        "RTMP connections that have not started to publish, at the same time. Each further connection ends the one that "
+        "Maximum number of RTMP connections that have not started to publish. Each further connection ends the one that "
         "has made the least progress.",
         256,
         ge=1,
@@ -109,9 +109,9 @@ class LimitSettings(OutputSettings):
     )
     requests_per_address: int = setting(
         "Limits",
-        "Requests from one address that the media server handles at the same time; further ones are refused (429). A "
-        "viewer has one or two in progress. Raise it, or set 0 for no limit, if many viewers share an address, for "
-        "example behind a proxy or CDN.",
+        "Maximum number of requests from one address that the media server handles at the same time; further ones are "
+        "refused (429). A viewer has one or two in progress. Raise it, or set 0 for no limit, if many viewers share an "
+        "address, for example behind a proxy or CDN.",
         1000,
         ge=0,
         le=1_000_000,
@@ -132,7 +132,11 @@ class LimitSettings(OutputSettings):
         kind="origins joined by commas, or `*`",
     )
     max_streams: int = setting(
-        "Limits", "Broadcasts that are published at the same time; further ones wait in the spool.", 16, ge=1, le=1000
+        "Limits",
+        "Maximum number of broadcasts that are published at the same time; further ones wait in the spool.",
+        16,
+        ge=1,
+        le=1000,
     )
     max_pixels: int = setting(
         "Limits",

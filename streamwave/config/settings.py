@@ -115,7 +115,11 @@ class Settings(LiveSettings):
     )
 
     ffmpeg_slots: int = setting(
-        "Work", "FFmpeg processes that may run at the same time on this machine. 0: one per core.", 0, ge=0, le=1024
+        "Work",
+        "Maximum number of FFmpeg processes at the same time on this machine. 0: one per core.",
+        0,
+        ge=0,
+        le=1024,
     )
     ffmpeg_timeout_s: int = setting(
         "Work",
@@ -127,8 +131,8 @@ class Settings(LiveSettings):
     )
     max_chunks_in_flight: int = setting(
         "Work",
-        "Chunks of one stream that are processed at the same time. Limits memory and temporary disk space. A value below "
-        "the number of cores leaves cores idle.",
+        "Maximum number of chunks of one stream that are processed at the same time. Limits memory and temporary disk "
+        "space. A value below the number of cores leaves cores idle.",
         4,
         ge=1,
         le=1000,

@@ -28,8 +28,8 @@ _LEVELS = (
 )
 _HIGHEST = "6.2"
 
-#: Frames in the decoded picture buffer: enough for x264's B-frames and the reference frames of its usual presets. Slower
-#: presets are limited to what the level allows.
+#: Frames that must fit into the decoded picture buffer: enough for x264's B-frames and the reference frames of its usual
+#: presets. Slower presets would use more reference frames, and get as many as the level allows.
 _KEPT_PICTURES = 4
 
 

@@ -50,7 +50,7 @@ class SourcePictures(NamedTuple):
 
 
 def read_pictures(chunk: Chunk) -> SourcePictures:
-    """The source's own frames of ``chunk``.
+    """Read the source's frames of ``chunk`` from its file.
 
     Raises:
         UnfitError: they are not H.264, or use something that not every player supports.

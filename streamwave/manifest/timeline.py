@@ -203,8 +203,9 @@ class Timeline:
     def trim(self) -> list[tuple[str, str, SegmentRef]]:
         """Remove everything before the DVR window, and return it as (period, rendition, segment).
 
-        A period is removed only as a whole once it is outside, so that no track ends up with a hole; each track of the last
-        period keeps at least one segment. The objects must stay available for a while, because players hold older manifests.
+        A period is removed with all its tracks once it is entirely outside, so that no track ends up with a hole. Until then
+        segments are removed from its front, but every track keeps at least one. The objects must stay available for a while,
+        because players hold older manifests.
         """
         if self.dvr_window_ms is None or not self.periods:
             return []

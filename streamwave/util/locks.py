@@ -1,4 +1,4 @@
-"""Find the process that holds a file lock, from what the kernel says: a stored pid may belong to another process by now."""
+"""Ask the kernel which process holds a file lock; a stored pid may belong to another process by now."""
 
 from __future__ import annotations
 
