@@ -27,7 +27,7 @@ FLV = b"FLV"
 _FILE_HEADER = FLV + b"\x01\x04" + (9).to_bytes(4, "big") + bytes(4)
 FILE_HEADER_BYTES = len(_FILE_HEADER)
 _TAG_HEADER, _TAG_END = 11, 4
-_SOUND, _PICTURE, _SCRIPT = 8, 9, 18
+_AUDIO, _VIDEO, _SCRIPT = 8, 9, 18
 #: Audio formats. AAC has tags with parameters, and so has Enhanced RTMP, which names codecs by four letters.
 _AAC, _NAMED = 10, 9
 _NAMES = {2: "mp3", 7: "pcm_alaw", 8: "pcm_mulaw", _AAC: "aac", 11: "speex", 14: "mp3"}
@@ -124,9 +124,9 @@ class TagFlow:
         """Whether this flow ends before ``tag`` because video begins there."""
         if not self._whole or len(tag) <= _TAG_HEADER + _TAG_END:
             return False
-        if tag[0] == _SCRIPT or (tag[0] == _SOUND and SoundTag(tag).parameters):
+        if tag[0] == _SCRIPT or (tag[0] == _AUDIO and SoundTag(tag).parameters):
             self._heads[tag[0]] = tag
-        if not self._awaits_pictures or tag[0] != _PICTURE or not _begins_pictures(tag):
+        if not self._awaits_video or tag[0] != _VIDEO or not _begins_video(tag):
             return False
         self.following = TagFlow(self._pieces, self._sound)
         self.following._begun = True
@@ -135,13 +135,13 @@ class TagFlow:
         return True
 
     @property
-    def _awaits_pictures(self) -> bool:
+    def _awaits_video(self) -> bool:
         return not self._pictures and self._early is None
 
     def _takes_out(self, tag: bytes) -> bool:
-        if self._whole and tag[0] == _PICTURE and self._awaits_pictures:
+        if self._whole and tag[0] == _VIDEO and self._awaits_video:
             return True  # cannot be decoded without the tags before it
-        if not self._whole or tag[0] != _SOUND or len(tag) <= _TAG_HEADER + _TAG_END:
+        if not self._whole or tag[0] != _AUDIO or len(tag) <= _TAG_HEADER + _TAG_END:
             return False
         sound = SoundTag(tag)
         if self._early is not None:
@@ -164,7 +164,7 @@ class TagFlow:
         if self._whole:
             if not self._fill(_TAG_HEADER):
                 return self._take(_TAG_HEADER)
-            self._whole = self._data[0] & 31 in (_SOUND, _PICTURE, _SCRIPT)
+            self._whole = self._data[0] & 31 in (_AUDIO, _VIDEO, _SCRIPT)
         if self._whole:
             return self._take(_TAG_HEADER + int.from_bytes(self._data[1:4], "big") + _TAG_END)
         self._fill(1)
@@ -197,7 +197,7 @@ def _with_plain_metadata(tag: bytes) -> bytes:
     return tag[:1] + size + tag[4:_TAG_HEADER] + body + (len(body) + _TAG_HEADER).to_bytes(_TAG_END, "big")
 
 
-def _begins_pictures(tag: bytes) -> bool:
+def _begins_video(tag: bytes) -> bool:
     """Whether a video tag contains a keyframe or decoder parameters."""
     kind, second = tag[_TAG_HEADER], tag[_TAG_HEADER + 1]
     if kind & 0x80:  # Enhanced RTMP
@@ -275,19 +275,19 @@ def _name(codec: bytes) -> str:
 def sound_codecs(url: str) -> list[bytes]:
     """The audio codecs (see ``SoundTag``) of a whole file, in order of appearance. A codec in one tag of a hundred or fewer
     is considered damage."""
-    found = Counter(SoundTag(head + bytes(_TAG_END)).codec for head in _heads(url) if head[0] == _SOUND)
+    found = Counter(SoundTag(head + bytes(_TAG_END)).codec for head in _heads(url) if head[0] == _AUDIO)
     return [codec for codec, count in found.items() if count * 100 > found.total()]
 
 
 def holds_pictures(url: str) -> bool:
     """Whether a file contains video anywhere."""
-    return any(head[0] == _PICTURE and _begins_pictures(head) for head in _heads(url))
+    return any(head[0] == _VIDEO and _begins_video(head) for head in _heads(url))
 
 
 def _heads(url: str) -> Iterator[bytes]:
     """The beginning of every tag of a file: its header and the first bytes of its content."""
     file = open_local(url)
     file.seek(len(_FILE_HEADER))
-    while len(head := file.read(_TAG_HEADER + 5)) > _TAG_HEADER + 1 and head[0] & 31 in (_SOUND, _PICTURE, _SCRIPT):
+    while len(head := file.read(_TAG_HEADER + 5)) > _TAG_HEADER + 1 and head[0] & 31 in (_AUDIO, _VIDEO, _SCRIPT):
         yield head
         file.seek(_TAG_HEADER + int.from_bytes(head[1:4], "big") + _TAG_END - len(head), io.SEEK_CUR)

@@ -110,7 +110,7 @@ class ChunkLimits:
         return ProcessLimits(
             memory_bytes=self.memory_mb * _MB,
             cpu_s=BASE_CPU_S + int(self.cpu_factor * usual_cpu_s(chunk, video, renditions, preset)),
-            # Its outputs, which exceed their maximum slightly for noise, and its messages.
+            # Room for its outputs, which exceed their maximum slightly if the source is noise, and for its messages.
             file_bytes=64 * _MB + int(4 * sum(r.max_bps for r in renditions) * (seconds + 1) / 8),
         )
 

@@ -16,12 +16,12 @@ _STRIDES = (188, 192, 204)
 #: Consecutive sync bytes, one packet apart, that prove that the data is MPEG-TS.
 _SURE = 5
 #: Stream types (table 2-34, and registered ones). Private data (6) is identified by its descriptors.
-_PICTURES = frozenset({0x01, 0x02, 0x10, 0x1B, 0x24, 0x33, 0x42, 0xD1, 0xEA})
-_SOUND = frozenset({0x03, 0x04, 0x0F, 0x11, 0x81, 0x82, 0x83, 0x84, 0x85, 0x87, 0x8A, 0xA1})
+_VIDEO = frozenset({0x01, 0x02, 0x10, 0x1B, 0x24, 0x33, 0x42, 0xD1, 0xEA})
+_AUDIO = frozenset({0x03, 0x04, 0x0F, 0x11, 0x81, 0x82, 0x83, 0x84, 0x85, 0x87, 0x8A, 0xA1})
 _PRIVATE = 0x06
 #: Descriptors of AC-3, Enhanced AC-3, DTS and AAC (ETSI EN 300 468, 6.1), and registered format identifiers.
-_OF_SOUND, _REGISTRATION = frozenset({0x6A, 0x7A, 0x7B, 0x7C}), 0x05
-_SOUND_NAMES = frozenset({b"AC-3", b"EAC3", b"Opus", b"DTS1", b"DTS2", b"DTS3"})
+_AUDIO_DESCRIPTORS, _REGISTRATION = frozenset({0x6A, 0x7A, 0x7B, 0x7C}), 0x05
+_AUDIO_FORMATS = frozenset({b"AC-3", b"EAC3", b"Opus", b"DTS1", b"DTS2", b"DTS3"})
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class _Track:
     """An elementary stream of a program."""
 
     pid: int
-    kind: str  # by its stream type: pictures, sound, or data
+    kind: str  # video, audio or data, by its stream type
     type: int
 
 
@@ -178,15 +178,15 @@ def _tracks(section: bytes) -> tuple[_Track, ...] | None:
 
 
 def _kind(type: int, descriptors: bytes) -> str:
-    if type in _PICTURES:
-        return "pictures"
-    if type in _SOUND:
-        return "sound"
+    if type in _VIDEO:
+        return "video"
+    if type in _AUDIO:
+        return "audio"
     at = 0
     while type == _PRIVATE and at + 2 <= len(descriptors):
         tag, size = descriptors[at], descriptors[at + 1]
-        if tag in _OF_SOUND or (tag == _REGISTRATION and descriptors[at + 2 : at + 6] in _SOUND_NAMES):
-            return "sound"
+        if tag in _AUDIO_DESCRIPTORS or (tag == _REGISTRATION and descriptors[at + 2 : at + 6] in _AUDIO_FORMATS):
+            return "audio"
         at += 2 + size
     return "data"
 
