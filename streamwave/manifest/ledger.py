@@ -1,7 +1,8 @@
-"""The ledger: the durable record of what a broadcast has published, and the timeline that is read back from it.
+"""The ledger: the durable record of what a broadcast has published, and the timeline that is reconstructed from it.
 
-Lines of JSON in parts of at most ``PART_CHUNKS`` chunks, so that an append rewrites a bounded object even on stores
-that cannot append. Line kinds: ``broadcast`` (first), ``state`` (see ``rolling``), ``info``, ``period``, ``chunk``, ``end``.
+It consists of parts with JSON lines, at most ``PART_CHUNKS`` chunks each, so that appending rewrites an object of bounded size
+even on stores that cannot append. Line types: ``broadcast`` (first), ``state`` (see ``rolling``), ``info``, ``period``,
+``chunk``, ``end``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from streamwave.model import Frozen, Rational, Rendition
 from streamwave.storage.store import Store
 
 PART_CHUNKS = 256
-#: Chunks with stand-ins of which the numbers are remembered; of further ones only the count.
+#: Chunks with filler whose numbers are remembered; further ones are only counted.
 NAMED_CHUNKS = 100
 
 
@@ -33,19 +34,19 @@ class BroadcastLine(Frozen):
     segment_ms: int = Field(gt=0)
     fingerprint: str
     dvr_window_ms: int | None = None
-    keep: bool = True  # False: what has left the DVR window is deleted, and forgotten
+    keep: bool = True  # False: what has left the DVR window is deleted, and no longer recorded
     info: dict[str, str] = Field(default_factory=dict)
 
 
 class InfoLine(Frozen):
-    """What is known of the broadcast is now this: publishers say it when, and as often as, they like."""
+    """Replaces the broadcast's metadata, which publishers may send at any time and repeatedly."""
 
     type: Literal["info"] = "info"
     info: dict[str, str]
 
 
 class TrackLine(Frozen):
-    """One rendition of a period."""
+    """A rendition of a period."""
 
     rendition: Rendition
     timescale: int = Field(gt=0)
@@ -56,7 +57,7 @@ class TrackLine(Frozen):
 
     @classmethod
     def of(cls, track: PackagedTrack) -> Self:
-        """The line on ``track``."""
+        """The line that describes ``track``."""
         return cls(
             rendition=track.rendition, timescale=track.timescale, codecs=track.codecs,
             init_sha256=track.init_sha256, init_size=track.init_size, frame_rate=track.frame_rate,
@@ -64,7 +65,7 @@ class TrackLine(Frozen):
 
 
 class PeriodLine(Frozen):
-    """A period begins; ``session`` is whose chunks it holds, from ``first_chunk`` on."""
+    """Start of a period, which contains the chunks of ``session`` from ``first_chunk`` on."""
 
     type: Literal["period"] = "period"
     name: str
@@ -76,22 +77,22 @@ class PeriodLine(Frozen):
 
 
 class ChunkLine(Frozen):
-    """A chunk is published: per rendition its segments as (time, duration, size), in ticks and bytes.
+    """A published chunk: the segments of each rendition as (time, duration, size), in ticks and bytes.
 
-    ``digests`` are those of the segments (see ``digest``); earlier versions wrote none.
+    ``digests`` are those of the segments (see ``util.digest``); earlier versions did not record them.
     """
 
     type: Literal["chunk"] = "chunk"
     number: int
     segments: dict[str, tuple[tuple[int, int, int], ...]]
-    filled: tuple[str, ...] = ()  # renditions that are black or silent here, because the chunk could not be used
-    damaged: bool = False  # some of its pictures could not be decoded, and another one stands still in their place
+    filled: tuple[str, ...] = ()  # renditions with black frames or silence, because the chunk could not be used
+    damaged: bool = False  # some frames could not be decoded, and the last good one is repeated
     digests: dict[str, tuple[str, ...]] = Field(default_factory=dict, exclude_if=lambda digests: not digests)
     captions: bool = Field(default=False, exclude_if=lambda captions: not captions)
 
     @classmethod
     def of(cls, chunk: PackagedChunk) -> Self:
-        """The line on ``chunk``."""
+        """The line that describes ``chunk``."""
         digests = {t.rendition.name: tuple(s.digest for s in t.segments) for t in chunk.tracks}
         return cls(
             number=chunk.number,
@@ -104,7 +105,7 @@ class ChunkLine(Frozen):
 
 
 class EndLine(Frozen):
-    """The broadcast is complete."""
+    """Marks the broadcast as complete."""
 
     type: Literal["end"] = "end"
 
@@ -115,10 +116,10 @@ _line: TypeAdapter[AnyLine] = TypeAdapter(Line)
 
 
 def read_lines(store: Store) -> Iterator[tuple[int, str, AnyLine]]:
-    """Every line of the ledger at ``store``, as (part, text, line); nothing if there is none.
+    """Every line of the ledger at ``store`` as (part, text, line); nothing if there is no ledger.
 
     Raises:
-        OutputError: the ledger is damaged.
+        OutputError: the store cannot be read, or the ledger is damaged.
     """
     part = 0
     while (data := store.get(ledger_name(part))) is not None:
@@ -130,41 +131,41 @@ def read_lines(store: Store) -> Iterator[tuple[int, str, AnyLine]]:
                 raise _damaged(store) from None
             yield part, text, line
             if isinstance(line, StateLine):
-                if line.part <= part:  # it would be read for ever
+                if line.part <= part:  # would loop forever
                     raise _damaged(store)
                 following = line.part
         part = following
 
 
 class Ledger:
-    """The ledger of one broadcast at its store, and the state that follows from it."""
+    """The ledger of one broadcast at its store, and the state derived from it."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.header: BroadcastLine | None = None
         self.periods: list[PeriodLine] = []
         self.timeline: Timeline | None = None
-        self.window: Timeline | None = None  # what the DVR window leaves of the timeline, if there is one
-        self.watched: Timeline | None = None  # in the end, what was live as players know it that have watched it
+        self.window: Timeline | None = None  # the part of the timeline inside the DVR window, if there is one
+        self.watched: Timeline | None = None  # after the end, the timeline as clients know it that watched it live
         self.chunk_count = 0  # over all periods
-        self.black_chunks = 0  # chunks that show black in at least one rendition
+        self.black_chunks = 0  # chunks with black frames in at least one rendition
         self.silent_chunks = 0
-        self.damaged_chunks = 0  # chunks in which a picture stands still because others could not be decoded
-        self.filled_numbers: list[int] = []  # of these, the first ones
+        self.damaged_chunks = 0  # chunks that repeat a frame because others could not be decoded
+        self.filled_numbers: list[int] = []  # numbers of the first black or silent chunks
         self.next_chunk = 0  # of the last period's session
-        #: Objects that nothing names any more and that are still to be deleted, oldest first (only without ``keep``).
+        #: Objects that nothing refers to any more and that are still to be deleted, oldest first (only without ``keep``).
         self.left: dict[str, None] = {}
         self._part = 0
-        self._first_part = 1  # the first one behind part 0 that counts
+        self._first_part = 1  # the first valid part after part 0
         self._lines: list[str] = []
         self._chunks_in_part = 0
 
     @classmethod
     def load(cls, store: Store, *, without_end: bool = False) -> Ledger:
-        """Read what is there; an empty ledger if nothing is. ``without_end``: as before the broadcast ended.
+        """Read the ledger; an empty one if there is none. ``without_end``: as it was before the broadcast ended.
 
         Raises:
-            OutputError: the ledger is damaged.
+            OutputError: the store cannot be read, or the ledger is damaged.
         """
         ledger = cls(store)
         try:
@@ -193,17 +194,17 @@ class Ledger:
             self.save()
 
     def lines_after(self, other: Ledger) -> list[AnyLine]:
-        """What the ledger at ``other``'s store goes on with after all that this one holds, up to the end of a part.
+        """The lines that follow in ``other``'s ledger after those in this one, up to the end of a part.
 
         Raises:
-            OutputError: the two do not tell of the same broadcast, or the other one cannot be read.
+            OutputError: the two ledgers are of different broadcasts, or the other one cannot be read.
         """
         for part, known in ((self._part, self._lines), (self._part + 1, [])):
             data = other.store.get(ledger_name(part))
             if data is None:
                 continue
             texts = data.decode("utf-8", "replace").splitlines()
-            # Of the first line only what it says must be the same, and the caller has seen to that.
+            # The texts of the first lines may differ if their content does not, which the caller has checked.
             skip = 1 if part == 0 else 0
             if not _same(texts[skip : len(known)], known[skip : len(texts)], other.store):
                 raise OutputError(f"{self.store.url} and {other.store.url} hold different broadcasts; remove one")
@@ -213,33 +214,33 @@ class Ledger:
 
     @property
     def part_names(self) -> list[str]:
-        """Names of the objects that the ledger consists of."""
+        """Names of the ledger's objects."""
         return [ledger_name(part) for part in range(self._part + 1)]
 
     def moved_to(self, before: Ledger, gone: Iterable[str]) -> Ledger:
-        """This ledger, not saved yet, for the store of ``before``, which it replaces there (only without ``keep``).
+        """Prepare this ledger to replace ``before`` at its store, without saving it (only without ``keep``).
 
-        ``gone`` are the objects there that it does not name.
+        ``gone`` are the objects there that this ledger does not refer to.
         """
         parts = (ledger_name(part) for part in range(before._first_part, before._part + 1) if part)
         self.left = dict.fromkeys((*before.left, *gone, *parts))
         self.store = before.store
-        # A part that neither of the two has written.
+        # A part number that neither ledger has used.
         self._part = max(self._part, before._part) + 1
         self._first_part, self._lines, self._chunks_in_part = self._part, [], 0
         return self
 
     def restart(self) -> None:
-        """Save a ledger that was moved: one object says all that was."""
+        """Save a ledger after ``moved_to``: its first object records the entire state."""
         self._forget()
 
     def _forget(self) -> None:
-        """Replace all parts before the current one by what still counts of them."""
+        """Replace all parts before the current one by a summary of what is still relevant."""
         assert self.header is not None and self.timeline is not None
         superfluous = dict.fromkeys(ledger_name(part) for part in range(self._first_part, self._part))
         state = StateLine(
             part=self._part,
-            # Of sessions that have nothing left, only that they were there.
+            # Sessions without remaining segments are listed without their tracks.
             lines=tuple(self._brief(line).model_dump(mode="json") for line in self.periods),
             next_chunk=self.next_chunk,
             chunks=self.chunk_count,
@@ -265,7 +266,7 @@ class Ledger:
 
     @property
     def shown(self) -> Timeline | None:
-        """What manifests show: while live the DVR window, if there is one; in the end everything."""
+        """The timeline that manifests show: the DVR window while live, if there is one; otherwise everything."""
         if self.window is not None and self.timeline is not None and not self.timeline.ended:
             return self.window
         return self.timeline
@@ -337,7 +338,7 @@ class Ledger:
             self.filled_numbers.append(line.number)
 
     def _leave(self, gone: list[tuple[str, str, SegmentRef]]) -> None:
-        """Note that nothing will name these segments any more, nor the init segments of periods that are gone."""
+        """Note that nothing refers to these segments any more, nor to the init segments of removed periods."""
         assert self.timeline is not None
         listed = {period.name for period in self.timeline.periods}
         for period, rendition, segment in gone:
@@ -348,7 +349,7 @@ class Ledger:
 
 
 def _same(theirs: list[str], mine: list[str], store: Store) -> bool:
-    """Whether two ledgers tell of the same. Versions differ in how they write it, and runs in whose encoder made a chunk."""
+    """Whether lines of two ledgers agree, ignoring how versions differ in writing them, and the encoded sizes of segments."""
 
     def essence(text: str) -> AnyLine:
         line = _parsed(text, store)

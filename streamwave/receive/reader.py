@@ -30,7 +30,7 @@ from streamwave.ffmpeg.flv import (
 from streamwave.ffmpeg.formats import counts_pictures
 from streamwave.ffmpeg.limits import USUAL, CpuLease, SourceLimits
 from streamwave.ffmpeg.localfile import LocalFile, open_local
-from streamwave.ffmpeg.mpegts import ProgrammeFlow
+from streamwave.ffmpeg.mpegts import ProgramFlow
 from streamwave.ffmpeg.probe import describe, describe_audio, duration_ms, explain, open_source
 from streamwave.ffmpeg.tracks import leave_out, tracks
 from streamwave.model import SourceInfo
@@ -58,7 +58,7 @@ _PLAYLIST = b"#EXTM3U"
 #: How the pictures of a camera begin, which come one after the other (multipart/x-mixed-replace), and their demuxer.
 _MULTIPART, _CAMERA = b"--", "mpjpeg"
 
-Flow = TagFlow | ProgrammeFlow
+Flow = TagFlow | ProgramFlow
 
 
 @dataclass(frozen=True)
@@ -225,13 +225,13 @@ class Reader:
         self._queue.put(_Ended(error or self._fell_silent))
 
     def _following(self, flow: Flow | None) -> tuple[Any, Flow, _Tracks] | None:
-        """What goes on with other tracks, if anything does. A programme that nothing can be made of is passed over."""
+        """What goes on with other tracks, if anything does. A program that nothing can be made of is passed over."""
         while flow is not None:
             try:
                 container, _ = self._through(flow)
                 return container, flow, self._tracks(container)
             except SourceError:
-                if not isinstance(flow, ProgrammeFlow):
+                if not isinstance(flow, ProgramFlow):
                     raise
             self.damaged += 1
             while flow.read(PIECE_BYTES):
@@ -278,19 +278,19 @@ class Reader:
                     return self._through(TagFlow(chain([first], pieces), self._take_late))
                 if not first.startswith(_PLAYLIST):
                     self._arrivals = arrivals
-                    return self._through(ProgrammeFlow(pieces, first))
+                    return self._through(ProgramFlow(pieces, first))
             raw.close()
         container = open_source(self._source, read_timeout_s=self._timeout_s, live=self._live, limits=self._limits)
         if container.format.name == _CAMERA and not self._source.startswith("file:"):
             container.close()  # it has no other time than that of its arrival, whatever it is to become
             self._arrivals = arrivals = Arrivals()
-            return self._through(ProgrammeFlow(arrivals.note(self._pieces(self._raw()))))
+            return self._through(ProgramFlow(arrivals.note(self._pieces(self._raw()))))
         if not self._source.startswith("file:"):
             return container, None
         pieces = _pieces_of(open_local(self._source))
         if container.format.name == "mpegts":
             self._duration_ms = duration_ms(container)
-            return self._through(ProgrammeFlow(pieces))
+            return self._through(ProgramFlow(pieces))
         if container.format.name == "flv":
             # Sound, or pictures, that libavformat has not met when it opened the file.
             self._awaits = not container.streams.video and holds_pictures(self._source)
@@ -302,7 +302,7 @@ class Reader:
         return open_source(self._source, read_timeout_s=self._timeout_s, as_bytes=True, limits=self._limits)
 
     def _through(self, flow: Flow) -> tuple[Any, Flow]:
-        if self._live and isinstance(flow, ProgrammeFlow):
+        if self._live and isinstance(flow, ProgramFlow):
             return open_arriving(self._source, flow, self._limits), flow
         container = open_source(self._source, live=self._live, flow=flow, format=flow.format, limits=self._limits)
         return container, flow

@@ -103,12 +103,12 @@ def a_device(folder: Path) -> str:
     [
         (no_file, "there is no file missing.mp4", "check the path"),
         (a_folder, "films is a folder", "name one video file"),
-        (a_text, "notes.txt is not media that can be read", "try to play it first"),
-        (text_named_mp4, "notes.mp4 is not media that can be read", "try to play it"),
+        (a_text, "notes.txt is not readable media", "try to play it first"),
+        (text_named_mp4, "notes.mp4 is not readable media", "try to play it"),
         (nothing_in_it, "empty.mp4 is (empty|not media)", "check that it was written|try to play it"),
-        (index_cut_off, "cut.mp4 is not media that can be read .*truncated", "try to play it"),
-        (subtitles, "film.srt is not media that can be read", "try to play it first"),
-        (subtitles_in_matroska, "film.mkv holds neither video nor audio", "name another source"),
+        (index_cut_off, "cut.mp4 is not readable media .*truncated", "try to play it"),
+        (subtitles, "film.srt is not readable media", "try to play it first"),
+        (subtitles_in_matroska, "film.mkv contains neither video nor audio", "name another source"),
         (another_protocol, "'concat' are not allowed", "use a file or"),
         (a_device, "/dev/zero is not a regular file", "name a video file"),
     ],
@@ -169,7 +169,7 @@ def test_output_where_a_file_is_in_the_way(tmp_path: Path, clip: Clip, output: s
 def test_output_of_an_unknown_kind(tmp_path: Path, clip: Clip) -> None:
     cli = Cli(tmp_path)
     line = refusal(cli.run("transcode", str(clip.path), "--output", "gopher://host/films"))
-    assert "no kind of store is called 'gopher'; for example s3://" in line
+    assert "unknown kind of store 'gopher'; for example s3://" in line
     nothing_left(cli)
 
 

@@ -229,7 +229,7 @@ def test_what_is_wrong_with_the_place_is_said_in_a_sentence(machine: Machine, s3
     settings = machine("receiver", spool_place="s3://nowhere/x")
     with pytest.raises(SpoolError, match="spool s3://nowhere/x cannot be .*there is no such bucket; check STREAM"):
         check_spool(settings.spool_url, settings.spool_options)
-    with pytest.raises(SettingsError, match="STREAMWAVE_SPOOL_DIR is 'foo://x/y': no kind of store is called 'foo'"):
+    with pytest.raises(SettingsError, match="STREAMWAVE_SPOOL_DIR is 'foo://x/y': unknown kind of store 'foo'"):
         machine("receiver", spool_place="foo://x/y")
     with pytest.raises(SpoolError, match="there is no broadcast at s3://spool/none/none; check the address"):
         Replica(Path("none/none"), open_spool("s3://spool/none/none", machine("runner").spool_options)).pull(0.5)

@@ -32,7 +32,7 @@ def test_pictures_that_become_too_large_end_the_session_in_a_sentence(tmp_path: 
     found = segment(source, tmp_path / "spool", limits=SMALL)
     assert found.end is not None and found.end.reason == "source failed"
     assert found.end.error == (
-        f"{source}: pictures of 320x180 are larger than STREAMWAVE_MAX_PIXELS allows (14400 pixels); scale the source "
+        f"{source}: frames of 320x180 are larger than STREAMWAVE_MAX_PIXELS allows (14400 pixels); scale the source "
         "down, or raise that setting"
     )
     contiguous(found)
@@ -45,7 +45,7 @@ def test_so_do_those_of_hevc(tmp_path: Path) -> None:
         ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d=2", *x265, str(tmp_path / f"{name}.ts"))
     source = joined(tmp_path / "a.ts", tmp_path / "b.ts", tmp_path / "c.ts", at_ms=2000)
     found = segment(source, tmp_path / "spool", limits=SourceLimits(max_pixels=160 * 96))
-    assert found.end is not None and "pictures of 320x192 are larger" in str(found.end.error)
+    assert found.end is not None and "frames of 320x192 are larger" in str(found.end.error)
 
 
 def test_a_header_that_lies_is_found_out_by_the_parameter_sets(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_header_that_lies_is_found_out_by_the_parameter_sets(tmp_path: Path) -
     ffmpeg("-r", "10", "-f", "h264", "-i", str(raw), "-c", "copy", str(tmp_path / "a.mkv"))
     begun = time.monotonic()
     found = segment(tmp_path / "a.mkv", tmp_path / "spool")
-    assert found.end is not None and "pictures of 16384x8640 are larger than STREAMWAVE_MAX_PIXELS" in str(
+    assert found.end is not None and "frames of 16384x8640 are larger than STREAMWAVE_MAX_PIXELS" in str(
         found.end.error
     )
     assert sum(chunk.pictures for chunk in found.chunks) == 30

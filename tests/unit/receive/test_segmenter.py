@@ -131,7 +131,7 @@ def test_sound_that_ends_early_is_filled_with_silence_up_to_the_picture(tmp_path
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no media at all" * 100, "not media that can be read"), (b"", "empty|not media")],
+    [(b"no media at all" * 100, "not readable media"), (b"", "empty|not media")],
 )
 def test_no_media(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
