@@ -41,7 +41,7 @@ class Cancellations:
         """End the processes of runs that a person has cancelled; ``alive`` are those that hold a broadcast, by id.
 
         Raises:
-            ServerAway: Prefect does not answer.
+            PrefectUnavailable: Prefect does not answer.
         """
         running = self._executor.running() if self._executor is not None else {}
         for flow_run_id in [gone for gone in self._cancelling if gone not in running and gone not in alive]:

@@ -138,7 +138,7 @@ class Executor:
         return [run.flow_run_id for run in runs]
 
 
-def last_words(path: Path | None) -> str:
+def last_line(path: Path | None) -> str:
     """The last line of a log, for a message."""
     try:
         lines = path.read_bytes()[-4096:].decode("utf-8", "replace").strip().splitlines() if path else []

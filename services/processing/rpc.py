@@ -48,6 +48,7 @@ class StreamProcessing(StreamProcessingServicer):
     def __init__(self, settings: Settings, reconciler: Reconciler, stopping: threading.Event) -> None:
         self._settings = settings
         self._reconciler = reconciler
+        self._watches = reconciler.watches
         self._sources = Sources(settings)
         self._stopping = stopping
         self._watchers = threading.BoundedSemaphore(MAX_WATCHERS)
@@ -71,7 +72,7 @@ class StreamProcessing(StreamProcessingServicer):
         if told:
             metadata.merge(spool.folder, told)
         created = self._start(spool)
-        status = stream_status(spool, self._reconciler.known(spool.folder))
+        status = self._status(spool)
         return pb.StartStreamResponse(
             session=session_name(spool, number),
             broadcast=spool.broadcast,
@@ -85,16 +86,18 @@ class StreamProcessing(StreamProcessingServicer):
         """See to it that a run publishes the broadcast; whether it was started for this call."""
         if spool.finished or spool.run_alive():
             return False
-        known = self._reconciler.known(spool.folder)
+        known = self._watches.known(spool.folder)
         if known is None or not known.wanted:
             self._check_store(spool.info().output)
             self._check_spool()
         before = known.attempts if known else 0
-        watch = self._reconciler.kick(spool.folder)
-        assert watch is not None
+        watch = self._reconciler.want(spool.folder)
         with watch.changed:
             watch.changed.wait_for(lambda: watch.started_at is not None or spool.run_alive(), START_WAIT_S)
         return watch.attempts > before
+
+    def _status(self, spool: BroadcastSpool) -> pb.StreamStatus:
+        return stream_status(spool, self._watches.known(spool.folder))
 
     def _check_store(self, output: str) -> None:
         root = outputs_above(output, 2)
@@ -109,7 +112,7 @@ class StreamProcessing(StreamProcessingServicer):
             self._store_good_until |= {url: time.monotonic() + STORE_TRUST_S}
 
     def _check_room(self) -> None:
-        if self._reconciler.active >= self._reconciler.max_runs:
+        if self._watches.active >= self._reconciler.max_runs:
             raise TooMany(
                 f"{self._reconciler.max_runs} broadcasts are being published, which is the bound: stop one, or raise "
                 "STREAMWAVE_MAX_STREAMS",
@@ -133,7 +136,7 @@ class StreamProcessing(StreamProcessingServicer):
         if request.finish_now and not spool.finished and (not sessions or sessions[-1].name == number):
             spool.close()
         self._reconciler.kick()
-        status = stream_status(spool, self._reconciler.known(spool.folder))
+        status = self._status(spool)
         return pb.StopStreamResponse(sessions=stopped, status=status)
 
     @answers
@@ -148,7 +151,7 @@ class StreamProcessing(StreamProcessingServicer):
     def GetStream(self, request: pb.GetStreamRequest, context: grpc.ServicerContext) -> pb.GetStreamResponse:
         """See the proto."""
         spool = self._broadcast(request.stream, request.broadcast)
-        return pb.GetStreamResponse(status=stream_status(spool, self._reconciler.known(spool.folder)))
+        return pb.GetStreamResponse(status=self._status(spool))
 
     @answers
     def ListStreams(self, request: pb.ListStreamsRequest, context: grpc.ServicerContext) -> pb.ListStreamsResponse:
@@ -164,7 +167,7 @@ class StreamProcessing(StreamProcessingServicer):
         streams = []
         for spool in shown:
             with suppress(SpoolError, FileNotFoundError):  # it has just been removed
-                streams.append(stream_status(spool, self._reconciler.known(spool.folder)))
+                streams.append(self._status(spool))
         return pb.ListStreamsResponse(streams=streams, left_out=len(found) - len(shown))
 
     @answers_stream
@@ -181,7 +184,7 @@ class StreamProcessing(StreamProcessingServicer):
                 return
             last = pb.StreamStatus()
             while not ended.is_set():
-                status = stream_status(spool, self._reconciler.known(spool.folder))
+                status = self._status(spool)
                 if _told(status) != _told(last):
                     last = status
                     yield pb.WatchStreamResponse(status=status)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from services.ingest.connections import MAX_WAITING
-from services.ingest.tries import DELAY_S, FREE, MAX_ADDRESSES, MAX_DELAYED, Tries
+from services.ingest.throttle import DELAY_S, FREE, MAX_ADDRESSES, MAX_DELAYED, KeyThrottle
 from streamwave.config.settings import Settings
 from streamwave.streams import publishes
 from streamwave.streams.database import Database
@@ -98,7 +98,7 @@ def test_a_wrong_key_waits_after_some_and_a_right_one_does_not(ingest: Ingest) -
 
 def test_tries_are_counted_by_address_and_within_a_bound() -> None:
     now = 0.0
-    tries = Tries(lambda: now)
+    tries = KeyThrottle(lambda: now)
     assert [tries.failed("203.0.113.5") for _ in range(FREE + 2)] == [0.0] * FREE + [DELAY_S] * 2
     assert tries.failed("203.0.113.6") == 0.0
     assert [tries.failed(f"2001:db8::{number:x}") for number in range(FREE + 1)][-1] == DELAY_S  # one subscriber

@@ -15,7 +15,7 @@ import av
 import httpx
 import pytest
 
-from services.ingest.tries import FREE
+from services.ingest.throttle import FREE
 from streamwave.spool.journal import (
     CONTINUED,
     ChunkLine,

@@ -17,7 +17,8 @@ import pytest
 from flows.server import prefect_server
 from services.processing import repair
 from services.processing.auth import check_exposure
-from services.processing.watch import Watch, delay_s, next_starts, start_limit_s
+from services.processing.turns import next_starts
+from services.processing.watch import Watch, delay_s, start_limit_s
 from streamwave.config.settings import Settings
 from streamwave.errors import SettingsError
 from streamwave.spool.broadcast import RUN_LOCK, open_session

@@ -49,6 +49,10 @@ class Attacker:
         found: dict[str, Any] = self.ask("GET", "/deployments/name/live-stream/live")
         return found
 
+    def exists(self) -> bool:
+        answer = httpx.get(f"{self.url}/deployments/name/live-stream/live", auth=basic(), timeout=30, trust_env=False)
+        return answer.status_code == 200
+
     def is_mended(self, flow: str) -> bool:
         now = self.deployment()
         return now["entrypoint"] == flow and not any(
@@ -77,3 +81,11 @@ def test_only_our_flow_is_executed(case: Case, tmp_path: Path) -> None:
     eventually(lambda: case.run_state(run["id"]) in ENDED, "the run is refused")
     assert (case.run_state(run["id"]), target.exists()) == ("FAILED", False)
     assert not attacker.made.exists()
+
+
+def test_a_deployment_that_somebody_deletes_is_registered_again(case: Case, tmp_path: Path) -> None:
+    somebody = Attacker(case.api, tmp_path / "made")
+    case.start()
+    somebody.ask("DELETE", f"/deployments/{somebody.deployment()['id']}")
+    eventually(lambda: somebody.exists() and somebody.is_mended(case.flow), "the deployment is back")
+    assert "Traceback" not in case.log
