@@ -23,6 +23,7 @@ from streamwave.spool.journal import ChunkLine, JournalWriter, OpenRecord
 from streamwave.spool.remote.fetch import Fetcher
 from streamwave.spool.remote.mirror import Mirror
 from streamwave.spool.remote.objects import open_spool
+from streamwave.spool.remote.progress import Progress
 from tests.support.faults import Weather, proxy
 from tests.support.s3 import s3_server
 
@@ -51,7 +52,8 @@ def main(chunks: int = 30, every_s: float = 1.0) -> float:
         mirror = Mirror(url, options, lambda: [session])
         replica = Path(name) / "replica"
         replica.mkdir()
-        fetcher = Fetcher(replica, open_spool(url, options), {}, most=chunks + 1, lost_s=600)
+        store = open_spool(url, options)
+        fetcher = Fetcher(replica, store, Progress(store, {}), most=chunks + 1, lost_s=600)
         fetcher.start()
         journal = replica / session.name / "journal.jsonl"
         _wait(lambda: journal.exists(), 60)

@@ -6,9 +6,9 @@ from services.processing.turns import one_each, turns
 from services.processing.watch import Watch
 
 
-def stuck(**changes: float) -> Watch:
+def stuck(waiting_since: float | None = None, started_at: float | None = None) -> Watch:
     """A broadcast whose runs fail and which nobody publishes any more."""
-    return Watch(receiving=False, failures=1, **changes)
+    return Watch(receiving=False, failures=1, waiting_since=waiting_since, started_at=started_at)
 
 
 def stream_of(name: str) -> str:
@@ -28,7 +28,7 @@ def test_a_stream_gets_a_run_for_what_is_received_and_one_for_what_was() -> None
 
 
 def test_a_stuck_broadcast_keeps_no_other_waiting() -> None:
-    running = [("cam", stuck(alive_since=1.0))]
+    running = [("cam", stuck(started_at=1.0))]
     assert turns({"cam/2": Watch(), "cam/3": Watch(receiving=False)}, running, stream_of, 5) == ["cam/2", "cam/3"]
 
 

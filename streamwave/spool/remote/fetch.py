@@ -5,114 +5,70 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from streamwave.errors import OutputError, SpoolError
 from streamwave.spool.broadcast import CLOSED
-from streamwave.spool.consumed import Notes, expect_notes
 from streamwave.spool.encoding import FILE as ENCODING
 from streamwave.spool.journal import JOURNAL, LOCK, ChunkLine, EndRecord, read_line
-from streamwave.spool.remote.objects import METADATA, PART_LINES, RECEIVER, line_name, part_name
+from streamwave.spool.remote.lines import JournalLines
+from streamwave.spool.remote.objects import METADATA, RECEIVER
+from streamwave.spool.remote.progress import Progress
 from streamwave.spool.remote.sign import Sign
 from streamwave.storage.store import Store
 from streamwave.util.files import replace_file
+from streamwave.util.interval import Interval
 
 log = logging.getLogger("streamwave.spool")
 
-#: How often the next line is asked for: what a chunk waits at most, beyond what it takes to store and to fetch it.
+#: How often to ask for the next line: the most that polling delays a chunk, besides the time to store and to fetch it.
 POLL_S = 0.2
-#: How often everything else is asked for while there is no line.
+#: How often to ask for everything else while there is no line.
 LOOK_S = 2.0
 CLOSED_LOOK_S = 0.5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
-#: Files that are fetched, or objects that are deleted, at the same time.
+#: Files that are fetched at the same time.
 PARALLEL = 4
 LOST = "the machine that received it is lost; what it had stored is published"
 
 
 class Fetcher:
-    """A thread; ``folder`` is the replica, ``done`` of each session the first chunk that may still be needed.
+    """A thread that fills the replica in ``folder`` from ``store``; ``progress`` tells which chunks are still needed.
 
-    At most ``most`` chunks lie in the replica. Without a sign of life from the receiving side for ``lost_s``, it is
-    lost: the session ends there, and the broadcast is closed if none follows.
+    The replica holds at most ``most`` unpublished chunks. If the receiving machine gives no heartbeat for ``lost_s``, it
+    counts as lost: its session ends with the last stored line, and the broadcast is closed if no session follows.
     """
 
-    def __init__(self, folder: Path, store: Store, done: Mapping[str, int], *, most: int, lost_s: float) -> None:
-        self._folder, self._store, self._most, self._lost_s = folder, store, most, lost_s
+    def __init__(self, folder: Path, store: Store, progress: Progress, *, most: int, lost_s: float) -> None:
+        self._folder, self._store, self._progress = folder, store, progress
+        self._most, self._lost_s = most, lost_s
         self.trouble = ""
         self._refused_since: float | None = None
-        self._lock = threading.Lock()
-        self._done = dict(done)
-        self._beyond: dict[str, set[int]] = {}  # forgotten, but not all before them
-        self._here: dict[tuple[str, int], list[str]] = {}  # chunks in the replica, and the names of their objects
-        self._notes: dict[str, Notes] = {}
-        self._undeleted: set[str] = set()
-        self._sessions = 0
+        self._lines = JournalLines(store)
         self._session: Path | None = None
-        self._lines: deque[bytes] = deque()
-        self._late = True
-        self._next = 0
         self._waiting_since: float | None = None
         self._receiver = Sign(LOOK_S)
-        self._looked: dict[str, float] = {}
+        self._metadata, self._heartbeat, self._closed = Interval(LOOK_S), Interval(LOOK_S), Interval(CLOSED_LOOK_S)
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch")
         self._thread = threading.Thread(target=self._run, name="fetch", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End."""
+        """End the thread."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(30)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    @property
-    def done(self) -> dict[str, int]:
-        """Of each session, the number of the first chunk that may still be needed."""
-        with self._lock:
-            return dict(self._done)
-
     def refused_s(self) -> float:
-        """For how long the store has refused; ``trouble`` says why."""
+        """For how long the store has refused, in seconds; ``trouble`` says why."""
         since = self._refused_since
         return time.monotonic() - since if since is not None else 0.0
-
-    def note(self) -> None:
-        """Take note of the chunks that are published."""
-        with self._lock:
-            for session, notes in self._notes.items():
-                for number in notes.read():
-                    self._undeleted.update(self._here.pop((session, number), []))
-                    beyond = self._beyond.setdefault(session, set())
-                    beyond.add(number)
-                    first = self._done.get(session, 0)
-                    if number < first:
-                        beyond.discard(number)
-                    while first in beyond:
-                        beyond.remove(first)
-                        first += 1
-                    self._done[session] = first
-
-    def forget(self) -> None:
-        """Delete the objects of chunks that are published.
-
-        Raises:
-            OutputError: the store refused; they are deleted next time.
-        """
-        self.note()
-        with self._lock:
-            names = sorted(self._undeleted)
-        for name, _ in zip(names, self._pool.map(self._store.delete, names), strict=True):
-            self._undeleted.discard(name)
-
-    # --- the thread ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         pause_s, wait_s = FIRST_PAUSE_S, 0.0
@@ -122,118 +78,88 @@ class Fetcher:
                 pause_s, self._refused_since = FIRST_PAUSE_S, None
             except (OutputError, OSError) as error:
                 if self._refused_since is None:
-                    log.warning("what was received cannot be fetched: %s", error)
+                    log.warning("cannot fetch the spool from its store, trying again: %s", error)
                     self._refused_since = time.monotonic()
                 self.trouble = str(error)
                 wait_s, pause_s = pause_s, min(2 * pause_s, LONGEST_PAUSE_S)
             except Exception:
-                log.exception("what was received cannot be fetched; tried again")
+                log.exception("cannot fetch the spool from its store, trying again in %g s", LONGEST_PAUSE_S)
                 wait_s = LONGEST_PAUSE_S
 
     def _step(self) -> bool:
-        """Fetch what is next; whether there was anything."""
-        if self._due(METADATA, LOOK_S) and (told := self._store.get(METADATA)) is not None:
-            replace_file(self._folder / METADATA, told)
-        if len(self._here) >= self._most:
+        """Fetch the next line with its chunk; False if there is none, or no room for it."""
+        if self._metadata.due() and (metadata := self._store.get(METADATA)) is not None:
+            replace_file(self._folder / METADATA, metadata)
+        if self._progress.held >= self._most:
             return False
-        line = self._line()
+        line = self._lines.peek(waiting=self._waiting_since is not None)
         if line is None:
             self._look_around()
             return False
         self._receiver.lives()
         self._waiting_since = None
-        if self._session is None:
-            self._begin()
-        self._take(line)
+        session = self._session or self._begin()
+        self._take(session, line)
         return True
 
-    def _due(self, what: str, every_s: float) -> bool:
-        now = time.monotonic()
-        if now - self._looked.get(what, float("-inf")) < every_s:
-            return False
-        self._looked[what] = now
-        return True
-
-    @property
-    def _name(self) -> str:
-        return f"{self._sessions:06d}"
-
-    def _line(self) -> bytes | None:
-        """The next line of the session, or the first one of the next session."""
-        if not self._lines:
-            number, within = divmod(self._next, PART_LINES)
-            # One that comes late reads whole parts; the single lines of old ones are gone.
-            waits = self._waiting_since is not None and self._due("part", LOOK_S)
-            if waits or (within == 0 and self._late):
-                part = self._store.get(part_name(self._name, number))
-                self._late = part is not None
-                self._lines.extend((part or b"").splitlines()[within:])
-        if not self._lines and (line := self._store.get(line_name(self._name, self._next))) is not None:
-            self._lines.append(line)
-        return self._lines[0] if self._lines else None
-
-    def _begin(self) -> None:
-        session = self._folder / self._name
-        encoding = self._store.get(f"{self._name}/{ENCODING}")
+    def _begin(self) -> Path:
+        """Create the folder of the next session in the replica."""
+        session = self._folder / self._lines.session
+        encoding = self._store.get(f"{session.name}/{ENCODING}")
         session.mkdir(exist_ok=True)
         (session / LOCK).touch()
         if encoding is not None:
             replace_file(session / ENCODING, encoding)
-        expect_notes(session)
-        with self._lock:
-            self._notes[session.name] = Notes(session)
+        self._progress.begin(session)
         self._session = session
+        return session
 
-    def _take(self, line: bytes) -> None:
-        """Add a line to the replica's journal, its chunk first."""
-        assert self._session is not None
+    def _take(self, session: Path, line: bytes) -> None:
+        """Add a line to the replica's journal, after fetching its chunk."""
         try:
             record = read_line(line)
-        except SpoolError:  # whoever reads the journal says so
+        except SpoolError:  # the reader of the replica reports it
             record = None
         if isinstance(record, ChunkLine):
-            number = record.chunk.number
-            names = [name for name in (record.chunk.video_file, record.chunk.audio_file) if name]
-            if number >= self._done.get(self._session.name, 0):
-                list(self._pool.map(self._fetch, names))
-                with self._lock:
-                    self._here[self._session.name, number] = [f"{self._session.name}/{name}" for name in names]
-        self._append(line)
-        self._lines.popleft()
+            chunk = record.chunk
+            names = [name for name in (chunk.video_file, chunk.audio_file) if name]
+            if self._progress.needs(session.name, chunk.number):
+                list(self._pool.map(lambda name: self._fetch(session, name), names))
+                self._progress.fetched(session.name, chunk.number, names)
+        _append(session, line)
+        self._lines.advance()
         if isinstance(record, EndRecord):
             self._leave()
 
-    def _fetch(self, name: str) -> None:
-        assert self._session is not None
-        data = self._store.get(f"{self._session.name}/{name}")
-        if data is not None:  # else it was published already
-            replace_file(self._session / name, data)
-
-    def _append(self, line: bytes) -> None:
-        assert self._session is not None
-        with (self._session / JOURNAL).open("ab", buffering=0) as file:
-            file.write(line + b"\n")
-        self._next += 1
+    def _fetch(self, session: Path, name: str) -> None:
+        data = self._store.get(f"{session.name}/{name}")
+        if data is not None:  # else it was published and deleted
+            replace_file(session / name, data)
 
     def _leave(self) -> None:
-        self._sessions, self._session, self._next = self._sessions + 1, None, 0
-        self._lines.clear()
+        self._session = None
+        self._lines.next_session()
 
     def _look_around(self) -> None:
-        """There is no line: find out whether one may still come."""
+        """Find out whether a line may still come, now that none is there."""
         now = time.monotonic()
         self._waiting_since = self._waiting_since or now
-        if self._session is None and self._due(CLOSED, CLOSED_LOOK_S):
+        if self._session is None and self._closed.due():
             count = self._store.get(CLOSED)
-            if count is not None and int(count) == self._sessions:
+            if count is not None and int(count) == self._lines.sessions:
                 (self._folder / CLOSED).touch()
-        if now - self._waiting_since > LOOK_S and self._due(RECEIVER, LOOK_S):
+        if now - self._waiting_since > LOOK_S and self._heartbeat.due():
             self._receiver.saw(self._store.get(RECEIVER))
         if self._receiver.silent_s > self._lost_s and not (self._folder / CLOSED).exists():
             log.warning("%s: %s", self._folder.name, LOST)
             if self._session is not None:
                 record = EndRecord(reason="cut off", error=LOST, ended_unix_ms=time.time_ns() // 1_000_000)
-                self._append(record.model_dump_json().encode())
+                _append(self._session, record.model_dump_json().encode())
                 self._leave()
             else:
                 (self._folder / CLOSED).touch()
+
+
+def _append(session: Path, line: bytes) -> None:
+    with (session / JOURNAL).open("ab", buffering=0) as file:
+        file.write(line + b"\n")

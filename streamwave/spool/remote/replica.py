@@ -20,6 +20,7 @@ from streamwave.spool.broadcast import FINISHED, INFO, BroadcastSpool
 from streamwave.spool.follow import START_S
 from streamwave.spool.remote.fetch import Fetcher
 from streamwave.spool.remote.objects import RUN, RunWord, open_spool, read_word, remove
+from streamwave.spool.remote.progress import Progress
 from streamwave.storage.store import Store
 from streamwave.util.digest import fingerprint
 from streamwave.util.files import replace_file
@@ -67,6 +68,7 @@ class Replica(BroadcastSpool):
         self._stopping = threading.Event()
         self._beating: threading.Thread | None = None
         self._fetcher: Fetcher | None = None
+        self._progress: Progress | None = None
         self._most = most
 
     def pull(self, limit_s: float = START_S) -> None:
@@ -112,8 +114,9 @@ class Replica(BroadcastSpool):
         self._word = RunWord(token=self._token, local=local, done=before.done if before is not None else {})
         data = self._word.model_dump_json().encode()
         self._patiently(lambda: self._store.put(RUN, data), time.monotonic() + START_S)
+        self._progress = Progress(self._store, self._word.done)
         self._fetcher = Fetcher(
-            self.folder, self._store, self._word.done, most=self._most, lost_s=self._lost_s + self._window_s()
+            self.folder, self._store, self._progress, most=self._most, lost_s=self._lost_s + self._window_s()
         )
         self._fetcher.start()
         self._beating = threading.Thread(target=self._beat, name="run-beat", daemon=True)
@@ -139,16 +142,16 @@ class Replica(BroadcastSpool):
         trouble = ""
         while not self._stopping.wait(BEAT_S):
             try:
-                if self._fetcher is not None:
-                    self._fetcher.note()
-                    self._word = self._word.model_copy(update={"done": self._fetcher.done})
+                if self._progress is not None:
+                    self._progress.note()
+                    self._word = self._word.model_copy(update={"done": self._progress.done})
                 found = read_word(self._store.get(RUN))
                 if found is None or found.token != self._token:
                     self._replaced = True
                     return
                 self._tell()
-                if self._fetcher is not None:
-                    self._fetcher.forget()
+                if self._progress is not None:
+                    self._progress.forget()
                 trouble = ""
             except (OutputError, OSError) as error:
                 if str(error) != trouble:

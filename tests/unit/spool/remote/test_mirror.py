@@ -16,10 +16,11 @@ from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.consumed import note_forgotten
 from streamwave.spool.journal import JOURNAL, ChunkLine, EndRecord, JournalReader, JournalWriter, OpenRecord
 from streamwave.spool.quota import INODE_BYTES, held_by_stream
-from streamwave.spool.remote import fetch as fetch_module
+from streamwave.spool.remote import lines as lines_module
 from streamwave.spool.remote import mirror as mirror_module
 from streamwave.spool.remote.fetch import Fetcher
 from streamwave.spool.remote.mirror import SessionMirror, clear_published, mirror_trouble, mirrored
+from streamwave.spool.remote.progress import Progress
 from streamwave.storage.store import LocalStore
 from tests.support.processes import wait_for
 
@@ -112,23 +113,24 @@ def test_a_mirror_goes_on_where_the_one_before_was_interrupted(session: Path, st
     assert mirror_trouble(session) == ""
 
 
-def replica(tmp_path: Path, store: Recorder, done: dict[str, int], most: int) -> tuple[BroadcastSpool, Fetcher]:
+def replica(tmp_path: Path, store: Recorder, progress: Progress, most: int) -> tuple[BroadcastSpool, Fetcher]:
     spool = BroadcastSpool(tmp_path / "replica" / "show" / "one")
     spool.folder.mkdir(parents=True)
-    return spool, Fetcher(spool.folder, store, done, most=most, lost_s=60)
+    return spool, Fetcher(spool.folder, store, progress, most=most, lost_s=60)
 
 
 def test_who_comes_late_reads_a_long_journal_in_few_requests_and_fetches_what_is_needed(
     session: Path, store: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (mirror_module, fetch_module):
+    for module in (mirror_module, lines_module):
         monkeypatch.setattr(module, "PART_LINES", 10)
     receive(session, 72)
     mirror(session, store)
     store.put("closed", b"1")
     kept = {name for name in store.names() if name.startswith("000000/journal/0")}
     assert len(kept) == 24, "lines that parts hold are not kept for ever"
-    spool, fetcher = replica(tmp_path, store, {"000000": 50}, most=8)
+    progress = Progress(store, {"000000": 50})
+    spool, fetcher = replica(tmp_path, store, progress, most=8)
     store.gets.clear()
     fetcher.start()
     try:
@@ -139,13 +141,13 @@ def test_who_comes_late_reads_a_long_journal_in_few_requests_and_fetches_what_is
         for number in (51, 50):
             (own / f"{number:06d}.mkv").unlink()
             note_forgotten(own, number)
-        fetcher.forget()
-        assert fetcher.done == {"000000": 52}
+        progress.forget()
+        assert progress.done == {"000000": 52}
         assert not store.exists("000000/000050.mkv") and store.exists("000000/000052.mkv")
         for number in range(52, 72):
             wait_for((own / f"{number:06d}.mkv").exists, f"chunk {number}", 10)
             note_forgotten(own, number)
-            fetcher.forget()
+            progress.forget()
         wait_for(lambda: spool.closed, "the end", 10)
     finally:
         fetcher.stop()
@@ -158,7 +160,7 @@ def test_a_store_that_refuses_is_no_sign_that_the_receiver_is_lost(
 ) -> None:
     receive(session, 2, end=False)
     mirror(session, store)
-    spool, fetcher = replica(tmp_path, store, {}, most=8)
+    spool, fetcher = replica(tmp_path, store, Progress(store, {}), most=8)
     fetcher._lost_s = 1.0
     store.refuses = lambda name: True
     fetcher.start()
