@@ -49,7 +49,7 @@ class Deployment:
         self._id = None
 
     def restore(self) -> None:
-        """Register the deployment again if somebody has changed it; compared every ``COMPARE_S``.
+        """Register the deployment again if somebody has changed or deleted it; compared every ``COMPARE_S``.
 
         Raises:
             PrefectUnavailable: no answer.
@@ -59,8 +59,14 @@ class Deployment:
         deployment = self.id()
         self._compare_at = time.monotonic() + COMPARE_S
         with self._api.client() as client:
-            if not runs_only(self._entrypoint, client.read_deployment(deployment)):
-                log.warning("somebody changed the deployment %s/%s at Prefect's server; restoring it", FLOW, NAME)
+            try:
+                intact = runs_only(self._entrypoint, client.read_deployment(deployment))
+            except ObjectNotFound:
+                intact = False
+            if not intact:
+                log.warning(
+                    "somebody changed or deleted the deployment %s/%s at Prefect's server: restored", FLOW, NAME
+                )
                 self._id = self._register(client)
 
     def _find(self, client: SyncPrefectClient) -> UUID:

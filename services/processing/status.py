@@ -1,4 +1,4 @@
-"""What the service says of a broadcast: the spool's facts, the flow run's own word, and the reconciler's."""
+"""The status of a broadcast, from the spool, from what its flow run reports, and from the reconciler."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _STATES = {
 
 
 def session_name(spool: BroadcastSpool, number: str) -> str:
-    """A session's name for callers: stream/broadcast/number."""
+    """The name of a session in the API: stream/broadcast/number."""
     return f"{spool.stream}/{spool.broadcast}/{number}"
 
 
 def flow_run_of(spool: BroadcastSpool) -> str:
-    """The flow run that publishes the broadcast, is being started for it, or did last; empty if there is none."""
+    """Id of the flow run that publishes the broadcast, is being started for it, or was the last; empty if there is none."""
     told, attempt = spool.status(), attempts.read(spool.folder)
     own = str(told.get("flow_run_id") or "")
     if attempt is None or not attempt.flow_run_id:
@@ -34,7 +34,7 @@ def flow_run_of(spool: BroadcastSpool) -> str:
 
 
 def stream_status(spool: BroadcastSpool, watch: Watch | None) -> pb.StreamStatus:
-    """All of it.
+    """The complete status.
 
     Raises:
         SpoolError: the broadcast's description is missing or damaged.
@@ -73,7 +73,7 @@ def stream_status(spool: BroadcastSpool, watch: Watch | None) -> pb.StreamStatus
 
 
 def _outputs(told: object) -> list[pb.OutputStatus]:
-    """What the run says of each output (``Outputs.lags``)."""
+    """What the run reports about each output (``Outputs.lags``)."""
     return [
         pb.OutputStatus(
             output=str(one.get("output") or ""),

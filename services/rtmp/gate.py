@@ -1,4 +1,4 @@
-"""The gate: listens for publishers, bounds their number and time, and tells the log what it refused."""
+"""The gate: listens for publishers, limits their number and their time, and logs refusals."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from services.rtmp.connection import READ_BYTES, Publisher
 from services.rtmp.server import PUBLISH_HOST
 from streamwave.errors import SettingsError
 
-#: Publishers at once; each has a key. Further ones are refused.
+#: Concurrent publishers; further ones are refused, even with a valid key.
 MAX_PUBLISHING = 256
-#: Connections that the kernel keeps until we take them.
+#: Connections that the kernel queues until the gate accepts them.
 _BACKLOG = 256
 _LOOK_S = 1.0
-#: Refusals are told at this interval: how many there were of each kind.
+#: Refusals are logged at this interval, each reason with its count.
 _TELL_S = 10.0
 
 _log = logging.getLogger("rtmp.gate")
 
 
 class RtmpGate:
-    """One of ``host:port``, in front of nginx-rtmp on ``nginx_port``; of the running event loop."""
+    """Listens on ``host:port`` for nginx-rtmp, whose port is ``nginx_port``. Create it while the event loop runs."""
 
     def __init__(self, host: str, port: int, nginx_port: int, *, waiting: int, waiting_per_address: int) -> None:
         self.loop = asyncio.get_running_loop()
@@ -38,10 +38,10 @@ class RtmpGate:
         self._tell_at = 0.0
 
     async def start(self) -> None:
-        """Listen.
+        """Start to listen.
 
         Raises:
-            SettingsError: the port is taken or the address is not ours.
+            SettingsError: the port is taken, or the address does not belong to this machine.
         """
         try:
             self._server = await self.loop.create_server(
@@ -55,7 +55,7 @@ class RtmpGate:
         self._looking = self.loop.create_task(self._look())
 
     async def stop(self) -> None:
-        """Listen no more and end all connections; nginx-rtmp still gets what was read."""
+        """Stop listening and end all connections; data that was read is still forwarded to nginx-rtmp."""
         if self._looking is not None:
             self._looking.cancel()
         if self._server is not None:
@@ -66,7 +66,7 @@ class RtmpGate:
         self._tell()
 
     def refused(self, reason: str, address: str) -> None:
-        """Count a refusal for the log."""
+        """Count a refusal, and log it now or with the next ones."""
         self._refusals[reason] += 1
         self._last_address[reason] = address
         if self.loop.time() >= self._tell_at:
@@ -84,7 +84,7 @@ class RtmpGate:
         self._tell_at = self.loop.time() + _TELL_S
 
     async def _look(self) -> None:
-        """End what has had its time."""
+        """Refuse connections whose deadline has passed, and log refusals."""
         while True:
             await asyncio.sleep(_LOOK_S)
             now = self.loop.time()
