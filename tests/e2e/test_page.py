@@ -113,12 +113,12 @@ def test_keyboard(page: Page, address: str) -> None:
 @pytest.mark.parametrize(
     ("source", "title"),
     [
-        ("/media/none/manifest.mpd", "This broadcast is not here"),
-        ("/media/none/master.m3u8", "This broadcast is not here"),
+        ("/media/none/manifest.mpd", "Broadcast not found"),
+        ("/media/none/master.m3u8", "Broadcast not found"),
         ("javascript:alert(1)", "This address cannot be played"),
         ("file:///etc/passwd", "This address cannot be played"),
         ("http://user:secret@127.0.0.1/x.mpd", "This address cannot be played"),
-        ("http://127.0.0.1:9/media/concert/b1/manifest.mpd", "This address is not played here"),
+        ("http://127.0.0.1:9/media/concert/b1/manifest.mpd", "This page may not play from that server"),
     ],
 )
 def test_says_what_is_wrong(page: Page, address: str, source: str, title: str) -> None:
