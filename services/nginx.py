@@ -73,5 +73,5 @@ def explain(line: str) -> StreamWaveError:
     if "Address already in use" in message:
         return SettingsError(f"{where} is taken by another program: stop that one or choose another port")
     if "Permission denied" in message:
-        return SettingsError(f"{where} is reserved for root: choose a port from 1024 on")
+        return SettingsError(f"{where} needs root privileges: choose a port above 1023")
     return SettingsError(f"cannot listen on {where}: {message.partition('failed ')[2]}; choose another address")

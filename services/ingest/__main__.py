@@ -41,7 +41,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise SettingsError(
-            f"cannot listen on {host} port {port} ({error.strerror}); end the program that has it, or choose others in "
+            f"cannot listen on {host} port {port} ({error.strerror}); stop the program that uses it, or choose others in "
             "STREAMWAVE_INGEST_HOST and STREAMWAVE_INGEST_PORT"
         ) from None
     return listening

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from services.ingest import admin, document, hooks, refusal, status
 from services.ingest.body import Limits
 from services.ingest.guard import Guard
-from services.ingest.kick import Processing
+from services.ingest.processing import Processing
 from services.ingest.sessions import Sessions
 from streamwave.config.settings import Settings
 from streamwave.streams.database import MAX_CONNECTIONS, Database

@@ -75,7 +75,7 @@ async def fields(request: Request) -> tuple[dict[str, str], bool]:
     attempt to impersonate somebody.
 
     Raises:
-        Refused: the content type is another one, the body does not match it, or a field occurs twice.
+        Refused: the content type is unsupported, the body does not match it, or a field occurs twice.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await request.body()

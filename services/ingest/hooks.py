@@ -88,7 +88,7 @@ async def play_stream(request: Request, token: str | None = None, instance: str 
     """A client wants to pull a stream, which only segmenters may."""
     async with bounded():
         pulling = await request.app.state.sessions.play(await _call(request, "play-stream", token, instance))
-    # The publisher is accepted only after nginx-rtmp has received this answer, so that it has accepted the segmenter before.
+    # Accept the publisher only once nginx-rtmp has this answer, because it lets the segmenter pull only then.
     return Response(status_code=204, background=BackgroundTask(pulling))
 
 

@@ -33,7 +33,7 @@ class EventLog:
         """Log an event that may need attention."""
         self._logger.warning(
             what + "%s", line("", values)
-        )  # the filter of the log compares formats, so ``what`` is one
+        )  # as part of the format, which the filter of repeats compares
 
     def error(self, what: str, **values: object) -> None:
         """Log a fault that must be repaired."""

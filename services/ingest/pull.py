@@ -27,7 +27,7 @@ async def start(request: Request, found: dict[str, str]) -> Response:
     else:
         stream = await asyncio.to_thread(state.registry.find, hash_key(found.get("key", "")))
     if stream is None or not stream.enabled:
-        raise Refused(403, "the stream is disabled, or no stream has this key; name an enabled one in stream")
+        raise Refused(403, "the stream is disabled, or no stream has this key; name an enabled stream")
     source = await asyncio.to_thread(resolve_source, found["source"], state.settings.allowed_file_roots)
     await asyncio.to_thread(check_host, source, state.settings.source_hosts)
     publish = await state.sessions.pull(stream, source)

@@ -11,8 +11,8 @@ from enum import Enum
 from pathlib import Path
 
 from services.ingest.background import Background
-from services.ingest.kick import Processing
 from services.ingest.log import events
+from services.ingest.processing import Processing
 from services.ingest.segmenters import Segmenters, newest_session, rtmp_source, seal, started_ms
 from streamwave.config.settings import Settings
 from streamwave.errors import LimitError, SpoolError
@@ -79,7 +79,7 @@ class Reception:
                 loop.call_soon_threadsafe(self._background.start, self._exited(publish.id, folder))
 
         try:
-            folder = await asyncio.to_thread(self._segmenters.place, stream)
+            folder = await asyncio.to_thread(self._segmenters.create_session, stream)
             publish = await asyncio.to_thread(self._publishes.place, publish, folder.parent.name, folder.name)
             pushed = publish.client.instance != PULLED
             start = functools.partial(self._segmenters.start, renewable=pushed, pictures=pictures)

@@ -44,7 +44,7 @@ class Segmenters:
         self._running: dict[Path, subprocess.Popen[bytes]] = {}  # started by this process, by session folder
         self._stopping = ThreadPoolExecutor(STOP_THREADS, thread_name_prefix="stop")
 
-    def place(self, stream: Stream) -> Path:
+    def create_session(self, stream: Stream) -> Path:
         """Create the folder of a new session of ``stream``.
 
         Raises:
@@ -109,7 +109,7 @@ class Segmenters:
         return folder in self._running or writer_alive(folder)
 
     async def stop(self, folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
-        """``stop_session`` in a thread of its own pool."""
+        """Run ``stop_session`` in a thread of a separate pool."""
         await asyncio.get_running_loop().run_in_executor(self._stopping, stop_session, folder, process)
 
     def close(self) -> None:

@@ -11,8 +11,8 @@ from typing import TypeVar
 from services.ingest.background import Background
 from services.ingest.call import HookCall
 from services.ingest.guard import is_loopback
-from services.ingest.kick import Processing
 from services.ingest.log import events
+from services.ingest.processing import Processing
 from services.ingest.pulls import PULL_TIMEOUT_S, Pulls
 from services.ingest.reception import PULLED, Reception
 from services.ingest.refusal import Refused

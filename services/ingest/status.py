@@ -13,7 +13,7 @@ import httpx
 from fastapi import APIRouter, Request
 
 from services.ingest.document import answers
-from services.ingest.kick import Processing
+from services.ingest.processing import Processing
 from services.ingest.sessions import Sessions
 from streamwave.config.settings import Settings
 from streamwave.model import State
@@ -145,10 +145,10 @@ async def _live(settings: Settings, sessions: Sessions) -> list[dict[str, Any]]:
 
 
 def _unfinished(root: Path) -> list[dict[str, Any]]:
-    return [_left(spool) for spool in broadcasts(root) if not spool.finished]
+    return [_unfinished_row(spool) for spool in broadcasts(root) if not spool.finished]
 
 
-def _left(spool: BroadcastSpool) -> dict[str, Any]:
+def _unfinished_row(spool: BroadcastSpool) -> dict[str, Any]:
     """An unfinished broadcast, with the error that keeps it unfinished, if there is one, and the remedy."""
     row = _broadcast(spool)
     cause = str(row["run"].get("error") or _refused([row]))

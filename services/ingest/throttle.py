@@ -1,7 +1,7 @@
 """Delays the answers to publishes with wrong keys, the more an address has tried.
 
 Only failures count; a correct key is never delayed, even from an address that somebody else uses to guess. Keys have 192
-random bits, which alone makes guessing hopeless: the delay keeps the cost of guessers low.
+random bits, which alone makes guessing hopeless; the delay limits what guessing costs this service.
 """
 
 from __future__ import annotations

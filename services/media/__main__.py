@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.media.edges import Edges
+from services.media.exposure import Exposure
 from services.media.server import MediaServer, PublishAddress
 from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError, tell
@@ -46,7 +46,7 @@ def from_settings() -> MediaServer:
         rtmp=PublishAddress(settings.rtmp_port),
         runtime_dir=settings.state_dir / "nginx",
         host=settings.media_host,
-        edges=Edges.from_settings(settings),
+        exposure=Exposure.from_settings(settings),
     )
 
 

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from services.media.edges import DEFAULT, Edges
+from services.media.exposure import DEFAULT, Exposure
 from services.nginx import CAPABILITIES, explain, find_nginx, listen_address, quoted, render, user_directive
 from streamwave.errors import OutputError, StreamWaveError
 from streamwave.state.secret import write_secret
@@ -55,7 +55,7 @@ def render_config(
     host: str = "0.0.0.0",
     port: int = 8080,
     rtmp: PublishAddress | None = None,
-    edges: Edges = DEFAULT,
+    exposure: Exposure = DEFAULT,
 ) -> str:
     """nginx's configuration. ``root``, ``web`` and ``vendor`` are absolute paths.
 
@@ -80,7 +80,7 @@ def render_config(
             "vendor_package": quoted(vendor, "/$package"),
             "web": quoted(web),
             "publish": quoted(json.dumps(asdict(rtmp) if rtmp else None, ensure_ascii=False)),
-            **edges.values(),
+            **exposure.values(),
         },
     )
 
@@ -107,14 +107,14 @@ class MediaServer:
         *,
         host: str = "0.0.0.0",
         vendor: Path | None = None,
-        edges: Edges = DEFAULT,
+        exposure: Exposure = DEFAULT,
         start_timeout_s: float = 10,
     ) -> None:
         self.root = root.resolve()
         self.web = (web or HERE / "page").resolve()
         self.vendor = (vendor or find_players()).resolve()
         self.host, self.port, self.rtmp = host, port, rtmp
-        self._edges = edges
+        self._exposure = exposure
         self._start_timeout_s = start_timeout_s
         self._runtime_dir = runtime_dir
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -145,7 +145,7 @@ class MediaServer:
             return
         binary = find_nginx()
         # Render first: invalid settings must fail before any folder is created.
-        config = render_config(self.root, self.web, self.vendor, self.host, self.port, self.rtmp, self._edges)
+        config = render_config(self.root, self.web, self.vendor, self.host, self.port, self.rtmp, self._exposure)
         if self._runtime_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="streamwave-media-")
         runtime = Path(self._temporary.name) if self._temporary else (self._runtime_dir or Path()).resolve()

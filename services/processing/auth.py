@@ -33,7 +33,7 @@ class TokenInterceptor(grpc.ServerInterceptor):
             context.abort(
                 grpc.StatusCode.UNAUTHENTICATED,
                 "the token is missing or wrong: send the metadata 'authorization: Bearer …' with STREAMWAVE_GRPC_TOKEN, or "
-                "with what the file grpc-token in STREAMWAVE_STATE_DIR holds",
+                "with the content of the file grpc-token in STREAMWAVE_STATE_DIR",
             )
 
         return grpc.unary_unary_rpc_method_handler(refuse)

@@ -12,7 +12,7 @@ from pathlib import Path
 from services.processing import attempts
 from services.processing.executor import Executor
 from services.processing.orchestration import Orchestration, is_cancelled
-from services.processing.repair import give_up_sessions
+from services.processing.repair import stop_sessions
 from services.processing.watch import Watch
 from streamwave.errors import StreamWaveError
 from streamwave.model import State
@@ -34,10 +34,10 @@ class Cancellations:
         self._orchestration = orchestration
         self._executor = executor
         self._later = later
-        self._cutting: set[Path] = set()
+        self._ending: set[Path] = set()
         self._cancelling: dict[str, float] = {}
 
-    def see(self, alive: Mapping[str, BroadcastSpool]) -> None:
+    def apply(self, alive: Mapping[str, BroadcastSpool]) -> None:
         """End the processes of cancelled runs. ``alive``: the broadcast that a run holds, by flow run id.
 
         Raises:
@@ -64,35 +64,35 @@ class Cancellations:
                 elif spool is not None:
                     signal_run(spool, number)
             if spool is not None:
-                give_up_sessions(spool)
+                stop_sessions(spool)
 
-    def cut_off(self, spool: BroadcastSpool, watch: Watch) -> None:
+    def end_broadcast(self, spool: BroadcastSpool, watch: Watch) -> None:
         """End a cancelled broadcast: stop its segmenters, and turn what was published into the recording."""
-        if spool.folder in self._cutting or time.monotonic() < watch.next_start_at:
+        if spool.folder in self._ending or time.monotonic() < watch.next_start_at:
             return
-        self._cutting.add(spool.folder)
+        self._ending.add(spool.folder)
 
-        def cut_off() -> None:
+        def end() -> None:
             from streamwave.broadcasts.finalize import finish_cut_off
             from streamwave.config.settings import Settings
 
             try:
-                give_up_sessions(spool, wait=True)
+                stop_sessions(spool, wait=True)
                 finish_cut_off(spool, Settings.load())
                 spool.write_status(
                     spool.status() | {"state": State.RECORDED.in_status, "error": "cancelled in Prefect"}
                 )
                 watch.error = ""
-                watch.tell()
+                watch.notify()
             except (StreamWaveError, OSError) as error:
                 watch.died(str(error))
                 log.warning(
                     "%s/%s: cannot end the cancelled broadcast, trying again: %s", spool.stream, spool.broadcast, error
                 )
             finally:
-                self._cutting.discard(spool.folder)
+                self._ending.discard(spool.folder)
 
-        self._later.submit(cut_off)
+        self._later.submit(end)
 
 
 def signal_run(spool: BroadcastSpool, number: signal.Signals) -> bool:

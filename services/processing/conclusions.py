@@ -66,7 +66,7 @@ class Conclusions:
         if verdict is Verdict.CANCELLED or attempt.cancelled:
             attempts.write(spool.folder, attempt.model_copy(update={"concluded": True, "cancelled": True}))
             log.info("%s/%s: cancelled in Prefect; ending the broadcast", spool.stream, spool.broadcast)
-            self._cancellations.cut_off(spool, watch)
+            self._cancellations.end_broadcast(spool, watch)
             return False
         attempts.write(spool.folder, attempt.model_copy(update={"concluded": True}))
         watch.died(why)
@@ -74,7 +74,7 @@ class Conclusions:
         return True
 
     def conclude_abandoned(self, root: Path, alive: Iterable[str]) -> None:
-        """Once per start of the service: conclude runs that died while it was down. ``alive`` are the others' ids.
+        """Once per start of the service: conclude runs that died while it was down. ``alive``: ids of live runs.
 
         Raises:
             PrefectUnavailable: no answer; call again.

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services.processing import attempts
-from services.processing.answering import Answering
+from services.processing.availability import Availability
 from services.processing.cancel import Cancellations, signal_run
 from services.processing.conclusions import Conclusions, reported_run
 from services.processing.executor import Executor
@@ -65,7 +65,7 @@ class Reconciler:
         self._restore = restore
         self._orchestration = orchestration
         self._executor = executor
-        self._server = Answering(on_health, time.monotonic())
+        self._server = Availability(on_health, time.monotonic())
         self._kicked = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler")
@@ -142,7 +142,7 @@ class Reconciler:
         self.watches.keep(spool.folder for spool in found)
         if self._server.healthy:
             try:
-                self._cancellations.see(self._alive)
+                self._cancellations.apply(self._alive)
                 self._run_by_hand()
                 self._conclusions.conclude_abandoned(self.root, self._alive)
             except PrefectUnavailable as error:
@@ -190,7 +190,7 @@ class Reconciler:
         attempt = attempts.read(spool.folder)
         end_cut_off_sessions(spool, watch)
         if attempt is not None and attempt.cancelled and attempt.concluded:
-            self._cancellations.cut_off(spool, watch)
+            self._cancellations.end_broadcast(spool, watch)
             return False
         if spool.run_alive():
             watch.alive()

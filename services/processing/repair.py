@@ -19,7 +19,7 @@ log = logging.getLogger("streamwave.processing")
 WITHOUT_WRITER_S = 10.0
 
 
-def give_up_sessions(spool: BroadcastSpool, *, wait: bool = False) -> list[str]:
+def stop_sessions(spool: BroadcastSpool, *, wait: bool = False) -> list[str]:
     """Stop the segmenters of all sessions, even if their publishers still send; the names of sessions that had one.
 
     ``wait``: return only once the segmenters have exited.
@@ -36,8 +36,8 @@ def give_up_sessions(spool: BroadcastSpool, *, wait: bool = False) -> list[str]:
 def end_cut_off_sessions(spool: BroadcastSpool, watch: Watch) -> None:
     """Append an end record to journals whose segmenter was killed, and update ``watch.receiving``.
 
-    Without the record, the flow run would wait for ever: for the reconnect window, which starts with the record, or for
-    the end of an earlier session after the publisher has reconnected.
+    Without the record, the flow run would wait for ever: the reconnect window starts only with it, and the next session
+    is published only after it.
     """
     sessions = spool.sessions()
     for session in sessions:

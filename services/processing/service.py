@@ -136,7 +136,8 @@ class ProcessingService:
             self.port = server.add_insecure_port(f"{host}:{self.settings.grpc_port}")
         except RuntimeError:
             raise SettingsError(
-                f"cannot listen on {host}:{self.settings.grpc_port}: the port is taken or the address is not ours; "
+                f"cannot listen on {host}:{self.settings.grpc_port}: the port is taken, or the address "
+                "does not belong to this machine; "
                 "set STREAMWAVE_GRPC_HOST or STREAMWAVE_GRPC_PORT"
             ) from None
         server.start()

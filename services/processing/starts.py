@@ -52,7 +52,7 @@ class Starts:
             attempts.write(spool.folder, attempt.model_copy(update={"pid": pid, "pid_ticks": ticks}))
         watch.attempts += 1
         watch.started_at = time.monotonic()
-        watch.tell()
+        watch.notify()
         took_ms = round((time.monotonic() - began) * 1000)
         log.info("%s: started flow run %s, attempt %d (%d ms)", label, flow_run_id, attempt.number, took_ms)
 

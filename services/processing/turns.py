@@ -31,7 +31,7 @@ def turns(
 
 
 def next_starts(waiting: Mapping[T, Watch], slots: int) -> list[T]:
-    """At most ``slots`` of the broadcasts, those with the oldest start first, stuck ones last.
+    """At most ``slots`` of the broadcasts, those whose last start is longest ago first, stuck ones last.
 
     A broadcast that was never started precedes all others; of several, the one that has waited longest comes first. So
     a broadcast whose runs keep failing takes turns with the others.

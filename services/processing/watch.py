@@ -60,7 +60,7 @@ class Watch:
     error: str = ""
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake the threads that wait for ``changed``."""
         with self.changed:
             self.changed.notify_all()
@@ -70,7 +70,7 @@ class Watch:
         now = time.monotonic()
         if self.alive_since is None:
             self.alive_since, self.started_at, self.released_at = now, None, None
-            self.tell()
+            self.notify()
         # If nothing is received, a long-lived run may just be waiting for a dead output, which is not healthy.
         if now - self.alive_since > HEALTHY_S and self.receiving:
             self.failures = 0
@@ -151,4 +151,4 @@ class Watches:
         with self._lock:
             dropped = [self._by_folder.pop(folder) for folder in set(self._by_folder) - kept]
         for watch in dropped:
-            watch.tell()
+            watch.notify()

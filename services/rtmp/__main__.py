@@ -55,7 +55,7 @@ async def serve(settings: Settings, update_interval_s: int = 5) -> None:
     try:
         await gate.start()
         _log.info("listening on %s port %d", settings.rtmp_host, settings.rtmp_port)
-        keeping = asyncio.create_task(_keep(nginx))
+        keeping = asyncio.create_task(_keep_running(nginx))
         stopping = asyncio.create_task(asked.wait())
         await asyncio.wait([keeping, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -67,7 +67,7 @@ async def serve(settings: Settings, update_interval_s: int = 5) -> None:
         await nginx.stop()
 
 
-async def _keep(nginx: RtmpServer) -> None:
+async def _keep_running(nginx: RtmpServer) -> None:
     """Restart nginx-rtmp whenever it exits."""
     pause_s = 0.0
     while True:

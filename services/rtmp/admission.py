@@ -1,7 +1,7 @@
 """Limits on connections: on those that do not publish yet, in total and per address, and on publishers.
 
-A new connection is always admitted. If that exceeds a limit, the gate ends the connection at the earliest stage, and of
-several the oldest: idle connections displace each other, and rarely a connection that is about to publish.
+A new connection is always admitted. If that exceeds a limit, the gate ends another one: the oldest of
+those at the earliest stage. So idle connections displace each other, and rarely one that is about to publish.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from services.rtmp.rules import (
 _EXTENDED = 0xFFFFFF
 #: Width of the basic header (one byte) and the message header, by the type of the chunk (5.3.1.2).
 _WIDTHS = (12, 8, 4, 1)
-#: By chunk stream: the first bytes of as many chunks that continue a message as one read can hold.
+#: By chunk stream: the basic headers of continuing chunks, as many as one read can hold.
 _CONTINUED = [bytes([0xC0 | number]) * 2048 for number in range(MAX_STREAMS)]
 
 
@@ -192,7 +192,7 @@ class ChunkReader:
         self.chunk_size = size
 
 
-def written(message: Message, chunk_size: int) -> bytes:
+def as_chunks(message: Message, chunk_size: int) -> bytes:
     """A message as chunks. Its header is complete (type 0), so it does not depend on earlier messages."""
     extended = message.time_ms.to_bytes(4, "big") if message.time_ms >= _EXTENDED else b""
     header = b"%c%b%b%c%b%b" % (

@@ -8,7 +8,7 @@ import ipaddress
 from typing import Protocol, cast
 
 from services.rtmp.admission import Admission, Stage
-from services.rtmp.chunks import ChunkReader, chunk_size_message, written
+from services.rtmp.chunks import ChunkReader, as_chunks, chunk_size_message
 from services.rtmp.rules import (
     ABORT,
     COMMANDS,
@@ -28,9 +28,9 @@ from streamwave.ffmpeg.amf import Value
 #: Size of a read, and of the write buffer: together the memory of one direction.
 READ_BYTES = 64 * 1024
 WRITE_BYTES = 256 * 1024
-#: Deadlines. After connecting, a client must complete the handshake within the first, and send its publish command within
-#: the second. The publish hook may take the third (nginx-rtmp itself waits 10 s). A publisher that sends nothing for the
-#: fourth is gone, because nginx-rtmp pings it every 10 s and encoders answer.
+#: After connecting, a client must complete the handshake within HANDSHAKE_S and send its publish command within SPEAKING_S.
+#: The publish hook may take ASKING_S (nginx-rtmp itself gives up after 10 s). A publisher that sends nothing for SILENCE_S is
+#: gone, because nginx-rtmp pings it every 10 s and encoders answer.
 HANDSHAKE_S, SPEAKING_S, ASKING_S, SILENCE_S = 10.0, 20.0, 15.0, 30.0
 #: How long to wait, when a connection closes, for the other side to read what is still buffered.
 _FLUSH_S = 2.0
@@ -84,20 +84,20 @@ class Publisher(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Handle received bytes."""
-        self._take(bytes(self.gate.buffer[:nbytes]))
+        self._receive(bytes(self.gate.buffer[:nbytes]))
 
-    def _take(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> None:
         try:
             if self.stage is Stage.PUBLISHING:
                 self.deadline = self.gate.loop.time() + SILENCE_S
                 self._reader.feed(data)
-                self._pump()
+                self._forward()
             else:
-                self._early(data)
+                self._before_publishing(data)
         except Refused as error:
             self.refuse(str(error))
 
-    def _early(self, data: bytes) -> None:
+    def _before_publishing(self, data: bytes) -> None:
         if self._nginx is None:
             self._hello += data
             if self._hello[0] != VERSION:
@@ -115,7 +115,7 @@ class Publisher(asyncio.BufferedProtocol):
                 return
             self._advance(Stage.SPEAKING, self._began + SPEAKING_S)
         self._reader.feed(data)
-        self._pump()
+        self._forward()
 
     async def _connect(self) -> None:
         """Connect to nginx-rtmp, retrying until the deadline, and forward the first part of the handshake."""
@@ -130,9 +130,9 @@ class Publisher(asyncio.BufferedProtocol):
         nginx.write(_proxy_line(self.transport) + hello[: 1 + HANDSHAKE_BYTES])
         self._set_reading()
         if rest := hello[1 + HANDSHAKE_BYTES :]:
-            self._take(rest)
+            self._receive(rest)
 
-    def _pump(self) -> None:
+    def _forward(self) -> None:
         """Forward what the reader has checked, until the publish hook has to decide."""
         assert self._nginx is not None
         while self.stage is not Stage.ASKING:
@@ -160,12 +160,12 @@ class Publisher(asyncio.BufferedProtocol):
                     raise Refused("a second publish on one connection")
                 nginx.watch()
                 self._advance(Stage.ASKING, self.gate.loop.time() + ASKING_S)
-        nginx.write(written(message, self._chunk_size))
+        nginx.write(as_chunks(message, self._chunk_size))
 
     def _set_chunk_size(self, nginx: Upstream) -> None:
         """Announce the publisher's chunk size to nginx-rtmp, which gets the publisher's chunks unchanged from now on."""
         if self._reader.chunk_size != self._chunk_size:
-            nginx.write(written(chunk_size_message(self._reader.chunk_size), self._chunk_size))
+            nginx.write(as_chunks(chunk_size_message(self._reader.chunk_size), self._chunk_size))
             self._chunk_size = self._reader.chunk_size
 
     def accepted(self) -> None:
@@ -179,7 +179,7 @@ class Publisher(asyncio.BufferedProtocol):
         self._reader.publishing = True
         self._set_chunk_size(self._nginx)
         self._set_reading()
-        self._take(b"")
+        self._receive(b"")
 
     def _advance(self, stage: Stage, deadline: float) -> None:
         self.gate.admission.advance(self, stage)
@@ -228,16 +228,16 @@ class Publisher(asyncio.BufferedProtocol):
 
         The connection counts against the limits until it is closed, at the latest ``_FLUSH_S`` from now.
         """
-        self._part()
+        self._leave_nginx()
         if self.transport is not None:
             _finish(self.gate.loop, self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed: disconnect from nginx-rtmp."""
         self.gate.admission.leave(self)
-        self._part()
+        self._leave_nginx()
 
-    def _part(self) -> None:
+    def _leave_nginx(self) -> None:
         """Disconnect from nginx-rtmp after what is buffered."""
         if self._connecting is not None:
             self._connecting.cancel()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from services.media.edges import Edges
+from services.media.exposure import Exposure
 from services.media.server import MediaServer, PublishAddress
 from tests.e2e.browser import PlayerHarness, open_harness
 from tests.e2e.media import make_output
@@ -127,7 +127,7 @@ def test_says_what_is_wrong(page: Page, address: str, source: str, title: str) -
 
 
 def test_plays_from_servers_that_the_settings_name(page: Page, address: str, tmp_path: Path) -> None:
-    with MediaServer(tmp_path, port=free_port(), host="127.0.0.1", edges=Edges(play_from=(address,))) as server:
+    with MediaServer(tmp_path, port=free_port(), host="127.0.0.1", exposure=Exposure(play_from=(address,))) as server:
         page.goto(f"{server.url}/?src={address}/media/concert/b1/manifest.mpd")
         wait_for(page, "document.querySelector('video').currentTime > 0.2")
 

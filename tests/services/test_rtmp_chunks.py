@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from services.rtmp.admission import Admission, Stage
-from services.rtmp.chunks import ChunkReader, chunk_size_message, written
+from services.rtmp.chunks import ChunkReader, as_chunks, chunk_size_message
 from services.rtmp.rules import MAX_COMMAND, MAX_MESSAGE, MEDIA, Message, Refused
 from streamwave.ffmpeg.amf import MAX_DEPTH, MAX_VALUES, AmfError, read_values
 from tests.support.rtmp import (
@@ -37,7 +37,7 @@ def passed(reader: ChunkReader, data: bytes, sizes: random.Random) -> bytes:
         reader.feed(data[at : at + step])
         at += step
         while (item := reader.next()) is not None:
-            out += item if isinstance(item, bytes) else written(item, size)
+            out += item if isinstance(item, bytes) else as_chunks(item, size)
             size = reader.chunk_size
     return out
 
@@ -150,8 +150,8 @@ def test_refuses_while_publishing() -> None:
 def test_messages_are_written_with_a_full_header() -> None:
     for time_ms in (0, 0xFFFFFE, 0xFFFFFF, 0xFFFFFFFF):
         message = Message(5, time_ms, COMMAND, 1, bytes(range(256)) * 3)
-        assert written(message, 128) == chunks(Sent(5, COMMAND, message.body, time_ms, 1))
-    assert written(chunk_size_message(4096), 128) == chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", 4096)))
+        assert as_chunks(message, 128) == chunks(Sent(5, COMMAND, message.body, time_ms, 1))
+    assert as_chunks(chunk_size_message(4096), 128) == chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", 4096)))
 
 
 def test_amf_values() -> None:

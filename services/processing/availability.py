@@ -11,7 +11,7 @@ log = logging.getLogger("streamwave.processing")
 LATE_S = 30.0
 
 
-class Answering:
+class Availability:
     """Remembers whether the server answers and calls ``on_change`` on changes. Times are those of ``time.monotonic()``."""
 
     def __init__(self, on_change: Callable[[bool], None], now_s: float) -> None:

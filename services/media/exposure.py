@@ -11,7 +11,7 @@ from streamwave.config.settings import Settings
 
 
 @dataclass(frozen=True)
-class Edges:
+class Exposure:
     """See the settings of the same names. ``play_from``: origins besides the server's own; ``*`` alone allows all."""
 
     requests_per_address: int = 1000
@@ -19,7 +19,7 @@ class Edges:
     play_from: tuple[str, ...] = ()
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Edges:
+    def from_settings(cls, settings: Settings) -> Exposure:
         """The limits that the settings ask for. The page may also play from the public addresses of the outputs."""
         origins = list(settings.play_from)
         if origins != ["*"]:
@@ -40,7 +40,7 @@ class Edges:
 
 
 #: The limits of a server that is started without settings.
-DEFAULT = Edges()
+DEFAULT = Exposure()
 
 
 def _origin(url: str) -> str:
