@@ -1,4 +1,4 @@
-"""What is said of Prefect's server when it does not answer, and when nothing is."""
+"""When the absence of Prefect's server is logged, and when it is not."""
 
 from __future__ import annotations
 

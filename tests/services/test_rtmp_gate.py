@@ -1,4 +1,4 @@
-"""The gate alone, in front of a server that says more than nginx-rtmp does."""
+"""The gate in front of a server that sends more than nginx-rtmp does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.ports import free_port
 from tests.support.rtmp import HANDSHAKE, greeting
 
 CLIENTS = 20
-#: A user control message, as often as it takes to fill every buffer on the way to a client that does not read.
+#: User control messages, enough to fill every buffer on the way to a client that does not read.
 FLOOD = (b"\x02\0\0\0\0\0\x06\x04\0\0\0\0" + bytes(6)) * 200_000
 LIMIT_S = 30
 
@@ -65,5 +65,5 @@ async def _half_closed() -> None:
 
 
 def test_connections_that_end_without_reading_are_let_go() -> None:
-    """Half closed, with answers due that they never take, they would be held for ever, in nobody's count."""
+    """Half-closed connections with unread data would otherwise be kept for ever, and counted by no limit."""
     asyncio.run(_half_closed())
