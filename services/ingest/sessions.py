@@ -11,13 +11,13 @@ from typing import TypeVar
 from services.ingest.background import Background
 from services.ingest.call import HookCall
 from services.ingest.guard import is_loopback
+from services.ingest.keys import Keys
 from services.ingest.log import events
 from services.ingest.processing import Processing
 from services.ingest.pulls import PULL_TIMEOUT_S, Pulls
 from services.ingest.reception import PULLED, Reception
 from services.ingest.refusal import Refused
 from services.ingest.segmenters import rtmp_source
-from services.ingest.throttle import KeyThrottle
 from streamwave.config.settings import Settings
 from streamwave.sources.address import shown
 from streamwave.spool.pace import too_often, windows
@@ -37,12 +37,12 @@ class Sessions:
     """
 
     def __init__(self, settings: Settings, registry: Registry, publishes: Publishes, processing: Processing) -> None:
-        self._settings, self._registry, self._publishes = settings, registry, publishes
+        self._settings, self._publishes = settings, publishes
+        self._keys = Keys(registry)
         self._background = Background()
         self._reception = Reception(settings, registry, publishes, processing, self._background)
         self._pulls = Pulls()
         self._asking: set[Client] = set()  # connections whose publish hook has not been answered
-        self._throttle = KeyThrottle()
 
     async def recover(self) -> None:
         """At start: end publishes that were never accepted, and those that ended while the service was down."""
@@ -80,7 +80,7 @@ class Sessions:
             await self.unpublish(call)
 
     async def _accept(self, call: HookCall) -> str:
-        stream = await self._stream_of_key(call)
+        stream = await self._keys.stream_of(call)
         async with self._reception.locks[stream.name]:
             publish = await self._claim(stream, call.client, call.key_hash, call.address)
             source = rtmp_source(self._settings, stream.name, publish.id)
@@ -95,17 +95,6 @@ class Sessions:
         events.info("publish accepted", stream=stream.name, session=publish.path, client=call.address)
         self._reception.announce(publish, stream, {"encoder": call.encoder})
         return stream.name
-
-    async def _stream_of_key(self, call: HookCall) -> Stream:
-        stream = await _thread(self._registry.find, call.key_hash)
-        if stream is not None and stream.enabled:
-            return stream
-        why = "no stream has this key" if stream is None else f"the stream {stream.name} is disabled"
-        delay_s = self._throttle.failed(call.address)
-        events.limited("publish refused", call.address, why=why, client=call.address, key_hash=call.key_hint)
-        await self._throttle.hold(delay_s)
-        # The publisher must not learn which of the two it is.
-        raise Refused(403, "no enabled stream has this key; check it, or make a new one with: streamwave streams")
 
     async def left(self, call: HookCall) -> None:
         """Like ``unpublish``, but return after ``ANSWER_S`` at the latest and let the rest continue in the background."""
@@ -138,8 +127,7 @@ class Sessions:
         publish = await self._publish_of(call)
         if publish is None:
             raise Refused(403, "this publish is unknown or has ended")
-        stream = await _thread(self._registry.find, call.key_hash)
-        if stream is None or stream.name != publish.stream or not stream.enabled:
+        if not await self._keys.opens(call, publish.stream):
             events.limited("publish cut off", publish.id, stream=publish.stream, why="key changed or stream disabled")
             raise Refused(403, f"the stream {publish.stream} was disabled, or its key changed")
         if not await self._reception.receiving(publish):

@@ -12,9 +12,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-#: An address may fail ``FREE`` times within ``PER_S`` seconds without a delay.
+#: An address may send ``FREE`` wrong keys within ``PER_S`` seconds without a delay.
 FREE, PER_S = 10, 60.0
-#: Delay of each further failure; less than the RTMP server waits for an answer.
+#: Delay of the answer to each further wrong key; less than the RTMP server waits for an answer.
 DELAY_S = 3.0
 #: Answers that are delayed at the same time. Further ones go out at once, so that strangers cannot make us hold more
 #: connections open.

@@ -47,8 +47,8 @@ def one_each(
 ) -> dict[T, Watch]:
     """``waiting`` without the broadcasts whose stream already has its runs.
 
-    A stream gets one run for what is being received and one for what was: a publisher who leaves one unfinished broadcast
-    after the other occupies two slots and no more. Stuck broadcasts do not count.
+    A stream gets one run for the broadcast that is being received, and one for an earlier broadcast. So a publisher who starts
+    broadcast after broadcast occupies at most two slots. Stuck broadcasts do not count.
     """
     taken = {(stream, watch.receiving) for stream, watch in known if watch.has_run and not watch.stuck}
     chosen: dict[T, Watch] = {}

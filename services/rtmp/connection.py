@@ -202,12 +202,12 @@ class Publisher(asyncio.BufferedProtocol):
         self._set_reading()
 
     def pause_writing(self) -> None:
-        """Pause nginx-rtmp: the publisher does not read."""
+        """Stop reading from nginx-rtmp, because the publisher does not read."""
         if self._nginx is not None:
             self._nginx.pause(True)
 
     def resume_writing(self) -> None:
-        """Resume nginx-rtmp: the publisher reads again."""
+        """Read from nginx-rtmp again, because the publisher does."""
         if self._nginx is not None:
             self._nginx.pause(False)
 
@@ -251,7 +251,7 @@ class Publisher(asyncio.BufferedProtocol):
 
 
 class Upstream(asyncio.Protocol):
-    """nginx-rtmp's side. Its bytes go to the publisher; after ``watch``, they are also searched for its decision."""
+    """The connection to nginx-rtmp. Forwards its answers, in which ``watch`` looks for the acceptance of the publish."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
@@ -286,7 +286,7 @@ class Upstream(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Forward nginx-rtmp's bytes, and look for its decision."""
+        """Forward an answer of nginx-rtmp, and look in it for the acceptance of the publish."""
         self._publisher.answer(data)
         if self._reader is not None:
             step = min(self._greeting_left, len(data))
