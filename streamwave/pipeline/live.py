@@ -15,7 +15,7 @@ from streamwave.broadcasts.listing import Listing
 from streamwave.config.settings import Settings
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.model import ChunkRecord, State
 from streamwave.pipeline import ladder as ladders
 from streamwave.pipeline.job import Job

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from streamwave.errors import FencedError, OutputError, StreamWaveError
-from streamwave.manifest.ledger import BroadcastLine, Ledger
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.manifest.timeline import Timeline
 from streamwave.publish.publication import Publication

@@ -14,7 +14,8 @@ from typing import Literal
 
 from streamwave.errors import FencedError, MediaError, OutputError
 from streamwave.layout import FENCE, MANIFEST, MASTER, init_name, segment_name
-from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, InfoLine, Ledger, PeriodLine, TrackLine
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import BroadcastLine, ChunkLine, EndLine, InfoLine, PeriodLine, TrackLine
 from streamwave.manifest.names import named_objects
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.manifest.progress import Progress
@@ -308,7 +309,7 @@ class Publication:
             timeline = self.ledger.timeline or Timeline(created_unix_ms=0, segment_ms=0)
             names = manifest_names(timeline)
             # The ledger before what it lists: a run that finds one relies on it.
-            names += [*reversed(self.ledger.part_names), *self._unlisted]
+            names += [*reversed(self.ledger.parts.names), *self._unlisted]
             names += named_objects(timeline)
             for name in [*names, FENCE]:
                 self.store.delete(name)

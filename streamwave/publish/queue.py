@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from streamwave.errors import EmptiedError, FencedError, OutputError
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.manifest.progress import Progress
 from streamwave.publish.publication import Publication

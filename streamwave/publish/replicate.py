@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from streamwave.errors import OutputError
 from streamwave.layout import init_name, segment_name
-from streamwave.manifest.ledger import ChunkLine, EndLine, InfoLine, Ledger, PeriodLine
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import ChunkLine, EndLine, InfoLine, PeriodLine
 from streamwave.manifest.names import named_objects
 from streamwave.storage.store import Store
 
@@ -46,7 +47,7 @@ def copy_chunks(mine: Published, other: Published, go_on: Callable[[], bool]) ->
         FencedError: another run publishes this broadcast now.
     """
     copied = 0
-    while lines := mine.ledger.lines_after(other.ledger):
+    while lines := mine.ledger.parts.lines_after(other.store):
         for line in lines:
             if not go_on():
                 return copied
@@ -91,7 +92,7 @@ def copied_window(mine: Ledger, source: Store, go_on: Callable[[], bool]) -> Led
     def copy(name: str) -> None:
         data = source.get(name) if go_on() else None
         if data is not None:
-            mine.store.put(name, data)
+            mine.parts.store.put(name, data)
             there.add(name)
 
     while go_on():
@@ -104,7 +105,7 @@ def copied_window(mine: Ledger, source: Store, go_on: Callable[[], bool]) -> Led
         if not missing:
             return found.moved_to(mine, sorted(there - named))
         if lost := missing & tried:
-            raise OutputError(f"{source.url} lacks {min(lost)}, so {mine.store.url} cannot get it from there")
+            raise OutputError(f"{source.url} lacks {min(lost)}, so {mine.parts.store.url} cannot get it from there")
         tried |= missing
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="copy") as pool:
             list(pool.map(copy, sorted(missing)))

@@ -17,8 +17,9 @@ import pytest
 
 from streamwave.errors import FencedError, MediaError, OutputError
 from streamwave.layout import FENCE, LIVE_MANIFEST, MANIFEST
-from streamwave.manifest import ledger as ledgers
-from streamwave.manifest.ledger import BroadcastLine, Ledger
+from streamwave.manifest import parts as ledgers
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.names import named_objects
 from streamwave.publish import expiry
 from streamwave.publish.outputs import Outputs
