@@ -24,8 +24,8 @@ from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.pipeline import ladder as ladders
 from streamwave.pipeline.job import Job
 from streamwave.pipeline.worker import worker
-from streamwave.receive.audio import SAMPLE_RATE
 from streamwave.receive.launch import start_segmenter, stop_segmenter
+from streamwave.receive.samples import SAMPLE_RATE
 from streamwave.sources.address import local_path, redact, resolve_source
 from streamwave.sources.hosts import check_host
 from streamwave.sources.hosts import confine as confine_hosts

@@ -21,7 +21,7 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg.chunks import open_chunk
 from streamwave.model import CONTAINERS
 from streamwave.mp4.adts import adts_frame
-from streamwave.receive.sound import CHANNELS, SAMPLE_RATE
+from streamwave.receive.samples import CHANNELS, SAMPLE_RATE
 from streamwave.spool.journal import chunk_name
 
 #: Codecs that have a name of their own in Matroska (https://www.matroska.org/technical/codec_specs.html).

@@ -10,8 +10,9 @@ from pathlib import Path
 from streamwave.ffmpeg.examine import examine_file
 from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.receive.advisor import Advisor
-from streamwave.receive.audio import SAMPLE_RATE, AudioTrack
+from streamwave.receive.audio import AudioTrack
 from streamwave.receive.chunkfile import VideoChunk, write_audio
+from streamwave.receive.samples import SAMPLE_RATE
 from streamwave.receive.standing import StandingChunk
 from streamwave.spool.advice import rate_capped
 from streamwave.spool.journal import AdviceLine, ChunkLine, EndRecord, JournalWriter, OpenRecord

@@ -30,11 +30,11 @@ from streamwave.ffmpeg.probe import nothing_in
 from streamwave.model import SourceInfo, VideoInfo
 from streamwave.receive.advisor import Advisor
 from streamwave.receive.audio import AudioTrack, memory_samples
+from streamwave.receive.audio_decoder import AudioDecoder
 from streamwave.receive.changes import Change, VideoParameters
 from streamwave.receive.clock import SourceClock, Timed, grid_from, heard_from, in_step, shown_from
 from streamwave.receive.pictures import is_hidden
 from streamwave.receive.reader import Reader
-from streamwave.receive.sound import Sound
 from streamwave.receive.writer import SessionWriter
 from streamwave.sources.address import shown
 from streamwave.spool import advice
@@ -87,7 +87,7 @@ class Segmenter:
             await_pictures=options.await_pictures, limits=options.limits,
         )  # fmt: skip
         self._clock: SourceClock | None = None
-        self._sound: Sound | None = None
+        self._decoder: AudioDecoder | None = None
         self._parameters: VideoParameters | None = None
         self._ending: SessionWriter | None = None  # the session before, whose last chunk waits for its audio
         self._early: list[Timed] = []  # audio from before the first keyframe
@@ -204,9 +204,9 @@ class Segmenter:
                     timed.shown,
                     jumps=self._clock.jumps,
                     lost=session.undecodable + self._clock.untimed,
-                    damaged=self._reader.damaged + (self._sound.errors if self._sound is not None else 0),
-                    slip=self._sound.mended if self._sound is not None else Fraction(0),
-                    heard=self._sound is None or self._sound.heard,
+                    damaged=self._reader.damaged + (self._decoder.errors if self._decoder is not None else 0),
+                    slip=self._decoder.mended if self._decoder is not None else Fraction(0),
+                    heard=self._decoder is None or self._decoder.heard,
                 )
         session.advise(self._advisor)
 
@@ -246,16 +246,16 @@ class Segmenter:
         audio = None
         announced = self._info.audio is not None  # it may not have begun yet
         if announced or self.options.live:
-            self._sound = Sound(origin, self._reader.stated_audio_end, announced=announced)
-            audio = AudioTrack(self.options.audio_bps, self._sound, memory=memory_samples(self.options.segment_ms))
+            self._decoder = AudioDecoder(origin, self._reader.stated_audio_end, announced=announced)
+            audio = AudioTrack(self.options.audio_bps, self._decoder, memory=memory_samples(self.options.segment_ms))
         if self._video is not None:
             assert self._info.video is not None
             self._parameters = VideoParameters(self._video, self._info.video, self.options)
         self.session = self._writer(self._journals[0], self._info, origin, time.time_ns() // 1_000_000, audio)
         self._advisor.say(*advice.of_tracks(self._info))
-        if self._sound is not None:
+        if self._decoder is not None:
             for timed in self._early:
-                self._sound.push(timed)
+                self._decoder.push(timed)
             heard = (timed.shown for timed in self._early if not is_hidden(timed.packet))
             self._advisor.say(advice.sound_early(origin - next(heard, origin), live=self.options.live))
         self._early = []
@@ -343,17 +343,17 @@ class Segmenter:
     def _take_audio(self, timed: Timed) -> None:
         if self.session is None and self._video is None:
             self._begin(heard_from(timed, self._reader.audio))
-        if self._sound is None:
+        if self._decoder is None:
             if self.session is None:
                 self._early = [*self._early[1 - EARLY_PACKETS :], timed]
             else:
                 self._advisor.sound_begins(timed.shown, heard=False)
             return
         if self._clock is not None and self._clock.jumps:
-            self._sound.end = None  # it was said on another clock
-        begun = self._sound.heard
-        self._sound.push(timed)
-        if self._sound.heard and not begun:
+            self._decoder.end = None  # it was said on another clock
+        begun = self._decoder.heard
+        self._decoder.push(timed)
+        if self._decoder.heard and not begun:
             self._advisor.sound_begins(timed.shown)
             if self.session is not None:  # what is told of it, if it has not been yet, and of those that follow
                 self.session.info = self.session.info.model_copy(update={"audio": self._info.audio})
@@ -370,8 +370,8 @@ class Segmenter:
         if self._clock is not None:
             for timed in self._clock.flush():
                 self._place(timed)
-        if self._sound is not None and self._reader.audio is not None:
-            self._sound.flush(self._reader.audio.codec_context)
+        if self._decoder is not None and self._reader.audio is not None:
+            self._decoder.flush(self._reader.audio.codec_context)
         self._end_session_before()
         if self.session is not None:
             self.session.finish()

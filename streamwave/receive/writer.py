@@ -12,13 +12,14 @@ from typing import Any
 from av import Packet
 
 from streamwave.model import CONTAINERS, SourceInfo
-from streamwave.receive.audio import SAMPLE_RATE, AudioTrack
+from streamwave.receive.audio import AudioTrack
 from streamwave.receive.changes import VideoParameters
 from streamwave.receive.chunkfile import VideoChunk, write_audio
 from streamwave.receive.clock import Timed
 from streamwave.receive.closed import ClosedChunks
 from streamwave.receive.keyless import PIECE_SHARE, ends_without_key
 from streamwave.receive.pictures import is_hidden, shown_after
+from streamwave.receive.samples import SAMPLE_RATE
 from streamwave.receive.standing import Standing
 from streamwave.spool.journal import JournalWriter
 from streamwave.spool.options import Options
