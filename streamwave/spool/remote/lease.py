@@ -102,7 +102,8 @@ class RunLease:
         return False
 
     def keep(self, fetching: Fetching, status: Callable[[], dict[str, Any]]) -> None:
-        """Give a heartbeat every second, in a thread, with the run's status and progress."""
+        """Give a heartbeat every second, in a thread, with the run's status and progress, until ``stop``."""
+        self._stopping.clear()
         self._beating = threading.Thread(target=self._beat, args=(fetching, status), name="run-beat", daemon=True)
         self._beating.start()
 
