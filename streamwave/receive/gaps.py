@@ -14,8 +14,8 @@ from streamwave.mp4.boxes import Box, Fields, find, find_all, need
 
 #: Half-open ranges of the presentation, in seconds.
 Gaps = tuple[tuple[Fraction, Fraction], ...]
-#: Tolerance: times of packets are rounded to their time base, those of edits to the movie's timescale.
-ROUNDING_S = Fraction(1, 100)
+#: Tolerance: libavformat rounds each edit to the ticks of its track, so later edits may be off by some ticks.
+ROUNDING_S = Fraction(1, 1000)
 #: Largest index that is read, because it is read as a whole.
 MOST_INDEX_BYTES = 64_000_000
 #: Most boxes before the index.
@@ -39,11 +39,11 @@ def gaps_of(url: str, format_name: str) -> dict[int, Gaps]:
         file.close()
 
 
-def in_gap(gaps: Gaps, pts: int | None, packet: Packet[Any]) -> bool:
-    """Whether the presentation time ``pts``, in the time base of ``packet``, is in a gap."""
-    if not gaps or pts is None:
+def in_gap(gaps: Gaps, packet: Packet[Any]) -> bool:
+    """Whether the presentation time of ``packet`` is in a gap."""
+    if not gaps or packet.pts is None:
         return False
-    at = pts * Fraction(packet.time_base or 0) + ROUNDING_S
+    at = (packet.pts + Fraction(1, 2)) * Fraction(packet.time_base or 0) + ROUNDING_S
     return any(begin <= at < end for begin, end in gaps)
 
 

@@ -154,7 +154,7 @@ class Segmenter:
                 self._advisor.counts(
                     timed.shown,
                     jumps=self._clock.jumps,
-                    lost=session.undecodable + self._clock.untimed,
+                    lost=session.pictures.undecodable + self._clock.untimed,
                     damaged=self._reader.damaged + (self._decoder.errors if self._decoder is not None else 0),
                     slip=self._decoder.mended if self._decoder is not None else Fraction(0),
                     heard=self._decoder is None or self._decoder.heard,
@@ -176,19 +176,19 @@ class Segmenter:
         if self._parameters is None:
             self._add_pictures(session, timed)
             return
-        if not packet.is_keyframe or not (not session.has_pictures or other or self._parameters.is_entry(packet)):
-            session.put(timed)
+        if not packet.is_keyframe or not (not session.pictures.begun or other or self._parameters.is_entry(packet)):
+            session.pictures.put(timed)
             return
         change = self._parameters.look(packet, self._video, self._info.video)
-        if session.has_pictures and change is Change.PICTURE:
+        if session.pictures.begun and change is Change.PICTURE:
             session = self._sessions.change_pictures(session, timed.shown, self._parameters.info)
-        elif session.chunk is not None and session.ends_before(timed):
+        elif session.pictures.chunk is not None and session.pictures.ends_before(timed):
             session = self._sessions.at_its_rate(session)
-        if change is not Change.NONE or session.ends_before(timed):
+        if change is not Change.NONE or session.pictures.ends_before(timed):
             self._set_grid(session)
-            session.cut(timed)
+            session.pictures.cut(timed)
         else:
-            session.put(timed)
+            session.pictures.put(timed)
 
     def _begin(self, origin: Fraction) -> SessionWriter:
         if had_pictures_before(self.options.spool) is (self._video is None) and self._may_be_renewed():

@@ -65,18 +65,18 @@ class Sessions:
 
     def at_its_rate(self, session: SessionWriter) -> SessionWriter:
         """The session that the open chunk of ``session`` belongs to: a new one if its pictures come at another rate."""
-        rate = session.other_rate()
+        rate = session.pictures.other_rate()
         if rate is None or self._rate_changes == MOST_RATE_CHANGES or session.info.video is None:
             return session
-        assert session.chunk is not None
-        origin = session.origin + Fraction(session.chunk.start_ms, 1000)
+        assert session.pictures.chunk is not None
+        origin = session.origin + Fraction(session.pictures.chunk.start_ms, 1000)
         following = self._open_next(session, origin, session.info.video.model_copy(update={"stated_rate": rate}))
         if following is None:
             return session
         self._rate_changes += 1
         assert session.rate is not None
         self._advisor.say(advice.rate_changed(session.rate, rate, self._advisor.ms(origin)), again=True)
-        session.give_chunk(following)
+        session.pictures.give_chunk(following.pictures)
         self._go_on_in(following)
         return following
 
@@ -86,7 +86,7 @@ class Sessions:
         That is the next one of the broadcast, or ``session`` if there can't be one.
         """
         self._pace.take()
-        session.end_at(origin)
+        session.pictures.end_at(origin)
         if session.info.video is not None:
             before, after = ((of.width, of.height) for of in (session.info.video, video))
             if before != after:
@@ -117,12 +117,10 @@ class Sessions:
         audio: AudioTrack | None,
         parameters: VideoParameters | None,
     ) -> SessionWriter:
-        session = SessionWriter(
+        return SessionWriter(
             self._options, journal, info, video, origin=origin, origin_unix_ms=origin_unix_ms, audio=audio,
-            stop=self._stop, relieve=self.end_before,
+            parameters=parameters, stop=self._stop, relieve=self.end_before,
         )  # fmt: skip
-        session.parameters = parameters
-        return session
 
     def _go_on_in(self, following: SessionWriter) -> None:
         """Let ``following`` be the current session; the present one ends as soon as it has its audio."""

@@ -232,7 +232,7 @@ def test_a_second_segmenter_for_the_same_spool_harms_nothing(tmp_path: Path, lon
 
 
 def open_pictures(segmenter: Segmenter) -> int:
-    chunk = segmenter.session.chunk if segmenter.session is not None else None
+    chunk = segmenter.session.pictures.chunk if segmenter.session is not None else None
     return len(chunk.starts_ms) if chunk is not None else 0
 
 
