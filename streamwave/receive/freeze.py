@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 from streamwave.receive.back_pressure import BackPressure
 from streamwave.receive.chunk_files import ChunkFiles
 from streamwave.receive.chunkfile import VideoChunk
 from streamwave.receive.closed import ClosedChunks
 from streamwave.receive.frozen import FrozenPicture
+from streamwave.receive.keyless import PIECE_SHARE
 from streamwave.timing import Grid
+
+#: The last picture of a live source is frozen when none has come for this long, by the source's clock and by ours, although
+#: audio goes on.
+PICTURES_AWAITED_MS, PICTURES_UNSEEN_S = 3000, 3.0
+#: It is published up to this long before the newest audio, in case a picture comes that was sent a little later than that.
+PICTURES_BEHIND_MS = 500
 
 
 class Freeze:
@@ -20,6 +29,34 @@ class Freeze:
     def __init__(self, closed: ClosedChunks, files: ChunkFiles, room: BackPressure) -> None:
         self._closed, self._files, self._room = closed, files, room
         self.picture: FrozenPicture | None = None
+        self._seen_s = time.monotonic()
+
+    def seen(self) -> None:
+        """A picture has come, whether or not it can be shown."""
+        self._seen_s = time.monotonic()
+
+    @property
+    def _may_publish(self) -> bool:
+        # While pictures come, even too late to be shown, the frozen one is not published: all of them may be late.
+        return time.monotonic() - self._seen_s >= PICTURES_UNSEEN_S
+
+    def is_due(self, opened: VideoChunk, at_ms: int) -> bool:
+        """Whether to freeze the last picture of the open chunk, now that live audio has come at ``at_ms``."""
+        if self.picture is not None or not opened.starts_ms or not self._may_publish:
+            return False
+        # The next picture may need a copy of everything since the keyframe.
+        copied_ms = opened.start_ms - opened.key_ms
+        return at_ms - opened.end_ms >= PICTURES_AWAITED_MS and at_ms - opened.start_ms >= copied_ms * PIECE_SHARE
+
+    def follow(self, at_ms: int, opened: VideoChunk | None) -> None:
+        """Show the frozen picture, if there is one, nearly up to live audio at ``at_ms``."""
+        segment_ms = self._closed.options.segment_ms
+        while (
+            self.picture is not None
+            and self._may_publish
+            and at_ms - self.picture.until_ms >= segment_ms + PICTURES_BEHIND_MS
+        ):
+            self.extend(self.picture, self.picture.until_ms + segment_ms, opened)
 
     def begin(self, chunk: VideoChunk, until_ms: int) -> FrozenPicture:
         """Close ``chunk`` at ``until_ms`` and freeze its last picture from there on.

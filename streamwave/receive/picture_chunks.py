@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any
@@ -17,15 +16,9 @@ from streamwave.receive.clock import Timed
 from streamwave.receive.closed import ClosedChunks
 from streamwave.receive.freeze import Freeze
 from streamwave.receive.frozen import FrozenPicture
-from streamwave.receive.keyless import PIECE_SHARE, ends_without_key
+from streamwave.receive.keyless import ends_without_key
 from streamwave.receive.pictures import edit_begins_s, is_hidden
 from streamwave.timing import other_rate, round_half_up
-
-#: The last picture of a live source is frozen when none has come for this long, by the source's clock and by ours, although
-#: audio goes on.
-PICTURES_AWAITED_MS, PICTURES_UNSEEN_S = 3000, 3.0
-#: It is published up to this long before the newest audio, in case a picture comes that was sent a little later than that.
-PICTURES_BEHIND_MS = 500
 
 
 class PictureChunks:
@@ -41,7 +34,6 @@ class PictureChunks:
         self._before: tuple[VideoChunk, Timed | None] | None = None
         #: The next chunk, which does not begin with a keyframe, begins at this picture.
         self._within_ms: int | None = None
-        self._pictured_s = time.monotonic()
 
     @property
     def begun(self) -> bool:
@@ -114,25 +106,13 @@ class PictureChunks:
 
     def seen(self) -> None:
         """A picture has come, whether or not it can be shown."""
-        self._pictured_s = time.monotonic()
+        self._freeze.seen()
 
     def hold(self, at_ms: int) -> None:
-        """Live audio has come: freeze the last picture up to ``at_ms`` if no other has come for long.
-
-        While pictures come, even too late to be shown, no more of the frozen one is published: all of them may be late.
-        """
-        if time.monotonic() - self._pictured_s < PICTURES_UNSEEN_S:
-            return
-        if self._freeze.picture is None:
-            if self.chunk is None or not self.chunk.starts_ms or at_ms - self.chunk.end_ms < PICTURES_AWAITED_MS:
-                return
-            # The next picture may need a copy of everything since the keyframe.
-            if at_ms - self.chunk.start_ms < (self.chunk.start_ms - self.chunk.key_ms) * PIECE_SHARE:
-                return
+        """Live audio has come: freeze the last picture up to ``at_ms`` if no other has come for long."""
+        if self.chunk is not None and self._freeze.is_due(self.chunk, at_ms):
             self._freeze_last(self.chunk, min(at_ms, self.chunk.start_ms + self._options.segment_ms))
-        segment_ms, picture = self._options.segment_ms, self._freeze.picture
-        while picture is not None and at_ms - picture.until_ms >= segment_ms + PICTURES_BEHIND_MS:
-            self._freeze.extend(picture, picture.until_ms + segment_ms, self.chunk)
+        self._freeze.follow(at_ms, self.chunk)
 
     def end_at(self, at: Fraction) -> None:
         """Close the open chunk at ``at``: the next picture belongs to another session."""

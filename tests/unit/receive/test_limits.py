@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamwave.ffmpeg.limits import SourceLimits
-from streamwave.receive.arrived import Arriving
+from streamwave.receive.bounded_queue import BoundedQueue
 from streamwave.receive.launch import start_segmenter, stop_segmenter
 from streamwave.receive.reader import QUEUE_BYTES
 from streamwave.receive.sizes import stated_size
@@ -110,16 +110,16 @@ def test_one_that_lacks_memory_says_so(tmp_path: Path) -> None:
 
 def test_what_waits_is_bounded_in_bytes() -> None:
     """Packets of uncompressed, or of 8K, pictures are megabytes each."""
-    arriving = Arriving[bytes](1024, QUEUE_BYTES)
+    waiting = BoundedQueue[bytes](1024, QUEUE_BYTES)
     piece = bytes(QUEUE_BYTES // 4)
     for _ in range(4):
-        assert arriving.put(piece, len(piece), timeout_s=0)
-    assert not arriving.put(piece, len(piece), timeout_s=0.01)
-    assert arriving.get(timeout_s=0) is piece
-    assert arriving.put(b"x", 2 * QUEUE_BYTES, timeout_s=0) is False
+        assert waiting.put(piece, len(piece), timeout_s=0)
+    assert not waiting.put(piece, len(piece), timeout_s=0.01)
+    assert waiting.get(timeout_s=0) is piece
+    assert waiting.put(b"x", 2 * QUEUE_BYTES, timeout_s=0) is False
     for _ in range(3):
-        arriving.get(timeout_s=0)
+        waiting.get(timeout_s=0)
     # One that is larger than all that may wait passes alone.
-    assert arriving.put(b"x", 2 * QUEUE_BYTES, timeout_s=0)
-    small = Arriving[bytes](2, QUEUE_BYTES)
+    assert waiting.put(b"x", 2 * QUEUE_BYTES, timeout_s=0)
+    small = BoundedQueue[bytes](2, QUEUE_BYTES)
     assert small.put(b"", 0, timeout_s=0) and small.put(b"", 0, timeout_s=0) and not small.put(b"", 0, timeout_s=0)
