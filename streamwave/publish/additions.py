@@ -54,7 +54,7 @@ def addition_of(
     tracks = tuple(map(TrackLine.of, chunk.tracks))
     if last is None or last.session != session:
         if any(one.session == session for one in ledger.periods):
-            raise MediaError(f"session {session} was to be published, but a later one has begun")
+            raise MediaError(f"session {session} cannot be continued, because a later one has begun")
         opening = PeriodLine(
             name=period, session=session, first_chunk=chunk.number, start=_start(ledger, wall_unix_ms),
             wall_unix_ms=wall_unix_ms, tracks=tracks,
@@ -63,9 +63,9 @@ def addition_of(
     if chunk.number == ledger.next_chunk - 1:
         return None
     if chunk.number != ledger.next_chunk:
-        raise MediaError(f"chunk {chunk.number} was to be published, but {ledger.next_chunk} is the next")
+        raise MediaError(f"chunk {chunk.number} cannot be published, because the next one is {ledger.next_chunk}")
     if tracks != last.tracks:
-        raise MediaError(f"chunk {chunk.number} was encoded with other settings than those before it")
+        raise MediaError(f"chunk {chunk.number} was encoded with other settings than the chunks before it")
     return Addition(_objects(chunk, last.name, with_init=False), (ChunkLine.of(chunk),))
 
 

@@ -52,7 +52,7 @@ class Expiry:
                 try:
                     self._store.delete(name)
                 except OutputError as error:
-                    log.warning("%s has left the DVR window and was not deleted: %s", name, error)
+                    log.warning("%s has left the DVR window and could not be deleted: %s", name, error)
                     break
                 gone += 1
             del ledger.left[name]

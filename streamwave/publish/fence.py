@@ -64,7 +64,7 @@ class Fence:
             OutputError: the broadcast and its output have gone, as happens when a disk is not mounted.
         """
         if self._given_up:
-            raise FencedError(f"the publishing to {self._store.url} was given up")
+            raise FencedError(f"publishing to {self._store.url} was given up")
         began = self._clock()
         holder = self._holder()
         if holder == self._token:

@@ -170,7 +170,7 @@ class Outputs(Standing):
                 if time.monotonic() >= end and (refusal := self.refusal):
                     raise OutputError(refusal)
                 if self.closing:
-                    raise FencedError("the publishing was given up")
+                    raise FencedError("publishing was given up")
                 self.changed.wait(0.2)
             if delivery.fault is not None:
                 raise delivery.fault

@@ -141,7 +141,7 @@ class OutputQueue:
         if before is not None:
             before.close(wait_for_puts=False)
         others = [output for output in self.owner.queues if output is not self and output.progress.chunks]
-        how = "gets what other outputs hold of it" if others else "begins there again with what arrives from now on"
+        how = "is copied from the other outputs" if others else "starts again there with the next chunk"
         news = f"the broadcast was deleted from {self.url} while it was being published; it {how}"
         log.warning("%s", news)
         self.owner.on_change(news)

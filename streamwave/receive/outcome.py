@@ -47,4 +47,4 @@ def _unexpected(failure: Exception, options: Options) -> str:
         return too_much_memory(options.source, options.limits)
     what = f"{type(failure).__name__}: {(str(failure) or 'no reason given').splitlines()[0]}"
     advised = "convert it to H.264 and AAC, and report this"
-    return f"{shown(options.source)} cannot be cut into chunks any further ({what}); {advised}"
+    return f"{shown(options.source)} can no longer be cut into chunks ({what}); {advised}"

@@ -46,7 +46,7 @@ SILENT_S = 3.0
 EARLY_PACKETS = 1024
 #: How many seconds to wait for the end of a source that seems to go on, before it is received again.
 OVER_S = 0.3
-_NOTHING_DECODABLE = "the source holds no picture that can be decoded from a keyframe on, and no audio"
+_NOTHING_DECODABLE = "the source contains no audio, and no keyframe from which pictures can be decoded"
 
 
 class Segmenter:

@@ -65,10 +65,10 @@ def test_the_last_chunk_again_adds_nothing(ledger: Ledger, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("number", "session", "init", "message"),
     [
-        (5, "two", b"init", "chunk 5 was to be published, but 4 is the next"),
-        (2, "two", b"init", "chunk 2 was to be published, but 4 is the next"),
-        (4, "two", b"other", "chunk 4 was encoded with other settings than those before it"),
-        (1, "one", b"init", "session one was to be published, but a later one has begun"),
+        (5, "two", b"init", "chunk 5 cannot be published, because the next one is 4"),
+        (2, "two", b"init", "chunk 2 cannot be published, because the next one is 4"),
+        (4, "two", b"other", "chunk 4 was encoded with other settings than the chunks before it"),
+        (1, "one", b"init", "session one cannot be continued, because a later one has begun"),
     ],
 )
 def test_a_chunk_that_does_not_fit(

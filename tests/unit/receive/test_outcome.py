@@ -32,7 +32,7 @@ def test_a_bug_is_in_the_log_and_the_key_in_no_message(caplog: pytest.LogCapture
     with caplog.at_level(logging.ERROR):
         outcome = outcome_of(ValueError("two\nlines"), OPTIONS, Path("spool"))
     assert outcome.reason == SEGMENTER_FAILED and outcome.error is not None
-    assert "cannot be cut into chunks any further (ValueError: two); convert it to H.264" in outcome.error
+    assert "can no longer be cut into chunks (ValueError: two); convert it to H.264" in outcome.error
     assert "key" not in outcome.error and "could not be cut into chunks" in caplog.text
     memory = outcome_of(MemoryError(), OPTIONS, Path("spool")).error
     assert memory is not None and "memory" in memory
