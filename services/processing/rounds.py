@@ -37,7 +37,7 @@ class Rounds:
         while not self._stopping.wait(wait_s):
             wait_s = ROUND_S
             try:
-                janitor.clean_by_itself(self._settings)
+                janitor.clean_unattended(self._settings)
             except (StreamWaveError, OSError) as error:
                 log.warning("the janitor's round broke off: %s", error)
             except Exception:

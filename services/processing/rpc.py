@@ -224,7 +224,7 @@ class StreamProcessing(StreamProcessingServicer):
 
 def _stream(name: str, field: str = "stream") -> str:
     if not is_stream_name(name):
-        raise BadField(f"{name[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them", field)
+        raise BadField(f"{name[:70]!r} is not a valid stream name; use a-z, 0-9, - and _, at most 64 characters", field)
     return name
 
 

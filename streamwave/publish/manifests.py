@@ -38,18 +38,12 @@ class Manifests:
         self._last_at = -interval_s
         self._known_playlists: set[str] = set()
         self._memo = Memo()
-        self._closed_unix_ms: list[
-            int
-        ] = []  # closing times of the chunks that the next manifest names for the first time
+        #: Closing times of the chunks that the next manifest names for the first time.
+        self._closed_unix_ms: list[int] = []
         #: Something was published after they were last written.
         self.due = False
         #: For the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
         self.latencies_ms: deque[int] = deque(maxlen=300)
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether a call of ``on_time`` is scheduled."""
-        return self._timer is not None
 
     def add(self, closed_unix_ms: int) -> None:
         """Note that the next manifest names another chunk, whose last frame arrived at ``closed_unix_ms``."""

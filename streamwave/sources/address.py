@@ -35,7 +35,7 @@ def is_stream_name(name: str) -> bool:
 def check_stream_name(name: str) -> None:
     """Raises UsageError, with what is allowed, unless ``name`` may name a stream."""
     if not is_stream_name(name):
-        raise UsageError(f"{name[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
+        raise UsageError(f"{name[:70]!r} is not a valid stream name; use a-z, 0-9, - and _, at most 64 characters")
 
 
 def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Errors as a new user meets them: one line each, which docs/errors.md knows and says what to do about."""
+"""Errors that new users meet: each is one line, and documented in docs/errors.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Site(BaseHTTPRequestHandler):
         self.send_error(int(self.path.strip("/")))
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Don't log."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def command(*arguments: str, **extra: str) -> Command:
 
 
 def of_files(folder: Path) -> dict[str, Command]:
-    """What is wrong with a file, and a word of the message."""
+    """Commands with a bad file, by a part of the expected message."""
     film = make_clip(folder / "film.mp4", frames=50).path.read_bytes()
     (folder / "cut.mp4").write_bytes(film[: len(film) * 3 // 4])
     (folder / "empty.mp4").touch()
@@ -75,7 +75,7 @@ def of_files(folder: Path) -> dict[str, Command]:
 
 
 def of_addresses(site: str, closed: int) -> dict[str, Command]:
-    """Addresses that do not answer as they should."""
+    """Commands with an address that does not answer properly."""
     return {
         "404 Not Found": transcode(f"{site}/404"),
         "403 Forbidden": command("probe", f"{site}/403"),
@@ -87,7 +87,7 @@ def of_addresses(site: str, closed: int) -> dict[str, Command]:
 
 
 def of_outputs(folder: Path, closed: int) -> dict[str, Command]:
-    """Places that cannot be written to."""
+    """Commands with an output that cannot be written."""
     (folder / "plain").write_text("in the way")
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     s3 = {**keys, "STREAMWAVE_S3_ENDPOINT": f"http://127.0.0.1:{closed}"}
@@ -113,7 +113,7 @@ def of_outputs(folder: Path, closed: int) -> dict[str, Command]:
 
 
 def of_settings(folder: Path, closed: int, taken: int) -> dict[str, Command]:
-    """Settings that cannot be, and what a machine lacks."""
+    """Commands with an invalid setting, or on a machine that lacks something."""
     return {
         "from 0 to 51": transcode("film.mp4", STREAMWAVE_CRF="99"),
         "one of ultrafast": transcode("film.mp4", STREAMWAVE_PRESET="quick"),
@@ -147,8 +147,8 @@ MISUSE = {
     "no such command": command("broadcast"),
     "quotation marks": command("transcode", "my", "film.mp4"),
     "invalid value": command("transcode", "film.mp4", "--audio-track", "two"),
-    "there is no part": command("serve", "player"),
-    "cannot name a stream": command("streams", "add", "My Show"),
+    "there is no service": command("serve", "player"),
+    "is not a valid stream name": command("streams", "add", "My Show"),
     "'My Show' cannot": command("run", "film.mp4", "--stream", "My Show"),
     "streamwave streams ls": command("streams", "rm", "nobody"),
     "no stream 'nobody'": command("streams", "rotate-key", "nobody"),

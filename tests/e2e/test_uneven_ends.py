@@ -1,6 +1,6 @@
-"""All players come to the end where pictures are few, or stop before their sound, or the sound before them.
+"""All players reach the end if the frame rate is low, or if video and audio end at different times.
 
-TESTS_FULL=1 plays what is long from its beginning to its end as well, and all of it at the usual speed.
+TESTS_FULL=1 also plays long recordings completely, and everything at normal speed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tests.support.standing import PLAIN
 
 F = Fraction
 FULL = bool(os.environ.get("TESTS_FULL"))
-#: How fast it is played.
+#: Playback rate.
 SPEED = 1 if FULL else 4
-#: What is played from its beginning to its end, and how long that is.
+#: Recordings that are played completely, with their lengths.
 WHOLE = {
     "sound 1 s longer": (Recipe(frames=50, sound_until=F(3)), 3),
     "sound 5 s longer": (Recipe(frames=50, sound_until=F(7)), 7),
@@ -39,7 +39,7 @@ WHOLE = {
     "1 fps": (Recipe(rate=F(1), frames=20, gop=20), 20),
     "half a picture a second": (Recipe(rate=F(1, 2), frames=10, gop=10), 20),
 }
-#: What is played from its beginning for a while and, after a seek, to its end.
+#: Recordings that are played from their start for a while and, after a seek, to their end.
 SOUGHT = {
     "sound 60 s longer": (Recipe(frames=50, sound_until=F(62)), 62),
     "pictures 60 s longer": (Recipe(frames=1550, size=(128, 72), sound_until=F(2)), 62),
@@ -48,7 +48,7 @@ SOUGHT = {
 WHOLE |= SOUGHT if FULL else {}
 END_S = 5
 LIMIT_S = 45 if not FULL else 180
-#: When a camera rests, comes back, and stops for good; and when its sound ends.
+#: Times at which a camera's video pauses, returns and stops for good, and at which its audio ends.
 STOPS_S, BACK_S, GONE_S, SOUND_S = 8, 16, 20, 30
 
 
@@ -60,7 +60,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    """The address of one of them by its name; made on first use, so that each worker makes only those that it plays."""
+    """The URL of a recording by its name; made at its first use, so that each worker makes only what it plays."""
     folder = tmp_path_factory.mktemp("uneven")
     with MediaServer(folder, port=free_port(), host="127.0.0.1") as server:
 
@@ -75,7 +75,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
 
 def play(harness: PlayerHarness, base: str, seek_s: float | None = None) -> dict[str, PlayReport]:
-    """What all players have done at the end, side by side; with ``seek_s`` they go there first."""
+    """Play in all players concurrently, after a seek to ``seek_s`` if given, and return their reports."""
     with ExitStack() as stack:
         pages = [stack.enter_context(harness.playing(f"{base}/{entry}", player)) for player, entry in PLAYERS]
         for playing in pages:
@@ -96,7 +96,7 @@ def test_plays_from_start_to_end(name: str, harness: PlayerHarness, served: Call
             player,
             report,
         )
-        # At several times the speed, a busy machine has it wait for a moment.
+        # At a multiple of the speed, players may wait for a moment on a busy machine.
         assert not report.jumps and not [stall for stall in report.stalls if FULL or stall.kind == "frozen"], report
         assert report.duration_s == pytest.approx(due_s, abs=0.2), player
         assert report.played_s == pytest.approx(due_s, abs=0.3), player
@@ -106,7 +106,7 @@ def test_plays_from_start_to_end(name: str, harness: PlayerHarness, served: Call
 def test_plays_its_beginning_and_its_end(name: str, harness: PlayerHarness, served: Callable[[str], str]) -> None:
     due_s = SOUGHT[name][1]
     for player, report in play(harness, served(name), due_s - END_S).items():
-        # What hls.js no longer waits for once it has been sent elsewhere is no failure.
+        # Requests that hls.js aborts because of a seek are not failures.
         errors = [error for error in report.errors if '"details":"aborted","fatal":false' not in error]
         assert report.ended and not report.timed_out and not errors, (player, report)
         assert report.duration_s == pytest.approx(due_s, abs=0.2), player
@@ -130,7 +130,7 @@ def test_a_camera_that_rests_and_stops_before_its_sound_while_it_is_watched(
             pages = [stack.enter_context(harness.playing(f"{base}/{entry}", player)) for player, entry in PLAYERS]
             for playing in pages:
                 playing.until(lambda report: report.started, 30)
-            # From when the camera was there until all of the sound has been heard.
+            # From the end of the video to the end of the audio.
             for playing in pages:
                 report = playing.until(lambda report: report.ended, 75)
                 assert report.ended and not [stall for stall in report.stalls if stall.kind == "frozen"], report

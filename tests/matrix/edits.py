@@ -1,4 +1,4 @@
-"""Edit lists of MP4 files, written anew (ISO/IEC 14496-12, 8.6.6)."""
+"""Replaces the edit lists of MP4 files (ISO/IEC 14496-12, 8.6.6)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from streamwave.mp4.boxes import Box, Fields, box, find, full_box, iter_boxes, need
 
-#: A stretch of the presentation: how long it is and where it begins in the track (None: nothing is shown), in seconds.
+#: An edit: its length and its start in the track (None: an empty edit), in seconds.
 Edit = tuple[Fraction, Fraction | None]
-#: The usual media rate (16.16); 0 stands for one picture that is shown all the time.
+#: The usual media rate (16.16 fixed point); 0 means a dwell, which shows a single frame.
 USUAL_RATE = 1 << 16
 
 
@@ -22,11 +22,11 @@ def edited(
     *,
     wide: bool = False,
 ) -> Callable[[Path, Path], None]:
-    """A rework that gives the tracks these edits, all of them with the media rate ``rate``, in 64 bits if ``wide``; those of
-    which nothing is said keep theirs.
+    """A rework that gives the tracks these edits, all with the media rate ``rate``, in 64 bits if ``wide``; other tracks
+    keep theirs.
 
-    0 is what the muxer shows first. The file's index must be behind its media, as it is by default, or its fragments must be
-    addressed relative to themselves.
+    Time 0 is the first sample that the muxer presents. The file's index must follow its media, as is the default, or its
+    fragments must be addressed relative to themselves.
     """
 
     def rework(source: Path, target: Path) -> None:
@@ -79,9 +79,9 @@ def _timescale(data: bytes, header: Box) -> int:
 
 
 def moving_edits(data: bytes) -> dict[str, list[tuple[int, int, int]]]:
-    """The edit lists of a file or an init segment that do more than show all of their track from the beginning.
+    """The edit lists of a file or an init segment, except those that just show the whole track.
 
-    By handler ("vide", "soun"): the length in ticks of the movie, where it begins in ticks of the track, and the media rate.
+    By handler ("vide", "soun"): length in ticks of the movie, start in ticks of the track, and media rate.
     """
     found = {}
     moov = need(data, "moov")

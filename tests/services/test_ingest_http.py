@@ -347,7 +347,7 @@ def test_a_stream_that_the_processing_service_receives_is_taken(ingest: Ingest) 
     writer = JournalWriter(session)
     try:
         answer = ingest.hook("start-stream", call="publish", name=key)
-        assert (answer.status_code, "live from elsewhere" in answer.text) == (403, True), answer.text
+        assert (answer.status_code, "live from another source" in answer.text) == (403, True), answer.text
         body = {"stream": "taken", "source": "rtmp://127.0.0.1:1/live/x"}
         assert ingest.client.post("/start-stream", json=body, headers=BEARER).status_code == 403
         assert found.sessions() == [session]

@@ -1,4 +1,4 @@
-"""Fetches a broadcast's spool from the store into a replica: session by session, line by line, each chunk before its line."""
+"""Fetches a broadcast's spool from the store into a replica: session by session, each chunk before its journal line."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from streamwave.errors import OutputError, SpoolError
 from streamwave.spool.broadcast import CLOSED
 from streamwave.spool.encoding import FILE as ENCODING
 from streamwave.spool.journal import JOURNAL, LOCK, ChunkLine, EndRecord, read_line
+from streamwave.spool.remote.heartbeat import Heartbeat
 from streamwave.spool.remote.needed import NeededChunks
 from streamwave.spool.remote.objects import METADATA, RECEIVER
-from streamwave.spool.remote.sign import Sign
 from streamwave.spool.remote.stored import StoredJournals
 from streamwave.storage.store import Store
 from streamwave.util.files import replace_file
 
 log = logging.getLogger("streamwave.spool")
 
-#: How often the next line is asked for: the most that a chunk waits, beyond the time to store and to fetch it.
+#: Polling interval for the next line; it adds at most this to the latency of a chunk.
 POLL_S = 0.2
-#: How often everything else is asked for while there is no line.
+#: Polling interval for everything else while there is no line.
 LOOK_S = 2.0
 CLOSED_LOOK_S = 0.5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
-#: Files that are fetched, or objects that are deleted, at the same time.
+#: Objects that are fetched or deleted concurrently.
 PARALLEL = 4
-LOST = "the machine that received it is lost; what it had stored is published"
+LOST = "the receiving machine is lost; everything that it had uploaded is published"
 
 
 class Fetcher:
@@ -48,7 +48,7 @@ class Fetcher:
         self._journals = StoredJournals(store)
         self._session: Path | None = None
         self._waiting_since: float | None = None
-        self._receiver = Sign(LOOK_S)
+        self._receiver = Heartbeat(LOOK_S)
         self._looked: dict[str, float] = {}
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch")
@@ -100,18 +100,18 @@ class Fetcher:
                 pause_s, self._refused_since = FIRST_PAUSE_S, None
             except (OutputError, OSError) as error:
                 if self._refused_since is None:
-                    log.warning("what was received cannot be fetched: %s", error)
+                    log.warning("received chunks cannot be fetched: %s", error)
                     self._refused_since = time.monotonic()
                 self.trouble = str(error)
                 wait_s, pause_s = pause_s, min(2 * pause_s, LONGEST_PAUSE_S)
             except Exception:
-                log.exception("what was received cannot be fetched; tried again")
+                log.exception("received chunks cannot be fetched; retrying")
                 wait_s = LONGEST_PAUSE_S
 
     def _step(self) -> bool:
         """Fetch the next line with its chunk; whether there was one."""
-        if self._due(METADATA, LOOK_S) and (told := self._store.get(METADATA)) is not None:
-            replace_file(self._folder / METADATA, told)
+        if self._due(METADATA, LOOK_S) and (metadata := self._store.get(METADATA)) is not None:
+            replace_file(self._folder / METADATA, metadata)
         if self._needed.here >= self._most:
             return False
         line = self._journals.line(is_waiting=self._waiting_since is not None)
@@ -160,7 +160,7 @@ class Fetcher:
 
     def _fetch(self, name: str) -> None:
         data = self._store.get(name)
-        if data is not None:  # else it was published already
+        if data is not None:  # else it was published and deleted already
             replace_file(self._folder / name, data)
 
     def _append(self, session: Path, line: bytes) -> None:
@@ -172,7 +172,7 @@ class Fetcher:
         self._journals.next_session()
 
     def _look_around(self) -> None:
-        """There is no line: find out whether one may still come."""
+        """There is no next line: find out whether the broadcast is closed or the receiving side is lost."""
         now = time.monotonic()
         self._waiting_since = self._waiting_since or now
         if self._session is None and self._due(CLOSED, CLOSED_LOOK_S):

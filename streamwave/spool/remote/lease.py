@@ -13,7 +13,7 @@ from typing import IO, Any, Protocol
 from streamwave.errors import OutputError
 from streamwave.spool.broadcast import INFO, BroadcastSpool
 from streamwave.spool.follow import START_S
-from streamwave.spool.remote.objects import RUN, RunWord, read_word
+from streamwave.spool.remote.objects import RUN, RunRecord, read_run_record
 from streamwave.spool.remote.patience import patiently
 from streamwave.storage.store import Store
 
@@ -47,7 +47,7 @@ class RunLease:
 
     def __init__(self, store: Store, token: str, name: str, *, twin: Path | None) -> None:
         self._store, self._token, self._name, self._twin = store, token, name, twin
-        self._word = RunWord(token=token)
+        self._record = RunRecord(token=token)
         self._twin_lock: IO[bytes] | None = None
         self._stopping = threading.Event()
         self._beating: threading.Thread | None = None
@@ -61,15 +61,15 @@ class RunLease:
     @property
     def done(self) -> dict[str, int]:
         """For each session, the number of the first chunk that may still be needed, as the run before has recorded it."""
-        return self._word.done
+        return self._record.done
 
-    def read(self) -> RunWord | None:
+    def read(self) -> RunRecord | None:
         """What ``run.json`` says now.
 
         Raises:
             OutputError: the store refuses.
         """
-        return read_word(patiently(lambda: self._store.get(RUN), START_S))
+        return read_run_record(patiently(lambda: self._store.get(RUN), START_S))
 
     def take(self) -> bool:
         """Take the lease unless another run holds it.
@@ -87,12 +87,12 @@ class RunLease:
         if before is not None and not before.ended and not (local and before.local) and self._lives(before):
             self.release()
             return False
-        self._word = RunWord(token=self._token, local=local, done=before.done if before is not None else {})
-        data = self._word.model_dump_json().encode()
+        self._record = RunRecord(token=self._token, local=local, done=before.done if before is not None else {})
+        data = self._record.model_dump_json().encode()
         patiently(lambda: self._store.put(RUN, data), START_S)
         return True
 
-    def _lives(self, before: RunWord) -> bool:
+    def _lives(self, before: RunRecord) -> bool:
         end = time.monotonic() + TAKEOVER_S
         while time.monotonic() < end:
             time.sleep(BEAT_S / 4)
@@ -112,8 +112,8 @@ class RunLease:
         while not self._stopping.wait(BEAT_S):
             try:
                 fetching.note()
-                self._word = self._word.model_copy(update={"done": fetching.done})
-                found = read_word(self._store.get(RUN))
+                self._record = self._record.model_copy(update={"done": fetching.done})
+                found = read_run_record(self._store.get(RUN))
                 if found is None or found.token != self._token:
                     self.replaced = True
                     return
@@ -126,8 +126,8 @@ class RunLease:
                 trouble = str(error)
 
     def _put(self, **changes: object) -> None:
-        self._word = self._word.model_copy(update={"beat": self._word.beat + 1, **changes})
-        self._store.put(RUN, self._word.model_dump_json().encode())
+        self._record = self._record.model_copy(update={"beat": self._record.beat + 1, **changes})
+        self._store.put(RUN, self._record.model_dump_json().encode())
 
     def stop(self) -> None:
         """End the heartbeats."""
@@ -137,7 +137,7 @@ class RunLease:
 
     def end(self, status: dict[str, Any]) -> None:
         """Record that the run has ended, unless that was done, or another run has taken over."""
-        if self.begun and not self.replaced and not self._word.ended:
+        if self.begun and not self.replaced and not self._record.ended:
             with suppress(OutputError):  # then the run looks as if it had been killed
                 self._put(status=status, ended=True)
 

@@ -119,7 +119,7 @@ class Replica(BroadcastSpool):
     def _check(self) -> None:
         if self._lease.replaced:
             raise FencedError(
-                f"another run has taken over {self.stream}/{self.broadcast}, or it was ended; this one ends"
+                f"another run has taken over {self.stream}/{self.broadcast}, or the broadcast was ended; this run stops"
             )
         if self._fetcher is not None and self._fetcher.refused_s() > self._patience_s:
             raise OutputError(self._fetcher.trouble)
@@ -173,8 +173,8 @@ def replica(url: str, settings: Settings, *, queued: int) -> Iterator[Replica]:
     ``queued`` is how many chunks may wait for outputs that are behind.
 
     Raises:
-        SpoolError: there is no broadcast.
-        OutputError: the store refuses.
+        SpoolError: there is no broadcast at ``url``, or the state folder cannot be written.
+        OutputError: the store refused.
     """
     stream, broadcast = url.rstrip("/").split("/")[-2:]
     with ExitStack() as stack:

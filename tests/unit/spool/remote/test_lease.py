@@ -8,7 +8,7 @@ import pytest
 
 from streamwave.spool.remote import lease as module
 from streamwave.spool.remote.lease import RunLease
-from streamwave.spool.remote.objects import RUN, RunWord
+from streamwave.spool.remote.objects import RUN, RunRecord
 from streamwave.storage.store import LocalStore
 from tests.support.processes import wait_for
 
@@ -59,12 +59,12 @@ def test_a_run_that_is_replaced_learns_of_it_and_writes_no_more(tmp_path: Path) 
     store = LocalStore(tmp_path)
     first = lease(store, "first")
     assert first.take()
-    store.put(RUN, RunWord(token="second").model_dump_json().encode())
+    store.put(RUN, RunRecord(token="second").model_dump_json().encode())
     first.keep(Progress(), dict)
     wait_for(lambda: first.replaced, "the first run to notice", 10)
     first.stop()
     first.end({})
-    assert first.read() == RunWord(token="second")
+    assert first.read() == RunRecord(token="second")
 
 
 def test_a_run_that_has_ended_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

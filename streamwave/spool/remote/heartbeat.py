@@ -1,4 +1,4 @@
-"""Signs of life: an object that changes for as long as somebody lives. Its reader judges by a clock of its own."""
+"""Heartbeats: an object that changes while its writer is alive. The reader measures the silence with its own clock."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 
 
-class Sign:
-    """What a reader has seen of one; it is looked at every ``every_s`` seconds.
+class Heartbeat:
+    """The reader's view of a heartbeat that it reads every ``every_s`` seconds.
 
-    Only time over which it could be read counts as silence: a store that does not answer is no sign of death.
+    Only time during which it could be read counts as silence: a store that does not answer does not mean that the writer is
+    dead.
     """
 
     def __init__(self, every_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -20,11 +21,11 @@ class Sign:
 
     @property
     def seen(self) -> bool:
-        """Whether it was ever read, there or not."""
+        """Whether a read has ever succeeded, even if the object was missing."""
         return self._read_at is not None
 
     def saw(self, data: bytes | None) -> bool:
-        """Take note of what it says now; whether that has changed."""
+        """Record the content that was read. Returns whether it has changed."""
         now, changed = self._clock(), data != self._last
         if changed or self._read_at is None:
             self.silent_s = 0.0
@@ -34,5 +35,5 @@ class Sign:
         return changed
 
     def lives(self) -> None:
-        """There was another sign: the silence begins anew."""
+        """Record other evidence that the writer is alive, which resets the silence."""
         self.silent_s = 0.0
