@@ -15,7 +15,8 @@ import time
 import uuid
 from pathlib import Path
 
-from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import ChunkLine, PeriodLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.pipeline.worker import MANIFEST_INTERVAL_S
 from streamwave.publish.outputs import Outputs

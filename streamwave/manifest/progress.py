@@ -32,9 +32,9 @@ class Progress:
         period = ledger.timeline.periods[-1]
         return cls(
             chunks=ledger.chunk_count,
-            black_chunks=ledger.black_chunks,
-            silent_chunks=ledger.silent_chunks,
-            damaged_chunks=ledger.damaged_chunks,
+            black_chunks=ledger.losses.black_chunks,
+            silent_chunks=ledger.losses.silent_chunks,
+            damaged_chunks=ledger.losses.damaged_chunks,
             session=ledger.periods[-1].session,
             period_ms=int(period.duration * 1000),
             total_ms=int(ledger.timeline.duration * 1000),

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from services.media.server import MediaServer
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish.publication import Publication
 from streamwave.storage.store import LocalStore

@@ -107,7 +107,7 @@ def publish(
             spool = running.broadcast(one.stream)
             root = running.finished(spool)
             ledger, advice = Ledger.load(open_store(str(root))), _advice(spool)
-            found[one.cell.name] += Outcome(one.cell, root, ledger.black_chunks, advice=advice).faults()
+            found[one.cell.name] += Outcome(one.cell, root, ledger.losses.black_chunks, advice=advice).faults()
             played.append((one, root))
         except AssertionError as error:  # no recording in time
             found[one.cell.name].append(f"no recording: {error}")

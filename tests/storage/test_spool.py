@@ -194,14 +194,14 @@ def test_one_run_at_a_time_and_it_ends_by_itself_what_its_receiver_has_left(
             ):
                 pass
             # It stands still, as a process does that is not given the processor: the other one takes over.
-            first._stopping.set()
-            assert first._beating is not None
-            first._beating.join(5)
+            lease, fetcher = first._lease, first._fetcher
+            assert fetcher is not None
+            lease.stop()
             with LiveBroadcast(second, runner, "second") as following:
                 assert publish(following, following.chunks()) == CHUNKS - 2
                 following.finish()
-            first._stopping.clear()
-            first._beat()
+            lease.keep(fetcher, first.status)
+            wait_for(lambda: lease.replaced, "the first run to notice", 10)
             with pytest.raises(FencedError):
                 list(broadcast.chunks())
     finally:
