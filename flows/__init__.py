@@ -1,1 +1,1 @@
-"""The pipelines as Prefect flows."""
+"""The Prefect flows."""

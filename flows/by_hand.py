@@ -1,4 +1,4 @@
-"""Receiving a source ourselves, for a run that a person has started and not the services."""
+"""Receives a source within the flow run, for runs that a person has started instead of the services."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from streamwave.spool.remote.exchange import clear, exchanging
 from streamwave.spool.remote.replica import replica
 from streamwave.storage.address import is_address
 
-#: A source that begins so names a Secret block of Prefect, which holds the address.
+#: Prefix of a source that is the name of a Prefect Secret block, which holds the address.
 BLOCK = "secret:"
 
 
 def source_hosts(settings: Settings) -> tuple[str, ...] | None:
-    """The hosts besides public ones that this run's source may be at; None (every host) where it is the command line's own.
+    """The non-public hosts that this run's source may be on; None (every host) for a run of the command line.
 
-    A run of a deployment has its source from whoever may use Prefect's API.
+    The source of a deployment's run comes from a user of Prefect's API, so it is restricted.
     """
     context = FlowRunContext.get()
     run = context.flow_run if context is not None else None
@@ -45,7 +45,7 @@ def source_hosts(settings: Settings) -> tuple[str, ...] | None:
 
 
 class Receiver:
-    """The segmenter of one session, which may be asked to end before it has begun."""
+    """The segmenter of one session. ``stop`` may be called before it has started."""
 
     def __init__(self) -> None:
         self._session = Path()
@@ -53,36 +53,36 @@ class Receiver:
         self._asked = False
 
     def start(self, options: Options) -> None:
-        """Begin to receive."""
+        """Start the segmenter."""
         self._session = options.spool
         self._process = start_segmenter(options)
         if self._asked:
             self.stop()
 
     def stop(self) -> None:
-        """Take in what has arrived, and nothing more. Returns at once; the journal's end record says when it is done."""
+        """Stop receiving after the data that has already arrived. Does not wait; the journal's end record follows."""
         self._asked = True
         if self._process is None:
-            return  # it is ended as soon as it is there
+            return  # `start` calls this again
         if writer_alive(self._session):
             self._process.terminate()
-        else:  # it is still loading, and has received nothing
+        else:  # it is still starting, and has received nothing
             kill(self._process)
             end_journal(self._session, "stopped", None)
 
     def close(self) -> None:
-        """No process is left."""
+        """End the segmenter, if it is still running."""
         if self._process is not None:
             stop_segmenter(self._process, graceful=False)
 
 
 @contextmanager
 def receiving(settings: Settings, source: SecretStr, stream: str, output: str | None) -> Iterator[BroadcastSpool]:
-    """Receive ``source`` as one session of a broadcast of its own.
+    """Receive ``source`` as the only session of a new broadcast.
 
     Raises:
         UsageError: the stream's name or the output is not allowed.
-        SourceError: the source is not.
+        SourceError: the source is not allowed.
     """
     check_stream_name(stream)
     url = resolve_source(_address(source), file_roots(settings))
@@ -120,13 +120,13 @@ def receiving(settings: Settings, source: SecretStr, stream: str, output: str | 
 
 @contextmanager
 def spool_at(place: Path | str, settings: Settings) -> Iterator[BroadcastSpool]:
-    """The spool to publish from, for the time of a run: at an address, or in a folder of this machine.
+    """The spool to publish from: a replica of the one at an address, or a folder on this machine.
 
-    If that folder is what this machine receives of a broadcast whose spool is in a store, it is looked after meanwhile.
+    If that folder is the receiving side of a spool in a store, its exchange with the store runs here too.
 
     Raises:
-        SpoolError: there is no broadcast.
-        OutputError: the store refuses.
+        SpoolError: there is no broadcast at ``place``.
+        OutputError: the store refused.
     """
     if is_address(str(place)):
         with replica(str(place), settings, queued=QUEUE_CHUNKS) as spool:
@@ -142,10 +142,10 @@ def spool_at(place: Path | str, settings: Settings) -> Iterator[BroadcastSpool]:
 
 
 def _address(source: SecretStr) -> str:
-    """The source's address, which Prefect keeps where ``source`` is the name of a Secret block.
+    """The source's address, read from a Secret block if ``source`` is the name of one.
 
     Raises:
-        UsageError: there is no such block, or it holds no text.
+        UsageError: there is no such block, or its value is not text.
     """
     said = source.get_secret_value()
     if not said.startswith(BLOCK):
@@ -156,12 +156,10 @@ def _address(source: SecretStr) -> str:
     name = said.removeprefix(BLOCK)
     try:
         with get_client(sync_client=True) as client:
-            # Its text alone: a block that is loaded is an object of whatever class the server says.
+            # Read only the text: loading a block would create an object of a class that the server chooses.
             kept: Any = client.read_block_document_by_name(name, "secret").data.get("value")
     except ObjectNotFound:
-        raise UsageError(
-            f"Prefect has no Secret block {name[:70]!r}; make one that holds the source's address"
-        ) from None
+        raise UsageError(f"Prefect has no Secret block {name[:70]!r}; create one with the source's address") from None
     if not isinstance(kept, str):
-        raise UsageError(f"the Secret block {name[:70]!r} holds no text; it must hold the source's address")
+        raise UsageError(f"the value of the Secret block {name[:70]!r} is not text; it must be the source's address")
     return kept

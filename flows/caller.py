@@ -1,4 +1,4 @@
-"""Who calls a flow in this process: the person at the command line, and what of a run they want to be told."""
+"""The caller of a flow in this process: whether it is the command line, and its callbacks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def _log(note: str) -> None:
 
 @dataclass(frozen=True)
 class Caller:
-    """Functions that flows call in the thread that called them.
+    """Callbacks of a flow's caller, called in the thread that called the flow.
 
-    ``on_progress(published_ms, expected_ms or None, chunks)`` after every chunk of a file. ``on_note(sentence)`` with what was
-    found in the file that its owner should know; it is logged otherwise. ``on_receiving(stop)`` before anything is received,
-    with a function that ends the receiving gracefully whenever it is called. ``on_wait(sentence, stop)`` when a recording is
-    complete, but not at every output, with a function that ends the waiting for the others.
+    ``on_progress(published_ms, expected_ms or None, chunks)``: after every chunk of a file. ``on_note(sentence)``: something
+    about the file that its owner should know; logged by default. ``on_receiving(stop)``: before anything is received, with
+    a function that ends the receiving gracefully. ``on_wait(sentence, stop)``: when a recording is complete, but not at every
+    output, with a function that ends the wait for the others.
     """
 
     on_progress: Callable[[int, int | None, int], None] = _ignore
@@ -43,7 +43,7 @@ _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 @contextmanager
 def of_the_user(by: Caller = _NOBODY) -> Iterator[None]:
-    """Flows that are called meanwhile, in this process, were asked for by the person whose process it is."""
+    """Mark flows that are called in this context as requested by the user who runs this process."""
     token = _caller.set(by)
     try:
         yield
@@ -52,10 +52,10 @@ def of_the_user(by: Caller = _NOBODY) -> Iterator[None]:
 
 
 def is_of_the_user() -> bool:
-    """Whether this flow was asked for by the person whose process it is, and not through Prefect's API."""
+    """Whether this flow was requested by the user who runs this process, rather than through Prefect's API."""
     return _caller.get() is not None
 
 
 def caller() -> Caller:
-    """Whom to tell; nobody, where a run came from Prefect's API."""
+    """The caller's callbacks; those of a run from Prefect's API do nothing."""
     return _caller.get() or _NOBODY

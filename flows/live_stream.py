@@ -1,8 +1,8 @@
 """live-stream: the flow of one broadcast, from its first chunk until its recording is complete.
 
-It never collects task runs without end: every few minutes of stream are a child flow run of their own (``window``),
-which Prefect's UI can draw and upkeep can delete. Windows overlap: while one waits for its last chunks, the next one
-already takes new ones, so that nothing is held up at the border.
+Every few minutes of stream are a child flow run (a window), which Prefect's UI can draw and upkeep can delete, so that the
+number of task runs per flow run stays bounded. Windows overlap: while one waits for its last chunks, the next one already
+takes new chunks, so that nothing is delayed at the border.
 """
 
 from __future__ import annotations
@@ -52,16 +52,17 @@ def live_stream(
     """Publish a live broadcast while it is being received, and its recording when it has ended.
 
     Args:
-        broadcast_spool: Spool of a broadcast that is being received, a folder or an address in a store (the processing
-            service starts runs with it).
-        source: For a run by hand: the URL to read, for example srt://host:port. Prefect shows it to everybody who may
-            see the run; where it holds a key or a password, store it in a Secret block and say secret:NAME-OF-THE-BLOCK.
-        stream: For a run by hand: the stream's public name.
-        output: For a run by hand: root of the outputs, one of the setting OUTPUT_DIR or in one; that setting without it.
+        broadcast_spool: Spool of a broadcast that is being received: a folder, or an address in a store. Set by the
+            processing service.
+        source: For a manual run: the URL to read, such as srt://host:port. Prefect shows it to everyone who can see the run;
+            if it contains a key or a password, store it in a Secret block and give secret:NAME-OF-THE-BLOCK.
+        stream: For a manual run: the stream's public name.
+        output: For a manual run: root of the outputs; an output of the setting OUTPUT_DIR, or a folder in one. Default: that
+            setting.
 
     Raises:
-        UsageError: the parameters reach further than they may (see ``flows.reach``).
-        IncompleteError: a run by hand published all of it, but not to every output.
+        UsageError: a parameter is outside of what the settings allow (see ``flows.reach``).
+        IncompleteError: a manual run has published everything, but some outputs lack a part of it.
     """
     begin()
     settings = Settings.load()
@@ -96,7 +97,7 @@ def _publish(place: Path | str, settings: Settings) -> LiveBroadcast:
             broadcast.finish(caller().on_wait)
             sweep(settings)
         except BaseException:
-            # Tasks may still be running in their threads: end their processes before the files below them go away.
+            # Tasks may still be running in threads: end their FFmpeg processes before their files are deleted.
             processes.close()
             windows.abandon()
             raise

@@ -1,6 +1,6 @@
-"""Prefect's server as we run it: the application that uvicorn serves, behind the check of who calls.
+"""Prefect's server as an application for uvicorn, behind a check of the Host and Origin headers.
 
-``STREAMWAVE_ALLOWED_HOSTS`` is read from the environment of the server's process, as Prefect reads its own settings.
+``STREAMWAVE_ALLOWED_HOSTS`` is read from the process's environment, where Prefect reads its own settings too.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from streamwave.util.own_site import App, OwnNames, OwnSite
 
 
 def create() -> App:
-    """The application. Must have been given authentication: without it, whoever reaches the server can run programs.
+    """Create the application. Authentication is mandatory, because every client of the server can run programs.
 
     Raises:
         RuntimeError: PREFECT_SERVER_API_AUTH_STRING is not set.
     """
     server = get_current_settings().server
     if server.api.auth_string is None:
-        raise RuntimeError("PREFECT_SERVER_API_AUTH_STRING is not set; Prefect's server is not started without it")
+        raise RuntimeError("PREFECT_SERVER_API_AUTH_STRING is not set; Prefect's server needs it to start")
     allowed = to_hosts(os.environ.get("STREAMWAVE_ALLOWED_HOSTS", ""))
     assert isinstance(allowed, tuple)
     return OwnSite(create_app(), OwnNames(server.api.host, allowed))

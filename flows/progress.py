@@ -1,4 +1,4 @@
-"""Progress of a file's run: to whoever called the flow in this process, and as artifacts in Prefect's UI."""
+"""Reports the progress of a file's run: to the caller of the flow in this process, and as artifacts in Prefect's UI."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from streamwave.layout import MANIFEST, MASTER
 from streamwave.pipeline.vod import FileSession
 from streamwave.storage.outputs import outputs
 
-#: Prefect's UI is told at most this often: each time is a request to its server.
+#: Minimum interval between updates of the artifact, because each is a request to Prefect's server.
 ARTIFACT_INTERVAL_S = 2.0
 
 log = logging.getLogger("streamwave.progress")
 
 
 class Progress:
-    """Reports how much of a file is published. Prefect's server being away costs the report, never the run."""
+    """Reports how much of a file is published. Without Prefect's server the report is lost, but the run continues."""
 
     def __init__(self, session: FileSession) -> None:
         self._session = session
@@ -30,7 +30,7 @@ class Progress:
         self._told_at = time.monotonic()
 
     def update(self) -> None:
-        """One more chunk is stored."""
+        """Count one more stored chunk, and report."""
         self._chunks += 1
         published_ms, expected_ms = self._session.published_ms(), self._session.source.duration_ms
         self._caller.on_progress(published_ms, expected_ms, self._chunks)
@@ -38,7 +38,7 @@ class Progress:
             self._tell(min(99.0, 100 * published_ms / expected_ms))
 
     def finish(self, output: str) -> None:
-        """All is published; leave a link to it."""
+        """Report the end, and create a link artifact for the result."""
         self._caller.on_progress(self._session.published_ms(), self._session.published_ms(), self._chunks)
         for note in self._session.notes():
             self._caller.on_note(note)
@@ -48,7 +48,7 @@ class Progress:
             create_link_artifact(
                 link=f"{root}/{MANIFEST}",
                 link_text=f"{root}/{MANIFEST}",
-                description=f"DASH manifest; the HLS playlist beside it is {MASTER}",
+                description=f"DASH manifest; the HLS playlist in the same folder is {MASTER}",
             )
         except Exception as error:
             log.warning("the link artifact was not stored: %s", error)

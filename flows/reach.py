@@ -1,7 +1,7 @@
-"""How far the parameters of a run reach: who may write to Prefect's API must not be able to read or write any file here.
+"""Confines the parameters of runs, so that users of Prefect's API cannot read or write arbitrary files on this machine.
 
-The person at the command line may, because the command runs as that person: it says so in its own process
-(``caller.of_the_user``), which nothing at Prefect's server can do. Every other run is confined to what the settings name.
+Runs of the command line are not confined, because they run as the user who typed the command. The command marks them in its
+own process (``caller.of_the_user``), which Prefect's server cannot do. Every other run is confined to what the settings name.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ def is_confined() -> bool:
 
 
 def file_roots(settings: Settings) -> Sequence[Path] | None:
-    """The folders that a source may lie in; None for all."""
+    """The folders that a source file may be in; None for all."""
     return settings.allowed_file_roots if is_confined() else None
 
 
 def check_output(output: str | None, settings: Settings) -> str:
-    """The outputs to write to: ``output``, or those of the settings without it.
+    """The outputs to write to: ``output``, or else those of the settings.
 
     Raises:
-        UsageError: the run is confined, and one of them is neither an output of the settings nor lies in one.
-        OutputError: it names no places.
+        UsageError: the run is confined, and one of them is neither an output of the settings nor a folder in one.
+        OutputError: ``output`` is not a valid list of outputs.
     """
     if not output:
         return settings.output_url
@@ -39,17 +39,17 @@ def check_output(output: str | None, settings: Settings) -> str:
         for target in outputs(output):
             if not any(_is_within(target, root) for root in settings.outputs):
                 raise UsageError(
-                    "the output of a run that was asked for through Prefect has to be one of OUTPUT_DIR, or a folder in it; "
-                    "name the place in OUTPUT_DIR of whoever executes the run, or use the command line"
+                    "the output of a run started through Prefect must be in OUTPUT_DIR, or a folder in it; "
+                    "add it to OUTPUT_DIR where the run is executed, or use the command line"
                 )
     return output
 
 
 def check_spool(place: str, settings: Settings) -> str:
-    """``place``, the spool of a broadcast: a folder, or an address in a store. What lies in it says where to write.
+    """``place``, the spool of a broadcast: a folder, or an address in a store. Checked because the spool names the output.
 
     Raises:
-        UsageError: the run is confined, and the place is not in the spool of the settings.
+        UsageError: the run is confined, and ``place`` is not in the spool of the settings.
     """
     if is_confined():
         root = settings.spool_url
@@ -59,21 +59,21 @@ def check_spool(place: str, settings: Settings) -> str:
             within = Path(place).resolve().is_relative_to(settings.spool_dir.resolve())
         if not within:
             raise UsageError(
-                "the broadcast is not in the spool of whoever executes the run; set STREAMWAVE_SPOOL_DIR to it"
+                "the broadcast is not in the spool of the process that executes the run; set STREAMWAVE_SPOOL_DIR there"
             )
     return place
 
 
 def check_ladder(ladder: str | None) -> str | None:
-    """``ladder``, unless the run is confined and it names a file.
+    """Return ``ladder`` if it is allowed.
 
     Raises:
-        UsageError: it does.
+        UsageError: the run is confined, and ``ladder`` is the name of a file.
     """
     text = (ladder or "").strip()
     if is_confined() and not text.startswith("{") and ("/" in text or text.endswith((".toml", ".json"))):
         raise UsageError(
-            "a run that was asked for through Prefect takes names of renditions or inline JSON, and no file"
+            "the ladder of a run started through Prefect must be names of renditions or inline JSON, not a file"
         )
     return ladder
 

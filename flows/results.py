@@ -1,4 +1,4 @@
-"""Results that Prefect's server says are stored somewhere: never read by our flows."""
+"""Prevents flows from reading stored results, which Prefect's server could point anywhere."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from prefect.serializers import CompressedSerializer, JSONSerializer, PickleSeri
 
 
 def refuse_stored_results() -> None:
-    """From here on this process reads none, because reading one can mean to execute what it holds.
+    """Make this process refuse to read stored results, because reading one can execute code.
 
-    A state at the server says where its result lies (any file system of fsspec) and how it is read (as a pickle, for
-    example), and everybody may set states who may write to the API. Our flows store no results, so there is none to be read.
+    A state on the server says where its result is stored (any fsspec file system) and how it is serialized (for example as a
+    pickle), and every user of the API may set states. Our flows store no results, so nothing is lost.
     """
 
     def refused(self: object, blob: bytes) -> object:
-        raise RuntimeError("results that are stored elsewhere are not read")
+        raise RuntimeError("stored results are not read")
 
     for serializer in (PickleSerializer, JSONSerializer, CompressedSerializer):
         serializer.loads = refused  # type: ignore[assignment, method-assign]
@@ -27,6 +27,6 @@ def refuse_stored_results() -> None:
         return LocalFileSystem()
 
     if not callable(results.resolve_result_storage) or not callable(results.aresolve_result_storage):
-        raise RuntimeError("this version of Prefect is not known; install the pinned one (constraints.txt)")
+        raise RuntimeError("this version of Prefect is not supported; install the pinned one (constraints.txt)")
     results.resolve_result_storage = local
     results.aresolve_result_storage = local_too

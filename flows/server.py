@@ -1,4 +1,4 @@
-"""Prefect's own server, run by us: for the time of one command, or as a part of a whole installation."""
+"""Runs Prefect's server, for the duration of one command or as a part of an installation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streamwave.util.private import make_folder, python_argv
 from streamwave.util.trust import away_from_here, safe_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
-#: The first start migrates the database, which takes a slow machine most of a minute.
+#: The first start migrates the database, which takes most of a minute on a slow machine.
 START_LIMIT_S = 120
 
 
@@ -34,12 +34,12 @@ def prefect_server(
     host: str = "127.0.0.1",
     allowed_hosts: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Run a Prefect server whose database is in ``home``; yields its API's URL and ends it afterwards.
+    """Run a Prefect server whose database is in ``home``, and yield its API's URL.
 
-    It asks for ``auth``, and answers to the names of this machine and to ``allowed_hosts``.
+    The server requires ``auth`` (USER:PASSWORD), and accepts the host names of this machine and ``allowed_hosts``.
 
     Raises:
-        StreamWaveError: it did not become healthy; the message names its log.
+        StreamWaveError: the server did not become healthy; the message names its log.
     """
     port = port or free_port()
     log_path = home / "server.log"
@@ -62,19 +62,19 @@ def prefect_server(
 
 
 def load_prefect(home: Path) -> None:
-    """Import Prefect, which reads its settings now and not again; those of a folder that others can write to do not count.
+    """Import Prefect, which reads its settings at import, from a folder that no other user can write to.
 
     Raises:
-        SettingsError: some are there.
+        SettingsError: the working folder has Prefect settings that another user could have written.
     """
     with away_from_here(home):
         import prefect.main  # noqa: F401
 
 
 def server_argv(host: str, port: int) -> list[str]:
-    """Command of the server."""
+    """Command line of the server."""
     return [
-        # Without --app-dir uvicorn would look for modules in the working directory first.
+        # Without --app-dir, uvicorn would search the working folder for modules first.
         *python_argv("uvicorn", "--app-dir", str(PROJECT), "--factory", "flows.prefect_app:create"),
         "--host", host, "--port", str(port), "--log-level", "error", "--lifespan", "on", "--no-proxy-headers",
     ]  # fmt: skip
@@ -83,7 +83,7 @@ def server_argv(host: str, port: int) -> list[str]:
 def server_environment(
     home: Path, auth: str, *, host: str, port: int, ui: bool, allowed_hosts: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Environment of the server whose database is in ``home`` and which asks for ``auth``."""
+    """Environment of a server whose database is in ``home`` and which requires ``auth``."""
     environment = {
         **os.environ,
         **SERVER_ENV,
@@ -92,9 +92,9 @@ def server_environment(
         "PREFECT_SERVER_API_HOST": host,
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_API_AUTH_STRING": auth,
-        # Its own services are clients, too.
+        # The server's own services are clients of its API too.
         "PREFECT_API_AUTH_STRING": auth,
-        # The UI asks the server that it came from, whatever name that has; so no other origin has to be allowed.
+        # With a relative URL the UI calls the server that it was loaded from, so no other origin has to be allowed.
         "PREFECT_SERVER_UI_API_URL": "/api",
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}",
         "STREAMWAVE_ALLOWED_HOSTS": ",".join(allowed_hosts),
@@ -108,7 +108,7 @@ def wait_healthy(url: str, process: subprocess.Popen[bytes], log_path: Path) -> 
     """Wait until the API answers.
 
     Raises:
-        StreamWaveError: the process ended or the time is over.
+        StreamWaveError: the process ended, or the API did not answer in time.
     """
     end = time.monotonic() + START_LIMIT_S
     with httpx.Client(timeout=2, trust_env=False) as client:

@@ -1,4 +1,4 @@
-"""Upkeep: what Prefect's database must not keep for ever."""
+"""Upkeep: deletes old flow runs from Prefect's database, and old spools."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from streamwave.config.settings import Settings
-from streamwave.retention.janitor import clean_by_itself, in_spool, now_ms
+from streamwave.retention.janitor import clean_unattended, in_spool, now_ms
 
 log = logging.getLogger("streamwave.upkeep")
 
-#: Windows of a living broadcast that stay visible: at five minutes each, half an hour.
+#: Ended windows of a live broadcast that stay visible: half an hour, at five minutes each.
 KEEP_WINDOWS = 6
-#: Ended windows of any broadcast stay visible this long.
+#: How long ended windows stay visible.
 KEEP_HOURS = 24
 
 _ENDED = FlowRunFilterState(
@@ -38,8 +38,8 @@ _ENDED = FlowRunFilterState(
 def delete_windows(parent: str) -> None:
     """Delete all but the newest ended windows of the flow run ``parent``, with their task runs.
 
-    Prefect's own vacuum leaves child runs alone as long as their parent lives. A failure is logged: the next border
-    tries again.
+    Prefect's own vacuum keeps child runs while their parent exists. A failure is logged; the next call, at the end of the
+    next window, tries again.
     """
     try:
         with get_client(sync_client=True) as client:
@@ -57,7 +57,7 @@ def delete_windows(parent: str) -> None:
 
 
 def sweep(settings: Settings) -> None:
-    """``upkeep`` for the end of a broadcast: a failure is logged, the next broadcast tries again."""
+    """Delete old windows and spools at the end of a broadcast. A failure is logged; the next broadcast tries again."""
     try:
         _sweep(settings)
     except Exception as error:
@@ -66,10 +66,10 @@ def sweep(settings: Settings) -> None:
 
 @flow(name="upkeep", persist_result=False)
 def upkeep() -> None:
-    """Delete windows that ended long ago, and what the janitor finds in the spool and at the outputs."""
+    """Delete old windows, and what the janitor finds in the spool and at the outputs."""
     settings = Settings.load()
     _sweep(settings)
-    clean_by_itself(settings)
+    clean_unattended(settings)
 
 
 def _sweep(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""vod: the flow for sources that end. One run makes one adaptive stream of one file."""
+"""vod: the flow for files and other finite sources. One run makes one adaptive stream."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ refuse_stored_results()
 
 
 def _name() -> str:
-    # Prefect shows it to everybody, and the address of a source may hold a key.
+    # Prefect shows the name to all users, and the address of a source may contain a key.
     return f"vod {shown(str(flow_run.parameters.get('source', '')))}"
 
 
@@ -37,16 +37,17 @@ def vod(
     """Transcode a file or URL into an adaptive stream (CMAF segments, DASH manifest, HLS playlists).
 
     Args:
-        source: A file's path or a URL (file, rtmp, srt, http, https) of a source that ends.
-        output: Folder or fsspec address of the result, one of the setting OUTPUT_DIR or in one; that setting without it.
-        ladder: Names of renditions to make ("1080p,720p"), or a ladder of your own; all that fit without it.
-        overwrite: Replace a broadcast that the output already holds.
-        audio_track: Number of the audio track to take, from 1; the setting STREAMWAVE_AUDIO_TRACK without it.
+        source: A file's path or a URL (file, rtmp, srt, http, https) of finite length.
+        output: Folder or fsspec address of the result; an output of the setting OUTPUT_DIR, or a folder in one. Default: that
+            setting.
+        ladder: Names of renditions to make ("1080p,720p"), or a custom ladder. Default: all that fit the source.
+        overwrite: Replace a broadcast that the output already contains.
+        audio_track: Audio track to use, counted from 1. Default: the setting STREAMWAVE_AUDIO_TRACK.
 
     Raises:
-        UsageError: the parameters reach further than they may (see ``flows.reach``).
-        IncompleteError: all is published, but not to every output, or black pictures or silence are in the place of some
-            chunks.
+        UsageError: a parameter is outside of what the settings allow (see ``flows.reach``).
+        IncompleteError: the result is published, but some outputs lack a part of it, or chunks were replaced by black
+            frames or silence.
     """
     begin()
     settings = Settings.load()
@@ -73,7 +74,7 @@ def vod(
             session.check_complete()
             worker.publication(session.job).finish()
         except BaseException:
-            # Tasks may still be running in their threads: end their processes before the files below them go away.
+            # Tasks may still be running in threads: end their FFmpeg processes before their files are deleted.
             processes.close()
             pipeline.settle()
             raise

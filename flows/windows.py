@@ -1,4 +1,4 @@
-"""Windows: the child flow runs that a live broadcast's task runs belong to, a few minutes of stream each."""
+"""Windows: child flow runs of a live broadcast, each with the task runs of a few minutes of stream."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from streamwave.model import ChunkRecord
 from streamwave.pipeline.job import Job
 from streamwave.pipeline.live import LiveBroadcast
 
-#: If a window cannot be begun (Prefect's server is away), the old one goes on and the next try is after this time.
+#: Delay before another attempt to start a window that Prefect's server could not start; the old window continues meanwhile.
 RETRY_S = 10.0
-#: How long a window may take to begin before it counts as failed.
+#: How long a window may take to start before it counts as failed.
 BEGIN_LIMIT_S = 30.0
 
 log = logging.getLogger("streamwave.live")
@@ -30,7 +30,7 @@ Item = tuple[Job, ChunkRecord] | None
 
 
 class _Window:
-    """One child flow run in a thread of its own. ``None`` in its queue: drain and end."""
+    """One child flow run in a thread of its own. ``None`` in its queue makes it drain and end."""
 
     def __init__(self, number: int, in_flight: InFlight, on_stored: Callable[[], None]) -> None:
         self.number = number
@@ -38,7 +38,7 @@ class _Window:
         self.begun = threading.Event()
         self.done: Future[None] = Future()
         self.ending = False
-        # The child belongs to the parent's run because it runs in a copy of its context.
+        # Prefect recognizes the parent run by the context, so the thread runs in a copy of it.
         context = contextvars.copy_context()
         thread = threading.Thread(
             target=context.run, args=(self._run, in_flight, on_stored), name=f"window-{number}", daemon=True
@@ -70,8 +70,8 @@ class _Window:
             live_window()
         except BaseException as error:
             if drained:
-                # Only Prefect's server could not be told; every chunk is published.
-                log.warning("the end of window %d was not recorded: %s", self.number, error)
+                # Every chunk is published; only reporting the end to Prefect's server failed.
+                log.warning("the end of window %d could not be reported to Prefect: %s", self.number, error)
                 self.done.set_result(None)
             else:
                 self.done.set_exception(error)
@@ -80,14 +80,14 @@ class _Window:
 
     @property
     def idle(self) -> bool:
-        """Whether every chunk that was handed over has been submitted to its tasks."""
+        """Whether every chunk in the queue has been submitted as tasks."""
         return self.items.unfinished_tasks == 0
 
 
 class Windows:
-    """Hands chunks to the current window, begins the next one in time, and ends old ones without holding up the stream.
+    """Hands chunks to the current window, starts the next one in time, and ends old ones without delaying the stream.
 
-    ``on_border`` is called in a thread with the parent's flow run id whenever a window has ended (see upkeep).
+    ``on_border`` is called in a thread with the parent's flow run ID whenever a window has ended (see ``upkeep``).
     """
 
     def __init__(self, broadcast: LiveBroadcast, settings: Settings, on_border: Callable[[str], None]) -> None:
@@ -97,14 +97,14 @@ class Windows:
         self._on_border = on_border
         self._parent = str(flow_run.id)
         self._windows: list[_Window] = []
-        self._next: _Window | None = None  # is being begun while the current one still takes chunks
+        self._next: _Window | None = None  # starting, while the current one still takes chunks
         self._next_limit = 0.0
         self._count = 0
         self._began_ms = 0
         self._retry_at = 0.0
 
     def submit(self, job: Job, record: ChunkRecord) -> None:
-        """Send a chunk on its way. Raises what a window raised."""
+        """Submit a chunk to the current window. Raises the error of a failed window."""
         self.check()
         if self._next is None and (not self._windows or self._over(record)):
             self._next = _Window(self._count, self._in_flight, self._broadcast.stored)
@@ -126,15 +126,15 @@ class Windows:
         return (length_ms >= self._length_ms or length_ms < 0) and time.monotonic() >= self._retry_at
 
     def _switch(self, record: ChunkRecord) -> bool:
-        """Make the next window the current one if it has begun; whether it was. The stream never waits for Prefect.
+        """Make the next window the current one if it has started. Returns whether it has. The stream never waits for Prefect.
 
-        Raises what kept the very first window from beginning.
+        Raises the error of the first window if that cannot be started.
         """
         window = self._next
         if window is None:
             return False
         if window.begun.is_set():
-            # In order: nothing of the next window may be submitted before all of this one is.
+            # Chunks must be submitted in order, so the next window waits until the current one has submitted all of its own.
             while self._windows and not self._windows[-1].idle:
                 self.check()
                 time.sleep(0.005)
@@ -146,8 +146,8 @@ class Windows:
         if window.done.done() or time.monotonic() > self._next_limit:
             if not self._windows:
                 window.done.result(timeout=0.1)
-            log.warning("Prefect's server does not take a new window; the old one goes on")
-            self._end(window)  # should it still begin, it ends at once
+            log.warning("Prefect could not start a new window; the old one continues")
+            self._end(window)  # if it does start later, it ends at once
             self._next, self._retry_at = None, time.monotonic() + RETRY_S
         return False
 
@@ -155,11 +155,11 @@ class Windows:
         if window.ending:
             return
         window.ending = True
-        # The queue has one place; the window empties it as fast as chunks may be in flight.
+        # In a thread, because the queue holds only one item and may be full until chunks in flight have been stored.
         threading.Thread(target=window.items.put, args=(None,), daemon=True).start()
 
     def check(self) -> None:
-        """Raise what a window raised; forget those that have ended. Whoever waits for anything calls it all the time."""
+        """Raise the error of a failed window, and remove windows that have ended. Must be called regularly while waiting."""
         self._broadcast.status.pulse()
         for window in list(self._windows):
             if window.done.done():
@@ -168,7 +168,7 @@ class Windows:
                 threading.Thread(target=self._on_border, args=(self._parent,), daemon=True).start()
 
     def drain(self) -> None:
-        """Wait until all chunks of all windows are stored."""
+        """End all windows and wait until their chunks are stored."""
         for window in [*self._windows, *filter(None, [self._next])]:
             self._end(window)
         while self._windows:
@@ -176,6 +176,6 @@ class Windows:
             time.sleep(0.02)
 
     def abandon(self) -> None:
-        """End the windows' threads without waiting for their chunks."""
+        """End all windows without waiting for their chunks."""
         for window in [*self._windows, *filter(None, [self._next])]:
             self._end(window)

@@ -1,4 +1,4 @@
-"""The stages of the pipeline as Prefect tasks: names, retries, and one call into the library each."""
+"""The stages of the pipeline as Prefect tasks: each has a name, a retry policy, and one call into the library."""
 
 from tasks.package import package
 from tasks.segment import segment

@@ -1,4 +1,4 @@
-"""package: check the renditions of a chunk against each other and make segments of them."""
+"""package: check the renditions of a chunk and package them as segments."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from streamwave.pipeline.job import Job
 
 @task(task_run_name="package {chunk.number:06d}")
 def package(job: Job, chunk: Chunk) -> int:
-    """Package ``chunk``; its description lies where ``Job.packaged_path`` says. The size of its segments in bytes."""
+    """Package ``chunk`` (described by the file at ``Job.packaged_path``). Returns the size of its segments in bytes."""
     return pipeline.package(job, chunk).size_bytes

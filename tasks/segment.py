@@ -1,4 +1,4 @@
-"""segment: give a received chunk its place on the frame grid."""
+"""segment: place a received chunk on the frame grid."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from streamwave.pipeline.job import Job
 
 @task(task_run_name="segment {record.number:06d}")
 def segment(job: Job, record: ChunkRecord) -> Chunk:
-    """The chunk that the journal's ``record`` describes, ready to be transcoded."""
+    """The chunk described by the journal's ``record``, ready to be transcoded."""
     chunk = place(job, record)
-    # Prefect draws arrows by the identity of objects: a rate shared with the job would make every task that takes the
-    # job seem to depend on this one.
+    # Prefect infers dependencies from the identity of objects: with a rate object shared with the job, every task that gets
+    # the job would seem to depend on this task.
     return chunk.model_copy(update={"rate": Fraction(job.rate)})

@@ -10,8 +10,8 @@ from streamwave.pipeline.job import Job
 
 @task(task_run_name="store {number:06d}")
 def store(job: Job, number: int) -> None:
-    """Publish chunk ``number``; its files in the spool and on their way go once no output needs them any more.
+    """Publish chunk ``number``; its spool files and work files are deleted once no output needs them.
 
-    Not retried by Prefect: the publication itself waits for outputs that refuse, as long as ``Job.patience_s`` says.
+    Not retried by Prefect: the publication itself retries outputs that refuse, for ``Job.patience_s``.
     """
     pipeline.store(job, number)

@@ -1,4 +1,4 @@
-"""transcode: one chunk into one rendition, mapped over all renditions."""
+"""transcode: transcode one chunk into one rendition; mapped over all renditions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from streamwave.pipeline.job import Job
 
 
 def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether trying again can help."""
+    """Whether a retry can help."""
     return pipeline.worth_another_try(state.result(raise_on_failure=False))
 
 
 @task(
     task_run_name="transcode {chunk.number:06d} {rendition.name}",
-    retries=2,  # the pipeline puts the setting in its place
+    retries=2,  # overridden by the setting, see flows.pipeline
     retry_delay_seconds=pipeline.RETRY_DELAY_S,
     retry_condition_fn=worth_a_retry,
 )
 def transcode(job: Job, chunk: Chunk, rendition: Rendition) -> None:
-    """Transcode ``chunk`` into ``rendition``; the result lies where ``Transcoder.result_path`` says."""
+    """Transcode ``chunk`` into ``rendition``; the result is written to ``Transcoder.result_path``."""
     pipeline.transcode(job, chunk, rendition, task_run.run_count or 1)

@@ -27,18 +27,18 @@ INTRODUCTION = """# Python API
 needs neither Prefect nor a server. What is on this page is stable; everything else in the package may change at any time.
 
 Every function takes `settings`: a `streamwave.Settings`, which is immutable. Without it, the settings are those of the
-environment and of `.env` ([settings.md](settings.md)); `Settings.load(crf=28)` is the same with values of your own, by the
-setting's name in lower case and without `STREAMWAVE_`.
+environment and of `.env` ([settings.md](settings.md)); `Settings.load(crf=28)` overrides single settings, named by the
+setting's name in lower case without `STREAMWAVE_`.
 
-The examples build on each other, and the tests run them. `talk.mp4` has 100 pictures of 320x180 in 4 s, and its last AAC frame
+The examples build on each other, and the tests run them. `talk.mp4` has 100 frames of 320x180 in 4 s, and its last AAC frame
 ends 11 ms later; `stage` is a stream whose broadcast has just ended. `make docs` writes this page from the docstrings.
 """
 
 WITH_PREFECT = """## With Prefect
 
 The flow `vod` makes the same objects as `transcode`, as a Prefect flow run: every chunk × rendition is a task run. It reports
-to the server that `PREFECT_API_URL` names, or to one that Prefect starts. `of_the_user` says that the parameters come from this
-process; those of a run that was asked for through Prefect's API may name only files and outputs that the settings allow.
+to the server that `PREFECT_API_URL` names, or to one that Prefect starts. `of_the_user` marks the parameters as those of this
+process's user; those of a run started through Prefect's API may name only files and outputs that the settings allow.
 
 ```python
 from flows.caller import of_the_user
@@ -48,7 +48,7 @@ with of_the_user():
     vod(source="talk.mp4", output="out/talk-by-prefect")
 ```
 
-What one chunk goes through is in `streamwave/pipeline/chunk.py` as plain calls; the tasks in `tasks/` are one call each.
+The stages of one chunk are plain calls in `streamwave/pipeline/chunk.py`; each task in `tasks/` makes one of them.
 """
 
 

@@ -1,4 +1,4 @@
-"""The public API, which ``import streamwave`` offers by the same names. Everything else may change at any time."""
+"""The public API, re-exported by ``import streamwave``. Everything else may change at any time."""
 
 from streamwave.api.broadcasts import Broadcast, Exported, Verification, list_broadcasts, open_broadcast
 from streamwave.api.files import Transcoded, ladder, probe, transcode

@@ -1,4 +1,4 @@
-"""What has been published, or is being: found by name or address, checked, exported, followed."""
+"""Live and recorded broadcasts: look them up by name or address, verify, export and follow them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Verification:
     """The outcome of ``Broadcast.verify``.
 
     Attributes:
-        findings: A sentence for everything that is wrong; empty if all is well.
-        renditions: What each rendition holds, by its name: ``samples`` (pictures, or AAC frames), ``segments``, and
+        findings: One sentence per problem; empty if there is none.
+        renditions: What each rendition contains, by its name: ``samples`` (video frames or AAC frames), ``segments``, and
             ``seconds`` as an exact fraction.
-        live: Whether the broadcast goes on: what was published up to now was read.
+        live: Whether the broadcast is live, so that only the part published up to now was checked.
     """
 
     findings: tuple[str, ...]
@@ -35,13 +35,13 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no findings."""
         return not self.findings
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that ``Broadcast.export`` has written.
+    """A file written by ``Broadcast.export``.
 
     Attributes:
         path: The MP4 file.
@@ -54,18 +54,18 @@ class Exported:
 
 @dataclass(frozen=True)
 class Broadcast:
-    """A broadcast as it was when it was looked up: one presentation, live or recorded.
+    """A live or recorded broadcast, as it was when it was looked up.
 
     Attributes:
-        path: Its place below the output, ``stream/broadcast``; empty for what was transcoded into the output itself.
-        title: Its title, or its stream's name.
-        state: "live", "recorded", "cut off", "deleted" (while that goes on) or "damaged".
+        path: Its path below the output, ``stream/broadcast``; empty for a file transcoded into the root of the output.
+        title: Its title, or else the name of its stream.
+        state: "live", "recorded", "cut off", "deleted" (deletion is in progress) or "damaged".
         started_unix_ms: When it began, by the wall clock.
         ended_unix_ms: When it ended; None while it is live.
-        duration_ms: What can be watched.
-        renditions: Their names in the order of the ladder.
+        duration_ms: Length of what can be watched, in milliseconds.
+        renditions: Names of the renditions, in the order of the ladder.
         size_bytes: Size of its media.
-        outputs: Folders or addresses of the outputs that hold it, the fullest copy first.
+        outputs: Folders or addresses of the outputs that hold it, the most complete copy first.
     """
 
     path: str
@@ -82,14 +82,14 @@ class Broadcast:
     def verify(
         self, *, decode: bool = True, on_progress: Callable[[int, int], None] = lambda done, total: None
     ) -> Verification:
-        """Read the fullest copy as a player does: everything that its manifests name exists, joins on and decodes.
+        """Read the most complete copy as a player does: check that every segment exists, is contiguous and decodes.
 
         Args:
-            decode: Decode everything; without it only boxes and times are checked.
-            on_progress: Called with the segments that were read, and how many there are.
+            decode: Decode all media; if false, check only boxes and timestamps.
+            on_progress: Called with the number of segments read so far and their total.
 
         Raises:
-            OutputError: It cannot be read, or holds no manifest.
+            OutputError: The copy cannot be read, or has no manifest.
 
         Examples:
             >>> outcome = streamwave.open_broadcast("out/talk").verify()
@@ -100,7 +100,7 @@ class Broadcast:
         store = where.store(found.path)
         verdict = verify_broadcast(store, decode=decode, progress=on_progress)
         findings = list(verdict.findings)
-        if verdict.live_born and found.path.count("/") == 1:  # what was transcoded by itself is in no list
+        if verdict.live_born and found.path.count("/") == 1:  # only live broadcasts are indexed
             findings += check_entry(where.store(), store, found.path, live=verdict.live)
         return Verification(tuple(findings), verdict.renditions, verdict.live)
 
@@ -114,18 +114,18 @@ class Broadcast:
         overwrite: bool = False,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> tuple[Exported, ...]:
-        """Write it as one MP4 file, without encoding it again. Of a live one, what is published up to now.
+        """Write the broadcast to one MP4 file without re-encoding. A live broadcast is exported up to now.
 
         Args:
-            to: The file to write, on this machine.
-            rendition: Name of the picture to take; the best without it.
-            audio: Take the sound too.
-            split: Where the publisher changed the picture's size or rate: write a file for each.
+            to: The local file to write.
+            rendition: Name of the video rendition; default: the best.
+            audio: Include the audio.
+            split: If the publisher changed the frame size or rate, write one file for each format.
             overwrite: Replace the file if it exists.
-            on_progress: Called with the segments that were written, and how many there are.
+            on_progress: Called with the number of segments written so far and their total.
 
         Raises:
-            UsageError: One file cannot hold it, there is no such rendition, or the file exists.
+            UsageError: The formats differ and ``split`` is false, there is no such rendition, or the file exists.
             OutputError: An object is missing, or the file cannot be written.
 
         Examples:
@@ -138,46 +138,46 @@ class Broadcast:
         return tuple(Exported(path, length_ms) for path, length_ms in written)
 
     def status(self) -> Status:
-        """What the run that publishes it last said of itself, on the machine that receives it.
+        """The latest status of the run that publishes the broadcast. Available on the machine that receives it.
 
         Raises:
-            SpoolError: It is over, or not received on this machine.
+            SpoolError: The broadcast is over, or is not received on this machine.
         """
         spool = self._spool()
         if not spool.folder.is_dir():
             raise SpoolError(
-                f"{self.path or self.outputs[0]} has no status on this machine; it is over, or received elsewhere: look at it "
-                "where STREAMWAVE_SPOOL_DIR is that of the machine that receives it"
+                f"{self.path or self.outputs[0]} has no status here; it is over, or received on another machine: ask "
+                "there, with the same STREAMWAVE_SPOOL_DIR"
             )
         return read_status(spool.status(), finished=spool.finished)
 
     def follow(self, *, poll_s: float = 0.5) -> Iterator[Status]:
-        """Yield its status whenever that changes, until all of it is published.
+        """Yield the status whenever it changes, until the broadcast is completely published.
 
-        A run that failed may be followed by another one, so "failed" is not the end: stop when you have seen enough.
+        A failed run may be followed by another one, so iteration does not end at "failed".
 
         Args:
-            poll_s: Seconds between two looks.
+            poll_s: Polling interval in seconds.
 
         Raises:
-            SpoolError: As for ``status``, at the first look.
+            SpoolError: As for ``status``, at the first poll.
 
         Examples:
             >>> for status in streamwave.open_broadcast("stage").follow():
             ...     print(status.state, status.chunks, f"{status.lag_ms} ms behind")
             finished 4 0 ms behind
         """
-        told = self.status()
+        status = self.status()
         while True:
-            yield told
-            if told.state == "finished":
+            yield status
+            if status.state == "finished":
                 return
-            before = told
-            while told == before:
+            before = status
+            while status == before:
                 time.sleep(poll_s)
                 try:
-                    told = self.status()
-                except SpoolError:  # it is finished, and cleaned away
+                    status = self.status()
+                except SpoolError:  # finished, and its spool has been removed
                     return
 
     def _spool(self) -> BroadcastSpool:
@@ -193,12 +193,12 @@ def open_broadcast(
     """Look up a broadcast, live or recorded.
 
     Args:
-        name: ``stream/broadcast``, either of the two if that is clear, or the folder or address of one.
-        output: Folder or address of all outputs, or several with commas between them; the setting OUTPUT_DIR without it.
-        settings: From the environment and ``.env`` without it.
+        name: ``stream/broadcast``; either part alone if unambiguous; or the folder or address of a broadcast.
+        output: Folder or address to look in; commas separate several. Default: the setting OUTPUT_DIR.
+        settings: Default: read from the environment and ``.env``.
 
     Raises:
-        UsageError: There is none of that name, or several.
+        UsageError: No broadcast has that name, or several have.
 
     Examples:
         >>> talk = streamwave.open_broadcast("out/talk")
@@ -208,7 +208,7 @@ def open_broadcast(
         ...     streamwave.open_broadcast("lecture", output="out")
         ... except streamwave.errors.UsageError as error:
         ...     print(str(error).split(";")[-1].strip())
-        streamwave broadcasts ls shows those that are
+        see streamwave broadcasts ls
     """
     settings = settings or Settings.load()
     root = None if output is None else os.fspath(output)
@@ -219,11 +219,11 @@ def open_broadcast(
 def list_broadcasts(
     *, output: str | os.PathLike[str] | None = None, settings: Settings | None = None
 ) -> tuple[Broadcast, ...]:
-    """List all broadcasts, newest first. An output that cannot be read is left out if another one can.
+    """List all broadcasts, newest first. Outputs that cannot be read are skipped, unless none can be read.
 
     Args:
         output: As for ``open_broadcast``.
-        settings: From the environment and ``.env`` without it.
+        settings: Default: read from the environment and ``.env``.
 
     Raises:
         OutputError: No output can be read.

@@ -1,4 +1,4 @@
-"""Sources that end: what they hold, which renditions follow, and the adaptive stream that is made of them."""
+"""Files and other finite sources: probe them, plan their ladder, transcode them into adaptive streams."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from streamwave.storage.outputs import outputs
 
 @dataclass(frozen=True)
 class Transcoded:
-    """What ``transcode`` has made.
+    """The result of ``transcode``.
 
     Attributes:
-        outputs: Folders or addresses where it lies, each with ``manifest.mpd`` and ``master.m3u8``.
-        source: The source as it was found.
-        renditions: What was made of it, video from the largest down, then audio.
+        outputs: Folders or addresses of the result, each with ``manifest.mpd`` and ``master.m3u8``.
+        source: What the probe found in the source.
+        renditions: The renditions, video from the largest to the smallest, then audio.
         duration_ms: Length of the result, in milliseconds.
-        notes: Sentences on what was found in the source that its owner should know.
+        notes: Sentences about the source that its owner should know, such as gaps or damaged chunks.
     """
 
     outputs: tuple[str, ...]
@@ -44,18 +44,18 @@ class Transcoded:
 def probe(
     source: str | os.PathLike[str], *, audio_track: int | None = None, settings: Settings | None = None
 ) -> SourceInfo:
-    """Find out what a source holds.
+    """Probe a source: find its tracks and their properties.
 
     Args:
         source: A file, or a URL (http, https, rtmp, rtmps, srt).
-        audio_track: Number of the audio track to take, from 1; the setting STREAMWAVE_AUDIO_TRACK without it.
-        settings: From the environment and ``.env`` without it.
+        audio_track: Audio track to use, counted from 1. Default: the setting STREAMWAVE_AUDIO_TRACK.
+        settings: Default: read from the environment and ``.env``.
 
     Returns:
-        Its tracks, sizes in pixels before rotation, and its length if it has one.
+        The tracks, with sizes in pixels before rotation, and the length if it is known.
 
     Raises:
-        SourceError: It cannot be read or decoded, holds neither video nor audio, or has no such audio track.
+        SourceError: The source cannot be read or decoded, has neither video nor audio, or has no such audio track.
 
     Examples:
         >>> import streamwave
@@ -75,16 +75,16 @@ def probe(
 def ladder(
     source: SourceInfo | str | os.PathLike[str], *, ladder: str | None = None, settings: Settings | None = None
 ) -> tuple[Rendition, ...]:
-    """Plan the renditions that a source would be transcoded into. None is larger than the source.
+    """Plan the renditions of a source. None is larger than the source.
 
     Args:
-        source: What ``probe`` has found, or what it would be called with.
-        ladder: Names of rungs ("1080p,720p"), or a ladder of your own (a TOML or JSON file, or JSON); the setting
-            STREAMWAVE_LADDER without it.
-        settings: From the environment and ``.env`` without it.
+        source: A result of ``probe``, or a source as ``probe`` accepts it.
+        ladder: Names of rungs ("1080p,720p"), or a custom ladder (a TOML or JSON file, or inline JSON). Default: the
+            setting STREAMWAVE_LADDER.
+        settings: Default: read from the environment and ``.env``.
 
     Returns:
-        Video renditions from the largest down, then audio.
+        Video renditions from the largest to the smallest, then audio.
 
     Raises:
         LadderError: A rung is unknown, or all of them are larger than the source.
@@ -114,25 +114,24 @@ def transcode(
 ) -> Transcoded:
     """Transcode a source into an adaptive stream: CMAF segments with a DASH manifest and HLS playlists.
 
-    Runs in this process: STREAMWAVE_MAX_CHUNKS_IN_FLIGHT threads with STREAMWAVE_FFMPEG_SLOTS FFmpeg processes between
-    them. The flow ``flows.vod.vod`` makes the same as a Prefect flow run.
+    Runs without Prefect, in STREAMWAVE_MAX_CHUNKS_IN_FLIGHT threads of this process that share STREAMWAVE_FFMPEG_SLOTS
+    FFmpeg processes. ``flows.vod.vod`` does the same as a Prefect flow run.
 
     Args:
-        source: A file, or a URL of a source that ends.
-        output: Folder or fsspec address of the result, or several with commas between them; the setting OUTPUT_DIR
-            without it.
+        source: A file, or a URL of finite length.
+        output: Folder or fsspec address of the result; commas separate several. Default: the setting OUTPUT_DIR.
         ladder: As for ``ladder``.
-        overwrite: Replace a broadcast that the output already holds.
+        overwrite: Replace a broadcast that the output already contains.
         audio_track: As for ``probe``.
-        settings: From the environment and ``.env`` without it.
-        on_progress: Called in this thread after each chunk with what is published and what there is (None: unknown), in
-            milliseconds.
+        settings: Default: read from the environment and ``.env``.
+        on_progress: Called in this thread after each chunk with the published length and the length of the source (None if
+            unknown), both in milliseconds.
 
     Raises:
-        UsageError: The source, the ladder, the output's address or a setting cannot be used; nothing was written.
-        OutputError: The output cannot be written, or holds another broadcast; what this call wrote was removed.
-        IncompleteError: All is published, but not to every output, or black pictures or silence are in the place of
-            chunks that cannot be decoded.
+        UsageError: The source, the ladder, the output's address or a setting is invalid; nothing was written.
+        OutputError: The output cannot be written, or contains another broadcast; what this call wrote was removed.
+        IncompleteError: The result is published, but some outputs lack a part of it, or chunks that could not be decoded
+            were replaced by black frames or silence.
 
     Examples:
         >>> from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the run that publishes a live broadcast says of itself."""
+"""The status that the run of a live broadcast reports."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Status:
-    """A live broadcast at one moment.
+    """Snapshot of a live broadcast.
 
     Attributes:
         state: "starting", "live", "waiting" (for its publisher to reconnect), "finishing", "finished" or "failed".
-        session: Number of the newest session of which something was published, or None.
-        chunks: Chunks published so far.
-        received_ms: What was received of that session, in milliseconds.
-        published_ms: What is published of it.
-        lag_ms: What was received and is not published yet.
-        bitrates_bps: Bits per second of each rendition, by its name.
-        latency_ms: From the last frame of a chunk to the manifest that names it: "median", "p95" and "last".
-        warnings: Sentences on what went wrong, the newest last.
-        advice: Sentences on what the publisher could do better, by code.
+        session: ID of the newest session that has been published in part, or None.
+        chunks: Number of chunks published so far.
+        received_ms: Media received in that session, in milliseconds.
+        published_ms: Media of that session that has been published, in milliseconds.
+        lag_ms: Media received but not yet published, in milliseconds.
+        bitrates_bps: Bit rate of each rendition, by its name.
+        latency_ms: Time from the last frame of a chunk to the manifest that lists it: "median", "p95" and "last".
+        warnings: Sentences about problems, the newest last.
+        advice: Sentences about what the publisher could improve, by code.
         error: Why the run failed, or None.
-        updated_unix_ms: When the run said so; 0 if no run has begun.
+        updated_unix_ms: When the run wrote this status; 0 if no run has started.
     """
 
     state: str = "starting"
@@ -40,26 +40,26 @@ class Status:
     updated_unix_ms: int = 0
 
 
-def read_status(told: Mapping[str, Any], *, finished: bool) -> Status:
-    """The status that a spool holds as ``told``; what is missing, or of another type, is as in one that says nothing.
+def read_status(raw: Mapping[str, Any], *, finished: bool) -> Status:
+    """Convert the status in a spool, ``raw``. Fields that are missing or of the wrong type get their defaults.
 
-    ``finished``: the spool says that all is published, which it knows better.
+    ``finished``: whether the spool is marked as finished, which overrides the stored state.
     """
 
     def number(name: str) -> int:
-        found = told.get(name)
+        found = raw.get(name)
         return int(found) if isinstance(found, int | float) else 0
 
     def text(name: str) -> str | None:
-        return str(told[name]) if told.get(name) else None
+        return str(raw[name]) if raw.get(name) else None
 
     def numbers(name: str) -> dict[str, int]:
-        found = told.get(name)
+        found = raw.get(name)
         if not isinstance(found, dict):
             return {}
         return {str(key): int(value) for key, value in found.items() if isinstance(value, int | float)}
 
-    warnings, advice = told.get("warnings"), told.get("advice")
+    warnings, advice = raw.get("warnings"), raw.get("advice")
     return Status(
         state="finished" if finished else text("state") or "starting",
         session=text("session"),

@@ -1,4 +1,4 @@
-"""The broadcasts at an output: which there are, and what is known of each without reading its media."""
+"""The broadcasts at an output, and what is known about each without reading its media."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from streamwave.storage.store import Store, check_name, open_store
 from streamwave.timing import round_half_up
 from streamwave.untrusted import parse_json, parse_xml
 
-#: A broadcast without an end that has published nothing for this long, and that no spool here knows, was cut off.
+#: A broadcast that has not ended, is in no spool here and has published nothing for this long counts as cut off.
 CUT_OFF_S = 3600
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where broadcasts are looked for: the root of all outputs, and the spool that knows which of them are live."""
+    """Where broadcasts are looked for: the root URL of an output, and the spool that knows which of them are live."""
 
     url: str
     options: Mapping[str, Any]
@@ -36,7 +36,7 @@ class Output:
     cut_off_s: int = CUT_OFF_S
 
     def store(self, path: str = "") -> Store:
-        """The store of the broadcast at ``path``, or of the root."""
+        """The store of the broadcast at ``path``; without a path, that of the root."""
         return open_store(f"{self.url.rstrip('/')}/{path}" if path else self.url, self.options)
 
     def in_spool(self) -> set[str]:
@@ -45,25 +45,26 @@ class Output:
 
 
 def outputs(settings: Settings, url: str | None = None) -> list[Output]:
-    """Where broadcasts are kept: at ``url``, or at every output of the settings.
+    """The outputs to look in: those in ``url``, or else those of the settings.
 
     Raises:
         UsageError: the address is empty.
     """
     if url is not None and not url.strip():
-        raise UsageError("--output is empty; name a folder, or leave it out to look into OUTPUT_DIR")
+        raise UsageError("--output is empty; name a folder, or leave it out to use OUTPUT_DIR")
     targets = places(url) if url else settings.outputs
-    # A broadcast whose publisher is away shows no sign of life for as long as the reconnect window lasts.
+    # While a broadcast waits for its publisher to reconnect, it publishes nothing.
     cut_off_s = max(CUT_OFF_S, 2 * settings.reconnect_window_s)
     return [Output(one.url, one.options(settings.s3_options), settings.spool_dir, cut_off_s) for one in targets]
 
 
 @dataclass(frozen=True)
 class Broadcast:
-    """One broadcast. ``path`` is its place below the output; ``ended_unix_ms`` None while it is live.
+    """One broadcast. ``path`` is relative to the output; ``ended_unix_ms`` is None while it is live.
 
-    ``duration_ms`` is what can be watched; where that is less than what has been on the air, because there is a DVR window,
-    ``on_air_ms`` is all of it. ``size_bytes`` counts the media, ``renditions`` are in the order of the ladder.
+    ``duration_ms`` is the length of what can be watched. If a DVR window makes that shorter than the broadcast,
+    ``on_air_ms`` is the length of the whole broadcast. ``size_bytes`` is the size of the media; ``renditions`` are in the
+    order of the ladder.
     """
 
     path: str
@@ -78,7 +79,7 @@ class Broadcast:
 
     @property
     def stream(self) -> str:
-        """Name of the stream, or of the folder where a file was transcoded to."""
+        """Name of the stream, or of the folder that a file was transcoded to."""
         return self.path.split("/")[0]
 
 
@@ -87,14 +88,14 @@ Copy = tuple[Output, Broadcast]
 
 
 def list_broadcasts(output: Output, now_unix_ms: int) -> list[Broadcast]:
-    """Everything at ``output``, newest first. Folders that hold something else are passed over.
+    """All broadcasts at ``output``, newest first. Folders with other content are skipped.
 
     Raises:
         OutputError: the output cannot be read.
     """
     root, live = output.store(), output.in_spool()
     found = paths(root)
-    # Of hundreds of recordings there is mostly nothing else to read.
+    # For most recordings the entry is the only object that has to be read.
     names = [name for name in (f"{path}/{ENTRY}".lstrip("/") for path in found) if _is_plain(name)]
     entries = {name.removesuffix(ENTRY).rstrip("/"): _entry(data) for name, data in root.get_all(names)}
     loaded = [load(output, path, now_unix_ms, live=path in live, entry=entries.get(path)) for path in found]
@@ -102,7 +103,7 @@ def list_broadcasts(output: Output, now_unix_ms: int) -> list[Broadcast]:
 
 
 def paths(root: Store) -> list[str]:
-    """Places below ``root`` where a broadcast, or what is left of one, lies; "" stands for the root itself."""
+    """Paths below ``root`` that contain a broadcast or the remains of one; "" stands for the root itself."""
     names = [name for depth in ("", "*/", "*/*/") for name in root.list_matching(f"{depth}ledger/*")]
     found = {name.removesuffix(FENCE).rstrip("/") for name in names if name.endswith(FENCE)}
     found |= {name.removesuffix(ledger_name(0)).rstrip("/") for name in names if name.endswith(ledger_name(0))}
@@ -113,9 +114,9 @@ def paths(root: Store) -> list[str]:
 def load(
     output: Output, path: str, now_unix_ms: int, *, live: bool = False, entry: dict[str, Any] | None = None
 ) -> Broadcast | None:
-    """What is known of the broadcast at ``path``; None if there is none.
+    """The broadcast at ``path``; None if there is none.
 
-    ``live``: a spool says that it goes on. ``entry``: what ``read_entry`` gives, if that is known.
+    ``live``: whether a spool says that it is live. ``entry``: the result of ``read_entry`` if it is known already.
     """
     store = output.store(path)
     entry = read_entry(store) if entry is None else entry
@@ -132,7 +133,7 @@ def load(
         )  # fmt: skip
     try:
         ledger = Ledger.load(store)
-    except DamagedError:  # it hides no other broadcast, and can be removed
+    except DamagedError:  # list it, so that it can be removed
         title, started = str(entry.get("title", "")), int(entry.get("started_unix_ms", 0))
         return Broadcast(path, title, State.LIVE if live else State.DAMAGED, started, 0, (), 0)
     timeline, shown = ledger.timeline, ledger.shown
@@ -156,9 +157,9 @@ def load(
 
 
 def everywhere(outputs: Sequence[Output], now_unix_ms: int) -> tuple[list[list[Copy]], list[str]]:
-    """Every broadcast as the list of its copies, the fullest first; newest first. And why outputs could not be read.
+    """All broadcasts, newest first, each as the list of its copies, the most complete first; and the errors of outputs.
 
-    What is over at one output is over at all: a copy that was left behind is cut off.
+    A broadcast that is over at one output is over at all of them: other copies that look live are cut off.
     """
     copies: dict[str, list[Copy]] = {}
     faults = []
@@ -183,46 +184,42 @@ def everywhere(outputs: Sequence[Output], now_unix_ms: int) -> tuple[list[list[C
 
 
 def find(outputs: Sequence[Output], name: str, now_unix_ms: int) -> tuple[list[Copy], list[str]]:
-    """The copies of what a person means by ``name``: ``stream/broadcast``, either of the two, or its folder.
-
-    And why outputs could not be read, where there may be more of them.
+    """The copies of the broadcast ``name`` (``stream/broadcast``, or either part alone), and the errors of outputs.
 
     Raises:
-        UsageError: there is none, or several.
+        UsageError: no broadcast, or more than one, matches.
     """
     found, faults = everywhere(outputs, now_unix_ms)
-    # One in the root of an output is listed as ".".
+    # A broadcast in the root of an output is listed as ".".
     exact = [same for same in found if (same[0][1].path or ".") == name.strip("/")]
     matching = exact or [same for same in found if name in same[0][1].path.split("/")]
     if len(matching) == 1:
         return matching[0], faults
     if matching:
         some = ", ".join(same[0][1].path for same in matching[:5]) + (" …" if len(matching) > 5 else "")
-        raise UsageError(f"{name} has {len(matching)} broadcasts: name one of {some}")
+        raise UsageError(f"{name} matches {len(matching)} broadcasts: name one of {some}")
     if faults:
-        raise UsageError(
-            f"no broadcast {name} was found, but not everything could be looked through: {'; '.join(faults)}"
-        )
+        raise UsageError(f"no broadcast {name} was found, but not every output could be read: {'; '.join(faults)}")
     places = ", ".join(output.url for output in outputs)
-    raise UsageError(f"there is no broadcast {name} in {places}; streamwave broadcasts ls shows those that are")
+    raise UsageError(f"there is no broadcast {name} in {places}; see streamwave broadcasts ls")
 
 
 def named(name: str, url: str | None, settings: Settings, now_unix_ms: int) -> tuple[list[Copy], list[str]]:
-    """All that ``name`` means at ``url``, or at the outputs of ``settings``, the fullest first; and why outputs could not
-    be read. One that is named by its folder or address is meant alone.
+    """The copies of the broadcast ``name`` at ``url`` or at the outputs of ``settings``, the most complete first; and the
+    errors of outputs. A folder or address selects that one copy.
 
     Raises:
-        UsageError: it means none, or several.
+        UsageError: no broadcast, or more than one, matches.
     """
     if not is_address(name):
         try:
             return find(outputs(settings, url), name, now_unix_ms)
         except UsageError:
-            # A folder may also be written as for --output of transcode.
+            # A relative folder without ./ is accepted too, as for transcode --output.
             if url is not None or not os.path.isfile(Path(name, MANIFEST)):
                 raise
         name = f"./{name}"
-    # A broadcast in the usual place is called as it is called there; one that lies by itself is its folder.
+    # Prefer the usual depth, STREAM/BROADCAST below an output, which has an entry; else the folder itself is the output.
     for root, path in split_address(name):
         (output,) = outputs(settings, root)
         if "/" in path and not output.store(path).get(ENTRY):
@@ -230,19 +227,19 @@ def named(name: str, url: str | None, settings: Settings, now_unix_ms: int) -> t
         found = load(output, path, now_unix_ms, live=path in output.in_spool())
         if found is not None:
             return [(output, found)], []
-    raise UsageError(f"{name} holds no broadcast")
+    raise UsageError(f"{name} does not contain a broadcast")
 
 
 def is_address(name: str) -> bool:
-    """Whether ``name`` is the folder or address of a broadcast and not its name."""
+    """Whether ``name`` is the folder or address of a broadcast rather than its name."""
     return "://" in name or name.startswith(("/", "./", "../", "~"))
 
 
 def split_address(address: str) -> list[tuple[str, str]]:
-    """What the folder or address of a broadcast may mean, as (output, path); the usual depth first.
+    """The possible ways to split the address of a broadcast into (output, path), the usual depth first.
 
-    A bucket is never split from its scheme: a broadcast may lie in its root, with "" as path. Nor is a folder with a
-    name that none of our own has: somebody chose it for --output of transcode.
+    A bucket is never split from its scheme: a broadcast in its root has the path "". A folder whose name is not valid for
+    an object is never part of the path: a user chose it with transcode --output.
     """
     address = address.rstrip("/") or "/"
     halves = [address.rsplit("/", depth) for depth in (2, 1) if address.count("/") >= depth]
@@ -258,7 +255,7 @@ def _is_plain(path: str) -> bool:
 
 
 def read_entry(store: Store) -> dict[str, Any]:
-    """What a broadcast says of itself; empty if it says nothing, or if the object is somebody else's."""
+    """The entry of a broadcast; empty if it is missing or not an entry of ours."""
     return _entry(store.get(ENTRY))
 
 
@@ -271,7 +268,7 @@ def _entry(data: bytes | None) -> dict[str, Any]:
 
 
 def renditions(timeline: Timeline) -> tuple[str, ...]:
-    """Names of the renditions of all periods, in the order in which they came."""
+    """Names of the renditions of all periods, in the order of their first appearance."""
     names = [*timeline.gone_renditions, *(name for period in timeline.periods for name in period.tracks)]
     return tuple(dict.fromkeys(names))
 
@@ -283,7 +280,7 @@ def size_bytes(timeline: Timeline) -> int:
 
 
 def published_unix_ms(store: Store) -> int:
-    """When the manifest was last written by its own word (MPD@publishTime); 0 if it does not say."""
+    """When the manifest was last written according to its MPD@publishTime; 0 if that is missing."""
     data = store.get(MANIFEST)
     if data is None:
         return 0
@@ -302,5 +299,5 @@ def need_ledger(store: Store) -> Ledger:
     """
     ledger = Ledger.load(store)
     if ledger.timeline is None:
-        raise OutputError(f"{store.url} holds no broadcast")
+        raise OutputError(f"{store.url} does not contain a broadcast")
     return ledger

@@ -1,4 +1,4 @@
-"""Bring a recording to outputs that were away when it ended: they copy it from the one that is fullest."""
+"""Complete a recording at outputs that were unreachable when it ended, by copying from the most complete one."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ from streamwave.storage.store import Store
 from streamwave.util.digest import digest_of, fingerprint
 from streamwave.verify.record import published_digests, published_sizes
 
-#: Objects of an output that are read at the same time.
+#: Objects of an output that are read concurrently.
 PARALLEL = 8
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outputs that have all of the recording now, and what is wrong with each of the others."""
+    """The outputs that have the complete recording now, and the error of each of the others by its URL."""
 
     complete: list[str]
     left_behind: dict[str, str]
 
 
 def source_of(copies: Sequence[Copy]) -> Copy:
-    """Which of the copies of a broadcast, the fullest first, the others are completed from: one that has its ledger.
+    """Choose the copy to complete the others from: the first one whose ledger is ended, or else the first one.
 
-    The entry alone may call a copy recorded that has lost it. The first one where none has.
+    ``copies`` are sorted, the most complete first. Their state is not enough, because it comes from the entry, which may
+    still say "recorded" where the ledger was lost.
     """
     for where, found in copies:
         with suppress(OutputError):
@@ -58,16 +59,16 @@ def catch_up(
     *,
     read_all: bool = False,
 ) -> Outcome:
-    """Complete ``found``, which ``fullest`` holds, at all ``places``, which are roots of outputs and ``fullest`` among them.
+    """Complete the recording ``found``, copied from ``fullest``, at all ``places``: roots of outputs, including ``fullest``.
 
-    What a ledger lists and has been lost since, or is of another size, is replaced from an output that has it; with
-    ``read_all`` everything is read, and so is what holds other bytes than were published.
-    ``warn`` is told what does not matter to players.
+    Objects in the ledger that are missing or have the wrong size are copied from an output that has them. With
+    ``read_all`` every object is read, and those whose content differs from the published digest are replaced as well.
+    ``warn`` is called with problems that do not affect playback.
 
     Raises:
-        UsageError: it is not over.
-        OutputError: no place can be written.
-        FencedError: another process does this now.
+        UsageError: the broadcast is not a complete recording.
+        OutputError: no output can be written.
+        FencedError: another process is doing the same.
     """
     if found.state is not State.RECORDED:
         raise UsageError(f"{found.path} is {found.state}; only a recording that is complete at an output can be copied")
@@ -79,7 +80,7 @@ def catch_up(
     published = open_publication(
         below,
         settings.s3_options,
-        # Manifests come last: where only the ledger was lost, people go on watching meanwhile.
+        # Manifests are written last, so that a copy that lost only its ledger stays playable meanwhile.
         manifests=False,
         token=token,
         base_urls=settings.base_urls_of(found.path),
@@ -98,14 +99,14 @@ def catch_up(
             published_digests(published.leader.store) if read_all else {},
         )
         for output in published.queues if read_all else ():
-            # Nothing holds what these should be but the ledger, of which they are made.
+            # Manifests have no digest; they are rendered again from the ledger.
             if output.finished and output.publication is not None and output.url not in lacking:
                 output.publication.finish(again=True)
         outcome = Outcome(
             [url for url in published.complete if url not in lacking], {**published.left_behind, **lacking}
         )
         stream, separator, broadcast = found.path.partition("/")
-        if separator:  # what was transcoded by itself is in no list
+        if separator:  # a file transcoded on its own is not indexed
             info = BroadcastInfo(
                 stream=stream,
                 broadcast=broadcast,
@@ -120,12 +121,12 @@ def catch_up(
 
 
 def _replace_lost(timeline: Timeline, stores: Mapping[str, Store], digests: Mapping[str, str]) -> dict[str, str]:
-    """Copy objects of a recording that one of the ``stores`` has lost from one that has them; what some still lack.
+    """Copy the objects that a store lacks from another one, and return by URL what is still missing.
 
-    Those with one of the ``digests`` are read everywhere.
+    ``digests``, by object name, are compared in every store, and objects that differ are replaced as well.
     """
     sizes = published_sizes(timeline)
-    # Media first: what a manifest names is stored.
+    # Media first: a manifest must not name an object that is not stored.
     manifests = [name for name in manifest_names(timeline) if name not in (MASTER, MANIFEST)] + [MASTER, MANIFEST]
     held: dict[str, dict[str, int]] = {}
     changed: dict[str, set[str]] = {}
@@ -147,15 +148,15 @@ def _replace_lost(timeline: Timeline, stores: Mapping[str, Store], digests: Mapp
             source = next((other for other in held if other != url and is_whole(other, name)), None)
             if is_whole(url, name) or (source is None and name in manifests):
                 continue
-            # Of another size and whole nowhere else: it may be what another run made of the same chunk.
+            # An object of another size that no store has in the expected size may come from another run of the chunk: keep it.
             if source is None and held[url].get(name, 0) > 0:
                 if name in changed[url] and held[url][name] == sizes[name]:
-                    lacking.setdefault(url, f"{url} holds {name} changed, and no other output has it whole")
+                    lacking.setdefault(url, f"{name} at {url} was changed, and no other output has it unchanged")
                 continue
             try:
                 data = stores[source].get(name) if source is not None else None
                 if data is None:
-                    raise OutputError(f"{url} lacks {name}, and no other output has it whole")
+                    raise OutputError(f"{url} lacks {name}, and no other output has it")
                 stores[url].put(name, data)
             except OutputError as error:
                 lacking[url] = str(error)
@@ -164,7 +165,7 @@ def _replace_lost(timeline: Timeline, stores: Mapping[str, Store], digests: Mapp
 
 
 def _changed(store: Store, digests: Mapping[str, str]) -> set[str]:
-    """Which objects at ``store`` hold other bytes than ``digests`` say; those that are not there do not count."""
+    """Names of the objects at ``store`` whose digests differ from ``digests``; missing objects are left out."""
 
     def is_changed(name: str) -> bool:
         data = store.get(name)

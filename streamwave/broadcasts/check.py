@@ -1,4 +1,4 @@
-"""A broadcast's entry in the list of broadcasts, and its thumbnail: what pages show that lead to it."""
+"""Checks of what the player page shows of a broadcast: its entry, its line in the index, and its thumbnail."""
 
 from __future__ import annotations
 
@@ -15,31 +15,30 @@ from streamwave.untrusted import parse_json
 
 
 def check_entry(root: Store, store: Store, path: str, *, live: bool) -> list[str]:
-    """A finding for everything about the broadcast at ``path`` that is missing, unreadable or wrong in its entry, in the
-    list at ``root``, which is that of the output, and in its thumbnail.
+    """Findings about the entry and the thumbnail of the broadcast at ``path``, and about the index in the output's ``root``.
 
-    ``live``: its manifests say that it goes on, and what they say is newer.
+    ``live``: whether its manifests are those of a live broadcast; they are newer than the entry.
     """
     entry = read_entry(store)
     if not entry:
-        return [f"{ENTRY}: it is missing or cannot be read, so that no list shows the broadcast"]
+        return [f"{ENTRY}: missing or unreadable, so the broadcast is not listed"]
     findings = []
     if not live and State.of_entry(entry.get("state")) is not State.RECORDED:
-        findings.append(f"{ENTRY}: it says that the broadcast is {entry.get('state')}, which is over")
-    # One that was moved is listed where it is now when the janitor has been there.
+        findings.append(f"{ENTRY}: the state is {entry.get('state')}, but the broadcast is over")
+    # The entry of a moved broadcast has the old path until the janitor has updated the index.
     if path == f"{entry.get('stream')}/{entry.get('id')}" and path not in _listed(root):
-        findings.append(f"{INDEX}: the broadcast is not in it; streamwave broadcasts clean mends that")
+        findings.append(f"{INDEX}: the broadcast is not listed; streamwave broadcasts clean repairs that")
     if entry.get("thumbnail"):
         data = store.get(THUMBNAIL)
         if data is None:
-            findings.append(f"{THUMBNAIL}: it is missing")
+            findings.append(f"{THUMBNAIL}: missing")
         elif not _is_picture(data):
-            findings.append(f"{THUMBNAIL}: it is no picture")
+            findings.append(f"{THUMBNAIL}: not an image")
     return findings
 
 
 def _listed(root: Store) -> set[str]:
-    """The broadcasts in the list at ``root``."""
+    """Paths of the broadcasts in the index at ``root``."""
     try:
         listed = parse_json(root.get(INDEX) or b"[]")
         members = listed["broadcasts"] if isinstance(listed, dict) else listed

@@ -1,4 +1,4 @@
-"""Delete a whole broadcast, in an order in which no reader is ever told of something that is gone."""
+"""Delete a whole broadcast, in an order in which readers never find a reference to a deleted object."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from streamwave.layout import ENTRY, FENCE, LIVE_MANIFEST, MANIFEST, MASTER, is_
 from streamwave.model import State
 from streamwave.storage.store import LocalStore, Store
 
-#: Objects that are deleted at the same time.
+#: Objects that are deleted concurrently.
 PARALLEL_DELETES = 16
 
 
 def remove(
     output: Output, broadcast: Broadcast, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> int:
-    """Delete ``broadcast`` and its place in the list; the number of objects that went.
+    """Delete ``broadcast`` and remove it from the index. Returns the number of deleted objects.
 
-    Objects of others that lie beside it stay. A removal that was interrupted can be repeated: until the end the
-    broadcast's entry says that it is being deleted, which the list of broadcasts leaves out.
+    Other people's files in the same folder are kept. An interrupted deletion can be repeated: its first step marks the
+    entry as deleted, which hides the broadcast from the index, and the entry is deleted last.
 
     Raises:
-        UsageError: it is live.
-        OutputError: the output refused; what is left is found by the next removal, or by the janitor.
+        UsageError: the broadcast is live.
+        OutputError: the output refused; the next deletion, or the janitor, removes the rest.
     """
     if broadcast.state is State.LIVE:
         raise UsageError(f"{broadcast.path} is live: end it first (streamwave streams disable, or cancel its run)")
@@ -40,8 +40,8 @@ def remove(
         index.rebuild(output.store())
     names = [name for name in store.names() if is_broadcast_object(name)]
     root = output.store()
-    # From the root of all, so that the folders that become empty go as well; a folder of somebody's own choice may
-    # have a name that no object can have.
+    # Delete from the root of the output, so that folders that become empty are removed as well. A folder that a user chose
+    # is its own root, because its name may be one that no object can have.
     base, prefix = (root, f"{broadcast.path}/") if listed else (store, "")
     done = 0
     for stage in _in_stages(names):
@@ -60,12 +60,12 @@ def remove(
 
 
 def clear(store: Store, *, whole: bool) -> None:
-    """Make place at ``store``, the folder of one broadcast: delete what a removal that broke off has left.
+    """Prepare ``store``, the folder of one broadcast, for a new one: delete what an interrupted deletion has left.
 
-    ``whole``: also a broadcast that is there. What is not ours stays.
+    ``whole``: also delete an existing broadcast. Other people's files are kept.
 
     Raises:
-        OutputError: the store refused; to be repeated.
+        OutputError: the store refused; the call can be repeated.
     """
     entry = read_entry(store)
     if State.of_entry(entry.get("state")) is not State.DELETED:
@@ -78,13 +78,13 @@ def clear(store: Store, *, whole: bool) -> None:
 
 
 def _mark(store: Store, started_unix_ms: int) -> None:
-    """Have the entry say that the broadcast is being deleted, until that itself goes."""
+    """Mark the broadcast as being deleted in its entry."""
     entry = read_entry(store) | {"state": State.DELETED.in_entry, "started_unix_ms": started_unix_ms}
     store.put(ENTRY, json.dumps(entry).encode())
 
 
 def _in_stages(names: Iterable[str]) -> list[list[str]]:
-    """``names`` in groups that have to go one after the other."""
+    """``names`` in groups that must be deleted one after the other."""
     stages: dict[int, list[str]] = {}
     for name in names:
         stages.setdefault(_stage(name), []).append(name)
@@ -92,7 +92,7 @@ def _in_stages(names: Iterable[str]) -> list[list[str]]:
 
 
 def _stage(name: str) -> int:
-    """Manifests before what they name, the ledger's beginning before the rest of it, the entry at the very end."""
+    """Rank of ``name``: manifests before the media they name, the ledger's first part before the others, the entry last."""
     if name in (MANIFEST, LIVE_MANIFEST, MASTER):
         return 0
     if name.endswith(".m3u8"):
@@ -103,17 +103,17 @@ def _stage(name: str) -> int:
 
 
 def _remove_empty(folder: Path) -> None:
-    """Remove the empty folders that an interrupted removal has left."""
+    """Remove the empty folders that an interrupted deletion has left."""
     for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         with suppress(OSError):
             path.rmdir()
 
 
 def delete_all(store: Store, names: Iterable[str]) -> Iterator[str]:
-    """Delete ``names`` several at a time; each as it is gone.
+    """Delete ``names`` concurrently; yields each name, in order, once it is deleted.
 
     Raises:
-        OutputError: the output refused one; others may be gone.
+        OutputError: the store refused to delete an object; others may have been deleted.
     """
     with ThreadPoolExecutor(PARALLEL_DELETES, thread_name_prefix="delete") as pool:
         listed = list(names)

@@ -1,7 +1,7 @@
-"""One MP4 file from a broadcast, without encoding anything again.
+"""Export a broadcast to one MP4 file without re-encoding.
 
-Samples are taken from the published segments with the times that they are shown at, so that the file has the
-broadcast's pictures and sound at the same moments. Periods follow each other as in the recording.
+Samples are copied from the published segments with their presentation times, so that audio and video stay in sync.
+Periods follow each other as in the recording.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from streamwave.storage.store import Store
 from streamwave.timing import round_half_up
 from streamwave.util.private import umask_of_user
 
-#: Segments of a track that are fetched ahead of the one that is being written.
+#: Segments of a track that are prefetched while another is being written.
 AHEAD = 4
 
 
 @dataclass(frozen=True)
 class Part:
-    """A period in an export: its tracks, and where it begins in the file, in seconds.
+    """A period in an export: its tracks, and its start in the file, in seconds.
 
-    ``lead`` is what its first picture is later than the period's beginning, where a DVR window has taken its head.
+    ``lead`` is the time from the period's start to its first remaining segment, which a DVR window may have moved.
     """
 
     period: Period
@@ -51,22 +51,22 @@ class Part:
 
     @property
     def segments(self) -> int:
-        """Segments of all its tracks."""
+        """Number of segments of all its tracks."""
         return sum(len(track.segments) for track in self.tracks)
 
 
 def plan(timeline: Timeline, rendition: str | None = None, *, audio: bool = True) -> list[Part]:
-    """What an export holds: of every period the video called ``rendition`` (without a name the best) and the sound.
+    """Choose the tracks to export from each period: the video rendition ``rendition`` (default: the best) and the audio.
 
     Raises:
         UsageError: there is no such rendition, or a period lacks it.
     """
     periods = [p for p in timeline.periods if any(t.segments for t in p.tracks.values())]
     if not periods:
-        raise UsageError("nothing of it is published yet: there is nothing to export")
+        raise UsageError("nothing has been published yet, so there is nothing to export")
     known = {name: t.rendition for p in periods for name, t in p.tracks.items()}
     if rendition is not None and rendition not in known:
-        raise UsageError(f"there is no rendition {rendition}; there are {', '.join(known)}")
+        raise UsageError(f"there is no rendition {rendition}; choose one of {', '.join(known)}")
     parts, start = [], Fraction(0)
     for period in periods:
         tracks = _choose(period, rendition, audio)
@@ -88,14 +88,14 @@ def _choose(period: Period, name: str | None, audio: bool) -> tuple[Track, ...]:
         if not chosen:
             names = ", ".join(t.rendition.name for t in tracks)
             raise UsageError(
-                f"period {period.name} has no rendition {name}, only {names}; export each period by itself"
+                f"period {period.name} has no rendition {name}, only {names}; choose one that all periods have"
             )
     with_sound = audio and chosen[0].rendition.kind == "video"
     return tuple(chosen + sound[:1]) if with_sound else tuple(chosen)
 
 
 def joined(store: Store, parts: Sequence[Part]) -> list[list[Part]]:
-    """``parts`` in groups that one file can hold: those that follow each other and have equal init segments.
+    """Group consecutive ``parts`` with equal init segments; one file can hold one group.
 
     Raises:
         OutputError: an init segment is missing.
@@ -113,19 +113,20 @@ def joined(store: Store, parts: Sequence[Part]) -> list[list[Part]]:
 
 
 def need(store: Store, name: str) -> bytes:
-    """An object that has to be there. Raises OutputError if it is not."""
+    """The object ``name``. Raises OutputError if it is missing."""
     data = store.get(name)
     if data is None:
-        raise OutputError(f"{store.url}/{name} is missing; streamwave broadcasts verify shows what else is")
+        raise OutputError(f"{store.url}/{name} is missing; streamwave broadcasts verify lists all problems")
     return data
 
 
 def write_mp4(
     store: Store, parts: Sequence[Part], target: Path, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> None:
-    """Write ``parts``, which must be one group of ``joined``, to ``target``: all of it or nothing.
+    """Write ``parts``, which must be one group of ``joined``, to ``target``, atomically.
 
-    The index comes first (faststart), so that the file plays while it is being loaded. ``progress`` is told of segments.
+    The index comes first (faststart), so that the file plays while it is being downloaded. ``progress`` gets the number of
+    segments written so far and their total.
 
     Raises:
         OutputError: an object is missing, or the file cannot be written.
@@ -138,7 +139,9 @@ def write_mp4(
             with ThreadPoolExecutor(2 * AHEAD, thread_name_prefix="fetch") as pool:
                 _mux(store, parts, temporary, pool, lambda done: progress(done, total))
             with temporary.open("rb") as file:
-                os.fchmod(file.fileno(), 0o666 & ~umask_of_user())  # a file of the user's own
+                os.fchmod(
+                    file.fileno(), 0o666 & ~umask_of_user()
+                )  # the umask of the user, not StreamWave's stricter one
                 os.fsync(file.fileno())
             temporary.replace(target)
         finally:
@@ -149,7 +152,7 @@ def write_mp4(
 def _explained(target: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:  # FFmpeg's errors are of this kind as well
+    except OSError as error:  # includes av.FFmpegError, whose subclasses derive from it
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
                 f"{target} cannot be written (no space left; free some or choose another place)"
@@ -157,7 +160,7 @@ def _explained(target: Path) -> Iterator[None]:
         raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from None
     except av.FFmpegError as error:
         raise MediaError(
-            f"what was published cannot be joined ({error.strerror}); streamwave broadcasts verify shows what is wrong"
+            f"the segments cannot be joined ({error.strerror}); streamwave broadcasts verify lists all problems"
         ) from None
 
 
@@ -175,15 +178,11 @@ def _mux(
             first = need(store, segment_name(parts[0].period.name, track.rendition.name, track.segments[0].time))
             with av.open(BytesIO(init + first), "r", options=UNDECODED) as source:
                 if not source.streams:
-                    raise MediaError(
-                        f"{init_name(parts[0].period.name, track.rendition.name)}: there is no track in it"
-                    )
+                    raise MediaError(f"{init_name(parts[0].period.name, track.rendition.name)}: has no track")
                 try:
                     stream: Any = container.add_stream_from_template(source.streams[0])
-                except ValueError:  # of a codec that nobody knows
-                    raise MediaError(
-                        f"{init_name(parts[0].period.name, track.rendition.name)}: it is damaged"
-                    ) from None
+                except ValueError:  # unknown codec
+                    raise MediaError(f"{init_name(parts[0].period.name, track.rendition.name)}: damaged") from None
             stream.time_base = Fraction(1, track.timescale)
             streams.append(stream)
         done = 0
@@ -203,7 +202,7 @@ def _mux(
 def _packets(
     store: Store, part: Part, index: int, init: bytes, stream: Any, start: Fraction, pool: ThreadPoolExecutor
 ) -> Iterator[tuple[Fraction, int, Packet[Any] | None]]:
-    """(decode time in seconds, track, packet) of a track in a period; a None follows each segment."""
+    """Yield (decode time in seconds, track index, packet) for a track of a period; the packet is None after each segment."""
     track = part.tracks[index]
     summary = read_init(init)
     shift = round_half_up((start - part.lead) * track.timescale)
@@ -214,8 +213,8 @@ def _packets(
             _, fragments = split_file(init + data)
             for fragment in fragments:
                 found = read_fragment(fragment, summary)
-                if found.time != due:  # somebody has put back the wrong object
-                    raise MediaError(f"a fragment is at {found.time}, {due} was due")
+                if found.time != due:  # the object was replaced by another one
+                    raise MediaError(f"a fragment starts at {found.time} instead of {due}")
                 due += found.duration
                 decode = found.time - found.edit_ticks + shift
                 for n, shown in enumerate(found.presentation_times):
@@ -235,7 +234,7 @@ def _packets(
 
 
 def _fetched(store: Store, period: str, track: Track, pool: ThreadPoolExecutor) -> Iterator[tuple[str, int, bytes]]:
-    """The segments of a track in order, with their names and where they begin; a few of them are fetched ahead."""
+    """Yield (name, start in ticks, data) of the segments of a track in order, prefetching ``AHEAD`` of them."""
     waiting: list[tuple[str, int, Future[bytes]]] = []
     for segment in track.segments:
         name = segment_name(period, track.rendition.name, segment.time)

@@ -1,4 +1,4 @@
-"""Which files an export writes: one, or one for each kind of picture and sound."""
+"""Decides which files an export writes: one, or one for each group of periods with the same format."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def export_files(
     overwrite: bool,
     progress: Callable[[int, int], None],
 ) -> list[tuple[Path, int]]:
-    """Write the broadcast at ``store``; the files with their lengths in milliseconds.
+    """Write the broadcast at ``store`` to MP4 files, and return their paths and lengths in milliseconds.
 
     Raises:
-        UsageError: one file cannot hold it, or the file exists.
-        OutputError: the store lacks something, or the file cannot be written.
+        UsageError: the formats differ and ``split`` is false, or the file exists.
+        OutputError: an object is missing, or the file cannot be written.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(target)):
         raise UsageError(
-            "--to names an address, and export writes a file; name one on this machine and copy it there, "
+            "--to is an address, but export writes local files; give a local path and upload the file, "
             "for example with aws s3 cp"
         )
     timeline = need_ledger(store).shown
@@ -40,17 +40,16 @@ def export_files(
     if len(groups) > 1 and not split:
         what = ", ".join("+".join(part.period.name for part in group) for group in groups)
         raise UsageError(
-            f"one file cannot hold pictures or sound of different kinds, which the periods {what} have; "
-            "--split writes a file for each"
+            f"the periods {what} have different formats, which one file cannot hold; --split writes a file for each"
         )
     files = [target] if len(groups) == 1 else [_numbered(target, group) for group in groups]
     for path in files:
-        # Not those of Path, which fail where a folder may not be looked into; writing says so in a sentence.
+        # os.path instead of Path, which raises in folders that may not be read; writing reports that in a sentence.
         exists = os.path.exists(path)
         if os.path.isdir(path) or not os.path.isdir(path.parent):
             raise OutputError(f"{path} cannot be written (no such folder); name a file in a folder that exists")
-        if exists and not os.path.isfile(path):  # a device, which would be replaced by a file
-            raise OutputError(f"{path} is no file; choose another name")
+        if exists and not os.path.isfile(path):  # a device would be replaced by a regular file
+            raise OutputError(f"{path} is not a regular file; choose another name")
         if exists and not overwrite:
             raise UsageError(f"{path} exists; choose another name, or replace it with --overwrite")
     written = []

@@ -1,4 +1,4 @@
-"""The end of a broadcast without its run: what was published becomes the recording, or it is given up as a whole."""
+"""End a broadcast whose run is gone: turn what was published into a recording, or discard the broadcast."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from streamwave.util.digest import fingerprint
 
 
 def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
-    """Make a recording of what a run that was cancelled has published; the rest is given up.
+    """Turn what a cancelled run has published into a recording, and discard the chunks not yet published.
 
     Raises:
-        StreamWaveError: the output cannot be written, or what was published is not there, nor anything else.
+        StreamWaveError: the output cannot be written, or it is empty although something was published (an unmounted disk).
     """
     spool.close()
     info = spool.info()
@@ -37,8 +37,8 @@ def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
             index.update(published, info, settings.s3_options)
         elif spool.status().get("chunks") and (away := _away(info.output)):
             raise OutputError(
-                f"{away} does not hold what was published of {info.stream}/{info.broadcast}; bring it back (is its disk "
-                f"mounted?), or give it up with: streamwave broadcasts rm {info.stream}/{info.broadcast}"
+                f"{away} lacks the published part of {info.stream}/{info.broadcast}; restore it (is the disk "
+                f"mounted?), or discard it with: streamwave broadcasts rm {info.stream}/{info.broadcast}"
             )
     finally:
         published.close()
@@ -48,7 +48,7 @@ def finish_cut_off(spool: BroadcastSpool, settings: Settings) -> None:
 
 
 def _away(output: str) -> str | None:
-    """The folder, two above that of the broadcast, that looks like that of a disk which is not mounted; None if none does."""
+    """The root of a local output that is missing or empty, like the mount point of an unmounted disk; None if there is none."""
     for target in outputs(outputs_above(output, 2)):
         folder = Path(target.url)
         if target.is_local and not (folder.is_dir() and any(folder.iterdir())):
@@ -57,10 +57,10 @@ def _away(output: str) -> str | None:
 
 
 def unpublished(spool_dir: Path, name: str) -> BroadcastSpool | None:
-    """The broadcast in the spool that ``name`` (stream/broadcast, or the latter) means and that is not over; None if none.
+    """The unfinished broadcast ``name`` (STREAM/BROADCAST, or BROADCAST alone) in the spool; None if there is none.
 
     Raises:
-        UsageError: it is being received.
+        UsageError: the broadcast is being received.
     """
     for spool in broadcasts(spool_dir):
         if name.strip("/") in (f"{spool.stream}/{spool.broadcast}", spool.broadcast) and not spool.finished:
@@ -71,9 +71,9 @@ def unpublished(spool_dir: Path, name: str) -> BroadcastSpool | None:
 
 
 def give_up(spool: BroadcastSpool) -> None:
-    """Have no run publish it any more, and delete what was received of it.
+    """Discard a broadcast: mark it as finished, so that no run publishes it, and delete its received chunks.
 
-    A run that waits for an output at this moment ends when its patience does; what it uses goes with the next cleaning.
+    If a run is still waiting for an output, the chunks stay until the janitor removes them after that run has ended.
     """
     spool.close()
     spool.mark_finished()

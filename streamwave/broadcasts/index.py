@@ -1,4 +1,4 @@
-"""The list of broadcasts that the player page shows: one small object per broadcast, and their sum in broadcasts.json."""
+"""The index of broadcasts that the player page shows: one entry object per broadcast, collected in broadcasts.json."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from streamwave.util.locks import passing_lock
 def update(
     published: Outputs, info: BroadcastInfo, s3_options: Mapping[str, Any], places: Collection[str] | None = None
 ) -> None:
-    """Write the entry of a broadcast and the list that it belongs to, at every output, or at those in ``places``.
+    """Write the entry of a broadcast and the index at every output, or only at those whose URLs are in ``places``.
 
     Raises:
-        OutputError: an output refused; the others have it.
+        OutputError: an output refused; the others were written.
     """
     roots, faults = outputs(outputs_above(info.output, 2)), []
     for root, output in zip(roots, published.queues, strict=True):
@@ -49,7 +49,7 @@ def update(
 
 
 def update_at(published: Publication, info: BroadcastInfo, root: Store) -> None:
-    """Write the entry of a broadcast at one output, and the list in its ``root``."""
+    """Write the entry of a broadcast at one output, and the index in its ``root``."""
     timeline = published.timeline
     path = f"{info.stream}/{info.broadcast}"
     entry = {
@@ -71,22 +71,22 @@ def update_at(published: Publication, info: BroadcastInfo, root: Store) -> None:
 
 
 def mark_clean(store: Store) -> None:
-    """Note in the entry of a recording that nothing superfluous lies beside it."""
+    """Record in the entry of a recording that it has no unreferenced objects."""
     data = store.get(ENTRY)
     if data is not None:
         store.put(ENTRY, json.dumps(parse_json(data) | {"clean": True}).encode())
 
 
 def rebuild(root: Store) -> None:
-    """Write the list anew from the entries that are there, newest first."""
+    """Rebuild the index from the entries that exist, newest first."""
     with _one_at_a_time(root.url):
         root.put(INDEX, json.dumps({"broadcasts": _entries(root)}).encode())
 
 
 def is_current(root: Store) -> bool:
-    """Whether the list names all broadcasts that are there and no others, each in its state.
+    """Whether the index lists exactly the broadcasts that exist, with their states.
 
-    It does not where somebody moved, restored or deleted one by hand, or where two machines wrote it at the same time.
+    It becomes outdated if somebody moves, restores or deletes a broadcast by hand, or if two machines write concurrently.
     """
     data, there = root.get(INDEX), _entries(root)
     try:
@@ -104,7 +104,7 @@ def _entries(root: Store) -> list[dict[str, Any]]:
     entries = []
     for name, data in root.get_all(root.list_matching(f"*/*/{ENTRY}")):
         if data is not None:
-            with suppress(ValueError, TypeError, KeyError):  # a file of somebody else's
+            with suppress(ValueError, TypeError, KeyError):  # not an entry of ours
                 entry = parse_json(data)
                 if isinstance(entry["started_unix_ms"], int) and State.of_entry(entry["state"]) is not State.DELETED:
                     entries.append(_at(name.removesuffix(f"/{ENTRY}"), entry))
@@ -112,7 +112,7 @@ def _entries(root: Store) -> list[dict[str, Any]]:
 
 
 def _at(path: str, entry: dict[str, Any]) -> dict[str, Any]:
-    """``entry`` as of a broadcast that lies at ``path``, where somebody may have moved it."""
+    """``entry`` with the names and addresses for ``path``, where somebody may have moved the broadcast."""
     stream, _, broadcast = path.partition("/")
     if entry.get("stream") == stream and entry.get("id") == broadcast:
         return entry
@@ -122,10 +122,10 @@ def _at(path: str, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_at_a_time(url: str) -> AbstractContextManager[None]:
-    # Runs of several streams on one machine write the same list; on several machines the next update mends it.
+    # Serializes the runs on this machine; a race between machines is repaired by the next update.
     digest = sha256(url.encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"streamwave-{os.geteuid()}-index-{digest}.lock"
-    # Everybody may make files there: who holds one of that name holds nobody up.
+    # Every user may create files in /tmp: never wait for a lock file that is not ours.
     return passing_lock(path) if _is_ours(path) else nullcontext()
 
 

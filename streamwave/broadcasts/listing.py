@@ -1,4 +1,4 @@
-"""A broadcast's thumbnail and its entry in the list of broadcasts, at every output; a failure costs no more than those."""
+"""Writes a broadcast's thumbnail, its entry and the index at every output. A failure here never affects the broadcast."""
 
 from __future__ import annotations
 
@@ -13,38 +13,41 @@ from streamwave.layout import THUMBNAIL
 from streamwave.publish.outputs import Outputs
 from streamwave.spool.broadcast import BroadcastInfo
 
-#: How long an output that refused the entry of a live broadcast is left alone: each try may take as long as a chunk.
+#: Back-off after an output refused the entry of a live broadcast, because each try may take as long as a chunk.
 LIVE_AGAIN_S = 10.0
-#: The same once nothing else is left to do for the broadcast.
+#: The back-off once there is nothing else to do for the broadcast.
 AGAIN_S = 2.0
 
 
 class Listing:
-    """``warn`` is told what did not work, once. Thread-safe: windows that overlap note what they stored at the same time."""
+    """Keeps the lists of all outputs up to date. ``warn`` is called once per distinct problem.
+
+    Thread-safe, because windows that overlap record their chunks concurrently.
+    """
 
     def __init__(self, info: BroadcastInfo, s3_options: Mapping[str, Any], warn: Callable[[str], None]) -> None:
         self._info = info
         self._s3_options = s3_options
         self._warn = warn
         self._warned: set[str] = set()
-        self._told: set[str] = set()
+        self._listed: set[str] = set()
         self._next_at = 0.0
         self._lock = threading.Lock()
 
     def begin(self, published: Outputs) -> None:
-        """List the broadcast as live at the outputs that can be written and do not list it yet."""
+        """List the broadcast as live at each writable output that does not list it yet."""
         with self._lock:
-            new = published.writable - self._told if time.monotonic() >= self._next_at else set()
-            self._told |= new
+            new = published.writable - self._listed if time.monotonic() >= self._next_at else set()
+            self._listed |= new
         if new and (refused := self.update(published, new)):
             with self._lock:
-                self._told -= refused.keys()
+                self._listed -= refused.keys()
                 self._next_at = time.monotonic() + LIVE_AGAIN_S
 
     def update(self, published: Outputs, places: Collection[str]) -> dict[str, str]:
-        """Bring thumbnail and entry up to date at ``places``, which are addresses of outputs.
+        """Write thumbnail, entry and index at ``places``, which are URLs of outputs.
 
-        Those that refused, and why: for viewers the broadcast is there what it was before.
+        Returns the error of each output that refused, by URL; there viewers still see the previous entry.
         """
         try:
             queues = [output for output in published.queues if output.url in places]
@@ -54,12 +57,12 @@ class Listing:
                 for store in without:
                     store.put(THUMBNAIL, data)
         except Exception as error:
-            self._say(f"there is no thumbnail: {error}")
+            self._say(f"no thumbnail was made: {error}")
         refused = {}
         for url in places:
             try:
                 index.update(published, self._info, self._s3_options, {url})
-            except Exception as error:  # the list is shared with others, whose files may be anything
+            except Exception as error:  # the index includes files of others, which may hold anything
                 self._say(f"the list of broadcasts was not updated: {error}")
                 if isinstance(error, OutputError):
                     refused[url] = str(error)
@@ -68,12 +71,12 @@ class Listing:
     def try_again(
         self, published: Outputs, refused: Mapping[str, str], meanwhile: Callable[[], None]
     ) -> dict[str, str]:
-        """Update those that ``refused``, for as long as outputs of an ended broadcast are waited for; those that still do.
+        """Retry the outputs that ``refused``, for as long as the run waits for outputs, and return those that still refuse.
 
-        ``meanwhile`` is called every few seconds.
+        ``meanwhile`` is called before each retry.
         """
         left = dict(refused)
-        while left and not published.hurried and published.patience_left_s > 0:
+        while left and not published.completion.hurried and published.completion.patience_left_s > 0:
             published.pause(AGAIN_S)
             meanwhile()
             left = self.update(published, left)

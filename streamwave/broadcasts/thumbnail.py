@@ -1,4 +1,4 @@
-"""A small picture of a broadcast, taken from what it has published."""
+"""Makes a broadcast's thumbnail from its published segments."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from streamwave.storage.store import Store
 
 
 def first_picture(store: Store, timeline: Timeline) -> bytes | None:
-    """The first picture of the smallest video rendition as JPEG; None if there is no video yet.
+    """The first frame of the smallest video rendition as JPEG; None if there is no video yet.
 
     Raises:
-        SourceError: it cannot be decoded.
+        SourceError: the frame cannot be decoded.
     """
     if not timeline.periods:
         return None
@@ -36,7 +36,7 @@ def first_picture(store: Store, timeline: Timeline) -> bytes | None:
     media = store.get(segment_name(period.name, name, track.segments[0].time))
     if init is None or media is None:
         return None
-    # The source's own pictures may be among the renditions, and decoders of what strangers send are not to run here.
+    # Renditions may contain the publisher's own bitstream (passthrough), which must not be decoded in this process.
     request = {"url": f"{store.url}/{name}", "data": b64encode(init + media).decode("ascii")}
     return b64decode(ask("streamwave.broadcasts.thumbnail", request, USUAL))
 

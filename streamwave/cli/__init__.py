@@ -1,1 +1,1 @@
-"""The command ``streamwave``; ``start`` is where it begins."""
+"""The command ``streamwave``; its entry point is in ``start``."""

@@ -1,6 +1,6 @@
-"""The second Ctrl-C ends a command within seconds, whatever it waits for.
+"""The second Ctrl-C ends a command within seconds, whatever it is waiting for.
 
-Python joins its threads when it ends, and one of them may be in a request that an endpoint never answers.
+Without this, Python would join its threads at exit, and one of them may be waiting for an endpoint that never answers.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import sys
 import threading
 import time
 
-#: How long a command has for an orderly end after the second signal.
+#: Seconds that a command has to shut down cleanly after the second signal.
 GRACE_S = 6.0
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def watch_signals() -> None:
-    """From the second SIGINT or SIGTERM on this process has ``GRACE_S`` left. Must be called in the main thread.
+    """Kill this process ``GRACE_S`` after the second SIGINT or SIGTERM. Must be called in the main thread.
 
-    Processes that it has started die with it.
+    Its child processes die with it.
     """
     ours, theirs = socket.socketpair()
     for one in (ours, theirs):
@@ -35,6 +35,6 @@ def _watch(ours: socket.socket, _kept_open: socket.socket) -> None:
     while seen < 2:
         seen += sum(1 for number in ours.recv(64) if number in _ENDING)
     time.sleep(GRACE_S)
-    print("stopped while an output does not answer; what was written there is left as it is", file=sys.stderr)
+    print("stopped while an output was not answering; its content is left as it is", file=sys.stderr)
     sys.stderr.flush()
     os._exit(130)

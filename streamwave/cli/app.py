@@ -1,6 +1,7 @@
-"""The command line. Each command says in one line what went wrong; tracebacks are for ``--debug`` only.
+"""The command line. Every failure is reported as one line; tracebacks appear only with ``--debug``.
 
-This module ties the parts together, so it alone may import flows and services, and only inside the commands.
+The command line is the only package that may import both flows and services, and it does so only inside the commands, so
+that ``--help`` stays fast.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _version(wanted: bool) -> None:
 
 
 AUDIO_TRACK = typer.Option(
-    "--audio-track", min=1, help="Number of the audio track to take, from 1. Default: STREAMWAVE_AUDIO_TRACK."
+    "--audio-track", min=1, help="Audio track to use, counted from 1. Default: STREAMWAVE_AUDIO_TRACK."
 )
 
 app.add_typer(streams_app, name="streams")
@@ -66,7 +67,7 @@ def _options(
     if debug:
         os.environ["STREAMWAVE_LOG_LEVEL"] = "debug"
     settings = None
-    with suppress(StreamWaveError):  # the command will say it
+    with suppress(StreamWaveError):  # the command itself reports it
         settings = Settings.load()
         for warning in settings.warnings:
             _say("warning", "yellow", warning)
@@ -76,22 +77,26 @@ def _options(
 
 @app.command()
 def transcode(
-    source: Annotated[str, typer.Argument(help="A video file, or a URL (http, https, rtmp, srt) of one that ends.")],
+    source: Annotated[str, typer.Argument(help="A video file, or a URL (http, https, rtmp, srt) of finite length.")],
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", help="Folder, or address such as s3://bucket/prefix. Default: OUTPUT_DIR."),
     ] = None,
     ladder: Annotated[
         str | None,
-        typer.Option(help="Renditions to make, for example 1080p,720p; or a ladder file. Default: all that fit."),
+        typer.Option(
+            help="Renditions to make, such as 1080p,720p, or a ladder file. Default: all that fit the source."
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the output already holds.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a broadcast that the output already contains.")
+    ] = False,
     audio_track: Annotated[int | None, AUDIO_TRACK] = None,
     json: Json = False,
 ) -> None:
-    """Make an adaptive stream of SOURCE: every chunk in every resolution, as tasks of a Prefect run.
+    """Transcode SOURCE into an adaptive stream: every chunk in every rendition, as tasks of a Prefect flow run.
 
-    Needs no server: Prefect's own runs for as long as the command does, or the one that PREFECT_API_URL names.
+    Uses the Prefect server at PREFECT_API_URL, or else starts one for the duration of the command.
 
     Output: segments, manifest.mpd and master.m3u8 go to --output; stdout gets their addresses, or JSON.
 
@@ -105,11 +110,11 @@ def transcode(
 @app.command()
 def probe(
     source: Annotated[str, typer.Argument(help="A video file or URL.")],
-    ladder: Annotated[str | None, typer.Option(help="A ladder to plan with, as in transcode.")] = None,
+    ladder: Annotated[str | None, typer.Option(help="The ladder to plan with, as in transcode.")] = None,
     audio_track: Annotated[int | None, AUDIO_TRACK] = None,
     json: Json = False,
 ) -> None:
-    """Show what SOURCE holds and which renditions would be made of it.
+    """Show the tracks of SOURCE and the renditions that would be made from it.
 
     Output: stdout gets tables, or JSON; nothing is written.
 
@@ -122,7 +127,7 @@ def probe(
 
 @app.command()
 def doctor(json: Json = False) -> None:
-    """Check this machine: FFmpeg, nginx-rtmp, ports, disk, access, Prefect. Exit code 1 if something must be mended.
+    """Check this machine: FFmpeg, nginx-rtmp, ports, disk, access, Prefect. Exit code 1 if something must be fixed.
 
     Output: stdout gets a table, or JSON; nothing is written.
 
@@ -141,12 +146,12 @@ def doctor(json: Json = False) -> None:
 
 @app.command()
 def demo(
-    source: Annotated[str | None, typer.Option(help="A file to publish; without it a clip is generated.")] = None,
-    duration: Annotated[int | None, typer.Option(min=1, help="Seconds to publish; without it until Ctrl-C.")] = None,
+    source: Annotated[str | None, typer.Option(help="A file to publish. Default: a generated clip.")] = None,
+    duration: Annotated[int | None, typer.Option(min=1, help="Seconds to publish. Default: until Ctrl-C.")] = None,
 ) -> None:
-    """Run everything, publish a clip as OBS would, and print where it plays.
+    """Run every service, publish a clip as OBS would, and print where to watch it.
 
-    With --duration the publish ends by itself, and a table shows whether every frame arrived. Exit code 1 if not.
+    With --duration the publish ends after that time, and a table shows whether every frame arrived. Exit code 1 if not.
 
     Output: the recording goes to OUTPUT_DIR, logs to the state folder; stdout gets the addresses and the table.
 
@@ -161,12 +166,12 @@ def demo(
 
 @app.command()
 def up() -> None:
-    """Run everything on this machine: RTMP, ingest, processing, Prefect, media server and player page.
+    """Run every service on this machine: RTMP, ingest, processing, Prefect, media server and player page.
 
-    At the first start a stream is made, and what to enter in OBS is printed. Ctrl-C ends everything; a broadcast that was
-    on air is finished at the next start.
+    The first start creates a stream and prints the values to enter in OBS. Ctrl-C stops every service; a broadcast that was
+    live is completed at the next start.
 
-    Output: recordings go to OUTPUT_DIR, logs to the state folder; stdout gets what to enter in OBS.
+    Output: recordings go to OUTPUT_DIR, logs to the state folder; stdout gets the values to enter in OBS.
 
     Example: [bold]streamwave up[/bold]
     """
@@ -177,7 +182,7 @@ def up() -> None:
 
 @app.command()
 def run(
-    source: Annotated[str, typer.Argument(help="What to publish: an rtmp, srt or http URL, or a file.")],
+    source: Annotated[str, typer.Argument(help="The source to publish: an rtmp, srt or http URL, or a file.")],
     stream: Annotated[
         str, typer.Option(help="The stream's public name: a-z, 0-9, - and _.", autocompletion=stream_names)
     ],
@@ -185,7 +190,7 @@ def run(
         str | None, typer.Option("--output", "-o", help="Root of the outputs. Default: OUTPUT_DIR.")
     ] = None,
 ) -> None:
-    """Publish one live source without the services, until it ends or Ctrl-C.
+    """Publish one live source without the services, until it ends or you press Ctrl-C.
 
     Output: the broadcast goes to --output; stdout gets its addresses.
 
@@ -198,9 +203,9 @@ def run(
 
 @app.command()
 def serve(part: Annotated[str, typer.Argument(help="ingest, processing, rtmp or media.")]) -> None:
-    """Run one part alone, as in containers. Its settings come from the environment.
+    """Run one service alone, as in a container. Its settings come from the environment.
 
-    Output: the part logs to stderr; recordings go to OUTPUT_DIR.
+    Output: the service logs to stderr; recordings go to OUTPUT_DIR.
 
     Example: [bold]streamwave serve ingest[/bold]
     """
@@ -210,15 +215,15 @@ def serve(part: Annotated[str, typer.Argument(help="ingest, processing, rtmp or 
 
 
 def main() -> None:
-    """Entry point: runs a command and turns errors into one line and an exit code."""
-    # A termination request takes the same way out as Ctrl-C, so that everything is cleaned up.
+    """Entry point: run a command, and turn an error into one line and an exit code."""
+    # SIGTERM takes the same path as Ctrl-C, so that everything is cleaned up.
     signal.signal(signal.SIGTERM, _interrupt)
-    # A shell starts background jobs with this ignored.
+    # Shells start background jobs with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     watch_signals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # Names that this terminal cannot show, or that are no text at all, are no reason to fail.
+            # Don't fail on names that the terminal cannot show or that are not valid text.
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
@@ -239,7 +244,7 @@ def main() -> None:
         if os.environ.get("STREAMWAVE_LOG_LEVEL", "").lower() == "debug":
             raise
         what = (str(error) or "no message").splitlines()[0]
-        _say("error", "red", f"unexpected {type(error).__name__}: {what}; --debug shows more")
+        _say("error", "red", f"unexpected {type(error).__name__}: {what}; --debug shows the traceback")
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -249,12 +254,12 @@ def _interrupt(*_: object) -> None:
 
 
 def _is_usage(error: Exception) -> bool:
-    # typer brings its own click or uses the installed one; both have exceptions with these two attributes.
+    # typer vendors click or uses the installed one; the usage errors of both have these two attributes.
     return hasattr(error, "show") and hasattr(error, "exit_code")
 
 
 def _misuse(error: Any) -> str:
-    """What is wrong with the command line, and where to read how it is right; nothing where help was shown instead."""
+    """What is wrong with the command line, and where its usage is documented; empty if help was shown instead."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "streamwave"
     what = error.format_message().rstrip(".")
@@ -262,12 +267,12 @@ def _misuse(error: Any) -> str:
         return ""
     hint = ""
     if what.startswith("No such option"):
-        hint = " (a file whose name begins with - is written ./-NAME)"
+        hint = " (write a file name that begins with - as ./-NAME)"
     elif what.startswith("Got unexpected extra argument"):
-        hint = " (a name with spaces belongs into quotation marks)"
-    return f"{what[:1].lower()}{what[1:]}{hint}; {command} --help shows what there is"
+        hint = " (put a name with spaces in quotation marks)"
+    return f"{what[:1].lower()}{what[1:]}{hint}; see {command} --help"
 
 
 def _say(kind: str, colour: str, text: str) -> None:
-    """One line on standard error, of which nothing is markup, nor control of a terminal."""
+    """Print one line to standard error, without interpreting markup or terminal control characters in ``text``."""
     err.print(Text.assemble((f"{kind}:", colour), f" {printable(text)}"))

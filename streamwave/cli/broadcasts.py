@@ -1,4 +1,4 @@
-"""``streamwave broadcasts``: what has been published, whether it is whole, as a file, and away with it."""
+"""``streamwave broadcasts``: list, show, verify, export, complete and delete what has been published."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.storage.outputs import outputs
 
 broadcasts_app = typer.Typer(
-    name="broadcasts", help="What has been published: list, check, export and delete it.", no_args_is_help=True
+    name="broadcasts", help="List, check, export and delete published broadcasts.", no_args_is_help=True
 )
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -46,30 +46,35 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 Name = Annotated[
     str,
     typer.Argument(
-        help="stream/broadcast, either of the two if that is clear, or the folder or address of one.",
+        help="STREAM/BROADCAST; either part alone if unambiguous; or the folder or address of a broadcast.",
         autocompletion=broadcast_names,
     ),
 ]
 At = Annotated[
-    str | None, typer.Option("--output", "-o", help="Folder or address of all outputs. Default: OUTPUT_DIR.")
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Output to look in, a folder or an address; commas separate several. Default: OUTPUT_DIR.",
+    ),
 ]
 
 
 def choose(name: str, url: str | None) -> tuple[Output, Broadcast]:
-    """The broadcast that ``name`` means, where it is fullest, and that output. Raises UsageError if it means none."""
+    """The most complete copy of the broadcast ``name``, with its output. Raises UsageError if there is no such broadcast."""
     return copies(name, url)[0][0]
 
 
 def copies(name: str, url: str | None) -> tuple[list[Copy], list[str]]:
-    """All that ``name`` means, the fullest first; and why outputs could not be looked through.
+    """Every copy of the broadcast ``name``, the most complete first; and a message for each output that could not be read.
 
-    One that is named by its folder or address is meant alone. Raises UsageError if it means none.
+    A folder or address selects that one copy. Raises UsageError if there is no such broadcast.
     """
     return catalog.named(name, url, Settings.load(), time.time_ns() // 1_000_000)
 
 
 def tell(faults: Sequence[str], consequence: str) -> None:
-    """Say what went wrong with which output, if anything did; the exit code then is 1."""
+    """Report what went wrong with outputs, if anything did, and exit with code 1."""
     for fault in faults:
         err.print(f"{fault}; {consequence}", markup=False)
     if faults:
@@ -78,7 +83,7 @@ def tell(faults: Sequence[str], consequence: str) -> None:
 
 @broadcasts_app.command("ls")
 def list_broadcasts(output: At = None, json: Json = False) -> None:
-    """List the broadcasts, newest first. Where there are several outputs, also at how many of them each one is.
+    """List the broadcasts, newest first. With several outputs, also show how many of them hold each broadcast.
 
     Output: stdout gets a table, or JSON.
 
@@ -93,7 +98,7 @@ def list_broadcasts(output: At = None, json: Json = False) -> None:
         _print_table(found, len(places))
     elif len(faults) < len(places):
         out.print(f"no broadcasts in {', '.join(where.url for where in places)}", markup=False)
-    tell(faults, "what is there is not listed")
+    tell(faults, "its broadcasts are not listed")
 
 
 def _print_table(found: Sequence[Sequence[Copy]], places: int) -> None:
@@ -113,7 +118,7 @@ def _print_table(found: Sequence[Sequence[Copy]], places: int) -> None:
 
 @broadcasts_app.command()
 def show(name: Name, output: At = None, json: Json = False) -> None:
-    """Show what a broadcast consists of, what is missing or stands in, and where it plays.
+    """Show the periods and renditions of a broadcast, its gaps and filler, and the addresses to play it from.
 
     Output: stdout gets text, or JSON.
 
@@ -133,14 +138,14 @@ def verify(
     name: Name,
     output: At = None,
     decode: Annotated[
-        bool, typer.Option(help="Decode everything; without it only boxes and times are checked.")
+        bool, typer.Option(help="Decode all media; --no-decode checks only boxes and timestamps.")
     ] = True,
     json: Json = False,
 ) -> None:
-    """Read a broadcast as a player does: everything that its manifests name exists, joins on and decodes.
+    """Read a broadcast as a player does: check that every segment exists, is contiguous with the one before, and decodes.
 
-    Prints one line per finding; exit code 1 if there is any. Of a live broadcast, what is published up to now. Where several
-    outputs hold it, every copy is read; --output names one.
+    Prints one line per finding; exit code 1 if there is any. A live broadcast is checked up to now. If several outputs hold
+    the broadcast, every copy is checked; --output selects one.
 
     Output: stdout gets the findings, or JSON.
 
@@ -153,7 +158,7 @@ def verify(
             out.print(f"at {where.url}:", markup=False)
         try:
             checked.append(verify_copy(where, copy.path, decode=decode, bar=bar()))
-        except OutputError as error:  # which keeps nobody from checking the others
+        except OutputError as error:  # the other copies can still be checked
             if not several:
                 raise
             unread.append(str(error))
@@ -168,13 +173,16 @@ def verify(
     else:
         for url in without:
             out.print(f"at {url}: there is no copy", markup=False)
-    tell(unread, "what is there has not been checked")
+    tell(unread, "its copy has not been checked")
     if not whole:
         raise typer.Exit(1)
 
 
 def _without(name: str, output: str | None, told_of: Sequence[str]) -> list[str]:
-    """The outputs that ``told_of`` says nothing of. That is no fault: they may have become outputs later, or it has expired."""
+    """The outputs without a copy. That is not a fault: the output may have been added later, or the copy may have expired.
+
+    ``told_of`` are the URLs of copies that were found, and the messages of outputs that could not be read.
+    """
     if catalog.is_address(name):
         return []
     places = [where.url for where in catalog.outputs(Settings.load(), output)]
@@ -192,15 +200,18 @@ def export(
         Path | None, typer.Option("--to", help="The file to write. Default: NAME.mp4 in this folder.")
     ] = None,
     output: At = None,
-    rendition: Annotated[str | None, typer.Option(help="The picture to take. Default: the best.")] = None,
-    audio: Annotated[bool, typer.Option(help="Take the sound too.")] = True,
+    rendition: Annotated[str | None, typer.Option(help="Video rendition to export. Default: the best.")] = None,
+    audio: Annotated[bool, typer.Option(help="Include the audio.")] = True,
     split: Annotated[
-        bool, typer.Option("--split", help="Where the publisher changed the picture's size or rate: a file for each.")
+        bool,
+        typer.Option(
+            "--split", help="If the publisher changed the frame size or rate, write one file for each format."
+        ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
     json: Json = False,
 ) -> None:
-    """Write a broadcast as one MP4 file, without encoding it again. Of a live one, what is published up to now.
+    """Write a broadcast to one MP4 file without re-encoding. A live broadcast is exported up to now.
 
     Output: the file goes to --to; stdout gets its path, length and size, or JSON.
 
@@ -230,12 +241,12 @@ def catch_up_outputs(
     name: Name,
     output: At = None,
     read_all: Annotated[
-        bool, typer.Option("--read-all", help="Read every object, and replace those whose bytes have changed.")
+        bool, typer.Option("--read-all", help="Read every object, and replace those whose content differs.")
     ] = False,
 ) -> None:
-    """Bring a recording to outputs that were away when it ended: copy what they lack from one that has all of it.
+    """Complete a recording at outputs that were unreachable when it ended, by copying from a complete one.
 
-    Output: missing objects go to the outputs that lack them; stdout gets a line for each that is complete.
+    Output: missing objects go to the outputs that lack them; stdout gets one line per complete output.
 
     Example: [bold]streamwave broadcasts catch-up stage/20260405T180000Z[/bold]
     """
@@ -244,23 +255,25 @@ def catch_up_outputs(
     settings = Settings.load()
     places = outputs(output) if output else settings.outputs
     if len(places) < 2 or catalog.is_address(name):
-        raise UsageError("there is nothing to catch up with: give the broadcast's name, and several outputs")
+        raise UsageError("nothing to catch up with: give the broadcast's name, and several outputs")
     where, found = source_of(copies(name, output)[0])
     published = catch_up(where, found, places, settings, lambda news: err.print(news, markup=False), read_all=read_all)
     for url in published.complete:
-        out.print(f"all of it is at {url}", markup=False)
-    tell(list(published.left_behind.values()), "what is there is not complete: run this again when it can be written")
+        out.print(f"complete at {url}", markup=False)
+    tell(list(published.left_behind.values()), "its copy is incomplete: run this again when the output can be written")
 
 
 @broadcasts_app.command()
 def rm(
-    names: Annotated[list[str], typer.Argument(help="Broadcasts, as in show.", autocompletion=broadcast_names)],
+    names: Annotated[
+        list[str], typer.Argument(help="Broadcasts to delete, named as in show.", autocompletion=broadcast_names)
+    ],
     output: At = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete broadcasts with everything that belongs to them, at all outputs. A live one is refused.
+    """Delete broadcasts completely, from all outputs. A live broadcast is refused.
 
-    Output: stdout gets a line for each broadcast.
+    Output: stdout gets one line per broadcast.
 
     Example: [bold]streamwave broadcasts rm stage/20260405T180000Z --yes[/bold]
     """
@@ -269,7 +282,7 @@ def rm(
         try:
             same, unread = copies(name, output)
         except UsageError:
-            # Of one whose output was never there, only the spool knows.
+            # A broadcast whose output was never reachable exists only in the spool.
             if (left := unpublished(Settings.load().spool_dir, name)) is None:
                 raise
             waiting.append(left)
@@ -279,19 +292,19 @@ def rm(
     for same in chosen:
         if any(found.state is State.LIVE for _, found in same):
             raise UsageError(
-                f"{same[0][1].path or same[0][0].url} is live: end it first (what a run that was killed has left is completed "
-                "by the next streamwave run of its stream); nothing was deleted"
+                f"{same[0][1].path or same[0][0].url} is live: end it first (if its run was killed, the next "
+                "streamwave run of the stream completes it); nothing was deleted"
             )
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError("deleting is for good: say --yes where nobody can be asked")
+            raise UsageError("deleting cannot be undone: give --yes where there is no terminal to ask on")
         for same in chosen:
             where, found = same[0]
             length, size = length_text(found.duration_ms), size_text(found.size_bytes)
             out.print(f"{escape(found.path or where.url)}  {moment_text(found.started_unix_ms)}  {length}  {size}")
         for spool in waiting:
-            out.print(f"{spool.stream}/{spool.broadcast}: what was received of it and published nowhere")
-        typer.confirm("Delete for good?", abort=True)
+            out.print(f"{spool.stream}/{spool.broadcast}: received, but not published to any output")
+        typer.confirm("Delete permanently?", abort=True)
     for where, found in itertools.chain.from_iterable(chosen):
         try:
             _remove(where, found)
@@ -299,21 +312,21 @@ def rm(
             faults.append(str(error))
     for spool in waiting:
         give_up(spool)
-        out.print(f"deleted {spool.stream}/{spool.broadcast}: what was received of it")
-    tell(faults, "what is there has not been deleted: run this again when it can be reached")
+        out.print(f"deleted {spool.stream}/{spool.broadcast} from the spool")
+    tell(faults, "its copy has not been deleted: run this again when the output can be reached")
 
 
 @broadcasts_app.command()
 def clean(
     output: At = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove what nobody needs any more: what crashes have left, and recordings older than STREAMWAVE_RECORDINGS_DAYS.
+    """Remove leftovers of crashes, and recordings older than STREAMWAVE_RECORDINGS_DAYS.
 
-    The processing service does the same every hour.
+    The processing service does this every hour.
 
-    Output: stdout gets a line for each thing that is removed, or JSON.
+    Output: stdout gets one line per removed item, or JSON.
 
     Example: [bold]streamwave broadcasts clean --dry-run[/bold]
     """
@@ -326,21 +339,21 @@ def clean(
     done = janitor.clean(*places, days=settings.recordings_days, now_unix_ms=now_ms, dry_run=dry_run, spool=spool)
     if json:
         items = [
-            CleanedShape(output=one.at, what=one.what, action="repair" if one.mends else "remove", why=one.why,
+            CleanedShape(output=one.at, what=one.what, action="repair" if one.repairs else "remove", why=one.why,
                          trouble=one.trouble or None)
-            for one in done if one.looked
+            for one in done if one.readable
         ]  # fmt: skip
-        faults = [one.trouble or "" for one in done if not one.looked]
+        faults = [one.trouble or "" for one in done if not one.readable]
         emit(CleanDocument(dry_run=dry_run, items=items, faults=faults))
     for one in done if not json else ():
-        if one.looked:
-            verb = "mend" if one.mends else "remove"
+        if one.readable:
+            verb = "repair" if one.repairs else "remove"
             verb = f"would {verb}" if dry_run else f"{'not ' if one.trouble else ''}{verb.rstrip('e')}ed"
             where = f"{one.at}: " if one.at and len(places) > 1 else ""
             out.print(f"{where}{verb} {one.what}: {one.trouble or one.why}", markup=False)
     if not done and not json:
         out.print("nothing to clean")
-    tell([one.trouble or "" for one in done if not one.looked], "nothing there was cleaned")
+    tell([one.trouble or "" for one in done if not one.readable], "nothing was cleaned there")
     if any(one.trouble for one in done):
         raise typer.Exit(1)
 
@@ -355,7 +368,7 @@ def _remove(where: Output, found: Broadcast) -> None:
 
 
 def bar() -> Progress:
-    """A progress bar for objects; nothing where the output is no terminal."""
+    """A progress bar that counts objects; disabled if stderr is not a terminal."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=err, disable=not shows_progress(err),

@@ -1,6 +1,6 @@
-"""Names for the shell's completion: from the local database and local folders alone, since a key press waits for them.
+"""Names for shell completion, taken from the local database and local folders only, because a key press waits for them.
 
-No store is contacted, no server is started, nothing is written; whatever cannot be read offers nothing.
+Contacts no store, starts no server and writes nothing. A source of names that cannot be read offers none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from streamwave.config.settings import Settings
 from streamwave.layout import ENTRY, MANIFEST
 
-#: More than a shell shows; it also bounds how many folders are looked into.
+#: Limit of names offered and of folders read; more than a shell would show.
 MOST = 500
 
 
@@ -29,7 +29,7 @@ def stream_names(incomplete: str) -> list[str]:
         file = Path(url.database).resolve().as_uri()
         with closing(sqlite3.connect(f"{file}?mode=ro", uri=True, timeout=0.2)) as database:
             names = [str(name) for (name,) in database.execute("SELECT name FROM streams ORDER BY name")]
-    except Exception:  # a shell that completes shows no errors
+    except Exception:  # completion must not print errors
         return []
     return [name for name in names if name.startswith(incomplete)][:MOST]
 

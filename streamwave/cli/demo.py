@@ -1,4 +1,4 @@
-"""``streamwave demo``: everything up, a synthetic OBS that publishes, a page that plays it, and the figures at the end."""
+"""``streamwave demo``: start every service, publish a clip as OBS would, show where to watch it, and measure the result."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from streamwave.util.waiting import wait_until
 from streamwave.verify import RenditionReport, read_broadcast
 
 STREAM = "demo"
-#: A whole number of pictures, of GOPs and of AAC frames, so that it can be sent over and over without a gap.
+#: A whole number of video frames, GOPs and AAC frames, so that the clip can be looped without a gap.
 CLIP_S = 32
-#: The demo's publisher does not come back, so there is no need to wait for it for long.
+#: The demo's publisher never reconnects, so a short window ends the broadcast soon.
 RECONNECT_WINDOW_S = 2
-#: AAC frames by which the audio may differ from what was published: where the publisher's first and last ones fall.
+#: AAC frames by which audio and video may differ in length, since AAC frames do not align with the first and last video frame.
 AUDIO_SLACK = 2
 
 
 def make_clip(ffmpeg_path: str, path: Path, seconds: int = CLIP_S, *, grain: int = 0) -> None:
-    """A moving picture with burnt-in frame number and clock, and a tone that changes every second.
+    """Generate a test pattern with burnt-in frame number and clock, and a tone that changes every second.
 
-    ``grain`` is the strength of noise over the picture: without it, it is much easier to encode than what cameras see.
+    ``grain`` is the strength of added noise; without it the clip is much easier to encode than camera footage.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.mp4")
     style = "x=60:y=60:fontsize=64:fontcolor=white:box=1:boxborderw=16:boxcolor=black"
-    # Whole AAC frames: no padded one makes the track longer than the pictures are.
+    # Whole AAC frames: a padded last frame would make the audio longer than the video.
     samples = seconds * 48000 // 1024 * 1024
     text = f"drawtext=text='frame %{{n}}   %{{pts\\:hms}}':{style}"
     argv = [
@@ -67,7 +67,7 @@ def make_clip(ffmpeg_path: str, path: Path, seconds: int = CLIP_S, *, grain: int
 
 
 class Publisher:
-    """FFmpeg in the place of OBS: sends a clip in real time, over and over, without encoding it again."""
+    """FFmpeg in place of OBS: publishes a clip in real time, optionally looped, without re-encoding."""
 
     def __init__(self, ffmpeg_path: str, clip: str, url: str, seconds: int | None, *, loop: bool) -> None:
         argv = [
@@ -78,7 +78,7 @@ class Publisher:
             "error",
             "-re",
         ]
-        # Only a clip of ours is known to fit onto its own end; between two turns of another one may be a gap.
+        # Only the generated clip is known to loop without a gap.
         argv += ["-stream_loop", "-1"] if seconds is None or loop else []
         argv += ["-i", clip]
         argv += ["-t", str(seconds)] if seconds is not None else []
@@ -86,7 +86,7 @@ class Publisher:
         self.started_unix_ms = time.time_ns() // 1_000_000
         self.process = spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self._sent = ""
-        # A report every half second: unread, it would fill the pipe and stop the publisher.
+        # FFmpeg reports its progress every half second; a full pipe would block it.
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -97,10 +97,10 @@ class Publisher:
                 self._sent = line.decode().strip().removeprefix("frame=")
 
     def frames(self) -> int:
-        """Pictures that were sent, once it has ended.
+        """Number of video frames sent. Waits up to 10 s for the publisher to end.
 
         Raises:
-            StreamWaveError: it failed.
+            StreamWaveError: the publisher failed.
         """
         status = self.process.wait(10)
         self._reader.join(5)
@@ -121,7 +121,7 @@ class Outcome:
     latency_ms: dict[str, int]
 
     def faults(self) -> list[str]:
-        """What is not exact, in words; empty if all is."""
+        """One sentence per deviation from an exact result; empty if there is none."""
         found = [f"{r.name}: {fault}" for r in self.renditions.values() for fault in r.faults]
         for report in self.renditions.values():
             if report.kind == "video" and report.samples != self.published_frames:
@@ -129,16 +129,18 @@ class Outcome:
         video = max((r.seconds for r in self.renditions.values() if r.kind == "video"), default=Fraction(0))
         for report in self.renditions.values():
             if report.kind == "audio" and abs(report.seconds - video) > Fraction(AUDIO_SLACK * 1024, 48000):
-                found.append(f"{report.name}: {float(report.seconds):.3f} s beside {float(video):.3f} s of video")
+                found.append(
+                    f"{report.name}: {float(report.seconds):.3f} s, but the video is {float(video):.3f} s long"
+                )
         if not self.renditions:
             found.append("the recording is empty")
         return found
 
 
 def run_demo(source: str | None, duration_s: int | None, console: Console) -> int:
-    """Publish ``source`` (or a generated clip) for ``duration_s`` and show it; the exit code."""
+    """Publish ``source`` (default: a generated clip) for ``duration_s`` seconds and report on it. Returns the exit code."""
     given = Settings.load()
-    # Apart from what `up` keeps, but with the database that the set-up has already made for Prefect.
+    # Keep the demo's data apart from that of `up`, but share the Prefect database, which takes long to create.
     os.environ["STREAMWAVE_STATE_DIR"] = str(given.state_dir / "demo")
     os.environ["STREAMWAVE_SPOOL_DIR"] = str(given.state_dir / "demo" / "spool")
     os.environ["OUTPUT_DIR"] = str(given.state_dir / "demo" / "out")
@@ -151,7 +153,7 @@ def run_demo(source: str | None, duration_s: int | None, console: Console) -> in
     else:
         generated = settings.state_dir / f"clip-{CLIP_S}.mp4"
         if not generated.exists():
-            console.print(f"generating a clip of {CLIP_S} s (once)")
+            console.print(f"generating a clip of {CLIP_S} s (only the first time)")
             make_clip(ffmpeg_path, generated)
         clip = f"file:{generated}"
     console.print("starting RTMP server, ingest, processing, Prefect and media server …")
@@ -167,7 +169,7 @@ def run_demo(source: str | None, duration_s: int | None, console: Console) -> in
             console.print(f"\n[bold green]watch it at {base}/?src=/media/{path}[/bold green]")
             console.print(f"all broadcasts: {base}/   Prefect: {ui_line(settings)}", soft_wrap=True)
             if duration_s is None:
-                console.print("Ctrl-C ends the demo")
+                console.print("press Ctrl-C to stop the demo")
             latency: dict[str, int] = {}
             while publisher.process.poll() is None:
                 supervisor.tick()
@@ -187,18 +189,18 @@ def run_demo(source: str | None, duration_s: int | None, console: Console) -> in
 
 
 def _published(url: str, settings: Settings) -> str:
-    """What FFmpeg is to publish for the resolved ``url``.
+    """The input for the publishing FFmpeg, from the resolved ``url``.
 
     Raises:
-        SourceError: it has no pictures, or cannot be read.
+        SourceError: the source has no video, or cannot be read.
     """
     if probe(url, limits=settings.source_limits).video is None:
-        raise SourceError(f"{shown(url)} holds no video, which the demo counts; name a film")
+        raise SourceError(f"{shown(url)} has no video, whose frames the demo counts; choose a source with video")
     return f"file:{local_path(url)}" if url.startswith("file:") else url
 
 
 def report(outcome: Outcome, console: Console) -> int:
-    """Print the table of measures; 1 if one of the exact ones fails."""
+    """Print the table of measurements. Returns the exit code: 1 if frames or samples are missing, else 0."""
     rows = []
     for name, found in outcome.renditions.items():
         if found.kind == "video":
@@ -212,18 +214,18 @@ def report(outcome: Outcome, console: Console) -> int:
             ["last frame of a chunk to manifest, median", f"{outcome.latency_ms['median'] / 1000:.2f} s", "1.7 s"]
         )
         rows.append(["the same, 95th percentile", f"{outcome.latency_ms['p95'] / 1000:.2f} s", "2.5 s"])
-    console.print("what came out")
-    print_table(console, ("measure", "found", "due"), rows, wraps=("measure", "due"), indent=2)
+    console.print("results")
+    print_table(console, ("measure", "found", "expected"), rows, wraps=("measure", "expected"), indent=2)
     faults = outcome.faults()
     for fault in faults:
         console.print(f"[red]not exact:[/red] {fault}")
     if not faults:
-        console.print("[green]every frame that was published is in every rendition[/green]")
+        console.print("[green]every published frame is in every rendition[/green]")
     return 1 if faults else 0
 
 
 def _demo_key(settings: Settings) -> str:
-    """A key for the demo's stream; a new one each time, because keys are stored hashed."""
+    """A new key for the demo's stream; keys are stored hashed, so an earlier one cannot be read back."""
     database = Database.open(settings)
     try:
         registry = Registry(database)

@@ -1,4 +1,4 @@
-"""docs/cli-json.md, written from the models of ``--json`` and the table of exit codes. A test checks that it is in step."""
+"""Generates docs/cli-json.md from the models of ``--json`` and the exit codes. A test checks that the page is current."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ command fails before it has a result, stdout is empty. Read the exit code first.
 - `_unix_ms` is milliseconds since 1970-01-01T00:00:00Z.
 - Exact ratios are strings, such as `"30000/1001"`.
 - Every field is always there; one without a value is `null`.
-- Later versions may add fields. Ignore those that you do not know.
+- Later versions may add fields. Ignore unknown ones.
 
 ## Exit codes
 
@@ -35,7 +35,7 @@ command fails before it has a result, stdout is empty. Read the exit code first.
 
 
 def documents() -> list[type[shapes.Shape]]:
-    """The models that commands print, in the order of their module."""
+    """The models that commands print, in the order of their definition."""
     return [one for name, one in _models() if name.endswith("Document")]
 
 

@@ -1,4 +1,4 @@
-"""Checks of the machine: what StreamWave needs is here and works, and what to do where it is not."""
+"""Checks that the machine has what StreamWave needs and that it works; each failed check says what to do."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _STYLES: dict[Status, str] = {"ok": "green", "warn": "yellow", "fail": "bold red
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. ``fail`` means that nothing can be transcoded, ``warn`` that a part will not work."""
+    """The result of one check. ``fail``: nothing can be transcoded. ``warn``: some feature will not work."""
 
     name: str
     status: Status
@@ -52,7 +52,7 @@ class Check:
 
 
 def run_checks(settings: Settings) -> list[Check]:
-    """Every check, in the order in which people should read them. Takes seconds at most; leaves nothing behind."""
+    """Run every check, in the order in which results should be read. Takes a few seconds and leaves nothing behind."""
     checks = [check_python(sys.version_info[:3]), *check_settings(settings), check_ladder(settings)]
     checks += check_ffmpeg(settings)
     checks += [check_nginx(), *check_ports(settings), *check_space(settings), *check_outputs(settings)]
@@ -62,16 +62,16 @@ def run_checks(settings: Settings) -> list[Check]:
 
 
 def load_settings() -> Settings:
-    """The settings; without those of a file that may not be read, which is a finding of its own.
+    """Load the settings, without ``.env`` if that file is not trusted (``check_env_file`` reports it).
 
     Raises:
-        SettingsError: another fault is in them.
+        SettingsError: a setting is invalid.
     """
     return Settings.load() if env_file_fault() is None else Settings.load(None)
 
 
 def show_checks(checks: list[Check], console: Console) -> None:
-    """Print the findings as a table."""
+    """Print the results as a table."""
     rows: list[list[str | Text]] = [
         [check.name, Text(check.status, style=_STYLES[check.status]), check.detail, check.remedy] for check in checks
     ]
@@ -80,13 +80,13 @@ def show_checks(checks: list[Check], console: Console) -> None:
 
 
 def document(checks: list[Check]) -> DoctorDocument:
-    """The findings for programs."""
+    """The results as a JSON document."""
     shapes = [CheckShape(name=one.name, status=one.status, detail=one.detail, remedy=one.remedy) for one in checks]
     return DoctorDocument(ok=all(one.status != "fail" for one in checks), checks=shapes)
 
 
 def check_python(version: tuple[int, ...]) -> Check:
-    """Whether this interpreter is new enough."""
+    """Check that the Python interpreter is new enough."""
     text = ".".join(map(str, version))
     if version[:2] < MINIMUM_PYTHON:
         return Check("Python", "fail", text, f"install Python {'.'.join(map(str, MINIMUM_PYTHON))} or newer")
@@ -94,13 +94,13 @@ def check_python(version: tuple[int, ...]) -> Check:
 
 
 def check_settings(settings: Settings) -> Iterator[Check]:
-    """Variables that look like settings and are none."""
+    """Warn of environment variables that look like settings but are unknown."""
     for warning in settings.warnings:
         yield Check("settings", "warn", warning, "correct or remove it; docs/settings.md lists all names")
 
 
 def check_ladder(settings: Settings) -> Check:
-    """Whether the ladder can be read; without one of its own the default's rungs."""
+    """Check that the configured ladder, or the default one, can be read."""
     try:
         ladder = load_ladder(settings.ladder)
     except StreamWaveError as error:
@@ -111,7 +111,7 @@ def check_ladder(settings: Settings) -> Check:
 
 
 def check_ffmpeg(settings: Settings) -> Iterator[Check]:
-    """Which FFmpeg is used, and whether it has the encoders."""
+    """Report which FFmpeg is used, and check that it has the encoders."""
     try:
         binary = locate(settings.ffmpeg_path)
     except StreamWaveError as error:
@@ -123,18 +123,18 @@ def check_ffmpeg(settings: Settings) -> Iterator[Check]:
     missing = sorted(set(NEEDED_ENCODERS) - encoders(binary))
     if missing:
         remedy = f"use an FFmpeg {dotted(MINIMUM_VERSION)} or newer that was built with them (set FFMPEG_PATH)"
-        yield Check("encoders", "fail", f"FFmpeg has no {' and no '.join(missing)}", remedy)
+        yield Check("encoders", "fail", f"FFmpeg lacks {' and '.join(missing)}", remedy)
     else:
         yield Check("encoders", "ok", ", ".join(NEEDED_ENCODERS))
 
 
 def check_nginx(search_path: str | None = None) -> Check:
-    """nginx and its RTMP module, which only live streams need. ``search_path`` is written like PATH."""
+    """Check nginx and its RTMP module, which only live streams need. ``search_path`` has the format of PATH."""
     name, install = "nginx-rtmp", "for live streams: apt-get install nginx-light libnginx-mod-rtmp"
-    # Debian keeps nginx in /usr/sbin, which is not in everybody's PATH.
+    # Debian installs nginx in /usr/sbin, which is not in every user's PATH.
     nginx = shutil.which("nginx", path=search_path) if search_path else program("nginx", "/usr/sbin", "/sbin")
     if nginx is None:
-        return Check(name, "warn", "there is no nginx", install)
+        return Check(name, "warn", "nginx is not installed", install)
     built = ask(nginx, "-V")
     version = built.partition("nginx/")[2].split("\n")[0].strip()
     places = [Path(prefix) / "nginx/modules/ngx_rtmp_module.so" for prefix in ("/usr/lib", "/usr/lib64")]
@@ -145,7 +145,7 @@ def check_nginx(search_path: str | None = None) -> Check:
 
 
 def check_ports(settings: Settings) -> Iterator[Check]:
-    """Whether the ports of the live services are free."""
+    """Check that the ports of the live services are free."""
     ports = [
         ("RTMP", settings.rtmp_host, settings.rtmp_port, "STREAMWAVE_RTMP_PORT"),
         ("RTMP, internal", "127.0.0.1", settings.rtmp_internal_port, "STREAMWAVE_RTMP_INTERNAL_PORT"),
@@ -158,7 +158,7 @@ def check_ports(settings: Settings) -> Iterator[Check]:
 
 
 def check_port(name: str, host: str, port: int, variable: str) -> Check:
-    """Whether ``host:port`` can be listened on; ``variable`` is the setting that moves it."""
+    """Check that ``host:port`` can be bound; ``variable`` is the setting of the port."""
     title = f"port {port} ({name})"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -168,14 +168,16 @@ def check_port(name: str, host: str, port: int, variable: str) -> Check:
             listener.listen()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return Check(title, "warn", "in use", f"if that is not StreamWave itself: end it, or set {variable}")
+            return Check(title, "warn", "in use", f"unless that is StreamWave itself, stop it or set {variable}")
         reason = error.strerror or str(error)
-        return Check(title, "warn", f"{host} cannot be listened on: {reason}", f"set {variable} or its host")
+        return Check(
+            title, "warn", f"cannot listen on {host}: {reason}", f"set {variable} or the corresponding host setting"
+        )
     return Check(title, "ok", f"free on {host}")
 
 
 def check_space(settings: Settings) -> Iterator[Check]:
-    """Free disk space where the spool is, and where the output is if that is a local folder."""
+    """Check the free disk space for the spool and for local outputs."""
     yield check_folder_space("space for the spool", settings.spool_dir, settings.spool_dir_variable)
     yield check_share_of_spool(settings)
     for target in settings.outputs:
@@ -189,38 +191,38 @@ def check_folder_space(
     variable: str,
     free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
 ) -> Check:
-    """Free space of the filesystem that ``folder`` is on, or will be on once it is made."""
-    # What may not be looked into counts as not there; whether it can be written is another check.
+    """Check the free space of the filesystem that ``folder`` is on, or will be on once it is created."""
+    # A folder that may not be read counts as missing; check_output tests whether it can be written.
     there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
     free = free_bytes(there)
-    detail, remedy = f"{free / 10**9:.1f} GB free for {folder}", f"make space, or set {variable} to a larger disk"
+    detail, remedy = f"{free / 10**9:.1f} GB free for {folder}", f"free some space, or set {variable} to a larger disk"
     if free < NO_SPACE:
         return Check(name, "fail", detail, remedy)
     return Check(name, "warn", detail, remedy) if free < LOW_SPACE else Check(name, "ok", detail)
 
 
 def check_share_of_spool(settings: Settings) -> Check:
-    """Whether a stream has filled its share of the spool, so that it is not received any further."""
+    """Warn if a stream has used up its share of the spool, so that nothing more of it is received."""
     name, held = "spool in use", held_by_stream(settings.spool_dir)
     used = [usage(settings.spool_dir, stream, settings.stream_limits, held) for stream in held]
     full = [one.sentence(settings.spool_share_percent) for one in used if one.full]
     if full:
-        return Check(name, "warn", "; ".join(full), "look in GET /status of the ingest service for what it waits for")
+        return Check(name, "warn", "; ".join(full), "see GET /status of the ingest service for what it is waiting for")
     return Check(
         name, "ok", f"{sum(held.values()) / 1e9:.3g} of {float(settings.spool_max_gb):g} GB wait to be published"
     )
 
 
 def check_outputs(settings: Settings) -> Iterator[Check]:
-    """One check per output; they are numbered where there are several."""
+    """Check each output. Several outputs are numbered."""
     for number, target in enumerate(settings.outputs, 1):
         yield check_output(settings, target, "output" if len(settings.outputs) == 1 else f"output {number}")
 
 
 def check_output(settings: Settings, target: OutputAddress | None = None, name: str = "output") -> Check:
-    """Whether an output (the first without ``target``) takes an object, gives it back unchanged and deletes it."""
+    """Check that an output (default: the first one) stores an object, returns it unchanged and deletes it."""
     target = target or settings.outputs[0]
-    remedy = "set OUTPUT_DIR to a place that this user may write to"
+    remedy = "set OUTPUT_DIR to a location that this user may write to"
     if target.is_s3:
         remedy = "check S3_BUCKET, S3_REGION, STREAMWAVE_S3_ENDPOINT and the AWS credentials in the environment"
     try:
@@ -231,7 +233,7 @@ def check_output(settings: Settings, target: OutputAddress | None = None, name: 
 
 
 def check_remote_spool(settings: Settings) -> Iterator[Check]:
-    """Whether the spool takes an object, gives it back unchanged and deletes it, where it is in a store."""
+    """Check that a spool in a store stores an object, returns it unchanged and deletes it."""
     if settings.spool_url is None:
         return
     try:
@@ -244,9 +246,9 @@ def check_remote_spool(settings: Settings) -> Iterator[Check]:
 
 
 def check_prefect(api_url: str | None, timeout_s: float = 5) -> Check:
-    """Whether the Prefect server at ``api_url`` answers; without an address there is nothing to reach."""
+    """Check that the Prefect server at ``api_url`` answers, if one is configured."""
     if not api_url:
-        return Check("Prefect", "ok", "PREFECT_API_URL is not set: a server is started for the time of a run")
+        return Check("Prefect", "ok", "PREFECT_API_URL is not set: each run starts a temporary server")
     remedy = "start it (prefect server start) or unset PREFECT_API_URL"
     try:
         with urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=timeout_s) as answer:

@@ -23,7 +23,7 @@ EXAMPLES: dict[str, shapes.Shape] = {
             checks=[
                 shapes.CheckShape(
                     name="port 1936 (RTMP)", status="warn", detail="in use",
-                    remedy="if that is not StreamWave itself: end it, or set STREAMWAVE_RTMP_PORT",
+                    remedy="unless that is StreamWave itself, stop it or set STREAMWAVE_RTMP_PORT",
                 )
             ],
         ),
@@ -90,7 +90,7 @@ EXAMPLES: dict[str, shapes.Shape] = {
             dry_run=True,
             items=[
                 shapes.CleanedShape(
-                    output="/srv/out", what="stage/20260301T180000Z", action="remove", why="it is older than 30 days",
+                    output="/srv/out", what="stage/20260301T180000Z", action="remove", why="older than 30 days",
                     trouble=None,
                 )
             ],

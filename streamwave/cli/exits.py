@@ -1,15 +1,15 @@
-"""The exit codes of ``streamwave``, in one table. A test holds it against ``streamwave/errors.py``."""
+"""The exit codes of ``streamwave``. A test compares this table with ``streamwave/errors.py``."""
 
 from __future__ import annotations
 
 EXIT_CODES = {
-    0: "The command did what was asked.",
-    1: "The command failed, or it found something wrong (verify, doctor, an output that cannot be reached).",
-    2: "The request cannot be met: unknown option, source, broadcast or rendition, or a setting with an impossible value.",
-    130: "Interrupted by Ctrl-C or a termination request.",
+    0: "Success.",
+    1: "The command failed or found a problem (verify, doctor, an output that cannot be reached).",
+    2: "The request is invalid: unknown option, source, broadcast or rendition, or a setting with an invalid value.",
+    130: "Interrupted by Ctrl-C or SIGTERM.",
 }
 
 
 def epilog() -> str:
-    """The table as the last paragraphs of ``streamwave --help``."""
+    """The table as text for the end of ``streamwave --help``."""
     return "Exit codes:\n\n" + "\n\n".join(f"{code}: {meaning}" for code, meaning in EXIT_CODES.items())

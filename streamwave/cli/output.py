@@ -1,4 +1,4 @@
-"""How commands print: one JSON document for programs; tables that fit the terminal, or the pipe, for people."""
+"""How commands print: one JSON document for programs; tables that fit the terminal or the pipe for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-#: On a narrow terminal a descriptive column wraps at this width at the least, so that words stay readable.
+#: Minimum width of a wrapped column on a narrow terminal, so that words stay readable.
 NARROWEST = 8
 
 Json = Annotated[
@@ -31,7 +31,7 @@ def on_terminal(console: Console) -> bool:
 
 
 def shows_progress(console: Console) -> bool:
-    """Whether a progress bar can be drawn: not in a pipe or file, nor where the cursor cannot be moved."""
+    """Whether a progress bar can be drawn: only on a terminal that can move its cursor."""
     return on_terminal(console) and not console.is_dumb_terminal
 
 
@@ -46,8 +46,8 @@ def print_table(
 ) -> None:
     """Print a table. Cells are plain text (or styled), headings of numbers in ``right``.
 
-    On a terminal that is too narrow only the columns in ``wraps`` wrap; every other cell, such as an id, stays on one
-    line, so that it can be copied. In a pipe nothing wraps and no line is padded at its end.
+    On a narrow terminal only the columns in ``wraps`` are wrapped; every other cell, such as an ID, stays on one line, so that
+    it can be copied. In a pipe nothing is wrapped, and lines have no trailing spaces.
     """
     cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     columns = list(zip(*([Text(heading) for heading in headings], *cells), strict=True))

@@ -1,4 +1,4 @@
-"""The processes of one installation: started together, restarted when one dies, ended together."""
+"""The processes of one installation: started together, restarted when one dies, stopped together."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 from streamwave.errors import SettingsError
 from streamwave.ffmpeg.process import kill, spawn
 
-#: A part that died is started again after this time, which doubles up to the limit while it keeps dying.
+#: Delay before a part that died is restarted. It doubles, up to the limit, while the part keeps dying.
 RESTART_S = 0.5
 RESTART_LIMIT_S = 30.0
-#: A part that has lived this long counts as healthy again.
+#: Uptime after which a part counts as healthy, which resets its delay.
 STEADY_S = 30.0
 LOG_BYTES = 10_000_000
-#: What is longer becomes several lines.
+#: Longer lines are split.
 LINE_BYTES = 8192
 
 
@@ -49,7 +49,7 @@ class _Running:
 
 
 class Supervisor:
-    """Runs parts. Must be used from one thread, which has to live as long as the parts (see ``spawn``)."""
+    """Runs parts. Must be used from a single thread that outlives the parts (see ``spawn``)."""
 
     def __init__(self, parts: Sequence[Part], log_folder: Path, show: Callable[[str, str], None]) -> None:
         log_folder.mkdir(parents=True, exist_ok=True)
@@ -77,10 +77,10 @@ class Supervisor:
         process.stdout.close()
 
     def tick(self) -> None:
-        """Look after all parts: note which are ready, start again what died.
+        """Check all parts: note which have become ready, and restart those that died.
 
         Raises:
-            SettingsError: a part that was never ready says that its settings cannot work: no start of it will do better.
+            SettingsError: a part that was never ready reports invalid settings, so restarting it cannot help.
         """
         now = time.monotonic()
         for running in self._running:
@@ -94,7 +94,7 @@ class Supervisor:
                 status = running.process.returncode
                 if status == SettingsError.exit_code and not running.ever_ready:
                     raise self._refused(running)
-                self._show(running.part.name, f"ended with status {status}; starting it again in {running.delay_s:g} s")
+                self._show(running.part.name, f"exited with status {status}; restarting in {running.delay_s:g} s")
                 running.restart_at = now + running.delay_s
             elif now >= running.restart_at:
                 fresh = self._start(running.part)
@@ -104,24 +104,24 @@ class Supervisor:
 
     def _refused(self, running: _Running) -> SettingsError:
         if running.output is not None:
-            running.output.join(2)  # its last line may be on its way
+            running.output.join(2)  # its last line may not have been read yet
         name = running.part.name
-        return SettingsError(f"{name}: {self._last_errors.get(name, 'its settings cannot work; see its log')}")
+        return SettingsError(f"{name}: {self._last_errors.get(name, 'its settings are invalid; see its log')}")
 
     def waiting_for(self) -> list[str]:
         """Names of the parts that are not ready yet."""
         return [running.part.name for running in self._running if not running.was_ready]
 
     def dead(self) -> list[str]:
-        """Names of the parts that have ended and are not started again yet."""
+        """Names of the parts that have exited and have not been restarted yet."""
         return [running.part.name for running in self._running if running.process.poll() is not None]
 
     def pids(self) -> dict[str, int]:
-        """Process ids by name."""
+        """Process IDs by part name."""
         return {running.part.name: running.process.pid for running in self._running}
 
     def stop(self, name: str) -> None:
-        """End one part for good."""
+        """Stop one part and don't restart it."""
         for running in [r for r in self._running if r.part.name == name]:
             self._running.remove(running)
             kill(running.process, grace_s=running.part.grace_s)
@@ -129,7 +129,7 @@ class Supervisor:
                 running.output.join(2)
 
     def stop_all(self) -> None:
-        """End all parts, in the order opposite to their start."""
+        """Stop all parts in reverse order of their start."""
         for running in list(reversed(self._running)):
             self.stop(running.part.name)
 
@@ -148,5 +148,5 @@ def _log_file(path: Path) -> logging.Logger:
 
 
 def inherited(**extra: str) -> dict[str, str]:
-    """Our environment with ``extra``."""
+    """This process's environment plus ``extra``."""
     return {**os.environ, **extra}

@@ -1,4 +1,4 @@
-"""``streamwave prefect``: log in to Prefect's UI, use its commands with our server, deploy our flows for work pools."""
+"""``streamwave prefect``: log in to Prefect's UI, use its CLI with our server, deploy our flows to work pools."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.process import kill, spawn
 from streamwave.state.prefect_auth import auth_string, client_environment
 
-#: The pool of deployments/prefect.yaml.
+#: The work pool named in deployments/prefect.yaml.
 WORK_POOL = "streamwave"
 #: Loading Prefect takes seconds on a slow machine.
 COMMAND_LIMIT_S = 120
 
 prefect_app = typer.Typer(
-    help="Log in to Prefect's UI, use Prefect's own commands with our server, deploy the flows.", no_args_is_help=True
+    help="Log in to Prefect's UI, use Prefect's own CLI with our server, deploy the flows.", no_args_is_help=True
 )
 
 
 def ui_line(settings: Settings) -> str:
-    """Where Prefect's UI is, and how to get in: this goes to logs, so the secret is not in it."""
+    """The address of Prefect's UI and how to log in. Goes to logs, so it does not contain the secret."""
     address = settings.prefect_url.removesuffix("/api")
-    return address if settings.prefect_api_url else f"{address} (streamwave prefect login prints what it asks for)"
+    return address if settings.prefect_api_url else f"{address} (streamwave prefect login prints the login)"
 
 
 @prefect_app.command()
 def login() -> None:
-    """Print the address of Prefect's UI and what it asks for at its login page.
+    """Print the address of Prefect's UI and the login that it asks for.
 
-    Output: stdout gets the address, then user and password.
+    Output: stdout gets the address, then USER:PASSWORD.
 
     Example: [bold]streamwave prefect login[/bold]
     """
     settings = Settings.load()
     print(settings.prefect_url.removesuffix("/api"))
-    print(auth_string(settings) or "this server asks for nothing that StreamWave knows of")
+    print(auth_string(settings) or "no login is known for this server")
 
 
 @prefect_app.command()
 def env() -> None:
-    """Print what Prefect's commands and workers need in their environment, for a shell.
+    """Print the environment variables that Prefect's CLI and workers need, as shell commands.
 
     Output: stdout gets export commands.
 
@@ -61,10 +61,10 @@ def env() -> None:
 def deploy() -> None:
     """Deploy the flows vod and live-stream, for [bold]prefect deployment run[/bold] and the workers of a work pool.
 
-    Workers run them in the current folder: its .env counts, and relative paths start there. The work pool
-    "streamwave" is made if there is none; start a worker with: prefect worker start --pool streamwave
+    Workers run them in the current folder: its .env applies, and relative paths start there. The work pool
+    "streamwave" is created if it does not exist; start a worker with: prefect worker start --pool streamwave
 
-    Output: the deployments go to Prefect's server; stdout gets its answer.
+    Output: the deployments go to Prefect's server; stdout gets the output of Prefect's commands.
 
     Example: [bold]streamwave prefect deploy[/bold]
     """
@@ -77,7 +77,7 @@ def deploy() -> None:
 
 
 def _deployments() -> Path:
-    """The file with the deployments: beside the flows where they are installed, else in the checkout."""
+    """The file with the deployments: next to the flows in an installation, under deployments/ in a checkout."""
     import flows
 
     folder = Path(flows.__file__).resolve().parent
@@ -86,7 +86,7 @@ def _deployments() -> Path:
 
 
 def _prefect(*arguments: str, environment: dict[str, str], silent: bool = False) -> int:
-    """Run a command of Prefect; its exit status."""
+    """Run a Prefect command and return its exit status."""
     output = subprocess.DEVNULL if silent else None
     process = spawn([sys.executable, "-m", "prefect", *arguments], env=environment, stdout=output, stderr=output)
     try:

@@ -1,4 +1,4 @@
-"""``streamwave probe``: what a source holds, and the ladder that follows."""
+"""``streamwave probe``: the tracks of a source, and the ladder planned for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from streamwave.receive.quick_probe import look
 from streamwave.sources.address import resolve_source, shown
 from streamwave.spool.advice import Advice, of_tracks
 
-ONCE = "it does not let itself be called a second time, so what its publisher could mend was not looked for"
+ONCE = "the source accepts only one connection, so it was not checked for encoder settings to improve"
 
 
 def run_probe(
@@ -51,8 +51,8 @@ def run_probe(
     if info.audio is not None:
         which = f"audio ({info.audio_number} of {info.audio_tracks})" if info.audio_tracks > 1 else "audio"
         found.append([which, info.audio.codec, f"{info.audio.channels} channels", f"{info.audio.sample_rate} Hz"])
-    # Not the table's title, which would be broken into lines as wide as the table.
-    console.print(Text(f"found in {shown(url)}"), soft_wrap=True)
+    # Not the table's title, because rich wraps that to the table's width.
+    console.print(Text(f"tracks in {shown(url)}"), soft_wrap=True)
     print_table(console, ("track", "codec", "format", "rate"), found, wraps=("format", "rate"), indent=2)
     for line in remarks:
         console.print(Text(line), soft_wrap=True)
@@ -99,7 +99,7 @@ def _document(
 
 
 def _look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits) -> list[Advice] | None:
-    """What the publisher could do better; an encoder that lets itself be called once only cannot be asked for it (None)."""
+    """Advice to the publisher from the start of the stream; None if the source accepts only one connection."""
     try:
         return look(url, renditions, limits)
     except SourceError:
@@ -121,29 +121,31 @@ def _rate(video: VideoInfo) -> str:
 
 
 def notes(video: VideoInfo, *, zimg: bool) -> list[str]:
-    """What is done with pictures that renditions cannot show as they are, and with which colours; a line each."""
+    """How frames are converted for the renditions (orientation, aspect, interlacing, colours), one line each."""
     lines = []
     if video.mirrored:
-        lines.append("its metadata asks for left and right to be exchanged: mirrored")
+        lines.append("its metadata asks for a horizontal flip: mirrored")
     if video.rotation:
-        lines.append(f"its metadata asks for a turn by {video.rotation} degrees: turned")
+        lines.append(f"its metadata asks for a rotation by {video.rotation} degrees: rotated")
     if video.sample_aspect != 1:
-        lines.append(f"pixels are {video.sample_aspect.numerator}:{video.sample_aspect.denominator}: made square")
+        lines.append(
+            f"pixel aspect ratio {video.sample_aspect.numerator}:{video.sample_aspect.denominator}: converted to square pixels"
+        )
     if video.interlaced:
-        lines.append("interlaced: deinterlaced, one picture per frame")
-    told, taken, out = video.colour, picture.complete(video), picture.output_colour(video)
-    names = f"{taken.primaries}/{taken.transfer}/{taken.matrix}"
-    unsaid = " (what it does not say follows from its size)" if "unknown" in _words(told) else ""
+        lines.append("interlaced: deinterlaced to the same frame rate")
+    stated, used, out = video.colour, picture.complete(video), picture.output_colour(video)
+    names = f"{used.primaries}/{used.transfer}/{used.matrix}"
+    inferred = " (unspecified values are inferred from the frame size)" if "unknown" in _words(stated) else ""
     lines.append(
-        f"colours (primaries/transfer/matrix): {names}, {'full' if told.full_range else 'limited'} range{unsaid}"
+        f"colours (primaries/transfer/matrix): {names}, {'full' if stated.full_range else 'limited'} range{inferred}"
     )
     if picture.is_hdr(video):
-        kind = "PQ" if told.transfer == "smpte2084" else "HLG"
+        kind = "PQ" if stated.transfer == "smpte2084" else "HLG"
         way = "" if zimg else ", approximately: this FFmpeg lacks zimg"
         lines.append(f"HDR ({kind}, up to {video.peak_nits or USUAL_PEAK_NITS} cd/m2): tone-mapped to BT.709{way}")
-    elif _words(out) != _words(taken):
-        lines.append("wider colours than renditions have: converted to BT.709")
-    if told.full_range:
+    elif _words(out) != _words(used):
+        lines.append("wider colour gamut than the renditions: converted to BT.709")
+    if stated.full_range:
         lines.append("full range: converted to limited")
     return lines
 

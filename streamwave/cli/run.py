@@ -1,4 +1,4 @@
-"""``streamwave run``: one live source, published by a flow run in this process."""
+"""``streamwave run``: publish one live source with a flow run in this process."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Ending:
-    """What Ctrl-C and SIGTERM do: the first one ends the receiving only, so that all that has arrived is published.
+    """What Ctrl-C and SIGTERM do: the first stops only the receiving, so that everything received is still published.
 
-    The second one aborts, and so does the first one as long as nothing is being received.
+    The second aborts the run, as does the first if nothing is being received yet.
     """
 
     def __init__(self, console: Console) -> None:
@@ -33,20 +33,23 @@ class Ending:
         self._console = console
 
     def take_over(self, stop: Callable[[], None]) -> None:
-        """From here on ``stop`` is what ends the receiving. Called within the flow run: Prefect puts its own handler first."""
+        """Handle the next signal by calling ``stop``, which ends the receiving.
+
+        Must be called within the flow run, because Prefect installs its own signal handler when the run starts.
+        """
 
         def gently(number: int, frame: object) -> None:
             for one in _SIGNALS:
                 signal.signal(one, signal.default_int_handler)
             self.asked = True
-            self._console.print("ending; Ctrl-C again aborts")
+            self._console.print("stopping; press Ctrl-C again to abort")
             stop()
 
         for number in _SIGNALS:
             signal.signal(number, gently)
 
     def wait(self, news: str, stop: Callable[[], None]) -> None:
-        """All that is still done is to wait for outputs that are behind; from here on the first signal ends that."""
+        """Only outputs that are behind are waited for now: handle the next signal by ending that wait with ``stop``."""
 
         def end(number: int, frame: object) -> None:
             for one in _SIGNALS:
@@ -55,12 +58,12 @@ class Ending:
 
         for number in _SIGNALS:
             signal.signal(number, end)
-        self._console.print(f"{news}; Ctrl-C ends that now", soft_wrap=True, markup=False)
+        self._console.print(f"{news}; press Ctrl-C to stop waiting", soft_wrap=True, markup=False)
 
 
 @contextmanager
 def _restored() -> Iterator[None]:
-    """Have the signals do afterwards what they did before."""
+    """Restore the signal handlers on exit."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         yield
@@ -73,7 +76,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
     """Publish ``source`` as ``stream`` until it ends.
 
     Raises:
-        StreamWaveError: what the user can mend, in one sentence.
+        StreamWaveError: something that the user can fix, described in one sentence.
     """
     settings = Settings.load()
     url = resolve_source(source)
@@ -86,18 +89,18 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         text = f"{begin} {lines[0]}{end}" if len(lines) == 1 else "\n  ".join([begin, *lines]) + end
         console.print(text, soft_wrap=True, markup=False)
 
-    # Before anything is received that would then wait in the spool.
+    # Check first: otherwise chunks would be received that nothing can publish.
     check_writable(root, settings)
     check_spool(settings.spool_url, settings.spool_options)
-    say("publishing to", places, "; Ctrl-C ends it")
+    say("publishing to", places, "; press Ctrl-C to stop")
     ending = Ending(console)
     with prefect_for(settings), _restored():
         from flows.caller import Caller, of_the_user
         from flows.live_stream import TerminationSignal, live_stream
 
         for killed in abandoned(settings.spool_dir, stream):
-            console.print(f"completing {stream}/{killed.broadcast} first: the run before was killed", soft_wrap=True)
-            # What is received now is not kept waiting by an output that is away.
+            console.print(f"completing {stream}/{killed.broadcast} first: the previous run was killed", soft_wrap=True)
+            # Don't let an unreachable output delay the new broadcast.
             unheeded = Caller(on_wait=lambda news, stop: stop())
             try:
                 _end_sessions(killed)
@@ -108,11 +111,11 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
             except TerminationSignal:
                 raise KeyboardInterrupt from None
             except Exception as error:
-                console.print(f"it stays incomplete for now: {first_line(error)}", soft_wrap=True)
+                console.print(f"it remains incomplete for now: {first_line(error)}", soft_wrap=True)
         incomplete: IncompleteError | None = None
         try:
             with of_the_user(Caller(on_receiving=ending.take_over, on_wait=ending.wait)):
-                # Prefect keeps what a flow is called with, but not what is in a SecretStr.
+                # Prefect stores a flow's parameters, but not the content of a SecretStr.
                 live_stream(source=SecretStr(url), stream=stream, output=root)
         except TerminationSignal:
             raise KeyboardInterrupt from None
@@ -125,13 +128,13 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         except OutputError as error:
             if ending.asked and abandoned(settings.spool_dir, stream):
                 raise Interrupted(
-                    f"{error}; the next streamwave run of {stream} completes what was received"
+                    f"{error}; the next streamwave run of {stream} publishes the rest of what was received"
                 ) from error
             raise
         except StreamWaveError:
             raise
         except Exception as error:
-            raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows more") from error
+            raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows the traceback") from error
     behind = incomplete.behind if incomplete is not None else ()
     whole = [place for place in places if not any(one.startswith(f"{place}/{stream}/") for one in behind)]
     say("the recording is complete:" if len(whole) == 1 else "the recording is complete at", whole, "")
@@ -140,17 +143,20 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
 
 
 def _left_behind(spool: BroadcastSpool) -> list[str]:
-    """A sentence for each output that has not got all of a broadcast that is over."""
-    told = spool.status().get("outputs")
+    """One sentence for each output that lacks a part of a finished broadcast."""
+    reported = spool.status().get("outputs")
     path = f"{spool.stream}/{spool.broadcast}"
-    return [left(one["output"], one["error"], path) for one in told if one["error"]] if isinstance(told, list) else []
+    listed = reported if isinstance(reported, list) else []
+    return [left(one["output"], one["error"], path) for one in listed if one["error"]]
 
 
 def _end_sessions(spool: BroadcastSpool) -> None:
-    """Say in the journals of a run that was killed that nothing follows, once all is in them that it had received.
+    """End the journals of a killed run, after adding the chunks that it had received but not yet journaled.
 
     Raises:
         OSError: the spool cannot be written.
     """
     for session in spool.sessions():
-        end_journal(session, "killed", "the run was killed; what it had received is published", as_last_written=True)
+        end_journal(
+            session, "killed", "the run was killed; everything that it had received is published", as_last_written=True
+        )

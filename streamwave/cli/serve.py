@@ -1,4 +1,4 @@
-"""``streamwave serve``: one part in this process."""
+"""``streamwave serve``: run one service in this process."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PARTS = {"ingest": [], "processing": [], "rtmp": [], "media": ["--live"]}
 
 
 def run_part(part: str) -> None:
-    """Become the process of ``part``.
+    """Replace this process with the service ``part``.
 
     Raises:
-        UsageError: there is no such part.
+        UsageError: there is no such service.
     """
     if part not in PARTS:
-        raise UsageError(f"there is no part {part!r}; choose among {', '.join(PARTS)}")
+        raise UsageError(f"there is no service {part!r}; choose one of {', '.join(PARTS)}")
     if os.geteuid() == 0:
         print(f"warning: {RUN_AS_USER}", file=sys.stderr)
     os.execv(sys.executable, python_argv(f"services.{part}", *PARTS[part]))

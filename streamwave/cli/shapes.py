@@ -1,8 +1,8 @@
 """The documents that ``--json`` prints. docs/cli-json.md is generated from these models (``make docs``).
 
 Fields may be added; none is renamed or removed without a line in the changelog. Units are in the names: ``_ms``, ``_px``,
-``_bps``, ``_hz``, ``_bytes``; moments are ``_unix_ms`` (milliseconds since 1970-01-01T00:00:00Z); exact ratios are strings
-such as "30000/1001".
+``_bps``, ``_hz``, ``_bytes``; points in time are ``_unix_ms`` (milliseconds since 1970-01-01T00:00:00Z); exact ratios are
+strings such as "30000/1001".
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class CheckShape(Shape):
 
     name: str
     status: Literal["ok", "warn", "fail"] = Field(
-        description="fail: nothing can be transcoded; warn: a part will not work."
+        description="fail: nothing can be transcoded; warn: some feature will not work."
     )
     detail: str = Field(description="What was found.")
-    remedy: str = Field(description="What to do about it; empty if nothing.")
+    remedy: str = Field(description="What to do about it; empty if there is nothing to do.")
 
 
 class DoctorDocument(Shape):
@@ -45,16 +45,16 @@ class VideoShape(Shape):
     shown_width_px: int = Field(description="As shown: rotated, with square pixels.")
     shown_height_px: int
     sample_aspect: str = Field(description="Width to height of a pixel, for example 64/45.")
-    mirrored: bool = Field(description="Whether left and right are exchanged, before the rotation.")
+    mirrored: bool = Field(description="Whether the image is flipped horizontally, before the rotation.")
     rotation_degrees: int
-    frame_rate: str | None = Field(description="Frames per second as an exact ratio; null if the source does not say.")
+    frame_rate: str | None = Field(description="Frames per second as an exact ratio; null if unknown.")
     pixel_format: str
     interlaced: bool
     bit_rate_bps: int | None
 
 
 class AudioShape(Shape):
-    """The audio track that is taken of a source."""
+    """The audio track of a source that is used."""
 
     codec: str
     channels: int
@@ -83,17 +83,17 @@ class ProbeDocument(Shape):
 
     source: str
     container: str
-    duration_ms: int | None = Field(description="null for a source that does not say when it ends.")
+    duration_ms: int | None = Field(description="null if unknown.")
     video: VideoShape | None
     audio: AudioShape | None
     audio_tracks: int
-    notes: list[str] = Field(description="How pictures and colors are converted; for people.")
+    notes: list[str] = Field(description="How the image and its colors are converted, in words.")
     renditions: list[PlannedShape]
     advice: list[AdviceShape] | None = Field(description="null where the source accepts only one connection.")
 
 
 class AddressShape(Shape):
-    """Where the result of a transcode is."""
+    """Where the result of a transcode was written."""
 
     output: str = Field(description="Folder or address.")
     dash: str
@@ -103,8 +103,8 @@ class AddressShape(Shape):
 class TranscodeDocument(Shape):
     """`streamwave transcode SOURCE --json`"""
 
-    outputs: list[AddressShape] = Field(description="Outputs that hold all of it.")
-    incomplete_outputs: list[str] = Field(description="Outputs that lack something; exit code 1 if there are any.")
+    outputs: list[AddressShape] = Field(description="Outputs that have the complete result.")
+    incomplete_outputs: list[str] = Field(description="Outputs that lack a part of it; exit code 1 if there are any.")
     renditions: list[str]
     elapsed_ms: int
     notes: list[str]
@@ -113,13 +113,13 @@ class TranscodeDocument(Shape):
 class BroadcastShape(Shape):
     """A broadcast."""
 
-    name: str = Field(description="stream/broadcast, as other commands take it.")
+    name: str = Field(description="STREAM/BROADCAST, as other commands expect it.")
     title: str
     state: Literal["live", "recorded", "cut off", "deleted", "damaged"]
     started_unix_ms: int
     ended_unix_ms: int | None = Field(description="null while it is live.")
-    duration_ms: int = Field(description="What can be watched.")
-    on_air_ms: int | None = Field(description="All that was on the air, where a DVR window keeps less; else null.")
+    duration_ms: int = Field(description="Length of what can be watched.")
+    on_air_ms: int | None = Field(description="Length of the whole broadcast if a DVR window keeps less; else null.")
     renditions: list[str]
     size_bytes: int
     outputs: list[str] = Field(description="Outputs that hold it.")
@@ -150,22 +150,22 @@ class TrackShape(Shape):
 
 
 class FillerShape(Shape):
-    """A chunk that could not be decoded, so that filler stands in its place."""
+    """A chunk that could not be decoded and was replaced by filler."""
 
     chunk: int
     renditions: list[str]
-    at_ms: int = Field(description="From the start of what can be watched of the period.")
+    at_ms: int = Field(description="From the start of the part of the period that can be watched.")
 
 
 class PeriodShape(Shape):
-    """A stretch of a broadcast with the same tracks."""
+    """A part of a broadcast with the same tracks throughout."""
 
     name: str
     session: str | None
-    chunks: int | None = Field(description="null where the ledger no longer says.")
+    chunks: int | None = Field(description="null if the ledger no longer has the number.")
     start_ms: int
     duration_ms: int
-    gap_after_ms: int = Field(description="Time until the next period in which nothing was received.")
+    gap_after_ms: int = Field(description="Time before the next period in which nothing was received.")
     tracks: list[TrackShape]
     filler: list[FillerShape]
 
@@ -187,11 +187,11 @@ class ShowDocument(Shape):
 
 
 class ReportShape(Shape):
-    """What was read of a rendition."""
+    """What was read from a rendition."""
 
     name: str
     kind: Literal["video", "audio"]
-    samples: int = Field(description="Pictures, or AAC frames.")
+    samples: int = Field(description="Video frames or AAC frames.")
     segments: int
     duration_ms: int
 
@@ -236,7 +236,7 @@ class StreamShape(Shape):
     title: str
     enabled: bool
     publishing: bool
-    broadcast: str | None = Field(description="The broadcast that is published now; null if none.")
+    broadcast: str | None = Field(description="The broadcast that is being published; null if none.")
     created_unix_ms: int
 
 
@@ -251,7 +251,7 @@ class KeyDocument(Shape):
 
     name: str
     server: str = Field(description="RTMP address to publish to.")
-    key: str = Field(description="Shown only now.")
+    key: str = Field(description="Shown only this once.")
     watch: str = Field(description="Address of the player page.")
 
 

@@ -1,4 +1,4 @@
-"""``streamwave broadcasts show``: everything that is known of one broadcast."""
+"""``streamwave broadcasts show``: everything that is known about one broadcast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from streamwave.cli.shapes import BroadcastShape, FillerShape, LocationShape, Pe
 from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.config.settings import Settings
 from streamwave.layout import MANIFEST, MASTER
-from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine, read_lines
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import ChunkLine, PeriodLine, read_lines
 from streamwave.manifest.rolling import StateLine
 from streamwave.manifest.timeline import Period
 from streamwave.model import State
@@ -24,16 +25,16 @@ from streamwave.timing import round_half_up
 
 
 @dataclass
-class _Told:
-    """What the ledger says of a period besides its timeline."""
+class _PeriodDetails:
+    """What the ledger records about a period besides its timeline."""
 
     session: str
-    chunks: int = 0  # 0 where the ledger has forgotten how many there were
-    black: list[tuple[int, tuple[str, ...], Fraction]] = field(default_factory=list)  # number, renditions, from (s)
+    chunks: int = 0  # 0 if the ledger no longer has the number
+    filler: list[tuple[int, tuple[str, ...], Fraction]] = field(default_factory=list)  # chunk, renditions, start in s
 
 
 def print_broadcast(output: Output, found: Broadcast, settings: Settings, console: Console) -> None:
-    """Print state, addresses, periods, renditions, gaps, stand-ins and warnings.
+    """Print state, addresses, periods, renditions, gaps, filler and warnings.
 
     Raises:
         OutputError: the output cannot be read.
@@ -43,11 +44,11 @@ def print_broadcast(output: Output, found: Broadcast, settings: Settings, consol
     console.print(f"  state      {found.state}")
     console.print(f"  started    {moment_text(found.started_unix_ms)} UTC")
     if found.state is State.DELETED:
-        console.print("  It was being deleted when that was interrupted: delete it again, or run broadcasts clean.")
+        console.print("  Its deletion was interrupted: delete it again, or run streamwave broadcasts clean.")
         return
     if found.ended_unix_ms:
         console.print(f"  ended      {moment_text(found.ended_unix_ms)} UTC")
-    on_air = f" can be watched, on the air for {length_text(found.on_air_ms)}" if found.on_air_ms else ""
+    on_air = f" available of {length_text(found.on_air_ms)}" if found.on_air_ms else ""
     console.print(f"  length     {length_text(found.duration_ms)}{on_air}")
     console.print(f"  size       {size_text(found.size_bytes)}")
     for label, address in addresses(output, found, settings, store):
@@ -55,15 +56,15 @@ def print_broadcast(output: Output, found: Broadcast, settings: Settings, consol
     timeline = Ledger.load(store).shown
     if timeline is None:
         return
-    told = _read(store)
+    details = _read(store)
     for number, period in enumerate(timeline.periods):
-        _print_period(period, Fraction(0) if number else timeline.head, told.get(period.name), console)
+        _print_period(period, Fraction(0) if number else timeline.head, details.get(period.name), console)
         if number + 1 < len(timeline.periods):
-            away = _away_ms(period, timeline.periods[number + 1])
-            if away > 0:
-                console.print(f"  [yellow]gap[/yellow]  nothing was received for {length_text(away)}")
+            gap_ms = _gap_ms(period, timeline.periods[number + 1])
+            if gap_ms > 0:
+                console.print(f"  [yellow]gap[/yellow]  nothing was received for {length_text(gap_ms)}")
     warnings = _warnings(output, found)
-    label = "warning" if found.state is State.LIVE else "told while it was live:"  # mended since, perhaps
+    label = "warning" if found.state is State.LIVE else "warning while it was live:"  # may have been repaired since
     for warning in warnings:
         console.print(f"[yellow]{label}[/yellow] {escape(warning)}")
 
@@ -75,7 +76,7 @@ def _warnings(output: Output, found: Broadcast) -> list[str]:
 
 
 def broadcast_shape(found: Broadcast, urls: list[str]) -> BroadcastShape:
-    """A broadcast, which the outputs at ``urls`` hold, for programs."""
+    """A broadcast that the outputs at ``urls`` hold, as JSON."""
     return BroadcastShape(
         name=found.path or ".", title=found.title, state=found.state.value, started_unix_ms=found.started_unix_ms,
         ended_unix_ms=found.ended_unix_ms, duration_ms=found.duration_ms, on_air_ms=found.on_air_ms,
@@ -84,7 +85,7 @@ def broadcast_shape(found: Broadcast, urls: list[str]) -> BroadcastShape:
 
 
 def show_document(output: Output, found: Broadcast, settings: Settings) -> ShowDocument:
-    """The same as ``print_broadcast`` for programs.
+    """The content of ``print_broadcast`` as JSON.
 
     Raises:
         OutputError: the output cannot be read.
@@ -96,15 +97,15 @@ def show_document(output: Output, found: Broadcast, settings: Settings) -> ShowD
     timeline = Ledger.load(store).shown
     periods = []
     if timeline is not None:
-        told, following = _read(store), [*timeline.periods[1:], None]
+        details, following = _read(store), [*timeline.periods[1:], None]
         for number, (period, after) in enumerate(zip(timeline.periods, following, strict=True)):
-            gap_ms = max(_away_ms(period, after), 0) if after else 0
+            gap_ms = max(_gap_ms(period, after), 0) if after else 0
             head = Fraction(0) if number else timeline.head
-            periods.append(_period_shape(period, head, told.get(period.name), gap_ms))
+            periods.append(_period_shape(period, head, details.get(period.name), gap_ms))
     return ShowDocument(broadcast=shape, locations=locations, periods=periods, warnings=_warnings(output, found))
 
 
-def _period_shape(period: Period, head: Fraction, told: _Told | None, gap_ms: int) -> PeriodShape:
+def _period_shape(period: Period, head: Fraction, details: _PeriodDetails | None, gap_ms: int) -> PeriodShape:
     tracks = []
     for name, track in period.tracks.items():
         video, made = track.rendition.kind == "video", track.rendition
@@ -118,18 +119,18 @@ def _period_shape(period: Period, head: Fraction, told: _Told | None, gap_ms: in
         ))  # fmt: skip
     filler = [
         FillerShape(chunk=number, renditions=list(names), at_ms=round_half_up((at - head) * 1000))
-        for number, names, at in (told.black if told else [])
+        for number, names, at in (details.filler if details else [])
         if at >= head
     ]
     return PeriodShape(
-        name=period.name, session=told.session if told else None, chunks=(told.chunks or None) if told else None,
+        name=period.name, session=details.session if details else None, chunks=(details.chunks or None) if details else None,
         start_ms=round_half_up(max(period.start + head, Fraction(0)) * 1000),
         duration_ms=round_half_up((period.duration - head) * 1000), gap_after_ms=gap_ms, tracks=tracks, filler=filler,
     )  # fmt: skip
 
 
 def addresses(output: Output, found: Broadcast, settings: Settings, store: Store) -> list[tuple[str, str]]:
-    """(what, address) of everything by which a broadcast can be reached."""
+    """The addresses of a broadcast as (label, URL) pairs; the player page is included if it serves this output."""
     root = f"{output.url.rstrip('/')}/{found.path}".rstrip("/")
     known = [("DASH", f"{root}/{MANIFEST}"), ("HLS", f"{root}/{MASTER}")]
     if isinstance(store, LocalStore) and output.url in [target.url for target in settings.outputs[:1]]:
@@ -138,35 +139,35 @@ def addresses(output: Output, found: Broadcast, settings: Settings, store: Store
     return known
 
 
-def _read(store: Store) -> dict[str, _Told]:
-    """The chunks of each period, and those that stand for what could not be decoded."""
-    periods: dict[str, _Told] = {}
+def _read(store: Store) -> dict[str, _PeriodDetails]:
+    """Details of each period by name: the session, the number of chunks and the chunks replaced by filler."""
+    periods: dict[str, _PeriodDetails] = {}
     current: PeriodLine | None = None
     for _, _, line in read_lines(store):
-        if isinstance(line, StateLine):  # of an endless channel: what was before is told in short
+        if isinstance(line, StateLine):  # a rolling ledger replaces older lines by a summary
             for current in map(PeriodLine.model_validate, line.lines):
-                periods[current.name] = _Told(current.session)
+                periods[current.name] = _PeriodDetails(current.session)
             if current is not None:
                 periods[current.name].chunks = line.next_chunk - current.first_chunk
         elif isinstance(line, PeriodLine):
             current = line
-            periods[line.name] = _Told(line.session)
+            periods[line.name] = _PeriodDetails(line.session)
         elif isinstance(line, ChunkLine) and current is not None:
-            told = periods[current.name]
-            told.chunks = line.number + 1 - current.first_chunk
+            details = periods[current.name]
+            details.chunks = line.number + 1 - current.first_chunk
             if line.filled:
                 scales = {track.rendition.name: track.timescale for track in current.tracks}
                 first = line.filled[0]
-                told.black.append((line.number, line.filled, Fraction(line.segments[first][0][0], scales[first])))
+                details.filler.append((line.number, line.filled, Fraction(line.segments[first][0][0], scales[first])))
     return periods
 
 
-def _print_period(period: Period, head: Fraction, told: _Told | None, console: Console) -> None:
-    """What can be watched of a period: a DVR window has taken ``head`` seconds from its front."""
+def _print_period(period: Period, head: Fraction, details: _PeriodDetails | None, console: Console) -> None:
+    """Print the part of a period that can be watched; a DVR window has removed its first ``head`` seconds."""
     start = length_text(round_half_up(max(period.start + head, Fraction(0)) * 1000))
     length = length_text(round_half_up((period.duration - head) * 1000))
-    chunks = f" ({told.chunks} chunks)" if told and told.chunks else ""
-    session = f", session {told.session}{chunks}" if told else ""
+    chunks = f" ({details.chunks} chunks)" if details and details.chunks else ""
+    session = f", session {details.session}{chunks}" if details else ""
     console.print(f"\nperiod [bold]{escape(period.name)}[/bold] from {start}, {length} long{session}")
     rows = []
     for name, track in period.tracks.items():
@@ -178,17 +179,17 @@ def _print_period(period: Period, head: Fraction, told: _Told | None, console: C
             name, track.codecs, picture, rate, str(len(track.segments)), size_text(size),
             f"{track.average_bps() // 1000} kbit/s", f"{track.peak_bps() // 1000} kbit/s",
         ])  # fmt: skip
-    headings = ("rendition", "codec", "picture", "rate", "segments", "size", "mean", "peak")
+    headings = ("rendition", "codec", "format", "rate", "segments", "size", "mean", "peak")
     print_table(console, headings, rows, right=("segments", "size", "mean", "peak"), indent=2)
-    for number, names, from_s in told.black if told else []:
+    for number, names, from_s in details.filler if details else []:
         if from_s < head:
             continue
         at = length_text(round_half_up((from_s - head) * 1000))
-        console.print(f"  [yellow]black[/yellow]  chunk {number} at {at} could not be decoded ({', '.join(names)})")
+        console.print(f"  [yellow]filler[/yellow]  chunk {number} at {at} could not be decoded ({', '.join(names)})")
 
 
-def _away_ms(period: Period, following: Period) -> int:
-    """Time between the end of a period and the beginning of the next one, by the wall clock; 0 for files."""
+def _gap_ms(period: Period, following: Period) -> int:
+    """Milliseconds by the wall clock between the end of a period and the start of the next one; 0 for files."""
     if period.wall_unix_ms is None or following.wall_unix_ms is None:
         return 0
     return following.wall_unix_ms - period.wall_unix_ms - round_half_up(period.duration * 1000)

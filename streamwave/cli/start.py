@@ -1,4 +1,4 @@
-"""Where the command ``streamwave`` begins: from here on Ctrl-C says a word and no traceback, also while Python still loads."""
+"""Entry point of the command ``streamwave``: handles Ctrl-C without a traceback even while modules are being imported."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def main() -> None:
 
 
 def _stopped(*_: object) -> None:
-    # Nothing has begun that would have to be put in order.
+    # Nothing has been started that would need to be cleaned up.
     os.write(2, b"stopped\n")
     os._exit(130)

@@ -1,4 +1,4 @@
-"""``streamwave streams``: who may publish. Works on the database itself, whether the services run or not."""
+"""``streamwave streams``: who may publish. Uses the database directly, so the services need not be running."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _open(settings: Settings) -> Iterator[tuple[Registry, Publishes]]:
 
 
 def print_key(console: Console, settings: Settings, name: str, key: str) -> None:
-    """What to enter in OBS and where to watch. The only time that the key is seen."""
+    """Print what to enter in OBS and where to watch. The key is shown only this once."""
     for line in obs_lines(settings, name, key):
         console.print(line, markup=False)
 
@@ -60,7 +60,7 @@ def _give_key(settings: Settings, name: str, key: str, json: bool) -> None:
 
 
 def obs_lines(settings: Settings, name: str, key: str) -> list[str]:
-    """The same as lines of text."""
+    """What to enter in OBS and where to watch, as lines of text."""
     return [
         "In OBS, Settings > Stream, Service: Custom",
         f"  Server      rtmp://{reachable(settings.rtmp_host)}:{settings.rtmp_port}/live",
@@ -76,7 +76,7 @@ def add(
     title: Annotated[str, typer.Option(help="Shown to viewers.")] = "",
     json: Json = False,
 ) -> None:
-    """Add a stream, and print what to enter in OBS: its key is shown only now.
+    """Add a stream, and print what to enter in OBS. The key is shown only this once.
 
     Output: the stream goes to the database; stdout gets the key, as text or JSON.
 
@@ -124,7 +124,7 @@ def list_streams(json: Json = False) -> None:
 
 @streams_app.command("rotate-key")
 def rotate_key(name: Name, json: Json = False) -> None:
-    """Give a stream a new key. Whoever publishes with the old one is disconnected within seconds.
+    """Give a stream a new key. A publisher that uses the old key is disconnected within seconds.
 
     Output: stdout gets the new key, as text or JSON.
 
@@ -138,7 +138,7 @@ def rotate_key(name: Name, json: Json = False) -> None:
 
 @streams_app.command("rm")
 def remove(name: Name) -> None:
-    """Remove a stream and its key. Whoever publishes is disconnected within seconds; recordings stay.
+    """Remove a stream and its key. A current publisher is disconnected within seconds; recordings are kept.
 
     Output: the change goes to the database; stdout gets one line.
 
@@ -151,7 +151,7 @@ def remove(name: Name) -> None:
 
 @streams_app.command()
 def disable(name: Name) -> None:
-    """Refuse publishers until it is enabled again; the one who publishes is disconnected within seconds.
+    """Refuse publishers until the stream is enabled again. A current publisher is disconnected within seconds.
 
     Output: the change goes to the database; stdout gets one line.
 
@@ -164,7 +164,7 @@ def disable(name: Name) -> None:
 
 @streams_app.command()
 def enable(name: Name) -> None:
-    """Let publishers in again.
+    """Accept publishers again.
 
     Output: the change goes to the database; stdout gets one line.
 

@@ -34,17 +34,17 @@ from streamwave.util.private import make_folder
 
 @contextmanager
 def prefect_for(settings: Settings) -> Iterator[None]:
-    """Have the environment name a Prefect server: the configured one, or one of our own for as long as this lasts.
+    """Point the environment at a Prefect server: the configured one, or a temporary one that ends with this context.
 
-    Must be entered before anything imports prefect, which reads the environment only then.
+    Must be entered before anything imports prefect, which reads the environment only at import.
     """
     from flows.server import load_prefect, prefect_server
 
     for name, value in CLIENT_ENV.items():
         os.environ.setdefault(name, value)
-    # Prefect logs the traceback of every failure; the command line says it in one line.
+    # Prefect would log the traceback of every failure; the command line reports each in one line.
     os.environ["PREFECT_LOGGING_LEVEL"] = "DEBUG" if settings.log_level == "debug" else "CRITICAL"
-    # The run's log goes no further than this process: its server ends with it.
+    # Sending logs to a server that ends with this process is wasted work.
     if not settings.prefect_api_url:
         os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
     close_state(settings, make=True)
@@ -68,7 +68,7 @@ def prefect_for(settings: Settings) -> Iterator[None]:
 
 
 class Interrupted(StreamWaveError):
-    """Ctrl-C, or a request to end; the exit code is a shell's for that."""
+    """Ctrl-C or SIGTERM; the exit code is the one that shells use for it."""
 
     exit_code = 130
 
@@ -79,7 +79,7 @@ def _interruptible() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted(
-            "interrupted; what had been written was removed, run the command again to start over"
+            "interrupted; the incomplete output was removed, run the command again to start over"
         ) from None
 
 
@@ -90,8 +90,8 @@ def _check_server(api_url: str) -> None:
         reached = False
     if not reached:
         raise StreamWaveError(
-            f"PREFECT_API_URL names {redact(api_url)}, which does not answer; start that server, or unset the variable to "
-            "have one started for the time of the run"
+            f"PREFECT_API_URL is {redact(api_url)}, which does not answer; start that server, or unset the variable to "
+            "use a temporary server"
         )
 
 
@@ -105,14 +105,14 @@ def run_transcode(
     audio_track: int | None = None,
     json: bool = False,
 ) -> str:
-    """Transcode with everything that is needed around it; returns the output's root.
+    """Transcode ``source`` with a Prefect server and a progress bar, and return the output's root.
 
     Raises:
-        StreamWaveError: what the user can mend, in one sentence.
+        StreamWaveError: something that the user can fix, described in one sentence.
     """
     settings = Settings.load()
     target = wanted_output(output, settings)
-    # What is wrong with the request is said at once, before a server is started for it.
+    # Check the request before a Prefect server is started for it, which takes seconds.
     url = resolve_source(source)
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     info = probe(url, settings.audio_index(audio_track), settings.source_limits)
@@ -150,7 +150,7 @@ def run_transcode(
             except StreamWaveError:
                 raise
             except Exception as error:
-                raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows more") from error
+                raise StreamWaveError(f"the run failed: {first_line(error)}; --debug shows the traceback") from error
     behind = incomplete.behind if incomplete is not None else ()
     roots = [one for one in outputs(target) if one.url not in behind]
     names = ", ".join(r.name for r in renditions)
@@ -159,7 +159,7 @@ def run_transcode(
         if incomplete is not None:
             raise incomplete
         return target
-    # Not wrapped: an address that is broken over two lines cannot be copied.
+    # Not wrapped: an address that spans two lines cannot be copied.
     console.print(
         f"written to [bold]{'[/bold], [bold]'.join(escape(one.url.rstrip('/')) for one in roots)}[/bold] "
         f"in {time.monotonic() - started:.1f} s: {names}\n{where_to_watch(roots, settings)}",
@@ -187,16 +187,16 @@ def _document(
 
 
 def where_to_watch(places: Sequence[OutputAddress], settings: Settings) -> str:
-    """Lines for the console: addresses that players can read, and what it takes that they may."""
+    """Lines for the console: the addresses for players, and what has to be done so that players can read them."""
     place = next((one for one in places if one.is_local), places[0])
     root, hint = place.url.rstrip("/"), "or serve the folder: [bold]python -m services.media[/bold]"
     if settings.base_urls and not place.is_local:
-        root, hint = settings.base_urls[0].url.rstrip("/"), "from where STREAMWAVE_BASE_URLS says that viewers find it"
+        root, hint = settings.base_urls[0].url.rstrip("/"), "the address in STREAMWAVE_BASE_URLS"
     elif (address := place.http_address(settings.s3_options)) is not None:
         root = address
-        hint = "if its objects may be read there: by a bucket policy, or with STREAMWAVE_S3_ACL=public-read (docs/storage.md)"
+        hint = "if a bucket policy or STREAMWAVE_S3_ACL=public-read allows reading its objects (docs/storage.md)"
     elif not place.is_local:
-        return f"serve {escape(root)} over HTTP to watch it, and name that address in STREAMWAVE_BASE_URLS"
+        return f"serve {escape(root)} over HTTP to watch it, and set STREAMWAVE_BASE_URLS to that address"
     root = escape(root)
     return (
         f"  DASH  {root}/{MANIFEST}\n  HLS   {root}/{MASTER}\nwatch it with [bold]ffplay {root}/{MASTER}[/bold], {hint}"
@@ -204,21 +204,21 @@ def where_to_watch(places: Sequence[OutputAddress], settings: Settings) -> str:
 
 
 def check_writable(output: str, settings: Settings) -> None:
-    """Prove that one of the outputs can be written, and warn of those that cannot.
+    """Check that at least one of the outputs can be written, and print a warning for each that cannot.
 
     Raises:
-        OutputError: none can.
+        OutputError: none can be written.
     """
     for fault in check_outputs(output, settings.s3_options):
-        print(f"warning: {fault}; the other outputs are written to meanwhile", file=sys.stderr)
+        print(f"warning: {fault}; the other outputs are still written", file=sys.stderr)
 
 
 def wanted_output(output: str | None, settings: Settings) -> str:
-    """The outputs that ``--output`` names, or those of the settings.
+    """The outputs given by ``--output``, or else those of the settings.
 
     Raises:
-        UsageError: it is empty, or gone when the command ends.
-        OutputError: it names no places.
+        UsageError: ``--output`` is empty, or in memory and so lost when the command ends.
+        OutputError: it is not a valid list of outputs.
     """
     if output is not None and not output.strip():
         raise UsageError("--output is empty; name a folder, or leave it out to write to OUTPUT_DIR")
@@ -238,7 +238,7 @@ def _bar(console: Console) -> Progress:
         TextColumn("{task.fields[left]}"),
         TimeElapsedColumn(),
         console=console,
-        disable=not shows_progress(console),  # a file or a pipe would get an empty line
+        disable=not shows_progress(console),  # otherwise rich writes an empty line to files and pipes
     )
 
 

@@ -1,4 +1,4 @@
-"""Lengths, sizes and moments as people read them."""
+"""Durations, sizes and times in human-readable form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``streamwave up``: all parts on this machine."""
+"""``streamwave up``: every service on this machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FIRST_STREAM = "live"
 
 
 def answers(url: str) -> Callable[[], bool]:
-    """A check that ``url`` is answered with 200."""
+    """A check that ``url`` answers with status 200."""
 
     def check() -> bool:
         try:
@@ -69,7 +69,7 @@ def processing_ready(settings: Settings) -> Callable[[], bool]:
 
 
 def make_parts(settings: Settings) -> list[Part]:
-    """Everything that one machine needs, in the order of starting."""
+    """Every part of a single-machine installation, in starting order."""
     parts = []
     api_url, port = settings.prefect_url, settings.prefect_port
     if settings.prefect_api_url is None:
@@ -105,17 +105,17 @@ def make_parts(settings: Settings) -> list[Part]:
 
 @contextmanager
 def everything(settings: Settings, show: Callable[[str, str], None]) -> Iterator[Supervisor]:
-    """Run all parts; afterwards none of them is left, and no segmenter either.
+    """Run all parts. On exit all of them have ended, and all segmenters too. ``show`` gets (part name, line of log).
 
     Raises:
-        StreamWaveError: a part does not become ready.
+        StreamWaveError: a part did not become ready.
     """
     check_working_folder()
     _check_ports(settings)
     for fault in check_outputs(settings.output_url, settings.s3_options):
-        show("output", f"{fault}; the other outputs are written to meanwhile")
+        show("output", f"{fault}; the other outputs are still written")
     check_spool(settings.spool_url, settings.spool_options)
-    # Its database holds the parameters of runs by hand, and so their sources.
+    # Prefect's database has the parameters of flow runs, and so the addresses of their sources.
     close_state(settings, make=True)
     make_folder(settings.prefect_home)
     supervisor = Supervisor(make_parts(settings), settings.state_dir / "logs", show)
@@ -129,7 +129,7 @@ def everything(settings: Settings, show: Callable[[str, str], None]) -> Iterator
             time.sleep(0.1)
         yield supervisor
     finally:
-        # First no more publishers, then what was received is put in order, then the rest.
+        # First refuse publishers, then let the segmenters finish what they have received, then stop the rest.
         supervisor.stop("rtmp")
         supervisor.stop("ingest")
         end_segmenters(settings)
@@ -137,7 +137,7 @@ def everything(settings: Settings, show: Callable[[str, str], None]) -> Iterator
 
 
 def end_segmenters(settings: Settings) -> None:
-    """End everything that is being received; what has arrived stays in the spool for the next start."""
+    """Stop all segmenters; what they have received stays in the spool for the next start."""
     spools = [session for b in broadcasts(settings.spool_dir) for session in b.sessions() if writer_alive(session)]
     for spool in spools:
         request_stop(spool)
@@ -158,12 +158,12 @@ def _check_ports(settings: Settings) -> None:
     for name, port in wanted.items():
         if listens("127.0.0.1", port)():
             raise SettingsError(
-                f"port {port} is taken: end the program that has it (another streamwave up?), or set {name} to another"
+                f"port {port} is in use: stop the program that has it (another streamwave up?), or set {name} to another port"
             )
 
 
 def first_stream(settings: Settings, console: Console) -> None:
-    """At the first start, make a stream and say what to enter in OBS: its key is shown only this once."""
+    """At the first start, create a stream and print what to enter in OBS. The key is shown only this once."""
     from streamwave.streams.database import Database
     from streamwave.streams.registry import Registry
 
@@ -178,11 +178,11 @@ def first_stream(settings: Settings, console: Console) -> None:
     console.print("\n[bold]Your first stream[/bold] (OBS: Settings, Stream, Service: Custom)")
     console.print(f"  Server      rtmp://{_own_address()}:{settings.rtmp_port}/live")
     console.print(f"  Stream key  [bold]{key}[/bold]")
-    console.print("  The key is shown only now; streamwave streams rotate-key makes a new one.")
+    console.print("  The key is shown only this once; streamwave streams rotate-key creates a new one.")
 
 
 def _own_address() -> str:
-    # No packet is sent: connecting a datagram socket only chooses the address that would be used.
+    # Connecting a datagram socket sends no packet; it only selects the local address.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -192,7 +192,7 @@ def _own_address() -> str:
 
 
 def run_up(console: Console) -> None:
-    """Everything, until Ctrl-C."""
+    """Run every service until Ctrl-C."""
     settings = Settings.load()
     if os.geteuid() == 0:
         console.print(f"[yellow]warning:[/yellow] {RUN_AS_USER}", soft_wrap=True)
@@ -207,7 +207,7 @@ def run_up(console: Console) -> None:
         first_stream(settings, console)
         console.print(f"  Watch       [bold]{settings.public_url}/[/bold]")
         console.print(f"  Prefect     {ui_line(settings)}", soft_wrap=True)
-        console.print("Ctrl-C ends everything\n")
+        console.print("press Ctrl-C to stop\n")
         while True:
             supervisor.tick()
             time.sleep(0.2)

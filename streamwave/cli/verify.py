@@ -1,4 +1,4 @@
-"""``streamwave broadcasts verify``: one copy of a broadcast, read and reported."""
+"""``streamwave broadcasts verify``: check one copy of a broadcast and report what was found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamwave.timing import round_half_up
 
 
 def verify_copy(where: Output, path: str, *, decode: bool, bar: Progress) -> CopyShape:
-    """Read one copy; what is found."""
+    """Check the copy of a broadcast that one output has, and return the findings."""
     from streamwave.broadcasts.check import check_entry
     from streamwave.verify import verify_broadcast
 
@@ -23,7 +23,7 @@ def verify_copy(where: Output, path: str, *, decode: bool, bar: Progress) -> Cop
             progress.update(task, completed=done, total=total)
 
         verdict = verify_broadcast(store, decode=decode, progress=show_progress)
-        if verdict.live_born and path.count("/") == 1:  # what was transcoded by itself is in no list
+        if verdict.live_born and path.count("/") == 1:  # only live broadcasts have an entry in an index
             verdict.findings += check_entry(where.store(), store, path, live=verdict.live)
     reports = [
         ReportShape.model_validate({
@@ -36,16 +36,16 @@ def verify_copy(where: Output, path: str, *, decode: bool, bar: Progress) -> Cop
 
 
 def print_copy(copy: CopyShape, out: Console, *, decode: bool) -> None:
-    """Print what was found of a copy."""
+    """Print the findings for one copy."""
     for finding in copy.findings:
         out.print(finding, markup=False)
     for report in copy.renditions:
-        what = "pictures" if report.kind == "video" else "AAC frames"
+        what = "frames" if report.kind == "video" else "AAC frames"
         length = length_text(report.duration_ms)
         out.print(f"{report.name}: {report.samples} {what} in {report.segments} segments, {length}", markup=False)
     if copy.findings:
         count = len(copy.findings)
         out.print(f"[red]{count} finding{'s' if count > 1 else ''}[/red]")
         return
-    checked = "exists, joins on and decodes" if decode else "exists and joins on"
-    out.print(f"[green]all of it {checked}[/green]{' (live: up to now)' if copy.live else ''}")
+    checked = "exist, are contiguous and decode" if decode else "exist and are contiguous"
+    out.print(f"[green]all segments {checked}[/green]{' (live: up to now)' if copy.live else ''}")

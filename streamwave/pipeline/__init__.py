@@ -1,1 +1,1 @@
-"""A session on its way through the pipeline, without any orchestration."""
+"""The pipeline without orchestration: from received chunks to published segments."""

@@ -1,7 +1,7 @@
-"""One chunk's way through the pipeline as plain calls: place, transcode, package, store.
+"""The stages of the pipeline for one chunk, as plain calls: place, transcode, package, store.
 
-The tasks of the flows are one call each. Without Prefect, ``publish_chunk`` does all of it in the calling thread, and
-``threads.ChunkThreads`` for several chunks at once.
+Each Prefect task makes one of these calls. Without Prefect, ``publish_chunk`` runs all stages in the calling thread, and
+``threads.ChunkThreads`` runs them for several chunks concurrently.
 """
 
 from __future__ import annotations
@@ -26,25 +26,26 @@ __all__ = [
     "worth_another_try",
 ]  # fmt: skip
 
-#: How long a transcode that failed waits before it is tried again.
+#: Delay before a failed transcode is retried.
 RETRY_DELAY_S = 0.2
 
 log = logging.getLogger("streamwave.transcode")
 
 
 def worth_another_try(error: BaseException) -> bool:
-    """Whether trying again can help: not when the run is ending, nor for a fault of our own code."""
+    """Whether a retry can help: not if the run is ending, nor for a bug in our own code."""
     return not launcher().closed and isinstance(error, StreamWaveError | OSError)
 
 
 def transcode(job: Job, chunk: Chunk, rendition: Rendition, tries: int = 1) -> None:
-    """Transcode ``chunk`` into ``rendition``; the result lies where ``Transcoder.result_path`` says.
+    """Transcode ``chunk`` into ``rendition``; the result is written to ``Transcoder.result_path``.
 
-    The first try of a video rendition shares one decode with those of the chunk's others that other threads ask for; later
-    ones run alone. The try after ``job.retries`` puts black pictures, or silence, in the chunk's place if it fails too.
+    The first attempt at a video rendition shares one decode with the chunk's other renditions that other threads request;
+    retries run alone. If the last of ``job.retries`` retries fails too, the result is filler: black frames or silence.
+    ``tries`` is the number of this attempt, from 1.
 
     Raises:
-        FFmpegError, MediaError: it failed, and may be tried again.
+        FFmpegError, MediaError: the attempt failed, and a retry is left.
         OSError: there is no space left for the result.
     """
     transcoder = job.transcoder()
@@ -58,10 +59,10 @@ def transcode(job: Job, chunk: Chunk, rendition: Rendition, tries: int = 1) -> N
 
 
 def transcode_all(job: Job, chunk: Chunk) -> None:
-    """Transcode ``chunk`` into all renditions of ``job`` in this thread: all pictures in one process, and retries alone.
+    """Transcode ``chunk`` into all renditions of ``job`` in this thread: all video in one FFmpeg process, retries one by one.
 
     Raises:
-        StreamWaveError, OSError: what ``transcode`` raised in the last of its tries.
+        StreamWaveError, OSError: the error of the last attempt.
     """
     failure: Exception | None = None
     try:
@@ -74,7 +75,7 @@ def transcode_all(job: Job, chunk: Chunk) -> None:
 
 
 def _until_it_works(job: Job, chunk: Chunk, rendition: Rendition, failure: Exception | None) -> None:
-    """Try as often as a task run is tried; ``failure`` is what the first try, which several shared, has come to."""
+    """Retry as often as a Prefect task would; ``failure`` is the error of the first attempt if that has been made already."""
     for tries in itertools.count(1):
         try:
             if failure is None or tries > 1:
@@ -91,21 +92,20 @@ def _until_it_works(job: Job, chunk: Chunk, rendition: Rendition, failure: Excep
 
 
 def _replace(job: Job, chunk: Chunk, rendition: Rendition, error: FFmpegError | MediaError, tries: int) -> None:
-    """Put filler in the place of what failed in all its tries; raise ``error`` if there are more to come."""
+    """Write filler if all attempts have failed; raise ``error`` if a retry is left."""
     transcoder = job.transcoder()
     if (tries <= job.retries and not isinstance(error, TooCostlyError)) or transcoder.launcher.closed:
         raise error
-    # A bad chunk costs at most that chunk: the stream goes on over it.
-    log.error("chunk %d %s is replaced by a stand-in: %s", chunk.number, rendition.name, error)
+    # A bad chunk costs at most that chunk: the stream continues.
+    log.error("chunk %d %s is replaced by filler: %s", chunk.number, rendition.name, error)
     put_filler(transcoder, chunk, rendition)
 
 
 def package(job: Job, chunk: Chunk) -> PackagedChunk:
-    """Check the renditions of ``chunk`` against each other and make segments of them; its description is stored in
-    ``Job.packaged_path``.
+    """Check the renditions of ``chunk`` and package them as segments, described by the file at ``Job.packaged_path``.
 
     Raises:
-        MediaError: not even filler can be used.
+        MediaError: even filler is unusable.
     """
     transcoder = job.transcoder()
     results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
@@ -123,10 +123,10 @@ def package(job: Job, chunk: Chunk) -> PackagedChunk:
 def store(job: Job, number: int) -> None:
     """Publish the packaged chunk ``number``: segments, then playlists and manifest, then the ledger.
 
-    Its files in the spool and on their way go once no output needs them any more. Chunks must come in order.
+    Its spool files and work files are deleted once no output needs them. Chunks must be stored in order.
 
     Raises:
-        OutputError: no output has taken it for as long as ``Job.patience_s`` says.
+        OutputError: no output could be written for ``Job.patience_s``.
     """
     packaged = PackagedChunk.model_validate_json(job.packaged_path(number).read_text(encoding="utf-8"))
     worker.publication(job).publish(
@@ -141,6 +141,6 @@ def make(job: Job, chunk: Chunk) -> PackagedChunk:
 
 
 def publish_chunk(job: Job, record: ChunkRecord) -> None:
-    """All that becomes of a received chunk, in this thread. Chunks must come in order."""
+    """Run all stages for a received chunk in this thread. Chunks must be published in order."""
     make(job, place(job, record))
     store(job, record.number)

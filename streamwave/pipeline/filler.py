@@ -1,4 +1,4 @@
-"""Filler for what of a chunk cannot be used: black pictures and silence, exactly as long as what they replace."""
+"""Filler for chunks that cannot be used: black frames or silence, exactly as long as what they replace."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from fractions import Fraction
 from streamwave.ffmpeg.transcode import FILLER, Transcoder, put_audio
 from streamwave.model import Chunk, Rendition
 from streamwave.receive.audio import AudioTrack
-from streamwave.receive.sound import Sound
+from streamwave.receive.audio_decoder import AudioDecoder
 
 
 def put_filler(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> None:
-    """Put filler in the place of ``chunk`` in ``rendition``, with the mark that says so.
+    """Replace the result of ``chunk`` in ``rendition`` by filler, and mark it as such.
 
     Raises:
-        StreamWaveError: not even that worked.
+        StreamWaveError: the filler could not be made.
     """
     if rendition.kind == "video":
         transcoder.put_filler(chunk, rendition)
@@ -24,7 +24,7 @@ def put_filler(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> No
 
 
 def silence(bit_rate_bps: int, count: int) -> list[bytes]:
-    """``count`` AAC frames of silence, from an encoder like that of the session's sound."""
-    track = AudioTrack(bit_rate_bps, Sound(Fraction(0)))
+    """``count`` AAC frames of silence, encoded with the parameters of the session's audio."""
+    track = AudioTrack(bit_rate_bps, AudioDecoder(Fraction(0)))
     track.fill_to(count)
     return track.take(count)

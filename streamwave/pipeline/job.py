@@ -1,4 +1,4 @@
-"""A job: everything that the tasks of one run need to know, as plain values that travel to any machine."""
+"""A job: everything that the tasks of one run need, as plain values that can be sent to any machine."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ log = logging.getLogger("streamwave.job")
 class Job(Frozen):
     """One session being transcoded and published.
 
-    ``wall_unix_ms`` is the wall clock at the session's first picture (None for a file). ``spool`` and ``work`` are
-    folders (received chunks; results on their way), ``output`` a store's URL or several (``storage.outputs``), which are
-    waited for at most ``patience_s`` when all refuse; ``store_options`` what all on S3 need. ``token`` fences the
-    output against other runs. ``manifests`` False holds the manifests back until the end. ``retries``: how often a
-    transcode that failed is tried again before black pictures, or silence, take the chunk's place.
+    ``wall_unix_ms`` is the wall clock at the session's first frame (None for a file). ``spool`` and ``work`` are the folders
+    of received chunks and of intermediate results. ``output`` is the URL of an output, or several (``storage.outputs``); if
+    all refuse, they are waited for at most ``patience_s``. ``store_options`` are the S3 options. ``token`` fences the output
+    against other runs. If ``manifests`` is false, manifests are written only at the end. ``retries``: how often a failed
+    transcode is retried before the chunk is replaced by black frames or silence.
     """
 
     session: str
@@ -64,7 +64,7 @@ class Job(Frozen):
 
     @property
     def video_renditions(self) -> tuple[Rendition, ...]:
-        """The renditions that FFmpeg makes."""
+        """The video renditions."""
         return tuple(r for r in self.renditions if r.kind == "video")
 
     def rendition(self, name: str) -> Rendition:
@@ -95,46 +95,50 @@ class Job(Frozen):
         )
 
     def passing_through(self, first: ChunkRecord) -> tuple[Job, str]:
-        """This job with the source's own pictures as its largest rendition, if its ``first`` chunk allows it, and a word."""
+        """This job with passthrough of the source's video as the largest rendition if its ``first`` chunk allows that; and a
+        sentence about the decision.
+        """
         if not self.video_renditions:
-            return self, "there are no pictures"
+            return self, "there is no video"
         largest = self.video_renditions[0]
         try:
             found = plan(place(self, first), largest, self.segment_ms, self.transcoder())
         except MediaError as error:
-            job, said = self, f"{largest.name} is encoded: {error}"
+            job, said = self, f"{largest.name} is encoded instead of passed through: {error}"
         else:
             job, said = (
                 self.model_copy(update={"passthrough": found}),
-                f"{largest.name} shows the source's own pictures",
+                f"{largest.name} is the source's video, passed through",
             )
         log.info("session %s: %s", self.session, said)
         return job, said
 
     def forget(self, number: int) -> None:
-        """Remove what a published chunk leaves behind: its work files and its files in the spool."""
+        """Delete the work files and the spool files of a published chunk."""
         shutil.rmtree(Path(self.work) / f"{number:06d}", ignore_errors=True)
         for suffix in MEDIA_SUFFIXES:
             (Path(self.spool) / chunk_name(number, suffix[1:])).unlink(missing_ok=True)
         note_forgotten(Path(self.spool), number)
 
     def packaged_path(self, number: int) -> Path:
-        """Where the packaged chunk is described, between the package and the store task."""
+        """The file that describes a packaged chunk, written by the package stage for the store stage."""
         return Path(self.work) / f"{number:06d}" / "packaged.json"
 
 
 def place(job: Job, record: ChunkRecord) -> Chunk:
-    """Where a received chunk lies on the frame grid, and how it is shared out over segments.
+    """Place a received chunk on the frame grid and split it into segments.
 
-    A last chunk of a single picture between two grid points takes the next one: no chunk is without a place.
+    Every chunk gets at least one frame, even a last one whose single frame is between two grid points.
 
     Raises:
-        MediaError: its time runs backwards.
+        MediaError: its timestamps run backwards.
     """
     grid = Grid(job.rate)
     first, after = grid.frame_at_ms(record.start_ms), grid.frame_at_ms(record.next_ms)
     if after < first:
-        raise MediaError(f"chunk {record.number} lasts {record.next_ms - record.start_ms} ms")
+        raise MediaError(
+            f"the timestamps of chunk {record.number} run backwards by {record.start_ms - record.next_ms} ms"
+        )
     after = max(after, first + 1)
     spool = Path(job.spool)
     chunk = Chunk(

@@ -1,7 +1,7 @@
 """The ladder: which renditions a source is transcoded into.
 
-A rung is a box (its name's lines by sixteen ninths of them, turned for portrait video) into which the picture is
-fitted with its aspect ratio kept. A rung that would enlarge the picture is left out.
+A rung is a 16:9 box (9:16 for portrait video) whose short side is that of the rung. The frame is scaled to fit into it, with
+its aspect ratio kept. Rungs that would enlarge the frame are left out.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ DEFAULT_LADDER = Ladder(
 
 
 def load_ladder(spec: str | None) -> Ladder:
-    """The ladder that ``spec`` describes: nothing (the default), names of rungs, inline JSON, or a TOML or JSON file.
+    """Load a ladder from ``spec``: nothing (the default ladder), names of rungs, inline JSON, or a TOML or JSON file.
 
     Raises:
-        LadderError: the text is none of these; the message shows what a ladder looks like.
+        LadderError: ``spec`` is invalid; the message shows an example.
     """
     spec = (spec or "").strip()
     if not spec:
@@ -85,17 +85,18 @@ def _parse(data: Any, where: str) -> Ladder:
         ladder = Ladder.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        place = ".".join(map(str, first["loc"]))
+        what = f"{place}: {first['msg']}" if place else first["msg"]
         example = '{"rungs": [{"name": "720p", "short_side": 720, "max_kbps": 2800}], "audio_kbps": 128}'
-        raise LadderError(f"{where}: {place}: {first['msg']}; a ladder looks like {example}") from None
+        raise LadderError(f"{where}: {what}; a ladder looks like {example}") from None
     names = [rung.name for rung in ladder.rungs]
     if len(set(names)) != len(names) or AUDIO_NAME in names:
-        raise LadderError(f"{where}: every rung needs a name of its own, and none may be called {AUDIO_NAME!r}")
+        raise LadderError(f"{where}: names of rungs must be unique, and none may be {AUDIO_NAME!r}")
     return ladder
 
 
 def select(ladder: Ladder, names: str) -> Ladder:
-    """Narrow ``ladder`` to the comma-separated ``names``; the audio rendition stays.
+    """Narrow ``ladder`` to the comma-separated ``names``; the audio rendition is kept.
 
     Raises:
         LadderError: a name is not in the ladder.
@@ -104,15 +105,15 @@ def select(ladder: Ladder, names: str) -> Ladder:
     known = {rung.name: rung for rung in ladder.rungs}
     unknown = [name for name in wanted if name not in known]
     if not wanted:
-        raise LadderError(f"the ladder names no rendition; choose among {', '.join(known)}, or leave it out")
+        raise LadderError(f"the ladder names no rendition; choose from {', '.join(known)}, or leave it out")
     if unknown:
         bad = ", ".join(map(repr, unknown))
-        raise LadderError(f"the ladder has no rendition {bad}; choose among {', '.join(known)}")
+        raise LadderError(f"the ladder has no rendition {bad}; choose from {', '.join(known)}")
     return Ladder(rungs=tuple(known[name] for name in known if name in wanted), audio_kbps=ladder.audio_kbps)
 
 
 def display_size(video: VideoInfo) -> tuple[int, int]:
-    """Width and height in square pixels as a viewer sees them, after sample aspect ratio and rotation."""
+    """Width and height in square pixels as displayed, after applying sample aspect ratio and rotation."""
     width, height = round_half_up(video.width * video.sample_aspect), video.height
     return (height, width) if video.rotation % 180 == 90 else (width, height)
 
@@ -122,12 +123,12 @@ def _even(value: Fraction) -> int:
 
 
 def plan(source: SourceInfo, ladder: Ladder, *, sound: bool | None = None) -> tuple[Rendition, ...]:
-    """The renditions for ``source``, video from the largest down, then audio.
+    """The renditions for ``source``: video from the largest to the smallest, then audio.
 
-    ``sound``: whether its session has sound, be it silence; None: as the source says.
+    ``sound``: whether the session has audio, possibly silence; None: whether the source has.
 
     Raises:
-        LadderError: every rung is above the source although the ladder was narrowed on purpose.
+        LadderError: every rung of a ladder narrowed by the user is larger than the source.
     """
     renditions: list[Rendition] = []
     if source.video is not None:
@@ -158,10 +159,10 @@ def _video(size: tuple[int, int], ladder: Ladder) -> Sequence[Rendition]:
     lowest = min(ladder.rungs, key=lambda rung: rung.short_side)
     if lowest.short_side > min(rung.short_side for rung in DEFAULT_LADDER.rungs):
         raise LadderError(
-            f"the source has {width}x{height} pixels, less than the smallest rung asked for ({lowest.name}); "
-            "add a smaller rung, renditions are never enlarged"
+            f"the source has {width}x{height} pixels, less than the smallest requested rung ({lowest.name}); "
+            "add a smaller rung, because video is never enlarged"
         )
-    # A source below the whole ladder is carried at its own size, at bits in proportion to its pixels.
+    # A source below the whole ladder keeps its own size, with a bit rate in proportion to its pixels.
     share = Fraction(width * height, lowest.short_side * lowest.short_side * 16 // 9)
     name = f"{short}p" if short != lowest.short_side else lowest.name
     bps = max(100_000, round_half_up(lowest.max_kbps * 1000 * min(share, Fraction(1))))
@@ -171,7 +172,7 @@ def _video(size: tuple[int, int], ladder: Ladder) -> Sequence[Rendition]:
 
 
 def choose(configured: str | None, wanted: str | None) -> Ladder:
-    """The ladder of the settings, narrowed to the rungs ``wanted``, or replaced if ``wanted`` is a ladder itself.
+    """The ladder of the settings (``configured``), narrowed to the rungs ``wanted``, or replaced if ``wanted`` is a ladder.
 
     Raises:
         LadderError: see ``load_ladder`` and ``select``.

@@ -1,4 +1,4 @@
-"""A live broadcast's way through the pipeline without any orchestration: sessions in order, chunk by chunk."""
+"""The pipeline of a live broadcast without orchestration: its sessions in order, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamwave.broadcasts.listing import Listing
 from streamwave.config.settings import Settings
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.model import ChunkRecord, State
 from streamwave.pipeline import ladder as ladders
 from streamwave.pipeline.job import Job
@@ -24,7 +24,7 @@ from streamwave.pipeline.program import Program
 from streamwave.pipeline.status import RunStatus
 from streamwave.pipeline.worker import worker
 from streamwave.publish.outputs import Outputs
-from streamwave.receive.audio import SAMPLE_RATE
+from streamwave.receive.samples import SAMPLE_RATE
 from streamwave.spool.advice import bitrate
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.encoding import FILE as ENCODING
@@ -36,26 +36,26 @@ from streamwave.util.digest import fingerprint
 
 log = logging.getLogger("streamwave.live")
 
-#: Where players fetch the time from (the media server answers there); only where that server serves the output.
+#: Where players fetch the time from. Only the media server answers there, so it works only if that serves the output.
 UTC_TIMING_URL = "/time"
-#: How often a broadcast that waits for its publisher looks whether the reconnect window is over.
+#: How often a broadcast that waits for its publisher checks whether the reconnect window is over.
 WINDOW_LOOK_S = 0.5
-#: After this much of a session its bitrate is known well enough to say something about it.
+#: How much of a session has to be received before its bit rate is judged.
 BITRATE_OVER_MS = 10_000
-#: How long a run tries to become the one that publishes its broadcast.
+#: How long a run waits for the lock of its broadcast.
 HOLD_S = 1.0
-#: A live FFmpeg that takes longer for one chunk hangs: the stream cannot wait for it as a file could.
+#: Limit for FFmpeg to transcode one live chunk. Unlike a file, a live stream cannot wait for a hanging process.
 LIVE_TIMEOUT_S = 60
 
-#: Outputs that are not that far behind are waited for without a word.
+#: How long outputs that are behind are waited for before that is reported.
 GRACE_S = 3.0
 
-#: Is told a sentence on what is waited for, and given the function that ends the waiting.
+#: Called with a sentence about what is being waited for, and a function that ends the wait.
 OnWait = Callable[[str, Callable[[], None]], None]
 
 
 class LiveBroadcast:
-    """The one run that publishes a broadcast. A context manager; ``run`` identifies it to people (the flow run's id).
+    """The only run that publishes a broadcast. A context manager; ``run`` is the flow run's ID, for display.
 
     Raises on entry:
         SpoolError: another run publishes this broadcast, or it is finished.
@@ -68,8 +68,8 @@ class LiveBroadcast:
         self.run = run
         self.info = spool.info()
         self.job: Job | None = None
-        self.trouble: str | None = None  # why the receiving of a session ended, if not on purpose
-        self.left_behind: dict[str, str] = {}  # outputs that have not got all of it, and why
+        self.trouble: str | None = None  # the error that ended the receiving of a session
+        self.left_behind: dict[str, str] = {}  # errors of the outputs that lack a part of the broadcast, by URL
         self._lock: IO[bytes] | None = None
         self._work = spool.folder / "work"
         self.status = RunStatus(spool, run)
@@ -83,7 +83,7 @@ class LiveBroadcast:
             if self.spool.finished:
                 raise SpoolError(f"{self.spool.stream}/{self.spool.broadcast} is finished; there is nothing to publish")
             self._binary = locate(str(self.settings.ffmpeg_path) if self.settings.ffmpeg_path else None)
-            # What a run that was killed left on its way is done again.
+            # Chunks that a killed run had in progress are done again.
             shutil.rmtree(self._work, ignore_errors=True)
             self.status.tell(State.STARTING)
         except BaseException:
@@ -92,10 +92,10 @@ class LiveBroadcast:
         return self
 
     def _hold(self) -> IO[bytes]:
-        """Become the one run of the broadcast. Whoever asks ``run_alive`` holds the lock for a moment, which is waited for.
+        """Take the lock of the broadcast. Waits up to ``HOLD_S``, because ``run_alive`` briefly holds the lock too.
 
         Raises:
-            SpoolError: another run goes on holding it, or the spool cannot be written.
+            SpoolError: another run holds the lock, or the spool cannot be written.
         """
         end = time.monotonic() + HOLD_S
         while True:
@@ -122,9 +122,9 @@ class LiveBroadcast:
             self._lock.close()
 
     def chunks(self, tick: Callable[[], None] = lambda: None) -> Iterator[tuple[Job, ChunkRecord]]:
-        """Every chunk that is still to be published, over all sessions, until the broadcast is closed.
+        """Yield the chunks of all sessions that have not been published yet, until the broadcast is closed.
 
-        ``tick`` is called every few milliseconds while nothing arrives; what it raises ends the waiting.
+        ``tick`` is called every few milliseconds while nothing arrives; its exceptions propagate.
         """
         number, look_at = 0, 0.0
         while True:
@@ -164,16 +164,16 @@ class LiveBroadcast:
                 else:
                     job.forget(record.number)  # an earlier run has published it; the spool is bounded
         except SpoolError as error:
-            # What was received before is published; the publisher may still come back.
+            # Everything received so far is published, and the publisher may still reconnect.
             self.status.warn(f"session {folder.name}: {error}")
         if follower.ended is not None and follower.ended.error:
             self.trouble = follower.ended.error
-            # Of a broadcast that has nothing, a run by hand fails with it: it need not be said twice.
+            # A broadcast without any chunk fails a run of the command line with this error, so don't log it twice.
             level = logging.INFO if self.job is None else logging.WARNING
             self.status.warn(f"session {folder.name}: {follower.ended.error}", level)
 
     def _hear(self, follower: Follower, tick: Callable[[], None] = lambda: None) -> None:
-        """Take over what the segmenter found that the publisher could do better."""
+        """Copy new advice of the segmenter to the status."""
         new, follower.advice[:] = list(follower.advice), []
         for found in new:
             self.status.advise(found)
@@ -238,8 +238,8 @@ class LiveBroadcast:
         return job
 
     def _encoding(self, opened: OpenRecord) -> Encoding:
-        """How a session that begins is encoded: by the settings."""
-        # HLS players rely on a target duration that never changes, over all sessions of a broadcast.
+        """The encoding parameters of a new session, from the settings."""
+        # EXT-X-TARGETDURATION must never change, so all sessions of a broadcast use the segment length of the first.
         first = kept_encoding(self.spool.sessions()[0])
         return Encoding(
             renditions=ladders.plan(
@@ -252,17 +252,17 @@ class LiveBroadcast:
         )
 
     def _describe(self) -> None:
-        """Tell what the publisher has said since, so that the next manifest has it."""
+        """Pass the publisher's current metadata on to the next manifest."""
         if self.publication is not None:
             self.publication.describe(self._program.now())
 
     @property
     def publication(self) -> Outputs | None:
-        """What has been published, once a session has begun."""
+        """The publication, once a session has started."""
         return worker.publication(self.job) if self.job is not None else None
 
     def stored(self) -> None:
-        """One more chunk has been published. Windows that overlap call this from threads of their own."""
+        """Record that one more chunk has been published. Called from different threads while windows overlap."""
         if self.publication is not None:
             self._listing.begin(self.publication)
         self._describe()
@@ -270,22 +270,22 @@ class LiveBroadcast:
         self.status.tell()
 
     def _on_output(self, news: str) -> None:
-        """An output begins to refuse, or can be written again: nothing else might be told for as long as that lasts."""
+        """An output started or stopped refusing. Update the status now, because no chunk may be published meanwhile."""
         self.status.warn(news)
         self.status.tell()
 
     def finish(self, on_wait: OnWait = lambda news, stop: None) -> None:
-        """Everything is published: write the recording's manifests and mark the spool as done with.
+        """Write the recording's manifests and mark the broadcast as finished, after all chunks have been published.
 
-        The recording is complete as soon as one output has all of it. ``on_wait`` is then told if others have not, in a
-        sentence, and how to stop waiting for them.
+        The recording is complete as soon as one output has all of it. If others are behind then, ``on_wait`` is called with a
+        sentence that says so and a function that ends the wait for them.
         """
         self.status.tell(State.FINISHING)
         published = self.publication
         if published is not None:
             self._describe()
             published.finish_first()
-            whole = published.wait_for_others(GRACE_S, self.status.pulse, until_tried=False)
+            whole = published.completion.wait_for_others(GRACE_S, self.status.pulse, until_tried=False)
             before = published.complete
             self._list(published, before, on_wait)
             if not whole:
@@ -298,18 +298,18 @@ class LiveBroadcast:
             shutil.rmtree(session, ignore_errors=True)
 
     def _list(self, published: Outputs, places: Collection[str], on_wait: OnWait) -> None:
-        """List the recording at ``places``. Where that is refused viewers would be told for ever that it is live."""
+        """List the recording at ``places``, retrying, because otherwise viewers would see it as live forever."""
         refused = self._listing.update(published, places)
         if refused:
-            on_wait(unlisted(published, refused), published.hurry)
+            on_wait(unlisted(published, refused), published.completion.hurry)
             self._listing.try_again(published, refused, self.status.pulse)
 
     def _wait_for_others(self, published: Outputs, on_wait: OnWait) -> None:
         news = waiting(published)
         self.status.warn(f"{news}, or until its run is cancelled")
         self.status.tell(State.FINISHING)
-        on_wait(news, published.hurry)
-        published.wait_for_others(published.patience_s, self.status.pulse)
+        on_wait(news, published.completion.hurry)
+        published.completion.wait_for_others(published.patience_s, self.status.pulse)
         self.left_behind = published.left_behind
         for url, why in self.left_behind.items():
             self.status.warn(left(url, why, f"{self.spool.stream}/{self.spool.broadcast}"))

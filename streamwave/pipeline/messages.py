@@ -1,4 +1,4 @@
-"""What people are told of outputs that have not got all of a broadcast when it ends."""
+"""Messages about outputs that lack a part of a broadcast when it ends."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from streamwave.publish.outputs import Outputs
 
 
 def waiting(published: Outputs) -> str:
-    """A sentence on what is complete already, what is waited for, and until when."""
-    others = ", ".join(_told(url, why) for url, why in published.left_behind.items())
+    """A sentence that says where the recording is complete, which outputs are waited for, and until when."""
+    others = ", ".join(_with_error(url, why) for url, why in published.left_behind.items())
     return (
-        f"{', '.join(published.complete)} holds all of the recording; the run waits until {_until(published)} "
+        f"the recording is complete at {', '.join(published.complete)}; the run waits until {_until(published)} "
         f"for {others} to catch up"
     )
 
 
 def unlisted(published: Outputs, refused: Mapping[str, str]) -> str:
-    """A sentence on outputs that have all of the recording and ``refused`` to list it, until when that is tried again."""
-    places = ", ".join(_told(url, why) for url, why in refused.items())
-    return f"the list of broadcasts still says that it is live at {places}; the run tries until {_until(published)}"
+    """A sentence about outputs that have the recording but ``refused`` to list it, and until when that is retried."""
+    places = ", ".join(_with_error(url, why) for url, why in refused.items())
+    return f"the list of broadcasts still shows it as live at {places}; the run retries until {_until(published)}"
 
 
 def left(url: str, why: str, path: str) -> str:
-    """A sentence on an output that is not waited for any longer; ``path`` is the broadcast's."""
+    """A sentence about an output that is no longer waited for; ``path`` is the path of the broadcast."""
     return (
-        f"not all of it is at {_told(url, why)}; once that can be written, "
-        f"streamwave broadcasts catch-up {path} brings it there"
+        f"the recording is incomplete at {_with_error(url, why)}; once that can be written, complete it with: "
+        f"streamwave broadcasts catch-up {path}"
     )
 
 
 def _until(published: Outputs) -> str:
-    """The moment until which outputs are waited for."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + published.patience_left_s))
+    """The time until which outputs are waited for."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + published.completion.patience_left_s))
 
 
-def _told(url: str, why: str) -> str:
-    return f"{url} ({why.removeprefix(url).strip()})"  # most sentences begin with it
+def _with_error(url: str, why: str) -> str:
+    return f"{url} ({why.removeprefix(url).strip()})"  # most errors begin with the URL

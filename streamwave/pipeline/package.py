@@ -1,4 +1,4 @@
-"""The reduce step: check all renditions of a chunk against each other and move them to their place on the timeline."""
+"""The reduce step: check all renditions of a chunk, and package them as segments at their place on the timeline."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from streamwave.util.files import replace_file
 
 log = logging.getLogger("streamwave.package")
 
-#: How SEI messages with captions begin (ATSC A/53 part 4, 6.2.3): T.35 country and provider, identifier, cc_data. Encoders
-#: keep them, and none of these bytes is ever escaped.
+#: Start of SEI messages with captions (ATSC A/53 part 4, 6.2.3): T.35 country and provider, identifier, cc_data. Encoders
+#: copy them, and none of these bytes needs an emulation prevention byte.
 CAPTIONS = b"\xb5\x00\x31GA94\x03"
 
 
@@ -36,12 +36,12 @@ def package(
     *,
     put_filler: Callable[[Rendition], None] | None = None,
 ) -> PackagedChunk:
-    """Make media segments of the transcoded files ``results`` (by rendition name) in the folder ``work``.
+    """Package the transcoded files ``results`` (by rendition name) as media segments in the folder ``work``.
 
-    ``put_filler`` replaces the result of a rendition that cannot be used; without it that is an error.
+    ``put_filler`` is called to replace an unusable result by filler; without it, an unusable result is an error.
 
     Raises:
-        MediaError: a file is damaged, has another number of frames, another boundary, or does not begin with an IDR.
+        MediaError: a file is damaged, has a wrong number of frames or boundary, or does not begin with an IDR picture.
     """
     folder = work / f"{chunk.number:06d}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,8 +53,8 @@ def package(
         except MediaError as error:
             if put_filler is None or path.with_suffix(FILLER).exists():
                 raise
-            # The same would come out every time; a bad chunk costs at most that chunk.
-            log.error("chunk %d %s is replaced by a stand-in: %s", chunk.number, rendition.name, error)
+            # A retry would produce the same result; a bad chunk costs at most that chunk.
+            log.error("chunk %d %s is replaced by filler: %s", chunk.number, rendition.name, error)
             put_filler(rendition)
             tracks.append(_track(chunk, rendition, path, folder))
     marks = {r.name: results[r.name].with_suffix(FILLER).exists() for r in renditions}
@@ -73,10 +73,10 @@ def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path) -> Pack
     summary = read_init(raw_init)
     timescale = rendition.timescale(chunk.grid)
     if summary.timescale != timescale:
-        raise MediaError(f"{what}: the timescale is {summary.timescale}, {timescale} was due")
+        raise MediaError(f"{what}: the timescale is {summary.timescale} instead of {timescale}")
     boundaries = chunk.boundaries(rendition)
     if len(boundaries) != len(fragments):
-        raise MediaError(f"{what}: {len(fragments)} segments came out, {len(boundaries)} were due")
+        raise MediaError(f"{what}: {len(fragments)} segments instead of {len(boundaries)}")
     video = rendition.kind == "video"
     init = video_init(raw_init) if video else raw_init
     unit = chunk.grid.frame_ticks if video else AAC_FRAME
@@ -84,7 +84,7 @@ def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path) -> Pack
     for made, (time, duration) in zip(fragments, boundaries, strict=True):
         fragment, found = made, read_fragment(made, summary)
         if found.duration != duration or found.sample_count * unit != duration:
-            raise MediaError(f"{what}: the segment at {time} lasts {found.duration} ticks, {duration} were due")
+            raise MediaError(f"{what}: the segment at {time} lasts {found.duration} ticks instead of {duration}")
         if video and not starts_with_idr(fragment, summary):
             raise MediaError(f"{what}: the segment at {time} does not begin with an IDR picture")
         if video:
@@ -92,7 +92,7 @@ def _track(chunk: Chunk, rendition: Rendition, path: Path, folder: Path) -> Pack
                 sequence=time // unit + 1, time=time, frame_ticks=unit, samples=samples_of(fragment, found)
             )
         elif found.time != time:
-            raise MediaError(f"{what}: a segment is at {found.time}, {time} was due")
+            raise MediaError(f"{what}: a segment starts at {found.time} instead of {time}")
         data = media_segment([fragment])
         file = folder / f"{rendition.name}-{time}.m4s"
         replace_file(file, data)

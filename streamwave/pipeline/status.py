@@ -1,4 +1,4 @@
-"""What the run of a live broadcast says of itself: its status in the spool, for those who watch from other processes."""
+"""The status of a live broadcast's run, written to the spool for other processes to read."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from streamwave.spool.journal import received_ms
 
 log = logging.getLogger("streamwave.live")
 
-#: What the status says of a broadcast of which nothing is known yet.
+#: Initial values of status fields.
 _AT_FIRST: dict[str, object] = {
     "session": None, "chunks": 0, "received_ms": 0, "published_ms": 0, "lag_ms": 0, "bitrates": {}, "outputs": [],
     "passthrough": None,
 }  # fmt: skip
-#: The status is at most this old while chunks wait for an output.
+#: Maximum age of the status while chunks wait for an output.
 PULSE_S = 1.0
-#: Warnings that a status holds, and as much advice.
+#: Maximum number of warnings in a status, and of advice.
 NEWEST = 20
 
 
 class RunStatus:
     """The status of the broadcast in ``spool`` while ``run`` publishes it. Thread-safe; never waits for an output.
 
-    ``passthrough`` is what became of that setting in the newest session.
+    ``passthrough`` is a sentence about whether the newest session uses passthrough.
     """
 
     def __init__(self, spool: BroadcastSpool, run: str) -> None:
@@ -45,30 +45,30 @@ class RunStatus:
         self._advice: list[Advice] = []
         self._told_at = 0.0
         self._told_of = Progress()
-        # What an earlier run has said holds until this one knows better: no count ever runs backwards.
-        told = spool.status()
-        self._before = {name: told.get(name, first) for name, first in _AT_FIRST.items()}
+        # Values of an earlier run are kept until this run has its own, so that no counter ever decreases.
+        earlier = spool.status()
+        self._before = {name: earlier.get(name, first) for name, first in _AT_FIRST.items()}
         self._lock = threading.RLock()
 
     @property
     def known_chunks(self) -> int | None:
-        """How many chunks an earlier run says that it has published."""
+        """Number of chunks that an earlier run has published, by its status."""
         chunks = self._before["chunks"]
         return chunks if isinstance(chunks, int) else None
 
     def begin(self, job: Job, published: Outputs) -> None:
-        """From now on it is about the session of ``job``."""
+        """Start reporting on the session of ``job``."""
         with self._lock:
             self._job, self._published = job, published
 
     def warn(self, text: str, level: int = logging.WARNING) -> None:
-        """Note something that people should know."""
+        """Log a warning and add it to the status at the next ``tell``."""
         log.log(level, "%s/%s: %s", self._spool.stream, self._spool.broadcast, text)
         with self._lock:
             self._warnings = [*self._warnings[1 - NEWEST :], text]
 
     def warn_of_filler(self) -> None:
-        """Note what could not be used since the last call, and was replaced."""
+        """Warn of chunks that were replaced by filler since the last call."""
         if self._published is None:
             return
         progress = self._published.progress
@@ -78,23 +78,23 @@ class RunStatus:
             self.warn(text)
 
     def advise(self, found: Advice) -> None:
-        """Note something that the publisher could mend, with a code for programs."""
+        """Log advice to the publisher and add it to the status."""
         log.warning("%s/%s: %s", self._spool.stream, self._spool.broadcast, found.text)
         with self._lock:
             self._advice = [*self._advice[1 - NEWEST :], found]
         self.tell()
 
     def has_advised(self, code: str) -> bool:
-        """Whether the publisher has been given that advice."""
+        """Whether advice with this code has been given."""
         return any(known.code == code for known in self._advice)
 
     def pulse(self) -> None:
-        """Bring it up to date if it is old: while an output is waited for, more and more is received."""
+        """Update the status if it is old, because receiving continues while outputs are waited for."""
         if time.monotonic() - self._told_at > PULSE_S:
             self.tell()
 
     def tell(self, state: State | None = None, error: str | None = None) -> None:
-        """Write it, with a new ``state`` if there is one."""
+        """Write the status, with a new ``state`` if given."""
         with self._lock:
             self.state = state or self.state
             status: dict[str, object] = {
@@ -118,7 +118,7 @@ class RunStatus:
             self._told_at = time.monotonic()
 
     def _lag_ms(self, progress: Progress) -> int:
-        """What is in the spool and not published, taken by this run or not yet, in milliseconds of media."""
+        """Media received but not yet published, over all sessions, in milliseconds."""
         sessions = [one for one in self._spool.sessions() if progress.session is None or one.name >= progress.session]
         done = {progress.session: progress.period_ms}
         return sum(max(0, received_ms(session) - done.get(session.name, 0)) for session in sessions)

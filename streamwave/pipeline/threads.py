@@ -1,4 +1,4 @@
-"""The pipeline without Prefect: chunks are made side by side in threads of this process, and stored in order."""
+"""The pipeline without Prefect: chunks are transcoded concurrently in threads of this process, and stored in order."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from streamwave.pipeline.job import Job
 
 
 class ChunkThreads:
-    """Takes chunks through place, transcode, package and store, ``limit`` of them at once. A context manager.
+    """Runs all stages for chunks, ``limit`` chunks at a time. A context manager.
 
-    How many FFmpeg processes run at once, the launcher of this process says. ``on_stored`` is called after each chunk, in
-    order, in the thread that calls ``submit`` and ``drain``. When the body raises, the chunks on their way are not stored; an
-    interrupt ends their FFmpeg processes too.
+    The launcher of this process limits the number of concurrent FFmpeg processes. ``on_stored`` is called after each chunk,
+    in order, in the thread that calls ``submit`` and ``drain``. If the body raises, chunks in flight are not stored; an
+    interrupt also ends their FFmpeg processes.
     """
 
     def __init__(self, limit: int, on_stored: Callable[[], None] = lambda: None) -> None:
@@ -28,7 +28,7 @@ class ChunkThreads:
         self._on_stored = on_stored
         self._making = ThreadPoolExecutor(limit, thread_name_prefix="chunk")
         self._storing = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._on_their_way: deque[Future[None]] = deque()
+        self._in_flight: deque[Future[None]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -42,20 +42,20 @@ class ChunkThreads:
         self._storing.shutdown(cancel_futures=True)
 
     def submit(self, job: Job, record: ChunkRecord) -> None:
-        """Send a chunk on its way; waits for earlier ones if too many are. Raises what became of an earlier one."""
-        while self._on_their_way and (len(self._on_their_way) >= self._limit or self._on_their_way[0].done()):
+        """Start a chunk, after waiting for earlier ones if the limit is reached. Raises the error of an earlier chunk."""
+        while self._in_flight and (len(self._in_flight) >= self._limit or self._in_flight[0].done()):
             self._collect()
         made = self._making.submit(make, job, place(job, record))
-        self._on_their_way.append(self._storing.submit(_store, job, record.number, made))
+        self._in_flight.append(self._storing.submit(_store, job, record.number, made))
 
     def drain(self) -> None:
-        """Wait until every chunk is stored. Raises what became of one that is not."""
-        while self._on_their_way:
+        """Wait until every chunk is stored. Raises the error of a chunk that failed."""
+        while self._in_flight:
             self._collect()
 
     def _collect(self) -> None:
-        self._on_their_way[0].result()
-        self._on_their_way.popleft()
+        self._in_flight[0].result()
+        self._in_flight.popleft()
         self._on_stored()
 
 

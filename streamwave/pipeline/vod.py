@@ -1,4 +1,4 @@
-"""A file's way through the pipeline without any orchestration: prepare a job, and clean up whatever way it ends."""
+"""The pipeline of a file without orchestration: prepare a job, and clean up however it ends."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from streamwave.errors import IncompleteError, OutputError, SourceError, StreamW
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import check_decodable, check_track
 from streamwave.ffmpeg.probing import probe
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.progress import STANDS_STILL
 from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.pipeline import ladder as ladders
 from streamwave.pipeline.job import Job
 from streamwave.pipeline.worker import worker
-from streamwave.receive.audio import SAMPLE_RATE
 from streamwave.receive.launch import start_segmenter, stop_segmenter
+from streamwave.receive.samples import SAMPLE_RATE
 from streamwave.sources.address import local_path, redact, resolve_source
 from streamwave.sources.hosts import check_host
 from streamwave.sources.hosts import confine as confine_hosts
@@ -38,16 +38,16 @@ from streamwave.timing import round_half_up, whole_ms
 from streamwave.util.digest import fingerprint
 from streamwave.util.scratch import make_scratch
 
-#: A file is cut into about this many chunks or more: enough to keep several machines busy, and no more than needed,
-#: because each chunk costs the start of an FFmpeg process and eight task runs (docs/decisions/0004-chunk-length.md).
+#: Target for the minimum number of chunks of a file: enough to keep several machines busy, but not more, because each chunk
+#: costs the start of an FFmpeg process and eight task runs (docs/decisions/0004-chunk-length.md).
 FEW_CHUNKS = 10
-#: Chunks are not made longer than this many segments for that reason, so that a lost one costs little.
+#: Maximum number of segments of a chunk, so that a lost chunk costs little.
 LONG_CHUNK_SEGMENTS = 5
-#: Task runs of one file that Prefect can still draw as one graph: beyond that, chunks grow with the file.
+#: Maximum number of chunks that Prefect can draw as one graph; in longer files, chunks are longer.
 MAX_CHUNKS = 600
-#: Chunks that a message names by their number.
+#: Maximum number of chunks that a message lists.
 NAMED = 10
-#: Advice that is worth something to the owner of a file; the rest is for publishers.
+#: Codes of advice that is useful to the owner of a file; the rest is for live publishers.
 NOTED = frozenset(
     {
         "size-changed",
@@ -66,16 +66,16 @@ NOTED = frozenset(
         "rate-capped",
     }
 )
-#: Name of a file's session in the ledger; those that follow it have their number behind it.
+#: Name of a file's first session in the ledger; further ones have their number appended.
 SESSION = "file"
 
 
 @dataclass
 class FileSession:
-    """A file that is being read into its spool, as one session, or several where its pictures change within it.
+    """A file that is being read into its spool, as one session, or as several if its video format changes.
 
-    ``job`` and ``follower`` are those of the session that is being read, ``first_chunk`` is where a resumed run goes on
-    in it (None: an earlier run has published all of it). ``advice`` is what was found in the file so far.
+    ``job`` and ``follower`` belong to the session that is being read; ``first_chunk`` is the chunk at which a resumed run
+    continues (None: an earlier run has published the whole session). ``advice`` is what was found in the file so far.
     """
 
     job: Job
@@ -90,7 +90,7 @@ class FileSession:
         self.first_chunk = worker.publication(self.job).next_chunk(self.job.session)
 
     def chunks(self) -> Iterator[tuple[Job, ChunkRecord]]:
-        """Every chunk that is still to be published, over all sessions, with the job that it belongs to.
+        """Yield the chunks of all sessions that have not been published yet, with their jobs.
 
         Raises:
             SpoolError: the segmenter died without closing the journal.
@@ -106,7 +106,7 @@ class FileSession:
                 if self.first_chunk is not None and record.number >= self.first_chunk:
                     yield self.job, record
                 else:
-                    self.job.forget(record.number)  # an earlier run has published it; the spool has to have room
+                    self.job.forget(record.number)  # an earlier run has published it; make room in the spool
             self._hear()
             if self.follower.ended is None or self.follower.ended.reason != CONTINUED:
                 return
@@ -117,7 +117,7 @@ class FileSession:
         self.follower.advice = []
 
     def _following(self) -> Job:
-        """The job of a session that goes on where the one before ended."""
+        """The job of the session that follows the current one."""
         opened, folder = self.follower.opened, self.follower.folder
         assert opened is not None
         return self.job.model_copy(
@@ -134,14 +134,15 @@ class FileSession:
         )
 
     def published_ms(self) -> int:
-        """How much is published, in milliseconds of media."""
+        """Length of the published media in milliseconds."""
         return round_half_up(worker.publication(self.job).timeline.duration * 1000)
 
     def check_complete(self) -> None:
-        """Verify that the source was read to its end.
+        """Check that the source was read to its end.
 
         Raises:
-            SourceError: it broke off; the message says where and why.
+            SourceError: reading failed; the message says where and why.
+            OutputError: the spool's disk is full.
         """
         ended = self.follower.ended
         if ended is not None and ended.error is not None:
@@ -150,41 +151,39 @@ class FileSession:
             raise SourceError(f"{ended.error}; it was readable for {self.published_ms() / 1000:.1f} s")
 
     def notes(self) -> list[str]:
-        """Sentences on what was found in the file that its owner should know."""
-        ledger, told = (
-            worker.publication(self.job).ledger,
-            dict.fromkeys(a.text for a in self.advice if a.code in NOTED),
-        )
-        return [*told, *([STANDS_STILL.format(ledger.damaged_chunks)] if ledger.damaged_chunks else [])]
+        """Sentences about the file that its owner should know."""
+        ledger = worker.publication(self.job).ledger
+        noted = dict.fromkeys(a.text for a in self.advice if a.code in NOTED)
+        return [*noted, *([STANDS_STILL.format(ledger.losses.damaged_chunks)] if ledger.losses.damaged_chunks else [])]
 
     def filler(self) -> str | None:
-        """A sentence on the chunks in whose place black pictures or silence were published; None if there are none."""
+        """A sentence about the chunks that were replaced by black frames or silence; None if there are none."""
         ledger = worker.publication(self.job).ledger
-        if not ledger.filled_numbers:
+        if not ledger.losses.filled_numbers:
             return None
         what = [
             f"{count} of {ledger.chunk_count} chunks {how}"
-            for count, how in ((ledger.black_chunks, "are shown in black"), (ledger.silent_chunks, "are silent"))
+            for count, how in ((ledger.losses.black_chunks, "are black"), (ledger.losses.silent_chunks, "are silent"))
             if count
         ]
-        numbers = ", ".join(str(number) for number in ledger.filled_numbers[:NAMED])
-        more = ", …" if len(ledger.filled_numbers) > NAMED else ""
+        numbers = ", ".join(str(number) for number in ledger.losses.filled_numbers[:NAMED])
+        more = ", …" if len(ledger.losses.filled_numbers) > NAMED else ""
         return (
             f"{' and '.join(what)} because they could not be decoded (numbers {numbers}{more}); "
-            "everything else is there; mend the source and run the command again with --overwrite"
+            "everything else is complete; repair the source and run the command again with --overwrite"
         )
 
     def incomplete(self) -> IncompleteError | None:
-        """What is to be raised after all is published: it is not at every output, or filler is in it."""
+        """The error to raise at the end if outputs lack a part of the result, or if it contains filler; else None."""
         behind, filler = worker.publication(self.job).left_behind, self.filler()
         if filler is None and not behind:
             return None
-        faults = [f"not all of it is at {redact(url)}: {fault}" for url, fault in behind.items()]
+        faults = [f"{redact(url)} is incomplete: {fault}" for url, fault in behind.items()]
         return IncompleteError("; ".join([*faults, *filter(None, [filler])]), tuple(behind))
 
 
 def chunk_ms(segment_ms: int, duration_ms: int | None) -> int:
-    """Least chunk length for a file of ``duration_ms``, in milliseconds: a whole number of segments."""
+    """Minimum chunk length in milliseconds for a file of ``duration_ms``: a whole number of segments."""
     if duration_ms is None:
         return segment_ms
     segments = duration_ms // (segment_ms * FEW_CHUNKS)
@@ -204,14 +203,14 @@ def file_session(
     confine: bool = False,
     source_hosts: tuple[str, ...] | None = None,
 ) -> Iterator[FileSession]:
-    """Prepare everything for transcoding ``source`` to ``output``; afterwards no process and no work file is left.
+    """Prepare to transcode ``source`` to ``output``. On exit, all processes have ended and all work files are deleted.
 
-    When the body raises, what this run published is removed too. ``confine`` allows only files under the roots that
-    the settings name, ``source_hosts`` only public hosts and those; ``audio_track`` is counted from 1, without it the
-    settings say which.
+    If the body raises, what this run published is deleted too. ``confine`` allows only files under the roots in the
+    settings; ``source_hosts`` allows only public hosts and those listed. ``audio_track`` is counted from 1 and defaults to
+    the setting.
 
     Raises:
-        StreamWaveError: the source, the output, the ladder or a setting can't be used; nothing was written.
+        StreamWaveError: the source, the output, the ladder or a setting is invalid; nothing was written.
     """
     url = resolve_source(source, settings.allowed_file_roots if confine else None)
     if source_hosts is not None:
@@ -245,11 +244,11 @@ def file_session(
                 audio_kbps=chosen.audio_kbps,
                 segment_ms=chunk_ms(segment_ms, info.duration_ms),
                 audio_track=track,
-                live=False,  # it ends, whatever its address
+                live=False,  # it has an end, whatever its URL
                 max_ahead=settings.max_chunks_in_flight + FILE_AHEAD,
                 numbered=True,
                 source_hosts=source_hosts,
-                stream_limits=StreamLimits(),  # what one publisher may use is no bound of a person's own file
+                stream_limits=StreamLimits(),  # limits are for publishers, not for the user's own files
                 store_options={},  # its spool is always a folder
             )
         )
@@ -317,7 +316,7 @@ def file_session(
 
 
 def _temporary_folder(settings: Settings) -> tuple[Path, IO[bytes]]:
-    """A new folder for one run, and the file in it that is locked for as long as the run lives."""
+    """A new folder for one run, and the file in it that stays locked until the run ends."""
     try:
         return make_scratch(settings.spool_dir, "file-")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the tasks of all jobs share in one process: decodes under way, and publications that are open."""
+"""State shared by the tasks of all jobs in one process: shared decodes and open publications."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from streamwave.publish.opening import open_publication
 from streamwave.publish.outputs import Outputs
 from streamwave.storage.outputs import outputs
 
-#: Manifests are written at most this often while a broadcast runs: players do not ask more often.
+#: Minimum interval between manifests of a live broadcast; players do not poll more often.
 MANIFEST_INTERVAL_S = 1.0
 
 
 class Worker:
-    """One process that works on jobs, which reach it as plain values. Thread-safe.
+    """The state of one process that works on jobs. Thread-safe.
 
-    ``shared_decode`` joins the renditions of a chunk that are made here at the same time.
+    ``shared_decode`` joins the renditions of a chunk that are transcoded here at the same time.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Worker:
         self._lock = threading.Lock()
 
     def publication(self, job: Job) -> Outputs:
-        """The publication of ``job`` in this process; where there is none yet, it is read from the ledger."""
+        """The publication of ``job``, opened from the ledger at the first call in this process."""
         with self._lock:
             key = (job.output, job.token)
             if key not in self._publications:
@@ -39,7 +39,7 @@ class Worker:
                     base_urls=job.base_urls,
                     utc_timing_url=job.utc_timing_url,
                     manifest_interval_s=MANIFEST_INTERVAL_S,
-                    # A live broadcast lies in OUTPUT/STREAM/BROADCAST.
+                    # A live broadcast is at OUTPUT/STREAM/BROADCAST.
                     levels=2 if job.manifests else 0,
                 )
             return self._publications[key]
@@ -52,5 +52,5 @@ class Worker:
             found.close()
 
 
-#: That of this process: tasks run in its threads and are given nothing but a job.
+#: The worker of this process. It is global because tasks run in threads of this process and get nothing but a job.
 worker = Worker()

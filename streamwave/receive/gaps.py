@@ -1,4 +1,4 @@
-"""Where the edit list of an MP4 file shows nothing in the middle, of which libavformat makes the beginning of the media."""
+"""Gaps: empty edits in the middle of an MP4 file, in whose place libavformat repeats the beginning of the media."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from streamwave.mp4.boxes import Box, Fields, find, find_all, need
 
 #: Half-open ranges of the presentation, in seconds.
 Gaps = tuple[tuple[Fraction, Fraction], ...]
-#: Times of packets are rounded to their time bases, and those of edits to that of the movie.
-ROUNDING_S = Fraction(1, 100)
-#: An index that is larger is not looked at: it is read as a whole.
+#: Tolerance: libavformat rounds each edit to the ticks of its track, so later edits may be off by some ticks.
+ROUNDING_S = Fraction(1, 1000)
+#: Largest index that is read, because it is read as a whole.
 MOST_INDEX_BYTES = 64_000_000
-#: Nor is it looked for behind so many others.
+#: Most boxes before the index.
 MOST_BOXES = 10_000
-#: Each packet is compared with each gap; nobody edits that often.
+#: Most edits that are read, because each packet is compared with each gap.
 MOST_EDITS = 1000
 
 
 def gaps_of(url: str, format_name: str) -> dict[int, Gaps]:
-    """The gaps of each track by its number in the file (track_ID); none of what is no local MP4 file or is damaged."""
+    """The gaps of each track by its track_ID; none if ``url`` is not a local MP4 file, or is damaged."""
     if not url.startswith("file:") or "mp4" not in format_name.split(","):
         return {}
     file = open_local(url)
@@ -39,16 +39,16 @@ def gaps_of(url: str, format_name: str) -> dict[int, Gaps]:
         file.close()
 
 
-def in_gap(gaps: Gaps, pts: int | None, packet: Packet[Any]) -> bool:
-    """Whether what is presented from ``pts`` on, in the time base of ``packet``, lies in one of them."""
-    if not gaps or pts is None:
+def in_gap(gaps: Gaps, packet: Packet[Any]) -> bool:
+    """Whether the presentation time of ``packet`` is in a gap."""
+    if not gaps or packet.pts is None:
         return False
-    at = pts * Fraction(packet.time_base or 0) + ROUNDING_S
+    at = (packet.pts + Fraction(1, 2)) * Fraction(packet.time_base or 0) + ROUNDING_S
     return any(begin <= at < end for begin, end in gaps)
 
 
 def _after_times(data: bytes, header: Box) -> int:
-    """What follows the two times of a header: the timescale in mvhd, track_ID in tkhd."""
+    """The field after the two times of a header: the timescale in mvhd, track_ID in tkhd."""
     fields = Fields(data, header)
     version, _ = fields.version_flags()
     fields.raw(16 if version else 8)

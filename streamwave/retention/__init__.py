@@ -1,1 +1,1 @@
-"""Removing what is no longer needed."""
+"""Removal of expired recordings and of leftovers."""

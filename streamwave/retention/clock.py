@@ -1,9 +1,9 @@
-"""Whether the clock can be believed enough to delete recordings by their age, which nothing brings back.
+"""Whether the clock is trusted enough to delete recordings by their age, which cannot be undone.
 
-A clock that jumps ahead (a dead battery, a wrong time server, a machine that was suspended) makes everything old at once.
-Whoever cleans by itself notes the time of each round. Only when these have followed each other for a day without a jump do
-recordings go. A jump that is shorter than half of their days counts as none, so that a machine that is on once a week
-cleans as well: at worst a recording goes that much too early.
+A clock that jumps ahead (a dead battery, a wrong time server, a suspended machine) would make every recording expire at once.
+The janitor therefore notes the time of each of its rounds, and deletes recordings by age only after a day of rounds without
+a jump. Jumps of up to half of the retention time are tolerated, so that a machine that runs once a week deletes recordings
+too; at worst a recording is deleted that much too early.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from streamwave.util.files import replace_file
 
 log = logging.getLogger("streamwave.janitor")
 
-#: In the state folder: when the clock was last seen, and since when it has not jumped, in Unix milliseconds.
+#: In the state folder: the time of the last round, and the time since which the clock has not jumped, in Unix milliseconds.
 NOTE = "clock.json"
 DAY_MS = 86_400_000
 
 
 def days_to_keep(state: Path, days: int, now_unix_ms: int) -> int:
-    """``days`` after which recordings may be deleted in this round; 0, which means none, while the clock is not steady.
+    """The retention time for this round: ``days``, or 0 (delete no recording) while the clock is not trusted.
 
-    Notes in the folder ``state`` that the clock was seen. Without a note that can be read the clock is new.
+    Notes ``now_unix_ms`` in the folder ``state``. Without a readable earlier note the clock is not trusted.
     """
     if not days:
         return 0
@@ -35,7 +35,7 @@ def days_to_keep(state: Path, days: int, now_unix_ms: int) -> int:
         note = parse_json((state / NOTE).read_bytes())
         seen, since = int(note["seen_unix_ms"]), int(note["steady_unix_ms"])
     if not 0 <= now_unix_ms - seen <= max(DAY_MS, days * DAY_MS // 2):
-        log.warning("the clock was not seen for long, or has jumped: no recording is deleted for its age for a day")
+        log.warning("the last round was long ago, or the clock has jumped: no recording is deleted by age for a day")
         since = now_unix_ms
     state.mkdir(parents=True, exist_ok=True)
     replace_file(state / NOTE, json.dumps({"seen_unix_ms": now_unix_ms, "steady_unix_ms": since}).encode())

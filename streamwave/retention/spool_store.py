@@ -1,4 +1,4 @@
-"""What can go of the spool in a store: broadcasts that are finished, and what is left of ones that are no more."""
+"""Finds what to remove from a spool in a store: finished broadcasts and leftovers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from streamwave.spool.info import is_ours
 from streamwave.spool.remote.exchange import CLEARED
 from streamwave.spool.remote.objects import open_spool, remove_broadcast
 
-#: What was written later than this may belong to a run that is just ending.
+#: Minimum age: younger objects may belong to a run that is just ending.
 YOUNG_MS = 3_600_000
 
 
 def finished_here(spool_dir: Path) -> Iterator[BroadcastSpool]:
-    """Broadcasts of this machine that are finished, and of which the store may still hold something."""
+    """Finished broadcasts of this machine that may still have objects in the store."""
     for spool in broadcasts(spool_dir):
         if spool.finished and not (spool.folder / CLEARED).exists() and spool.info().spool:
             yield spool
 
 
 def left_in_store(url: str, options: Mapping[str, Any], now_unix_ms: int) -> Iterator[str]:
-    """Addresses of broadcasts in the spool at ``url`` that can go, whoever received them.
+    """Addresses of broadcasts in the spool at ``url`` that can be removed, whichever machine received them.
 
     Raises:
         OutputError: the store cannot be listed.
@@ -35,7 +35,7 @@ def left_in_store(url: str, options: Mapping[str, Any], now_unix_ms: int) -> Ite
         folder, _, last = name.rpartition("/")
         found[folder].add(last)
     for folder, names in sorted(found.items()):
-        if not is_ours(*folder.split("/")):  # the bucket may hold what is of others
+        if not is_ours(*folder.split("/")):  # the bucket may have other people's objects
             continue
         if FINISHED in names or INFO not in names:
             newest = max((entry.modified_unix_ms for entry in store.entries(folder)), default=now_unix_ms)
@@ -47,6 +47,6 @@ def remove_from_store(url: str, options: Mapping[str, Any]) -> None:
     """Remove the broadcast whose spool is at ``url``.
 
     Raises:
-        OutputError: the store refused; to be repeated.
+        OutputError: the store refused; the call can be repeated.
     """
     remove_broadcast(open_spool(url, options))

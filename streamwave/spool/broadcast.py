@@ -2,16 +2,16 @@
 
 ::
 
-    SPOOL/<stream>/<broadcast>/broadcast.json   what it is (BroadcastInfo), written once
+    SPOOL/<stream>/<broadcast>/broadcast.json   its description (BroadcastInfo), written once
                                000000/          first session: journal, chunks, segmenter.log, owner
-                               000001/          the publisher came back within the reconnect window
+                               000001/          the publisher reconnected within the reconnect window
                                closed           no further session may join; the recording is being finished
-                               finished         everything is published; how many sessions there were; the folder may go
+                               finished         everything is published; number of sessions; the folder may be deleted
                                run.lock         held by the flow run that publishes the broadcast
-                               status.json      what that run last said of itself (not durable)
+                               status.json      the run's latest status (not durable)
 
-Whoever adds a session or closes the broadcast holds ``lock``, so that a publisher who comes back at the last moment
-either joins or begins a new broadcast, never neither.
+A process that adds a session or closes the broadcast holds ``lock``, so that a publisher that reconnects at the last
+moment either joins the broadcast or starts a new one.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from streamwave.sources.address import is_stream_name
 from streamwave.spool.follow import patience_s
 from streamwave.spool.info import INFO as INFO
 from streamwave.spool.info import BroadcastInfo as BroadcastInfo
-from streamwave.spool.info import named_unix_ms, still_said, write_info
-from streamwave.spool.journal import end_of, opened_with, writer_alive
+from streamwave.spool.info import named_unix_ms, salvage_field, write_info
+from streamwave.spool.journal import end_of, open_record_of, writer_alive
 from streamwave.storage.outputs import outputs_below
 from streamwave.untrusted import parse_json
 from streamwave.util.files import fsync_folder, replace_file
@@ -44,20 +44,21 @@ from streamwave.util.locks import is_locked
 log = logging.getLogger("streamwave.spool")
 
 CLOSED, FINISHED, STATUS, RUN_LOCK, LOCK = "closed", "finished", "status.json", "run.lock", "lock"
-#: In a session's folder: who receives it.
+#: In a session's folder: ID of its receiver.
 OWNER = "owner"
-#: What services have noted in a session's folder that holds for the one that follows, too: whose it is, what it pulls.
+#: Files in a session's folder that are copied to the following session: its owner, and the source that it pulls.
 NOTES = (OWNER, "source.sha256")
-#: In the spool: held while a session is being opened, so that of two at once one sees the other.
+#: In the spool: lock that serializes the opening of sessions.
 OPENING = "opening.lock"
-#: Opening a session takes milliseconds; who holds the lock for longer than this hangs.
+#: Opening a session takes milliseconds; a process that holds the lock for longer than this hangs.
 OPENING_LIMIT_S = 5.0
-#: Broadcasts of the same second are named after the seconds that follow. Further ahead than this is a clock that was wrong.
+#: Broadcasts that start in the same second are named after the following seconds, up to this far ahead; a name further
+#: ahead comes from a clock that was wrong.
 NAMES_AHEAD_MS = 60_000
 
 
 class StreamLiveError(SpoolError):
-    """Somebody else is publishing this stream."""
+    """Another publisher is publishing this stream."""
 
 
 class BroadcastSpool:
@@ -77,7 +78,7 @@ class BroadcastSpool:
         return self.folder.name
 
     def info(self) -> BroadcastInfo:
-        """What the broadcast is.
+        """Read the broadcast's description.
 
         Raises:
             SpoolError: the description is missing or damaged.
@@ -88,13 +89,13 @@ class BroadcastSpool:
             raise SpoolError(f"{self.folder} is not the spool of a broadcast; remove it") from None
 
     def restore(self, output: str, window_ms: int, remote: str = "") -> BroadcastInfo:
-        """Describe the broadcast anew if its description is damaged, so that what was received is still published.
+        """Recreate a damaged description, so that the received chunks are still published.
 
-        ``output`` is the root of all outputs, ``remote`` that of the spool in a store, if it is in one. The title is lost;
+        ``output`` is the root of all outputs; ``remote`` is the root of the spool if that is in a store. The title is lost;
         the damaged file is kept as ``broadcast.json.damaged``.
 
         Raises:
-            SpoolError: it cannot be read or written.
+            SpoolError: the description cannot be read or written.
         """
         with self._locked():
             with suppress(SpoolError):
@@ -107,22 +108,22 @@ class BroadcastSpool:
                     stream=self.stream,
                     broadcast=self.broadcast,
                     created_unix_ms=named_unix_ms(self.broadcast) or path.stat().st_mtime_ns // 1_000_000,
-                    output=still_said(damaged, "output") or f"{output.rstrip('/')}/{self.stream}/{self.broadcast}",
+                    output=salvage_field(damaged, "output") or f"{output.rstrip('/')}/{self.stream}/{self.broadcast}",
                     reconnect_window_ms=window_ms,
-                    spool=still_said(damaged, "spool") or _below(remote, self.stream, self.broadcast),
+                    spool=salvage_field(damaged, "spool") or _below(remote, self.stream, self.broadcast),
                 )
                 write_info(self.folder, info)
             except OSError as error:
                 raise SpoolError(f"{path} is damaged and cannot be replaced ({error.strerror}); remove it") from None
-        log.warning("%s/%s: %s was damaged and is written anew; its title is lost", self.stream, self.broadcast, INFO)
+        log.warning("%s/%s: %s was damaged and was recreated; the title is lost", self.stream, self.broadcast, INFO)
         return info
 
     def sessions(self) -> list[Path]:
-        """The spools of its sessions, in order."""
+        """The folders of its sessions, in order."""
         return sorted(path for path in self.folder.iterdir() if path.is_dir() and path.name.isdigit())
 
     def session_names(self) -> list[str]:
-        """The names of its sessions, in order. Those of a finished broadcast remain valid when their spools are gone."""
+        """The names of its sessions, in order. Those of a finished broadcast remain known after their folders are deleted."""
         try:
             count = int((self.folder / FINISHED).read_bytes())
         except (OSError, ValueError):
@@ -131,21 +132,21 @@ class BroadcastSpool:
 
     @property
     def closed(self) -> bool:
-        """Whether no session may join any more."""
+        """Whether no further session may join."""
         return (self.folder / CLOSED).exists()
 
     @property
     def finished(self) -> bool:
-        """Whether all of it is published."""
+        """Whether the broadcast is completely published."""
         return (self.folder / FINISHED).exists()
 
     def mark_finished(self) -> None:
-        """Note durably that everything is published. The spools of the sessions may go from then on."""
+        """Record durably that everything is published. The session folders may be deleted from then on."""
         if self.finished:
             return
         try:
             replace_file(self.folder / FINISHED, str(len(self.sessions())).encode(), durable=True)
-        except OSError:  # a full disk costs the number of sessions, not the end
+        except OSError:  # on a full disk, an empty file is still possible
             (self.folder / FINISHED).touch()
             fsync_folder(self.folder)
 
@@ -156,12 +157,12 @@ class BroadcastSpool:
             self.folder.parent.rmdir()
 
     def ended_unix_ms(self) -> int | None:
-        """When its last session ended, or None while one is being received. A broadcast without sessions: its start."""
+        """When its last session ended; None while one is being received. Without sessions: when the broadcast was created."""
         sessions = self.sessions()
         return session_ended_unix_ms(sessions[-1]) if sessions else self.info().created_unix_ms
 
     def close_if_over(self, now_unix_ms: int) -> bool:
-        """Close the broadcast if its last session ended longer ago than the reconnect window; whether it is closed."""
+        """Close the broadcast if its last session ended longer ago than the reconnect window. Returns whether it is closed."""
         with self._locked():
             if self.closed:
                 return True
@@ -171,7 +172,7 @@ class BroadcastSpool:
             return self._close()
 
     def close(self) -> None:
-        """Close the broadcast now, whatever the window (a stop on purpose)."""
+        """Close the broadcast now, without waiting for the reconnect window (a deliberate stop)."""
         with self._locked():
             self._close()
 
@@ -181,7 +182,7 @@ class BroadcastSpool:
         return True
 
     def add_session(self, owner: str = "") -> Path | None:
-        """The folder of a new session that ``owner`` receives, or None if the broadcast is closed."""
+        """Create the folder of a new session that ``owner`` receives; None if the broadcast is closed."""
         with self._locked():
             if self.closed:
                 return None
@@ -193,7 +194,7 @@ class BroadcastSpool:
             return path
 
     def hold_run(self) -> IO[bytes] | None:
-        """Become the one run that publishes this broadcast, for as long as the result is open; None if one is."""
+        """Become the only run that publishes this broadcast, until the result is closed; None if there is another run."""
         file = (self.folder / RUN_LOCK).open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -203,25 +204,25 @@ class BroadcastSpool:
         return file
 
     def run_alive(self) -> bool:
-        """Whether a run holds this broadcast. The kernel lets go of it the moment that the run's process dies."""
+        """Whether a run holds this broadcast. The kernel releases the lock as soon as the run's process dies."""
         return is_locked(self.folder / RUN_LOCK)
 
     def receiving(self, session: Path) -> bool:
-        """Whether somebody writes a session, so that more of it may come."""
+        """Whether a segmenter is writing the session, so that more chunks may follow."""
         return writer_alive(session)
 
     def share(self, session: Path, name: str) -> None:
-        """Let every run that may follow find a file of a session. Here they all look into the same folder."""
+        """Make a file of a session available to later runs. Nothing to do here, because all runs use the same folder."""
 
     def hand_over(self) -> None:
-        """Let the receiving side know that everything is published. Here it looks into the same folder."""
+        """Tell the receiving side that everything is published. Nothing to do here, because it uses the same folder."""
 
     def write_status(self, status: dict[str, object]) -> None:
-        """Replace the run's word on itself."""
+        """Replace the run's status."""
         replace_file(self.folder / STATUS, json.dumps(status).encode())
 
     def status(self) -> dict[str, object]:
-        """What the run last said of itself; empty if nothing."""
+        """The run's latest status; empty if there is none."""
         try:
             found = parse_json((self.folder / STATUS).read_bytes())
         except (OSError, ValueError):
@@ -236,7 +237,7 @@ class BroadcastSpool:
 
 
 def session_ended_unix_ms(session: Path) -> int | None:
-    """When a session ended: by its end record, or, if its segmenter was killed, when that last wrote. None: it goes on."""
+    """When a session ended: the time in its end record, or, if its segmenter was killed, its last write. None: still open."""
     end = end_of(session)
     if end is not None:
         return end.ended_unix_ms
@@ -245,8 +246,8 @@ def session_ended_unix_ms(session: Path) -> int | None:
     try:
         touched = max(path.stat().st_mtime_ns for path in (session, *session.iterdir())) // 1_000_000
     except OSError:
-        return None  # files are coming and going: it is alive
-    # A segmenter that is just being started has not taken its lock yet.
+        return None  # files are being created and deleted, so it is alive
+    # A segmenter that is just starting has not taken its lock yet.
     return touched if time.time_ns() // 1_000_000 - touched > patience_s(session) * 1000 else None
 
 
@@ -257,7 +258,7 @@ def broadcasts(root: Path, stream: str | None = None) -> list[BroadcastSpool]:
 
 
 def abandoned(root: Path, stream: str) -> list[BroadcastSpool]:
-    """What runs by hand have left of ``stream`` that were killed: nobody else waits for its publisher to come back."""
+    """Broadcasts of ``stream`` left by killed runs of the command line, which have no service to complete them."""
     return [
         spool
         for spool in broadcasts(root, stream)
@@ -279,18 +280,18 @@ def open_session(
     remote: str = "",
     now_unix_ms: int | None = None,
 ) -> tuple[BroadcastSpool, Path]:
-    """A folder for a new session of ``stream``: in its open broadcast if the window allows, else in a new one.
+    """Open a new session of ``stream``: in its open broadcast within the reconnect window, else in a new broadcast.
 
-    ``output`` is the root of all outputs; the broadcast gets ``output/<stream>/<broadcast>``. ``owner`` is who receives
-    it: a stream has one owner at a time, who alone decides whether a new session may follow one that still goes on.
-    None stands for somebody new. ``remote`` is the root of a spool in a store, in which the broadcast then has its own.
+    ``output`` is the root of all outputs; the broadcast gets ``output/<stream>/<broadcast>``. ``owner`` identifies the
+    receiver: a stream has one owner at a time, and only that owner may start a session while another one is open. None
+    stands for a new owner. ``remote`` is the root of the spool if that is in a store.
 
     Raises:
-        StreamLiveError: somebody else receives this stream.
-        SpoolError: the name is not allowed, or the spool hangs.
+        StreamLiveError: another owner receives this stream.
+        SpoolError: the name is not allowed, or another process holds the spool's lock for too long.
     """
     if not is_stream_name(stream):
-        raise SpoolError(f"{stream[:70]!r} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them")
+        raise SpoolError(f"{stream[:70]!r} is not a valid stream name; use a-z, 0-9, - and _, at most 64 characters")
     now = now_unix_ms if now_unix_ms is not None else time.time_ns() // 1_000_000
     owner = owner or secrets.token_hex(8)
     with _opening(root):
@@ -302,8 +303,8 @@ def open_session(
                 found.restore(output, window_ms, remote)
                 session = None if found.close_if_over(now) else found.add_session(owner)
             except SpoolError as error:
-                # One that cannot be used must not keep its stream off the air.
-                log.error("%s/%s is left out: %s", stream, found.broadcast, error)
+                # A damaged broadcast must not prevent the stream from going live.
+                log.error("%s/%s is skipped: %s", stream, found.broadcast, error)
                 continue
             if session is not None:
                 return found, session
@@ -324,28 +325,28 @@ def _opening(root: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise SpoolError(f"another process has held {root / OPENING} for too long; end it") from None
+                    raise SpoolError(f"another process has held {root / OPENING} for too long; stop it") from None
                 time.sleep(0.01)
         yield
 
 
 def _check_owner(spool: BroadcastSpool, owner: str) -> None:
-    """Raises StreamLiveError if somebody other than ``owner`` receives the newest session."""
+    """Raise StreamLiveError if another owner receives the newest session."""
     for session in spool.sessions()[-1:]:
         try:
             other = (session / OWNER).read_text(encoding="utf-8")
         except OSError:
-            continue  # of an earlier version, whose sessions name nobody
+            continue  # written by an earlier version, without owners
         if other != owner and session_ended_unix_ms(session) is None:
-            raise StreamLiveError(f"{spool.stream} is live from elsewhere; end that publish first")
+            raise StreamLiveError(f"{spool.stream} is live from another source; stop that one first")
 
 
 def _create(root: Path, stream: str, output: str, window_ms: int, title: str, now: int, remote: str) -> BroadcastSpool:
-    # Their names tell the order of a stream's broadcasts: one that begins in the second of another takes the next one.
+    # The names of a stream's broadcasts sort by time, so one that starts in the same second as another takes the next second.
     known = max((named_unix_ms(one.broadcast) or 0 for one in broadcasts(root, stream)), default=0)
     begins = known + 1000 if now - now % 1000 <= known < now + NAMES_AHEAD_MS else now
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(begins / 1000))
-    # One that was removed may have had the same second, at the output too: a name is never used twice.
+    # The random part keeps the name unique: a deleted broadcast may have had the same second.
     name = f"{stamp}-{secrets.token_hex(2)}"
     folder = root / stream / name
     folder.mkdir(parents=True)
@@ -368,7 +369,7 @@ def _below(remote: str, stream: str, broadcast: str) -> str:
 
 
 def next_folder(session: Path) -> Path | None:
-    """The folder of the session after ``session`` in its broadcast; None if it is in none, or that is closed."""
+    """Create the session after ``session``, with a copy of its notes; None without a broadcast, or if that is closed."""
     if not (session.parent / INFO).exists():
         return None
     following = BroadcastSpool(session.parent).add_session()
@@ -380,10 +381,10 @@ def next_folder(session: Path) -> Path | None:
 
 
 def had_pictures_before(session: Path) -> bool | None:
-    """Whether the last session before ``session`` in its broadcast had pictures; None if nothing was received before."""
+    """Whether the last session before ``session`` in its broadcast had video; None if nothing was received before."""
     if not (session.parent / INFO).exists():
         return None
     earlier = (
-        opened_with(one) for one in reversed(BroadcastSpool(session.parent).sessions()) if one.name < session.name
+        open_record_of(one) for one in reversed(BroadcastSpool(session.parent).sessions()) if one.name < session.name
     )
     return next((opened.source.video is not None for opened in earlier if opened is not None), None)

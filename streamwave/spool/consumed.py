@@ -1,4 +1,4 @@
-"""Chunks that a run needs no more, noted beside them where somebody has to know: in the replica of a spool in a store."""
+"""Notes on chunks that a run no longer needs. Written only in a replica, so that the chunks can be deleted in the store."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ FILE = "forgotten"
 
 
 def expect_notes(session: Path) -> None:
-    """From now on, chunks of the session that are forgotten are noted."""
+    """Start recording the session's chunks that are no longer needed."""
     (session / FILE).touch()
 
 
 def note_forgotten(session: Path, number: int) -> None:
-    """Note that nobody needs chunk ``number`` any more, if somebody wants to know."""
+    """Record that chunk ``number`` is no longer needed, if ``expect_notes`` was called for the session."""
     with suppress(OSError):
-        # Not made: where nobody has asked, nothing is noted. Several threads may append at once.
+        # Without O_CREAT, so that nothing is written unless the file exists. O_APPEND lets several threads write.
         handle = os.open(session / FILE, os.O_WRONLY | os.O_APPEND)
         try:
             os.write(handle, b"%d\n" % number)
@@ -26,14 +26,14 @@ def note_forgotten(session: Path, number: int) -> None:
 
 
 class Notes:
-    """Reads the notes of one session, each once."""
+    """Reads the notes of one session incrementally."""
 
     def __init__(self, session: Path) -> None:
         self._path = session / FILE
         self._offset = 0
 
     def read(self) -> list[int]:
-        """The numbers that came since the last call."""
+        """The chunk numbers added since the last call."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)

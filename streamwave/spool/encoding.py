@@ -1,7 +1,7 @@
-"""How one session is encoded: decided when its first chunk is published, and kept for as long as it lasts.
+"""The encoding parameters of a session: fixed when its first chunk is published, and kept until it ends.
 
-All chunks of a session share an init segment. A run that takes over after a crash must therefore encode as the one before
-it did, whatever the settings say by then; they count from the next session on.
+All chunks of a session share an init segment. A run that takes over after a crash must therefore encode like the one before
+it, even if the settings have changed; new settings apply from the next session.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FILE = "encoding.json"
 
 
 class Encoding(Frozen):
-    """What decides the bytes of a session's renditions, apart from what was received."""
+    """Everything that determines the bytes of a session's renditions, except the received media."""
 
     renditions: tuple[Rendition, ...] = Field(min_length=1)
     segment_ms: int
@@ -29,7 +29,7 @@ class Encoding(Frozen):
 
 
 def kept_encoding(session: Path) -> Encoding | None:
-    """What an earlier run decided for the session in this spool; None if there is nothing to be read."""
+    """The parameters that an earlier run stored in the session's folder; None if there are none."""
     try:
         return Encoding.model_validate_json((session / FILE).read_bytes())
     except (OSError, ValidationError):
@@ -37,5 +37,5 @@ def kept_encoding(session: Path) -> Encoding | None:
 
 
 def keep_encoding(session: Path, encoding: Encoding) -> None:
-    """Store durably how the session is encoded; before its first chunk is."""
+    """Store the session's parameters durably. Must be called before its first chunk is published."""
     replace_file(session / FILE, encoding.model_dump_json().encode(), durable=True)

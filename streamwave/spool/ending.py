@@ -1,4 +1,4 @@
-"""The end of a session whose segmenter is gone without a word: its journal is given what it lacks, and its end record."""
+"""Ends the journal of a session whose segmenter died: adds the missing chunk records and the end record."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ log = logging.getLogger("streamwave.spool")
 
 
 def end_journal(session: Path, reason: str, error: str | None, *, as_last_written: bool = False) -> bool:
-    """Give a journal that nobody writes its end record; False if somebody writes it after all, or it has its end.
+    """Append the end record to a journal without a writer. Returns False if there is a writer or an end record after all.
 
-    Chunks that were received and only lack their line get it first (``recovery``). The end is now; ``as_last_written``:
-    when the journal was last written.
+    Chunks that were received but not journaled are added first (``recovery``). The recorded end time is the current time,
+    or with ``as_last_written`` the time of the journal's last write.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the journal cannot be written.
     """
     with contextlib.suppress(SpoolError):
         writer = JournalWriter(session, stoppable=False)
@@ -30,7 +30,7 @@ def end_journal(session: Path, reason: str, error: str | None, *, as_last_writte
             journal = session / JOURNAL
             ended_ns = journal.stat().st_mtime_ns if as_last_written else time.time_ns()
             _cut_torn_line(journal)
-            _take_in_left_chunks(writer)
+            _journal_left_chunks(writer)
             writer.append(EndRecord(reason=reason, error=error, ended_unix_ms=ended_ns // 1_000_000))
             fsync_folder(session)  # the journal may be new
         finally:
@@ -39,17 +39,17 @@ def end_journal(session: Path, reason: str, error: str | None, *, as_last_writte
     return False
 
 
-def _take_in_left_chunks(writer: JournalWriter) -> None:
-    """Journal what is on disk; whatever is wrong with it, the session still gets its end."""
+def _journal_left_chunks(writer: JournalWriter) -> None:
+    """Journal the chunks left on disk. A failure is only logged, because the session must get its end record."""
     try:
         for record in left_chunks(writer.folder):
             writer.append(ChunkLine(chunk=record))
     except (OSError, SpoolError) as error:
-        log.warning("%s: what was received last is not taken in: %s", writer.folder, error)
+        log.warning("%s: the last received chunks could not be recovered: %s", writer.folder, error)
 
 
 def _cut_torn_line(journal: Path) -> None:
-    """Take away a last line that was cut off by the crash: what is appended must begin a line of its own."""
+    """Remove an incomplete last line, left by a crash, so that the next record starts on a line of its own."""
     with journal.open("r+b") as file:
         data = file.read()
         file.truncate(data.rfind(b"\n") + 1)

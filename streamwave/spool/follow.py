@@ -20,9 +20,9 @@ from streamwave.spool.journal import (
 )
 
 POLL_S = 0.03
-#: How long a journal may stay without its writer before the session counts as cut off.
+#: Time that a journal may be without a writer before the session counts as cut off.
 ORPHAN_S = 5.0
-#: The same while no segmenter has been there yet: on a machine that is busy it takes long to start.
+#: The same before the first segmenter has started, which takes long on a busy machine.
 START_S = 30.0
 
 
@@ -32,7 +32,7 @@ def patience_s(folder: Path) -> float:
 
 
 class Follower:
-    """Reads a session's journal from its start; ``opened`` is filled once the first record is there, ``advice`` as it comes."""
+    """Reads a session's journal from its start. ``opened``, ``ended`` and ``advice`` are set as their records are read."""
 
     def __init__(self, folder: Path, *, alive: Callable[[], bool] | None = None) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Follower:
         self._orphan_since: float | None = None
 
     def poll(self) -> bool:
-        """Take in what is new; whether there was anything."""
+        """Read new records. Returns whether there were any."""
         lines = self._reader.read()
         for line in lines:
             if isinstance(line, OpenRecord):
@@ -59,17 +59,17 @@ class Follower:
         return bool(lines)
 
     def wait_open(self, timeout_s: float) -> OpenRecord:
-        """The first record.
+        """Wait for the first record and return it.
 
         Raises:
-            SourceError: the segmenter found nothing to read; its own sentence says why.
-            SpoolError: no record came within ``timeout_s``.
+            SourceError: the segmenter could not read the source; the message is the segmenter's.
+            SpoolError: no record was written within ``timeout_s``.
         """
         end = time.monotonic() + timeout_s
         while self.opened is None:
             if not self.poll():
                 if self.ended is not None:
-                    raise SourceError(self.ended.error or "the source ended before its first picture")
+                    raise SourceError(self.ended.error or "the source ended before its first video frame")
                 self._check_writer()
                 if time.monotonic() > end:
                     raise SpoolError(f"nothing was received within {timeout_s:g} s; check that the source is sending")
@@ -77,7 +77,7 @@ class Follower:
         return self.opened
 
     def chunks(self, tick: Callable[[], None] = lambda: None) -> Iterator[ChunkRecord]:
-        """Every chunk in order, as it comes, until the journal ends; ``tick`` is called while there is none.
+        """Yield every chunk in order, as it is journaled, until the journal ends. ``tick`` is called while waiting.
 
         Raises:
             SpoolError: the segmenter died without closing the journal.
@@ -102,5 +102,5 @@ class Follower:
         if self._orphan_since is None:
             self._orphan_since = now
         elif now - self._orphan_since > patience_s(self.folder) and not self.poll():
-            how = "died; what it had received is kept in the spool" if was_opened(self.folder) else "never began"
+            how = "died; what it had received is kept in the spool" if was_opened(self.folder) else "never started"
             raise SpoolError(f"the segmenter of {self.folder.name} {how}")

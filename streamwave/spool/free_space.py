@@ -1,7 +1,7 @@
-"""Space that must stay free on the disk of the spool while a live stream is received.
+"""Disk space that must stay free on the spool's disk while a live stream is received.
 
-What was received is published by way of work files beside the spool, and only then its chunks go. If receiving took the
-last byte, nothing could be published any more, and nothing would ever become free again.
+Publishing needs work files on the same disk, and chunks are deleted only after they are published. If receiving used up
+the disk, nothing could be published, and no space would ever be freed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import errno
 import os
 from pathlib import Path
 
-#: What is left for work: a part of the disk, at most so much.
+#: The reserve: one part in so many of the disk, up to so many bytes.
 RESERVE_PART, RESERVE_BYTES = 20, 256_000_000
 
 
@@ -24,21 +24,21 @@ def has_room(folder: Path) -> bool:
 
 
 def check_room(folder: Path) -> None:
-    """Look whether ``folder`` may receive more.
+    """Check that ``folder`` may receive more.
 
     Raises:
-        OSError: (ENOSPC) no; its ``strerror`` says why.
+        OSError: (ENOSPC) the reserve is used up; ``strerror`` has the figures.
     """
     free, reserve = _free(folder)
     if free < reserve:
         raise OSError(
             errno.ENOSPC,
-            f"no space left: {free / 1e6:.0f} MB are free, and publishing what was received needs {reserve / 1e6:.0f} MB",
+            f"no space left: {free / 1e6:.0f} MB are free, but publishing the received chunks needs {reserve / 1e6:.0f} MB",
         )
 
 
 def spare_bytes(folder: Path) -> int:
-    """What is free on the disk of ``folder`` beyond the space that must stay free."""
+    """Free bytes on the disk of ``folder`` beyond the reserve."""
     free, reserve = _free(folder)
     return max(0, free - reserve)
 

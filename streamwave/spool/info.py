@@ -1,4 +1,4 @@
-"""What a broadcast is, as its description in the spool says; and what can still be read of one that is damaged."""
+"""The description of a broadcast in the spool (broadcast.json), and how to salvage a damaged one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ INFO = "broadcast.json"
 
 
 class BroadcastInfo(Frozen):
-    """What a broadcast is. ``output`` is the URL of its own root at the store, or several (``storage.outputs``).
+    """Description of a broadcast. ``output`` is the URL of the broadcast at its output, or several (``storage.outputs``).
 
-    ``spool`` is the address of its own root in a store where its spool is in one (``spool.remote``), else empty.
+    ``spool`` is the address of the broadcast in the store if its spool is in one (``spool.remote``), else empty.
     """
 
     stream: str
@@ -34,12 +34,12 @@ class BroadcastInfo(Frozen):
 
 
 def write_info(folder: Path, info: BroadcastInfo) -> None:
-    """Put a broadcast's description into its folder, durably."""
+    """Write a broadcast's description into its folder, durably."""
     replace_file(folder / INFO, info.model_dump_json().encode(), durable=True)
 
 
 def named_unix_ms(broadcast: str) -> int | None:
-    """When a broadcast was created, by its name."""
+    """Creation time of a broadcast in Unix milliseconds, from its name; None if the name is not of that form."""
     try:
         return calendar.timegm(time.strptime(broadcast[:15], "%Y%m%d-%H%M%S")) * 1000
     except ValueError:
@@ -47,12 +47,12 @@ def named_unix_ms(broadcast: str) -> int | None:
 
 
 def is_ours(stream: str, broadcast: str) -> bool:
-    """Whether folders of these names are what a spool calls those of a stream and its broadcast, and nobody else's."""
+    """Whether these folder names are valid names of a stream and a broadcast, so that the folder is ours."""
     return is_stream_name(stream) and named_unix_ms(broadcast) is not None
 
 
-def still_said(damaged: bytes, name: str) -> str:
-    """The text that a damaged description still gives for ``name``; empty if it is not there whole."""
+def salvage_field(damaged: bytes, name: str) -> str:
+    """Salvage the text of field ``name`` from a damaged description; empty if it is incomplete."""
     found = re.search(rb'"' + name.encode() + rb'"\s*:\s*("(?:[^"\\\x00-\x1f]|\\.)*")', damaged)
     try:
         return str(json.loads(found[1])) if found else ""

@@ -1,8 +1,8 @@
-"""The spool of a session: a folder with chunk files and a journal, the truth of what was received.
+"""The spool of a session: a folder with chunk files and a journal, which is the record of what was received.
 
-The journal is a file of JSON lines, each written and synced in one go: ``open`` (the source and its frame grid), one
-``chunk`` per closed chunk, ``advice`` for what the publisher could mend, ``end``. A line without its newline was cut off
-by a crash and does not count.
+The journal is a file of JSON lines, each written and synced at once: ``open`` (the source and its frame grid), one
+``chunk`` per closed chunk, ``advice`` to the publisher, and ``end``. A last line without a newline was cut off by a crash
+and is ignored.
 """
 
 from __future__ import annotations
@@ -26,25 +26,26 @@ from streamwave.util.locks import holds, is_locked
 JOURNAL = "journal.jsonl"
 LOCK = "lock"
 _LOCK_WAIT_S = 0.5
-#: More than a line of the journal can be long.
+#: More than the length of any line of the journal.
 _TAIL_BYTES = 64 * 1024
-#: Reasons of an end record: the spool failed, or the segmenter itself; or the stream has used up what it may.
+#: Reasons of an end record: the spool failed, the segmenter failed, or the stream has reached a limit.
 SPOOL_FAILED = "spool failed"
 LIMIT_REACHED = "limit reached"
 SEGMENTER_FAILED = "segmenter failed"
-#: Reason of an end record: the same connection goes on as the next session of the broadcast.
+#: Reason of an end record: the same connection continues as the next session of the broadcast.
 CONTINUED = "continued"
-#: The same: it goes on in another broadcast, because one has pictures and the other has none. Somebody has to begin that.
+#: Reasons of an end record: the connection continues in a new broadcast, which the caller has to start, because a broadcast
+#: either has video throughout or has none.
 PICTURES_BEGIN, PICTURES_GONE = "pictures begin", "pictures gone"
 OTHER_KIND = (PICTURES_BEGIN, PICTURES_GONE)
-#: Files of a spool that hold media.
+#: Suffixes of the media files in a spool.
 MEDIA_SUFFIXES = (*(f".{suffix}" for suffix in CONTAINERS), ".aac")
-#: Folder of the first session where there may be several.
+#: Folder of a broadcast's first session.
 FIRST_SESSION = "000000"
 
 
 class OpenRecord(Frozen):
-    """First line: what is received. ``origin_unix_ms`` is the wall clock when the first picture arrived."""
+    """First line: what is received. ``origin_unix_ms`` is the wall clock when the first frame arrived."""
 
     type: Literal["open"] = "open"
     source: SourceInfo
@@ -53,7 +54,7 @@ class OpenRecord(Frozen):
     origin_unix_ms: int
 
     def properties(self) -> dict[str, str]:
-        """What the received stream itself says, for people."""
+        """Properties of the received stream, as text for display."""
         found: dict[str, str] = {}
         if self.source.video is not None:
             found["size"] = f"{self.source.video.width}x{self.source.video.height}"
@@ -73,9 +74,9 @@ class ChunkLine(Frozen):
 
 
 class EndRecord(Frozen):
-    """Last line: no chunk will follow. ``error`` is None when the source ended or was ended on purpose.
+    """Last line: no chunk will follow. ``error`` is None if the source ended or was stopped deliberately.
 
-    ``ended_unix_ms`` is the wall clock then: the reconnect window is counted from it.
+    ``ended_unix_ms`` is the wall clock at the end, from which the reconnect window is counted.
     """
 
     type: Literal["end"] = "end"
@@ -85,7 +86,7 @@ class EndRecord(Frozen):
 
 
 class AdviceLine(Frozen):
-    """Something that the publisher could do better was seen."""
+    """The segmenter noticed something that the publisher could improve."""
 
     type: Literal["advice"] = "advice"
     advice: Advice
@@ -96,10 +97,10 @@ _lines: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator=
 
 
 def read_line(line: bytes) -> Record:
-    """A line of a journal.
+    """Parse a line of a journal.
 
     Raises:
-        SpoolError: it is none.
+        SpoolError: the line is not a valid record.
     """
     try:
         return _lines.validate_json(line)
@@ -108,17 +109,17 @@ def read_line(line: bytes) -> Record:
 
 
 def following_folder(session: Path) -> Path:
-    """The folder of the session after ``session``, both called by their numbers."""
+    """The folder of the session after ``session``, by its number."""
     return session.with_name(f"{int(session.name) + 1:06d}")
 
 
 def chunk_name(number: int, suffix: str) -> str:
-    """File name of a chunk in its spool."""
+    """Name of a chunk's file."""
     return f"{number:06d}.{suffix}"
 
 
 def _take(lock: IO[bytes]) -> bool:
-    """Take the exclusive lock. Whoever asks ``writer_alive`` holds it for a moment, which is waited for."""
+    """Take the exclusive lock. Waits a moment, because ``writer_alive`` briefly holds it too."""
     end = time.monotonic() + _LOCK_WAIT_S
     while True:
         try:
@@ -132,9 +133,9 @@ def _take(lock: IO[bytes]) -> bool:
 
 
 class JournalWriter:
-    """Appends to the journal of ``folder``; only one process can, the others get a SpoolError.
+    """Appends to the journal of ``folder``. Only one process can; in others the constructor raises SpoolError.
 
-    ``stoppable``: whoever asks the writer to stop signals this process (see ``writer_pid``).
+    ``stoppable``: stop requests are sent to this process as a signal (see ``writer_pid``).
     """
 
     def __init__(self, folder: Path, *, stoppable: bool = True) -> None:
@@ -145,14 +146,14 @@ class JournalWriter:
             self._lock.close()
             raise SpoolError(f"the spool {folder} is being written by another segmenter")
         if end_of(folder) is not None:
-            # It was given up before this segmenter came; who follows it has gone on.
+            # The session was ended before this segmenter started, and later sessions may exist.
             self._lock.close()
-            raise SpoolError(f"the session in {folder} has ended; a new one begins in a folder of its own")
+            raise SpoolError(f"the session in {folder} has ended; a new session needs a folder of its own")
         self._lock.truncate(0)
         if stoppable:
             self._lock.write(str(os.getpid()).encode())
         self._lock.flush()
-        # A file that is being transcoded waits for its consumer instead; its spool is not that of a broadcast.
+        # Reading a file pauses instead if the consumer is slow; its spool has no broadcast.
         self._live = (folder.parent / "broadcast.json").exists()
         self._had_room = True
         self._refused: OSError | None = None
@@ -163,8 +164,8 @@ class JournalWriter:
         """Write one line durably.
 
         Raises:
-            OSError: it could not be written; or, where a live stream is received, there was no room for a further chunk
-                (see ``room``), and then there is none for those that follow either: the numbers would have a hole.
+            OSError: the line could not be written, or a live stream has no room for a further chunk (see ``free_space``).
+                After that every further chunk is refused too, so that chunk numbers stay contiguous.
         """
         if not isinstance(record, EndRecord):
             self._check_room(opening=isinstance(record, OpenRecord))
@@ -180,7 +181,7 @@ class JournalWriter:
             self._had_room = has_room(self.folder)
 
     def _drop_unrecorded(self) -> None:
-        """Remove what was refused: it takes space and helps nobody."""
+        """Delete the files of refused chunks, to free their space."""
         for path in self.folder.iterdir():
             if path.suffix in MEDIA_SUFFIXES and path.stem.isdigit() and int(path.stem) > self._last:
                 path.unlink(missing_ok=True)
@@ -206,7 +207,7 @@ def writer_alive(folder: Path) -> bool:
 
 
 def writer_pid(folder: Path) -> int | None:
-    """Process id of the segmenter that holds this spool, or None. The kernel says that it is not an old number."""
+    """Process ID of the segmenter that holds this spool's lock, or None. The kernel's lock table rules out a stale ID."""
     try:
         pid = int((folder / LOCK).read_bytes())
     except (OSError, ValueError):
@@ -220,18 +221,18 @@ def was_opened(folder: Path) -> bool:
 
 
 def _tail(folder: Path) -> list[bytes]:
-    """The last complete lines of the journal, whatever its length; the first of them may lack its beginning."""
+    """The last complete lines of the journal; the first of them may lack its beginning."""
     try:
         with (folder / JOURNAL).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            # The last part is empty, or a line that was cut off by a crash.
+            # The last part is empty, or an incomplete line left by a crash.
             return file.read().split(b"\n")[:-1]
     except OSError:
         return []
 
 
 def received_ms(folder: Path) -> int:
-    """How much of a session is in its journal, in milliseconds since its origin. Reads the tail only."""
+    """How much of a session has been journaled, in milliseconds since its origin. Reads only the tail."""
     for line in reversed(_tail(folder)):
         if line.startswith(b'{"type":"chunk"'):
             with suppress(ValidationError):
@@ -240,7 +241,7 @@ def received_ms(folder: Path) -> int:
 
 
 def end_of(folder: Path) -> EndRecord | None:
-    """The journal's end record, if it is there. Reads the tail only."""
+    """The journal's end record, if there is one. Reads only the tail."""
     lines = _tail(folder)
     if not lines or not lines[-1].startswith(b'{"type":"end"'):
         return None
@@ -250,8 +251,8 @@ def end_of(folder: Path) -> EndRecord | None:
         return None
 
 
-def opened_with(folder: Path) -> OpenRecord | None:
-    """The journal's first record, if it is there. Reads nothing else."""
+def open_record_of(folder: Path) -> OpenRecord | None:
+    """The journal's open record, if there is one. Reads only the first line."""
     try:
         with (folder / JOURNAL).open("rb") as file:
             return OpenRecord.model_validate_json(file.readline())
@@ -260,17 +261,17 @@ def opened_with(folder: Path) -> OpenRecord | None:
 
 
 class JournalReader:
-    """Reads the journal's lines in order, each once."""
+    """Reads the journal incrementally."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL
         self._offset = 0
 
     def read(self) -> list[Record]:
-        """The complete lines that came since the last call.
+        """The records added since the last call.
 
         Raises:
-            SpoolError: a complete line is not a record.
+            SpoolError: a complete line is not a valid record.
         """
         try:
             with self._path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What a segmenter is told when it is started."""
+"""The options that a segmenter gets at its start."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from streamwave.sources import hosts as source_hosts
 from streamwave.timing import whole_ms
 from streamwave.util.logs import ShortLog
 
-#: In the folder of the session: what the segmenter has to say.
+#: The segmenter's log, in the folder of its session.
 LOG_FILE = "segmenter.log"
-#: A file can be read faster than it can be transcoded: chunks that may wait besides those that are worked on.
+#: Chunks of a file, which is read faster than it is transcoded, that may wait besides those in flight.
 FILE_AHEAD = 8
 
 
 @dataclass(frozen=True)
 class Options:
-    """``segment_ms`` least length of a chunk; ``max_ahead`` chunk files that may wait (0: no limit, for live sources).
+    """``segment_ms`` is the minimum length of a chunk; ``max_ahead`` the number of chunk files that may wait (0: no limit).
 
-    ``audio_track`` is the number of the audio track to take, from 0; None: the first that can be decoded. ``numbered``:
-    ``spool`` is a number, and where the pictures change, the next session goes into the folder beside it that has the next
-    one. ``renewable``: whoever started the segmenter starts another one, in another broadcast, when it ends with one of
-    ``OTHER_KIND``. ``await_pictures``: there are pictures, even if they are late.
+    ``audio_track`` is the index of the audio track, from 0; None selects the first that can be decoded. ``numbered``:
+    ``spool`` is named by a number, and if the video format changes, the next session goes into the folder with the next
+    number. ``renewable``: the caller starts another segmenter, for a new broadcast, if this one ends with a reason in
+    ``OTHER_KIND``. ``await_pictures``: the source has video, even if it begins late.
     """
 
     source: str
@@ -44,14 +44,16 @@ class Options:
     await_pictures: bool = False
     stream_limits: StreamLimits = StreamLimits()
     limits: SourceLimits = USUAL
-    store_options: dict[str, Any] = field(default_factory=dict)  # of the store, where the spool is in one
-    source_hosts: tuple[str, ...] | None = None  # see ``source_hosts``; None: every host, for a person's own source
+    store_options: dict[str, Any] = field(default_factory=dict)  # of the store, if the spool is in one
+    source_hosts: tuple[str, ...] | None = (
+        None  # see ``source_hosts``; None allows every host, for a source that the user has chosen
+    )
 
     @classmethod
     def from_settings(cls, settings: Settings, source: str, spool: Path, *, audio_kbps: int, **others: Any) -> Self:
-        """The options by which ``source``, an address that was resolved, is received into ``spool``.
+        """The options for receiving ``source``, a resolved address, into ``spool``.
 
-        ``audio_kbps`` is the ladder's. All but files are live. ``others`` are fields that say something else.
+        ``audio_kbps`` comes from the ladder. Every source except a file is live. ``others`` override single fields.
         """
         is_file = source.startswith("file:")
         fields: dict[str, Any] = {
@@ -68,7 +70,7 @@ class Options:
 
 
 def take_options(data: bytes) -> Options:
-    """The options that a segmenter process gets as JSON; from here on its log stays short, and what it may reach is bounded."""
+    """Parse the options that a segmenter process gets as JSON, bound its log, and confine it to the allowed hosts."""
     options = TypeAdapter(Options).validate_json(data)
     ShortLog(options.spool / LOG_FILE)
     if options.source_hosts is not None:

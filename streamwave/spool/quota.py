@@ -1,13 +1,13 @@
-"""How much of the spool one stream may fill: bytes of received chunks that wait to be published.
+"""How much of the spool one stream may fill with received chunks that wait to be published.
 
-Chunks that are published leave the spool at once, so what lies in it still has to be published and none of it may be
-dropped. A stream that reaches its limit is not received any further instead, and all that was received is published.
+Published chunks are deleted at once, so everything in the spool still has to be published, and nothing may be dropped.
+Instead, a stream that reaches its limit is disconnected; everything received until then is published.
 
-The limit is a share (half, by default) of what the other streams leave free. A stream alone may fill half of the spool, two
-that are both behind a third each, three a quarter: some is always left for the next one, and the limit is the same for
-all, so the fullest stream reaches it first. Segmenters need not know of each other for that. Switches share
-their packet memory in this way (Choudhury, Hahne: Dynamic queue length thresholds for shared-memory packet switches,
-IEEE/ACM Transactions on Networking 6(2), 1998).
+The limit is a share (half, by default) of what the other streams leave free. A single stream may fill half of the spool,
+two that are behind a third each, three a quarter. Some space is always left for the next stream, and the limit is the same
+for all, so the stream that holds most reaches it first. Segmenters need no communication for this. It is the way in which
+switches share packet memory (Choudhury, Hahne: Dynamic queue length thresholds for shared-memory packet switches, IEEE/ACM
+Transactions on Networking 6(2), 1998).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from streamwave.spool.free_space import spare_bytes
 from streamwave.spool.journal import MEDIA_SUFFIXES
 from streamwave.spool.options import StreamLimits
 
-#: A file counts as at least this much: ext4 makes one inode for so many bytes, and small files would use up those first.
+#: Minimum size that a file counts as: ext4 has one inode for this many bytes, and small files would use up the inodes first.
 INODE_BYTES = 16_384
-#: A segmenter looks at the whole spool each time that it has written this much, or this part of the spool.
+#: A segmenter measures the whole spool after writing this many bytes, or one part in so many of the spool if that is less.
 LOOK_BYTES, LOOK_PART = 16_000_000, 64
 
 
 def held_by_stream(root: Path) -> dict[str, int]:
-    """Bytes that wait to be published in the spool ``root``, by stream; without those of which nothing waits."""
+    """Bytes that wait to be published in the spool ``root``, by stream; streams without any are left out."""
     found = {}
     try:
         with os.scandir(root) as entries:
@@ -43,7 +43,7 @@ def held_by_stream(root: Path) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Usage:
-    """What ``stream`` holds, and may hold, in bytes; ``of`` names what its limit is a share of."""
+    """What ``stream`` holds and may hold, in bytes; ``of`` describes what the limit is a share of."""
 
     stream: str
     held: int
@@ -56,29 +56,29 @@ class Usage:
         return self.held >= self.limit
 
     def sentence(self, percent: int) -> str:
-        """What to tell its publisher."""
+        """The message for the publisher; ``percent`` is the share."""
         return (
-            f"{self.stream} holds {_size(self.held)} of chunks that wait to be published, and may hold {percent} % "
-            f"(STREAMWAVE_SPOOL_SHARE_PERCENT) of {self.of}; lower its bit rate, publish faster, or raise one of the two"
+            f"{self.stream} has {_size(self.held)} of chunks waiting to be published, and may have {percent} % "
+            f"(STREAMWAVE_SPOOL_SHARE_PERCENT) of {self.of}; lower its bit rate, make publishing faster, or raise either limit"
         )
 
 
 def usage(root: Path, stream: str, limits: StreamLimits, held: Mapping[str, int]) -> Usage:
-    """How much of the spool ``root`` a stream has filled, by what ``held_by_stream`` has found."""
+    """How much of the spool ``root`` a stream has filled; ``held`` is the result of ``held_by_stream``."""
     own, others = held.get(stream, 0), sum(held.values()) - held.get(stream, 0)
     free = limits.spool_bytes - others
     of = f"the {_size(max(0, free))} that other streams leave of STREAMWAVE_SPOOL_MAX_GB"
     spare = own + spare_bytes(root)
     if spare < free:
-        free, of = spare, f"the {_size(spare)} that are left for it on the disk of the spool (STREAMWAVE_SPOOL_DIR)"
+        free, of = spare, f"the {_size(spare)} that the disk of the spool (STREAMWAVE_SPOOL_DIR) has left for it"
     return Usage(stream, own, max(0, free) * limits.share_percent // 100, of)
 
 
 def check_share(root: Path, stream: str, limits: StreamLimits) -> None:
-    """Look whether more of ``stream`` may be received.
+    """Check that more of ``stream`` may be received.
 
     Raises:
-        LimitError: its share of the spool is full; the message says what to do.
+        LimitError: the stream has used up its share of the spool.
     """
     if not limits.spool_bytes or not root.is_dir():
         return
@@ -88,10 +88,10 @@ def check_share(root: Path, stream: str, limits: StreamLimits) -> None:
 
 
 def check_chunk(size_bytes: int, since_ms: int, limits: StreamLimits) -> None:
-    """Look whether a chunk may grow that has ``size_bytes`` in the ``since_ms`` since its keyframe.
+    """Check that an open chunk of ``size_bytes``, ``since_ms`` after its keyframe, may grow.
 
     Raises:
-        LimitError: no.
+        LimitError: the chunk is too large.
     """
     if limits.chunk_bytes and size_bytes > limits.chunk_bytes:
         raise LimitError(
@@ -101,9 +101,9 @@ def check_chunk(size_bytes: int, since_ms: int, limits: StreamLimits) -> None:
 
 
 class Quota:
-    """The share of the stream whose ``session`` is received; that is a folder three levels below the spool of the machine.
+    """Checks the share of the stream whose ``session`` (a folder three levels below the spool's root) is being received.
 
-    What one segmenter writes is counted as it goes; the whole spool is looked at now and then, at first at the beginning.
+    The segmenter's own writes are counted as they happen; the whole spool is measured at the start and from time to time.
     """
 
     def __init__(self, session: Path, limits: StreamLimits) -> None:
@@ -112,14 +112,14 @@ class Quota:
         self._unseen = self._look_bytes
 
     def add(self, written_bytes: int) -> None:
-        """Count what was written."""
+        """Count bytes written."""
         self._unseen += written_bytes
 
     def check(self) -> None:
-        """Look whether more may be received.
+        """Check that more may be received.
 
         Raises:
-            LimitError: the stream's share of the spool is full.
+            LimitError: the stream has used up its share of the spool.
         """
         if self._limits.spool_bytes and self._unseen >= self._look_bytes:
             self._unseen = 0
@@ -138,5 +138,5 @@ def _sizes(folder: Path) -> Iterator[int]:
                     yield from _sizes(Path(entry.path))
                 elif entry.name.endswith(MEDIA_SUFFIXES):
                     yield max(INODE_BYTES, entry.stat(follow_symlinks=False).st_size)
-    except FileNotFoundError:  # published and removed while we look
+    except FileNotFoundError:  # published and deleted meanwhile
         return

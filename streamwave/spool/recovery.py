@@ -1,7 +1,7 @@
-"""Chunks that a segmenter had on disk and not in its journal when it was killed: their pictures are journalled after all.
+"""Recovers the video of chunks that a killed segmenter had on disk but not yet in its journal.
 
-That is the chunk that waited for its sound, and of the one that was open what its file holds by then. The sound that was
-still in the segmenter's memory is lost: a stand-in takes its place where it was due, as for any sound that cannot be read.
+These are the chunk that was waiting for its audio, and what had been written of the open chunk. Audio that was still in the
+segmenter's memory is lost: filler takes its place, as for any audio that cannot be read.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from streamwave.timing import aac_frame_at_ms, round_half_up
 
 
 def left_chunks(session: Path) -> Iterator[ChunkRecord]:
-    """Records for the chunks that follow the journal's last one without a hole, as far as pictures of them are on disk.
+    """Yield records for the chunks that directly follow the journal's last one and have video frames on disk.
 
-    None where the journal has no chunk yet: nobody has said what the source is.
+    Yields nothing if the journal has no chunk yet, because the frame grid is then unknown.
 
     Raises:
         SpoolError: the journal is damaged.
@@ -37,7 +37,7 @@ def left_chunks(session: Path) -> Iterator[ChunkRecord]:
     while path is not None:
         start_ms, own = last.next_ms, [ms for ms in shown_ms if ms >= last.next_ms]
         following, following_ms = _pictures(session, last.number + 2)
-        # One that begins before this chunk's own pictures holds a copy of them, and its own ones cannot be told apart.
+        # A following chunk that starts before this chunk's frames has copies of them, so the two cannot be told apart.
         if following_ms and own and following_ms[0] > own[0]:
             next_ms = following_ms[0]
         else:
@@ -64,7 +64,7 @@ def left_chunks(session: Path) -> Iterator[ChunkRecord]:
 
 
 def _pictures(session: Path, number: int) -> tuple[Path | None, list[int]]:
-    """The file of a chunk, and when what can still be read of it is shown, in milliseconds, in the file's order."""
+    """The file of a chunk, and the presentation times in milliseconds of its readable frames, in the order of the file."""
     for suffix in CONTAINERS:
         path = session / chunk_name(number, suffix)
         found = list[int]()

@@ -1,4 +1,4 @@
-"""A folder on a local disk, where writing can be atomic and durable."""
+"""A store in a folder on a local disk, with atomic and durable writes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ _TEMPORARY = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9._-]*\.[0-9a-f]{8}")
 
 
 class LocalStore(Store):
-    """A folder on a local disk: temporary file beside the target, fsync, rename, fsync of the folder."""
+    """A folder on a local disk. A put writes a temporary file in the same folder, syncs and renames it, and syncs the
+    folder.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.url = str(root)
-        with self._explained():  # a name that is too long, a folder above that may not be looked into
+        with self._explained():  # the name is too long, or a parent folder is not accessible
             self._missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         self._folders: set[Path] = set()
         self._place: tuple[Path, tuple[int, int] | None] = self.root, None
@@ -75,7 +77,7 @@ class LocalStore(Store):
     def entries(self, folder: str = "") -> list[Entry]:
         found = []
         for path in (self._path(folder) if folder else self.root).rglob("*"):
-            # Not yet there under its name, or gone since it was listed.
+            # Skip temporary files, and files that were deleted after they were listed.
             if not _TEMPORARY.fullmatch(path.name):
                 with suppress(FileNotFoundError):
                     stat = path.stat()
@@ -93,7 +95,7 @@ class LocalStore(Store):
         for folder in sorted(inside, reverse=True):
             if folder != self.root and folder.is_relative_to(self.root):
                 _rmdir(folder)
-        for folder in self._missing:  # the innermost first; those that were there before us stay
+        for folder in self._missing:  # innermost first; folders that existed before are kept
             _rmdir(folder)
 
     def tidy(self) -> None:
@@ -105,7 +107,7 @@ class LocalStore(Store):
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Device and number of a folder, None if it is not there."""
+    """Device and inode number of a folder; None if it does not exist."""
     try:
         stat = folder.stat()
     except OSError:

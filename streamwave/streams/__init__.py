@@ -1,1 +1,1 @@
-"""Streams and who publishes to them, in a database: what the ingest service and the command line share."""
+"""The database of streams and their publishes, shared by the ingest service and the command line."""

@@ -1,4 +1,4 @@
-"""The database of streams and publishes: SQLite by default, PostgreSQL (``postgresql+psycopg://…``) by address."""
+"""The database of streams and publishes: SQLite by default, or PostgreSQL (``postgresql+psycopg://…``)."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from streamwave.errors import SettingsError
 from streamwave.streams.tables import SCHEMA_VERSION, Base, SchemaRow
 from streamwave.util.private import make_folder
 
-#: How long a statement waits for another process that is writing.
+#: How long a statement waits for a lock of another process, in milliseconds.
 BUSY_TIMEOUT_MS = 10_000
-#: As many as the ingest service has threads for calls.
+#: The number of request threads of the ingest service.
 MAX_CONNECTIONS = 64
 
 
 class Database:
-    """Open connections. Thread-safe; every call of ``begin`` is a transaction."""
+    """A connection pool. Thread-safe; every ``begin`` is a transaction."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
     @classmethod
     def open(cls, settings: Settings) -> Database:
-        """Connect, and make the tables where there are none.
+        """Connect, and create the tables if they do not exist.
 
         Raises:
-            SettingsError: the address cannot be used, or the tables are those of another version.
+            SettingsError: the address is invalid, the database cannot be opened, or its tables are of another version.
         """
         text = settings.database_url.get_secret_value()
         try:
@@ -43,7 +43,7 @@ class Database:
             engine = create_engine(url, pool_pre_ping=True, connect_args=_connect_arguments(url), **_pool(url))
         except (ArgumentError, ImportError, SQLAlchemyError):
             raise SettingsError(
-                "STREAMWAVE_DATABASE_URL cannot be used; write it as sqlite:////folder/file.db or "
+                "STREAMWAVE_DATABASE_URL is invalid; write it as sqlite:////folder/file.db or "
                 "postgresql+psycopg://user:password@host/name"
             ) from None
         database = cls(engine)
@@ -52,7 +52,7 @@ class Database:
                 event.listen(engine, "connect", _set_up_sqlite)
                 if url.database and url.database != ":memory:" and not url.database.startswith("file:"):
                     make_folder(Path(url.database).parent)
-                    # SQLite's own files beside it get its mode. One that is there keeps what its owner gave it.
+                    # SQLite gives its auxiliary files the same mode. An existing database keeps its mode.
                     os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o600))
             database._make_tables()
         except (SQLAlchemyError, OSError) as error:
@@ -69,7 +69,7 @@ class Database:
         try:
             Base.metadata.create_all(self.engine)
         except DBAPIError:
-            # Another process may have made a table between our look and our CREATE; then all is there now.
+            # Another process may have created a table between our check and our CREATE; the second attempt finds them all.
             Base.metadata.create_all(self.engine)
         try:
             with self.begin() as session:
@@ -81,13 +81,13 @@ class Database:
             found = session.scalar(select(SchemaRow.version))
         if found != SCHEMA_VERSION:
             raise SettingsError(
-                f"{_shown(self.engine.url)} has tables of version {found}, this program needs {SCHEMA_VERSION}; use "
-                "the program that made them, or name another database in STREAMWAVE_DATABASE_URL"
+                f"{_shown(self.engine.url)} has tables of version {found}, but this program needs {SCHEMA_VERSION}; use "
+                "the matching version of StreamWave, or set STREAMWAVE_DATABASE_URL to another database"
             )
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
-        """A transaction: committed at the end, rolled back by an exception. What was read stays readable."""
+        """A transaction: committed at the end, rolled back on an exception. Objects that were read stay usable afterwards."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -103,7 +103,7 @@ def _connect_arguments(url: URL) -> dict[str, Any]:
 
 
 def _pool(url: URL) -> dict[str, Any]:
-    # Calls that wait for a lock must not use up what those need that only read.
+    # Enough connections that requests waiting for a lock do not block those that only read.
     in_memory = url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
     return {} if in_memory else {"pool_size": 8, "max_overflow": MAX_CONNECTIONS - 8, "pool_timeout": 5}
 
@@ -111,15 +111,15 @@ def _pool(url: URL) -> dict[str, Any]:
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    # Readers and a writer do not wait for each other.
+    # In WAL mode readers and the writer do not block each other.
     cursor.execute("PRAGMA journal_mode = WAL")
-    # WAL with NORMAL can lose the last transactions in a power failure; a publish must not be forgotten.
+    # With NORMAL, a power failure could lose the last transactions, and a publish must not be lost.
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
 
 
 def _shown(url: URL) -> str:
-    """The database for a message: without user, password and query."""
+    """Describe the database for a message, without user, password and query."""
     if url.get_backend_name() == "sqlite":
         return f"the database {url.database}"
     return f"the database {url.database} on {url.host or 'this machine'}"

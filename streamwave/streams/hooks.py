@@ -1,7 +1,7 @@
-"""The address at which the RTMP server reaches the ingest service.
+"""The URL at which the RTMP server calls the ingest service.
 
-It holds a token that only this installation knows (nginx-rtmp can send no header of ours), and a name of the server's
-start: client numbers begin at 1 with each start, and a publish of an earlier start is certainly over.
+It contains a token of this installation, because nginx-rtmp cannot send custom headers, and an ID of the server's start:
+client numbers begin at 1 with every start, and publishes of an earlier start are certainly over.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def hook_token(settings: Settings) -> str:
-    """The token of this installation, made on first use in ``STREAMWAVE_STATE_DIR``, readable by its owner only.
+    """The token of this installation, created on first use in ``STREAMWAVE_STATE_DIR`` and readable by its owner only.
 
     Raises:
-        OutputError: the folder can't be written to.
+        OutputError: the folder cannot be written.
     """
     return lasting_secret(settings.state_dir / _FILE, lambda: secrets.token_urlsafe(24))
 
 
 def hooks_url(settings: Settings) -> str:
-    """What ``services.media.RtmpSettings.hooks_url`` is to be for one start of nginx; another one at every call.
+    """A new URL for one start of nginx (``services.media.RtmpSettings.hooks_url``).
 
     Raises:
         OutputError: see ``hook_token``.
@@ -39,6 +39,6 @@ def ingest_url(settings: Settings) -> str:
 
 
 def reachable(host: str) -> str:
-    """The address to connect to for a service that listens on ``host``, as it stands in a URL."""
+    """The host to connect to, in the form for a URL, for a service that listens on ``host``."""
     host = WILDCARDS.get(host, host)
     return f"[{host}]" if ":" in host else host

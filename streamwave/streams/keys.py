@@ -1,4 +1,4 @@
-"""Stream keys: random, shown once, and kept only as a hash."""
+"""Stream keys: random, shown once, and stored only as a hash."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import secrets
 
-#: Lets people and scanners of leaked secrets recognise a key.
+#: Makes keys recognizable to people and to secret scanners.
 PREFIX = "sw_"
 _RANDOM_BYTES = 24
 
@@ -17,10 +17,10 @@ def new_key() -> str:
 
 
 def hash_key(key: str) -> str:
-    """What is stored of ``key``: its SHA-256 in hexadecimal.
+    """The stored form of ``key``: its SHA-256 in hexadecimal.
 
-    A slow, salted hash protects secrets that can be guessed; among 2^192 equally likely ones nothing can be, so a plain
-    hash is sound, and it lets the key alone find its stream.
+    A slow, salted hash protects secrets that can be guessed. A key of 192 random bits cannot, so a plain hash is secure, and
+    it allows looking up a stream by its key alone.
     """
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 

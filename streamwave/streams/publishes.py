@@ -1,4 +1,4 @@
-"""Who publishes: one record per publish, kept in the database so that a restarted service still ends the right one."""
+"""The publishes: one row each, in the database, so that a restarted service can still end the right one."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from streamwave.model import Frozen
 from streamwave.streams.database import Database
 from streamwave.streams.tables import PublishRow
 
-#: Ended publishes are forgotten after this time, so that the table has a bound.
+#: Ended publishes are deleted after this time, so that the table stays bounded.
 KEPT_MS = 30 * 24 * 3600 * 1000
-#: And so many at most: whoever has a key can begin one after the other.
+#: Maximum number of ended publishes, because a publisher could reconnect in a loop.
 KEPT = 10_000
 
 
 class Client(Frozen):
-    """A connection to an RTMP server: number ``clientid`` of the server start ``instance``."""
+    """A connection to the RTMP server: client number ``clientid`` since the server start ``instance``."""
 
     instance: str
     clientid: str
 
 
 class Publish(Frozen):
-    """A publish. ``broadcast`` and ``session`` are empty until its place in the spool is known.
+    """A publish. ``broadcast`` and ``session`` are empty until its folder in the spool is known.
 
-    ``accepted`` once the publisher has been let in; ``ended_unix_ms`` is None until it is over.
+    ``accepted`` is set once the publisher has been accepted; ``ended_unix_ms`` is None until the publish is over.
     """
 
     id: str
@@ -63,7 +63,7 @@ class Publishes:
         self._database = database
 
     def begin(self, stream: str, client: Client, key_hash: str, address: str) -> Publish | None:
-        """Note a new publish; None if another publish of ``stream`` is open."""
+        """Record a new publish; None if another publish of ``stream`` is open."""
         now = _now()
         row = PublishRow(
             id=secrets.token_hex(16),
@@ -90,17 +90,17 @@ class Publishes:
         return _publish(row)
 
     def place(self, publish: Publish, broadcast: str, number: str) -> Publish:
-        """Note where in the spool ``publish`` is received."""
+        """Record where in the spool ``publish`` is received."""
         self._set(publish.id, broadcast=broadcast, session=number)
         return publish.model_copy(update={"broadcast": broadcast, "session": number})
 
     def accept(self, publish: Publish) -> Publish:
-        """Note that the publisher is let in."""
+        """Record that the publisher has been accepted."""
         self._set(publish.id, accepted=True)
         return publish.model_copy(update={"accepted": True})
 
     def end(self, publish: Publish, reason: str) -> bool:
-        """Note that ``publish`` is over; whether it was open until now."""
+        """Record that ``publish`` is over. Returns whether it was open until now."""
         with self._database.begin() as session:
             result = session.execute(
                 update(PublishRow)
@@ -111,7 +111,7 @@ class Publishes:
             return result.rowcount == 1
 
     def begun(self, stream: str, within_s: int) -> int:
-        """How many publishes of ``stream`` have begun in the last ``within_s`` seconds."""
+        """How many publishes of ``stream`` have started in the last ``within_s`` seconds."""
         query = select(func.count()).where(
             PublishRow.stream == stream, PublishRow.started_unix_ms > _now() - within_s * 1000
         )
@@ -119,21 +119,21 @@ class Publishes:
             return session.scalar(query) or 0
 
     def open(self) -> list[Publish]:
-        """Every publish that is not over, by stream."""
+        """Every open publish, sorted by stream."""
         query = select(PublishRow).where(PublishRow.ended_unix_ms.is_(None)).order_by(PublishRow.stream)
         with self._database.begin() as session:
             return [_publish(row) for row in session.scalars(query)]
 
     def open_of(self, stream: str) -> Publish | None:
-        """The publish of ``stream`` that is not over."""
+        """The open publish of ``stream``, if there is one."""
         return self._one(PublishRow.stream == stream)
 
     def open_by(self, client: Client) -> Publish | None:
-        """The publish of this connection that is not over."""
+        """The open publish of this connection, if there is one."""
         return self._one(PublishRow.clientid == client.clientid, PublishRow.instance == client.instance)
 
     def open_id(self, id: str) -> Publish | None:
-        """The publish ``id``, if it is not over."""
+        """The publish ``id``, if it is open."""
         return self._one(PublishRow.id == id)
 
     def _one(self, *conditions: Any) -> Publish | None:

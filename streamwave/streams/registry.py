@@ -1,4 +1,4 @@
-"""The streams: add, list, find by key, rotate the key, switch off and on, remove."""
+"""The registry of streams: add, list, find by key, rotate the key, enable, disable, remove."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_TITLE = 200
 
 
 class StreamExistsError(UsageError):
-    """A stream of that name is there already."""
+    """A stream of that name exists already."""
 
 
 class UnknownStreamError(UsageError):
@@ -27,7 +27,7 @@ class UnknownStreamError(UsageError):
 
 
 class Stream(Frozen):
-    """A stream, without its key: that is known only to its publisher."""
+    """A stream, without its key, which only the publisher knows."""
 
     name: str
     title: str
@@ -42,7 +42,7 @@ class Registry:
         self._database = database
 
     def add(self, name: str, title: str = "") -> tuple[Stream, str]:
-        """A new stream and its key, which can't be had a second time.
+        """Add a stream. Returns it and its key, which cannot be read again later.
 
         Raises:
             UsageError: the name or the title is not allowed.
@@ -62,12 +62,12 @@ class Registry:
                 session.add(row)
         except IntegrityError:
             raise StreamExistsError(
-                f"there is a stream {name} already; choose another name, or rotate its key"
+                f"there is already a stream {name}; choose another name, or rotate its key"
             ) from None
         return _stream(row), key
 
     def all(self) -> list[Stream]:
-        """Every stream, by name."""
+        """Every stream, sorted by name."""
         with self._database.begin() as session:
             return [_stream(row) for row in session.scalars(select(StreamRow).order_by(StreamRow.name))]
 
@@ -81,13 +81,13 @@ class Registry:
             return _stream(_existing(session, name))
 
     def find(self, key_hash: str) -> Stream | None:
-        """The stream whose key has this hash, switched off or not."""
+        """The stream whose key has this hash, whether it is enabled or not."""
         with self._database.begin() as session:
             row = session.scalar(select(StreamRow).where(StreamRow.key_hash == key_hash))
         return _stream(row) if row is not None and same_hash(row.key_hash, key_hash) else None
 
     def rotate_key(self, name: str) -> str:
-        """A new key for ``name``. The old one is void at once: who publishes with it is disconnected.
+        """Give ``name`` a new key and return it. The old key is invalid at once; a publisher that uses it is disconnected.
 
         Raises:
             UnknownStreamError: there is no such stream.
@@ -98,7 +98,7 @@ class Registry:
         return key
 
     def change(self, name: str, *, enabled: bool | None = None, title: str | None = None) -> Stream:
-        """Switch ``name`` on or off, or give it another title (for broadcasts to come).
+        """Enable or disable ``name``, or change its title for later broadcasts.
 
         Raises:
             UnknownStreamError: there is no such stream.
@@ -113,7 +113,7 @@ class Registry:
             return _stream(row)
 
     def remove(self, name: str) -> None:
-        """Forget the stream and its key. What it broadcast stays.
+        """Delete the stream and its key. Its recordings are kept.
 
         Raises:
             UnknownStreamError: there is no such stream.
@@ -123,17 +123,19 @@ class Registry:
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError unless ``name`` may name a stream."""
+    """Raise UsageError unless ``name`` is a valid name for a stream."""
     if not is_stream_name(name):
         shown = repr(name[:70])
-        raise UsageError(f"{shown} cannot name a stream; use a-z, 0-9, - and _, at most 64 of them, first no - or _")
+        raise UsageError(
+            f"{shown} is not a valid stream name; use a-z, 0-9, - and _, at most 64 characters, not beginning with - or _"
+        )
 
 
 def _existing(session: Session, name: str) -> StreamRow:
-    # PostgreSQL refuses to look for what no name can be, such as a NUL.
+    # Invalid names are not looked up, because PostgreSQL raises an error for some of them, such as those with a NUL.
     row = session.get(StreamRow, name) if is_stream_name(name) else None
     if row is None:
-        raise UnknownStreamError(f"there is no stream {name[:64]!r}; streamwave streams ls lists those that are")
+        raise UnknownStreamError(f"there is no stream {name[:64]!r}; see streamwave streams ls")
     return row
 
 

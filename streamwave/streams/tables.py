@@ -1,16 +1,16 @@
-"""The tables. Times are integer milliseconds since 1970."""
+"""The database tables. Times are integers in Unix milliseconds."""
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Index, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-#: Raised with every change of these tables; see ``database``.
+#: Increased with every change of these tables; see ``database``.
 SCHEMA_VERSION = 1
 
 
 class Base(DeclarativeBase):
-    """All tables of ours."""
+    """Base class of the tables."""
 
 
 class SchemaRow(Base):
@@ -23,7 +23,7 @@ class SchemaRow(Base):
 
 
 class StreamRow(Base):
-    """A stream that somebody may publish to."""
+    """A stream."""
 
     __tablename__ = "streams"
 
@@ -35,9 +35,10 @@ class StreamRow(Base):
 
 
 class PublishRow(Base):
-    """One publish. It outlives its stream's row, because whoever still sends has to be recognised when they leave.
+    """One publish. It outlives its stream's row, because a publisher of a removed stream still has to be recognized when it
+    disconnects.
 
-    ``instance`` tells the starts of the RTMP server apart: ``clientid`` begins at 1 again with each of them.
+    ``instance`` identifies the start of the RTMP server, because ``clientid`` begins at 1 with every start.
     """
 
     __tablename__ = "publishes"
@@ -56,7 +57,7 @@ class PublishRow(Base):
     end_reason: Mapped[str] = mapped_column(String(200), default="")
 
 
-# The database itself refuses a second publisher, also when two processes ask it at the same moment.
+# The database itself refuses a second publisher, even if two processes ask concurrently.
 Index(
     "one_open_publish",
     PublishRow.stream,

@@ -70,45 +70,45 @@ class StreamProcessingServicer:
     """Missing associated documentation comment in .proto file."""
 
     def StartStream(self, request, context):
-        """A session has begun (its spool exists), or, with `source`, begin one. Idempotent per session: repeating it returns
-        the same run. Answers as soon as the start is noted, at the latest 2 s after the call: `flow_run_id` is empty while
-        Prefect cannot be reached; the reconciler goes on trying.
+        """Publish a session that has started (its spool exists), or, with `source`, start one. Idempotent per session: repeating
+        the call returns the same run. Answers as soon as the start is recorded, within 2 s: `flow_run_id` is empty while Prefect
+        cannot be reached; the reconciler keeps trying.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopStream(self, request, context):
-        """End a session gracefully: what has arrived is still published. Repeating it is harmless.
+        """End a session gracefully: everything that has arrived is still published. Repeating the call is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForwardMetadata(self, request, context):
-        """What the publisher says of its session (title, encoder, size, frame rate, bitrate). Later values replace earlier ones
-        key by key; an empty value removes its key. Shown in the status and in the manifest's ProgramInformation.
+        """Metadata of the publisher about its session (title, encoder, size, frame rate, bit rate). Later values replace earlier
+        ones key by key; an empty value removes its key. Shown in the status and in the manifest's ProgramInformation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStream(self, request, context):
-        """The newest broadcast of a stream, or the one that is named.
+        """The status of a stream's newest broadcast, or of the given one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListStreams(self, request, context):
-        """All broadcasts of the spool that are not finished, oldest first; finished ones too where asked for.
+        """All unfinished broadcasts in the spool, oldest first; finished ones too on request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchStream(self, request, context):
-        """The status now and at every change, until the broadcast is finished or failed for good, or the caller has had enough.
+        """The status now and at every change, until the broadcast is finished or has failed permanently, or the caller cancels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

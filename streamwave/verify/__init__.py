@@ -1,7 +1,7 @@
-"""Read a broadcast through its manifests as a player does: is everything there, in its place, and does it decode?
+"""Verify a broadcast through its manifests, as a player reads it: every segment exists, is contiguous and decodes.
 
-``mpd`` and ``hls`` read what is listed, ``record`` what was published; ``media`` looks into one segment, ``promises`` at
-what is said of all of them; ``whole`` goes over a broadcast.
+``mpd`` and ``hls`` parse manifests, ``record`` reads the ledger, ``media`` checks one segment, ``promises`` checks what
+the manifests state about the media as a whole, and ``whole`` verifies a broadcast.
 """
 
 from streamwave.verify.counting import RenditionReport, read_broadcast

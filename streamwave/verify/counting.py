@@ -1,4 +1,4 @@
-"""Count what is in a broadcast, through its MPD."""
+"""Count the samples and segments of a broadcast, as listed by its MPD."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamwave.verify.mpd import ListedTrack, read_mpd
 
 @dataclass
 class RenditionReport:
-    """What one rendition holds over all periods. ``samples`` are pictures, or AAC frames; ``seconds`` their length."""
+    """What one rendition contains in all periods: video frames or AAC frames (``samples``), and their length in seconds."""
 
     name: str
     kind: str
@@ -25,10 +25,10 @@ class RenditionReport:
 
 
 def read_broadcast(manifest: bytes, fetch: Callable[[str], bytes | None]) -> dict[str, RenditionReport]:
-    """Fetch every object that ``manifest`` (an MPD) names through ``fetch`` and check it against its place.
+    """Fetch every object named in ``manifest`` (an MPD) with ``fetch``, check it, and report on each rendition by name.
 
-    A fault is a missing object, a time or duration other than the manifest says, or a hole. Raises MediaError for an MPD
-    that is not one of ours.
+    A missing object, and a timestamp, duration or gap that differs from the manifest, is a fault. Raises MediaError for an
+    MPD that StreamWave did not write.
     """
     reports: dict[str, RenditionReport] = {}
     for track in read_mpd(manifest).tracks:

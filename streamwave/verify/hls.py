@@ -1,4 +1,4 @@
-"""What HLS playlists of ours list (RFC 8216, 4.3)."""
+"""A parser for the HLS playlists that StreamWave writes (RFC 8216, 4.3)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
 
 @dataclass(frozen=True)
 class Variant:
-    """EXT-X-STREAM-INF: what a master playlist says of ``playlist`` together with ``audio``, a playlist of sound."""
+    """EXT-X-STREAM-INF: what a master playlist states about ``playlist`` together with the audio playlist ``audio``."""
 
     playlist: str
     audio: str | None
     bandwidth_bps: int
     codecs: frozenset[str]
-    resolution: str  # empty where none stands
+    resolution: str  # empty if missing
 
 
 @dataclass(frozen=True)
 class ListedPlaylist:
-    """A media playlist: (name, seconds, whether a gap) of its segments, and the init segments before them."""
+    """A media playlist: its segments as (name, seconds, is a gap), and its init segments."""
 
     segments: tuple[tuple[str, Fraction, bool], ...]
     inits: tuple[str, ...]
@@ -40,58 +40,58 @@ class ListedPlaylist:
 
 
 def read_master(text: str) -> list[str]:
-    """Names of the media playlists that a master playlist lists, each once; of redundant variants the first.
+    """Names of the media playlists that a master playlist lists, without duplicates.
 
     Raises:
-        MediaError: it is not a master playlist.
+        MediaError: the text is not a master playlist.
     """
     if not text.startswith("#EXTM3U"):
-        raise MediaError("it does not begin with #EXTM3U")
+        raise MediaError("does not begin with #EXTM3U")
     addresses = [line for line in text.splitlines() if line and not line.startswith("#")]
     addresses += [
         found[1] for line in text.splitlines() if line.startswith("#EXT-X-MEDIA:") and (found := _URI.search(line))
     ]
     if not addresses:
-        raise MediaError("it lists no playlist")
-    # Playlists lie beside the master; several base addresses name the same ones again.
+        raise MediaError("lists no playlist")
+    # Playlists are in the folder of the master; with several base URLs the same ones are listed repeatedly.
     return list(dict.fromkeys(address.rpartition("/")[2] for address in addresses))
 
 
 def read_variants(text: str) -> list[Variant]:
-    """What a master playlist says of its variants; redundant ones too.
+    """The variants of a master playlist, including redundant ones.
 
     Raises:
-        MediaError: a bandwidth is no number.
+        MediaError: a bandwidth is not a number.
     """
     groups: dict[str, str] = {}
     variants: list[Variant] = []
-    said: dict[str, str] | None = None
+    stated: dict[str, str] | None = None
     for line in text.splitlines():
         attributes = {name: value.strip('"') for name, value in _ATTRIBUTE.findall(line.partition(":")[2])}
         if line.startswith("#EXT-X-MEDIA:"):
             groups.setdefault(attributes.get("GROUP-ID", ""), attributes.get("URI", "").rpartition("/")[2])
         elif line.startswith("#EXT-X-STREAM-INF:"):
-            said = attributes
-        elif line and not line.startswith("#") and said is not None:
-            bandwidth = said.get("BANDWIDTH", "")
+            stated = attributes
+        elif line and not line.startswith("#") and stated is not None:
+            bandwidth = stated.get("BANDWIDTH", "")
             if not bandwidth.isdigit():
-                raise MediaError(f"BANDWIDTH is {bandwidth[:40]!r}, a number of bits per second was due")
-            codecs = frozenset(filter(None, said.get("CODECS", "").split(",")))
-            audio = groups.get(said["AUDIO"]) if "AUDIO" in said else None
+                raise MediaError(f"BANDWIDTH is {bandwidth[:40]!r} instead of a number of bits per second")
+            codecs = frozenset(filter(None, stated.get("CODECS", "").split(",")))
+            audio = groups.get(stated["AUDIO"]) if "AUDIO" in stated else None
             playlist = line.rpartition("/")[2]
-            variants.append(Variant(playlist, audio, int(bandwidth), codecs, said.get("RESOLUTION", "")))
-            said = None
+            variants.append(Variant(playlist, audio, int(bandwidth), codecs, stated.get("RESOLUTION", "")))
+            stated = None
     return variants
 
 
 def read_playlist(text: str) -> ListedPlaylist:
-    """What a media playlist lists.
+    """Parse a media playlist.
 
     Raises:
-        MediaError: it is not a media playlist.
+        MediaError: the text is not a media playlist.
     """
     if not text.startswith("#EXTM3U"):
-        raise MediaError("it does not begin with #EXTM3U")
+        raise MediaError("does not begin with #EXTM3U")
     segments: list[tuple[str, Fraction, bool]] = []
     inits: list[str] = []
     seconds, gap = Fraction(0), False
@@ -100,7 +100,7 @@ def read_playlist(text: str) -> ListedPlaylist:
             try:
                 seconds = parse_fraction(line[8:].split(",")[0])
             except ValueError:
-                raise MediaError(f"{line[:40]!r} has no length") from None
+                raise MediaError(f"{line[:40]!r} has no duration") from None
         elif line == "#EXT-X-GAP":
             gap = True
         elif line.startswith("#EXT-X-MAP:") and (found := _URI.search(line)):

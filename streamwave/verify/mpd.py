@@ -1,4 +1,4 @@
-"""What an MPD of ours lists: periods, their renditions, and every object with its place."""
+"""A parser for the MPDs that StreamWave writes: periods, their renditions, and every object with its timestamps."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from streamwave.untrusted import parse_fraction, parse_xml
 
 _NS = {"d": "urn:mpeg:dash:schema:mpd:2011"}
 _DURATION = re.compile(r"PT(?=.)(?:(\d{1,12})H)?(?:(\d{1,12})M)?(?:(\d{1,12}(?:\.\d{1,12})?)S)?")
-#: Segments of all renditions of a manifest; a few bytes of it may announce any number.
+#: Limit on the segments of a manifest, because S@r can announce any number of them in a few bytes.
 MOST_SEGMENTS = 1 << 22
 
 
 @dataclass(frozen=True)
 class ListedTrack:
-    """A Representation: ``segments`` are (name, time, duration), times in ticks of ``timescale``.
+    """A Representation: ``segments`` are (name, time, duration) in ticks of ``timescale``.
 
-    ``offset`` is the time at which the period begins (presentationTimeOffset). Sizes and rates are 0 where none are said.
+    ``offset`` is the media time at which the period starts (presentationTimeOffset). Missing sizes and rates are 0.
     """
 
     period: str
@@ -39,7 +39,7 @@ class ListedTrack:
 
     @property
     def frame_ticks(self) -> int:
-        """Length of a picture, or of an AAC frame, in ticks; 0 if the manifest does not say."""
+        """Duration of a video frame or AAC frame in ticks; 0 if the manifest does not state it."""
         if self.kind == "audio":
             return 1024
         ticks = self.timescale / self.frame_rate if self.frame_rate else Fraction(0)
@@ -48,9 +48,9 @@ class ListedTrack:
 
 @dataclass(frozen=True)
 class Listed:
-    """An MPD: whether it may still grow, and its tracks in the order of the periods, which begin at ``starts`` (seconds).
+    """An MPD: whether it is dynamic, its tracks in the order of the periods, and the periods' ``starts`` in seconds.
 
-    ``duration`` is mediaPresentationDuration in seconds, None where it does not stand; ``buffer_ms`` is minBufferTime.
+    ``duration`` is mediaPresentationDuration in seconds, None if missing; ``buffer_ms`` is minBufferTime.
     """
 
     live: bool
@@ -61,7 +61,7 @@ class Listed:
 
     @property
     def end(self) -> Fraction:
-        """Where the last segment of the last period ends, in seconds of the presentation."""
+        """End of the last segment of the last period, in seconds of the presentation."""
         ends = [
             self.starts.get(track.period, Fraction(0)) + Fraction(at + length - track.offset, track.timescale)
             for track in self.tracks
@@ -70,15 +70,15 @@ class Listed:
         return max(ends, default=Fraction(0))
 
     def objects(self) -> set[str]:
-        """Names of all media that it lists."""
+        """Names of all init and media segments."""
         return {track.init for track in self.tracks} | {name for track in self.tracks for name, _, _ in track.segments}
 
 
 def read_mpd(manifest: bytes) -> Listed:
-    """Everything that ``manifest`` lists.
+    """Parse an MPD.
 
     Raises:
-        MediaError: it is not XML, or not an MPD of ours.
+        MediaError: ``manifest`` is not XML, or not an MPD that StreamWave writes.
     """
     try:
         root = parse_xml(manifest)
@@ -86,7 +86,7 @@ def read_mpd(manifest: bytes) -> Listed:
         raise MediaError(f"the manifest is not XML ({error})") from None
     repeats = sum(_whole(entry.get("r", "0")) for entry in root.iterfind(".//d:S", _NS))
     if repeats > MOST_SEGMENTS:
-        raise MediaError(f"the manifest lists {repeats} segments, more than the {MOST_SEGMENTS} that can be checked")
+        raise MediaError(f"the manifest lists {repeats} segments; at most {MOST_SEGMENTS} can be checked")
     tracks, starts = [], {}
     for period in root.iterfind("d:Period", _NS):
         starts[period.get("id", "")] = _seconds(period.get("start")) or Fraction(0)
@@ -111,16 +111,16 @@ def read_mpd(manifest: bytes) -> Listed:
 
 
 def _seconds(text: str | None) -> Fraction | None:
-    """An xs:duration of hours, minutes and seconds, in seconds.
+    """Parse an xs:duration of hours, minutes and seconds; the result is in seconds.
 
     Raises:
-        MediaError: it is none.
+        MediaError: the text is not such a duration.
     """
     if text is None:
         return None
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise MediaError(f"{text[:40]!r} is no duration")
+        raise MediaError(f"{text[:40]!r} is not a duration")
     hours, minutes, seconds = (Fraction(part or 0) for part in found.groups())
     return hours * 3600 + minutes * 60 + seconds
 
@@ -146,14 +146,14 @@ def _track(period: str, kind: str, representation: ElementTree.Element, template
             sample_rate=int(representation.get("audioSamplingRate", "0")),
         )
     except ValueError as error:
-        raise MediaError(f"the manifest holds a number that is none ({error})") from None
+        raise MediaError(f"the manifest has an invalid number ({error})") from None
 
 
 def _fill(template: str, name: str, time: int | None = None) -> str:
-    """The address that a template stands for (ISO/IEC 23009-1, 5.3.9.4.4)."""
+    """Substitute the identifiers of a segment template (ISO/IEC 23009-1, 5.3.9.4.4)."""
     values = {"RepresentationID": name, "Time": str(time), "": "$"}
     parts = template.split("$")
-    # Every second part stands between dollar signs.
+    # Every second part is enclosed in dollar signs.
     return "".join(values.get(part, part) if number % 2 else part for number, part in enumerate(parts))
 
 
@@ -163,7 +163,7 @@ def _whole(text: str) -> int:
 
 def _ticks_per_second(text: str) -> int:
     if (ticks := int(text)) < 1:
-        raise ValueError(f"a timescale of {ticks}")
+        raise ValueError(f"timescale {ticks}")
     return ticks
 
 
@@ -171,7 +171,7 @@ def timeline_of(template: ElementTree.Element) -> list[tuple[int, int]]:
     """(time, duration) in ticks of every segment of a SegmentTemplate (ISO/IEC 23009-1, 5.3.9.6).
 
     Raises:
-        ValueError: one of them is no number.
+        ValueError: an attribute is not a number.
     """
     segments: list[tuple[int, int]] = []
     time = 0

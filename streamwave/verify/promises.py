@@ -1,4 +1,4 @@
-"""What manifests promise of the media as a whole, against what the media are: lengths, bit rates, codecs, sizes of pictures."""
+"""Checks what manifests state about the media as a whole: durations, bit rates, codecs, frame sizes."""
 
 from __future__ import annotations
 
@@ -14,80 +14,80 @@ from streamwave.timing import round_half_up
 from streamwave.verify.hls import ListedPlaylist, Variant
 from streamwave.verify.mpd import Listed, ListedTrack
 
-#: An MPD's duration may be that much shorter, or longer, than what it lists, in seconds: players do not mind, and some
-#: want it (``TAIL`` of ``manifest.dash``).
+#: Tolerance in seconds by which an MPD's duration may be shorter or longer than its media: players accept it, and some
+#: need a longer one (``TAIL`` in ``manifest.dash``).
 SHORTER, LONGER = Fraction(1, 100_000), Fraction(1, 50)
-#: Bit rates may be off by a hundredth.
+#: Tolerance for bit rates: one per cent.
 SLACK = Fraction(1, 100)
 
 
 @dataclass(frozen=True)
 class Media:
-    """What was found: summaries of init segments, and sizes of media segments in bytes, by their names."""
+    """What was read: summaries of init segments and sizes in bytes of media segments, by name."""
 
     inits: Mapping[str, InitSummary]
     sizes: Mapping[str, int]
 
     def refs(self, track: ListedTrack) -> list[SegmentRef] | None:
-        """The segments of a track with their sizes; None if one of them could not be read."""
+        """The segments of a track with their sizes; None if a segment could not be read."""
         found = [SegmentRef(at, length, self.sizes[name]) for name, at, length in track.segments if name in self.sizes]
         return found if len(found) == len(track.segments) else None
 
 
 def check_duration(listed: Listed, name: str) -> list[str]:
-    """mediaPresentationDuration of a recording is where its last segment ends (ISO/IEC 23009-1, 5.3.1.2)."""
+    """Check that mediaPresentationDuration of a recording is the end of its last segment (ISO/IEC 23009-1, 5.3.1.2)."""
     if listed.live:
         return []
     if listed.duration is None:
-        return [f"{name}: it has no mediaPresentationDuration"]
+        return [f"{name}: has no mediaPresentationDuration"]
     if listed.end - SHORTER <= listed.duration <= listed.end + LONGER:
         return []
-    said, due = float(listed.duration), float(listed.end)
-    return [f"{name}: mediaPresentationDuration is {said:.3f} s, what it lists ends at {due:.3f} s"]
+    stated, due = float(listed.duration), float(listed.end)
+    return [f"{name}: mediaPresentationDuration is {stated:.3f} s, but the last segment ends at {due:.3f} s"]
 
 
 def check_targets(playlists: Mapping[str, ListedPlaylist], most_s: int | None) -> list[str]:
-    """EXT-X-TARGETDURATION is at least every rounded EXTINF (RFC 8216, 4.3.3.1), and not far above (``most_s``)."""
+    """Check that EXT-X-TARGETDURATION is at least every rounded EXTINF (RFC 8216, 4.3.3.1) and at most twice ``most_s``."""
     findings = []
     for name, playlist in playlists.items():
         longest = max((round_half_up(seconds) for _, seconds, _ in playlist.segments), default=0)
         if playlist.target_s is None:
-            findings.append(f"{name}: it has no EXT-X-TARGETDURATION")
+            findings.append(f"{name}: has no EXT-X-TARGETDURATION")
         elif playlist.target_s < longest:
-            findings.append(f"{name}: EXT-X-TARGETDURATION is {playlist.target_s} s, a segment lasts {longest} s")
+            findings.append(f"{name}: EXT-X-TARGETDURATION is {playlist.target_s} s, but a segment lasts {longest} s")
         elif most_s is not None and playlist.target_s > max(2 * most_s, longest):
-            findings.append(f"{name}: EXT-X-TARGETDURATION is {playlist.target_s} s, {most_s} s were due")
+            findings.append(f"{name}: EXT-X-TARGETDURATION is {playlist.target_s} s instead of {most_s} s")
     return findings
 
 
 def check_representations(listed: Listed, name: str, media: Media) -> list[str]:
-    """Codecs, size and rate of every Representation (5.3.5, 5.3.7) are those of its media."""
+    """Check that codecs, size, sampling rate and bandwidth of every Representation (5.3.5, 5.3.7) match its media."""
     findings = []
     for track in listed.tracks:
         summary = media.inits.get(track.init)
         if summary is None:
             continue
         of = f"{name}: {track.name} in period {track.period}"
-        for what, said, due in (
+        for what, stated, due in (
             ("codecs", track.codecs, summary.codecs),
-            ("a size", f"{track.width_px}x{track.height_px}", f"{summary.width_px}x{summary.height_px}"),
-            ("a sampling rate", track.sample_rate, summary.sample_rate),
+            ("size", f"{track.width_px}x{track.height_px}", f"{summary.width_px}x{summary.height_px}"),
+            ("sampling rate", track.sample_rate, summary.sample_rate),
         ):
-            if said != due:
-                findings.append(f"{of} has {what} of {said}, its media have {due}")
+            if stated != due:
+                findings.append(f"{of} states {what} {stated}, but its media have {due}")
         refs = media.refs(track)
         if refs:
             newest = refs[-RECENT_SEGMENTS:] if listed.live else refs
             least = buffered_bps(newest, track.timescale, listed.buffer_ms)
             most = None if listed.live else max(least, _highest(refs, track.timescale))
-            findings += _off(f"{of} has a bandwidth", track.bandwidth_bps, least, most)
+            findings += _off(f"{of} states bandwidth", track.bandwidth_bps, least, most)
     return findings
 
 
 def check_variants(
     variants: Sequence[Variant], listed: Listed, playlists: Mapping[str, ListedPlaylist], media: Media
 ) -> list[str]:
-    """BANDWIDTH, CODECS and RESOLUTION of every variant (RFC 8216, 4.3.4.2) are those of its media."""
+    """Check that BANDWIDTH, CODECS and RESOLUTION of every variant (RFC 8216, 4.3.4.2) match its media."""
     findings = []
     tracks = {name: track for track in listed.tracks for name, _, _ in track.segments}
     for variant in variants:
@@ -95,23 +95,23 @@ def check_variants(
         members = [playlists[name] for name in (variant.playlist, variant.audio) if name and name in playlists]
         inits = [media.inits.get(init) for member in members for init in member.inits]
         if variant.playlist not in playlists or not inits or None in inits:
-            continue  # a finding of its own
+            continue  # reported elsewhere
         known = [summary for summary in inits if summary is not None]
         if variant.codecs != (due := {summary.codecs for summary in known}):
-            findings.append(f"{of} has CODECS of {_joined(variant.codecs)}, its media have {_joined(due)}")
-        # Where a period lacks the rendition its playlist goes on with another one; the size is the rendition's own.
+            findings.append(f"{of} states CODECS {_joined(variant.codecs)}, but its media have {_joined(due)}")
+        # In a period that lacks the rendition, its playlist lists another one. RESOLUTION is that of the rendition itself.
         name = variant.playlist.partition(".")[0]
         own = [media.inits.get(track.init) for track in listed.tracks if track.name == name]
         sizes = {f"{one.width_px}x{one.height_px}" for one in own if one is not None and one.width_px}
         if variant.resolution not in (sizes or {""}):
             findings.append(
-                f"{of} has a RESOLUTION of {variant.resolution or 'nothing'}, its media have {_joined(sizes)}"
+                f"{of} states RESOLUTION {variant.resolution or 'nothing'}, but its media have {_joined(sizes)}"
             )
         rates = [_rates(member, tracks, media, live=listed.live) for member in members]
         sums = [(least, most) for least, most in filter(None, rates)]
         if len(sums) == len(members):
             least, most = sum(one for one, _ in sums), sum(two for _, two in sums)
-            findings += _off(f"{of} has a BANDWIDTH", variant.bandwidth_bps, least, None if listed.live else most)
+            findings += _off(f"{of} states BANDWIDTH", variant.bandwidth_bps, least, None if listed.live else most)
     return findings
 
 
@@ -126,7 +126,7 @@ def _highest(refs: Sequence[SegmentRef], timescale: int) -> int:
 def _rates(
     playlist: ListedPlaylist, tracks: Mapping[str, ListedTrack], media: Media, *, live: bool
 ) -> tuple[int, int] | None:
-    """(peak over a target duration, peak of one segment) of what a playlist lists, in bits per second."""
+    """Peak bit rates of a playlist as (over a target duration, of a single segment), in bits per second."""
     listed = {id(tracks[name]): tracks[name] for name, _, gap in playlist.segments if not gap and name in tracks}
     peaks, highest = [0], [0]
     for track in listed.values():
@@ -139,9 +139,9 @@ def _rates(
     return max(peaks), max(highest)
 
 
-def _off(what: str, said: int, least: int, most: int | None) -> list[str]:
-    if said < least * (1 - SLACK):
-        return [f"{what} of {said} bit/s, its media need {least}"]
-    if most is not None and said > most * (1 + SLACK):
-        return [f"{what} of {said} bit/s, its media need no more than {most}"]
+def _off(what: str, stated: int, least: int, most: int | None) -> list[str]:
+    if stated < least * (1 - SLACK):
+        return [f"{what} {stated} bit/s, but its media need {least}"]
+    if most is not None and stated > most * (1 + SLACK):
+        return [f"{what} {stated} bit/s, but its media need at most {most}"]
     return []

@@ -1,4 +1,4 @@
-"""A broadcast's ledger against its manifests and its media: all of what was published, and nothing else."""
+"""Compares a broadcast's ledger with its manifests and its media."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Iterable
 
 from streamwave.errors import DamagedError, MediaError
 from streamwave.layout import MANIFEST, init_name, ledger_name, segment_name
-from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine, read_lines
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import ChunkLine, PeriodLine, read_lines
 from streamwave.manifest.names import named_objects
 from streamwave.manifest.rolling import StateLine
 from streamwave.manifest.timeline import Timeline
 from streamwave.storage.store import Store
 from streamwave.util.digest import DIGITS, digest_of
 
-#: What findings call the ledger.
+#: Name of the ledger in findings.
 LEDGER = ledger_name(0).rpartition("/")[0]
 
 
 def published_sizes(timeline: Timeline) -> dict[str, int]:
-    """Bytes of every media object of ``timeline`` by its name."""
+    """Size in bytes of every media object of ``timeline``, by name."""
     sizes: dict[str, int] = {}
     for period in timeline.periods:
         for rendition, track in period.tracks.items():
@@ -29,8 +30,9 @@ def published_sizes(timeline: Timeline) -> dict[str, int]:
 
 
 def published_digests(store: Store) -> dict[str, str]:
-    """Digests of media by name, as far as the ledger at ``store`` has them: not those of versions that made none, nor
-    those that a ledger without a recording has forgotten.
+    """Digests of media objects by name, as far as the ledger at ``store`` has them.
+
+    Chunks from versions without digests, and chunks that a rolling ledger has dropped, are not included.
 
     Raises:
         OutputError: the ledger is damaged.
@@ -56,61 +58,61 @@ def published_digests(store: Store) -> dict[str, str]:
 
 
 class Record:
-    """What the ledger says of a broadcast's media."""
+    """What the ledger records about a broadcast's media."""
 
     def __init__(self, store: Store) -> None:
-        """Read it.
+        """Read the ledger at ``store``.
 
         Raises:
-            MediaError: there is none, or it cannot be read.
+            MediaError: the ledger is missing or damaged.
             OutputError: the store cannot be read.
         """
         try:
             self.ledger = Ledger.load(store)
             self.digests = published_digests(store)
         except DamagedError:
-            raise MediaError("it cannot be read, so that no run can go on with it") from None
+            raise MediaError("unreadable, so no run can resume the broadcast") from None
         if self.ledger.timeline is None or self.ledger.shown is None:
-            raise MediaError("it is missing, so that no run can go on with it")
+            raise MediaError("missing, so no run can resume the broadcast")
         self.timeline: Timeline = self.ledger.timeline
         self.shown: Timeline = self.ledger.shown
         self.sizes = published_sizes(self.timeline)
         self.named = named_objects(self.shown)
 
     def fault(self, name: str, data: bytes) -> str | None:
-        """In what the bytes of an object that can be read differ from those that were published.
+        """How the content of an object differs from what was published; None if it does not.
 
-        A whole segment of another size is no damage: another run has made it of the same chunk (see ``fence``).
+        A media segment of another size is not a fault: another run encoded the same chunk (see ``fence``).
         """
         if len(data) != self.sizes.get(name, len(data)) and not name.endswith("/init.mp4"):
             return None
         if self.digests.get(name, "") not in ("", digest_of(data)):
-            return "its bytes are not those that were published: its ledger has another digest"
+            return "its content was changed: the ledger has another digest"
         return None
 
     def compare(self, objects: set[str], *, live: bool) -> list[str]:
-        """A finding for everything that only one of ledger and manifests names; ``objects`` are those of the manifests.
+        """Findings about objects named only by the ledger or only by the manifests, whose names are ``objects``.
 
-        While live one of the two is a moment ahead of the other, at either end of what they name.
+        While the broadcast is live, either may be ahead of the other, so only objects within the range of both count.
         """
         if self.timeline.ended is live:
             if live:
-                return []  # it ends at this moment
-            return [f"{LEDGER}: it has no end, {MANIFEST} is that of a recording"]
+                return []  # the broadcast is ending right now
+            return [f"{LEDGER}: has no end, but {MANIFEST} is that of a recording"]
         extra, lost = objects - self.named, self.named - objects
         if live:
             mine, theirs = _bounds(self.named), _bounds(objects)
             extra = {name for name in extra if _inside(name, mine)}
             lost = {name for name in lost if _inside(name, theirs)}
-        findings = [f"{name}: it is in the manifests and not in the ledger" for name in sorted(extra)]
-        return findings + [f"{name}: it is in the ledger and in no manifest" for name in sorted(lost)]
+        findings = [f"{name}: in the manifests but not in the ledger" for name in sorted(extra)]
+        return findings + [f"{name}: in the ledger but in no manifest" for name in sorted(lost)]
 
 
 _Place = tuple[int, int]
 
 
 def _place(name: str) -> tuple[str, _Place] | None:
-    """Rendition of a media segment, and its period's number and its time; None for an init segment."""
+    """(rendition, (number of the period, time in ticks)) of a media segment by its name; None for an init segment."""
     period, _, rest = name.partition("/")
     rendition, _, last = rest.rpartition("/")
     number, time = period.removeprefix("p"), last.removesuffix(".m4s")

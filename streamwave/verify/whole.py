@@ -1,4 +1,4 @@
-"""Verify a whole broadcast: manifests and ledger against each other, and every object that they name."""
+"""Verify a whole broadcast: compare manifests and ledger with each other, and check every object that they name."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from streamwave.verify.mpd import Listed, ListedTrack, read_mpd
 from streamwave.verify.promises import Media, check_duration, check_representations, check_targets, check_variants
 from streamwave.verify.record import LEDGER, Record
 
-#: While a broadcast is live its playlists are written a moment before its MPD: how often both are read until they agree.
+#: The playlists of a live broadcast are written shortly before its MPD: attempts at reading a consistent set of both.
 AGREE_TRIES = 10
 AGREE_PAUSE_S = 0.3
-#: Segments that are fetched ahead, so that a slow output and the decoder work at the same time.
+#: Segments that are prefetched, so that fetching and decoding overlap.
 AHEAD = 16
 
 
 @dataclass
 class Verdict:
-    """The outcome: one line per finding, none if all is well; and what was counted."""
+    """The outcome: one line per finding, and what was counted."""
 
     live: bool = False
-    live_born: bool = False  # it is live, or was
+    live_born: bool = False  # it is or was live, not a transcoded file
     findings: list[str] = field(default_factory=list)
     renditions: dict[str, RenditionReport] = field(default_factory=dict)
     objects: int = 0
@@ -43,13 +43,13 @@ class Verdict:
 def verify_broadcast(
     store: Store, *, decode: bool = True, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Verdict:
-    """Read everything that the manifests at ``store`` name: it exists, parses, joins on, decodes, and is what the manifests
-    promise and the ledger says.
+    """Check every object that the manifests at ``store`` name: it exists, parses, is contiguous, decodes, and matches the
+    manifests and the ledger.
 
-    Of a live broadcast, what is published at this moment. ``progress`` is told of segments done and to do.
+    A live broadcast is checked up to now. ``progress`` gets the number of segments done and their total.
 
     Raises:
-        OutputError: the store cannot be read, or holds no manifest.
+        OutputError: the store cannot be read, or has no manifest.
     """
     verdict = Verdict()
     found = _agreeing(store, verdict)
@@ -75,7 +75,7 @@ def verify_broadcast(
             report = verdict.renditions.setdefault(track.name, RenditionReport(track.name, track.kind))
             if isinstance(outcome, str):
                 if listed.live and store.get(name) is None and not _still_named(store, name):
-                    continue  # it has left the window since
+                    continue  # it has left the DVR window meanwhile
                 verdict.findings.append(f"{name}: {outcome}")
                 continue
             report.segments += 1
@@ -95,7 +95,7 @@ _Step = tuple[ListedTrack, str, int, int | str]
 
 @dataclass
 class _Found:
-    """What manifests and ledger say; None, or empty, where they cannot be read."""
+    """The parsed manifests and ledger; None, or empty, if they cannot be read."""
 
     listed: Listed | None = None
     playlists: dict[str, ListedPlaylist] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class _Found:
 def _jobs(
     store: Store, found: _Found, inits: dict[str, InitSummary], sizes: dict[str, int], verdict: Verdict, decode: bool
 ) -> Iterator[Callable[[], _Step]]:
-    """``inits`` and ``sizes`` get what is read of the media."""
+    """Yield one job per segment. The jobs fill ``inits`` and ``sizes`` with what they read."""
     record = found.record
     for track in found.listed.tracks if found.listed is not None else ():
         init, summary = _init(store, track, record, verdict)
@@ -122,8 +122,8 @@ def _jobs(
                 try:
                     data = store.get(name)
                     if data is None:
-                        return track, name, length, "it is missing"
-                    # Another run's segment of another size was not what the manifests were made from.
+                        return track, name, length, "missing"
+                    # Use the published size: the manifests' bit rates were not computed from another run's segment.
                     sizes[name] = record.sizes.get(name, len(data)) if record is not None else len(data)
                     count = check_segment(track, init, summary, data, at, length, decode=decode)
                     fault = record.fault(name, data) if record is not None else None
@@ -140,10 +140,10 @@ def _init(
     init = store.get(track.init)
     try:
         if init is None:
-            raise MediaError("it is missing, and with it all of its rendition in this period")
+            raise MediaError("missing, so its rendition cannot be read in this period")
         summary = read_init(init)
         if summary.timescale != track.timescale:
-            raise MediaError(f"its timescale is {summary.timescale}, the manifest says {track.timescale}")
+            raise MediaError(f"its timescale is {summary.timescale}, but the manifest states {track.timescale}")
         if record is not None and (fault := record.fault(track.init, init)) is not None:
             verdict.findings.append(f"{track.init}: {fault}")
     except MediaError as error:
@@ -154,7 +154,7 @@ def _init(
 
 
 def _in_order(pool: ThreadPoolExecutor, jobs: Iterator[Callable[[], _Step]]) -> Iterator[_Step]:
-    """The outcomes in the order of ``jobs``, of which no more than ``AHEAD`` are under way."""
+    """Run ``jobs``, at most ``AHEAD`` of them concurrently, and yield their results in order."""
     waiting: list[Future[_Step]] = []
     for job in jobs:
         waiting.append(pool.submit(job))
@@ -165,7 +165,7 @@ def _in_order(pool: ThreadPoolExecutor, jobs: Iterator[Callable[[], _Step]]) -> 
 
 
 def _agreeing(store: Store, verdict: Verdict) -> _Found:
-    """What the MPD, the playlists and the ledger list; a finding for every object that only one of them names."""
+    """Read the manifests and the ledger, and add a finding for every object that only one of them names."""
     for attempt in range(AGREE_TRIES):
         findings: list[str] = []
         found = _read_manifests(store, findings)
@@ -174,10 +174,10 @@ def _agreeing(store: Store, verdict: Verdict) -> _Found:
             mine, theirs = listed.objects(), {name for one in playlists.values() for name in one.objects()}
             ahead = theirs - mine
             if listed.live and found.record is not None:
-                # Playlists come first, and what is not in the ledger is not published yet, for as long as the disk is full.
+                # Playlists are written before the MPD, and a full disk may delay the ledger; such objects do not count yet.
                 ahead = {name for name in ahead if name in found.record.named or not store.exists(name)}
-            findings += [f"{name}: it is in {MANIFEST} and in no playlist" for name in sorted(mine - theirs)]
-            findings += [f"{name}: it is in a playlist and not in {MANIFEST}" for name in sorted(ahead)]
+            findings += [f"{name}: in {MANIFEST} but in no playlist" for name in sorted(mine - theirs)]
+            findings += [f"{name}: in a playlist but not in {MANIFEST}" for name in sorted(ahead)]
             if found.record is not None:
                 findings += found.record.compare(mine | theirs, live=listed.live)
         if not findings or listed is None or not listed.live or attempt == AGREE_TRIES - 1:
@@ -190,10 +190,10 @@ def _agreeing(store: Store, verdict: Verdict) -> _Found:
 def _read_manifests(store: Store, findings: list[str]) -> _Found:
     manifest, listed = store.get(MANIFEST), None
     if manifest is None and store.get(MASTER) is None:
-        raise OutputError(f"{store.url} holds no manifest: it is no broadcast, or nothing of it is published yet")
+        raise OutputError(f"{store.url} has no manifest: it is not a broadcast, or nothing has been published yet")
     try:
         if manifest is None:
-            raise MediaError("it is missing")
+            raise MediaError("missing")
         listed = read_mpd(manifest)
     except MediaError as error:
         findings.append(f"{MANIFEST}: {error}")
@@ -207,7 +207,7 @@ def _read_manifests(store: Store, findings: list[str]) -> _Found:
             if name != MASTER:
                 playlists[name] = read_playlist(_text(store, name))
                 if listed is not None and playlists[name].ended == listed.live:
-                    raise MediaError(f"it {'has' if listed.live else 'lacks'} an end, {MANIFEST} does not agree")
+                    raise MediaError(f"{'has' if listed.live else 'lacks'} an end, unlike {MANIFEST}")
     except MediaError as error:
         findings.append(f"{name}: {error}")
     record = None
@@ -219,29 +219,29 @@ def _read_manifests(store: Store, findings: list[str]) -> _Found:
 
 
 def _live_manifest(store: Store, listed: Listed, record: Record | None, findings: list[str]) -> Listed | None:
-    """What the MPD lists that players were sent to while the broadcast was live (docs/decisions/0012), if it was.
+    """Read and check the MPD that live viewers use (docs/decisions/0012); None if the broadcast was never live.
 
-    After the end it names the same objects at the times of live, of a DVR window those that it still held.
+    After the end it lists the same objects on the live timeline; with a DVR window, only those that the window still held.
     """
     if record is None or not record.timeline.live_born:
         return None
     try:
         data = store.get(LIVE_MANIFEST)
         if data is None:
-            raise MediaError("it is missing, and players that have watched live ask for it")
+            raise MediaError("missing, but players that watched the live broadcast request it")
         watched = read_mpd(data)
     except MediaError as error:
         findings.append(f"{LIVE_MANIFEST}: {error}")
         return None
     if listed.live:
-        return watched  # it is written a moment before the other one
+        return watched  # it is written before the other one, so they may differ
     if watched.live:
-        findings.append(f"{LIVE_MANIFEST}: it says that the broadcast goes on, {MANIFEST} does not agree")
+        findings.append(f"{LIVE_MANIFEST}: is dynamic, unlike {MANIFEST}")
     mine, theirs = watched.objects(), listed.objects()
     if lost := [] if record.ledger.header is not None and record.ledger.header.dvr_window_ms else sorted(theirs - mine):
-        findings.append(f"{LIVE_MANIFEST}: it lacks {lost[0]}, which {MANIFEST} names")
+        findings.append(f"{LIVE_MANIFEST}: lacks {lost[0]}, which {MANIFEST} names")
     if extra := sorted(mine - theirs):
-        findings.append(f"{LIVE_MANIFEST}: it names {extra[0]}, which {MANIFEST} does not")
+        findings.append(f"{LIVE_MANIFEST}: names {extra[0]}, which {MANIFEST} does not")
     _check_joints(watched, findings, LIVE_MANIFEST)
     findings += check_duration(watched, LIVE_MANIFEST)
     return watched
@@ -250,7 +250,7 @@ def _live_manifest(store: Store, listed: Listed, record: Record | None, findings
 def _text(store: Store, name: str) -> str:
     data = store.get(name)
     if data is None:
-        raise MediaError("it is missing")
+        raise MediaError("missing")
     return data.decode("utf-8", "replace")
 
 
@@ -260,37 +260,41 @@ def _still_named(store: Store, name: str) -> bool:
 
 
 def _check_joints(listed: Listed, findings: list[str], manifest: str = MANIFEST) -> None:
-    """Segments follow each other, and the renditions of a kind have the same boundaries (5.3.3.2)."""
+    """Check that segments are contiguous, and that renditions of the same kind have equal segment boundaries (5.3.3.2)."""
     edges: dict[tuple[str, str], tuple[str, list[Fraction]]] = {}
     for track in listed.tracks:
         for (_, time_a, length), (name, time_b, _) in pairwise(track.segments):
             if time_a + length != time_b:
                 where = "" if manifest == MANIFEST else f"{manifest}: "
-                findings.append(f"{where}{name}: it begins at {time_b}, the one before ends at {time_a + length}")
+                findings.append(
+                    f"{where}{name}: starts at {time_b}, but the previous segment ends at {time_a + length}"
+                )
         mine = [Fraction(at, track.timescale) for _, at, _ in track.segments]
         other, theirs = edges.setdefault((track.period, track.kind), (track.name, mine))
         if mine != theirs:
-            findings.append(f"{manifest}: in period {track.period} {track.name} and {other} have other boundaries")
+            findings.append(
+                f"{manifest}: in period {track.period} {track.name} and {other} have different segment boundaries"
+            )
 
 
 def _compare_lengths(listed: Listed, playlists: dict[str, ListedPlaylist], findings: list[str]) -> None:
-    """EXTINF is the segment's length to a microsecond: edges are rounded, so that sums never drift."""
+    """Check that EXTINF is the segment's duration within 1 µs: boundaries are rounded, so that the sum never drifts."""
     lengths = {name: Fraction(d, track.timescale) for track in listed.tracks for name, _, d in track.segments}
     for playlist, found in playlists.items():
         for name, seconds, gap in found.segments:
             if not gap and name in lengths and abs(seconds - lengths[name]) > Fraction(1, 1_000_000):
                 due = float(lengths[name])
-                findings.append(f"{playlist}: {name} lasts {float(seconds):.6f} s in it, {due:.6f} s were due")
+                findings.append(f"{playlist}: EXTINF of {name} is {float(seconds):.6f} s instead of {due:.6f} s")
 
 
 def _compare_order(listed: Listed, playlists: dict[str, ListedPlaylist], findings: list[str]) -> None:
-    """A playlist lists every segment once, in the order of the MPD's periods and times."""
+    """Check that a playlist lists every segment once, in the order of the MPD's periods and times."""
     periods = {name: number for number, name in enumerate(dict.fromkeys(track.period for track in listed.tracks))}
     places = {name: (periods[track.period], at) for track in listed.tracks for name, at, _ in track.segments}
     for playlist, found in playlists.items():
         names = [name for name, _, gap in found.segments if not gap and name in places]
         for before, name in pairwise(names):
             if name == before:
-                findings.append(f"{playlist}: {name} comes twice")
+                findings.append(f"{playlist}: {name} is listed twice")
             elif places[name] <= places[before]:
-                findings.append(f"{playlist}: {name} comes after {before}")
+                findings.append(f"{playlist}: {name} is listed after {before}")

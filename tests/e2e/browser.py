@@ -1,4 +1,4 @@
-"""Plays addresses in headless Chromium with dash.js, hls.js or shaka-player and reports what happened."""
+"""Plays streams in headless Chromium with dash.js, hls.js or shaka-player, and reports what happened."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from services.media.edges import Edges
+from services.media.exposure import Exposure
 from services.media.server import MediaServer
 from tests.support.ports import free_port
 
 HARNESS = Path(__file__).parent / "harness"
 Player = Literal["dashjs", "hlsjs", "shaka"]
 
-#: The page of the tests plays what other servers have.
-ANYWHERE = Edges(play_from=("*",))
+#: The harness page plays streams from other servers.
+ANYWHERE = Exposure(play_from=("*",))
 
 #: Software decoding, no services of its own, no permission needed to play.
 CHROMIUM_FLAGS = (
@@ -38,7 +38,7 @@ CHROMIUM_FLAGS = (
 
 @dataclass(frozen=True)
 class Stall:
-    """Playback that stood still: ``kind`` is waiting or stalled (the browser's word) or frozen (the watchdog's)."""
+    """Playback that stopped: ``kind`` is waiting or stalled (reported by the browser) or frozen (by the watchdog)."""
 
     kind: str
     position_s: float
@@ -46,11 +46,11 @@ class Stall:
 
 @dataclass(frozen=True)
 class PlayReport:
-    """What a player did. Positions are seconds of media time as the browser gives them.
+    """What a player did. Positions are in seconds of media time, as reported by the browser.
 
-    ``errors`` holds every error event, fatal or not; ``requests_failed`` what the player asked for in vain;
-    ``jumps`` where the player landed when it went over a hole by itself; ``played`` half-open ranges;
-    ``timed_out`` tells that neither the end nor the asked position came in time.
+    ``errors`` are all error events, fatal or not; ``requests_failed`` the failed requests; ``jumps`` the positions after the
+    player skipped a gap by itself; ``played`` half-open ranges; ``timed_out`` means that neither the end nor the requested
+    position was reached in time.
     """
 
     player: str
@@ -71,7 +71,7 @@ class PlayReport:
 
     @property
     def problems(self) -> list[str]:
-        """Everything that a viewer could have noticed, in words; empty if it went well."""
+        """Everything that a viewer could have noticed, as sentences; empty if playback was flawless."""
         found = [*self.errors, *(f"failed request: {what}" for what in self.requests_failed)]
         found += [f"{stall.kind} at {stall.position_s:.2f} s" for stall in self.stalls]
         found += [f"jumped to {position:.2f} s" for position in self.jumps]
@@ -83,19 +83,19 @@ class PlayReport:
 
     @property
     def played_s(self) -> float:
-        """How much of the presentation was shown."""
+        """Seconds of the presentation that were shown."""
         return sum(end - start for start, end in self.played)
 
 
 class PlayerHarness:
-    """A browser with a page per player; make one for many plays, because starting Chromium takes seconds."""
+    """A browser with a page per player; reuse it, because starting Chromium takes seconds."""
 
     def __init__(self, browser: Browser, address: str) -> None:
         self._browser, self._address = browser, address
 
     @contextmanager
     def page(self, **options: Any) -> Iterator[Page]:
-        """A fresh page with a cache of its own; ``options`` as for playwright's ``new_context``."""
+        """A new page with its own cache; ``options`` are those of Playwright's ``new_context``."""
         context = self._browser.new_context(**options)
         try:
             yield context.new_page()
@@ -104,7 +104,7 @@ class PlayerHarness:
 
     @contextmanager
     def playing(self, url: str, player: Player) -> Iterator[Playing]:
-        """A page that plays ``url``; several may play at the same time."""
+        """A page that plays ``url``; several can play concurrently."""
         with self.page() as page:
             playing = Playing(page, player)
             page.goto(f"{self._address}/harness.html?{urlencode({'player': player, 'src': url})}")
@@ -115,14 +115,14 @@ class PlayerHarness:
     ) -> PlayReport:
         """Play ``url`` to its end, or until ``until`` seconds have been shown, but no longer than ``timeout_s``.
 
-        Errors don't end the play: a player may recover, and the report tells both.
+        Errors don't end the playback: a player may recover, and the report has both.
         """
         with self.playing(url, player) as playing:
             return playing.until(lambda r: r.ended or (until != "ended" and r.played_s >= until), timeout_s)
 
 
 class Playing:
-    """A page on which a player is at work."""
+    """A page with a running player."""
 
     def __init__(self, page: Page, player: Player) -> None:
         self.page, self.player = page, player
@@ -158,7 +158,7 @@ class Playing:
         )
 
     def until(self, condition: Callable[[PlayReport], bool], timeout_s: float = 60) -> PlayReport:
-        """The first report that fulfils ``condition``, or the last one, marked as ``timed_out``."""
+        """The first report that meets ``condition``, or else the last one, marked as ``timed_out``."""
         end = time.monotonic() + timeout_s
         while True:
             report = self.report()
@@ -172,11 +172,11 @@ class Playing:
 
 @contextmanager
 def open_harness(scratch: Path) -> Iterator[PlayerHarness]:
-    """Chromium and a server for the harness pages, both gone at the end. ``scratch`` is an empty directory."""
+    """Chromium and a server for the harness pages. ``scratch`` is an empty directory."""
     binary = shutil.which("chromium")
     assert binary, "Chromium is not installed: apt install chromium"
     with (
-        MediaServer(scratch, web=HARNESS, port=free_port(), host="127.0.0.1", edges=ANYWHERE) as server,
+        MediaServer(scratch, web=HARNESS, port=free_port(), host="127.0.0.1", exposure=ANYWHERE) as server,
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=binary, args=list(CHROMIUM_FLAGS), timeout=60_000)

@@ -1,4 +1,4 @@
-"""What the tests of a whole installation share."""
+"""Fixtures for tests of a whole installation."""
 
 from __future__ import annotations
 

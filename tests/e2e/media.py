@@ -1,4 +1,4 @@
-"""Real output of the pipeline for the players: a test picture and a tone in two sizes."""
+"""Real output of the pipeline for the players: a test pattern and a tone in two renditions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tests.support.cli import Cli
 from tests.support.media import ffmpeg
 
 RUNGS = [{"name": "180p", "short_side": 180, "max_kbps": 300}, {"name": "90p", "short_side": 90, "max_kbps": 100}]
-#: Where the second video segment lies, below the output's root: two seconds in, at 25 pictures a second.
+#: Name of the second video segment, relative to the output's root: at two seconds, with 25 fps.
 SECOND_SEGMENT = "p0/*0p/50000.m4s"
 
 
 def make_output(
     target: Path | str, work: Path, prefect_api: str, seconds: int = 6, environment: Mapping[str, str] | None = None
 ) -> Path:
-    """Transcode ``seconds`` of 320x180 with the command line into ``target``; that folder, or those outputs."""
+    """Transcode ``seconds`` of 320x180 video to ``target``, a folder or several outputs, with the command line."""
     clip = work / "players.mp4"
     if not clip.exists():
         ffmpeg(

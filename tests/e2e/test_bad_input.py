@@ -1,4 +1,4 @@
-"""What cannot work: one line that names the cause and the way out, and nothing left behind."""
+"""Requests that cannot succeed: one line names the cause and the remedy, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SUBTITLES = "1\n00:00:00,000 --> 00:00:02,000\nonly text\n"
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    """Ten seconds in five chunks, its index in front of the media."""
+    """Ten seconds in five chunks, with the index before the media."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     return make_clip(path, frames=250, options=("-movflags", "+faststart"))
 
 
 def refusal(done: Done) -> str:
-    """The one line of a command that has failed."""
+    """The only error line of a failed command."""
     lines = done.err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: "), done.err
     assert "Traceback" not in done.out
@@ -38,7 +38,7 @@ def refusal(done: Done) -> str:
 
 
 def nothing_left(cli: Cli, output: str = "out") -> None:
-    """No process, no work file, and no output."""
+    """Check that there is no process, no work file and no output."""
     assert marked(cli.mark) == {}
     assert cli.leftovers() == []
     assert not (cli.folder / output).exists()
@@ -74,7 +74,7 @@ def nothing_in_it(folder: Path) -> str:
 def index_cut_off(folder: Path) -> str:
     whole = make_clip(folder / "whole.mp4", frames=25)
     data = whole.path.read_bytes()
-    # FFmpeg writes the index last: what was cut off while it was copied has none.
+    # FFmpeg writes the index last, so a truncated copy lacks it.
     (folder / "cut.mp4").write_bytes(data[: len(data) * 3 // 4])
     assert [box.type for box in iter_boxes(data)][-1] == "moov"
     return "cut.mp4"
@@ -102,12 +102,12 @@ def a_device(folder: Path) -> str:
 SOURCES: dict[Callable[[Path], str], tuple[str, str]] = {
     no_file: ("there is no file missing.mp4", "check the path"),
     a_folder: ("films is a folder", "name one video file"),
-    a_text: ("notes.txt is not media that can be read", "try to play it first"),
-    text_named_mp4: ("notes.mp4 is not media that can be read", "try to play it"),
+    a_text: ("notes.txt is not readable media", "try to play it first"),
+    text_named_mp4: ("notes.mp4 is not readable media", "try to play it"),
     nothing_in_it: ("empty.mp4 is (empty|not media)", "check that it was written|try to play it"),
-    index_cut_off: ("cut.mp4 is not media that can be read .*truncated", "try to play it"),
-    subtitles: ("film.srt is not media that can be read", "try to play it first"),
-    subtitles_in_matroska: ("film.mkv holds neither video nor audio", "name another source"),
+    index_cut_off: ("cut.mp4 is not readable media .*truncated", "try to play it"),
+    subtitles: ("film.srt is not readable media", "try to play it first"),
+    subtitles_in_matroska: ("film.mkv contains neither video nor audio", "name another source"),
     another_protocol: ("'concat' are not allowed", "use a file or"),
     a_device: ("/dev/zero is not a regular file", "name a video file"),
 }
@@ -130,10 +130,10 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
 def test_settings_and_outputs_that_cannot_be(tmp_path: Path, clip: Clip) -> None:
     cli = Cli(tmp_path)
     cases = {
-        "no rendition '8k'.*choose among large, small": Command(["--output", "out", "--ladder", "large,8k"]),
+        "no rendition '8k'.*choose from large, small": Command(["--output", "out", "--ladder", "large,8k"]),
         "STREAMWAVE_CRF.*51": Command(["--output", "out"], {"STREAMWAVE_CRF": "99"}),
         "FFMPEG_PATH.*install FFmpeg": Command(["--output", "out"], {"FFMPEG_PATH": "/bin/true"}),
-        "no kind of store is called 'gopher'; for example s3://": Command(["--output", "gopher://host/films"]),
+        "unknown kind of store 'gopher'; for example s3://": Command(["--output", "gopher://host/films"]),
     }
     done = run_all(cli, [Command(["transcode", str(clip.path), *one.arguments], one.extra) for one in cases.values()])
     for words, one in zip(cases, done, strict=True):
@@ -166,9 +166,9 @@ def test_unknown_option_and_missing_argument(tmp_path: Path) -> None:
 
 
 def on_a_disk(cli: Cli, place: Path, options: str, *arguments: str) -> tuple[Done, list[str]]:
-    """Run a command for which ``place`` is a file system of its own; also what lay on that afterwards.
+    """Run a command with a separate file system at ``place``. Also returns the files that were on it afterwards.
 
-    The mount lives in a namespace that goes with the command, so it needs neither root nor cleaning up.
+    The mount is in a namespace that ends with the command, so it needs neither root nor clean-up.
     """
     place.mkdir(parents=True, exist_ok=True)
     listing = cli.folder / "listing"
@@ -184,7 +184,7 @@ def on_a_disk(cli: Cli, place: Path, options: str, *arguments: str) -> tuple[Don
 
 
 def test_output_that_is_read_only(tmp_path: Path, clip: Clip) -> None:
-    # Root may write to any folder, whatever its mode; a file system that is read-only binds everybody.
+    # Root may write to any folder, whatever its mode, but not to a read-only file system.
     cli = Cli(tmp_path)
     done, left = on_a_disk(cli, tmp_path / "disk", "ro", "transcode", str(clip.path), "--output", "disk/out")
     line = refusal(done)
@@ -206,7 +206,7 @@ def test_no_space_for_the_spool(cli: Cli, clip: Clip) -> None:
         cli, cli.folder / "disk", "size=200k,mode=0700", "transcode", str(clip.path), "--output", "out"
     )
     line = refusal(done)
-    # Whoever writes first fails: the segmenter, or the tasks.
+    # Either the segmenter or a task fails first.
     assert re.search("(no space left for work files in .*disk;|spool .*cannot be written .No space left)", line), line
     assert "STREAMWAVE_SPOOL_DIR" in line
     assert left == []
@@ -220,7 +220,7 @@ def test_media_cut_off_behind_the_index(cli: Cli, clip: Clip) -> None:
     data = clip.path.read_bytes()
     (cli.folder / "cut.mp4").write_bytes(data[: len(data) // 2])
     line = refusal(cli.run("transcode", "cut.mp4", "--output", "out"))
-    # It names the file, how far it goes, how far it should, and what to do.
+    # The message has the file, its actual and its expected length, and the remedy.
     assert re.search(r"cut.mp4 .*breaks off .*[3-6]\.\d s .*10\.0 s", line), line
     assert "copy it again" in line
     nothing_left(cli)
@@ -232,7 +232,7 @@ def test_output_that_holds_another_broadcast(cli: Cli, clip: Clip) -> None:
     line = refusal(cli.run("transcode", str(clip.path), "--output", "out", "--ladder", "large"))
     assert "out already holds a broadcast" in line and "--overwrite" in line
     assert tree(cli.folder / "out") == before
-    # On purpose it is replaced, and nothing of the old one stays.
+    # With --overwrite it is replaced completely.
     (cli.folder / "out" / "notes.txt").write_text("mine")
     done = cli.run("transcode", str(clip.path), "--output", "out", "--ladder", "large", "--overwrite")
     assert done.code == 0, done.err
@@ -241,14 +241,17 @@ def test_output_that_holds_another_broadcast(cli: Cli, clip: Clip) -> None:
 
 
 def test_one_of_several_outputs_that_refuses(cli: Cli, clip: Clip) -> None:
-    """The other one gets all of it; who asked for both is not told that both have it."""
+    """The other output gets the complete result, and the command reports that the first is incomplete."""
     (cli.folder / "file").write_text("in the way")
     places = [str(cli.folder / "file" / "a"), str(cli.folder / "good")]
     done = cli.run("transcode", str(clip.path), "--output", ",".join(places))
     assert done.code == 1
     first, *_, last = done.err.splitlines()
-    assert first.startswith(f"warning: {places[0]} cannot be written (") and "; the other outputs are written" in first
-    assert last.startswith(f"error: not all of it is at {places[0]}: "), done.err
+    assert (
+        first.startswith(f"warning: {places[0]} cannot be written (")
+        and "; the other outputs are still written" in first
+    )
+    assert last.startswith(f"error: {places[0]} is incomplete: "), done.err
     assert f"written to {places[1]} in " in done.out and places[0] not in done.out
     assert cli.run("broadcasts", "verify", "--no-decode", places[1]).code == 0
 
@@ -262,7 +265,7 @@ def tree(root: Path) -> dict[str, bytes]:
 
 
 def hang(cli: Cli, chunk: str) -> None:
-    """Let the transcode of a chunk take minutes, so that the run can be caught in the middle of it."""
+    """Make the transcode of a chunk take minutes, so that the run can be interrupted during it."""
     cli.extra["FFMPEG_PATH"] = str(slow_ffmpeg(cli.folder / "ffmpeg", chunk))
 
 
@@ -274,7 +277,7 @@ def in_the_middle(cli: Cli, ticks: int = 50_000) -> bool:
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_interrupted_in_the_middle(own_cli: Cli, clip: Clip, prefect_api: str, signum: int) -> None:
     hang(own_cli, "000002.mkv")
-    if signum == signal.SIGTERM:  # once with a server that has to end too is enough
+    if signum == signal.SIGTERM:  # one case with a server that has to end too is sufficient
         own_cli.extra["PREFECT_API_URL"] = prefect_api
     with own_cli.start("transcode", str(clip.path), "--output", "out") as process:
         wait_for(lambda: in_the_middle(own_cli), "the second chunk to be published and the third to be transcoded")
@@ -287,7 +290,7 @@ def test_interrupted_in_the_middle(own_cli: Cli, clip: Clip, prefect_api: str, s
 
 
 def test_interrupted_while_prefect_starts(tmp_path: Path, clip: Clip) -> None:
-    cli = Cli(tmp_path)  # without a database yet: its server takes ten seconds to start
+    cli = Cli(tmp_path)  # no database yet, so the server takes ten seconds to start
     with cli.start("transcode", str(clip.path), "--output", "out") as process:
         wait_for(lambda: any("uvicorn" in argv for argv in marked(cli.mark).values()), "Prefect's server to start")
         interrupt(process, signal.SIGINT)
@@ -297,7 +300,7 @@ def test_interrupted_while_prefect_starts(tmp_path: Path, clip: Clip) -> None:
 
 
 def interrupt(process: subprocess.Popen[str], signum: int) -> None:
-    """Ctrl-C goes to everything in the terminal's foreground, a termination request to one process."""
+    """Send Ctrl-C to the whole foreground process group, or SIGTERM to the process."""
     if signum == signal.SIGINT:
         os.killpg(process.pid, signum)
     else:
@@ -305,7 +308,7 @@ def interrupt(process: subprocess.Popen[str], signum: int) -> None:
 
 
 def test_killed_and_run_again(own_cli: Cli, prefect_api: str) -> None:
-    # More chunks than may wait in the spool, so that the segmenter still runs when the second one is published.
+    # More chunks than may wait in the spool, so that the segmenter is still running when the second chunk is published.
     clip = make_clip(own_cli.folder / "clip.mp4", frames=14 * 25, gop=25)
     own_cli.extra |= {"STREAMWAVE_SEGMENT_SECONDS": "1", "STREAMWAVE_MAX_CHUNKS_IN_FLIGHT": "2"}
     hang(own_cli, "000002.mkv")
@@ -317,7 +320,7 @@ def test_killed_and_run_again(own_cli: Cli, prefect_api: str) -> None:
         assert {"streamwave.receive.segmenter", "uvicorn"} <= kinds and own_cli.ffmpegs()
         process.kill()
         process.wait(10)
-        # Nobody could tell them to end: the kernel did.
+        # No process could stop the children, but the kernel did.
         wait_for(lambda: not marked(own_cli.mark), "every process of the run to end", 10)
     out = own_cli.folder / "out"
     assert not (out / "manifest.mpd").exists() and not (out / "master.m3u8").exists()
@@ -325,10 +328,10 @@ def test_killed_and_run_again(own_cli: Cli, prefect_api: str) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.m4s")}
 
     del own_cli.extra["FFMPEG_PATH"]
-    own_cli.extra["PREFECT_API_URL"] = prefect_api  # which server it is does not matter for the rest
+    own_cli.extra["PREFECT_API_URL"] = prefect_api  # the rest does not depend on the server
     done = own_cli.run("transcode", str(clip.path), "--output", "out")
     assert (done.code, done.err) == (0, "")
-    # What was published is kept, not made again.
+    # Published chunks are kept, not transcoded again.
     assert finished.items() <= tree(out / "p0").items()
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     for rendition in representations(out).values():
@@ -336,7 +339,7 @@ def test_killed_and_run_again(own_cli: Cli, prefect_api: str) -> None:
             numbers = [picture.number for picture in decode_pictures(rendition.data, rendition.timescale)]
             assert numbers == list(range(clip.frames)), rendition.name
     assert own_cli.leftovers() == []
-    # A third time there is nothing to do, and nothing is done; more chunks are passed over than fit into the spool.
+    # The third run has nothing to do; it skips more chunks than fit into the spool.
     complete = tree(out)
     assert own_cli.run("transcode", str(clip.path), "--output", "out").code == 0
     complete["ledger/writer.json"] = (out / "ledger/writer.json").read_bytes()
@@ -344,7 +347,7 @@ def test_killed_and_run_again(own_cli: Cli, prefect_api: str) -> None:
 
 
 def test_killed_run_again_and_interrupted(cli: Cli, clip: Clip) -> None:
-    """What a killed run has published goes too when its successor is interrupted: no ledger names what is not there."""
+    """If the successor of a killed run is interrupted, chunks of both are deleted, so that no ledger names missing objects."""
     hang(cli, "000002.mkv")
     with cli.start("transcode", str(clip.path), "--output", "out") as process:
         wait_for(lambda: in_the_middle(cli), "the second chunk to be published")

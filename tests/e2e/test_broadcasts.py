@@ -1,4 +1,4 @@
-"""``streamwave broadcasts`` as a person types it."""
+"""``streamwave broadcasts`` as a user types it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
 
 @pytest.fixture
 def cli(tmp_path: Path, published: Path, program: Loaded) -> Cli:
-    """The command line; what it finds belongs to this test alone."""
+    """The command line, with outputs that belong to this test alone."""
     found = Cli(tmp_path, {"OUTPUT_DIR": str(tmp_path / "out"), "COLUMNS": "160"}, loaded=program)
     for path in published.rglob("*"):
         if path.is_file():
@@ -74,18 +74,18 @@ def test_from_the_list_to_nothing(cli: Cli) -> None:
     assert "chunk 1 at 0:01.0 could not be decoded (large, small)" in shown
     assert f"{cli.folder}/out/{PATH}/master.m3u8" in shown and f"/?src=/media/{PATH}/manifest.mpd" in shown
 
-    # The folder of a broadcast is as good a name as any.
+    # A broadcast can also be named by its folder.
     for name in (PATH, OTHER, str(cli.folder / "out" / PATH)):
         verified = cli.run("broadcasts", "verify", name)
         assert verified.code == 0, verified.out + verified.err
-        assert "exists, joins on and decodes" in verified.out
-    # Also as it was written for --output of transcode.
+        assert "exist, are contiguous and decode" in verified.out
+    # Also in the form that transcode --output accepts.
     (cli.folder / "talks").mkdir()
     (cli.folder / "out" / OTHER).rename(cli.folder / "talks" / "one")
     assert cli.run("broadcasts", "verify", "talks/one").code == 0
     (cli.folder / "talks" / "one").rename(cli.folder / "out" / OTHER)
     refused = cli.run("broadcasts", "export", "stage", "--to", "s3://bucket/stage.mp4")
-    assert refused.code == 2 and "--to names an address, and export writes a file" in refused.err, refused.err
+    assert refused.code == 2 and "--to is an address, but export writes local files" in refused.err, refused.err
     exported = cli.run("broadcasts", "export", "stage")
     assert exported.code == 0 and f"written: {PATH.replace('/', '-')}.mp4, 0:04.0" in exported.out, exported.err
     with av.open(str(cli.folder / f"{PATH.replace('/', '-')}.mp4")) as container:
@@ -94,7 +94,7 @@ def test_from_the_list_to_nothing(cli: Cli) -> None:
     refused = cli.run("broadcasts", "rm", PATH, OTHER, "--yes")
     assert refused.code == 2 and f"{OTHER} is live: end it first (" in refused.err
     unasked = cli.run("broadcasts", "rm", PATH)
-    assert unasked.code == 2 and "say --yes" in unasked.err
+    assert unasked.code == 2 and "give --yes" in unasked.err
     assert (cli.folder / "out" / PATH / "manifest.mpd").exists()
     removed = cli.run("broadcasts", "rm", PATH, "--yes")
     assert removed.code == 0 and f"deleted {PATH}: " in removed.out
@@ -105,8 +105,8 @@ def test_from_the_list_to_nothing(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("keep", "ended", "listed", "said", "period"),
     [
-        (True, False, "0:01.0 of 0:02.0", "0:01.0 can be watched, on the air for 0:02.0", "from 0:01.0, 0:01.0 long"),
-        (False, False, "0:01.0 of 0:02.0", "0:01.0 can be watched, on the air for 0:02.0", "from 0:01.0, 0:01.0 long"),
+        (True, False, "0:01.0 of 0:02.0", "0:01.0 available of 0:02.0", "from 0:01.0, 0:01.0 long"),
+        (False, False, "0:01.0 of 0:02.0", "0:01.0 available of 0:02.0", "from 0:01.0, 0:01.0 long"),
         (True, True, "0:02.0", "0:02.0", "from 0:00.0, 0:02.0 long"),
         (False, True, "0:01.0", "0:01.0", "from 0:00.0, 0:01.0 long"),
     ],
@@ -133,8 +133,8 @@ def test_the_length_is_what_can_be_watched(
 def test_what_the_ledger_tells_in_short_is_shown_too(
     tmp_path: Path, chunks: list[PackagedChunk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An endless channel's ledger begins anew again and again; the first period's line is not in it any more."""
-    monkeypatch.setattr("streamwave.manifest.ledger.PART_CHUNKS", 1)
+    """The rolling ledger of a channel no longer has the line of the first period, but its summary is shown."""
+    monkeypatch.setattr("streamwave.manifest.parts.PART_CHUNKS", 1)
     publish(Output(str(tmp_path / "out"), {}, tmp_path), chunks, finish=False, dvr_window_ms=1000, keep=False)
     shown = Cli(tmp_path, {"OUTPUT_DIR": str(tmp_path / "out"), "COLUMNS": "160"}).run("broadcasts", "show", PATH).out
     assert "session 000000 (2 chunks)" in shown
@@ -145,8 +145,8 @@ def test_a_damaged_one_is_told_and_counted(cli: Cli) -> None:
     (cli.folder / "out" / PATH / "p0/small/25000.m4s").unlink()
     done = cli.run("broadcasts", "verify", PATH)
     assert done.code == 1
-    assert done.out.splitlines()[0] == "p0/small/25000.m4s: it is missing"
-    assert "small: 75 pictures in 3 segments" in done.out and done.out.splitlines()[-1] == "1 finding"
+    assert done.out.splitlines()[0] == "p0/small/25000.m4s: missing"
+    assert "small: 75 frames in 3 segments" in done.out and done.out.splitlines()[-1] == "1 finding"
 
 
 @pytest.mark.parametrize("name", ["nothing", "/nowhere/at/all", "s3:///x"])
@@ -156,10 +156,10 @@ def test_names_of_nothing(cli: Cli, name: str) -> None:
 
 
 def test_a_dead_output_keeps_nobody_from_the_others(cli: Cli, tmp_path: Path) -> None:
-    """Two outputs of which one does not answer for a while: the other is listed, cleaned and removed from."""
+    """If one of two outputs does not answer, the other can still be listed, cleaned and deleted from."""
     first, second = tmp_path / "out", tmp_path / "second"
     shutil.copytree(first, second)
-    # The first was left behind when the broadcast ended.
+    # The first output was incomplete when the broadcast ended.
     for name in ("broadcast.json", "manifest.mpd"):
         (first / PATH / name).unlink()
     ledger = first / PATH / "ledger" / "000000.jsonl"
@@ -176,30 +176,30 @@ def test_a_dead_output_keeps_nobody_from_the_others(cli: Cli, tmp_path: Path) ->
     says = "s3://films/tv cannot be read (the endpoint does not answer; check STREAMWAVE_S3_ENDPOINT and the network)"
 
     listed = dead.run("broadcasts", "ls")
-    assert listed.code == 1 and f"{says}; what is there is not listed" in listed.err
+    assert listed.code == 1 and f"{says}; its broadcasts are not listed" in listed.err
     lines = [re.split(r"\s{2,}", line.strip()) for line in listed.out.splitlines()]
     assert [(line[0], line[2], line[-1]) for line in lines[1:3]] == [
         (OTHER, "live", "2 of 3"), (PATH, "recorded", "2 of 3"),
     ]  # fmt: skip
     verified = dead.run("broadcasts", "verify", PATH, "--no-decode")
-    assert verified.code == 1 and f"{says}; what is there has not been checked" in verified.err
-    assert verified.out.splitlines()[0] == f"at {second}:" and "all of it exists and joins on" in verified.out
+    assert verified.code == 1 and f"{says}; its copy has not been checked" in verified.err
+    assert verified.out.splitlines()[0] == f"at {second}:" and "all segments exist and are contiguous" in verified.out
     assert verified.out.count("finding") == 1 and f"at {first}:" in verified.out
     whole = dead.run("broadcasts", "verify", PATH, "--no-decode", "-o", str(second))
-    assert whole.code == 0 and whole.out.splitlines()[-1] == "all of it exists and joins on"
+    assert whole.code == 0 and whole.out.splitlines()[-1] == "all segments exist and are contiguous"
 
     cleaned = dead.run("broadcasts", "clean")
-    assert cleaned.code == 1 and f"{says}; nothing there was cleaned" in cleaned.err
-    assert cleaned.out.count("removed stage/old: its removal was interrupted") == 2
+    assert cleaned.code == 1 and f"{says}; nothing was cleaned there" in cleaned.err
+    assert cleaned.out.count("removed stage/old: its deletion was interrupted") == 2
     for place in ("out", "second"):
-        assert f"{place}: removed stage/old: its removal was interrupted" in cleaned.out
+        assert f"{place}: removed stage/old: its deletion was interrupted" in cleaned.out
     assert not (first / "stage" / "old").exists() and not (second / "stage" / "old").exists()
 
     removed = dead.run("broadcasts", "rm", PATH, "--yes")
-    assert removed.code == 1 and f"{says}; what is there has not been deleted: run this again when" in removed.err
+    assert removed.code == 1 and f"{says}; its copy has not been deleted: run this again when" in removed.err
     assert not (first / "stage").exists() and not (second / "stage").exists()
     missing = dead.run("broadcasts", "rm", PATH, "--yes")
-    assert missing.code == 2 and "was found, but not everything could be looked through: s3://films/tv" in missing.err
+    assert missing.code == 2 and "was found, but not every output could be read: s3://films/tv" in missing.err
 
 
 def test_a_copy_without_any_manifest_keeps_nobody_from_checking_the_others(cli: Cli, tmp_path: Path) -> None:
@@ -209,9 +209,9 @@ def test_a_copy_without_any_manifest_keeps_nobody_from_checking_the_others(cli: 
         name.unlink()
     both = Cli(tmp_path, {**cli.environment, "OUTPUT_DIR": f"{first}, {second}"}, loaded=cli.loaded)
     verified = both.run("broadcasts", "verify", PATH, "--no-decode")
-    assert verified.code == 1 and f"{first / PATH} holds no manifest" in verified.err
+    assert verified.code == 1 and f"{first / PATH} has no manifest" in verified.err
     assert verified.out.splitlines()[:1] == [f"at {first}:"] and f"at {second}:" in verified.out
-    assert verified.out.splitlines()[-1] == "all of it exists and joins on"
+    assert verified.out.splitlines()[-1] == "all segments exist and are contiguous"
 
 
 def test_an_output_without_a_copy_is_named(cli: Cli, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_what_a_removal_left_at_another_output_is_found_by_the_next(cli: Cli, tm
 
 
 def test_one_that_lies_in_the_root_of_a_bucket_or_has_an_unusual_name(cli: Cli, published: Path) -> None:
-    """As ``transcode --output`` makes them: addresses mean places at the endpoint of the settings, and no objects."""
+    """Addresses as ``transcode --output`` accepts them: relative to the endpoint in the settings, with any folder name."""
     with s3_server() as s3:
         at_s3 = Cli(cli.folder, {**cli.environment, **s3.environment}, loaded=cli.loaded)
         for bucket, folder in (("whole", ""), ("films", "\u00dc b #1 %41+x")):

@@ -1,4 +1,4 @@
-"""Captions that the source's pictures carry: in every rendition, named by both manifests, and shown by players."""
+"""Embedded captions of the source are in every rendition, signalled in both manifests, and shown by players."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.ports import free_port
 from tests.support.processes import wait_for
 
 SECONDS = 8
-#: All but the last, which nothing takes away.
+#: All except the last, which is never erased.
 DUE = [caption_of(second) for second in range(SECONDS - 1)]
 
 CUES = """
@@ -40,7 +40,7 @@ SHOWN = """
 () => [...document.querySelector("video").textTracks]
   .filter((track) => track.mode === "showing").flatMap((track) => [...(track.activeCues ?? [])].map((cue) => cue.text.trim()))
 """
-#: hls.js has them in its text tracks whether anybody wants them or not.
+#: hls.js puts them into text tracks even if they are not selected.
 TURN_ON: dict[Player, str] = {
     "dashjs": "() => { window.player.enableText(true); window.player.setTextTrack(0); }",
     "hlsjs": "() => {}",
@@ -98,7 +98,7 @@ def test_every_rendition_has_them(root: Path, tmp_path: Path, rendition: str) ->
     assert [caption for caption in DUE if caption not in said] == []
 
 
-#: dash.js drops a caption that goes over the boundary of two segments, as those of every second second do here.
+#: dash.js drops captions that cross a segment boundary, which is every second one here.
 KEPT: dict[Player, list[str]] = {"dashjs": DUE[2::2], "hlsjs": DUE[2:], "shaka": DUE[2:]}
 
 
@@ -141,7 +141,7 @@ def _past(page: Page, second: int, limit_s: int) -> None:
 def test_viewers_who_are_there_when_captions_begin_play_on(
     harness: PlayerHarness, running: Installation, tmp_path: Path
 ) -> None:
-    """Those of HLS are offered them; those of DASH are, who come with the recording."""
+    """HLS viewers are offered the captions; DASH viewers are too, once they open the recording."""
     clip = make_clip(tmp_path / "plain.mp4", frames=25 * 18, gop=25, options=("-bf", "0"))
     add_captions(clip.path, tmp_path / "later.mp4", 25, begin_s=12)
     with running.publish(replace(clip, path=tmp_path / "later.mp4"), running.add_stream("later")), ExitStack() as stack:

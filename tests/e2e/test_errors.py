@@ -1,4 +1,4 @@
-"""Errors as a new user meets them: one line each, which docs/errors.md knows and says what to do about."""
+"""Errors that new users meet: each is one line, and documented in docs/errors.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Site(BaseHTTPRequestHandler):
         self.send_error(int(self.path.strip("/")))
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Don't log."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def command(*arguments: str, **extra: str) -> Command:
 
 
 def of_files(folder: Path) -> dict[str, Command]:
-    """What is wrong with a file, and a word of the message."""
+    """Commands with a bad file, by a part of the expected message."""
     film = make_clip(folder / "film.mp4", frames=50).path.read_bytes()
     (folder / "cut.mp4").write_bytes(film[: len(film) * 3 // 4])
     (folder / "empty.mp4").touch()
@@ -56,7 +56,7 @@ def of_files(folder: Path) -> dict[str, Command]:
     ffmpeg("-f", "lavfi", "-i", "sine=d=1", str(folder / "tone.wav"))
     return {
         "check the path": transcode("missing.mp4"),
-        "a shell replaces ~": transcode("~/film.mp4"),
+        "the shell expands ~": transcode("~/film.mp4"),
         "write file:///": transcode("file://films/film.mp4"),
         "the source is empty": transcode(""),
         "4096": transcode("x" * 5000),
@@ -65,7 +65,7 @@ def of_files(folder: Path) -> dict[str, Command]:
         "not a regular file": transcode("/dev/null"),
         "is empty (0 bytes)": transcode("empty.mp4"),
         "try to play it first": transcode("cut.mp4"),
-        "of another kind": transcode("notes.txt"),
+        "of an unsupported kind": transcode("notes.txt"),
         "a list of other files": transcode("list.m3u8"),
         "neither video nor audio": transcode("words.mkv"),
         "there is no number 3": transcode("film.mp4", "--audio-track", "3"),
@@ -75,19 +75,19 @@ def of_files(folder: Path) -> dict[str, Command]:
 
 
 def of_addresses(site: str, closed: int) -> dict[str, Command]:
-    """Addresses that do not answer as they should."""
+    """Commands with an address that does not answer properly."""
     return {
         "404 Not Found": transcode(f"{site}/404"),
         "403 Forbidden": command("probe", f"{site}/403"),
-        "no host is known as no-such-host.invalid": transcode("http://no-such-host.invalid/film.mp4"),
+        "the host no-such-host.invalid cannot be resolved": transcode("http://no-such-host.invalid/film.mp4"),
         "Connection refused); check the address and that": command("probe", f"rtmp://127.0.0.1:{closed}/live/key"),
         "port and passphrase": command("probe", f"srt://127.0.0.1:{closed}"),
-        "characters that a URL cannot have": command("probe", f"{site}/a\u202fb"),
+        "contains characters that a URL cannot": command("probe", f"{site}/a\u202fb"),
     }
 
 
 def of_outputs(folder: Path, closed: int) -> dict[str, Command]:
-    """Places that cannot be written to."""
+    """Commands with an output that cannot be written."""
     (folder / "plain").write_text("in the way")
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     s3 = {**keys, "STREAMWAVE_S3_ENDPOINT": f"http://127.0.0.1:{closed}"}
@@ -95,8 +95,8 @@ def of_outputs(folder: Path, closed: int) -> dict[str, Command]:
         "--output is empty": "",
         "'part 1' is neither an address": "out/Talk, part 1",
         "'b' is neither an address": "a,b",
-        "no home of a user": "~nobody-at-all/out",
-        "no kind of store": "s33://bucket/x",
+        "not the home of a user": "~nobody-at-all/out",
+        "unknown kind of store": "s33://bucket/x",
         "names no bucket": "s3://",
         "neither an address nor a folder": "s3:/bucket/x",
         "a user or a password": "s3://user:pw@bucket/x",
@@ -113,15 +113,15 @@ def of_outputs(folder: Path, closed: int) -> dict[str, Command]:
 
 
 def of_settings(folder: Path, closed: int, taken: int) -> dict[str, Command]:
-    """Settings that cannot be, and what a machine lacks."""
+    """Commands with an invalid setting, or on a machine that lacks something."""
     return {
         "from 0 to 51": transcode("film.mp4", STREAMWAVE_CRF="99"),
         "one of ultrafast": transcode("film.mp4", STREAMWAVE_PRESET="quick"),
         "S3_BUCKET is not set": transcode("film.mp4", USE_S3="true"),
-        "OUTPUT_DIR is '~nobody-at-all/x': ~nobody-at-all is no home": transcode(
+        "OUTPUT_DIR is '~nobody-at-all/x': ~nobody-at-all is not the home": transcode(
             "film.mp4", OUTPUT_DIR="~nobody-at-all/x"
         ),
-        "write the whole path); allowed": transcode("film.mp4", STREAMWAVE_SPOOL_DIR="~nobody-at-all/x"),
+        "write the full path); allowed": transcode("film.mp4", STREAMWAVE_SPOOL_DIR="~nobody-at-all/x"),
         "set STREAMWAVE_STATE_DIR": transcode("film.mp4", STREAMWAVE_STATE_DIR="/proc/x"),
         "set STREAMWAVE_SPOOL_DIR": transcode("film.mp4", STREAMWAVE_SPOOL_DIR="/proc/x"),
         "no rendition '8k'": transcode("film.mp4", "--ladder", "8k"),
@@ -147,8 +147,8 @@ MISUSE = {
     "no such command": command("broadcast"),
     "quotation marks": command("transcode", "my", "film.mp4"),
     "invalid value": command("transcode", "film.mp4", "--audio-track", "two"),
-    "there is no part": command("serve", "player"),
-    "cannot name a stream": command("streams", "add", "My Show"),
+    "there is no service": command("serve", "player"),
+    "is not a valid stream name": command("streams", "add", "My Show"),
     "'My Show' cannot": command("run", "film.mp4", "--stream", "My Show"),
     "streamwave streams ls": command("streams", "rm", "nobody"),
     "no stream 'nobody'": command("streams", "rotate-key", "nobody"),

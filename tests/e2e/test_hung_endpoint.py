@@ -1,4 +1,4 @@
-"""An endpoint that accepts requests and never answers them: whoever wants to end a command is not kept waiting by it."""
+"""An endpoint that accepts requests but never answers them does not keep a command from being stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.media import make_clip
 from tests.support.processes import wait_for
 from tests.support.s3 import s3_server
 
-#: Far below the time-outs of a request to S3 with all its retries.
+#: Much less than the time-outs of an S3 request with all its retries.
 SOON_S = 12
 
 
@@ -58,14 +58,16 @@ def test_who_aborts_while_the_output_refuses_is_told_that_nothing_is_lost(tmp_pa
         stored = open_store("s3://films/tv", s3.options)
         with cli.start("run", str(clip.path), "-o", "s3://films/tv", "--stream", "stage") as process:
             wait_for(lambda: any(name.endswith(".m4s") for name in stored.names()), "a segment", 60)
-            s3.enforce_rights(0)  # it knows nobody's credentials
+            s3.enforce_rights(0)  # it accepts no credentials
             process.send_signal(signal.SIGINT)
             assert process.stdout is not None
             while (line := process.stdout.readline()) and not line.startswith("ending"):
                 continue
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=100)
-    assert process.returncode == 130 and "the next streamwave run of stage completes what was received" in err, (
+    assert (
+        process.returncode == 130 and "the next streamwave run of stage publishes the rest of what was received" in err
+    ), (
         out,
         err,
     )

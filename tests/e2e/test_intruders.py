@@ -1,6 +1,6 @@
-"""Who has no business with Prefect and ingest: another user of this machine, and pages in the browser of its operator.
+"""Attacks on Prefect and ingest by another user of this machine, and by web pages in the operator's browser.
 
-One installation, as ``streamwave up`` runs it, is attacked in all ways.
+All are tried on one installation run by ``streamwave up``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.support.prefect_api import basic
 from tests.support.processes import command_line, marked, wait_for
 
 NOBODY = 65534
-#: A name of the attacker's, which the browser finds at this machine: what DNS rebinding comes to.
+#: A host name of the attacker that resolves to this machine in the browser, as with DNS rebinding.
 EVIL = "evil.example"
 
 ATTACK = """
@@ -53,7 +53,7 @@ for path in sys.argv[3:]:
 
 
 def ask(running: Installation, method: str, path: str, body: Any = None) -> Any:
-    """Prefect's API, as somebody who may."""
+    """A request to Prefect's API with the login."""
     url, auth = f"{running.prefect.url}{path}", basic(running.prefect.auth)
     answer = httpx.request(method, url, json=body, auth=auth, timeout=30, trust_env=False).raise_for_status()
     return answer.json() if answer.content else None
@@ -61,7 +61,7 @@ def ask(running: Installation, method: str, path: str, body: Any = None) -> Any:
 
 @pytest.fixture(scope="module")
 def deployment(running: Installation) -> str:
-    """The deployment that the service registers soon after its start."""
+    """Wait for the deployment that the service registers after its start."""
     find = lambda: ask(running, "POST", "/deployments/filter", {})  # noqa: E731
     return str(wait_for(find, "the deployment", LIMIT_S)[0]["id"])
 
@@ -92,7 +92,7 @@ def page_of(browser: Browser, address: str) -> Iterator[Page]:
 
 
 def seen(page: Page) -> list[int]:
-    """The status of each answer that the page gets from now on."""
+    """Record the status of each response that the page receives."""
     statuses: list[int] = []
     page.on("response", lambda answer: statuses.append(answer.status))
     return statuses
@@ -100,7 +100,7 @@ def seen(page: Page) -> list[int]:
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a web server that is the attacker's."""
+    """The port of the attacker's web server."""
     folder = tmp_path_factory.mktemp("evil")
     (folder / "index.html").write_text("<!doctype html><title>cats</title>")
 
@@ -145,7 +145,7 @@ def test_another_user_of_this_machine(running: Installation, deployment: str, tm
     assert said[: len(attack)] == ["401"] * len(attack), done
     assert set(said[len(attack) :]) <= {"PermissionError", "FileNotFoundError"}, done
     assert ask(running, "GET", f"/deployments/{deployment}")["pull_steps"] in (None, [])
-    # It stands nowhere where others can read it: in no command line and in no log.
+    # Other users cannot read the secret: it is in no command line and in no log.
     password = running.prefect.auth.partition(":")[2]
     assert not [pid for pid in marked(running.cli.mark) if password in " ".join(command_line(pid))]
     logs = [running.log, *(running.settings.state_dir / "logs").rglob("*")]
@@ -227,14 +227,14 @@ SOCKET = """
 def test_a_page_in_the_browser_of_the_operator(
     running: Installation, browser: Browser, elsewhere: int, how: str
 ) -> None:
-    """Nothing of what it sends is looked at, and it can read no answer: the status of all is 403, or they are not sent."""
+    """No request of the page is processed, and it can read no answer: the status is 403, or the browser does not send it."""
     settings = running.settings
     for port, path in (
         (settings.prefect_port, "/api/flows/"),
         (settings.ingest_port, "/start-stream"),
         (settings.ingest_port, "/status"),
     ):
-        # After rebinding the page is of the same origin as the server that it attacks, as far as the browser knows.
+        # After rebinding, the browser considers the page and the attacked server the same origin.
         host = f"127.0.0.1:{port}" if how == "another origin" else f"{EVIL}:{port}"
         origin = f"http://{EVIL}:{elsewhere}/" if how == "another origin" else f"http://{host}/healthz"
         with page_of(browser, origin) as page:
@@ -303,7 +303,7 @@ def test_a_person_logs_in(running: Installation, browser: Browser) -> None:
 
 
 def test_runs_that_are_asked_for_through_prefect_are_confined(running: Installation, tmp_path: Path) -> None:
-    """With the commands of the README; the person who logs in is not the person whose files these are."""
+    """Run the commands of the README; a user who can log in to Prefect does not have the rights of the operator."""
     secret = tmp_path / "secret.mp4"
     secret.write_bytes(b"x")
     done = running.cli.run("prefect", "env")

@@ -1,4 +1,4 @@
-"""Live from publisher to player, with everything that ``streamwave up`` starts: every frame, once, whatever comes next."""
+"""Live from publisher to player with ``streamwave up``: every frame arrives exactly once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Clip]:
 
 @pytest.fixture(scope="module")
 def recordings(running: Installation, clips: dict[str, Clip]) -> dict[str, BroadcastSpool]:
-    """Two streams that were published at the same time, the one for longer."""
+    """Two streams that were published concurrently, one of them for longer."""
     keys = {name: running.add_stream(name, f"The {name} one") for name in ("long", "short")}
     with ExitStack() as stack:
         publishers = {name: stack.enter_context(running.publish(clips[name], keys[name])) for name in keys}
@@ -62,7 +62,7 @@ def test_the_list_of_broadcasts(running: Installation, recordings: dict[str, Bro
         assert (entry["state"], entry["title"]) == ("ended", f"The {name} one")
         assert running.get(f"media/{entry['manifest']}")
         assert running.get(f"media/{entry['hls']}")
-    # The sound ends with the AAC frame in which the pictures end, or the one after it.
+    # The audio ends with the AAC frame in which the video ends, or the next one.
     assert 0 <= entries["long"]["duration_ms"] - LONG_FRAMES * 40 < 50
 
 
@@ -108,7 +108,7 @@ def test_ten_publishes_in_a_row_leave_nothing_behind(
     root = running.finished(spool)
     assert len(broadcasts(running.settings.spool_dir, "cycle")) == 1
     assert_exact(root, [clips["cycle"]] * CYCLES)
-    # The process of the finished run is replaced by one that waits for the next; no other may be new.
+    # The process of the finished run is replaced by one that waits for the next run; there must be no other new process.
     wait_for(lambda: len(running.processes()) <= len(processes), f"{running.processes()} to end", 60)
     assert running.leftovers() == []
 

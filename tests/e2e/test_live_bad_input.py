@@ -1,6 +1,6 @@
-"""Publishers that send nothing, rubbish or half of it, or that have no business here; a good one beside them.
+"""Publishers that send nothing, garbage or incomplete data, or that have no key; and a normal one at the same time.
 
-The installation has its spool in a bucket.
+The installation has its spool in an S3 bucket.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def refused(running: Installation, clip: Clip, key: str) -> bool:
 
 @pytest.fixture(scope="module")
 def spools(running: Installation, clips: dict[str, Clip]) -> dict[str, BroadcastSpool]:
-    """Everybody at the same time: what became of them."""
+    """Run all publishers concurrently, and return their spools."""
     keys = {name: running.add_stream(name) for name in ("good", "radio", "garbage", "silent")}
     with ExitStack() as stack:
         good = stack.enter_context(running.publish(clips["good"], keys["good"]))
@@ -77,10 +77,10 @@ def spools(running: Installation, clips: dict[str, Clip]) -> dict[str, Broadcast
         with suppress(OSError), av.open(running.address(keys["silent"]), "w", format="flv") as silent:
             pictures = silent.add_stream("libx264", rate=25)
             pictures.width, pictures.height, pictures.pix_fmt = 320, 180, "yuv420p"
-            silent.start_encoding()  # connects, publishes, and tells what would come
+            silent.start_encoding()  # connects, publishes, and sends only metadata
             running.broadcast("silent")
             radio = stack.enter_context(running.publish(clips["radio"], keys["radio"]))
-            # Every byte of every picture is another one; the codec's header stays.
+            # Replace every byte of every frame, but keep the sequence header.
             garbage = stack.enter_context(running.publish(clips["bad"], keys["garbage"], "-bsf:v", "noise=amount=1"))
             assert refused(running, clips["bad"], keys["good"]), "a second publisher of a live stream"
             assert refused(running, clips["bad"], keys["good"][:-1] + "_"), "a wrong key"
@@ -117,7 +117,7 @@ def test_only_sound_becomes_a_radio_stream(
 def test_rubbish_instead_of_pictures_is_said(running: Installation, spools: dict[str, BroadcastSpool]) -> None:
     assert spools["garbage"].status()["state"] == "finished"
     (warning,) = status_warnings(spools["garbage"])
-    assert "the picture size of its video track is unknown" in warning
+    assert "the frame size of its video track is unknown" in warning
     assert not (running.root(spools["garbage"]) / "manifest.mpd").exists()
 
 
@@ -125,7 +125,7 @@ def test_a_publisher_that_sends_nothing_is_let_go_and_it_is_said(
     running: Installation, spools: dict[str, BroadcastSpool], clips: dict[str, Clip]
 ) -> None:
     (warning,) = status_warnings(spools["silent"])
-    assert "ended before any picture or sound arrived" in warning
+    assert "ended before any video or audio arrived" in warning
     assert not (running.root(spools["silent"]) / "manifest.mpd").exists()
 
 

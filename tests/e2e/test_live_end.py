@@ -1,4 +1,4 @@
-"""``streamwave up`` begins and ends: in bounded time, without leftovers, and what was on air is completed afterwards."""
+"""``streamwave up`` starts and stops in bounded time, without leftovers, and completes live broadcasts afterwards."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.support.live import (
 from tests.support.media import Clip, make_clip
 from tests.support.processes import alive, wait_for
 
-#: Ends within the grace of its parts; a busy machine gets more before the test fails, and the time is printed.
+#: It stops within the grace periods of its parts; a busy machine gets more before the test fails, and the time is printed.
 STOP_LIMIT_S = 40
 FRAMES = 300
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path) -> Iterator[Installation]:
-    """An installation that does not run yet. Its reconnect window is longer than it takes to end, on a busy machine too."""
+    """An installation that is not running yet. Its reconnect window is longer than it takes to stop, even on a busy machine."""
     found = Installation(tmp_path_factory.mktemp("live"), prefect_home, STREAMWAVE_RECONNECT_WINDOW_S="12")
     try:
         yield found
@@ -38,7 +38,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    # No B-frames: the last picture that arrives could be one that belongs behind one which does not.
+    # No B-frames: the last frame that arrives could be presented after one that does not.
     return make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=FRAMES, gop=25, options=("-bf", "0"))
 
 
@@ -59,7 +59,7 @@ def test_what_was_on_air_is_completed_at_the_next_start(
         assert (up.processes(), up.nginx()) == ({}, {})
         assert publisher.wait(60) != 0
     assert not spool.finished
-    # All that arrived is in the spool, with its tail.
+    # Everything that arrived is in the spool, including the last, open chunk.
     received = up.received(spool)
     assert received >= 3 * clip.gop
     up.start()
@@ -93,14 +93,14 @@ def test_after_a_kill_the_next_start_completes_what_was_on_air(stopped: Installa
         os.kill(up.process.pid, signal.SIGKILL)
         up.process.wait(5)
         up.process = None
-        # The kernel ends the parts with it; a flow run or a segmenter may go on until there is nothing more to do.
+        # The kernel kills the parts with it; a flow run or a segmenter may continue until it has nothing more to do.
         wait_for(lambda: not any(alive(pid) for pid in parts) and not up.nginx(), "the end of the parts", 60)
     up.start()
     (period,) = periods(up.finished(spool))
     numbers = picture_numbers(period, clip.rate)
     assert numbers == list(range(len(numbers)))
     assert len(numbers) >= 2 * clip.gop
-    # Its run tidies up behind the recording.
+    # Its run cleans up after completing the recording.
     wait_for(lambda: up.leftovers() == [], "the end of what the broadcast has left", 20)
 
 

@@ -1,4 +1,4 @@
-"""What dies in mid-stream costs no frame, and what a person cancels ends at once and stays cancelled."""
+"""A process that dies in mid-stream costs no frame; a run that a user cancels ends at once and stays cancelled."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from tests.support.processes import alive, wait_for
 from tests.support.rpc import calls
 
 FRAMES = 225
-#: The reconciler has 5 s; a busy machine gets more before the test fails, and the time is printed.
+#: The limit for the reconciler is 5 s; a busy machine gets more before the test fails, and the time is printed.
 RUN_LIMIT_S = 45
-#: Five seconds as well; a busy machine gets more here too.
+#: The limit is also 5 s; a busy machine gets more.
 CANCEL_LIMIT_S = 20
 
 
@@ -44,7 +44,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 
 @pytest.fixture
 def say(capsys: pytest.CaptureFixture[str]):
-    """Prints what was measured, whether the test passes or not."""
+    """Print a measurement, even if the test passes."""
 
     def show(text: str) -> None:
         with capsys.disabled():
@@ -78,7 +78,7 @@ def test_the_next_run_goes_on_with_the_pictures_of_the_source(
     with running.publish(clip, key) as publisher:
         spool = running.broadcast("own")
         running.published_chunks(spool, 2)
-        said = "large shows the source's own pictures"
+        said = "large is the source's video, passed through"
         assert spool.status()["passthrough"] == said
         first = running.run_pid(spool)
         os.kill(first, signal.SIGKILL)
@@ -111,7 +111,7 @@ def test_a_killed_processing_service_is_replaced_and_no_frame_is_lost(running: I
 
         wait_for(answers, "the processing service", 120)
         say(f"kill -9 of the processing service: it answers after {time.monotonic() - begun:.1f} s")
-        # The run goes on without it; on a busy machine it may be through by now.
+        # The run continues without it; on a busy machine it may have finished already.
         assert lock_holder(spool.folder / RUN_LOCK) == run or spool.finished
         assert publisher.wait(60) == 0
     assert_exact(running.finished(spool), [clip])
@@ -163,7 +163,7 @@ def test_what_is_cancelled_in_the_ui_ends_at_once_and_plays(running: Installatio
         took_s = time.monotonic() - begun
         say(f"cancelled: no process of the stream is alive after {took_s:.1f} s")
         assert took_s < CANCEL_LIMIT_S
-        # The publisher is told in the only way that RTMP knows.
+        # The publisher is disconnected, which is the only signal that RTMP has.
         assert publisher.wait(60) != 0
     root = running.finished(spool)
     assert is_static(root)

@@ -1,4 +1,4 @@
-"""The output's disk is full while a stream is live: receiving goes on, the state says why, and nothing is missing later."""
+"""The output's disk is full while a stream is live: receiving continues, the status says why, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_full_output_is_waited_for_and_no_frame_is_lost(tmp_path: Path, prefec
                 return told("outputs")[0]["error"] or ""
 
             wait_for(lambda: "no space left" in error(), f"the state to say so; it is {spool.status()}", 30)
-            # What is published plays, and what comes is received.
+            # The published part plays, and new data is received.
             assert verify_broadcast(LocalStore(running.root(spool))).findings == []
             before = running.received(spool)
             wait_for(lambda: running.received(spool) >= before + 50, "two more seconds to be received", 30)

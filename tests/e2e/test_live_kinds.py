@@ -1,4 +1,4 @@
-"""A publisher whose pictures begin late, and who comes back without: each is a broadcast that plays from start to end."""
+"""A publisher whose video begins late, and that reconnects without video: each is a broadcast that plays completely."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_pictures_that_begin_late_and_a_publisher_who_comes_back_without(
         address = running.address(running.add_stream("show"))
         send(late, address)
         send(alone, address)
-        # The first two have ended; the third waits for its publisher to come back.
+        # The first two have ended; the third waits for its publisher to reconnect.
         roots = [running.finished(spool) for spool in spools(running, 3)]
 
         assert [set(periods(root)[0]) for root in (roots[0], roots[2])] == [{"audio"}, {"audio"}]
@@ -68,7 +68,7 @@ def test_pictures_that_begin_late_and_a_publisher_who_comes_back_without(
         (shown,) = periods(roots[1])
         numbers = picture_numbers(shown, RATE)
         assert numbers == list(range(numbers[0], FRAMES))
-        # Another segmenter has to be there before the next keyframe is.
+        # The next segmenter has to be ready before the next keyframe.
         assert LATE_MS * RATE / 1000 <= numbers[0] <= LATE_MS * RATE / 1000 + 5 * RATE
         assert sound_s(roots[1]) == pytest.approx(float(len(numbers) / RATE), abs=0.05)
         for root in roots:

@@ -16,24 +16,24 @@ from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
 
 ENTRY: dict[Player, str] = {"dashjs": "manifest.mpd", "hlsjs": "master.m3u8", "shaka": "manifest.mpd"}
-#: It is published over and over, until the publisher is killed because everything has been seen.
+#: The clip is looped until the publisher is killed, when all checks are done.
 CLIP_FRAMES = 250
 PLAY_S = 6
 AFTER_S = 6
-#: How long the publisher is away at most, on a busy machine, plus what players keep in hand.
+#: Maximum time of a reconnect on a busy machine, plus the players' buffers.
 HOLE_S = 8
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    # No B-frames: they are sent after the picture that follows them, so that one could be missing when the kill comes.
+    # No B-frames: they are sent after a frame that is presented later, so one could be missing after the kill.
     return make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=CLIP_FRAMES, gop=25, options=("-bf", "0"))
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path) -> Iterator[Installation]:
     folder = tmp_path_factory.mktemp("live")
-    # Long enough for a publisher on a busy machine to come back in time.
+    # Long enough for a publisher on a busy machine to reconnect in time.
     settings = {"STREAMWAVE_RECONNECT_WINDOW_S": "10", "PREFECT_API_URL": prefect_api}
     with installation(folder, prefect_home, **settings) as found:
         yield found
@@ -46,7 +46,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]
 
 
 def reports(pages: list[Playing]) -> dict[str, PlayReport]:
-    """What every player has done so far."""
+    """The reports of all players so far."""
     found: dict[str, PlayReport] = {}
     for playing in pages:
         playing.page.wait_for_timeout(50)
@@ -59,19 +59,19 @@ def reports(pages: list[Playing]) -> dict[str, PlayReport]:
 def all_of(
     pages: list[Playing], condition: Callable[[PlayReport], bool], what: str, timeout_s: float
 ) -> dict[str, PlayReport]:
-    """Wait until all players fulfil ``condition``; their reports."""
+    """Wait until the reports of all players meet ``condition``, and return them."""
     end = time.monotonic() + timeout_s
     while True:
         found = reports(pages)
         if len(found) == len(pages) and all(condition(report) for report in found.values()):
             return found
         assert time.monotonic() < end, f"waited {timeout_s:g} s in vain for {what}: {found}"
-        # Looking costs the processor, of which the players shall have the most.
+        # Poll rarely, because the players need the CPU.
         pages[0].page.wait_for_timeout(250)
 
 
 def serious(report: PlayReport) -> list[str]:
-    """Errors other than those that hls.js itself calls not fatal: it tells of every hole that it goes over."""
+    """Errors, except those that hls.js reports as non-fatal: it reports every gap that it skips."""
     return [error for error in report.errors if json.loads(error.partition(": ")[2] or "{}").get("fatal") is not False]
 
 
@@ -86,7 +86,7 @@ def test_players_at_the_live_edge_through_a_reconnect_and_with_the_recording(
             base = f"http://127.0.0.1:{running.settings.media_port}/media/show/{spool.broadcast}"
             running.published_chunks(spool, 7)
             for player, entry in ENTRY.items():
-                # One after the other, as viewers come.
+                # One after the other, as viewers join.
                 pages.append(stack.enter_context(harness.playing(f"{base}/{entry}", player)))
                 all_of(pages, lambda r: r.started, "start", 60)
             played = all_of(pages, lambda r: r.played_s >= PLAY_S, "play at the live edge", 90)
@@ -96,7 +96,7 @@ def test_players_at_the_live_edge_through_a_reconnect_and_with_the_recording(
                     for n, one in enumerate(pages)
                     if played[one.player].problems and played[one.player].frames_dropped
                 ]
-                for n in busy:  # a machine that cannot show every picture says nothing of the stream: once more
+                for n in busy:  # repeat if the machine was too slow to show every frame
                     pages[n].page.goto("about:blank")
                     player = pages[n].player
                     pages[n] = stack.enter_context(harness.playing(f"{base}/{ENTRY[player]}", player))
@@ -106,7 +106,7 @@ def test_players_at_the_live_edge_through_a_reconnect_and_with_the_recording(
                 assert report.heights_px == (90, 180)
                 ((begin, _),) = report.played
                 assert begin > 1, f"{name} began to play at the start and not at the live edge"
-        # Its connection is cut; it comes back a second later.
+        # Its connection is cut; it reconnects a second later.
         pages[0].page.wait_for_timeout(1000)
         with running.publish(clip, key, loop=True):
             wait_for(lambda: len(period_starts_s(running.root(spool))) == 2, "the second period", 60)
@@ -115,7 +115,7 @@ def test_players_at_the_live_edge_through_a_reconnect_and_with_the_recording(
             for name, report in beyond.items():
                 assert serious(report) == [], (name, report)
                 assert report.requests_failed == (), (name, report)
-                # What stood still did so at the hole, or where it had waited for what would follow it.
+                # Players may stall only at the gap, or where they waited for the data after it.
                 assert all(abs(stall.position_s - again_s) < HOLE_S for stall in report.stalls), (name, report)
                 assert all(abs(position_s - again_s) < HOLE_S for position_s in report.jumps), (name, report)
     root = running.finished(spool)

@@ -1,4 +1,4 @@
-"""Who watches live through a reconnect sees the broadcast to its end, undisturbed by its becoming a recording."""
+"""A live viewer sees a broadcast through a reconnect to its end, undisturbed when it becomes a recording."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from services.media.server import MediaServer
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish.publication import Publication
 from streamwave.storage.store import LocalStore
@@ -24,18 +24,18 @@ from tests.support.processes import wait_for
 from tests.support.published import packaged
 
 ENTRY: dict[Player, str] = {"dashjs": "manifest.mpd", "hlsjs": "master.m3u8", "shaka": "manifest.mpd"}
-#: Of a session: one for each of its seconds.
+#: Chunks of a session, one per second.
 CHUNKS = 5
 AWAY_S = 2
-#: From the last frame of a chunk to its place in the manifest.
+#: Time from the last frame of a chunk to the manifest that lists it.
 LAG_S = 0.4
-#: Where the second session begins in the time of live; HLS knows no pauses.
+#: Start of the second session on each player's live timeline; HLS has no pause.
 SEAM_S: dict[str, float] = {"dashjs": CHUNKS + AWAY_S, "hlsjs": CHUNKS, "shaka": CHUNKS + AWAY_S}
 SEEK = "position => { document.querySelector('video').currentTime = position; document.querySelector('video').play() }"
 
 
 class Live(threading.Thread):
-    """Two sessions of ``chunks``, published to ``root`` in real time, with a pause in between; then the end."""
+    """Two sessions of ``chunks``, published to ``root`` in real time with a pause in between, and then ended."""
 
     def __init__(self, root: Path, chunks: list[PackagedChunk], **header: Any) -> None:
         super().__init__(daemon=True)
@@ -53,7 +53,7 @@ class Live(threading.Thread):
                 wall_ms = self.header.created_unix_ms + begins_s * 1000
                 self.publication.publish(chunk, f"s{session}", f"p{session}", wall_ms)
                 self.published += 1
-        # Players have fetched everything long before the reconnect window is over.
+        # Players have fetched everything long before the end of the reconnect window.
         self.sleep_until(2 * CHUNKS + 2 * AWAY_S + LAG_S)
         self.publication.finish()
         self.publication.close()
@@ -91,7 +91,7 @@ def watched(harness: PlayerHarness, live: Live, media: Path, path: str) -> Itera
 
 
 def all_of(pages: list[Playing], condition: Callable[[PlayReport], bool], what: str) -> list[PlayReport]:
-    """Wait until all players fulfil ``condition``; their reports."""
+    """Wait until the reports of all players meet ``condition``, and return them."""
     end = time.monotonic() + 45
     while True:
         found = [playing.report() for playing in pages]
@@ -102,13 +102,13 @@ def all_of(pages: list[Playing], condition: Callable[[PlayReport], bool], what: 
 
 
 def assert_no_error(report: PlayReport) -> None:
-    # hls.js tells of every hole, which it calls not fatal.
+    # hls.js reports every gap as a non-fatal error.
     assert [error for error in report.errors if '"fatal":false' not in error] == [], report
     assert report.requests_failed == (), report
 
 
 def assert_undisturbed(report: PlayReport) -> None:
-    """No error; it went over a hole nowhere but where the publisher was away, and showed everything from there to the end."""
+    """Check that there was no error, that the player skipped no gap except the reconnect, and that it played to the end."""
     assert_no_error(report)
     seam_s = SEAM_S[report.player]
     assert all(CHUNKS - 0.5 < position_s < seam_s + 0.5 for position_s in report.jumps), report
@@ -133,7 +133,7 @@ def test_through_a_reconnect_to_the_end_and_from_the_start_again(
             playing.page.evaluate(SEEK, CHUNKS - 1)
         for report in all_of(pages, lambda r: r.position_s > SEAM_S[r.player] + 1, "what comes after the pause"):
             assert_no_error(report)
-        # Who comes now finds the recording at the same address, and it has no pause.
+        # New viewers find the recording, without the pause, at the same address.
         for player in ("dashjs", "shaka"):
             (page,) = (playing.page for playing in pages if playing.player == player)
             recording = harness.play(page.evaluate("new URLSearchParams(location.search).get('src')"), player)
@@ -154,9 +154,9 @@ def test_our_page_offers_the_whole_recording_to_who_watched_through_a_window_by_
         wait_for(lambda: live.published == 2 * CHUNKS, "the last chunk", 30)
         assert page.evaluate("Number(document.querySelector('#seek').max)") > 0
         expect(page.locator("#badge")).to_have_text("RECORDING", timeout=20_000)
-        # The window held four of its ten seconds; nobody had to load the page again.
+        # The window had four of its ten seconds; no page had to be reloaded.
         expect(page.locator("#time")).to_contain_text("/ 0:10", timeout=20_000)
-        # It went on where it was, to the end.
+        # Playback continued to the end.
         wait_for(lambda: page.evaluate("document.querySelector('video').ended"), "the end", 20)
         assert page.evaluate("document.querySelector('video').currentTime") == pytest.approx(2 * CHUNKS, abs=0.1)
         assert page.evaluate("document.querySelector('video').videoHeight") == 60
@@ -186,7 +186,7 @@ def test_our_page_says_that_nothing_arrives_until_it_does(
         live.publish(chunk, "s0", "p0", created_ms)
     with MediaServer(tmp_path, port=free_port(), host="127.0.0.1") as server, harness.page() as page:
         page.goto(f"{server.url}/?src=/media/show/b1/manifest.mpd")
-        expect(page.locator("#away")).to_contain_text("goes on here by itself", timeout=30_000)
+        expect(page.locator("#away")).to_contain_text("resumes automatically", timeout=30_000)
         back_ms = time.time_ns() // 1_000_000 - 2000
         for chunk in chunks:
             live.publish(chunk, "s1", "p1", back_ms)

@@ -1,4 +1,4 @@
-"""Chromium's own reader agrees about the time of every picture: what lands in the buffer is what the segment says."""
+"""Chromium's MSE demuxer agrees about the time of every frame: the buffered ranges match the segment's timestamps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.e2e.browser import CHROMIUM_FLAGS
 TIMESCALE, FRAME_TICKS = 30000, 1000
 LATE = 7 * 24 * 3600 * TIMESCALE + FRAME_TICKS
 
-# Appends each [data, type] to a media source of its own; the buffered ranges of each, or what was wrong.
+# Appends each [data, type] to a separate MediaSource. Returns the buffered ranges of each, or its error.
 APPEND = """
 async (cases) => {
   const found = [];
@@ -42,7 +42,7 @@ async (cases) => {
 
 
 class Case(NamedTuple):
-    """An init segment with one media segment whose pictures are presented in [begin, end) ticks."""
+    """An init segment with one media segment whose frames are presented in [begin, end) ticks."""
 
     name: str
     data: bytes
@@ -52,7 +52,7 @@ class Case(NamedTuple):
 
 
 def encode(frames: int, bframes: int) -> bytes:
-    """A chunk of ``frames`` pictures with an IDR picture at 0 and, if it is that long, at 17."""
+    """A chunk of ``frames`` frames with an IDR picture at 0 and, if it is that long, at 17."""
     command = ["ffmpeg", "-v", "warning", "-nostdin", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30"]
     command += ["-frames:v", str(frames), "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "superfast"]
     command += ["-bf", str(bframes), "-force_key_frames", "expr:eq(n,0)+eq(n,17)", "-forced-idr", "1", "-g", "600"]
@@ -68,7 +68,7 @@ def cases() -> list[Case]:
             raw_init, fragments = split_file(encode(frames, bframes))
             assert len(fragments) == (2 if frames == 40 else 1)
             raw = read_init(raw_init)
-            if bframes and frames == 40:  # else there is nothing to show
+            if bframes and frames == 40:  # otherwise there is nothing to present
                 assert min(read_fragment(fragments[0], raw).composition_offsets) < 0
             init = video_init(raw_init)
             for first in (0, LATE):

@@ -1,4 +1,4 @@
-"""Files of any name through the real commands: every picture arrives, and no terminal is harmed."""
+"""Files of any name through the real commands: every frame arrives, and the terminal gets no control characters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.media import Clip, ffmpeg, make_clip
 from tests.support.names import ODD_NAMES
 from tests.support.player import decode_pictures, representations
 
-#: Nearly everything in one name.
+#: Nearly every odd character in one name.
 ODD = os.fsdecode(b"-i [red]%03d\xe9\n\t\x1b[2J \xe2\x80\xae\xe2\x80\xaf#1?:warning:.mp4")
 
 
@@ -23,19 +23,19 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 
 
 def printable(text: str) -> bool:
-    """Nothing but lines of text."""
+    """Check that the output is only printable text."""
     return all(line.isprintable() for line in text.split("\n"))
 
 
 def whole(output: Path, clip: Clip) -> bool:
-    """Every picture is in every rendition, once."""
+    """Check that every frame is in every rendition, once."""
     found = [one for one in representations(output).values() if one.kind == "video"]
     numbers = [[p.number for p in decode_pictures(one.data, one.timescale)] for one in found]
     return bool(numbers) and all(one == list(range(clip.frames)) for one in numbers)
 
 
 def test_transcode(tmp_path: Path, clip: Clip, cli: Cli) -> None:
-    """With something to note on the file, too: that its sound begins earlier. It is said once, to the owner of a file."""
+    """The file also causes a note, because its audio begins earlier; it is printed once, in the wording for files."""
     parts = ("-itsoffset", "2", "-i", str(clip.path), "-i", str(clip.path), "-map", "0:v", "-map", "1:a", "-c", "copy")
     ffmpeg(*parts, str(tmp_path / "early.mkv"))
     (tmp_path / "early.mkv").rename(tmp_path / ODD)
@@ -43,8 +43,8 @@ def test_transcode(tmp_path: Path, clip: Clip, cli: Cli) -> None:
     assert done.code == 0, done.err
     assert whole(tmp_path / "out", clip)
     assert printable(done.out + done.err)
-    assert (done.out + done.err).count("the sound begins 2.") == 1 and "note: the sound begins" in done.out
-    assert "to keep it, put a picture before the first one" in done.out
+    assert (done.out + done.err).count("the audio begins 2.") == 1 and "note: the audio begins" in done.out
+    assert "to keep it, add video before the first frame" in done.out
 
 
 @pytest.mark.parametrize("name", ["macos-recording", "two-dashes"])
@@ -57,7 +57,7 @@ def test_probe(tmp_path: Path, clip: Clip, name: str) -> None:
 
 
 def test_a_name_that_is_not_there(tmp_path: Path) -> None:
-    """Said in one line, also where the terminal knows no letters but those of ASCII."""
+    """The error is one line, even on a terminal that supports only ASCII."""
     cli = Cli(tmp_path, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
     done = cli.run("probe", "--", ODD)
     assert done.code == 2 and done.err.startswith("error: there is no file file:-i [red]%2503d%E9%0A")

@@ -1,4 +1,4 @@
-"""Another user of the machine: reads nothing of ours but what is published, and runs nothing of his as us."""
+"""Another user of the machine can read only what is published, and cannot make us run their code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.media import Clip, make_clip
 from tests.support.others import STRANGER, reachable_folder, seen_by_stranger, too_open, trap_program, traps, umask
 from tests.support.processes import alive, marked, wait_for
 
-#: What Python's start looks for, what the parts run with -m, and what they load.
+#: Modules that Python imports at its start, that the parts run with -m, and that they import.
 MODULES = ("av", "prefect", "uvicorn", "streamwave", "flows", "services", "pydantic", "sitecustomize", "json")
 
 
@@ -28,7 +28,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 
 @pytest.fixture(scope="module")
 def up(prefect_api: str, prefect_home: Path) -> Iterator[Installation]:
-    """An installation that the version before has left readable, started with a umask that protects nothing."""
+    """An installation with files that an older version has left readable, started with umask 0."""
     with reachable_folder() as folder, umask(0o000):
         found = Installation(folder, prefect_home)
         for name in ("logs/ingest.log", "nginx/error.log", "prefect/server.log", "clock.json"):
@@ -48,7 +48,7 @@ def test_he_sees_what_is_published_and_nothing_else(up: Installation, clip: Clip
     with up.publish(clip, key, loop=True):
         spool = up.broadcast("show")
         up.published_chunks(spool, 2)
-        # Everything is at work now, FFmpeg perhaps among it: spool, journal, logs, databases, sockets.
+        # Everything is in use now: spool, journal, logs, databases, sockets, perhaps FFmpeg.
         assert list(spool.folder.rglob("*.mkv")) or list(spool.folder.rglob("000*"))
         assert seen_by_stranger(up.cli.state, up.cli.temporary) <= {str(up.cli.temporary)}
         assert too_open(up.cli.state) == {}
@@ -56,9 +56,9 @@ def test_he_sees_what_is_published_and_nothing_else(up: Installation, clip: Clip
         said = {pid: Path(f"/proc/{pid}/status").read_text() for pid in titles if alive(pid)}
         for wanted in (r"NoNewPrivs:\t1\n", r"Umask:\t0077\n"):
             assert [titles[pid] for pid, text in said.items() if not re.search(wanted, text)] == []
-        # Of root's capabilities nginx has those to listen below 1024, to become its user and to read files.
+        # nginx keeps only the capabilities to bind low ports, to switch to its user and to read files.
         assert [titles[pid] for pid in nginx if "CapBnd:\t00000000000004c6\n" not in said[pid]] == [] != list(nginx)
-    # A folder with names that are not known there would stay open for the sake of what is not ours.
+    # A folder with unknown files would stay readable, because they are not ours.
     assert [path.name for path in up.cli.state.iterdir() if not KNOWN.fullmatch(path.name)] == []
     root = up.finished(spool)
     assert is_static(root)
@@ -85,7 +85,7 @@ def test_what_a_person_asks_for_follows_their_umask(up: Installation, clip: Clip
 
 
 def test_a_transcode_in_his_folder_runs_only_our_code(prefect_api: str, prefect_home: Path, clip: Clip) -> None:
-    """The folder one stands in is his, with modules and an FFmpeg of his; state and output are ours."""
+    """The working folder belongs to the other user and has their modules and FFmpeg; state and output are ours."""
     with reachable_folder() as folder, umask(0o022):
         his = folder / "his"
         his.mkdir()
@@ -115,9 +115,11 @@ def test_settings_in_his_folder_are_refused(cli: Cli, clip: Clip, tmp_path: Path
         assert len(done.err.splitlines()) == 1
     told = cli.run("doctor", cwd=his)
     assert told.code == 1 and "not read" in told.out
-    # `up` would go on reading there for as long as it runs.
+    # `up` refuses, because it would keep reading there while it runs.
     (his / ".env").unlink()
     done = cli.run("up", cwd=his)
-    assert done.code == 2 and f"{his} belongs to nobody, the folder this is started in" in done.err, done.err
+    assert done.code == 2 and f"the working directory is not safe, because {his} belongs to nobody" in done.err, (
+        done.err
+    )
     assert not sprung.exists()
     wait_for(lambda: marked(cli.mark) == {}, "the end of the commands")

@@ -1,4 +1,4 @@
-"""The player page in a browser: it plays, lets people choose, lists broadcasts and says what is wrong."""
+"""The player page in a browser: it plays, offers choices, lists broadcasts and reports errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from services.media.edges import Edges
+from services.media.exposure import Exposure
 from services.media.server import MediaServer, PublishAddress
 from tests.e2e.browser import PlayerHarness, open_harness
 from tests.e2e.media import make_output
@@ -34,7 +34,7 @@ def address(root: Path, tmp_path_factory: pytest.TempPathFactory, prefect_api: s
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
-    """A server that takes publishers, on a port and with an application of its own; nothing is published yet."""
+    """A media server that is configured for publishers with a non-default port and application; nothing is published yet."""
     rtmp = PublishAddress(port=free_port(), application="stage")
     with MediaServer(tmp_path_factory.mktemp("new"), port=free_port(), host="127.0.0.1", rtmp=rtmp) as server:
         yield server
@@ -48,7 +48,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]
 
 @pytest.fixture
 def page(harness: PlayerHarness) -> Iterator[Page]:
-    """A page; in the end no script may have thrown, been refused by the page's policy or asked another host."""
+    """A page. At the end, no script may have thrown, violated the page's CSP or contacted another host."""
     with harness.page() as page:
         page.set_default_timeout(TIMEOUT_MS)
         found: list[str] = []
@@ -66,7 +66,7 @@ def position_s(page: Page) -> float:
 
 
 def wait_for(page: Page, condition: str) -> None:
-    # Playwright's wait_for_function evaluates inside the page, which the page's own policy forbids.
+    # Playwright's wait_for_function uses eval inside the page, which the page's CSP forbids.
     deadline = time.monotonic() + TIMEOUT_MS / 1000
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, f"never came true: {condition}"
@@ -113,12 +113,12 @@ def test_keyboard(page: Page, address: str) -> None:
 @pytest.mark.parametrize(
     ("source", "title"),
     [
-        ("/media/none/manifest.mpd", "This broadcast is not here"),
-        ("/media/none/master.m3u8", "This broadcast is not here"),
+        ("/media/none/manifest.mpd", "Broadcast not found"),
+        ("/media/none/master.m3u8", "Broadcast not found"),
         ("javascript:alert(1)", "This address cannot be played"),
         ("file:///etc/passwd", "This address cannot be played"),
         ("http://user:secret@127.0.0.1/x.mpd", "This address cannot be played"),
-        ("http://127.0.0.1:9/media/concert/b1/manifest.mpd", "This address is not played here"),
+        ("http://127.0.0.1:9/media/concert/b1/manifest.mpd", "This page may not play from that server"),
     ],
 )
 def test_says_what_is_wrong(page: Page, address: str, source: str, title: str) -> None:
@@ -127,7 +127,7 @@ def test_says_what_is_wrong(page: Page, address: str, source: str, title: str) -
 
 
 def test_plays_from_servers_that_the_settings_name(page: Page, address: str, tmp_path: Path) -> None:
-    with MediaServer(tmp_path, port=free_port(), host="127.0.0.1", edges=Edges(play_from=(address,))) as server:
+    with MediaServer(tmp_path, port=free_port(), host="127.0.0.1", exposure=Exposure(play_from=(address,))) as server:
         page.goto(f"{server.url}/?src={address}/media/concert/b1/manifest.mpd")
         wait_for(page, "document.querySelector('video').currentTime > 0.2")
 
@@ -148,7 +148,7 @@ def test_says_where_to_publish(page: Page, elsewhere: MediaServer) -> None:
 
 
 def test_the_address_of_a_stream_waits_for_its_broadcasts_and_plays_them(page: Page, root: Path, address: str) -> None:
-    """What ``streams add`` prints as the address to watch: it stays the same for every broadcast of the stream."""
+    """The address to watch that ``streams add`` prints is the same for every broadcast of the stream."""
     index = root / "broadcasts.json"
     entry = {"stream": "concert", "id": "b1", "title": "First", "state": "ended", "started_unix_ms": 1_700_000_000_000}
     entry |= {"duration_ms": 6000, "manifest": "concert/b1/manifest.mpd", "hls": "concert/b1/master.m3u8"}
@@ -171,7 +171,7 @@ def test_the_address_of_a_stream_waits_for_its_broadcasts_and_plays_them(page: P
         again |= {"manifest": "concert/b3/manifest.mpd", "hls": "concert/b3/master.m3u8"}
         index.write_text(json.dumps({"broadcasts": [entry, again]}))
         expect(page.locator("#title")).to_have_text("Second", timeout=TIMEOUT_MS)
-        # From its beginning, not from where the one before was.
+        # From its beginning, not from the position in the previous one.
         wait_for(page, "document.querySelector('video').currentTime < 3")
         wait_for(page, "document.querySelector('video').currentTime > 0.5")
         assert page.evaluate("document.querySelector('video').currentTime") < 4
@@ -182,7 +182,7 @@ def test_the_address_of_a_stream_waits_for_its_broadcasts_and_plays_them(page: P
 def test_list_appears_changes_and_goes(page: Page, root: Path, address: str) -> None:
     page.goto(f"{address}/")
     expect(page.locator("#empty")).to_be_visible(timeout=TIMEOUT_MS)
-    # This server takes no publishers, so it cannot tell people where to publish.
+    # This server does not accept publishers, so the page has no address to publish to.
     expect(page.locator("#obs-server-row")).to_be_hidden()
 
     entry = {

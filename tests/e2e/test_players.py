@@ -1,4 +1,4 @@
-"""The three players and our own page play packaged output from start to end, and the harness notices when not."""
+"""The three players and our own page play packaged output completely, and the harness detects failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENTRY: dict[Player, str] = {"dashjs": "manifest.mpd", "hlsjs": "master.m3u8", "s
 
 @pytest.fixture(scope="module")
 def packaged_output(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
-    """What the pipeline makes of a file of six seconds, in two sizes."""
+    """A file of six seconds, transcoded into two renditions."""
     folder = tmp_path_factory.mktemp("packaged")
     return make_output(folder / "out", folder, prefect_api)
 
@@ -35,7 +35,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
-    """Serves a directory of media and the player page; gives the server's address."""
+    """Serve a directory of media and the player page, and yield the server's URL."""
     started: list[MediaServer] = []
 
     def start(root: Path) -> str:
@@ -70,7 +70,7 @@ def test_missing_segment_is_noticed(
     broken = shutil.copytree(packaged_output, tmp_path / "broken")
     for segment in sorted(broken.glob(SECOND_SEGMENT)):
         segment.unlink()
-    # hls.js and shaka-player try again for long, so what came until then counts.
+    # hls.js and shaka-player retry for a long time, so only the errors so far count.
     report = harness.play(f"{serve(broken)}/media/manifest.mpd", "dashjs", timeout_s=8)
     assert any("404" in failure and "50000.m4s" in failure for failure in report.requests_failed)
     assert report.errors or report.stalls or report.jumps
@@ -91,7 +91,7 @@ def test_corrupt_segment_is_noticed(
 def test_a_browser_that_is_late_with_its_pictures_comes_to_the_end(
     harness: PlayerHarness, packaged_output: Path, serve: Callable[[Path], str]
 ) -> None:
-    """dash.js looks at the position itself, five times a second, and takes the stated end for the end of the play."""
+    """dash.js polls the position five times a second, and ends playback at the manifest's stated end."""
     with harness.playing(f"{serve(packaged_output)}/media/manifest.mpd", "dashjs") as playing:
         playing.until(lambda report: report.duration_s is not None and report.position_s > report.duration_s - 0.4)
         drawing = [pid for pid in descendants(os.getpid()) if "--type=gpu-process" in " ".join(command_line(pid))]

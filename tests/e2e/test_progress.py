@@ -1,4 +1,4 @@
-"""What somebody sees who transcodes a file in a terminal."""
+"""What a user who transcodes a file in a terminal sees."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def test_a_terminal_shows_the_progress(cli: Cli) -> None:
     clip = make_clip(cli.folder / "clip.mp4", frames=230)
     main, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-    # Slow enough that there is something left when the first chunk is done.
+    # Slow enough that the run is not over when the first chunk is done.
     cli.extra |= {"TERM": "xterm", "STREAMWAVE_MAX_CHUNKS_IN_FLIGHT": "1", "STREAMWAVE_PRESET": "slow"}
     shown = b""
     try:
         with cli.start("transcode", str(clip.path), "--output", "out", terminal=terminal) as process:
             os.close(terminal)
-            with contextlib.suppress(OSError):  # a terminal that nobody writes to any more ends with an error
+            with contextlib.suppress(OSError):  # reading a pseudo-terminal whose other end is closed fails
                 while piece := os.read(main, 65536):
                     shown += piece
             assert process.wait(60) == 0

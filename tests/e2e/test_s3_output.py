@@ -1,4 +1,4 @@
-"""The whole installation writes to S3 what it writes to a disk, and a browser plays it from the S3 endpoint's address."""
+"""An installation writes the same objects to S3 as to a disk, and a browser plays them from the S3 endpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.s3 import S3, s3_server
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[S3]:
-    """moto's server over HTTP, with a bucket that browsers may read."""
+    """moto's server over HTTP, with a bucket that is readable for browsers."""
     with s3_server() as endpoint:
         endpoint.bucket("films")
         rule = {"AllowedOrigins": ["*"], "AllowedMethods": ["GET", "HEAD"], "AllowedHeaders": ["*"]}
@@ -28,7 +28,7 @@ def s3() -> Iterator[S3]:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, s3: S3) -> Path:
-    """A folder with the output of a run of its own; another run wrote to a second folder and to S3 at once."""
+    """The output folder of one run, and a second folder and an S3 bucket that another run wrote to."""
     folder = tmp_path_factory.mktemp("both")
     make_output(folder / "alone", folder, prefect_api)
     several = folder / "several"
@@ -50,7 +50,7 @@ def test_s3_equals_the_disk_byte_for_byte(both: Path, s3: S3) -> None:
     for tree in (alone, several, remote):
         tree.pop(FENCE)
     assert several == remote and len(remote) > 15
-    # A run for the disk alone writes the same, but for the first line of its ledger, which says when it began.
+    # A run with only the folder writes the same, except for the first line of its ledger, which has the start time.
     for tree in (alone, several):
         first, _, rest = tree.pop("ledger/000000.jsonl").partition(b"\n")
         assert json.loads(first)["type"] == "broadcast"
@@ -84,7 +84,7 @@ def test_what_cannot_be_written_to_is_told_before_anything_starts(
     for command in (("transcode", __file__), ("up",), ("doctor",)):
         done = cli.run(*command)
         text = " ".join((done.out + done.err).split())
-        if command[0] != "transcode":  # which looks at the source first
+        if command[0] != "transcode":  # it probes the source first
             assert says in text, (command, text)
         assert done.code != 0
     assert not list((tmp_path / "state").rglob("*.mkv"))

@@ -1,4 +1,4 @@
-"""A file through the real command line, and what a player finds at the other end: every picture, every sample, in sync."""
+"""A file through the real command line to a player: every frame and every audio sample arrives, in sync."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ VIDEO: dict[str, dict[str, Any]] = {rung["name"]: rung for rung in LADDER["rungs
 
 @dataclass(frozen=True)
 class Stream:
-    """A clip and what the command line made of it."""
+    """A clip and its result."""
 
     clip: Clip
     root: Path
@@ -61,7 +61,7 @@ class Stream:
     ids=["25 fps", "29.97 fps"],
 )
 def stream(request, tmp_path_factory, prefect_api, prefect_home) -> Stream:
-    """The first clip with a Prefect server that the command brings up by itself, the second with one that is running."""
+    """The first clip is transcoded with a temporary Prefect server of the command, the second with a running one."""
     rate, frames, server = request.param
     folder = tmp_path_factory.mktemp("vod")
     clip = make_clip(folder / "clip.mp4", rate, frames)
@@ -106,7 +106,7 @@ def test_sound_is_as_long_as_the_source(stream: Stream) -> None:
 
 def test_sound_has_no_hole_and_no_click_at_the_seams(stream: Stream) -> None:
     sound = stream.sound()
-    # Windows of 20 ms, over the whole length, without those that touch a beep; the tone has the same power in all.
+    # Windows of 20 ms over the whole length, except those that touch a beep; the tone has about the same power in all.
     length = sound.rate // 50
     body = sound.samples[: stream.clip.samples // length * length].reshape(-1, length)
     quiet = [window for window in body if np.abs(window).max() < 4 * QUIET]
@@ -149,7 +149,7 @@ def test_boundaries_are_equal_contiguous_and_what_the_boxes_say(stream: Stream) 
             if rendition.kind == "video":
                 assert starts_with_idr(fragments[0], summary), segment.name
                 assert found[0].syncs == (True, *[False] * (found[0].sample_count - 1)), segment.name
-                # Where pictures are decoded in another order, durations are not all the same, and need not be.
+                # With frame reordering, durations differ, which is allowed.
                 shown = [place + number * stream.grid.frame_ticks for number in range(found[0].sample_count)]
                 assert sorted(found[0].presentation_times) == shown, segment.name
                 assert min(found[0].durations) > 0, segment.name
@@ -164,7 +164,7 @@ def test_boundaries_are_equal_contiguous_and_what_the_boxes_say(stream: Stream) 
     ]
     assert [duration for _, duration in grids[0]] == lengths
     assert all(grid == grids[0] for grid in grids)
-    # The sound is cut at the AAC frames that are nearest to the pictures.
+    # Audio segments end at the AAC frames nearest to the video boundaries.
     for (time, _), sound in zip(grids[0], stream.renditions["audio"].segments, strict=True):
         apart = Fraction(time, stream.grid.timescale) - Fraction(sound.time, 48000)
         assert abs(apart) <= Fraction(AAC_FRAME, 2 * 48000)
@@ -172,7 +172,7 @@ def test_boundaries_are_equal_contiguous_and_what_the_boxes_say(stream: Stream) 
 
 @pytest.mark.parametrize("name", ["manifest.mpd", "master.m3u8"])
 def test_ffmpeg_decodes_every_rendition_in_silence(stream: Stream, name: str) -> None:
-    # In the folder of the stream, because FFmpeg 5 resolves the addresses of a local manifest from there.
+    # Run in the stream's folder, because FFmpeg 5 resolves URLs of a local manifest relative to the working folder.
     command = [locate().path, "-nostdin", "-hide_banner", "-v", "warning", "-i", name, "-map", "0", "-f", "null", "-"]
     done = subprocess.run(command, cwd=stream.root, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -186,7 +186,7 @@ def test_manifest_says_what_is_there(stream: Stream) -> None:
     assert mpd.get("type") == "static"
     assert "urn:mpeg:dash:profile:isoff-live:2011" in mpd.attrib["profiles"].split(",")
     stated = Fraction(mpd.attrib["mediaPresentationDuration"].removeprefix("PT").removesuffix("S"))
-    # A millisecond longer, for dash.js, and cut at the microsecond.
+    # A millisecond longer, for dash.js, and truncated to microseconds.
     assert Fraction(-1, 1_000_000) < stated - seconds - Fraction(1, 1000) <= 0
     sets = mpd.findall("mpd:Period/mpd:AdaptationSet", MPD_NS)
     assert [s.get("contentType") for s in sets] == ["video", "audio"]
@@ -202,8 +202,8 @@ def test_manifest_says_what_is_there(stream: Stream) -> None:
     assert stream.renditions["audio"].attributes["codecs"] == "mp4a.40.2"
     buffer_s = Fraction(mpd.attrib["minBufferTime"].removeprefix("PT").removesuffix("S"))
     for rendition in stream.renditions.values():
-        # The promise of @bandwidth (ISO/IEC 23009-1, 5.3.5.2): whoever receives at this rate and begins to play at any
-        # segment, minBufferTime later, has every segment whole when it is due.
+        # The definition of @bandwidth (ISO/IEC 23009-1, 5.3.5.2): a client that receives at this rate, and starts to play at
+        # any segment after minBufferTime, has every segment completely when it is needed.
         needed = Fraction(0)
         for first, begin in enumerate(rendition.segments):
             bits = 0
@@ -248,7 +248,7 @@ def test_hls_names_the_same_segments(stream: Stream) -> None:
 
 
 def peak_rate(rendition: Representation, target_s: int) -> Fraction:
-    """Peak segment bit rate (RFC 8216, 4.1): the highest of any run that lasts 0.5 to 1.5 target durations."""
+    """Peak segment bit rate (RFC 8216, 4.1): the maximum over all sequences of segments of 0.5 to 1.5 target durations."""
     rates = []
     for first in range(len(rendition.segments)):
         for last in range(first, len(rendition.segments)):

@@ -1,4 +1,4 @@
-"""The wheel, installed into an empty environment far from the checkout: everything that it is to do works there."""
+"""The wheel works when installed into an empty environment outside of the checkout."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "-
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of the fresh environment."""
+    """The bin folder of the new environment."""
     folder = tmp_path_factory.mktemp("wheel")
 
     def run(*command: str, cwd: Path = folder) -> None:
         done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=280, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    # From a copy: a build leaves folders behind, and reads files that another one writes.
+    # Build from a copy, because builds leave folders behind and would interfere with each other.
     source = folder / "source"
     ignored = shutil.ignore_patterns(".venv", ".git", "var", "out", "tests", "*.egg-info", ".*_cache", ".hypothesis")
     shutil.copytree(ROOT, source, symlinks=True, ignore=ignored)
     run(*PIP, "wheel", "--no-deps", "--wheel-dir", str(folder / "dist"), str(source))
     shutil.rmtree(source)
     (wheel,) = (folder / "dist").glob("streamwave-*.whl")
-    # Without a pip of its own, which would take longer to be put there than all the rest.
+    # Without pip in the environment, because installing that takes longer than everything else.
     run(sys.executable, "-m", "venv", "--without-pip", str(folder / "venv"))
     python = folder / "venv" / "bin" / "python"
     run(*PIP, "--python", str(python), "install", "-c", str(ROOT / "constraints.txt"), str(wheel))
@@ -59,7 +59,7 @@ def installation(
 
 def test_a_file_is_transcoded(tmp_path: Path, prefect_home: Path, programs: Path) -> None:
     cli = Cli(tmp_path, programs=programs)
-    copy_database(prefect_home, cli.state / "prefect")  # or it makes one, which takes long
+    copy_database(prefect_home, cli.state / "prefect")  # otherwise it creates one, which takes long
     clip = make_clip(tmp_path / "clip.mp4", frames=75)
     done = cli.run("transcode", clip.path.name, "-o", "out/clip")
     assert done.code == 0, done.err
@@ -86,14 +86,14 @@ def test_a_stream_is_published_and_watched(
         for manifest in ("manifest.mpd", "master.m3u8"):
             page.goto(f"{address}/?src=/media/stage/{root.name}/{manifest}")
             expect(page.locator("#quality option")).to_have_count(3, timeout=20_000)
-            # The page's policy forbids Playwright's own way of waiting for an expression.
+            # The page's CSP forbids Playwright's wait_for_function.
             wait_for(
                 partial(page.evaluate, "document.querySelector('video').currentTime > 1"), f"{manifest} to play", 20
             )
 
 
 def test_its_deployments_are_deployed(installation: Installation) -> None:
-    """Also from a folder with nothing in it; how runs of them go, the tests of the deployments say."""
+    """`prefect deploy` works in an empty folder; runs of the deployments are tested elsewhere."""
     done = installation.cli.run("prefect", "deploy")
     assert done.code == 0, done.out + done.err
     assert "'vod/vod' successfully created" in done.out and "'live-stream/live' successfully" in done.out

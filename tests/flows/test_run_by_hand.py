@@ -59,7 +59,7 @@ def test_the_first_signal_publishes_all_that_was_received(cli: Cli, clip: Clip, 
         process.send_signal(signum)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert "ending; Ctrl-C again aborts" in out and "the recording is complete" in out
+    assert "stopping; press Ctrl-C again to abort" in out and "the recording is complete" in out
     root = Path(spool.info().output)
     assert is_static(root)
     (period,) = periods(root)
@@ -121,7 +121,7 @@ def test_what_a_killed_run_has_left_is_completed_by_the_next(cli: Cli, clip: Cli
         process.send_signal(signal.SIGINT)
         said, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert f"completing show/{first.broadcast} first: the run before was killed" in said
+    assert f"completing show/{first.broadcast} first: the previous run was killed" in said
     for spool in (first, second):
         assert is_static(Path(spool.info().output))
     (period,) = periods(Path(first.info().output))
@@ -190,30 +190,30 @@ def test_an_output_that_is_away_at_the_end_is_not_waited_for_on_request(cli: Cli
     with cli.start("run", f"file:{odd}", "--stream", "show", "--output", places) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(3)]
-        assert said == ["publishing to\n", f"  {near}/show/\n", f"  {far}/show/; Ctrl-C ends it\n"]
+        assert said == ["publishing to\n", f"  {near}/show/\n", f"  {far}/show/; press Ctrl-C to stop\n"]
         news = process.stdout.readline()
         spool = broadcasts(cli.state / "spool", "show")[0]
         path = f"show/{spool.broadcast}"
-        assert news.startswith(f"{near / path} holds all of the recording; the run waits until ")
-        assert f"for {far / path} (" in news and news.endswith("to catch up; Ctrl-C ends that now\n")
+        assert news.startswith(f"the recording is complete at {near / path}; the run waits until ")
+        assert f"for {far / path} (" in news and news.endswith("to catch up; press Ctrl-C to stop waiting\n")
         assert is_static(near / path)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in err
     assert out == f"the recording is complete: {near}/show/\n"
     assert (
-        f"error: not all of it is at {far / path} (" in err
-        and f"streamwave broadcasts catch-up {path} brings it" in err
+        f"error: the recording is incomplete at {far / path} (" in err
+        and f"complete it with: streamwave broadcasts catch-up {path}" in err
     )
     assert spool.finished
     done = cli.run("broadcasts", "catch-up", "show", "-o", places)
-    assert (done.code, done.out) == (1, f"all of it is at {near / path}\n")
-    assert "what is there is not complete: run this again" in done.err
+    assert (done.code, done.out) == (1, f"complete at {near / path}\n")
+    assert "its copy is incomplete: run this again" in done.err
     far.unlink()
     done = cli.run("broadcasts", "catch-up", "show", "-o", places)
     assert done.code == 0 and done.out.splitlines() == [
-        f"all of it is at {near / path}",
-        f"all of it is at {far / path}",
+        f"complete at {near / path}",
+        f"complete at {far / path}",
     ]
     for place in (near, far):
         (period,) = periods(place / path)

@@ -140,7 +140,7 @@ def test_a_chunk_that_never_works_is_black_and_the_command_says_so(cli: Cli, cli
     done = cli.run("transcode", str(clip.path), "--output", str(output))
     assert done.code == 1
     assert done.err.splitlines()[-1] == (
-        "error: 2 of 4 chunks are shown in black because they could not be decoded (numbers 1, 2); everything else is "
+        "error: 2 of 4 chunks are black because they could not be decoded (numbers 1, 2); everything else is "
         "there; mend the source and run the command again with --overwrite"
     )
     assert f"{output}/manifest.mpd" in done.out

@@ -179,7 +179,7 @@ def test_damaged_files_cost_their_chunk_and_are_said(cli: Cli, received: Receive
     # Tasks of several chunks run at the same time: whichever is told first.
     assert sorted(cast(list[str], feed.spool.status()["warnings"])) == [
         "1 chunks could not be decoded and are shown in black",
-        "the sound of 1 chunks could not be read and is silent",
+        "the audio of 1 chunks could not be read and is silent",
     ]
 
 

@@ -1,4 +1,4 @@
-"""``make fuzz``: every suite for a time, one after the other, and a table of what was found. Exit status 1 if anything was."""
+"""``make fuzz``: runs every suite for a limited time and prints a table of findings. Exit status 1 if there are any."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = Path("var/fuzz")
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run what is asked for."""
+    """Run the requested suites."""
     arguments = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     arguments.add_argument("--minutes", type=float, help="for all suites together (default: 10, without --inputs)")
     arguments.add_argument("--inputs", type=int, help="instead: inputs of each suite (HTTP: of each endpoint)")

@@ -1,8 +1,8 @@
-"""One parser in a process of its own: ``python -m tests.fuzz.guided NAME BOARD --seed …``.
+"""Fuzzes one parser in a separate process: ``python -m tests.fuzz.guided NAME BOARD --seed …``.
 
-With atheris inputs follow what they reach in the code; without it (it has wheels for few systems) they are only damaged at
-random. Before each input it is written on the board, a file that whoever started this process reads: so it is known which one
-a process has died of, or hangs in.
+With atheris, inputs are guided by code coverage; without it (it has wheels for few systems), they are mutated at random.
+Every input is written to the board, a file that the parent process reads, before it is tried, so that the parent knows which
+input has killed the process or hangs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from typing import Any
 from tests.fuzz.mutate import mutate, mutate_words
 from tests.fuzz.parsers import CORPUS, MAX_BYTES, Parser, parsers
 
-#: Inputs so far, whether one is being tried, its length, the most memory in kB until now; the input itself follows.
+#: Number of inputs, whether one is being tried, its length, peak memory in kB; the input itself follows.
 HEAD = struct.Struct("=QQQQ")
 BOARD_BYTES = HEAD.size + MAX_BYTES
-#: Memory that one parser may take beyond what the interpreter and its libraries have taken.
+#: Memory that one parser may use in addition to that of the interpreter and its libraries.
 ROOM_BYTES = 1536 * 1024 * 1024
-#: Findings that differ in where they were raised, and are told.
+#: Maximum number of findings reported; findings raised at the same place count as one.
 _MOST = 20
 
 
@@ -53,7 +53,7 @@ def _most_kb() -> int:
 
 
 class _Tried:
-    """Tries inputs, and keeps each kind of failure once, in ``folder``."""
+    """Tries inputs, and saves each kind of failure once, in ``folder``."""
 
     def __init__(self, parser: Parser, board: _Board, folder: Path) -> None:
         self._parser, self._board, self._folder = parser, board, folder
@@ -84,7 +84,7 @@ def _limit_memory() -> None:
 
 
 def options() -> argparse.Namespace:
-    """What the process that watches this one asks for."""
+    """Parse the arguments, which come from the parent process."""
     words = argparse.ArgumentParser()
     words.add_argument("parser")
     words.add_argument("board", type=Path)
@@ -96,7 +96,7 @@ def options() -> argparse.Namespace:
 
 
 def run(parser: Parser, given: argparse.Namespace, atheris: Any) -> int:
-    """Try the corpus, and then what follows from it, until the budget is used up."""
+    """Try the corpus and then mutations of it, until the budget is used up."""
     tried = _Tried(parser, _Board(given.board), given.findings)
     _limit_memory()
     for data in parser.seeds():
@@ -132,7 +132,7 @@ def _at_random(parser: Parser, tried: _Tried, given: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Run the parser that is asked for."""
+    """Run the requested parser."""
     given = options()
     try:
         import atheris

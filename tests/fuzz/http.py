@@ -1,4 +1,4 @@
-"""Requests to the ingest service, made of what its OpenAPI document says and then damaged; and what its answers may be."""
+"""Requests to the ingest service, generated from its OpenAPI document and then mutated; and checks of the answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path; ``statuses`` are those that the document knows."""
+    """One method of one path; ``statuses`` are those in the document."""
 
     method: str
     path: str
@@ -40,11 +40,11 @@ class Operation:
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """Name for tables."""
         return f"{self.method} {self.path}"
 
     def judge(self, status: int, *, elsewhere: bool = False) -> str:
-        """What is wrong with an answer; nothing if it is allowed. ``elsewhere``: a value has made it another path."""
+        """What is wrong with an answer; empty if it is allowed. ``elsewhere``: a parameter has changed the path."""
         if status >= 500 and status != 503:
             return f"status {status}"
         if status not in self.statuses and not (elsewhere and status in (404, 405)):
@@ -53,7 +53,7 @@ class Operation:
 
 
 def operations(document: dict[str, Any]) -> list[Operation]:
-    """All that the document describes."""
+    """All operations of the document."""
     return [
         Operation(method.upper(), path, frozenset(map(int, found["responses"])), "requestBody" in found)
         for path, methods in document["paths"].items()
@@ -63,7 +63,7 @@ def operations(document: dict[str, Any]) -> list[Operation]:
 
 @dataclass(frozen=True)
 class Request:
-    """One request, as bytes go over the wire."""
+    """One request, as sent over the wire."""
 
     method: str
     path: str
@@ -71,12 +71,12 @@ class Request:
     content: bytes
 
     def text(self) -> str:
-        """How to repeat it."""
+        """The request as text, to repeat it."""
         return json.dumps([self.method, self.path, self.headers, self.content.decode("latin-1")])
 
 
 def damaged(operation: Operation, chance: random.Random, bearer: dict[str, str], tokens: tuple[str, str]) -> Request:
-    """A request to ``operation``, half of them with the admin token; ``tokens`` are the hooks' token and start."""
+    """A mutated request to ``operation``, every second one with the admin token; ``tokens`` are the hooks' token and start."""
     names = {"token": tokens[0] if chance.randrange(4) else _text(chance), "instance": tokens[1], "name": _text(chance)}
     path = operation.path
     for name, value in names.items():

@@ -1,7 +1,7 @@
-"""Takes media files through the library, each in a forked process that may die: ``python -m tests.fuzz.media_cases``.
+"""Runs media files through the library, each in a forked process that may die: ``python -m tests.fuzz.media_cases``.
 
-A path a line on standard input, a line of JSON for each on standard output. The process of a case, and all that it starts, has
-bounded memory and processor time, and a deadline.
+Reads one path per line from standard input, and writes one line of JSON for each to standard output. The process of a case
+and its children have limits on memory and CPU time, and a deadline.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from streamwave.receive.quick_probe import look
 from streamwave.sources.address import resolve_source
 from tests.matrix.pipeline import transcode
 
-#: Address space of every process, in bytes: libraries and stacks of threads take most of what is not used.
+#: Address space of every process, in bytes; libraries and thread stacks reserve most of it without using it.
 ADDRESS_SPACE = 4 << 30
-#: Memory that one of them may really have, in MB.
+#: Resident memory of a process, in MB.
 MOST_RSS_MB = 1024
-#: Processor time of each, and how long a case may take on a machine that is busy, in seconds.
+#: CPU time of each process, and the time-out of a case on a busy machine, in seconds.
 CPU_S, DEADLINE_S = 60, 180
 _LADDER = '{"rungs": [{"name": "small", "short_side": 32, "max_kbps": 100}], "audio_kbps": 32}'
 
 
 def case(path: Path, folder: Path) -> dict[str, Any]:
-    """What becomes of one file: ``outcome`` is "published" or "refused", with ``said``."""
+    """Run one file: ``outcome`` is "published" or "refused", with the message in ``said``."""
     try:
         url = resolve_source(str(path))
         info = probe(url)
@@ -66,7 +66,7 @@ def _in_child(path: Path, folder: Path, out: int) -> None:
 
 
 def run(path: Path) -> dict[str, Any]:
-    """``case`` in a process of its own."""
+    """Run ``case`` in a forked process."""
     folder = Path(tempfile.mkdtemp(prefix="streamwave-fuzz-"))
     reading, writing = os.pipe()
     pid = os.fork()

@@ -1,11 +1,11 @@
-"""Damage: the same seed makes the same."""
+"""Mutations of inputs, reproducible by their seed."""
 
 from __future__ import annotations
 
 import random
 import re
 
-#: Numbers that parsers stumble over, of one, two, four and eight bytes.
+#: Interesting integers of one, two, four and eight bytes.
 _EDGES = (
     0,
     1,
@@ -24,7 +24,7 @@ _EDGES = (
 
 
 _WORD = re.compile(rb'"[^"]*"|-?[0-9]+(?:\.[0-9]+)?|[A-Za-z_]+')
-#: Values that a text may hold in the place of others, without quotation marks.
+#: Interesting values for texts, without quotation marks.
 _VALUES = (
     b"0", b"-1", b"1", b"1/0", b"0/0", b"1e999999999", b"1e-999999999", b"1e999", b"NaN", b"Infinity", b"4294967296",
     b"9223372036854775808", b"99999999999999999999999999", b"9" * 400, b"null", b"true", b"[]", b"{}", b"[" * 900, b"{" * 900,
@@ -34,7 +34,7 @@ _VALUES = (
 
 
 def mutate_words(data: bytes, chance: random.Random) -> bytes:
-    """``data``, which is a text, with one or two of its words replaced by others that parsers stumble over."""
+    """``data``, which is a text, with one or two of its words replaced by interesting values."""
     for _ in range(chance.randint(1, 2)):
         words = list(_WORD.finditer(data))
         if not words:
@@ -48,7 +48,7 @@ def mutate_words(data: bytes, chance: random.Random) -> bytes:
 
 
 def mutate(data: bytes, chance: random.Random, most: int = 8) -> bytes:
-    """``data`` with one to ``most`` places damaged: bits, bytes, numbers, pieces taken out, doubled, moved, or cut off."""
+    """``data`` with one to ``most`` mutations: bits, bytes, numbers; pieces removed, duplicated, moved or cut off."""
     out = bytearray(data)
     for _ in range(chance.randint(1, most)):
         if not out:

@@ -1,7 +1,7 @@
-"""What is fuzzed of the library: each parser as a function of bytes that may raise the errors it documents, and no others.
+"""The parsers of the library that are fuzzed: each is a function of bytes that may raise only its documented errors.
 
-An assertion in one of them is a property: what a writer makes, its reader reads back; what is read is not longer than what
-was there. A module whose name begins with ``parsers_`` adds its parsers by being imported.
+Assertions in them are properties, such as: a reader reads back what the writer wrote; output is not longer than input. A
+module whose name begins with ``parsers_`` registers its parsers when it is imported.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-#: Inputs that are tried first, in a folder for each parser.
+#: Seed inputs, in one folder per parser.
 CORPUS = Path(__file__).parent / "corpus"
-#: Bytes of an input at most: enough for all that is in the corpus.
+#: Maximum size of an input in bytes: enough for everything in the corpus.
 MAX_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class Parser:
-    """One parser. ``errors`` are those that it documents; ``text``: words are worth being replaced."""
+    """One parser. ``errors`` are its documented errors; ``text``: inputs are texts, whose words are mutated too."""
 
     name: str
     check: Callable[[bytes], None]
@@ -29,7 +29,7 @@ class Parser:
     text: bool = False
 
     def __call__(self, data: bytes) -> None:
-        """Try one input; whatever this raises is a finding."""
+        """Try one input; any exception is a finding."""
         with suppress(*self.errors):
             self.check(data)
 
@@ -44,7 +44,7 @@ _parsers: dict[str, Parser] = {}
 def parser(
     *errors: type[Exception], text: bool = False
 ) -> Callable[[Callable[[bytes], None]], Callable[[bytes], None]]:
-    """Register a function as a parser of its own name."""
+    """Register a function as a parser under its name."""
 
     def register(check: Callable[[bytes], None]) -> Callable[[bytes], None]:
         name = check.__name__.strip("_")
@@ -56,14 +56,14 @@ def parser(
 
 @cache
 def parsers() -> dict[str, Parser]:
-    """All of them by their names."""
+    """All parsers by name."""
     for path in sorted(Path(__file__).parent.glob("parsers_*.py")):
         importlib.import_module(f"tests.fuzz.{path.stem}")
     return dict(sorted(_parsers.items()))
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
-    """``data`` as a network may deliver it: in pieces whose lengths follow from it."""
+    """``data`` in pieces, as a network may deliver it; the lengths are derived from the data."""
     at = 0
     while at < len(data):
         size = 1 + data[at] * 3

@@ -1,4 +1,4 @@
-"""The parsers of what sources and encoders send: boxes, NAL units, parameter sets, frames of sound, FLV, MPEG-TS."""
+"""The parsers of media from sources and encoders: boxes, NAL units, parameter sets, audio frames, FLV, MPEG-TS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from streamwave.errors import MediaError
 from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow, holds_pictures, sound_codecs
 from streamwave.ffmpeg.metadata import plain
-from streamwave.ffmpeg.mpegts import ProgrammeFlow
+from streamwave.ffmpeg.mpegts import ProgramFlow
 from streamwave.mp4 import (
     InitSummary,
     aac_fragment,
@@ -33,17 +33,17 @@ from streamwave.receive.fields import Fields as PictureFields
 from streamwave.receive.nals import holds_no_picture, nals, refreshes_gradually
 from tests.fuzz.parsers import parser, pieces
 
-#: A track as FFmpeg's encodes have it.
+#: A track as in FFmpeg's output.
 _TRACK = InitSummary("avc1.42C01E", "vide", 12800, 1, 64, 48, nal_length_bytes=4, default_duration=512)
-#: What is handed from one flow to the next so that it can be opened: a table, or the heads of FLV.
+#: Data that the next demuxer needs at its start: PAT and PMT, or FLV headers.
 _HANDED_OVER = 4096
-#: What an object has too little to be a whole ECMA array, in bytes.
+#: Bytes by which an object is shorter than the corresponding ECMA array.
 _ADDED = 7
 
 
 @parser(MediaError)
 def boxes(data: bytes) -> None:
-    """Boxes, wherever they lie."""
+    """Boxes at every depth."""
     found = list(iter_boxes(data))
     assert b"".join(data[box.start : box.end] for box in found) == data
     find_all(data, "moov/trak/mdia")
@@ -53,14 +53,14 @@ def boxes(data: bytes) -> None:
 
 @parser(MediaError)
 def split(data: bytes) -> None:
-    """A fragmented file; what it is made of is found again."""
+    """A fragmented file; its parts are found again."""
     init, fragments = split_file(data)
     assert split_file(init + media_segment(fragments)) == (init, fragments)
 
 
 @parser(MediaError)
 def init(data: bytes) -> None:
-    """An init segment, and what is made of it."""
+    """An init segment, and its normalized form."""
     summary = read_init(data)
     with suppress(MediaError):
         made = read_init(video_init(data))
@@ -72,7 +72,7 @@ def init(data: bytes) -> None:
 
 @parser(MediaError)
 def fragment(data: bytes) -> None:
-    """A fragment; made anew elsewhere it holds the same pictures, shown in the same order."""
+    """A fragment; rewritten at another time it has the same samples in the same presentation order."""
     summary = read_fragment(data, _TRACK)
     assert len(summary.presentation_times) == summary.sample_count
     with suppress(MediaError):
@@ -95,7 +95,7 @@ def _samples(data: bytes, positions: tuple[int, ...], sizes: tuple[int, ...]) ->
 
 @parser(MediaError)
 def made_fragment(data: bytes) -> None:
-    """The writers of fragments: what they make is read back."""
+    """The writers of fragments: their output is read back."""
     frames = list(pieces(data))
     sound = read_fragment(aac_fragment(sequence=1, time=len(data), frames=frames), read_init(aac_init(48000, 2, 64000)))
     assert (sound.time, sound.sizes) == (len(data), tuple(map(len, frames)))
@@ -111,14 +111,14 @@ def made_fragment(data: bytes) -> None:
 
 @parser(MediaError)
 def adts(data: bytes) -> None:
-    """ADTS; its frames, framed anew, are read back."""
+    """ADTS; its frames are read back after new headers were added."""
     frames = read_adts(data)
     assert read_adts(b"".join(adts_frame(frame, 48000, 2) for frame in frames)) == frames
 
 
 @parser(MediaError)
 def asc(data: bytes) -> None:
-    """AudioSpecificConfig; what can be written is read back."""
+    """AudioSpecificConfig; if it can be written, it is read back."""
     config = read_config(data)
     if config.sample_rate in SAMPLE_RATES and config.channels in CHANNELS[1:]:
         again = read_config(build_config(config.sample_rate, config.channels))
@@ -127,7 +127,7 @@ def asc(data: bytes) -> None:
 
 @parser(MediaError)
 def avcc(data: bytes) -> None:
-    """avcC; what is written is read back."""
+    """avcC; written ones are read back."""
     record = AvcConfiguration.read(data)
     assert AvcConfiguration.read(record.write()) == record
     assert AvcConfiguration.read(record.joined(record).write()).parameter_sets == record.parameter_sets
@@ -135,7 +135,7 @@ def avcc(data: bytes) -> None:
 
 @parser(MediaError)
 def sps(data: bytes) -> None:
-    """Parameter sets and heads of slices of H.264."""
+    """H.264 parameter sets and slice headers."""
     for read in (pps_id, slice_pps, read_sps):
         with suppress(MediaError):
             read(data)
@@ -143,7 +143,7 @@ def sps(data: bytes) -> None:
 
 @parser(MediaError)
 def nal(data: bytes) -> None:
-    """NAL units with lengths in front; none is lost."""
+    """Length-prefixed NAL units; none is lost."""
     if data:
         size = 1 + data[0] % 4
         units = list(split_nals(data[1:], size))
@@ -152,7 +152,7 @@ def nal(data: bytes) -> None:
 
 @parser()
 def received_nals(data: bytes) -> None:
-    """NAL units of packets that are received, of which what is damaged says nothing."""
+    """NAL units of received packets; damaged ones are ignored."""
     at = data[0] if data else 0
     head, packet = data[1 : at + 1], data[at + 1 :]
     for extradata in (head, None):
@@ -165,7 +165,7 @@ def received_nals(data: bytes) -> None:
 
 @parser()
 def flv(data: bytes) -> None:
-    """FLV's tags as they arrive, with and without what libavformat knew of them."""
+    """FLV tags as they arrive, with and without libavformat's knowledge of the streams."""
     for known, pictures in ((True, True), (False, False)):
         sounds: list[SoundTag] = []
         flow: TagFlow | None = TagFlow(pieces(data), sounds.append)
@@ -188,7 +188,7 @@ def flv(data: bytes) -> None:
 
 @parser()
 def metadata(data: bytes) -> None:
-    """Metadata that are written anew, for good: what comes out stays as it is."""
+    """Rewritten metadata; rewriting it again does not change it."""
     for start in (0, 1):
         out = plain(data, start)
         assert out is None or (plain(out) == out and len(out) <= len(data) + _ADDED)
@@ -196,7 +196,7 @@ def metadata(data: bytes) -> None:
 
 @parser()
 def late_sound(data: bytes) -> None:
-    """Sound that libavformat has not met; libavformat itself finds out what it is."""
+    """Late audio that libavformat has not detected; a second libavformat instance detects its codec."""
     sounds: list[SoundTag] = []
     flow = TagFlow(iter([data]), sounds.append)
     flow.settle(known=False)
@@ -209,7 +209,7 @@ def late_sound(data: bytes) -> None:
 
 @parser()
 def flv_file(data: bytes) -> None:
-    """A file of FLV that is looked through."""
+    """An FLV file that is scanned."""
     with tempfile.NamedTemporaryFile(suffix=".flv") as file:
         file.write(data)
         file.flush()
@@ -220,8 +220,8 @@ def flv_file(data: bytes) -> None:
 
 @parser()
 def mpegts(data: bytes) -> None:
-    """MPEG-TS whose programmes change; nothing is made up, and no flow follows without a packet."""
-    flow: ProgrammeFlow | None = ProgrammeFlow(pieces(data))
+    """MPEG-TS whose programs change; no packet is invented, and no empty part follows."""
+    flow: ProgramFlow | None = ProgramFlow(pieces(data))
     flows = total = 0
     while flow is not None:
         while part := flow.read(1024):

@@ -1,4 +1,4 @@
-"""The readers of what a disk or a store may have damaged: journals, ledgers, descriptions, manifests."""
+"""The readers of records that a disk or a store may have damaged: journals, ledgers, descriptions, manifests."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from streamwave.publish.fence import Fence
 from streamwave.retention.clock import days_to_keep
 from streamwave.spool.broadcast import STATUS, BroadcastSpool
 from streamwave.spool.encoding import kept_encoding
-from streamwave.spool.info import INFO, still_said
+from streamwave.spool.info import INFO, salvage_field
 from streamwave.spool.journal import (
     JOURNAL,
     ChunkLine,
     JournalReader,
     end_of,
-    opened_with,
+    open_record_of,
     read_line,
     received_ms,
 )
-from streamwave.spool.remote.objects import read_word
-from streamwave.spool.remote.sign import Sign
+from streamwave.spool.remote.heartbeat import Heartbeat
+from streamwave.spool.remote.objects import read_run_record
 from streamwave.storage.local import LocalStore
 from streamwave.verify.hls import read_master, read_playlist
 from streamwave.verify.mpd import read_mpd
@@ -41,7 +41,7 @@ from tests.fuzz.parsers import parser
 
 
 def _folder() -> Path:
-    """A folder of this process."""
+    """A temporary folder of this process."""
     if not _made:
         _made.append(Path(tempfile.mkdtemp(prefix="streamwave-fuzz-")))
         atexit.register(shutil.rmtree, _made[0], ignore_errors=True)
@@ -52,7 +52,7 @@ _made: list[Path] = []
 
 
 class Parts(LocalStore):
-    """A store whose objects are given."""
+    """A store with given objects."""
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         super().__init__(_folder())
@@ -69,18 +69,18 @@ class Parts(LocalStore):
 
 @parser(SpoolError, text=True)
 def journal(data: bytes) -> None:
-    """The journal of a session: what its end says, and all of it. A record that is written is read back."""
+    """The journal of a session: its end record, and all records. Written records are read back."""
     folder = _folder()
     (folder / JOURNAL).write_bytes(data)
     assert received_ms(folder) is not None
     end_of(folder)
-    opened = opened_with(folder)
+    opened = open_record_of(folder)
     records = JournalReader(folder).read()
     for record in records:
         assert read_line(record.model_dump_json().encode()) == record
     if opened is not None and opened.rate is not None:
         opened.properties()
-        # Of a job only what says where a chunk lies.
+        # Only the fields of a job that place a chunk on the timeline.
         job: Any = SimpleNamespace(rate=opened.rate, segment_ms=2000, spool=str(folder), passthrough=None)
         for record in records:
             if isinstance(record, ChunkLine):
@@ -90,7 +90,7 @@ def journal(data: bytes) -> None:
 
 @parser(OutputError, text=True)
 def ledger(data: bytes) -> None:
-    """A ledger in parts, its timeline, and the manifests that are made of it. What is saved is read back."""
+    """A ledger in parts, its timeline, and the manifests rendered from it. Saved ledgers are read back."""
     parts = {ledger_name(number): part for number, part in enumerate(data.split(b"\n\n"))}
     store = Parts(parts)
     found = Ledger.load(store)
@@ -100,33 +100,33 @@ def ledger(data: bytes) -> None:
     assert found.timeline.duration >= 0
     with suppress(MediaError):
         render_all(found, now_unix_ms=1_700_000_000_000, utc_timing_url=None, base_urls=(), memo=Memo())
-    assert found.lines_after(Ledger.load(store)) == []
+    assert found.parts.lines_after(store) == []
 
 
 @parser(SpoolError, text=True)
 def description(data: bytes) -> None:
-    """What lies beside a journal: of the broadcast, of its run, of the service that runs it, of its publisher."""
+    """The other files in a spool: of the broadcast, its run, the processing service and the publisher's metadata."""
     spool = BroadcastSpool(_folder() / "cam" / "20261122-131800-4f2a")
     spool.folder.mkdir(parents=True, exist_ok=True)
     for name in (INFO, STATUS, attempts.FILE, metadata.FILE, "encoding.json", "clock.json"):
         (spool.folder / name).write_bytes(data)
-    still_said(data, "output")
+    salvage_field(data, "output")
     spool.status()
     attempts.read(spool.folder)
     metadata.read(spool.folder)
     kept_encoding(spool.folder)
     days_to_keep(spool.folder, 30, 1_700_000_000_000)
-    word = read_word(data)
-    assert word is None or read_word(word.model_dump_json().encode()) == word
-    sign = Sign(1.0, clock=lambda: 0.0)
-    assert sign.saw(data) and not sign.saw(data)
+    record = read_run_record(data)
+    assert record is None or read_run_record(record.model_dump_json().encode()) == record
+    heartbeat = Heartbeat(1.0, clock=lambda: 0.0)
+    assert heartbeat.saw(data) and not heartbeat.saw(data)
     info = spool.info()
     assert type(info).model_validate_json(info.model_dump_json()) == info
 
 
 @parser(OutputError, text=True)
 def entry(data: bytes) -> None:
-    """What an output says of its broadcasts: entries, the list, whoever publishes, when the manifest was written."""
+    """Other objects at an output: entries, the index, the fence, the manifest's time."""
     store = Parts({ENTRY: data, INDEX: data, FENCE: data, MANIFEST: data})
     catalog.read_entry(store)
     catalog.published_unix_ms(store)
@@ -136,7 +136,7 @@ def entry(data: bytes) -> None:
 
 @parser(MediaError, text=True)
 def mpd(data: bytes) -> None:
-    """A manifest of ours, read to check it."""
+    """An MPD, parsed to verify it."""
     listed = read_mpd(data)
     listed.objects()
     assert listed.end is not None
@@ -144,7 +144,7 @@ def mpd(data: bytes) -> None:
 
 @parser(MediaError, text=True)
 def playlist(data: bytes) -> None:
-    """Playlists of ours, read to check them."""
+    """Playlists, parsed to verify them."""
     text = data.decode("utf-8", "replace")
     with suppress(MediaError):
         read_master(text)

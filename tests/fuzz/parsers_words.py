@@ -1,4 +1,4 @@
-"""What people and programs write: addresses of sources, settings, the bodies of hooks."""
+"""The parsers of texts from users and programs: source addresses, settings, bodies of hooks."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _KINDS = (b"application/json", b"application/x-www-form-urlencoded", b"text/plai
 
 
 def _text(data: bytes) -> str:
-    """Text as a command line or an environment may hold it."""
+    """Decode the input as a command line or an environment variable would be."""
     return data.decode("utf-8", "surrogateescape")
 
 
 @parser(Refused, text=True)
 def body(data: bytes) -> None:
-    """The body of a hook: its fields, and the call that they make."""
+    """The body of a hook: its fields, and the resulting call."""
     kind = _KINDS[data[0] % len(_KINDS)] if data else b""
     found, _ = _now(fields(_request(kind, data[1:])))
     for hook in CALLS:
@@ -50,7 +50,7 @@ def _request(kind: bytes, content: bytes) -> Request:
 
 
 def _now(call: Coroutine[Any, Any, Any]) -> Any:
-    """The result of what waits for nothing."""
+    """The result of a coroutine that never suspends."""
     try:
         call.send(None)
     except StopIteration as done:
@@ -60,7 +60,7 @@ def _now(call: Coroutine[Any, Any, Any]) -> Any:
 
 @parser(SourceError, UsageError, text=True)
 def source(data: bytes) -> None:
-    """The address of a source: what is allowed stays confined, and every address can be shown."""
+    """The address of a source: allowed ones are confined, and every address can be displayed."""
     text = _text(data)
     for show in (redact, shown, shown_address):
         show(text)
@@ -76,7 +76,7 @@ def source(data: bytes) -> None:
 
 @parser(ValueError, OutputError, text=True)
 def setting(data: bytes) -> None:
-    """The settings that are a language of their own. What outputs are written as is read back."""
+    """Settings with their own syntax. Formatted outputs are read back."""
     text = _text(data)
     for read in (to_base_urls, to_fraction, to_place, to_folders):
         with suppress(ValueError):
@@ -90,7 +90,7 @@ def setting(data: bytes) -> None:
 
 @parser(LadderError, text=True)
 def ladder(data: bytes) -> None:
-    """A ladder: names, JSON in place, or a file of TOML or JSON."""
+    """A ladder: names, inline JSON, or a TOML or JSON file."""
     text = _text(data)
     with suppress(LadderError):
         load_ladder(text if "/" not in text else "{" + text)

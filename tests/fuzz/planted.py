@@ -1,4 +1,4 @@
-"""Parsers that fail, for the test of the runner."""
+"""Parsers with deliberate faults, for the test of the runner."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _BAD = {"raises": _raises, "hangs": _hangs, "dies": _dies, "grows": _grows}
 
 class _Planted(parsers.Parser):
     def seeds(self) -> list[bytes]:
-        """One that is well, and one that is not."""
+        """One valid input, and one that fails."""
         return [b"good", b"bad"]
 
 
 def main() -> int:
-    """Stand in for ``tests.fuzz.guided``."""
+    """Replacement for ``tests.fuzz.guided``."""
     given = guided.options()
 
     def check(data: bytes) -> None:

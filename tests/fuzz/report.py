@@ -1,4 +1,4 @@
-"""What fuzzing has found: a row for each target, the inputs kept to repeat it, and the table at the end."""
+"""The findings of fuzzing: a row for each target, the inputs that reproduce them, and the table at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass
 class Row:
-    """One target. ``failures`` are the files, or the words, by which a finding can be repeated."""
+    """One target. ``failures`` are the files or texts that reproduce its findings."""
 
     suite: str
     target: str
@@ -26,12 +26,12 @@ class Row:
 
     @property
     def bad(self) -> bool:
-        """Whether anything was found."""
+        """Whether there are findings."""
         return bool(self.crashes or self.hangs or self.server_errors or self.over_memory or self.failures)
 
 
 class Findings:
-    """Keeps the inputs of findings below ``folder``, and shows how far it all is."""
+    """Saves the inputs of findings below ``folder``, and shows the progress."""
 
     def __init__(self, folder: Path, *, quiet: bool = False) -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class Findings:
         self._began = self._said = time.monotonic()
 
     def keep(self, row: Row, kind: str, data: bytes, why: str = "") -> Path:
-        """Keep one input, and ``why`` it is one; the same input only once."""
+        """Save one input with the reason ``why``; equal inputs are saved once."""
         digest = hashlib.sha256(data).hexdigest()[:12]
         path = self.folder / row.target.replace("/", "_") / f"{kind}-{digest}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ class Findings:
         return path
 
     def progress(self, row: Row, *, last: bool = False) -> None:
-        """A line that says how far ``row`` is, every few seconds."""
+        """Print the progress of ``row`` every few seconds."""
         now = time.monotonic()
         if self._quiet or (not last and now - self._said < 5):
             return
@@ -67,7 +67,7 @@ _COLUMNS = ("target", "inputs", "crashes", "hangs", "500s", "over memory", "max 
 
 
 def table(rows: list[Row]) -> str:
-    """All rows, their sums for each suite, and below them how to repeat what was found."""
+    """All rows with sums for each suite, followed by commands that reproduce the findings."""
     body = [_cells(f"{row.suite}/{row.target}", [row]) for row in rows]
     suites = dict.fromkeys(row.suite for row in rows)
     body += [_cells(f"all of {suite}", [row for row in rows if row.suite == suite]) for suite in suites]

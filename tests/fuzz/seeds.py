@@ -1,6 +1,7 @@
-"""Makes the corpus anew: ``python -m tests.fuzz.seeds``. What fuzzing has found (``found-…``) stays as it is.
+"""Regenerates the corpus: ``python -m tests.fuzz.seeds``. Findings of fuzzing (``found-…``) are kept.
 
-Media comes from FFmpeg, in the smallest sizes that show all that the parsers look at; everything else from our own writers.
+Media comes from FFmpeg, as small as possible while covering everything that the parsers read; the rest comes from our own
+writers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import tempfile
 from fractions import Fraction
 from pathlib import Path
 
-from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger, PeriodLine, TrackLine
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import BroadcastLine, ChunkLine, EndLine, PeriodLine, TrackLine
 from streamwave.manifest.memo import Memo
 from streamwave.manifest.render import render_all
 from streamwave.model import AudioInfo, ChunkRecord, Frozen, Rendition, SourceInfo, VideoInfo
@@ -25,7 +27,7 @@ from streamwave.spool.advice import tracks_added
 from streamwave.spool.info import BroadcastInfo
 from streamwave.spool.journal import AdviceLine, EndRecord, OpenRecord
 from streamwave.spool.journal import ChunkLine as JournalChunk
-from streamwave.spool.remote.objects import RunWord
+from streamwave.spool.remote.objects import RunRecord
 from streamwave.storage.outputs import OutputAddress, format_outputs
 from tests.fuzz.parsers import CORPUS, MAX_BYTES
 from tests.fuzz.parsers_records import Parts
@@ -37,12 +39,12 @@ _PICTURES = ("-f", "lavfi", "-i", "testsrc=size=32x32:rate=10")
 _SOUND = ("-f", "lavfi", "-i", "sine=frequency=440:sample_rate=22050")
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "2", "-pix_fmt", "yuv420p", "-threads", "1")
 AAC = ("-c:a", "aac", "-b:a", "16k", "-ac", "1")
-#: The same bytes each time, as far as the same FFmpeg makes them.
+#: Options for reproducible output, with the same FFmpeg.
 _EXACT = ("-fflags", "+bitexact", "-flags", "+bitexact", "-map_metadata", "-1")
 
 
 def media(suffix: str, *options: str, seconds: str = "0.4", sound: bool = True, pictures: bool = True) -> bytes:
-    """A file of that kind as FFmpeg makes it."""
+    """A file of that kind, made by FFmpeg."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"clip.{suffix}")
         inputs = [*(_PICTURES if pictures else ()), *(_SOUND if sound else ())]
@@ -96,7 +98,7 @@ def _streams() -> dict[str, dict[str, bytes]]:
     flv = media("flv", *H264, *AAC, seconds="0.3")
     speech = media("flv", "-c:a", "libmp3lame", "-b:a", "16k", pictures=False, seconds="0.2")
     ts = media("ts", *H264, *AAC, "-muxrate", "0", seconds="0.2")
-    tables = ts[188:564]  # PAT and PMT behind the SDT
+    tables = ts[188:564]  # PAT and PMT, which follow the SDT
     return {
         "flv": {"both": flv[:2500], "late": flv[:400] + speech[13:500]},
         "metadata": {"usual": said(), "object": NAME + amf(USUAL)},
@@ -166,7 +168,7 @@ def _records() -> dict[str, dict[str, bytes]]:
     info = BroadcastInfo(
         stream="cam", broadcast="20261122-131800-4f2a", created_unix_ms=1, output="/srv/out/cam/b", title="T"
     )
-    word = RunWord(token="t", beat=3, done={"000000": 2}, status={"state": "live"})
+    word = RunRecord(token="t", beat=3, done={"000000": 2}, status={"state": "live"})
     listed = {"stream": "cam", "id": "b", "started_unix_ms": 1, "state": "live", "manifest": "cam/b/manifest.mpd"}
     return {
         "journal": {"whole": journal, "cut": journal[:-9]},
@@ -190,7 +192,7 @@ def _records() -> dict[str, dict[str, bytes]]:
 
 
 def _rolling(header: BroadcastLine, period: PeriodLine, chunks: list[ChunkLine]) -> bytes:
-    """A ledger that has forgotten its first part."""
+    """A rolling ledger that has dropped its first part."""
     store = Parts({})
     found = Ledger(store)
     found.append(header.model_copy(update={"keep": False}), period, *chunks, save=False)
@@ -230,7 +232,7 @@ def _words() -> dict[str, dict[str, bytes]]:
 
 
 def main() -> int:
-    """Write all of them."""
+    """Write all seeds."""
     for name, inputs in seeds().items():
         folder = CORPUS / name
         folder.mkdir(parents=True, exist_ok=True)

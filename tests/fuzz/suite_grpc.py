@@ -1,4 +1,4 @@
-"""The processing service as a real process: every method with damaged requests, and no UNKNOWN, INTERNAL, UNAVAILABLE."""
+"""Fuzzes every method of a real processing service. UNKNOWN, INTERNAL and UNAVAILABLE are findings."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.support.ports import free_port
 from tests.support.processes import wait_for
 from tests.support.rpc import calls
 
-#: A call takes no longer, in seconds: it answers within two, and the machine may be busy.
+#: Time-out of a call in seconds: the service answers within two, but the machine may be busy.
 DEADLINE_S = 30.0
 MOST_RSS_MB = 768
 _SERVICE = pb.DESCRIPTOR.services_by_name["StreamProcessing"]
 _ROOT = Path(__file__).resolve().parents[2]
-#: What the service never answers to a request by itself; UNAVAILABLE: the connection is dead.
+#: Statuses that the service must not return; UNAVAILABLE means that the connection is dead.
 _FAILED = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
 _TEXTS = (
     "cam1",
@@ -49,7 +49,7 @@ _TEXTS = (
 
 
 class Service:
-    """``python -m services.processing`` in a folder of its own, with one session in its spool. Prefect is not there."""
+    """``python -m services.processing`` in its own folder, with one session in its spool and without Prefect."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port, self.log = folder, free_port(), folder / "service.log"
@@ -62,7 +62,7 @@ class Service:
         self.broadcast = spool.broadcast
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the service, and wait until it answers."""
         ours = {
             "STREAMWAVE_STATE_DIR": str(self.folder / "var"),
             "OUTPUT_DIR": str(self.folder / "out"),
@@ -99,7 +99,7 @@ class Service:
                 self.process.wait()
 
     def rss_mb(self) -> int:
-        """The most memory that it has had."""
+        """Peak memory of the service."""
         assert self.process is not None
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), 0)
@@ -107,7 +107,7 @@ class Service:
 
 @contextmanager
 def serving() -> Iterator[Service]:
-    """The service, for a while."""
+    """A running service."""
     with tempfile.TemporaryDirectory(prefix="streamwave-fuzz-") as folder:
         service = Service(Path(folder))
         try:
@@ -133,7 +133,7 @@ def run(budget: Budget, findings: Findings) -> Iterator[Row]:
                 status = call(channel, name, request)
                 statuses[status.name] += 1
                 row.hangs += status is grpc.StatusCode.DEADLINE_EXCEEDED
-                # What protobuf cannot decode may be answered by gRPC itself, which calls it INTERNAL.
+                # gRPC itself answers undecodable protobuf with INTERNAL.
                 failed = status in _FAILED and (status is not grpc.StatusCode.INTERNAL or _is_decodable(name, request))
                 row.server_errors += failed
                 if failed or status is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -151,13 +151,13 @@ def run(budget: Budget, findings: Findings) -> Iterator[Row]:
 
 
 def damaged(name: str, service: Service, chance: random.Random) -> bytes:
-    """A request of the method: its fields with odd values, and in half of them the bytes damaged as well."""
+    """A request of the method with odd field values; in every second one the bytes are mutated too."""
     kind: type[Message] = getattr(pb, _SERVICE.methods_by_name[name].input_type.name)
     request = kind()
     for field in kind.DESCRIPTOR.fields:
         if chance.randrange(2):
             continue
-        if field.message_type is not None:  # the only ones are maps of texts
+        if field.message_type is not None:  # all maps have string values
             for _ in range(chance.choice((1, 2, 40))):
                 getattr(request, field.name)[_text(chance, "title")] = _text(chance, "7")
         elif field.cpp_type == field.CPPTYPE_STRING:

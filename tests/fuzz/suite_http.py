@@ -1,7 +1,7 @@
-"""The ingest service as a real process, with and without the admin token: every endpoint of its OpenAPI document.
+"""Fuzzes every endpoint in the OpenAPI document of a real ingest service, with and without the admin token.
 
-Half of the requests are the document's own, made by schemathesis where that is installed: such as it allows, and such as it
-does not. The others are damaged at random.
+Half of the requests are generated from the document by schemathesis, if that is installed: valid and invalid ones. The
+others are mutated at random.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tests.fuzz.report import Findings, Row
 from tests.fuzz.suites import Budget, suite
 from tests.support.ingest import BEARER, Ingest, running
 
-#: A request takes no longer, in seconds: hooks answer within five, and the machine may be busy.
+#: Time-out of a request in seconds: hooks answer within five, but the machine may be busy.
 DEADLINE_S = 30.0
-#: Memory of the service.
+#: Memory limit of the service.
 MOST_RSS_MB = 512
-#: Requests between two looks at what schemathesis makes of the time.
+#: Requests between two checks of the time that schemathesis takes.
 _BATCH = 50
 
 
@@ -41,7 +41,7 @@ def run(budget: Budget, findings: Findings) -> Iterator[Row]:
         chosen = [one for one in operations(document) if budget.wants(one.name)]
         token = hook_token(ingest.settings)
         for operation in chosen:
-            # Every endpoint gets all the inputs, and a part of the time.
+            # Every endpoint gets the full number of inputs, and a share of the time.
             part = Budget(budget.seed, budget.shared(len(chosen)).seconds, budget.inputs)
             yield endpoint(operation, document, ingest, (token, "start"), part, findings)
 
@@ -54,7 +54,7 @@ def endpoint(
     budget: Budget,
     findings: Findings,
 ) -> Row:
-    """Call one endpoint with what the budget gives."""
+    """Fuzz one endpoint within the budget."""
     row, statuses = Row("http", operation.name), Counter[int]()
 
     def call(request: Request, elsewhere: bool = False) -> None:
@@ -101,7 +101,7 @@ def _half(budget: Budget) -> Budget:
 
 
 def wire(request: Request) -> list[tuple[bytes, bytes]]:
-    """Its headers, as bytes."""
+    """The request's headers, as bytes."""
     return [
         (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
         for name, value in request.headers.items()
@@ -116,7 +116,7 @@ def _rss_mb(ingest: Ingest) -> int:
 
 
 def _by_schema(operation: Operation, document: dict[str, Any], budget: Budget, call: Callable[..., None]) -> None:
-    """Requests that schemathesis makes of the document."""
+    """Requests that schemathesis generates from the document."""
     import hypothesis
     import schemathesis
 
@@ -137,13 +137,13 @@ def _by_schema(operation: Operation, document: dict[str, Any], budget: Budget, c
             max_examples=size, database=None, deadline=None, phases=[hypothesis.Phase.generate],
             suppress_health_check=list(hypothesis.HealthCheck),
         )  # fmt: skip
-        with suppress(hypothesis.errors.Unsatisfiable):  # nothing can be wrong with what takes nothing
+        with suppress(hypothesis.errors.Unsatisfiable):  # a request without parameters cannot be invalid
             hypothesis.seed(budget.seed + batch)(settings(hypothesis.given(strategy)(some)))()
         left, batch = left - size, batch + 1
 
 
 def _request(case: Any, chance: random.Random) -> tuple[Request, bool]:
-    """The bytes of a case, and whether a value in its path has made that another path."""
+    """The bytes of a case, and whether a parameter has turned its path into another one."""
     sent = case.as_transport_kwargs(base_url="http://h")
     data = sent.get("data")
     built = httpx.Request(

@@ -1,4 +1,4 @@
-"""Damaged media files, through probe and a short transcode: a result or a sentence; no process dies, hangs or grows."""
+"""Damaged media files through probe and a short transcode: each gives a result or a message; no process dies or hangs."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _KINDS: dict[str, tuple[str, tuple[str, ...], bool, bool]] = {
 
 @cache
 def sample(kind: str) -> bytes:
-    """A whole file of that kind, a second long."""
+    """An undamaged file of that kind, one second long."""
     suffix, options, sound, pictures = _KINDS[kind]
     return media(suffix, *options, seconds="1", sound=sound, pictures=pictures)
 
 
 def damaged(kind: str, chance: random.Random) -> bytes:
-    """A file of that kind with a few places damaged; half of them near its beginning, where most is told."""
+    """A file of that kind with a few mutations; half of them near its beginning, where most headers are."""
     data = sample(kind)
     head = min(len(data), 2048) if chance.randrange(2) else len(data)
     return mutate(data[:head], chance, 3) + data[head:]

@@ -1,4 +1,4 @@
-"""The parsers, each in a process of its own that is watched from here: whether it lives, goes on, and stays small."""
+"""Fuzzes the parsers, each in a child process that is monitored for crashes, hangs and memory use."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.fuzz.parsers import parsers
 from tests.fuzz.report import Findings, Row
 from tests.fuzz.suites import Budget, suite
 
-#: Processor time that one input may take, in seconds; a busy machine does not make it more.
+#: CPU time that one input may take, in seconds; it does not depend on the load of the machine.
 HANG_CPU_S = 5.0
 _LOOK_S = 0.2
-#: A target that dies again and again is left alone.
+#: Maximum number of restarts of a target that keeps dying.
 _MOST_DEATHS = 5
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -33,7 +33,7 @@ def run(budget: Budget, findings: Findings) -> Iterator[Row]:
 
 
 def fuzz(name: str, budget: Budget, findings: Findings, module: str = "tests.fuzz.guided") -> Row:
-    """Fuzz one parser with what the budget gives; begun anew after what has killed it."""
+    """Fuzz one parser within the budget; the process is restarted after an input that has killed it."""
     row = Row("parsers", name)
     end = time.monotonic() + budget.seconds if budget.seconds is not None else None
     for attempt in range(_MOST_DEATHS):
@@ -48,7 +48,7 @@ def fuzz(name: str, budget: Budget, findings: Findings, module: str = "tests.fuz
 
 
 def _once(row: Row, budget: Budget, findings: Findings, module: str) -> bool:
-    """One process; whether it came to its end."""
+    """Run one process. Returns whether it finished normally."""
     with tempfile.TemporaryDirectory(prefix="streamwave-fuzz-") as folder:
         board, found = Path(folder, "board"), Path(folder, "found")
         board.write_bytes(bytes(BOARD_BYTES))
@@ -85,7 +85,7 @@ def _once(row: Row, budget: Budget, findings: Findings, module: str) -> bool:
 
 
 def _watch(process: subprocess.Popen[bytes], board: Path, row: Row, before: int, findings: Findings) -> bool:
-    """Wait for the end; whether an input took too long."""
+    """Wait for the process to end. Returns whether an input took too long."""
     last, since_s = -1, 0.0
     while process.poll() is None:
         time.sleep(_LOOK_S)

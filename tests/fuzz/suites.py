@@ -1,9 +1,9 @@
-"""What ``python -m tests.fuzz`` runs. A module ``suite_NAME.py`` beside this one belongs to it by being there:
+"""The suites of ``python -m tests.fuzz``. Every module ``suite_NAME.py`` in this folder is imported, and registers its suite:
 
     @suite("name")
     def name(budget: Budget, findings: Findings) -> Iterator[Row]: …
 
-It yields a row for each of its targets, and spends no more on it than ``budget`` says.
+A suite yields a row for each of its targets, and stays within ``budget``.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tests.fuzz.report import Findings, Row
 
 @dataclass(frozen=True)
 class Budget:
-    """For how long, or for how many inputs (of each endpoint, of each file; of all parsers together), a suite runs.
+    """The time, or the number of inputs (per endpoint and file; for all parsers together), for which a suite runs.
 
-    ``target``: only targets whose name holds this.
+    ``target``: run only targets whose name contains this.
     """
 
     seed: int
@@ -31,11 +31,11 @@ class Budget:
     target: str = ""
 
     def wants(self, name: str) -> bool:
-        """Whether the target is to be run."""
+        """Whether to run the target."""
         return self.target in name
 
     def shared(self, parts: int) -> Budget:
-        """The same for one of ``parts`` equal parts."""
+        """The budget of one of ``parts`` equal parts."""
         return Budget(
             self.seed,
             self.seconds / parts if self.seconds is not None else None,
@@ -44,7 +44,7 @@ class Budget:
         )
 
     def steps(self) -> Iterator[random.Random]:
-        """A source of chance for each input, until the budget is used up; each follows from the seed and its number."""
+        """Yield a random generator for each input until the budget is used up; each is seeded by the seed and its number."""
         end = time.monotonic() + self.seconds if self.seconds is not None else None
         number = 0
         while (end is None or time.monotonic() < end) and (self.inputs is None or number < self.inputs):

@@ -1,4 +1,4 @@
-"""The parsers, briefly: everything in the corpus, and inputs that follow from it, the same ones each time."""
+"""Short fuzzing of the parsers: the corpus, and reproducible mutations of it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_damaged_inputs_raise_nothing_else(name: str) -> None:
 
 
 def test_whole_inputs_are_taken() -> None:
-    """Those of the corpus that are whole get past the first check, or nothing behind it would be tried."""
+    """Valid inputs of the corpus must be accepted; otherwise, code after the first check would never be reached."""
     refused = []
     for name, parser in parsers().items():
         good = False

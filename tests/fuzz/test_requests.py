@@ -1,4 +1,4 @@
-"""Requests to the services as they run, briefly: no 500, nothing that the OpenAPI document does not know, no INTERNAL."""
+"""Short fuzzing of the running services: no status 500 or INTERNAL, and no answer that the OpenAPI document lacks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_ingest_service_answers_what_it_documents(tmp_path: Path) -> None:
                 if wrong := operation.judge(ingest.client.send(content).status_code):
                     findings.append((operation.name, wrong, request.text()))
         assert findings == []
-        # A name that no text can be made of has to get past JSON to matter.
+        # A name that cannot be encoded as text matters only if JSON accepts it.
         for fields in ({"stream": "\ud800", "source": "rtmp://h/a/b"}, {"key": "\ud800", "source": "file://["}):
             answer = ingest.client.post(
                 "/start-stream", content=json.dumps(fields), headers={**BEARER, "Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""The runner: what is planted it finds, keeps and tells."""
+"""The runner finds, saves and reports planted faults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_parser_that_fails_is_found(tmp_path: Path, name: str, kind: str, monk
     assert row.bad and (row.crashes, row.hangs) == ((0, 1) if kind == "hang" else (1, 0)), row
     kept = [Path(path) for path in row.failures]
     assert [path.name.partition("-")[0] for path in kept] == [kind]
-    # The input itself, so that it can be tried again.
+    # The input itself is saved, so that the finding can be reproduced.
     assert kept[0].read_bytes() == b"bad"
 
 
@@ -50,7 +50,7 @@ def test_the_table_names_what_was_found(
     path = Path(first.strip().splitlines()[-1].partition(": ")[2])
     data = path.read_bytes()
     assert path.with_name(f"{path.name}.txt").read_text() == "why"
-    # The same seed makes the same inputs.
+    # The same seed gives the same inputs.
     assert runner.main(words) == 1 and path.read_bytes() == data
     assert runner.main([*words[:-1], str(tmp_path), "--inputs", "2"]) == 0
 

@@ -1,6 +1,6 @@
-"""``python -m tests.matrix [part of a name ...]``: all cells, or those with that in their names, with a table as result.
+"""``python -m tests.matrix [part of a name ...]``: run all cells, or those whose names match, and print a table of results.
 
-Files come first, two at a time; then what is published live, a few streams at a time in one installation.
+Files come first, two at a time; then live publishes, a few streams at a time in one installation.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from tests.matrix.run import run_cell, run_named
 from tests.support.live import installation
 from tests.support.prefect_api import AUTH
 
-#: Streams that are published at once: what two cores carry, and a browser with their recordings.
+#: Concurrent live publishes: as many as two cores can handle, together with a browser that plays their recordings.
 AT_ONCE = 4
 
 
 def main(wanted: list[str]) -> int:
-    """Run the cells, print how each went and a table of all; the exit code."""
+    """Run the cells, print the result of each and a table of all. Returns the exit code."""
 
     def asked(cell: Cell) -> bool:
         return not wanted or any(word in f"{cell.group}: {cell.name}" for word in wanted)
@@ -60,7 +60,7 @@ def main(wanted: list[str]) -> int:
 
 
 def _files(cells: Sequence[Cell]) -> Iterator[tuple[Cell, list[str]]]:
-    """Each cell with its faults, in the order in which they are done."""
+    """Yield each cell with its faults, in order of completion."""
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(run_named, cell.name): cell for cell in cells}
         for future in as_completed(futures):
@@ -74,7 +74,7 @@ def _by_command(cell: Cell) -> Cell:
 def _with_prefect(
     commands: Sequence[Cell], live: Sequence[LiveCell], passed: Sequence[LiveCell]
 ) -> Iterator[tuple[Cell, list[str]]]:
-    """The same for cells that the command line transcodes, and for those that are published, some of them as they are."""
+    """The same for cells transcoded by the command line and for live cells, some of them with passthrough."""
     if not commands and not live and not passed:
         return
     with TemporaryDirectory(prefix="matrix-") as name:
@@ -99,7 +99,7 @@ def _with_prefect(
 def _published(
     folder: Path, prefect_home: Path, harness: PlayerHarness, cells: Sequence[LiveCell], settings: dict[str, str]
 ) -> Iterator[tuple[Cell, list[str]]]:
-    """Cells that are published in one installation with ``settings``."""
+    """The same for live cells published in one installation with ``settings``."""
     if not cells:
         return
     (folder / "live").mkdir(parents=True)

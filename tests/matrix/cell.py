@@ -1,4 +1,4 @@
-"""A cell of the matrix: a source, and what has to come out for it."""
+"""A cell of the matrix: a source, and the expected result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.matrix.source import Recipe
 if TYPE_CHECKING:
     from tests.matrix.measure import Outcome
 
-#: Renditions of most cells: two, so that they can be compared, and small, because sizes have cells of their own.
+#: Ladder of most cells: two rungs, so that they can be compared, and small ones, because frame sizes have their own cells.
 SMALL_LADDER = (
     '{"rungs": [{"name": "large", "short_side": 108, "max_kbps": 400},'
     ' {"name": "small", "short_side": 72, "max_kbps": 250}], "audio_kbps": 128}'
@@ -22,7 +22,7 @@ SMALL_SIZES = {"large": (192, 108), "small": (128, 72)}
 
 @dataclass(frozen=True)
 class Part:
-    """What one period has to show: pictures by their numbers, and at which rate. None: not asked."""
+    """Expected content of a period: frame numbers and frame rate. None: not checked."""
 
     numbers: tuple[int, ...] | None = None
     rate: Fraction | None = None
@@ -31,25 +31,25 @@ class Part:
 
 @dataclass(frozen=True)
 class Cell:
-    """What has to come out for ``recipe``; what is not said is as the recipe says.
+    """The expected result for ``recipe``; the defaults follow from the recipe.
 
-    - ``rate`` of the grid (None: whatever was chosen); ``sizes`` of the renditions, in pixels
-    - ``times``: when each picture is shown, ``end``: when the last one ends, ``sound_end``: when the sound does, in seconds
-    - ``hidden``: indices of pictures that need not show; ``tail``: how many at the end may be missing altogether
-    - ``beeps``: indices of the pictures with which beeps begin
-    - ``parts``: the periods, where there has to be more than one, or not all pictures
-    - ``padding``: samples that may come out beyond the source's sound, because its container does not tell of them; ``lead``:
-      those of them that come first where sound stands alone
-    - ``filled``: chunks that are to be given up (None: not asked)
-    - ``damaged``: chunks that are to be reported for pictures that cannot be decoded (None: not asked)
-    - ``advice``: codes of what its publisher is told, by the segmenter or by ``streamwave probe``, and of nothing else; what
-      is said of the bit rate counts only where it is asked for
-    - ``sounds``: whether each period has sound, be it silence (None: as the recipe says)
-    - ``sound_clock``: by how much the timestamps of the sound grow faster than those of the pictures
-    - ``silent``: FFmpeg has to play it without a word
+    - ``rate`` of the frame grid (None: any); ``sizes`` of the renditions, in pixels
+    - ``times``: presentation time of each frame, ``end``: end of the last frame, ``sound_end``: end of the audio, in seconds
+    - ``hidden``: indices of frames that may be missing; ``tail``: number of frames at the end that may be missing
+    - ``beeps``: indices of the frames at which beeps begin
+    - ``parts``: the periods, if there has to be more than one, or if frames are missing
+    - ``padding``: additional audio samples that may appear, because the source's container does not signal them; ``lead``:
+      those of them that come first in a source without video
+    - ``filled``: number of chunks that are replaced by filler (None: not checked)
+    - ``damaged``: number of chunks reported for frames that cannot be decoded (None: not checked)
+    - ``advice``: the exact set of codes of advice, by the segmenter or by ``streamwave probe``; advice on the bit rate counts
+      only if it is listed
+    - ``sounds``: whether each period has audio, possibly silence (None: as the recipe says)
+    - ``sound_clock``: ratio by which the audio's timestamps grow faster than those of the video
+    - ``silent``: FFmpeg has to decode it without a message
     - ``segment_s``, ``ladder``, ``audio_track``, ``passthrough``: settings
-    - ``own``: how many segments of ``large`` hold the source's own pictures: "all", "some" or "none" (None: not asked)
-    - ``looks``: further measures
+    - ``own``: how many segments of ``large`` are passed through: "all", "some" or "none" (None: not checked)
+    - ``looks``: further checks
     """
 
     name: str
@@ -82,23 +82,23 @@ class Cell:
 
     @property
     def shown_at(self) -> tuple[Fraction, ...]:
-        """When each picture is to be shown, in seconds."""
+        """Expected presentation time of each frame, in seconds."""
         return self.recipe.shown_at if self.times is None else self.times
 
     @property
     def has_sound(self) -> bool:
-        """Whether sound is to come out."""
+        """Whether the result has to have audio."""
         return self.recipe.sound is not None if self.sounds is None else self.sounds
 
     @property
     def due_end(self) -> Fraction:
-        """When the last picture is to end, in seconds."""
+        """Expected end of the last frame, in seconds."""
         if self.end is not None:
             return self.end
         return self.shown_at[-1] + 1 / self.recipe.rate
 
     @property
     def due_sound_end(self) -> Fraction:
-        """When the sound is to end: it is as long as the pictures, at least, in seconds."""
+        """Expected end of the audio, in seconds: at least as late as the end of the video."""
         sound = self.recipe.sound_end if self.sound_end is None else self.sound_end
         return max(sound, self.due_end) if self.recipe.count else sound

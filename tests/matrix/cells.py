@@ -22,7 +22,7 @@ CELLS = [
     *cells_passthrough.CELLS,
 ]
 
-#: Cells that are also run through the command line, and so through the flow.
+#: Cells that are also run through the command line, and so through the Prefect flow.
 _BY_COMMAND = (
     "phone, 30 fps on average",
     "no sound at all",

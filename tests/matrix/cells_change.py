@@ -1,4 +1,4 @@
-"""Cells: changes in mid-stream, damage, and chunks with next to nothing in them."""
+"""Cells: changes in mid-stream, damage, and nearly empty chunks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIRST = Recipe("flv", codec=PLAIN, frames=75)
 
 
 def followed_by(*others: Recipe) -> Callable[[Path, Path], None]:
-    """A rework that has other sources follow in the same file, or connection, each where the one before ends."""
+    """A rework that appends other sources to the file or connection, each at the end of the previous one."""
 
     def rework(source: Path, target: Path) -> None:
         tags = read_tags(source)
@@ -38,7 +38,7 @@ def followed_by(*others: Recipe) -> Callable[[Path, Path], None]:
 
 
 def glued(*others: Recipe) -> Callable[[Path, Path], None]:
-    """The same with MPEG-TS, whose parts can simply be put one behind the other."""
+    """The same for MPEG-TS, which can simply be concatenated."""
 
     def rework(source: Path, target: Path) -> None:
         data = source.read_bytes()
@@ -51,14 +51,14 @@ def glued(*others: Recipe) -> Callable[[Path, Path], None]:
 
 
 def numbers(recipe: Recipe) -> tuple[int, ...]:
-    """The numbers of all pictures of a source."""
+    """All frame numbers of a source."""
     return tuple(range(recipe.numbers_from, recipe.numbers_from + recipe.count))
 
 
 def change(
     name: str, first: Recipe, second: Recipe, *, sizes: dict[str, tuple[int, int]] | None = None, **more: Any
 ) -> Cell:
-    """Two sources one behind the other, each to come out as a period of its own."""
+    """Two concatenated sources, each of which has to become a period."""
     second = replace(second, numbers_from=first.count)
     glue = glued(second) if first.suffix == "ts" else followed_by(second)
     recipe = replace(first, rework=glue, first=first.suffix)
@@ -69,7 +69,7 @@ def change(
 
 
 def unnoticed(name: str, first: Recipe, second: Recipe, **more: Any) -> Cell:
-    """The same with a change that need not show: it is one period."""
+    """The same with a change that does not require a new period."""
     cell = change(name, first, second)
     times = (*first.shown_at, *(first.end + time for time in second.shown_at))
     return replace(cell, parts=None, advice=frozenset(), times=times, end=first.end + second.end, rate=first.rate,
@@ -100,7 +100,7 @@ CHANGES = [
     unnoticed("other PIDs in MPEG-TS", ts(), ts(begins=13, pids=("-mpegts_start_pid", "600"))),
     unnoticed("other PIDs, of the map too, in MPEG-TS", ts(),
               ts(begins=13, pids=("-mpegts_start_pid", "600", "-mpegts_pmt_start_pid", "5000"))),
-    unnoticed("another programme in MPEG-TS", ts(),
+    unnoticed("another program in MPEG-TS", ts(),
               ts(begins=13, pids=("-mpegts_start_pid", "600", "-mpegts_service_id", "7"))),
     change("from H.264 to HEVC in MPEG-TS", ts(), ts(begins=13, codec=HEVC), advice=frozenset()),
     change("from MPEG-2 to H.264 in MPEG-TS", ts(codec=MPEG2), ts(begins=13), advice=frozenset()),
@@ -115,7 +115,7 @@ CHANGES = [
 
 
 def cut(share: float) -> Callable[[Path, Path], None]:
-    """A rework that leaves only this share of a file."""
+    """A rework that truncates a file to this share."""
 
     def rework(source: Path, target: Path) -> None:
         data = source.read_bytes()
@@ -125,7 +125,7 @@ def cut(share: float) -> Callable[[Path, Path], None]:
 
 
 def broken(name: str, hidden: range, rework: Callable[[Path, Path], None] | None, **more: Any) -> Cell:
-    """Damage, after which the pictures ``hidden`` need not be seen, but everything else, and in its place."""
+    """A damaged source: the frames ``hidden`` may be missing, and all others have to be at their places."""
     details = {"suffix": "flv", **more.pop("recipe", {})}
     recipe = Recipe(codec=PLAIN, rework=rework, first=details["suffix"], **details)
     return Cell(
@@ -134,14 +134,14 @@ def broken(name: str, hidden: range, rework: Callable[[Path, Path], None] | None
 
 
 def emptied(number: int) -> Callable[[Path, Path], None]:
-    """A rework that leaves nothing of the GOP from picture ``number`` on but its keyframe, and of that no picture."""
+    """A rework that drops all frames of the GOP that begins at frame ``number``, and empties its keyframe's packet."""
 
     def rework(source: Path, target: Path) -> None:
         place, found = 0, []
         for tag in read_tags(source):
             if tag.kind == PICTURE and not tag.header:
                 if place == number:
-                    # A unit of supplemental information, which is no picture (ITU-T H.264, 7.3.2.3).
+                    # An SEI NAL unit, which is not a picture (ITU-T H.264, 7.3.2.3).
                     tag = replace(tag, body=tag.body[:5] + b"\0\0\0\x04\x06\x05\x01\x80")
                 place += 1
                 if number < place - 1 < number + 25:
@@ -152,7 +152,7 @@ def emptied(number: int) -> Callable[[Path, Path], None]:
     return rework
 
 
-#: Of a source that begins with noise, the stream begins with the first picture that can be decoded.
+#: A source that begins with noise: the stream begins with the first frame that can be decoded.
 LATER = tuple(range(25, 125))
 
 DAMAGE = [

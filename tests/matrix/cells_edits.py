@@ -24,12 +24,12 @@ RATE = F(25)
 
 
 def part(first: int, after: int) -> Edit:
-    """The pictures ``[first, after)``."""
+    """The edit that shows the frames ``[first, after)``."""
     return (after - first) / RATE, first / RATE
 
 
 def edit(name: str, pictures: Sequence[Edit], shown: Sequence[Sequence[int]], **more: Any) -> Cell:
-    """A cell whose edit list shows the pictures ``shown``, with the sound edited likewise unless ``sound`` says how."""
+    """A cell whose edit list shows the frames ``shown``, with equal edits of the audio unless ``sound`` is given."""
     rework = edited(pictures, more.pop("sound", pictures), more.pop("media_rate", USUAL_RATE))
     quarters = more.pop("quarters", 0)
     recipe = Recipe(frames=100, rework=turned(quarters, rework), turned=quarters, **more.pop("recipe", {}))
@@ -43,7 +43,7 @@ def edit(name: str, pictures: Sequence[Edit], shown: Sequence[Sequence[int]], **
 
 
 def turned(quarters: int, rework: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
-    """``rework`` for a file whose pictures a player must turn."""
+    """``rework`` for a file whose video has to be rotated by the player."""
 
     def both(source: Path, target: Path) -> None:
         between = target.with_name("turned.mp4")
@@ -54,9 +54,9 @@ def turned(quarters: int, rework: Callable[[Path, Path], None]) -> Callable[[Pat
 
 
 def as_ffmpeg_shows(outcome: Outcome) -> list[str]:
-    """Whether the same pictures come in the same order as with ``ffmpeg -i``, which turns them and obeys the edit list, too.
+    """Check that the frames and their order are those of ``ffmpeg -i``, which also rotates them and applies the edit list.
 
-    Their times are not compared: FFmpeg puts those of later edits up to a few pictures late.
+    Timestamps are not compared: in later edits, those of FFmpeg are up to a few frames late.
     """
     width, height = outcome.cell.recipe.size
     command = [ffmpeg_path(), "-v", "error", "-nostdin", "-i", str(outcome.root.with_name("source.mp4")), "-map", "0:v"]
@@ -68,13 +68,13 @@ def as_ffmpeg_shows(outcome: Outcome) -> list[str]:
     return [] if found == due else [f"FFmpeg shows {len(due)} pictures ({due[:6]} …), not {len(found)} ({found[:6]} …)"]
 
 
-# libavformat has a later part of the sound begin with the first AAC frame that begins within it: those that begin with one.
+# Edits of audio after the first that begin exactly at an AAC frame, because libavformat starts them at the next AAC frame.
 PARTS = [part(n, n + 12) for n in (80, 5, 48, 64, 16, 32)]
 CELLS = [
     *(edit(f"ends after {count} pictures", [part(0, count)], [range(count)]) for count in (50, 51, 52, 49)),
     edit("begins in mid-GOP", [part(33, 83)], [range(33, 83)], short=True),
     edit("begins at a keyframe", [part(50, 80)], [range(50, 80)]),
-    # The first picture that begins within an edit is shown when the edit begins, as libavformat has it.
+    # As in libavformat, the first frame that begins within an edit is presented at the start of the edit.
     edit("begins and ends between pictures", [(F(2), F(133, 100))], [range(34, 84)], sound=[part(34, 84)]),
     edit("begins late", [(F(2, 5), None), part(0, 50)], [range(50)]),
     edit("begins late and in mid-GOP", [(F(1, 2), None), part(33, 83)], [range(33, 83)]),
@@ -88,15 +88,15 @@ CELLS = [
     edit("parts of one GOP", [part(70, 90), part(32, 52)], [range(70, 90), range(32, 52)], recipe={"gop": 200}),
 ]
 
-#: FFmpeg shows the beginning of the media where nothing is to be shown.
+#: For an empty edit, FFmpeg shows the beginning of the media.
 GAP = "a gap in the middle"
 SHORT_OF_MEDIA = "longer than its media, and another"
-#: Each kind of edit list by its name: the edits, the pictures that are shown, and their media rate.
+#: Each kind of edit list by name: the edits, the frames that are shown, and their media rate.
 KINDS: dict[str, tuple[list[Edit], list[Sequence[int]], int]] = {
     "begins and ends in mid-GOP": ([part(33, 83)], [range(33, 83)], USUAL_RATE),
     "begins late": ([(F(2, 5), None), part(0, 50)], [range(50)], USUAL_RATE),
     "two parts": ([part(0, 30), part(64, 94)], [range(30), range(64, 94)], USUAL_RATE),
-    # As FFmpeg has it, to which it is an edit like any other.
+    # FFmpeg treats it as an ordinary edit.
     "media rate 0": ([part(33, 83)], [range(33, 83)], 0),
     "longer than its media": ([(F(7), F(33, 25))], [range(33, 100)], USUAL_RATE),
     SHORT_OF_MEDIA: (

@@ -1,4 +1,4 @@
-"""Cells that are published live, by what is tried: rates, gaps, clocks, keyframes, sound, other settings."""
+"""Live cells: frame rates, gaps, clocks, keyframes, audio, settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def live(name: str, recipe: Recipe, *, short: bool = False, **more: object) -> L
 def reconnect(
     name: str, first: Recipe, second: Recipe, sizes: dict[str, tuple[int, int]], *, short: bool = False, **more: Any
 ) -> LiveCell:
-    """A publisher that goes away and comes back with other settings: a period each."""
+    """A publisher that reconnects with different settings: one period for each connection."""
     second = replace(second, numbers_from=first.count)
     beeps = (*first.beeps, *(first.count + n for n in second.beeps))
     parts = (Part(numbers(first), first.rate), Part(numbers(second), second.rate, sizes))
@@ -38,18 +38,18 @@ def reconnect(
 
 
 def within(name: str, first: Recipe, second: Recipe, sizes: dict[str, tuple[int, int]]) -> LiveCell:
-    """The same within one connection."""
+    """The same change within one connection."""
     cell = change(f"live: {name}", first, second, sizes=sizes)
     return LiveCell(replace(cell, group="live", advice=cell.advice - {"rate-varies"}))
 
 
 def untold(source: Path, target: Path) -> None:
-    """The same, but nothing says that there will be sound until it comes."""
+    """Audio that is not announced before it begins."""
     write_tags(target, unannounced(read_tags(source)))
 
 
 def saying(*bodies: bytes):
-    """With these script tags in the place of its metadata, and again in the middle."""
+    """Replace the metadata by these script tags, and repeat them in the middle."""
 
     def rework(source: Path, target: Path) -> None:
         tags = [tag for tag in read_tags(source) if tag.kind != SCRIPT]
@@ -62,7 +62,7 @@ def saying(*bodies: bytes):
 
 
 def pictureless(from_ms: int):
-    """Without the pictures before ``from_ms``."""
+    """Drop the video before ``from_ms``."""
 
     def rework(source: Path, target: Path) -> None:
         write_tags(target, pictures_from(read_tags(source), from_ms))
@@ -71,7 +71,7 @@ def pictureless(from_ms: int):
 
 
 def pictures_late(name: str, from_ms: int) -> LiveCell:
-    """Pictures begin after the sound, as was announced."""
+    """Announced video that begins after the audio."""
     first = from_ms // 40
     recipe = flv(frames=250, rework=pictureless(from_ms))
     beeps = tuple(n for n in recipe.beeps if n >= first)
@@ -80,18 +80,18 @@ def pictures_late(name: str, from_ms: int) -> LiveCell:
 
 
 def resting(count: int, for_s: Fraction) -> tuple[Fraction, ...]:
-    """When 160 pictures are shown if no one is for ``for_s`` after the first ``count``; the sound goes on."""
+    """Presentation times of 160 frames with a pause of ``for_s`` after the first ``count``; the audio continues."""
     return tuple(F(n, 25) + (for_s if n >= count else 0) for n in range(160))
 
 
-#: Metadata of a clip that is none of these, and some that nobody could mean.
+#: Metadata that contradicts the clip, and nonsensical metadata.
 OTHERS = NAME + ecma(
     USUAL | {"width": 1920, "height": 1080, "framerate": 60, "videocodecid": 2, "audiosamplerate": 8000}
 )
 SENSELESS = NAME + ecma({"width": nan, "framerate": -inf, "videocodecid": "?", "audiocodecid": -1, "duration": inf}, 99)
 FIRST = cells_change.FIRST
 MUTE = replace(FIRST, sound=None)
-#: What its publisher is told when no sound comes for a while, and when it comes after all.
+#: Advice when no audio arrives for a while, and when it arrives later.
 RARE = frozenset({"keyframes-rare"})
 MISSING, LATE = frozenset({"sound-missing"}), frozenset({"sound-missing", "sound-late"})
 LIVE = [

@@ -1,4 +1,4 @@
-"""Cells: how pictures and sound come in packets, where that is not one picture in each, with its time, one after the other."""
+"""Cells: unusual packetization, such as several frames in a packet, packets without timestamps, or jittery timestamps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PCM = ("-c:a", "pcm_s16le")
 FLAC = ("-c:a", "flac")
 MPEG4 = ("-c:v", "mpeg4", "-b:v", "2M", "-bf", "2")
 REORDERED = ("-c:v", "libx264", "-preset", "veryfast", "-bf", "3")
-#: A unit of supplemental information, which is no picture (ITU-T H.264, 7.3.2.3), with its length in front.
+#: An SEI NAL unit, which is not a picture (ITU-T H.264, 7.3.2.3), with a length prefix.
 INFORMATION = b"\0\0\0\x04\x06\x05\x01\x80"
 _VOP = b"\0\0\1\xb6"
 
@@ -40,12 +40,12 @@ def raw(suffix: str, *codec: str) -> Recipe:
 
 
 def _is_b(data: bytes) -> bool:
-    """Whether a picture of MPEG-4 part 2 refers to both sides (ISO/IEC 14496-2, 6.3.5: vop_coding_type)."""
+    """Whether a frame of MPEG-4 part 2 is a B-frame (ISO/IEC 14496-2, 6.3.5: vop_coding_type)."""
     return data[data.index(_VOP) + 4] >> 6 == 2
 
 
 def packed(source: Path, target: Path) -> None:
-    """The same as DivX 5 packs it: a B-frame lies in one packet with the picture before it, and an empty one follows."""
+    """The packed bitstream of DivX 5: a B-frame shares a packet with the previous frame, and an empty packet follows."""
     with av.open(str(source)) as old:
         pictures = [bytes(packet) for packet in old.demux(old.streams.video[0]) if packet.size]
     out: list[bytes] = []
@@ -78,7 +78,7 @@ def packed(source: Path, target: Path) -> None:
 
 
 def each_picture(change: Callable[[Tag, int], list[Tag]]) -> Callable[[Path, Path], None]:
-    """A rework that puts what ``change`` makes of it in the place of every picture, which it gets with its number."""
+    """A rework that replaces every frame by the result of ``change``, which gets the frame and its number."""
 
     def rework(source: Path, target: Path) -> None:
         found, number = list[Tag](), 0
@@ -103,7 +103,7 @@ def twice(tag: Tag, number: int) -> list[Tag]:
 
 
 def trembling(by_ms: int) -> Callable[[Path, Path], None]:
-    """Sound that is stamped when it comes, up to so much early or late."""
+    """A rework that adds jitter to the audio's timestamps."""
 
     def rework(source: Path, target: Path) -> None:
         chance = random.Random(1)

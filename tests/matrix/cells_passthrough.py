@@ -1,4 +1,4 @@
-"""The cells of H.264 once more, with a ladder whose largest rung the source's own pictures can be."""
+"""The H.264 cells again, with a ladder whose largest rung allows passthrough."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.matrix.cells_live import LIVE
 from tests.matrix.live import LiveCell
 from tests.matrix.measure import OF_BIT_RATE
 
-#: As large as the source, and at any bit rate.
+#: A rung of the source's size that accepts any bit rate.
 LADDER = (
     '{"rungs": [{"name": "large", "short_side": 144, "max_kbps": 50000},'
     ' {"name": "small", "short_side": 72, "max_kbps": 250}], "audio_kbps": 128}'
@@ -32,7 +32,7 @@ def _part(part: Part) -> Part:
 
 
 def passed(cell: Cell) -> Cell:
-    """``cell`` with the source's own pictures as its largest rendition, where they can be that."""
+    """``cell`` with passthrough as its largest rendition, if the source qualifies."""
     return replace(
         cell,
         name=f"passed: {cell.name}",
@@ -47,7 +47,7 @@ def passed(cell: Cell) -> Cell:
     )
 
 
-#: Those that ``make test`` has, and how many of their segments are the source's own pictures.
+#: The cells that ``make test`` runs, and how many of their segments are passed through.
 _SHORT = {
     "29.97 fps": "all",
     "B-frames with pyramid": "all",
@@ -63,7 +63,7 @@ CELLS = [
     if _can_pass(cell)
 ]
 
-#: The same for what is published, in an installation with that ladder and setting.
+#: The same for live cells, in an installation with that ladder and setting.
 _LIVE = {
     "live: 29.97 fps": "all",
     "live: gap of 0.2 s": "some",

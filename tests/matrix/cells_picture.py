@@ -1,4 +1,4 @@
-"""Cells: sizes, shapes, rotation, interlace, depth, colour, codecs of pictures."""
+"""Cells: frame sizes, aspect ratios, rotation, interlacing, bit depth, colour, video codecs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.matrix.source import H264, Recipe
 
 F = Fraction
 FAST = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "23")
-#: Enough for three chunks.
+#: Frames for three chunks.
 FEW = 60
 
 
 def ladder(**rungs: int) -> str:
-    """A ladder of rungs by their short sides in pixels."""
+    """A ladder with rungs of these short sides in pixels."""
     described = [{"name": name, "short_side": side, "max_kbps": 1500} for name, side in rungs.items()]
     return json.dumps({"rungs": described, "audio_kbps": 128})
 
@@ -43,7 +43,7 @@ def size(width: int, height: int, expected: dict[str, tuple[int, int]], frames: 
 
 
 def square(outcome: Outcome) -> list[str]:
-    """Whether pictures have square pixels."""
+    """Check that the video has square pixels."""
     found = []
     for name in outcome.cell.sizes:
         with av.open(str(_joined(outcome, name)), "r") as container:
@@ -60,13 +60,13 @@ def _joined(outcome: Outcome, name: str) -> Path:
 
 
 def turn(quarters: int):
-    """A rework that has players turn the picture: the matrix of the track's header (ISO/IEC 14496-12, 8.3.2)."""
+    """A rework that sets a rotation in the track header's matrix (ISO/IEC 14496-12, 8.3.2)."""
     one = 1 << 16
     matrix = {1: (0, one, -one, 0), 2: (-one, 0, 0, -one), 3: (0, -one, one, 0)}[quarters]
 
     def rework(source: Path, target: Path) -> None:
         data = bytearray(source.read_bytes())
-        at = data.index(b"tkhd") + 4 + 40  # the first track is that of the pictures; version 0
+        at = data.index(b"tkhd") + 4 + 40  # the first track is the video; version 0
         values = (matrix[0], matrix[1], 0, matrix[2], matrix[3], 0, 0, 0, 1 << 30)
         data[at : at + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in values)
         target.write_bytes(data)
@@ -149,7 +149,7 @@ def luma(frame: av.VideoFrame) -> NDArray[np.float64]:
 
 
 def combed(outcome: Outcome) -> list[str]:
-    """Whether lines of one field stand out against those of the other where things move."""
+    """Check for combing: differences between the fields where the image moves."""
     worst = 0.0
     for number, frame in enumerate(outcome.frames(next(iter(outcome.cell.sizes)))):
         if number:
@@ -202,7 +202,7 @@ INTERLACED = [
 
 
 def tagged(primaries: str, transfer: str, matrix: str):
-    """Whether every rendition says these colours, and that its range is limited."""
+    """Check that every rendition signals these colours and limited range."""
     words = {"bt709": 1, "smpte170m": 6, "bt470bg": 5, "bt2020": 9, "unknown": 2}
     due = (words[primaries], words[transfer], words[matrix])
 
@@ -223,11 +223,11 @@ def tagged(primaries: str, transfer: str, matrix: str):
 
 
 def levels(black: tuple[int, int], white: tuple[int, int]):
-    """Whether black and white blocks come out within these limits of 8 bits."""
+    """Check that black and white blocks are within these limits (8 bits)."""
 
     def look(outcome: Outcome) -> list[str]:
         frame = next(iter(outcome.frames(next(iter(outcome.cell.sizes)))))
-        # Of picture 0 all blocks are black; a flash's middle is white.
+        # All blocks of frame 0 are black; the middle third of a flash is white.
         dark = float(luma(frame)[frame.height // 12 : frame.height // 4].mean())
         bright = 0.0
         for frame in outcome.frames(next(iter(outcome.cell.sizes))):
@@ -251,13 +251,13 @@ def tags(primaries: str, transfer: str, matrix: str) -> tuple[str, ...]:
 
 
 BT709 = tagged("bt709", "bt709", "bt709")
-#: Black and white of sources are 16 and 235; compression may move them a little.
+#: Black and white of sources are 16 and 235; compression changes them slightly.
 EXACT = levels((14, 18), (232, 237))
 X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error", "-tag:v", "hvc1")
 
 
 def graded(matrix: str, transfer: str) -> tuple[str, ...]:
-    """Numbers as they are, in ten bits, and called HDR: code 235 of 255 would be thousands of nits, so white is darker."""
+    """Frames in ten bits marked as HDR. Code 235 of 255 would be thousands of nits, so white is darker here."""
     return ("-vf", "format=yuv420p10le,lutyuv=y='if(gt(val,500),700,val)'", *X265, *tags("bt2020", transfer, matrix))
 
 

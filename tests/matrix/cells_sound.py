@@ -1,4 +1,4 @@
-"""Cells: codecs, rates and channels of sound, its absence, its beginning and its end, several tracks, sound alone."""
+"""Cells: audio codecs, sample rates and channels, missing, late and short audio, several tracks, audio without video."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sound(name: str, *options: str, suffix: str = "mp4", padding: int = 0, **mor
 
 
 def heard(outcome: Outcome) -> list[str]:
-    """Whether the quiet tone is there all the way, without holes or clicks, in windows of 20 ms."""
+    """Check in windows of 20 ms that the quiet tone is continuous, without gaps or clicks."""
     found = []
     for period in outcome.periods:
         assert period.sound is not None
@@ -50,7 +50,7 @@ def heard(outcome: Outcome) -> list[str]:
 
 
 def both_sides(outcome: Outcome) -> list[str]:
-    """Whether each side has the same loudness; a channel may not get lost in the mix."""
+    """Check that left and right are equally loud, so that no channel was lost in the downmix."""
     import io
 
     import av
@@ -63,9 +63,9 @@ def both_sides(outcome: Outcome) -> list[str]:
 
 
 def efficient(source: Path, target: Path) -> None:
-    """Call AAC-LC at 24 kHz HE-AAC, as which it is just as right: a stream whose upper half of the spectrum is empty.
+    """Signal AAC-LC at 24 kHz as HE-AAC, which is valid: a stream whose upper half of the spectrum is empty.
 
-    The decoder then gives 48 kHz, 2048 samples a frame, and is as late as its filter bank is long: 962 samples.
+    The decoder then outputs 48 kHz, 2048 samples per frame, delayed by its filter bank of 962 samples.
     """
     tags = []
     for tag in read_tags(source):
@@ -82,7 +82,7 @@ def efficient(source: Path, target: Path) -> None:
 
 
 def with_second(source: Path, target: Path) -> None:
-    """A second track of sound, without beeps."""
+    """Add a second audio track, without beeps."""
     ffmpeg(
         "-i",
         str(source),
@@ -105,7 +105,7 @@ def with_second(source: Path, target: Path) -> None:
 
 
 def with_another_first(source: Path, target: Path) -> None:
-    """The same, but its own track is the second."""
+    """Add another audio track before the source's own."""
     other = target.with_name("other.mkv")
     with_second(source, other)
     ffmpeg("-i", str(other), "-map", "0:v", "-map", "0:a:1", "-map", "0:a:0", "-c", "copy", str(target))
@@ -113,7 +113,7 @@ def with_another_first(source: Path, target: Path) -> None:
 
 
 def with_cover(source: Path, target: Path) -> None:
-    """Sound with a cover picture."""
+    """Audio with cover art."""
     ffmpeg(
         "-i",
         str(source),
@@ -138,7 +138,7 @@ def with_cover(source: Path, target: Path) -> None:
 
 
 def lossy(first: float, after: float) -> Callable[[Path, Path], None]:
-    """Packets of sound between these seconds are lost."""
+    """Drop the audio packets between these times in seconds."""
     return retimed(
         lambda tag: None if tag.kind == SOUND and not tag.header and first <= tag.ms / 1000 < after else tag.ms
     )
@@ -148,12 +148,12 @@ DRIFT = F(501, 500)
 
 
 def drifting(source: Path, target: Path) -> None:
-    """The sound's clock is slow: its timestamps grow by one in 500 more than its samples."""
+    """Audio with a slow clock: its timestamps grow by 1/500 more than its samples."""
     remux(source, target, sound=lambda time: time * DRIFT)
 
 
 def alone(name: str, suffix: str, *options: str, **more: Any) -> Cell:
-    """Sound without pictures."""
+    """Audio without video."""
     padding = {"m4a": 0, "mp4": 0}.get(suffix, UNTOLD)
     return Cell(
         name,
@@ -166,7 +166,7 @@ def alone(name: str, suffix: str, *options: str, **more: Any) -> Cell:
 
 
 def longer(by: Fraction, name: str = "", **more: Any) -> Cell:
-    """Sound that is longer than the pictures: the last one stands still."""
+    """Audio that is longer than the video: the last frame is repeated."""
     padding, segment_s = more.pop("padding", 0), more.pop("segment_s", 1)
     recipe = Recipe(**more)
     end = Fraction(ceil((recipe.end + by) * recipe.rate)) / recipe.rate
@@ -176,20 +176,20 @@ def longer(by: Fraction, name: str = "", **more: Any) -> Cell:
 
 
 def few_segments(outcome: Outcome) -> list[str]:
-    """Whether as many segments of sound are published as its length asks for, and hardly more."""
+    """Check that the number of audio segments matches the audio's length."""
     count, length = len(outcome.periods[0].renditions["audio"].segments), outcome.cell.due_sound_end
     return [] if count <= length / outcome.cell.segment_s + 5 else [f"{count} segments of sound"]
 
 
 def song(length: Fraction, rate: Fraction) -> Cell:
-    """A song with one picture, whatever rate that has."""
+    """A song with a single video frame, of any frame rate."""
     recipe = Recipe(rate=rate, frames=1, sound_until=length)
     name = f"one picture at {rate} fps for {length} s"
     return Cell(name, "sound", recipe, rate=rate, end=length, segment_s=2, looks=(few_segments,))
 
 
 def covered(name: str, suffix: str, *sound: str) -> Cell:
-    """A song of two minutes with its cover."""
+    """A song of two minutes with cover art."""
     cell = alone(name, suffix, *sound, rework=with_cover, first=suffix)
     recipe = replace(cell.recipe, frames=3000)
     return replace(cell, recipe=recipe, segment_s=2, looks=(few_segments,), short=True)

@@ -16,7 +16,7 @@ from tests.support.media import ffmpeg
 F = Fraction
 NTSC = F(30000, 1001)
 PLAIN = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-crf", "20")
-#: RTMP and FLV do not say that the last AAC frame is padded, nor that the first is priming.
+#: RTMP and FLV cannot signal that the last AAC frame is padded, nor that the first is priming.
 UNTOLD = 2048
 
 
@@ -26,7 +26,7 @@ def rate(fraction: Fraction, frames: int, **more: Any) -> Cell:
 
 
 def slow(name: str, fraction: Fraction, frames: int, *advice: str) -> Cell:
-    """So few pictures that what is done for B-frames is seconds long."""
+    """Such a low frame rate that the reordering delay of B-frames is seconds long."""
     recipe = Recipe(rate=fraction, frames=frames, gop=8)
     return Cell(name, "rate", recipe, rate=fraction, segment_s=4, advice=frozenset(advice))
 
@@ -57,20 +57,20 @@ RATES = [
 
 
 def states_thirty(source: Path, target: Path) -> None:
-    """The same, but its metadata says 30 pictures a second."""
+    """A rework whose metadata states 30 fps."""
     data = source.read_bytes()
     at = data.index(b"framerate\x00") + len(b"framerate\x00")
     target.write_bytes(data[:at] + struct.pack(">d", 30) + data[at + 8 :])
 
 
 def screen() -> tuple[Fraction, ...]:
-    """A screen capture: bursts at 60 pictures a second, a slow stretch at one, and five seconds in which nothing moves."""
+    """A screen capture: bursts at 60 fps, a slow part at 1 fps, and five seconds without a frame."""
     steps = [F(1, 60)] * 60 + [F(1)] * 2 + [F(1, 30)] * 40 + [F(5)] + [F(1, 60)] * 60 + [F(1, 20), F(1, 45)] * 12
     return tuple(accumulate(steps[:-1], initial=F(0)))
 
 
 def jitter() -> tuple[Fraction, ...]:
-    """A phone: 30 pictures a second on average, each up to a quarter of a picture early or late."""
+    """A phone: 30 fps on average, each frame up to a quarter of a frame early or late."""
     return tuple(F(n, 30) + F((n * 7 % 11) - 5, 660) * (n > 0) for n in range(150))
 
 
@@ -123,7 +123,7 @@ def back(at_ms: int = 2000):
 
 
 def late_sound(by_ms: int):
-    """Sound that arrives later than the pictures it belongs to."""
+    """Audio that arrives later than the corresponding video."""
 
     def rework(source: Path, target: Path) -> None:
         tags = read_tags(source)
@@ -137,12 +137,12 @@ def stamped(name: str, recipe: Recipe, **more: Any) -> Cell:
 
 
 def cut_out(source: Path, target: Path) -> None:
-    """Without the first 1.32 s, by an edit list: the file has them still, because other pictures refer to them."""
+    """Skip the first 1.32 s with an edit list; the file still contains them, because other frames refer to them."""
     ffmpeg("-ss", "1.32", "-i", str(source), "-c", "copy", str(target))
 
 
 def in_fragments(source: Path, target: Path) -> None:
-    """As FFmpeg writes fragments: the first picture lasts longer, by what primes the sound."""
+    """Fragments as FFmpeg writes them: the first frame is longer by the audio's priming."""
     ffmpeg("-i", str(source), "-c", "copy", "-movflags", "frag_keyframe+empty_moov", str(target))
 
 
@@ -231,7 +231,7 @@ KEYFRAMES = [
     keys("MPEG-2, open GOP", gop=12, suffix="ts", codec=("-c:v", "mpeg2video", "-b:v", "1M", "-bf", "2")),
 ]
 
-#: Noise, and all of it kept.
+#: Noise, encoded with little loss.
 MANY_BITS = ("-vf", "noise=alls=6:allf=t", "-qp", "10")
 BIT_RATES = [
     Cell(

@@ -1,6 +1,6 @@
-"""FLV files taken apart into their tags and put together again: other times, other orders, damage, several in one.
+"""Splits FLV files into tags and rewrites them: other timestamps, other orders, damage, several files in one.
 
-RTMP carries the same tags, so what is tried here is what a publisher can send.
+RTMP carries the same tags, so these are things that a publisher can send.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FILE_HEADER = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"
 
 @dataclass(frozen=True)
 class Tag:
-    """One tag: its kind, its 32-bit time in milliseconds (of decoding), its body."""
+    """One tag: its kind, its 32-bit decoding time in milliseconds, its body."""
 
     kind: int
     ms: int
@@ -25,7 +25,7 @@ class Tag:
 
     @property
     def header(self) -> bool:
-        """Whether it holds a decoder's parameters and no media."""
+        """Whether it is a sequence header, with the decoder configuration instead of media."""
         return self.kind == SCRIPT or (self.kind == PICTURE or self.body[0] >> 4 == 10) and self.body[1] == 0
 
     @property
@@ -35,7 +35,7 @@ class Tag:
 
 
 def read_tags(path: Path) -> list[Tag]:
-    """All tags of a file, without the one that says where an AVC sequence ends."""
+    """All tags of a file, except AVC end of sequence."""
     data, at, found = path.read_bytes(), len(FILE_HEADER), []
     while at + 11 <= len(data):
         size = int.from_bytes(data[at + 1 : at + 4], "big")
@@ -48,12 +48,12 @@ def read_tags(path: Path) -> list[Tag]:
 
 
 def write_tags(path: Path, tags: Iterable[Tag]) -> None:
-    """Write a file of ``tags``; times are cut to their 32 bits."""
+    """Write a file of ``tags``; times are truncated to 32 bits."""
     path.write_bytes(FILE_HEADER + b"".join(map(tag_bytes, tags)))
 
 
 def tag_bytes(tag: Tag) -> bytes:
-    """A tag as it stands in a file, with its size behind it."""
+    """A tag as stored in a file, followed by its size."""
     ms = tag.ms % 2**32
     head = bytes([tag.kind]) + len(tag.body).to_bytes(3, "big") + (ms & 0xFFFFFF).to_bytes(3, "big")
     head += bytes([ms >> 24]) + bytes(3)
@@ -61,7 +61,7 @@ def tag_bytes(tag: Tag) -> bytes:
 
 
 def retimed(change: Callable[[Tag], int | None]) -> Callable[[Path, Path], None]:
-    """A rework that gives every tag the time that ``change`` says, and leaves out those without one."""
+    """A rework that gives every tag the time returned by ``change``, and drops tags for which that is None."""
 
     def rework(source: Path, target: Path) -> None:
         moved = [(tag, change(tag)) for tag in read_tags(source)]
@@ -71,9 +71,9 @@ def retimed(change: Callable[[Tag], int | None]) -> Callable[[Path, Path], None]
 
 
 def pictures_from(tags: Iterable[Tag], ms: int, *, announced: bool = True) -> list[Tag]:
-    """``tags`` without the pictures before the first keyframe from ``ms`` on; their parameters come with it.
+    """``tags`` without the video before the first keyframe from ``ms`` on; the sequence header is moved there.
 
-    Not ``announced``: metadata call pictures something else, too.
+    If not ``announced``, the metadata does not mention video either.
     """
     found = list(tags)
     first = next(tag.ms for tag in found if tag.key and tag.ms >= ms)
@@ -86,7 +86,7 @@ def pictures_from(tags: Iterable[Tag], ms: int, *, announced: bool = True) -> li
 
 
 def unannounced(tags: Iterable[Tag]) -> list[Tag]:
-    """``tags`` without any word of the sound before it begins: metadata call it something else, parameters come with it."""
+    """``tags`` in which nothing announces the audio: not the metadata, and its sequence header comes when it begins."""
     found = list(tags)
     first = next(tag.ms for tag in found if tag.kind == SOUND and not tag.header)
     found = [replace(tag, ms=first) if tag.kind == SOUND and tag.header else tag for tag in found]
@@ -105,7 +105,7 @@ def _untold(metadata: bytes, names: tuple[bytes, ...]) -> bytes:
 
 
 def damaged(first: int, after: int) -> Callable[[Path, Path], None]:
-    """A rework that puts noise in the place of the pictures ``first`` to ``after`` (exclusive), in order of decoding."""
+    """A rework that replaces the frames ``first`` to ``after`` (exclusive, in decoding order) by noise."""
 
     def rework(source: Path, target: Path) -> None:
         noise, number, found = random.Random(1), 0, []

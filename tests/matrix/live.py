@@ -1,4 +1,4 @@
-"""Cells that are published live: FLV tags go out as they are and when they are due, through nginx-rtmp to the players."""
+"""Runs live cells: publishes FLV tags unchanged in real time, through nginx-rtmp to the players."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.matrix.source import Recipe
 from tests.support.live import Installation
 from tests.support.media import ffmpeg_path
 
-#: A step of the clock that is longer is a jump, and not time in which nothing is sent.
+#: A longer step of the timestamps is a jump of the clock instead of a pause.
 JUMP_MS = 10_000
-#: How long the publisher is away before it comes back with its next source.
+#: How long the publisher is disconnected before it reconnects with its next source.
 AWAY_S = 0.5
 PLAYERS: tuple[tuple[Player, str], ...] = (
     ("dashjs", "manifest.mpd"),
@@ -36,7 +36,7 @@ PLAY_LIMIT_S = 60
 
 @dataclass(frozen=True)
 class LiveCell:
-    """A cell whose recipe (FLV) is published; ``again`` are what the publisher sends when it comes back, each time."""
+    """A cell whose recipe (FLV) is published; ``again`` are the recipes that the publisher sends after reconnecting."""
 
     cell: Cell
     again: tuple[Recipe, ...] = ()
@@ -44,12 +44,12 @@ class LiveCell:
 
     @property
     def stream(self) -> str:
-        """The name that it is published under."""
+        """The name of its stream."""
         return re.sub("[^a-z0-9]+", "-", self.cell.name.lower()).strip("-")
 
 
 def send(tags: Sequence[Tag], address: str) -> None:
-    """Publish ``tags`` in real time, whatever their times say, and leave."""
+    """Publish ``tags`` in real time, even if their timestamps jump, and disconnect."""
     command = [ffmpeg_path(), "-nostats", "-v", "error", "-probesize", "32", "-analyzeduration", "0"]
     command += ["-f", "data", "-i", "pipe:0", "-map", "0", "-c", "copy", "-flush_packets", "1", "-f", "data", address]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
@@ -69,7 +69,7 @@ def send(tags: Sequence[Tag], address: str) -> None:
 
 
 def _paced(tags: Sequence[Tag]) -> Iterator[tuple[float, Tag]]:
-    """When each tag is to be sent, in seconds."""
+    """Sending time of each tag, in seconds."""
     due_ms, before = 0, None
     for tag in tags:
         if not tag.header:
@@ -82,7 +82,7 @@ def _paced(tags: Sequence[Tag]) -> Iterator[tuple[float, Tag]]:
 def publish(
     running: Installation, harness: PlayerHarness, live: Sequence[LiveCell], folder: Path
 ) -> dict[str, list[str]]:
-    """Publish the cells at the same time, wait for their recordings, measure and play these; faults by name of the cell."""
+    """Publish the cells concurrently, and check and play their recordings. Returns the faults by name of the cell."""
     sources = {}
     for one in live:
         recipes = (one.cell.recipe, *one.again)
@@ -107,9 +107,9 @@ def publish(
             spool = running.broadcast(one.stream)
             root = running.finished(spool)
             ledger, advice = Ledger.load(open_store(str(root))), _advice(spool)
-            found[one.cell.name] += Outcome(one.cell, root, ledger.black_chunks, advice=advice).faults()
+            found[one.cell.name] += Outcome(one.cell, root, ledger.losses.black_chunks, advice=advice).faults()
             played.append((one, root))
-        except AssertionError as error:  # there is none, in time
+        except AssertionError as error:  # no recording in time
             found[one.cell.name].append(f"no recording: {error}")
     for one, root in played:
         place = root.relative_to(running.folder / "out")
@@ -119,14 +119,14 @@ def publish(
 
 
 def _advice(spool: BroadcastSpool) -> frozenset[str]:
-    """Codes of what its status says that the publisher could mend."""
+    """Codes of the advice in the status."""
     told = spool.status().get("advice")
     assert isinstance(told, list)
     return frozenset(found["code"] for found in told)
 
 
 def play(harness: PlayerHarness, base: str) -> list[str]:
-    """Play a recording in all players at once, at twice its speed; what went wrong."""
+    """Play a recording in all players concurrently, at double speed. Returns the problems."""
     faults = []
     with ExitStack() as stack:
         pages = [stack.enter_context(harness.playing(f"{base}/{entry}", player)) for player, entry in PLAYERS]

@@ -1,4 +1,4 @@
-"""What is measured of every cell, through the manifest as a player would; each measure gives faults in words."""
+"""The checks of every cell's result, made through the manifest as a player would; each returns faults as sentences."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from tests.support.media import LOUD, ffmpeg_path, picture_flashes, picture_numb
 from tests.support.player import MPD_NS, Representation, Sound, decode_sound, load_mpd, representations
 
 SYNC = Fraction(10, 1000)
-#: RTMP, FLV and Matroska keep milliseconds: a picture between two places of the grid may go to either.
+#: RTMP, FLV and Matroska have millisecond timestamps: a frame between two points of the grid may go to either.
 ROUNDING = Fraction(1, 1000)
-#: Small pictures of few colours have any bit rate.
+#: Advice on the bit rate is ignored, because that of the small test patterns is arbitrary.
 OF_BIT_RATE = frozenset({"bitrate-low", "bitrate-high"})
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture that came out: when (seconds since the period's start), its number (None: not readable), its size."""
+    """A decoded frame: its time in seconds since the period's start, its number (None: unreadable), its size."""
 
     time: Fraction
     number: int | None
@@ -45,29 +45,29 @@ class Shown:
 
 @dataclass(frozen=True)
 class Period:
-    """A period as the manifest has it; ``start`` in seconds."""
+    """A period of the manifest; ``start`` in seconds."""
 
     start: Fraction
     renditions: dict[str, Representation]
 
     @property
     def videos(self) -> list[Representation]:
-        """Its renditions of pictures."""
+        """Its video renditions."""
         return [one for one in self.renditions.values() if one.kind == "video"]
 
     @cached_property
     def pictures(self) -> dict[str, list[Shown]]:
-        """Every picture of every rendition, in the order in which they are shown."""
+        """Every frame of every rendition, in presentation order."""
         return {video.name: list(_pictures(video)) for video in self.videos}
 
     @cached_property
     def sound(self) -> Sound | None:
-        """All of its sound."""
+        """All of its audio."""
         audio = next((one for one in self.renditions.values() if one.kind == "audio"), None)
         return decode_sound(audio.data) if audio is not None else None
 
     def rate(self, video: Representation) -> Fraction:
-        """Pictures per second, by the durations in the segments."""
+        """Frame rate, from the durations in the segments."""
         summary = read_init(video.init)
         _, fragments = split_file(video.init + video.segments[0].data)
         found = read_fragment(fragments[0], summary)
@@ -76,7 +76,7 @@ class Period:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out for a cell, below ``root``; ``filled`` counts chunks that were given up, ``advice`` are codes."""
+    """The result of a cell, below ``root``; ``filled`` is the number of chunks replaced by filler, ``advice`` are codes."""
 
     cell: Cell
     root: Path
@@ -92,19 +92,19 @@ class Outcome:
         return [Period(start, representations(self.root, number)) for number, start in enumerate(starts)]
 
     def frames(self, name: str, period: int = 0) -> Iterator[av.VideoFrame]:
-        """The decoded pictures of a rendition."""
+        """The decoded frames of a rendition."""
         with av.open(io.BytesIO(self.periods[period].renditions[name].data), "r") as container:
             yield from container.decode(video=0)
 
     def faults(self) -> list[str]:
-        """Everything that is wrong; empty if the cell is exact."""
+        """All faults; empty if the result is exact."""
         try:
             found = [*self._shape(), *self._pictures(), *self._sound(), *self._boundaries(), *self._own()]
             found += [fault for look in self.cell.looks for fault in look(self)]
             return [*found, *(self._warnings() if self.cell.silent else [])]
-        except TimeoutError:  # the cell's, who has to learn of it
+        except TimeoutError:  # report it as the cell's fault
             raise
-        except Exception as error:  # what cannot even be read is a fault like any other
+        except Exception as error:  # an unreadable result is a fault like any other
             return [f"unreadable: {type(error).__name__}: {error}"]
 
     def _shape(self) -> Iterator[str]:
@@ -154,7 +154,7 @@ class Outcome:
                     yield from self._order(where, pictures, found)
 
     def _order(self, where: str, pictures: list[Shown], rate: Fraction) -> Iterator[str]:
-        """Whether the right picture is at every place, and every picture at one."""
+        """Check that every grid point has the right frame, and that every frame appears."""
         cell = self.cell
         count = round(cell.due_end * rate)
         slack = 0 if cell.recipe.times is None and cell.end is None else 1
@@ -212,7 +212,7 @@ class Outcome:
                 ]
                 if shown or n in self.cell.hidden:
                     due.append((shown[0] if shown else recipe.shown_at[n]) * self.cell.sound_clock)
-            # A rendition that is not in every period has no pictures for the sound of the others.
+            # A rendition that is missing in a period has no video for that period's audio.
             yield from _apart(due, [at for period, at in heard_in if name in period.pictures], f"{name}: ")
 
     def _boundaries(self) -> Iterator[str]:
@@ -229,11 +229,14 @@ class Outcome:
                         yield f"{segment.name} is at {found[0].time}, by the manifest at {segment.time}, due at {place}"
                     if sum(fragment.duration for fragment in found) != segment.duration:
                         yield f"{segment.name} does not last {segment.duration}"
+                    for fragment in found:  # readers need no edit list, and no signed offsets, to place it
+                        if fragment.edit_ticks or min(fragment.composition_offsets) < 0:
+                            yield f"{segment.name} has frames that are shown before they are decoded, or an edit list"
+                        if not fragment.presentation_times[0] == fragment.earliest == fragment.time:
+                            yield f"{segment.name}: a fragment at {fragment.time} is presented from {fragment.earliest} on"
                     if track.kind == "video":
                         if not starts_with_idr(fragments[0], summary):
                             yield f"{segment.name} does not begin with an IDR picture"
-                        if min(found[0].presentation_times) != segment.time:
-                            yield f"{segment.name} is presented from {min(found[0].presentation_times)} on"
                     elif set(found[0].durations) != {AAC_FRAME}:
                         yield f"{segment.name} has frames of {set(found[0].durations)}"
                     place += segment.duration
@@ -252,9 +255,9 @@ class Outcome:
             yield f"{found} of the segments ({sum(own)} of {len(own)}) hold the source's own pictures, not {self.cell.own}"
 
     def _warnings(self) -> Iterator[str]:
-        """What FFmpeg says while it decodes everything, through both manifests.
+        """FFmpeg's messages while it decodes everything, through both manifests.
 
-        Its reader of HLS complains of every new init segment, so what has several periods is also read track by track.
+        Its HLS demuxer warns of every new init segment, so broadcasts with several periods are also read track by track.
         """
         names = ("manifest.mpd", "master.m3u8") if len(self.periods) == 1 else ("manifest.mpd",)
         for name in names:
@@ -266,7 +269,7 @@ class Outcome:
 
 
 def own_segments(video: Representation | None) -> list[bool]:
-    """Whether each segment holds the source's own pictures: the encoder's refer to the last parameter sets of the init."""
+    """Whether each segment is passed through: encoded segments use the last parameter sets of the init segment."""
     if video is None:
         return []
     summary, last, found = read_init(video.init), configuration(video.init).pps[-1], []
@@ -295,7 +298,7 @@ def _pictures(video: Representation) -> Iterator[Shown]:
 
 
 def _due(times: tuple[Fraction, ...], place: int, rate: Fraction) -> frozenset[int]:
-    """Indices of the pictures that may be shown at a place of the grid: two if rounding can go either way."""
+    """Indices of the frames that may be at a grid point: two if rounding can go either way."""
     middle = (place + Fraction(1, 2)) / rate
     first, last = bisect_right(times, middle - ROUNDING), bisect_right(times, middle + ROUNDING)
     return frozenset(range(max(first - 1, 0), max(last, 1)))
@@ -310,8 +313,8 @@ def _sequence(where: str, pictures: list[Shown], numbers: tuple[int, ...] | None
 
 
 def _beeps(sound: Sound) -> list[Fraction]:
-    """When each beep begins, in seconds: where a beep fits best, so that what a codec makes of its first few
-    milliseconds does not count.
+    """Start of each beep, in seconds: the best match of a whole beep, so that codec artefacts in its first milliseconds
+    do not matter.
     """
     length = round(BEEP * sound.rate)
     turned = sound.samples * np.exp(-2j * np.pi * BEEP_HZ * np.arange(len(sound.samples)) / sound.rate)
@@ -323,7 +326,7 @@ def _beeps(sound: Sound) -> list[Fraction]:
 
 
 def _apart(due: list[Fraction], beeps: list[Fraction], where: str) -> Iterator[str]:
-    """Whether each beep is where it is due."""
+    """Check that each beep is at its expected time."""
     if len(due) != len(beeps):
         yield f"{where}{len(beeps)} beeps, {len(due)} were due ({_list(beeps)} instead of {_list(due)})"
         return
@@ -338,7 +341,7 @@ def _list(times: list[Fraction]) -> str:
 
 
 def _said(data: bytes, *source: str, folder: Path) -> Iterator[str]:
-    """What FFmpeg says while it decodes all of a source; ``data`` is what it reads from pipe:0."""
+    """FFmpeg's messages while it decodes a whole source; ``data`` is its input on pipe:0."""
     command = [ffmpeg_path(), "-hide_banner", "-v", "warning", *source, "-map", "0", "-f", "null", "-"]
     done = subprocess.run(command, cwd=folder, capture_output=True, input=data, timeout=120)
     said = (done.stdout + done.stderr).decode().strip().splitlines()
@@ -347,7 +350,7 @@ def _said(data: bytes, *source: str, folder: Path) -> Iterator[str]:
 
 
 def _seconds(text: str) -> Fraction:
-    """A duration of a manifest of ours (ISO 8601, seconds only or with hours and minutes), in seconds."""
+    """Parse an ISO 8601 duration of a manifest, in hours, minutes and seconds; the result is in seconds."""
     match = re.fullmatch(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?", text)
     assert match, text
     return Fraction(match[1] or 0) * 3600 + Fraction(match[2] or 0) * 60 + Fraction(match[3] or 0)

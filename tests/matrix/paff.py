@@ -1,4 +1,4 @@
-"""H.264 in fields (PAFF), as broadcasts send it and no encoder at hand does: uncompressed macroblocks, one slice per field."""
+"""Field-coded H.264 (PAFF), which broadcasters use but x264 cannot produce: I_PCM macroblocks, one slice per field."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Bits:
 
 
 def _unit(header: int, payload: bytes) -> bytes:
-    """A NAL unit, in which three zeros are never next to each other (ITU-T H.264, 7.4.1)."""
+    """A NAL unit with emulation prevention bytes (ITU-T H.264, 7.4.1)."""
     out, zeros = bytearray(), 0
     for byte in payload:
         if zeros >= 2 and byte <= 3:
@@ -47,7 +47,7 @@ def _unit(header: int, payload: bytes) -> bytes:
 
 
 def _parameters(width: int, height: int, rate: int) -> bytes:
-    """7.3.2.1.1 and 7.3.2.2: Main profile, frames or fields, a clock of two fields a picture."""
+    """Parameter sets (7.3.2.1.1 and 7.3.2.2): Main profile, frames or fields, a time base of two fields per frame."""
     rows = -(-height // 32)
     sps = _Bits().u(8, 77, 0, 30).ue(0, 0, 0, 4, 2).u(1, 0).ue(width // 16 - 1, rows - 1).u(1, 0, 0, 1)
     sps.u(1, 1).ue(0, 0, 0, (32 * rows - height) // 4)
@@ -57,7 +57,7 @@ def _parameters(width: int, height: int, rate: int) -> bytes:
 
 
 def _field(luma: NDArray[np.uint8], picture: int, gop: int, bottom: int) -> bytes:
-    """7.3.3: a slice of macroblocks of the kind I_PCM."""
+    """A slice (7.3.3) of I_PCM macroblocks."""
     idr = picture == 0 and not bottom
     bits = _Bits().ue(0, 7, 0).u(4, picture % 16).u(1, 1, bottom)
     if idr:
@@ -72,7 +72,7 @@ def _field(luma: NDArray[np.uint8], picture: int, gop: int, bottom: int) -> byte
 
 
 def stream(recipe: Recipe) -> bytes:
-    """The pictures of ``recipe``, top field first."""
+    """The video of ``recipe``, top field first."""
     width, height = recipe.size
     flashing = {n + more for n in recipe.flashes for more in (0, 1)}
     data = b""
@@ -86,7 +86,7 @@ def stream(recipe: Recipe) -> bytes:
 
 
 def in_fields(source: Path, target: Path) -> None:
-    """A rework: the sound of ``source``, and the pictures of the usual recipe in fields."""
+    """A rework: the audio of ``source``, and the video of the default recipe in fields."""
     coded = target.with_name("fields.h264")
     coded.write_bytes(stream(Recipe()))
     inputs = ("-f", "h264", "-i", str(coded), "-i", str(source))

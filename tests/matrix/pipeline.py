@@ -1,4 +1,4 @@
-"""A source's way through the library, as the flow for files takes it, without Prefect: a chunk at a time, all in here."""
+"""Runs a source through the library, as the flow for files does, but without Prefect: one chunk at a time in this process."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from streamwave.receive.quick_probe import look
 
 @dataclass(frozen=True)
 class Made:
-    """What was published, and what was told of it. ``filled`` counts chunks that are shown in black, ``damaged`` those
-    that are said to hold pictures that could not be decoded, ``advice`` are codes of what its publisher could mend.
+    """What was published and reported. ``filled`` is the number of chunks replaced by black frames, ``damaged`` that of
+    chunks reported to contain frames that could not be decoded; ``advice`` are the codes of the advice.
     """
 
     root: Path
@@ -35,10 +35,10 @@ def transcode(
     audio_track: int | None = None,
     passthrough: bool = False,
 ) -> Made:
-    """Make a stream of ``source`` below ``folder``.
+    """Transcode ``source`` into a folder below ``folder``.
 
     Raises:
-        StreamWaveError: what a person would be told.
+        StreamWaveError: with the message that a user would get.
     """
     settings = Settings.load(
         env_file=None,
@@ -46,7 +46,7 @@ def transcode(
         ladder=ladder,
         segment_seconds=segment_s,
         ffmpeg_timeout_s=60,
-        chunk_retries=0,  # the same would come out every time
+        chunk_retries=0,  # a retry would give the same result
         passthrough="auto" if passthrough else "never",
     )
     root = folder / "out"
@@ -60,4 +60,4 @@ def transcode(
         published.finish()
         ledger, probed = published.ledger, look(f"file:{source}", session.job.renditions)
         codes = frozenset(found.code for found in (*session.advice, *probed))
-        return Made(root, session.source, ledger.black_chunks, ledger.damaged_chunks, codes)
+        return Made(root, session.source, ledger.losses.black_chunks, ledger.losses.damaged_chunks, codes)

@@ -1,4 +1,4 @@
-"""Packets given other times, or left out, and packed again without being coded again."""
+"""Changes the timestamps of packets, or drops packets, and remuxes them without re-encoding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 
-#: From one packet's presentation time, in seconds, to another; None leaves the packet out.
+#: Maps a packet's presentation time, in seconds, to a new one; None drops the packet.
 Moved = Callable[[Fraction], Fraction | None]
 
 _FINE = Fraction(1, 90_000)
@@ -25,10 +25,10 @@ def remux(
     options: dict[str, str] | None = None,
     late: Fraction = Fraction(0),
 ) -> None:
-    """Pack ``source`` again as the suffix of ``target`` says.
+    """Remux ``source`` into the container given by the suffix of ``target``.
 
-    Packets of sound stand ``late`` seconds behind the pictures that they belong to. Decoding times are made anew: as late
-    as the order of pictures allows.
+    Audio packets are interleaved ``late`` seconds after the corresponding video. Decoding times are recomputed: as late as
+    the frame order allows.
     """
     with av.open(str(source)) as old, av.open(str(target), "w", options=options or {}) as new:
         streams = {}
@@ -48,7 +48,7 @@ def remux(
 
 
 def _moved(container: Any, stream: Any, move: Moved | None, late: Fraction) -> list[tuple[Fraction, Any]]:
-    """Packets of ``stream`` with new times, each with the place in the file, in seconds, that it is to have."""
+    """Packets of ``stream`` with new times, each with its position in the interleaving, in seconds."""
     kept = []
     for packet in container.demux(stream):
         if packet.pts is None:

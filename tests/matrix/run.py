@@ -1,4 +1,4 @@
-"""A cell from its recipe to its faults."""
+"""Runs a cell: from its recipe to its faults."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.matrix.measure import Outcome
 from tests.matrix.pipeline import transcode
 from tests.support.cli import Cli
 
-#: The longest that a cell may take; most take two seconds.
+#: Time-out of a cell; most take two seconds.
 LIMIT_S = 60
 
 
 class CommandFailed(Exception):
-    """``streamwave transcode`` had something to say."""
+    """``streamwave transcode`` failed."""
 
 
 def run_cell(cell: Cell, folder: Path, prefect_api: str | None = None) -> list[str]:
-    """Make the source of ``cell``, transcode it, and measure what came out; its faults in words.
+    """Make the source of ``cell``, transcode it, and check the result. Returns the faults as sentences.
 
-    With the address of a Prefect server, the command line does it; without one the library, in this process.
+    With the URL of a Prefect server, the command line transcodes it; without one, the library in this process.
     """
     try:
         source = cell.recipe.make(folder / "source")
@@ -33,7 +33,7 @@ def run_cell(cell: Cell, folder: Path, prefect_api: str | None = None) -> list[s
         raise
     except Exception as error:
         return [f"cannot be made: {type(error).__name__}: {error}"]
-    damaged: int | None = None  # the command says it in words, as it does with advice
+    damaged: int | None = None  # the command prints sentences, also for advice
     advice: frozenset[str] | None = None
     try:
         if prefect_api is None:
@@ -67,7 +67,7 @@ def _command(cell: Cell, source: Path, folder: Path, prefect_api: str) -> Path:
 
 
 def run_named(name: str) -> list[str]:
-    """The faults of the cell called ``name``; to take too long is one. For the main thread of a process of its own."""
+    """The faults of the cell ``name``; a time-out is one of them. Must run in the main thread of a separate process."""
     cell = next(cell for cell in CELLS if cell.name == name)
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(LIMIT_S)

@@ -1,7 +1,7 @@
-"""Sources of the matrix: numbered pictures and a sound that beeps whenever they flash, coded and packed as a recipe says.
+"""Sources of the matrix: numbered frames with flashes, and audio with a beep at each flash, encoded and muxed by a recipe.
 
-Where a recipe says nothing it is a source without any trouble: 25 pictures a second in H.264 with B-frames and a keyframe
-every second, 48 kHz stereo AAC, MP4. Everything that a source is to be tried with is said by its recipe.
+The default recipe is an unproblematic source: H.264 at 25 fps with B-frames and a keyframe every second, 48 kHz stereo AAC,
+MP4. Everything special about a source is in its recipe.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from tests.support.media import LOUD, QUIET, draw, ffmpeg, grey_chroma
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-crf", "20")
 AAC = ("-c:a", "aac", "-b:a", "160k")
-#: The first flash comes this late (a decoder of AAC fades in), the next ones a second apart.
+#: Time of the first flash (an AAC decoder fades in before it); the next ones follow one second apart.
 FIRST_FLASH, NEXT_FLASH = Fraction(1, 10), Fraction(1)
-#: A flash lasts two pictures, a beep this long, in this pitch.
+#: A flash lasts two frames; length and pitch of a beep.
 BEEP = Fraction(60, 1000)
 BEEP_HZ = 1000
 
@@ -32,11 +32,11 @@ BEEP_HZ = 1000
 class Recipe:
     """How to make a source.
 
-    ``times`` says when each picture is shown (default: ``frames`` pictures at ``rate``), the first at 0; the sound begins
-    at ``sound_from`` and ends at ``sound_until`` on the same clock (default: with the pictures), in seconds. ``sound`` and
-    ``codec`` are options of FFmpeg's outputs, None where there is none. ``gaps`` are half-open ranges of which nothing is
-    sent. ``turned`` is the number of quarter turns, clockwise, that a player must turn the stored picture by. ``rework``
-    makes the file of one that is like it but for what it is to be tried with.
+    ``times`` are the presentation times of the frames (default: ``frames`` frames at ``rate``), the first at 0; the audio
+    begins at ``sound_from`` and ends at ``sound_until`` on the same clock (default: with the video), in seconds. ``sound`` and
+    ``codec`` are FFmpeg output options, None for no audio or no video. ``gaps`` are half-open ranges in which nothing is sent.
+    ``turned`` is the number of quarter turns, clockwise, by which a player has to rotate the stored frame. ``rework`` turns an
+    ordinary file into the special one.
     """
 
     suffix: str = "mp4"
@@ -57,16 +57,16 @@ class Recipe:
     interlaced: bool = False
     options: tuple[str, ...] = ()
     rework: Callable[[Path, Path], None] | None = None
-    first: str = field(default="mp4")  # what ``rework`` gets
+    first: str = field(default="mp4")  # input of ``rework``
 
     @property
     def count(self) -> int:
-        """How many pictures there are; none in a source of sound."""
+        """Number of frames; 0 for a source without video."""
         return len(self.shown_at) if self.codec else 0
 
     @cached_property
     def shown_at(self) -> tuple[Fraction, ...]:
-        """When each picture is shown, in seconds."""
+        """Presentation time of each frame, in seconds."""
         if self.times is not None:
             return self.times
         every = [n / self.rate for n in range(self.frames)]
@@ -74,21 +74,21 @@ class Recipe:
 
     @property
     def end(self) -> Fraction:
-        """When the last picture ends, in seconds."""
+        """End of the last frame, in seconds."""
         return self.shown_at[-1] + 1 / self.rate
 
     @property
     def sound_end(self) -> Fraction:
-        """When the sound ends, in seconds."""
+        """End of the audio, in seconds."""
         return self.end if self.sound_until is None else self.sound_until
 
     @cached_property
     def flashes(self) -> tuple[int, ...]:
-        """Indices of the pictures with which flashes begin."""
+        """Indices of the frames at which flashes begin."""
         found: list[int] = []
         for n, time in enumerate(self.shown_at[:-1]):
             due = not found or (n > found[-1] + 2 and time >= self.shown_at[found[-1]] + NEXT_FLASH)
-            # Sound that begins anew fades in.
+            # Audio fades in where it starts.
             if due and all(
                 not begin <= time < begin + FIRST_FLASH for begin in (Fraction(0), *(gap[1] for gap in self.gaps))
             ):
@@ -97,13 +97,13 @@ class Recipe:
 
     @property
     def beeps(self) -> tuple[int, ...]:
-        """Those of them that are heard too."""
+        """Indices of the flashes that have an audible beep."""
         if self.sound is None:
             return ()
         return tuple(n for n in self.flashes if self.sound_from <= self.shown_at[n] < self.sound_end - BEEP)
 
     def make(self, path: Path) -> Path:
-        """Write the source to ``path`` with the recipe's suffix; where it is."""
+        """Write the source to ``path`` with the recipe's suffix. Returns its path."""
         target = path.with_suffix(f".{self.suffix}")
         with tempfile.TemporaryDirectory(dir=path.parent) as name:
             folder = Path(name)
@@ -116,7 +116,7 @@ class Recipe:
         return target
 
     def _encode(self, target: Path, folder: Path) -> None:
-        """Encode it, and put every picture in its time."""
+        """Encode the source, with the frames at their times."""
         if self.times is None and not self.gaps:
             self._run(target, folder)
             return
@@ -149,7 +149,7 @@ class Recipe:
 
     @property
     def stored_size(self) -> tuple[int, int]:
-        """Width and height of the coded picture."""
+        """Width and height of the coded frame."""
         width, height = self.size
         return (height, width) if self.turned % 2 else (width, height)
 
@@ -159,13 +159,13 @@ class Recipe:
         for index in range(len(self.shown_at)):
             number = self.numbers_from + index
             luma = draw(number, index in flashing, width, height, 2 * number if self.interlaced else None)
-            if self.interlaced:  # the second field is half a picture later
+            if self.interlaced:  # the second field is half a frame later
                 luma[1::2] = draw(number, index in flashing, width, height, 2 * number + 1)[1::2]
             stored = np.ascontiguousarray(np.rot90(luma, self.turned))
             yield stored.tobytes() + grey_chroma(stored.shape[1], stored.shape[0])
 
     def _samples(self) -> NDArray[np.float32]:
-        """The sound, as ``[sample, channel]``: a quiet tone of its own in each channel, and the beeps in all of them."""
+        """The audio, as ``[sample, channel]``: a different quiet tone in each channel, and the beeps in all of them."""
         begin = self.sound_from
         count = round((self.sound_end - begin) * self.sample_rate)
         time = np.arange(count) / self.sample_rate + float(begin)

@@ -1,4 +1,4 @@
-"""Sources of every kind, and what has to come out for them: a pick of the matrix; ``make matrix`` runs all of it."""
+"""Sources of every kind and their expected results: a selection of the matrix; ``make matrix`` runs all of it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_measures_notice_what_is_wrong(tmp_path: Path) -> None:
     source = right.recipe.make(tmp_path / "source")
     made = transcode(source, tmp_path, ladder=right.ladder, segment_s=right.segment_s)
     assert Outcome(right, made.root).faults() == []
-    assert set(moving_edits(source.read_bytes())) == {"vide", "soun"}  # B-frames, and what primes AAC
+    assert set(moving_edits(source.read_bytes())) == {"vide", "soun"}  # B-frames and AAC priming
     late = tuple(time + Fraction(1, 25) * (n > 60) for n, time in enumerate(right.shown_at))
     expected: list[tuple[str, dict[str, Any]]] = [
         ("pictures a second, not 30", {"rate": Fraction(30)}),

@@ -1,4 +1,4 @@
-"""Sources that are published live, and played: a pick of the matrix; ``make matrix`` runs all of it."""
+"""Sources that are published live and played: a selection of the matrix; ``make matrix`` runs all of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.live import installation
 
 
 def publish_short(cells: list[LiveCell], tmp_path: Path, prefect_home: Path, **settings: str) -> dict[str, list[str]]:
-    """Publish those that are short at the same time; faults by name."""
+    """Publish the short cells concurrently. Returns the faults by name."""
     folders = [tmp_path / name for name in ("live", "empty", "sources")]
     for folder in folders:
         folder.mkdir()

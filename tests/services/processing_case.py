@@ -1,4 +1,4 @@
-"""What the tests of the processing service work with: the service as a process, sessions, and Prefect's API."""
+"""Helpers for tests of the processing service: the service as a process, sessions, and Prefect's API."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ROOT = HERE.parents[1]
 STUB = f"{HERE / 'processing_flow.py'}:stub"
 
 
-#: How long a busy machine may take for what takes a second: only a test that fails waits for so long.
+#: Deadline for things that usually take a second, so that a busy machine fails no test.
 LIMIT_S = 60.0
 
 
 def eventually(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
-    """What ``condition`` returns once it is true."""
+    """Wait until ``condition`` is true; its value."""
     end = time.monotonic() + limit_s
     while not (found := condition()):
         assert time.monotonic() < end, f"within {limit_s:g} s: {what}"
@@ -76,7 +76,7 @@ class Case:
         }
 
     def start(self) -> None:
-        """Start the service and wait until it knows Prefect's server."""
+        """Start the service and wait until it has reached Prefect's server."""
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
         with (self.folder / "service.log").open("ab") as log:
@@ -100,7 +100,7 @@ class Case:
         eventually(healthy, "the service is up and knows Prefect", 90)
 
     def end(self, number: signal.Signals) -> None:
-        """Send the service a signal and wait until it is gone."""
+        """Send a signal to the service and wait until it has exited."""
         assert self.service is not None
         self.service.send_signal(number)
         self.service.wait(30)
@@ -112,13 +112,13 @@ class Case:
             yield StreamProcessingStub(channel)
 
     def channel(self) -> AbstractContextManager[grpc.Channel]:
-        """A channel whose calls bear the token of the installation."""
+        """A channel whose calls carry the installation's token."""
         return calls(self.port, self.folder / "var")
 
     def session(self, stream: str) -> tuple[BroadcastSpool, str, subprocess.Popen[bytes]]:
-        """What ingest does on a publish: a session in the spool with a segmenter; broadcast, its name, segmenter."""
+        """Open a session with a segmenter, as ingest does. Returns the broadcast, the session name and the segmenter."""
         output = str(self.folder / "out")
-        # An output that is empty looks like that of a disk which is not mounted.
+        # Not empty, because an empty output looks like a disk that is not mounted.
         Path(output).mkdir(exist_ok=True)
         (Path(output) / "broadcasts.json").write_text('{"broadcasts": []}', encoding="utf-8")
         spool, session = open_session(self.spool, stream, output=output, window_ms=self.window_ms, owner="ingest")
@@ -130,7 +130,7 @@ class Case:
         return spool, f"{stream}/{spool.broadcast}/{session.name}", process
 
     def run_state(self, flow_run_id: str) -> str:
-        """Type of the state that Prefect has for a flow run."""
+        """Type of a flow run's state at Prefect."""
         run = httpx.get(f"{self.api}/flow_runs/{flow_run_id}", auth=basic(), trust_env=False).raise_for_status().json()
         return str(run["state_type"])
 
@@ -152,7 +152,7 @@ class Case:
             eventually(lambda: not on_air(), "all streams to end")
 
     def close(self) -> None:
-        """End everything that may still run."""
+        """End every process that may still run."""
         if self.service is not None and self.service.poll() is None:
             self.service.kill()
             self.service.wait(10)
@@ -173,7 +173,7 @@ def start(case: Case, session: str, **more: Any) -> pb.StartStreamResponse:
 
 
 def publisher(spool: BroadcastSpool, not_this: int | None = None, limit_s: float = LIMIT_S) -> int:
-    """The process that publishes a broadcast, once there is one (another than ``not_this``)."""
+    """Wait until a process other than ``not_this`` publishes the broadcast; its pid."""
 
     def holder() -> int | None:
         pid = lock_holder(spool.folder / RUN_LOCK)
@@ -184,13 +184,13 @@ def publisher(spool: BroadcastSpool, not_this: int | None = None, limit_s: float
 
 
 def published_by(spool: BroadcastSpool) -> str:
-    """The flow run that publishes a broadcast, once the run says so itself."""
+    """Wait until a flow run reports that it publishes the broadcast; its id."""
     publisher(spool)
     return str(spool.status()["flow_run_id"])
 
 
 def refused(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str, list[Any]]:
-    """Status, message and details with which a call is refused."""
+    """The status, message and details of a call that must be refused."""
     from google.rpc import error_details_pb2
     from grpc_status import rpc_status
 

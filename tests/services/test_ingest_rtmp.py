@@ -1,4 +1,4 @@
-"""Publishing for real: FFmpeg publishes by key to nginx, the ingest service lets it in, a segmenter fills the spool."""
+"""Publishing end to end: FFmpeg publishes with a key, the ingest service accepts it, and a segmenter fills the spool."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import av
 import httpx
 import pytest
 
-from services.ingest.tries import FREE
+from services.ingest.throttle import FREE
 from streamwave.spool.journal import (
     CONTINUED,
     ChunkLine,
@@ -35,25 +35,25 @@ from tests.support.processes import wait_for
 
 @pytest.fixture(scope="module")
 def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
-    """One for all tests, each of which has streams of its own there."""
+    """One for all tests, each of which has its own streams there."""
     with running(tmp_path_factory.mktemp("ingest"), STREAMWAVE_SEGMENT_SECONDS="1") as found, rtmp(found):
         yield found
 
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[Ingest]:
-    """For a test that ends the service, or reads all of its log."""
+    """For a test that ends the service, or reads its whole log."""
     with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1") as found, rtmp(found):
         yield found
 
 
 def internal(ingest: Ingest, name: str) -> str:
-    """Where segmenters pull."""
+    """The URL that segmenters pull from."""
     return f"rtmp://127.0.0.1:{ingest.settings.rtmp_internal_port}/live/{name}"
 
 
 def signal_segmenter(session: Path, number: signal.Signals) -> int:
-    """Send a signal to the process that receives a session; its pid."""
+    """Send a signal to the segmenter of a session; its pid."""
     pid = writer_pid(session)
     assert pid is not None
     os.kill(pid, number)
@@ -66,7 +66,7 @@ def files_that_hold(folder: Path, key: str) -> list[Path]:
 
 def test_every_picture_of_a_publish_and_of_its_return(alone: Ingest) -> None:
     key = alone.add("show")
-    for number in range(FREE + 1):  # somebody behind the same address does not know it, and waits for that
+    for number in range(FREE + 1):  # wrong keys from the same address, until they are delayed
         assert alone.hook("start-stream", call="publish", name=f"wrong-{number}").status_code == 403
     with publishing(alone, key, 10) as publisher:
         first = session_of(alone, "show", 0)
@@ -78,7 +78,7 @@ def test_every_picture_of_a_publish_and_of_its_return(alone: Ingest) -> None:
             return streams == [("show", "000000")] and told["parts"]["rtmp"] == {"status": "ok"}
 
         wait_for(live, "the stream in the status", 20)
-        # None of these disturbs the one who is there; those with the right key have to come before that leaves.
+        # None of these disturbs the live publisher. Those with the right key must come while it is connected.
         assert refused(alone, key)
         assert refused(alone, f"{key}?name=show&addr=127.0.0.1")
         assert refused(alone, key[:-1])
@@ -89,7 +89,7 @@ def test_every_picture_of_a_publish_and_of_its_return(alone: Ingest) -> None:
     opened = JournalReader(first).read()[0]
     assert isinstance(opened, OpenRecord) and opened.source.audio is not None
     assert opened.source.url == internal(alone, "***")
-    # The publisher comes back: same broadcast, next session.
+    # The publisher reconnects: same broadcast, next session.
     with publishing(alone, key, 2) as publisher:
         assert publisher.wait(60) == 0
     second = session_of(alone, "show", 1)
@@ -104,14 +104,14 @@ def test_every_picture_of_a_publish_and_of_its_return(alone: Ingest) -> None:
 
 
 def test_a_return_before_the_old_session_has_drained(ingest: Ingest) -> None:
-    """Killed publishers, each followed at once by the next: none waits, none gets into the session of another."""
+    """Publishers that are killed and followed at once by the next: none waits, and each gets a session of its own."""
     key = ingest.add("back")
     first: int | None = None
     for number in range(3):
         with publishing(ingest, key, 10) as publisher:
             session = session_of(ingest, "back", number)
             if number == 1:
-                # It was let in with the first one's segmenter still at work.
+                # The second publish was accepted while the segmenter of the first was still draining.
                 assert first is not None and writer_alive(session.with_name("000000"))
                 os.kill(first, signal.SIGCONT)
             wait_for(partial(received, session), "a chunk")
@@ -135,7 +135,7 @@ def test_the_service_restarts_while_somebody_publishes(alone: Ingest) -> None:
         first = session_of(alone, "show", 0)
         wait_for(lambda: received(first), "a chunk")
         alone.stop(signal.SIGKILL)
-        # Two updates of nginx find nobody.
+        # nginx-rtmp sends two updates while the service is down.
         begun = received(first)
         wait_for(lambda: received(first) >= begun + 2, "chunks without the service")
         alone.start()
@@ -165,7 +165,7 @@ def test_a_publisher_leaves_while_the_service_is_down(alone: Ingest) -> None:
 
 
 def test_the_rtmp_server_restarts(tmp_path: Path) -> None:
-    """Its clients' numbers begin again: a new publish is not taken for an old one that never said that it ended."""
+    """Client ids start again, and no end was reported: a new publish must not be confused with an old one of the same id."""
     with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1") as ingest:
         key = ingest.add("show")
         with rtmp(ingest) as server:
@@ -173,7 +173,7 @@ def test_the_rtmp_server_restarts(tmp_path: Path) -> None:
                 first = session_of(ingest, "show", 0)
                 wait_for(lambda: received(first), "a chunk")
                 os.kill(server.nginx_pid, signal.SIGKILL)
-                # It is told, so that it connects again.
+                # The publisher is disconnected, so it reconnects.
                 assert publisher.wait(20) != 0
             with publishing(ingest, key, 2) as publisher:
                 assert publisher.wait(60) == 0
@@ -194,13 +194,13 @@ def test_a_killed_segmenter_is_replaced(ingest: Ingest) -> None:
         assert publisher.wait(60) == 0
     assert ended(first).error == "the segmenter died"
     assert ended(second).error is None
-    # What is lost is the open chunk, and what came until the next keyframe after the new one's start.
+    # Lost are the open chunk, and frames before the first keyframe after the start of the new segmenter.
     assert pictures(second) >= 3 * RATE
     assert pictures(first) >= 5 * RATE
 
 
 def test_a_segmenter_that_is_killed_after_the_pictures_have_changed_is_replaced(ingest: Ingest) -> None:
-    """Its connection has become a second session by then, and the journal of the first one has its end."""
+    """By then the publish continues as a second session, and the journal of the first has its end record."""
     first = make_clip(ingest.folder / "a.flv", frames=3 * RATE, gop=RATE, size="128x72", options=("-bf", "0"))
     second = make_clip(ingest.folder / "b.flv", frames=15 * RATE, gop=RATE, size="64x36", options=("-bf", "0"))
     followed = [replace(tag, ms=tag.ms + 3000) for tag in read_tags(second.path)]
@@ -271,7 +271,7 @@ def test_a_publisher_that_sends_nothing_is_disconnected(ingest: Ingest) -> None:
     with suppress(BrokenPipeError), av.open(address(ingest, key), "w", format="flv") as publisher:
         stream = publisher.add_stream("libx264", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = 64, 36, "yuv420p"
-        publisher.start_encoding()  # connects, publishes, and tells what would come
+        publisher.start_encoding()  # connects, publishes, and counts what the publisher would receive
         session = session_of(ingest, "silent", 0)
         wait_for(lambda: "publisher left" in ingest.log.read_text()[said:], "the end of the connection")
         error = ended(session).error
@@ -293,10 +293,10 @@ def test_nobody_else_pulls(ingest: Ingest) -> None:
         first = session_of(ingest, "pulled", 0)
         wait_for(lambda: received(first), "a chunk")
         assert pulled("pulled")  # from this machine
-        assert not pulled("pulled", address)  # publishers' address
+        assert not pulled("pulled", address)  # where publishers connect
         assert not pulled(key)
         assert not pulled(f"pulled?publish={'0' * 32}")
-        # From elsewhere, as the server would ask.
+        # From another address, as nginx-rtmp would report it.
         fields = {"call": "play", "name": "pulled", "clientid": "99", "addr": "192.0.2.1"}
         assert httpx.post(f"{ingest.url}/play-stream", data=fields, trust_env=False).status_code == 403
         assert publisher.wait(60) == 0

@@ -70,7 +70,7 @@ def test_only_one_publish_of_a_stream_is_open(database: Database) -> None:
     assert other is not None
     placed = publishes.accept(publishes.place(first, "20260101", "000000"))
     assert publishes.open_of("show") == placed
-    # The same number of another start of the server is another connection.
+    # The same client id after a restart of the server is another connection.
     assert publishes.open_by(Client(instance="b", clientid="1")) == other
     assert publishes.open_by(Client(instance="c", clientid="1")) is None
     assert publishes.end(first, "left") and not publishes.end(first, "left again")

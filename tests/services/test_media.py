@@ -1,4 +1,4 @@
-"""The media server, asked over real HTTP and RTMP."""
+"""The media server over HTTP."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def wait_until_refused(port: int, timeout_s: float = 60) -> bool:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # A name that configurations trip over.
+    # A name with characters that need quoting in nginx's configuration.
     root = tmp_path_factory.mktemp("out") / 'a "quoted" name; {with} # signs'
     (root / "show" / "p0").mkdir(parents=True)
     (root / "show" / "ledger").mkdir()
@@ -141,7 +141,7 @@ def test_refuses(server: MediaServer, path: str) -> None:
     status, headers, body = ask(server.port, path)
     assert status in (400, 403, 404)
     assert b"secret" not in body and b"half" not in body and b"Index of" not in body
-    # A segment that is missing now may be there in a second.
+    # A segment that is missing now may exist in a second.
     assert "immutable" not in headers.get("cache-control", "")
 
 
@@ -258,7 +258,7 @@ def test_everything_it_writes_is_in_its_runtime_directory_and_it_ends_whole(tmp_
     assert server.pid is None
     wait_for(lambda: not any(map(alive, [pid, *map(int, workers)])), "the end of nginx", 20)
     assert "[warn]" not in (runtime / "error.log").read_text()
-    # And again in the same place.
+    # A second start with the same runtime directory.
     with server:
         assert ask(server.port, "/time")[0] == 200
 
@@ -279,7 +279,7 @@ def test_ends_although_a_viewer_reads_slowly(tmp_path: Path) -> None:
 def test_alone_and_never_outlives_its_owner(tmp_path: Path, sign: signal.Signals) -> None:
     port = free_port()
     command = [sys.executable, "-m", "services.media", "--root", str(tmp_path), "--port", str(port)]
-    # Killed, it cannot remove its runtime directory: let that lie in ours.
+    # A killed process cannot remove its temporary runtime directory, so create it inside the test's folder.
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     owner = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env)
     try:

@@ -1,4 +1,4 @@
-"""The media server against strangers: what they can make it write, hold and show."""
+"""The media server under attack: logs, memory, connections, and what the page shows."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.support.half_open import half_open, still_open
 from tests.support.ports import free_port
 from tests.support.processes import wait_for
 
-#: As long as nginx takes a request line; in the log it came twice.
+#: The longest request line that nginx accepts; nginx used to log it twice.
 LONG = "A" * 7000
 
 
 @contextmanager
 def _installation(folder: Path, monkeypatch: pytest.MonkeyPatch, **variables: str) -> Iterator[MediaServer]:
-    """The media server as an installation runs it, without RTMP."""
+    """The media server as an installation runs it."""
     chosen = {
         "STREAMWAVE_STATE_DIR": str(folder / "var"),
         "OUTPUT_DIR": str(folder / "out"),
@@ -55,7 +55,7 @@ def _log(server: MediaServer) -> int:
 
 
 def test_requests_of_strangers_leave_nothing_in_the_log(server: MediaServer) -> None:
-    """40 MB of requests, each of which is an error: a folder, a name that is too long, a body, half a request."""
+    """40 MB of invalid requests: for a folder, with a long name, with a body, and incomplete ones."""
     before, name = _log(server), "n" * 300
     kinds = [
         f"GET /media/?{LONG} HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -74,7 +74,7 @@ def test_requests_of_strangers_leave_nothing_in_the_log(server: MediaServer) -> 
 
 @contextmanager
 def _kept(server: MediaServer) -> Iterator[Callable[[bytes], int]]:
-    """A function that sends a request over a connection that is kept, and made anew when the server ends it."""
+    """A function that sends a request over a kept connection, and reconnects when the server has closed it."""
     connections: list[socket.socket] = []
 
     def send(data: bytes) -> int:
@@ -104,7 +104,7 @@ def test_whatever_is_written_all_the_same_is_cut(server: MediaServer) -> None:
 
 
 def test_half_open_requests_end_and_honest_ones_are_answered(server: MediaServer) -> None:
-    """A header that never ends, a connection that says nothing, a body that never comes."""
+    """Connections with an incomplete header, with no request, and with a missing body."""
     with half_open(server.port, 3000, b"GET /time HTTP/1.1\r\nHost: x\r\nX-Slow: ") as waiting:
         begin = time.monotonic()
         assert ask(server.port, "/time")[0] == 200

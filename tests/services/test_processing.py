@@ -1,4 +1,4 @@
-"""The processing service: starts, deaths, cancels and restarts, with a real Prefect server and a small flow."""
+"""The processing service: starts, crashes, cancellations and restarts, with a real Prefect server and a small flow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.prefect_api import AUTH_ENVIRONMENT
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Case]:
-    """One installation whose service runs, for all tests, each of which has streams of its own there."""
+    """One installation whose service runs, for all tests, each of which has its own streams there."""
     case = Case(tmp_path_factory.mktemp("service"), prefect_api)
     try:
         case.start()
@@ -36,7 +36,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Itera
 
 @pytest.fixture
 def case(service: Case) -> Iterator[Case]:
-    """The service; whatever a test has left on air is ended."""
+    """The running service; streams that a test leaves live are ended."""
     yield service
     service.end_streams()
 
@@ -77,7 +77,7 @@ def test_a_session_gets_one_run_which_finishes_it(case: Case, capsys: pytest.Cap
         assert [s.broadcast for s in rpc.ListStreams(pb.ListStreamsRequest()).streams] == []
         finished = rpc.ListStreams(pb.ListStreamsRequest(stream="cam", include_finished=True)).streams
         assert [s.broadcast for s in finished] == [spool.broadcast]
-        # Its chunks are gone and the name of its session is still valid; one that never was there is not.
+        # The chunks are gone but the session's name stays valid, unlike the name of a session that never existed.
         eventually(lambda: spool.sessions() == [], "the spool of its session is gone")
         assert (get().sessions, get().last_session) == (1, session)
         assert start(case, session).state == pb.STREAM_STATE_FINISHED

@@ -1,4 +1,4 @@
-"""The processing service against strangers and callers: connections, requests that are none, sources inside, logs."""
+"""The processing service under attack: connections, malformed requests, internal sources, and logs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _all(call: Any, body: bytes) -> list[object]:
 
 
 def test_strangers(case: Case, prefect_home: Path) -> None:
-    """One service, and what comes to its port."""
+    """Everything that strangers can send, to one service."""
     case.start()
     assert case.service is not None
     log, descriptors = case.folder / "service.log", Path(f"/proc/{case.service.pid}/fd")
@@ -58,7 +58,7 @@ def test_strangers(case: Case, prefect_home: Path) -> None:
         with socket.create_connection(("127.0.0.1", case.port)) as connection:
             connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(range(number % 256)) * 3)
 
-    # More of them than a connection has streams.
+    # More malformed requests than a connection has streams.
     with case.channel() as channel:
         unary, stream = channel.unary_unary(LIST), channel.unary_stream(WATCH)
         for body in (b"\xff\xff\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xc3\x28", b"\x0b"):
@@ -82,7 +82,7 @@ def test_strangers(case: Case, prefect_home: Path) -> None:
         assert len(said) == 1 and "STREAMWAVE_SOURCE_HOSTS" in said.pop()
     assert not (case.spool / "inside").exists()
 
-    # The logs of the flow run and of Prefect's server, whoever makes them write.
+    # The logs of the flow run and of Prefect's server are bounded.
     spool, session, _ = case.session("cam")
     with case.rpc() as rpc:
         rpc.StartStream(pb.StartStreamRequest(session=session), timeout=30)

@@ -32,7 +32,7 @@ def test_runs_survive_a_kill_of_the_service_and_are_taken_care_of_again(case: Ca
     case.start()
     assert start(case, session).flow_run_id == flow_run_id
     assert lock_holder(spool.folder / RUN_LOCK) == pid
-    # Nobody's child any more, and yet it can be cancelled.
+    # The run is no longer a child of the service, but can still be cancelled.
     case.set_state(flow_run_id, "CANCELLING")
     eventually(lambda: spool.finished and segmenter.poll() is not None, "the broadcast is finished")
     eventually(lambda: case.run_state(flow_run_id) == "CANCELLED", "Prefect knows that it is cancelled")
@@ -110,7 +110,7 @@ def test_the_output_that_cannot_be_written_is_said_at_start(case: Case) -> None:
 
 
 def s3_refusals() -> Iterator[tuple[str, dict[str, str]]]:
-    """What is wrong with an S3 output, and the settings of a service that has to find out."""
+    """Faulty S3 outputs: the expected error, and the settings of a service that must detect it."""
     with s3_server() as s3:
         s3.bucket("films")
         made = s3.client("iam")
@@ -133,7 +133,7 @@ def s3_refusals() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def test_an_s3_output_that_cannot_be_written_is_said_before_a_single_chunk(case: Case) -> None:
-    """To whoever starts a stream, and by ``doctor`` and ``up`` to whoever sets the thing up."""
+    """The error is reported by StartStream, ``doctor`` and ``up``."""
     plain = dict(case.environment)
     for says, settings in s3_refusals():
         case.environment = {**plain, **settings, "STREAMWAVE_ALLOWED_FILE_ROOTS": str(case.folder)}

@@ -1,4 +1,4 @@
-"""The processing service sends the janitor round by itself, and goes on when a round fails."""
+"""The processing service runs the janitor regularly, and continues after a failed round."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.processes import wait_for
 
 
 def half_deleted(root: Path, path: str) -> None:
-    """What a removal leaves that was interrupted after its first step."""
+    """Create what an interrupted deletion leaves behind."""
     store = LocalStore(root / path)
     store.put("broadcast.json", json.dumps({"state": "deleted", "started_unix_ms": 1}).encode())
     store.put("p0/large/0.m4s", b"media")

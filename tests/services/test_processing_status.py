@@ -1,4 +1,4 @@
-"""What the processing service says of a broadcast that is published to several outputs, one of which refuses."""
+"""The status of a broadcast with several outputs, one of which refuses."""
 
 from __future__ import annotations
 

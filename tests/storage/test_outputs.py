@@ -17,8 +17,9 @@ import pytest
 
 from streamwave.errors import FencedError, MediaError, OutputError
 from streamwave.layout import FENCE, LIVE_MANIFEST, MANIFEST
-from streamwave.manifest import ledger as ledgers
-from streamwave.manifest.ledger import BroadcastLine, Ledger
+from streamwave.manifest import parts as ledgers
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.names import named_objects
 from streamwave.publish import expiry
 from streamwave.publish.outputs import Outputs
@@ -281,7 +282,7 @@ def test_an_output_that_is_emptied_gets_back_what_another_one_holds(tmp_path: Pa
                 wait_for(lambda: outputs.lags()[1]["chunks"] == 6, "the second output", 20)
                 empty(stores[1])
         outputs.finish()
-    assert [text for text in news if "was deleted from place 1" in text and "gets what other outputs hold" in text]
+    assert [text for text in news if "was deleted from place 1" in text and "is copied from the other outputs" in text]
     assert tree(stores[0]) == tree(stores[1])
 
 
@@ -296,7 +297,7 @@ def test_the_only_output_that_is_emptied_begins_again(tmp_path: Path) -> None:
                 empty(store)
         outputs.finish()
         assert outputs.lags()[0]["error"] is None
-    assert any("begins there again" in text for text in news)
+    assert any("starts again there" in text for text in news)
     ledger = Ledger.load(store)
     assert ledger.timeline is not None and ledger.timeline.ended and ledger.next_chunk == 8
     assert {name for name in store.names() if name.endswith(".m4s")} <= named_objects(ledger.timeline)

@@ -109,12 +109,12 @@ def test_nobody_listens() -> None:
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        ("reset", "the connection broke off; check STREAMWAVE_S3_ENDPOINT and the network"),
+        ("reset", "the connection was lost; check STREAMWAVE_S3_ENDPOINT and the network"),
         ("time-out", "the endpoint did not answer in time; check STREAMWAVE_S3_ENDPOINT and the network"),
-        ("truncated", "the connection broke off; check STREAMWAVE_S3_ENDPOINT and the network"),
+        ("truncated", "the connection was lost; check STREAMWAVE_S3_ENDPOINT and the network"),
         ("500", "We encountered an internal error"),  # the service's own words
-        ("503", "the service asks for fewer requests"),
-        ("429", "the service asks for fewer requests"),
+        ("503", "the service is throttling requests"),
+        ("429", "the service is throttling requests"),
     ],
 )
 def test_what_networks_and_services_do_is_said_in_our_words(s3: S3, fault: Fault, says: str) -> None:
@@ -137,16 +137,24 @@ def test_what_networks_and_services_do_is_said_in_our_words(s3: S3, fault: Fault
 @pytest.mark.parametrize(
     ("code", "text", "says"),
     [
-        ("RequestTimeTooSkewed", "The difference is too large.", "this machine's clock is wrong; set it, best by NTP"),
+        (
+            "RequestTimeTooSkewed",
+            "The difference is too large.",
+            "this machine's clock is wrong; set it, preferably by NTP",
+        ),
         ("ExpiredToken", "The provided token has expired.", "the credentials have expired; renew them"),
         ("InvalidToken", "The provided token is malformed.", "the session token is wrong; check AWS_SESSION_TOKEN"),
         (
             "AccessDenied",
             "not authorized to perform: kms:GenerateDataKey",
-            "access denied to the key of the encryption",
+            "access denied to the encryption key",
         ),
         ("KMS.NotFoundException", "Invalid keyId", "cannot be used; check STREAMWAVE_S3_SSE_KMS_KEY"),
-        ("InvalidObjectState", "not valid for the object's storage class", "its storage class does not answer at once"),
+        (
+            "InvalidObjectState",
+            "not valid for the object's storage class",
+            "its storage class does not allow immediate reads",
+        ),
         ("InvalidStorageClass", "not valid", "no such storage class; check STREAMWAVE_S3_STORAGE_CLASS"),
         ("AccessControlListNotSupported", "The bucket does not allow ACLs", "unset STREAMWAVE_S3_ACL"),
         ("AccessDenied", "Access Denied", "the credentials need s3:GetObject, s3:PutObject and s3:DeleteObject"),
@@ -267,11 +275,11 @@ def test_a_store_goes_on_with_credentials_that_were_renewed(credentials_file: Pa
         s3.enforce_rights(0)
         for _ in range(2):
             for store in stores:
-                with pytest.raises(OutputError, match="the access key is not known there"):
+                with pytest.raises(OutputError, match="the service does not know the access key"):
                     store.put("x", b"2")
         write(second)
         for store in stores:
-            with pytest.raises(OutputError, match="the access key is not known there"):
+            with pytest.raises(OutputError, match="the service does not know the access key"):
                 store.put("x", b"3")
             store.put("x", b"4")
             assert store.get("x") == b"4"
@@ -297,7 +305,7 @@ def test_wrong_credentials_and_missing_rights() -> None:
             open_store("s3://films/x", s3.options | credentials, quick=True).check()
 
         check(**keys["owner"])
-        with pytest.raises(OutputError, match="the access key is not known there; check AWS_ACCESS_KEY_ID"):
+        with pytest.raises(OutputError, match="the service does not know the access key; check AWS_ACCESS_KEY_ID"):
             check(key="AKIAUNKNOWN", secret="x")
         with pytest.raises(OutputError, match="the secret key is wrong; check AWS_SECRET_ACCESS_KEY"):
             check(key=keys["owner"]["key"], secret="wrong")

@@ -194,14 +194,14 @@ def test_one_run_at_a_time_and_it_ends_by_itself_what_its_receiver_has_left(
             ):
                 pass
             # It stands still, as a process does that is not given the processor: the other one takes over.
-            first._stopping.set()
-            assert first._beating is not None
-            first._beating.join(5)
+            lease, fetcher = first._lease, first._fetcher
+            assert fetcher is not None
+            lease.stop()
             with LiveBroadcast(second, runner, "second") as following:
                 assert publish(following, following.chunks()) == CHUNKS - 2
                 following.finish()
-            first._stopping.clear()
-            first._beat()
+            lease.keep(fetcher, first.status)
+            wait_for(lambda: lease.replaced, "the first run to notice", 10)
             with pytest.raises(FencedError):
                 list(broadcast.chunks())
     finally:
@@ -229,7 +229,7 @@ def test_what_is_wrong_with_the_place_is_said_in_a_sentence(machine: Machine, s3
     settings = machine("receiver", spool_place="s3://nowhere/x")
     with pytest.raises(SpoolError, match="spool s3://nowhere/x cannot be .*there is no such bucket; check STREAM"):
         check_spool(settings.spool_url, settings.spool_options)
-    with pytest.raises(SettingsError, match="STREAMWAVE_SPOOL_DIR is 'foo://x/y': no kind of store is called 'foo'"):
+    with pytest.raises(SettingsError, match="STREAMWAVE_SPOOL_DIR is 'foo://x/y': unknown kind of store 'foo'"):
         machine("receiver", spool_place="foo://x/y")
     with pytest.raises(SpoolError, match="there is no broadcast at s3://spool/none/none; check the address"):
         Replica(Path("none/none"), open_spool("s3://spool/none/none", machine("runner").spool_options)).pull(0.5)

@@ -1,4 +1,4 @@
-"""Ask the media server."""
+"""Requests to the media server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 def ask(
     port: int, path: str, method: str = "GET", headers: Mapping[str, str] | None = None
 ) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers (names in lower case) and body; the path goes out as it is, without any normalisation."""
+    """Status, headers (names in lower case) and body; the path is sent verbatim, without normalization."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request(method, path, headers=dict(headers or {}))

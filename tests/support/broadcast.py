@@ -1,4 +1,4 @@
-"""Packaged chunks for tests of publishing: small files whose bytes tell which chunk and rendition they are of."""
+"""Packaged chunks for tests of publishing: small files whose bytes identify their chunk and rendition."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from fractions import Fraction
 from pathlib import Path
 
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk, PackagedSegment, PackagedTrack
 from streamwave.model import Rendition
 
@@ -30,7 +30,7 @@ def chunk(
     renditions: tuple[Rendition, ...] = (VIDEO, AUDIO),
     repeat: int = 50,
 ) -> PackagedChunk:
-    """A packaged chunk of 50 pictures and 94 AAC frames; its bytes depend on its number, their count on ``repeat``."""
+    """A packaged chunk of 50 video frames and 94 AAC frames; ``number`` determines its content, ``repeat`` its size."""
     folder.mkdir(exist_ok=True)
 
     def track(rendition: Rendition, timescale: int, duration: int, codecs: str, rate: Fraction | None) -> PackagedTrack:

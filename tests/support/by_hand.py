@@ -1,4 +1,4 @@
-"""Flow runs that are started by hand."""
+"""Flow runs that are started manually, without the services."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTINGS = {"STREAMWAVE_SEGMENT_SECONDS": "1", "STREAMWAVE_PRESET": "ultrafast"}
 
 @contextmanager
 def served(clip: Clip) -> Iterator[str]:
-    """The address of a server that sends ``clip`` in real time to the first who asks; the query stands for a secret."""
+    """The URL of a server that sends ``clip`` in real time to its first client; the query stands for a secret."""
     port = free_port()
     command = [locate().path, "-nostdin", "-v", "error", "-re", "-i", str(clip.path), "-c", "copy", "-f", "mpegts"]
     publisher = subprocess.Popen([*command, "-listen", "1", f"http://127.0.0.1:{port}/show.ts"])
@@ -45,7 +45,7 @@ def on_air(cli: Cli) -> BroadcastSpool:
 
 @contextmanager
 def by_hand(cli: Cli, server: AbstractContextManager[str]) -> Iterator[subprocess.Popen[str]]:
-    """``streamwave run`` of what ``server`` sends, with quick settings; it publishes ``show`` into the folder ``out``."""
+    """``streamwave run`` with the source ``server`` and fast settings; publishes the stream ``show`` to the folder ``out``."""
     cli.extra |= SETTINGS
     with server as source, cli.start("run", source, "--stream", "show", "--output", str(cli.folder / "out")) as process:
         yield process

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import av
 
-#: Control codes of CEA-608, channel 1: pop-on captions, row 15 at its left, show what was written, erase what is shown.
+#: Control codes of CEA-608, channel 1: pop-on captions, row 15 at the left, end of caption (show it), erase the display.
 _POP_ON, _ROW_15, _SHOW, _ERASE = (0x14, 0x20), (0x14, 0x70), (0x14, 0x2F), (0x14, 0x2C)
 _NOTHING = (0x00, 0x00)
 
 
 def caption_of(second: int) -> str:
-    """What is shown from some pictures before the end of a second on, for a second."""
+    """The caption that is shown for one second, starting some frames before the end of ``second``."""
     return f"CAPTION {second}"
 
 
 def add_captions(source: Path, target: Path, rate: int, *, begin_s: int = 0) -> None:
-    """Copy the MP4 ``source``, whose pictures are H.264 at ``rate`` a second, with another caption every second.
+    """Copy the MP4 ``source``, which has H.264 video at ``rate`` frames per second, adding a new caption every second.
 
-    The pictures before ``begin_s`` stay as they are.
+    Frames before ``begin_s`` stay unchanged.
     """
     with av.open(str(source)) as came, av.open(str(target), "w") as goes:
         streams = {stream.index: goes.add_stream_from_template(stream) for stream in came.streams}
@@ -53,7 +53,7 @@ def _second(number: int, rate: int) -> Iterator[tuple[int, int]]:
 
 
 def _sei(pair: tuple[int, int]) -> bytes:
-    """A NAL unit, with its length before it, that carries one pair of field 1."""
+    """A NAL unit with a length prefix that carries one pair of field 1."""
     data = bytes(_odd(byte) for byte in pair)
     payload = b"\xb5\x00\x31GA94\x03" + bytes([0x40 | 1, 0xFF, 0xFC]) + data + b"\xff"
     nal = bytes([6, 4, len(payload)]) + payload + b"\x80"
@@ -61,5 +61,5 @@ def _sei(pair: tuple[int, int]) -> bytes:
 
 
 def _odd(byte: int) -> int:
-    """Seven bits with the eighth that makes the number of ones odd."""
+    """Add an odd parity bit to seven bits."""
     return byte | (0x80 if byte.bit_count() % 2 == 0 else 0)

@@ -1,4 +1,4 @@
-"""The real command line in a process of its own, with a state folder, a temporary folder and a mark of its own."""
+"""The real command line in a separate process, with its own state folder, temporary folder and mark."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LADDER = {
 
 @dataclass(frozen=True)
 class Done:
-    """A command that has ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -49,10 +49,10 @@ class Done:
 
 @dataclass
 class Cli:
-    """Runs ``streamwave`` of ``programs`` in ``folder``. ``extra`` is added to the environment of every command.
+    """Runs ``streamwave`` from ``programs`` in ``folder``. ``extra`` is added to the environment of every command.
 
-    Every process that a command starts bears ``mark`` in its environment. With ``loaded``, commands that are run to their
-    end are forks of it, which costs a tenth of a start.
+    Every process that a command starts has ``mark`` in its environment. With ``loaded``, commands that run to their end
+    are forks of that process, which costs a tenth of a start.
     """
 
     folder: Path
@@ -78,7 +78,7 @@ class Cli:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of the commands: nothing of the developer's settings."""
+        """The environment of the commands, without the developer's own settings."""
         ours = {variable_name(name, info) for name, info in Settings.model_fields.items()}
         kept = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith((PREFIX, "PREFECT_"))}
         return {
@@ -86,7 +86,7 @@ class Cli:
             "STREAMWAVE_STATE_DIR": str(self.state),
             "STREAMWAVE_LADDER": json.dumps(LADDER),
             "TMPDIR": str(self.temporary),
-            # A server of the tests asks for it; one that the command starts generates its own.
+            # Servers of the tests require it; a server that the command starts generates its own.
             **(AUTH_ENVIRONMENT if "PREFECT_API_URL" in self.extra else {}),
             **self.extra,
         }
@@ -99,9 +99,9 @@ class Cli:
     def start(
         self, *arguments: str, program: str = "streamwave", cwd: Path | None = None, terminal: int = subprocess.PIPE
     ) -> Iterator[subprocess.Popen[str]]:
-        """Start a command in a process group of its own, as a shell does; it is killed with all its kin at the end.
+        """Start a command in its own process group, as a shell does. It is killed with all its descendants at the end.
 
-        ``terminal`` is a descriptor for its output.
+        ``terminal`` is a file descriptor for its output.
         """
         environment = self.marked_environment()
         process = subprocess.Popen(
@@ -134,7 +134,7 @@ class Cli:
             return Done(process.returncode, out, err)
 
     def ffmpegs(self, part: str = "") -> list[int]:
-        """FFmpeg processes of our commands that have ``part`` in their command line."""
+        """PIDs of our commands' FFmpeg processes that have ``part`` in their command line."""
         real = Path(locate().path).resolve().name
         return [pid for pid, argv in marked(self.mark).items() if program(pid) == real and part in " ".join(argv)]
 
@@ -149,7 +149,7 @@ def _default_interrupt() -> None:
 
 
 def copy_database(home: Path, target: Path) -> None:
-    """Give ``target`` a copy of the database of a Prefect home, so that its server need not make one."""
+    """Copy the database of a Prefect home to ``target``, so that its server need not create one."""
     target.mkdir(parents=True, exist_ok=True)
     source, copy = sqlite3.connect(home / "prefect.db"), sqlite3.connect(target / "prefect.db")
     try:
@@ -160,9 +160,9 @@ def copy_database(home: Path, target: Path) -> None:
 
 
 def slow_ffmpeg(folder: Path, part: str, *, once: bool = False) -> Path:
-    """A stand-in for FFMPEG_PATH that runs the real one, but at a hundredth of real time where ``part`` is an argument.
+    """A replacement for FFmpeg that runs the real one, but at a hundredth of real time if ``part`` is in its arguments.
 
-    ``once``: only the first time. ``starts`` beside it lists the arguments of every start.
+    ``once``: only the first time. The file ``starts`` in ``folder`` lists the arguments of every start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     real, path = locate().path, folder / "slow-ffmpeg"
@@ -176,9 +176,9 @@ def slow_ffmpeg(folder: Path, part: str, *, once: bool = False) -> Path:
 
 
 def failing_ffmpeg(folder: Path, part: str, hungry: str = "/none/", *, once: bool = False) -> Path:
-    """A stand-in for FFMPEG_PATH that runs the real one, but fails where ``part`` is an argument; it lists all starts.
+    """A replacement for FFmpeg that runs the real one, but fails if ``part`` is in its arguments. Lists all starts.
 
-    Where ``hungry`` is one it gets no memory. ``once``: it fails only the first time.
+    If ``hungry`` is in its arguments, it fails for lack of memory. ``once``: it fails only the first time.
     """
     folder.mkdir(parents=True)
     path = folder / "failing-ffmpeg"

@@ -1,4 +1,4 @@
-"""Many short runs of the real command line, cheaply: one process loads it, and each run is a fork of that."""
+"""Runs the real command line many times at low cost: one process imports it, and each run is a fork of that process."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Command:
-    """One run: its arguments, and what is added to the environment."""
+    """One run: its arguments, and additions to the environment."""
 
     arguments: Sequence[str]
     extra: dict[str, str] = field(default_factory=dict)

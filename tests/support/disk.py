@@ -1,4 +1,4 @@
-"""A disk that is really full: a file system of a few megabytes that goes away with the test."""
+"""A disk that can be really full: a file system of a few megabytes that disappears with the test."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, size_kb: int, options: str = "rw") -> Iterator[Path]:
-    """A file system of ``size_kb`` of its own, mounted with ``options``; the path by which it is reached.
+    """Mount a file system of ``size_kb`` with ``options``, and yield a path to it.
 
-    It is mounted in the namespace of a process that sleeps, so it needs neither root nor cleaning up.
+    It is mounted in the namespace of a sleeping process, so it needs neither root nor clean-up.
     """
     folder.mkdir(parents=True, exist_ok=True)
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    # FFmpeg has hardly any of root's capabilities, and may look through /proc only at processes that have no others.
+    # FFmpeg runs with few capabilities, and may access through /proc only processes that have no more than those.
     holds = 'exec setpriv --bounding-set=-all --inh-caps=-all -- sh -c "echo mounted && exec sleep 600"'
     script = f'mount -t tmpfs -o size={size_kb}k,{options} tmpfs "$0" && {holds}'
     command = ["unshare", "--mount", *user, "sh", "-c", script, str(folder)]
@@ -36,7 +36,7 @@ def small_disk(folder: Path, size_kb: int, options: str = "rw") -> Iterator[Path
 
 
 def fill(disk: Path, but: int = 0) -> Path:
-    """Take all space that is left except ``but`` bytes; the file that holds it."""
+    """Fill the disk except for ``but`` bytes. Returns the file that takes the space."""
     ballast = disk / "ballast"
     with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
         while file.write(bytes(4096)):

@@ -1,4 +1,4 @@
-"""Looks at a source in the ways in which that can go wrong; for the tests of ``probing``."""
+"""A probe worker that fails in every possible way, for the tests of ``probing``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamwave.ffmpeg.probing import Request, serve
 
 
 def work(request: Request, limits: SourceLimits) -> object:
-    """Never comes to anything."""
+    """Fail in the requested way."""
     if request["how"] == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if request["how"] == "eat":

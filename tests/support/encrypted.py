@@ -1,4 +1,4 @@
-"""Media files that are encrypted: by FFmpeg (cenc), or made so by what their headers say, their samples scrambled."""
+"""Encrypted media files: encrypted by FFmpeg (cenc), or with headers that say so and scrambled samples."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _ENTRIES = {"avc1": "encv", "mp4a": "enca"}
 
 
 def tone(hz: int) -> tuple[str, ...]:
-    """FFmpeg's arguments for two seconds of sound."""
+    """FFmpeg arguments for two seconds of audio."""
     return ("-f", "lavfi", "-i", f"sine=f={hz}:d=2")
 
 
 def clear(path: Path, *options: str, video: bool = True, tones: tuple[int, ...] = (500,)) -> Path:
-    """A file of two seconds that is not encrypted, with an audio track for each of ``tones``."""
+    """An unencrypted file of two seconds, with an audio track for each of ``tones``."""
     inputs = [*(PICTURES if video else ()), *(part for hz in tones for part in tone(hz))]
     maps = [part for number in range(video + len(tones)) for part in ("-map", str(number))]
     ffmpeg(*inputs, *maps, *_CODECS, *options, str(path))
@@ -37,7 +37,7 @@ def by_ffmpeg(path: Path, *options: str, video: bool = True) -> Path:
 
 
 def scramble(path: Path, *streams: int) -> None:
-    """Make noise of the samples of some tracks, as they are to whoever has no key."""
+    """Replace the samples of some tracks by noise, as they appear without the key."""
     data = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
         places = [
@@ -51,7 +51,7 @@ def scramble(path: Path, *streams: int) -> None:
 
 
 def mp4(path: Path, scheme: bytes, *streams: int) -> Path:
-    """Encrypt some tracks of an MP4 file by what it says. Its index comes last, or it is in fragments."""
+    """Mark some tracks of an MP4 file as encrypted, and scramble them. The file is fragmented or has its index at the end."""
     scramble(path, *streams)
     data, track = path.read_bytes(), -1
 
@@ -104,10 +104,10 @@ def _parts(data: bytes) -> list[tuple[str, bytes]]:
 
 
 def matroska(path: Path, *streams: int, key_id: bool = True) -> Path:
-    """Encrypt some tracks of a Matroska or WebM file by what the headers of its tracks say."""
+    """Mark some tracks of a Matroska or WebM file as encrypted in their headers, and scramble them."""
     scramble(path, *streams)
     encryption = _ebml("5035", _ebml("47E1", b"\5"), _ebml("47E2", KID) if key_id else b"")
-    # To be undone before what comes of it is decoded; everything of each block; encryption.
+    # ContentEncodingOrder, ContentEncodingScope (all frame contents), ContentEncodingType (encryption).
     how = (_ebml("5031", b"\0"), _ebml("5032", b"\1"), _ebml("5033", b"\1"))
     encodings = _ebml("6D80", _ebml("6240", *how, encryption))
 
@@ -116,7 +116,7 @@ def matroska(path: Path, *streams: int, key_id: bool = True) -> Path:
         return b"".join(_ebml("AE", one, encodings if n in streams else b"") for n, (_, one) in enumerate(tracks))
 
     def segment(content: bytes) -> bytes:
-        # What says where others are, and checks them, goes.
+        # Drop the elements that hold positions (SeekHead, Cues) or checksums (CRC-32).
         kept = [part for part in _parts(content) if part[0] not in ("114d9b74", "1c53bb6b", "ec")]
         return b"".join(_ebml(code, entries(one) if code == "1654ae6b" else one) for code, one in kept)
 

@@ -9,10 +9,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 
 
 def messages() -> list[str]:
-    """What the program says, by the page; ``…`` stands for what differs."""
+    """The messages that the page documents; ``…`` stands for variable parts."""
     return re.findall(r"^\| `(.+?)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def pattern(message: str) -> re.Pattern[str]:
-    """What a line matches as a whole that is that message."""
+    """A pattern that matches the documented message as a whole line."""
     return re.compile(".*".join(map(re.escape, message.split("…"))))

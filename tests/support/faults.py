@@ -1,4 +1,4 @@
-"""A proxy in front of an HTTP endpoint that does to requests what networks and services do to them."""
+"""A proxy in front of an HTTP endpoint that simulates faults of networks and services."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ANSWERS = {
 
 @dataclass
 class Weather:
-    """What happens to requests: a ``share`` of them (0 to 1) meets one of ``faults``; none is answered sooner
-    than ``latency_s`` after it has come in whole, as by a service that takes so long, way included.
+    """The simulated conditions: a ``share`` of requests (0 to 1) meets one of ``faults``; no request is answered sooner
+    than ``latency_s`` after it was received completely.
 
-    ``spans`` are the last requests as (came, was answered), in seconds of the monotonic clock.
+    ``spans`` are the latest requests as (received, answered), in seconds of the monotonic clock.
     """
 
     faults: tuple[Fault, ...] = FAULTS
@@ -41,7 +41,7 @@ class Weather:
     spans: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=10_000))
 
     def round_trips(self) -> int:
-        """How many of the last requests at most came one after the other, each when the one before was answered."""
+        """Length of the longest sequence among the latest requests in which each came after the previous one was answered."""
         count, free_at = 0, 0.0
         for came, answered in sorted(self.spans, key=lambda span: span[1]):
             if came >= free_at:
@@ -98,7 +98,7 @@ def proxy(endpoint: str, weather: Weather) -> Iterator[str]:
 async def _exchange(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int, weather: Weather
 ) -> bool:
-    """One request and its answer; whether the connection goes on."""
+    """Forward one request and its answer. Returns whether the connection stays open."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -106,7 +106,7 @@ async def _exchange(
     came, lower = time.monotonic(), head.lower()
     if b"expect: 100-continue" in lower:
         weather.met["asked first"] += 1
-        await asyncio.sleep(weather.latency_s)  # which costs the way there and back
+        await asyncio.sleep(weather.latency_s)  # a new connection costs another round trip
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = await _body(reader, lower)
     due = time.monotonic() + weather.latency_s
@@ -138,7 +138,7 @@ async def _exchange(
         writer.write(
             answer[: max(answer.find(b"\r\n\r\n") + 4 + (len(answer) - answer.find(b"\r\n\r\n") - 4) // 2, 20)]
         )
-        if answer.endswith(b"\r\n\r\n"):  # there is no body that could be cut
+        if answer.endswith(b"\r\n\r\n"):  # no body to truncate
             return False
         await writer.drain()
         return False
@@ -159,7 +159,7 @@ def _without_expect(head: bytes) -> bytes:
 
 
 async def _body(reader: asyncio.StreamReader, lower_head: bytes) -> bytes:
-    """The request's body as it came."""
+    """The request's body, unmodified."""
     headers = dict(line.split(b": ", 1) for line in lower_head[:-4].split(b"\r\n")[1:] if b": " in line)
     if b"chunked" in headers.get(b"transfer-encoding", b""):
         whole = b""
@@ -173,7 +173,7 @@ async def _body(reader: asyncio.StreamReader, lower_head: bytes) -> bytes:
 
 
 async def _forward(head: bytes, body: bytes, host: str, port: int) -> bytes:
-    """The endpoint's whole answer, its connection header made to fit ours."""
+    """The endpoint's whole answer, with the Connection header adapted to our connection."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(head + body)
@@ -184,5 +184,5 @@ async def _forward(head: bytes, body: bytes, host: str, port: int) -> bytes:
     end = answer.find(b"\r\n\r\n")
     lines = [line for line in answer[:end].split(b"\r\n") if not line.lower().startswith(b"connection:")]
     if any(line.lower().startswith(b"content-length:") for line in lines):
-        lines[0] = lines[0].replace(b"HTTP/1.0", b"HTTP/1.1")  # the connection is kept, as that to a real service
+        lines[0] = lines[0].replace(b"HTTP/1.0", b"HTTP/1.1")  # keep the connection open, as a real service does
     return b"\r\n".join(lines) + answer[end:]

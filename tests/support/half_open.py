@@ -1,4 +1,4 @@
-"""Connections that begin something and never end it."""
+"""Connections that send an incomplete request and stay open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def half_open(port: int, count: int, sent: bytes) -> Iterator[list[socket.socket]]:
-    """``count`` connections, or as many as this process may have, over each of which ``sent`` has been sent."""
+    """``count`` connections, or as many as this process may open, each of which has sent ``sent``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     count = min(count, (hard if hard != resource.RLIM_INFINITY else 1 << 20) // 2 - 200)
@@ -22,7 +22,7 @@ def half_open(port: int, count: int, sent: bytes) -> Iterator[list[socket.socket
             found.append(one)
             try:
                 one.sendall(sent)
-            except OSError:  # ended by the server already
+            except OSError:  # already closed by the server
                 continue
         yield found
     finally:
@@ -32,7 +32,7 @@ def half_open(port: int, count: int, sent: bytes) -> Iterator[list[socket.socket
 
 
 def still_open(connections: list[socket.socket]) -> int:
-    """How many of them the other side has not ended; what it said before is left out."""
+    """Number of connections that the server has not closed; data that it sent is discarded."""
     poll, by_number = select.poll(), {one.fileno(): one for one in connections}
     for number in by_number:
         poll.register(number, select.POLLIN)

@@ -1,4 +1,4 @@
-"""Media that lie about themselves: sizes, counts and references that no honest writer puts there."""
+"""Malicious media files: with false sizes, counts and references."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _START = b"\0\0\0\1"
 
 
 def _bits(*fields: tuple[int, int] | int) -> bytes:
-    """Fields of a NAL unit's payload: (value, bits), or a number for ue(v); with the stop bit."""
+    """Encode fields of a NAL unit's payload: (value, bits), or a number for ue(v); adds the stop bit."""
     text = ""
     for field in fields:
         if isinstance(field, tuple):
@@ -31,20 +31,20 @@ def _bits(*fields: tuple[int, int] | int) -> bytes:
 
 
 def sps(width: int, height: int) -> bytes:
-    """A sequence parameter set of H.264, Baseline, with pictures of this size (ITU-T H.264, 7.3.2.1.1)."""
+    """A sequence parameter set of H.264 Baseline with this frame size (ITU-T H.264, 7.3.2.1.1)."""
     return b"\x67" + _bits(
         (66, 8), (0xC0, 8), (62, 8), 0, 0, 2, 1, (0, 1), width // 16 - 1, height // 16 - 1, (1, 1), (1, 1), (0, 1), (0, 1)
     )  # fmt: skip
 
 
 def hevc_sps(width: int, height: int, sub_layers: int = 0) -> bytes:
-    """The beginning of one of HEVC, up to the size (ITU-T H.265, 7.3.2.2)."""
+    """The beginning of an HEVC sequence parameter set, up to the frame size (ITU-T H.265, 7.3.2.2)."""
     levels = [(0, 2)] * sub_layers + ([(0, 2 * (8 - sub_layers))] if sub_layers else [])
     return b"\x42\x01" + _bits((0, 4), (sub_layers, 3), (1, 1), (1, 96), *levels, 0, 1, width, height, (0, 1))
 
 
 def large_h264(path: Path, width: int = 16384, height: int = 8640, *, after: int = 0) -> Path:
-    """H.264 whose parameter sets say ``width`` by ``height``; the first ``after`` groups of ten pictures are honest."""
+    """H.264 whose parameter sets state ``width`` by ``height``; those of the first ``after`` GOPs of ten frames are correct."""
     clip = path.with_name(f"{path.stem}.clip.h264")
     x264 = ("-c:v", "libx264", "-profile:v", "baseline", "-g", "10", "-x264-params", "repeat-headers=1:scenecut=0")
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:r=10:d=6", *x264, "-f", "h264", str(clip))
@@ -62,13 +62,13 @@ def large_h264(path: Path, width: int = 16384, height: int = 8640, *, after: int
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
-    """A box of MP4."""
+    """An MP4 box."""
     data = b"".join(content)
     return struct.pack(">I", 8 + len(data)) + kind + data
 
 
 def full(kind: bytes, flags: int, *content: bytes) -> bytes:
-    """A box of MP4 with a version, 0, and flags."""
+    """An MP4 full box with version 0 and flags."""
     return box(kind, flags.to_bytes(4, "big"), *content)
 
 
@@ -109,9 +109,9 @@ def mp4(
     path: Path, *, samples: int = 25, size: tuple[int, int] = (640, 360), tracks: int = 1, reference: bytes = b"",
     media: int = 4096,
 ) -> Path:  # fmt: skip
-    """An MP4 of video tracks without sense: ``samples`` of a byte each, by its index, in ``media`` bytes that are there.
+    """An MP4 file whose index claims ``samples`` of one byte each, but which has only ``media`` bytes of media data.
 
-    ``reference``: the box that says where the media are; without it they are in the file itself.
+    ``reference``: a data reference box to another file; by default the media data is in the file itself.
     """
     header = full(
         b"mvhd", 0, struct.pack(">IIIIIH", 0, 0, 1000, samples, 0x10000, 0x100), bytes(10), _MATRIX, bytes(24),
@@ -127,7 +127,7 @@ def mp4(
 
 
 def alias(path: Path) -> bytes:
-    """QuickTime's reference to another file (QuickTime File Format, data reference atoms; an alias of the Macintosh)."""
+    """A QuickTime data reference to another file: a Macintosh alias (QuickTime File Format, data reference atoms)."""
     name = path.name.encode()[:63]
     place = str(path).encode()
     record = (

@@ -1,4 +1,4 @@
-"""Two hosts that share nothing but a network: ours, and a stranger's. Each is a network namespace of this machine."""
+"""Two hosts that share only a network: ours and an attacker's. Each is a network namespace of this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.processes import wait_for
 
 @dataclass(frozen=True)
 class Host:
-    """A network namespace that lives as long as process ``pid``; ``address`` is how the other host reaches it."""
+    """A network namespace that exists as long as process ``pid``; ``address`` is its address for the other host."""
 
     pid: int
     address: str
@@ -24,21 +24,21 @@ class Host:
         return [*_enter(self.pid), *argv]
 
     def run(self, *argv: str, timeout_s: float = 60) -> str:
-        """Run a command on this host to its end; what it printed."""
+        """Run a command on this host to its end, and return its output."""
         done = subprocess.run(self.command(*argv), capture_output=True, text=True, timeout=timeout_s, check=False)
         assert done.returncode == 0, (argv, done.stdout[-2000:], done.stderr[-2000:])
         return done.stdout
 
 
 def _enter(pid: int) -> list[str]:
-    # Without root, the namespaces belong to a user namespace, in which we are root.
+    # Without root, create a user namespace, in which this user is root.
     user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
     return ["nsenter", f"--target={pid}", *user, "--net", "--"]
 
 
 @contextmanager
 def two_hosts() -> Iterator[tuple[Host, Host]]:
-    """Our host and a stranger's, joined by a cable. Nothing else of this machine's network can be seen from either."""
+    """Our host and an attacker's, connected by a virtual cable. Neither can see anything else of this machine's network."""
     first = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--net"]
     with _held(first) as ours, _held([*_enter(ours), "unshare", "--net"]) as strangers:
         us, stranger = Host(ours, "10.213.77.1"), Host(strangers, "10.213.77.2")
@@ -52,7 +52,7 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
 
 @contextmanager
 def _held(unshare: Sequence[str]) -> Iterator[int]:
-    """Keep a namespace for the time of the block; the pid by which others enter it."""
+    """Keep a namespace open, and yield the PID by which it can be entered."""
     with subprocess.Popen([*unshare, "sleep", "3600"], stdin=subprocess.DEVNULL) as process:
         try:
             own = os.readlink("/proc/self/ns/net")
@@ -64,7 +64,7 @@ def _held(unshare: Sequence[str]) -> Iterator[int]:
 
 def _namespace(pid: int) -> str | None:
     try:
-        # Before that, it is still nsenter or unshare, on its way through other namespaces.
+        # Before that, the process is still nsenter or unshare, in other namespaces.
         arrived = Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"
         return os.readlink(f"/proc/{pid}/ns/net") if arrived else None
     except OSError:

@@ -1,4 +1,4 @@
-"""A server of the tests that sends bytes to whoever asks, and closes the connection."""
+"""An HTTP server for tests that sends prepared bytes and closes the connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def answering(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """The address of a server that has ``answer`` write the answer to each GET, and then closes the connection."""
+    """The URL of a server that calls ``answer`` to write the answer to each GET, and then closes the connection."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -30,9 +30,9 @@ def answering(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> I
 
 @contextmanager
 def sent(body: bytes, name: str, *, held: threading.Event | None = None, at_first: int = 0) -> Iterator[str]:
-    """The address of ``body``, which is sent without its length. The connection is not closed before ``held`` is set.
+    """The URL of ``body``, which is sent without a Content-Length. The connection stays open until ``held`` is set.
 
-    The first ``at_first`` bytes come alone.
+    The first ``at_first`` bytes are sent separately.
     """
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:

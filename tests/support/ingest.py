@@ -1,4 +1,4 @@
-"""Ingest as a process, and its HTTP API."""
+"""The ingest service as a process, with a client for its HTTP API."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BEARER = {"Authorization": f"Bearer {ADMIN}"}
 
 
 class Ingest:
-    """``python -m services.ingest`` in a folder of its own, and a client for it."""
+    """``python -m services.ingest`` in its own folder, and a client for it."""
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder, self.log = folder, folder / "ingest.log"
@@ -85,13 +85,13 @@ class Ingest:
     def close(self) -> None:
         self.stop()
         self.client.close()
-        # Segmenters survive the service on purpose.
+        # Segmenters deliberately outlive the service.
         for session in self.sessions():
             if (pid := writer_pid(session)) is not None:
                 kill(pid)
 
     def add(self, name: str) -> str:
-        """A new stream; its key."""
+        """Add a stream and return its key."""
         answer = self.client.post("/streams", json={"name": name}, headers=BEARER)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["key"])

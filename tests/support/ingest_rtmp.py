@@ -1,4 +1,4 @@
-"""Publishers by RTMP for ingest, and what became of them."""
+"""RTMP publishers for ingest, and checks of what was received from them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def address(ingest: Ingest, key: str) -> str:
 
 @contextmanager
 def publishing(ingest: Ingest, key: str, seconds: int, *, video: bool = True) -> Iterator[subprocess.Popen[bytes]]:
-    """FFmpeg as OBS: ``seconds`` of pictures at 25/s with a keyframe every second, and a tone, in real time."""
+    """FFmpeg in place of OBS: ``seconds`` of video at 25 fps with a keyframe every second, and a tone, in real time."""
     pictures = ["-re", "-f", "lavfi", "-i", f"testsrc2=size=64x36:rate={RATE}:duration={seconds}"] if video else []
     sound = ["-re", "-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={seconds}"]
     codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-g", str(RATE), "-pix_fmt", "yuv420p"] if video else []
@@ -44,13 +44,13 @@ def publishing(ingest: Ingest, key: str, seconds: int, *, video: bool = True) ->
 
 
 def refused(ingest: Ingest, key: str) -> bool:
-    """Whether a publisher is turned away; it would take two minutes if not."""
+    """Whether a publisher is refused; if it were accepted, it would publish for two minutes."""
     with publishing(ingest, key, 120) as process:
         return process.wait(60) != 0
 
 
 def pictures(session: Path) -> int:
-    """Pictures in the chunks of a session, counted in the files, which have to agree with the journal."""
+    """Number of video frames in a session's chunk files, which must match the journal."""
     count = 0
     for line in JournalReader(session).read():
         if isinstance(line, ChunkLine) and line.chunk.video_file is not None:
@@ -62,7 +62,7 @@ def pictures(session: Path) -> int:
 
 
 def received(session: Path) -> int:
-    """Chunks so far."""
+    """Number of chunks received so far."""
     return sum(isinstance(line, ChunkLine) for line in JournalReader(session).read())
 
 

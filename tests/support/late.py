@@ -1,4 +1,4 @@
-"""Sources whose sound comes late."""
+"""Sources whose audio begins late."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ FRAMES, RATE = 150, 25
 LATE_MS = 3500
 
 
-#: The flashes at 4.04 s and 5.04 s are heard.
+#: The flashes at 4.04 s and 5.04 s have a beep.
 HEARD_S = (101 / RATE, 126 / RATE)
 
 
 def late(
     folder: Path, *codec: str, announced: bool = True, sound: bool = True, late_ms: int = LATE_MS, size: str = SIZE
 ) -> list[Tag]:
-    """An FLV clip whose sound begins at ``late_ms``, the decoder's parameters with it."""
+    """An FLV clip whose audio begins at ``late_ms``, together with the decoder configuration."""
     options = ("-bf", "0", *(("-c:a", *codec) if codec else ()))
     tags = read_tags(make_clip(folder / "whole.flv", frames=FRAMES, gop=25, size=size, options=options).path)
     if not announced:
@@ -51,7 +51,7 @@ def late(
 
 @contextmanager
 def served(tags: list[Tag], folder: Path, *, ends: bool = True) -> Iterator[str]:
-    """An RTMP server that sends ``tags`` as they are to the first who plays it, and then ends, or says nothing more."""
+    """An RTMP server that sends ``tags`` verbatim to its first player, and then closes the connection or stays silent."""
     write_tags(folder / "served.flv", tags)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -100,7 +100,7 @@ def segment_live(
 
 
 def heard(spool: Spool) -> list[float]:
-    """When beeps are heard in a session, in seconds."""
+    """Times of the beeps in a session, in seconds."""
     return onsets(decode(spool.sound()))
 
 
@@ -109,5 +109,5 @@ def in_time(found: list[float]) -> None:
 
 
 def advised(spool: Spool) -> list[str]:
-    """What the publisher is told, by codes."""
+    """Codes of the advice to the publisher."""
     return [line.advice.code for line in JournalReader(spool.folder).read() if isinstance(line, AdviceLine)]

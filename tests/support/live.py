@@ -1,4 +1,4 @@
-"""A whole installation as ``streamwave up`` runs it, publishers for it, and what has to come out at the other end."""
+"""A whole installation run by ``streamwave up``, publishers for it, and checks of its recordings."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ from tests.support.ports import free_port
 from tests.support.prefect_api import PrefectApi, basic
 from tests.support.processes import MARK, kill, marked, wait_for
 
-#: A publisher that comes back within this time continues its broadcast; every recording waits for it to pass.
+#: A publisher that reconnects within this time continues its broadcast; every recording is completed only after it.
 RECONNECT_WINDOW_S = 3
-#: The shortest that the setting allows: a chunk per second, so that short publishes have several.
+#: The minimum of the setting: one chunk per second, so that short publishes have several.
 SEGMENT_S = 1
 READY_LIMIT_S = 120
 END_LIMIT_S = 60
 FINISH_LIMIT_S = 120
-#: For everything else: only a test that fails waits for so long.
+#: Time-out for everything else; only a failing test waits this long.
 LIMIT_S = 60
-#: Players and people are in sync if sound and picture are no further apart than this.
+#: Audio and video count as in sync up to this difference.
 SYNC = Fraction(10, 1000)
 
 
 class Installation:
-    """``streamwave up`` in a folder of its own, on ports of its own; start it with ``start``, end it with ``close``.
+    """``streamwave up`` with its own folder and ports; start it with ``start``, and end it with ``close``.
 
-    All its processes bear a mark in their environment; the publishers do not. ``host`` is where it runs; without it, here.
+    All its processes have a mark in their environment; the publishers do not. ``host`` is where it runs; default: here.
     With PREFECT_API_URL among the ``variables`` it uses that server and starts none.
     """
 
@@ -72,7 +72,7 @@ class Installation:
             },
         )
         if "PREFECT_API_URL" not in variables:
-            # Its server would take ten seconds more to make a database.
+            # Creating a database would take the server ten more seconds.
             copy_database(prefect_home, self.cli.state / "prefect")
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.cli.environment.items():
@@ -86,7 +86,7 @@ class Installation:
     # The installation as a whole.
 
     def start(self) -> float:
-        """Start it and wait until it says that it is ready; the seconds that this took."""
+        """Start it and wait until it reports that it is ready. Returns the seconds that this took."""
         begun = time.monotonic()
         with self.log.open("ab") as log:
             said = log.tell()
@@ -111,7 +111,7 @@ class Installation:
         return b"ready after" in said
 
     def stop(self, number: int = signal.SIGINT) -> tuple[int, float]:
-        """End it by a signal, as Ctrl-C does; its exit code, and the seconds that it took."""
+        """Stop it with a signal, as Ctrl-C does. Returns its exit code and the seconds that this took."""
         assert self.process is not None
         begun = time.monotonic()
         self.process.send_signal(number)
@@ -120,7 +120,7 @@ class Installation:
         return code, time.monotonic() - begun
 
     def close(self) -> None:
-        """Kill whatever is left of it, and of the publishers."""
+        """Kill all remaining processes of the installation and the publishers."""
         for publisher in self.publishers:
             publisher.kill()
             publisher.wait(5)
@@ -135,24 +135,24 @@ class Installation:
             kill(pid)
 
     def processes(self, part: str = "") -> dict[int, str]:
-        """Its living processes that have ``part`` in their command line, by pid."""
+        """Command lines, by PID, of its running processes that have ``part`` in them."""
         found = {pid: " ".join(argv) for pid, argv in marked(self.cli.mark).items()}
         return {pid: argv for pid, argv in found.items() if part in argv}
 
     def nginx(self) -> dict[int, str]:
-        """The processes of its nginx, which hides its environment behind its title; found by the log that they hold."""
+        """PIDs of its nginx processes, found by the log that they have open, because nginx overwrites its environment."""
         log = str(self.settings.state_dir / "nginx" / "error.log")
         return {pid: title for pid, title in _titles("nginx: ").items() if log in _open_files(pid)}
 
     def pid(self, part: str) -> int:
-        """The one process that has ``part`` in its command line and is a child of ``up``."""
+        """PID of the only child of ``up`` that has ``part`` in its command line."""
         assert self.process is not None
         found = [pid for pid in self.processes(part) if _parent(pid) == self.process.pid]
         assert len(found) == 1, (part, found)
         return found[0]
 
     def get(self, path: str) -> bytes | None:
-        """An object from the media server; None if there is none."""
+        """An object from the media server; None if it does not exist."""
         url = f"http://127.0.0.1:{self.settings.media_port}/{path}"
         answer = httpx.get(url, timeout=30, trust_env=False)
         return answer.content if answer.status_code == 200 else None
@@ -160,7 +160,7 @@ class Installation:
     # Streams and publishers.
 
     def add_stream(self, name: str, title: str = "") -> str:
-        """A new stream; its key."""
+        """Add a stream and return its key."""
         database = Database.open(self.settings)
         try:
             return Registry(database).add(name, title)[1]
@@ -173,9 +173,9 @@ class Installation:
 
     @contextmanager
     def publish(self, clip: Clip, key: str, *options: str, loop: bool = False) -> Iterator[subprocess.Popen[bytes]]:
-        """FFmpeg in the place of OBS: sends ``clip`` in real time, not encoding it again; killed at the end.
+        """FFmpeg in place of OBS: publishes ``clip`` in real time without re-encoding; killed at the end.
 
-        ``loop``: over and over.
+        ``loop``: repeat the clip.
         """
         command = [locate().path, "-nostdin", "-hide_banner", "-v", "error", "-re"]
         command += [*(["-stream_loop", "-1"] if loop else []), "-i", str(clip.path), "-c", "copy"]
@@ -193,7 +193,7 @@ class Installation:
             self.publishers.remove(process)
 
     def publish_whole(self, clip: Clip, key: str, *options: str) -> None:
-        """Publish all of ``clip`` and leave."""
+        """Publish ``clip`` completely and disconnect."""
         with self.publish(clip, key, *options) as process:
             code = process.wait(float(clip.frames / clip.rate) + 60)
             assert code == 0, (self.folder / "publishers.log").read_text()[-2000:]
@@ -205,7 +205,7 @@ class Installation:
 
         def found() -> BroadcastSpool | None:
             spools = broadcasts(self.settings.spool_dir, stream)[number : number + 1]
-            # What is recorded whole has no sessions any more.
+            # A completed recording has no session folders any more.
             return spools[0] if spools and (spools[0].sessions() or spools[0].finished) else None
 
         spool = wait_for(found, f"broadcast {number} of {stream}", LIMIT_S)
@@ -213,7 +213,7 @@ class Installation:
         return spool
 
     def finished(self, spool: BroadcastSpool) -> Path:
-        """Wait until the recording is complete; the folder that holds it."""
+        """Wait until the recording is complete, and return its folder."""
         wait_for(
             lambda: spool.finished, f"the recording of {spool.stream}; its status is {spool.status()}", FINISH_LIMIT_S
         )
@@ -242,7 +242,7 @@ class Installation:
         return wait_for(found, f"the flow run of {spool.stream}", timeout_s)
 
     def received(self, spool: BroadcastSpool, session: int = 0) -> int:
-        """Pictures of a session that the journal tells of."""
+        """Number of video frames in the journal of a session."""
         lines = JournalReader(spool.sessions()[session]).read()
         return sum(line.chunk.pictures for line in lines if isinstance(line, ChunkLine))
 
@@ -251,11 +251,11 @@ class Installation:
         return [pid for session in spool.sessions() if (pid := writer_pid(session)) is not None]
 
     def flow_runs(self, spool: BroadcastSpool) -> list[dict[str, Any]]:
-        """What Prefect knows of the runs of a broadcast, newest first."""
+        """The flow runs of a broadcast, newest first."""
         return self.prefect.flow_runs("live-stream", broadcast_spool=spool.info().spool or str(spool.folder))
 
     def set_state(self, flow_run_id: str, kind: str) -> None:
-        """Ask Prefect for another state of a run, with what its UI sends."""
+        """Set the state of a run through Prefect's API, with the request that its UI sends."""
         body = {"state": {"type": kind, "name": kind.capitalize(), "message": "Set from the UI"}, "force": False}
         url = f"{self.prefect.url}/flow_runs/{flow_run_id}/set_state"
         answer = httpx.post(url, json=body, auth=basic(self.prefect.auth), timeout=20, trust_env=False)
@@ -263,9 +263,9 @@ class Installation:
         assert answer.json()["status"] == "ACCEPT", answer.text
 
     def leftovers(self) -> list[str]:
-        """Files that have no business there once every broadcast is finished."""
+        """Files that must not exist once every broadcast is finished."""
         kept = {
-            "opening.lock",  # one for the whole spool, for as long as there is one
+            "opening.lock",  # exists as long as the spool
             "broadcast.json",
             "finished",
             "closed",
@@ -287,7 +287,7 @@ class Installation:
         return [str(path.relative_to(self.folder)) for path in kept_by_nobody]
 
     def resources(self) -> dict[str, tuple[int, int]]:
-        """(threads, file descriptors) of each long-living process."""
+        """(threads, file descriptors) of each long-running process."""
         assert self.process is not None
         parts = {"up": self.process.pid}
         for part in ("services.processing", "services.ingest", "services.rtmp", "services.media", "prefect_app"):
@@ -300,7 +300,7 @@ class Installation:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files in it; folders may go while they are listed."""
+    """All files in a folder, whose subfolders may be deleted meanwhile."""
     return [Path(root, name) for root, _, names in os.walk(folder) for name in names]
 
 
@@ -340,7 +340,7 @@ def _open_files(pid: int) -> set[str]:
 def installation(
     folder: Path, prefect_home: Path, host: Host | None = None, /, **variables: str
 ) -> Iterator[Installation]:
-    """An installation that runs; nothing of it is left afterwards."""
+    """A running installation, which is removed afterwards."""
     running = Installation(folder, prefect_home, host, **variables)
     try:
         running.start()
@@ -356,7 +356,7 @@ def is_static(root: Path) -> bool:
 
 
 def periods(root: Path) -> list[dict[str, Representation]]:
-    """The renditions of every period of a recording. Checks that the periods follow each other without a gap."""
+    """The renditions of every period of a recording. Checks that the periods are contiguous."""
     mpd = etree.fromstring((root / "manifest.mpd").read_bytes())
     elements = mpd.findall("mpd:Period", MPD_NS)
     return [representations(root, number) for number in range(len(elements))]
@@ -370,7 +370,7 @@ def period_starts_s(root: Path) -> list[float]:
 
 
 def picture_numbers(period: dict[str, Representation], rate: Fraction) -> list[int]:
-    """The numbers that the pictures of a period bear: the same in all renditions, one per grid point from 0 on."""
+    """The frame numbers in a period, which must be the same in all renditions, with one frame per grid point from 0 on."""
     grid = Grid(rate)
     videos = [one for one in period.values() if one.kind == "video"]
     assert {video.name for video in videos} == {"large", "small"}
@@ -384,7 +384,7 @@ def picture_numbers(period: dict[str, Representation], rate: Fraction) -> list[i
 
 
 def assert_exact(root: Path, clips: Sequence[Clip]) -> None:
-    """The recording in ``root`` holds ``clips``, a period each: every picture once and in order, and all of the sound."""
+    """Check that the recording in ``root`` contains ``clips``, one per period: every frame once and in order, and all audio."""
     assert is_static(root)
     found = periods(root)
     assert len(found) == len(clips)
@@ -394,7 +394,7 @@ def assert_exact(root: Path, clips: Sequence[Clip]) -> None:
 
 
 def assert_sound(period: dict[str, Representation], clip: Clip) -> None:
-    """The sound of a period is as long as what was published, to an AAC frame, and in sync with the pictures."""
+    """Check that the audio of a period has the published length within one AAC frame, and is in sync with the video."""
     sound = decode_sound(period["audio"].data)
     assert (sound.rate, sound.start) == (48000, 0)
     assert abs(len(sound.samples) - published_samples(clip)) <= AAC_FRAME
@@ -404,7 +404,7 @@ def assert_sound(period: dict[str, Representation], clip: Clip) -> None:
 
 
 def assert_ffmpeg_plays(root: Path) -> None:
-    """FFmpeg decodes every rendition through both manifests, without a word."""
+    """Check that FFmpeg decodes every rendition through both manifests without a message."""
     for name in ("manifest.mpd", "master.m3u8"):
         # In its folder, because FFmpeg 5 resolves the addresses of a local manifest from there.
         command = [
@@ -426,10 +426,10 @@ def assert_ffmpeg_plays(root: Path) -> None:
 
 
 def published_samples(clip: Clip) -> int:
-    """Samples that a publisher sends who does not encode the clip again.
+    """Number of audio samples sent by a publisher that does not re-encode the clip.
 
-    Whole AAC frames without the first one: that is the encoder's priming, and lies before the first picture. RTMP has
-    nothing to say that the last frame is padded.
+    Whole AAC frames without the first one, which is the encoder's priming and precedes the first video frame. RTMP cannot
+    signal that the last frame is padded.
     """
     with av.open(str(clip.path)) as container:
         packets = sum(1 for packet in container.demux(audio=0) if packet.size)
@@ -437,7 +437,7 @@ def published_samples(clip: Clip) -> int:
 
 
 def status_warnings(spool: BroadcastSpool) -> list[str]:
-    """What people are told about a broadcast."""
+    """The warnings in the status of a broadcast."""
     found = spool.status().get("warnings")
     return [str(one) for one in found] if isinstance(found, list) else []
 

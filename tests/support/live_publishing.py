@@ -20,7 +20,7 @@ def settings(tmp_path: Path, **changes: object) -> Settings:
 
 
 def publish(broadcast: LiveBroadcast, chunks: Iterator[tuple[Job, ChunkRecord]], count: int | None = None) -> int:
-    """Do what the tasks do with ``count`` chunks, or with all; how many there were."""
+    """Process ``count`` chunks, or all, as the tasks do. Returns their number."""
     done = 0
     while done != count and (item := next(chunks, None)) is not None:
         job, record = item

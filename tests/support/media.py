@@ -1,8 +1,8 @@
-"""Clips whose every picture says which one it is, with a flash and a beep at the same moments, made by FFmpeg.
+"""Clips with numbered frames, and with flashes and beeps at the same moments, made by FFmpeg.
 
-The upper third of a picture is sixteen blocks, black or white: its number in binary, lowest bit on the left. The middle
-third is white in two pictures of every second, while the sound is a loud tone; a quiet one never stops. The lower third
-moves, so that there is something to encode.
+The upper third of a frame is sixteen blocks, black or white: the frame number in binary, lowest bit on the left. The middle
+third is white in two frames of every second, during which the audio has a loud tone; a quiet tone is always present. The
+lower third moves, so that there is something to encode.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from streamwave.ffmpeg.locate import locate
 
 BITS = 16
-#: Loudness of the two tones, of 1.
+#: Amplitudes of the two tones; full scale is 1.
 QUIET, LOUD = 0.05, 0.5
-#: The first picture of the first flash, and how many pictures each lasts. Not the very first picture: the AAC decoder of
-#: any player fades in over the first frame of a stream, in which no beep can be placed.
+#: The first frame of the first flash, and the length of each in frames. It is not the first frame of the clip, because every
+#: AAC decoder fades in over the first AAC frame, so that a beep could not be located there.
 FLASH_FIRST, FLASH_FRAMES = 1, 2
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A generated file: ``frames`` pictures at ``rate`` per second, ``samples`` of sound at ``sample_rate``."""
+    """A generated file: ``frames`` video frames at ``rate`` per second, ``samples`` of audio at ``sample_rate``."""
 
     path: Path
     rate: Fraction
@@ -39,31 +39,31 @@ class Clip:
 
     @property
     def flash_every(self) -> int:
-        """Pictures from one flash to the next: the whole number nearest to a second."""
+        """Frames from one flash to the next: the integer nearest to one second."""
         return round(self.rate)
 
     def flashes(self) -> list[Fraction]:
-        """When each flash, and each beep, begins, in seconds."""
+        """Start times of the flashes, and so of the beeps, in seconds."""
         return [n / self.rate for n in range(FLASH_FIRST, self.frames, self.flash_every)]
 
     @property
     def chunks(self) -> int:
-        """Chunks that the pipeline cuts it into: one per keyframe."""
+        """Number of chunks that the clip is split into: one per keyframe."""
         return -(-self.frames // self.gop)
 
 
-#: Clips that were made already, by everything that decides what is in them.
+#: Cache of clips, by all parameters.
 _made: dict[tuple[object, ...], bytes] = {}
 
 
 @cache
 def ffmpeg_path() -> str:
-    """The FFmpeg that the tests use; to find it takes longer than most of what they do with it."""
+    """The FFmpeg that the tests use; cached, because locating it takes longer than most of its uses."""
     return locate().path
 
 
 def ffmpeg(*arguments: str, data: bytes = b"", timeout_s: float = 60) -> None:
-    """Run FFmpeg, which must succeed; ``data`` is what it reads from pipe:0."""
+    """Run FFmpeg, which must succeed; ``data`` is its input on pipe:0."""
     command = [ffmpeg_path(), "-hide_banner", "-loglevel", "error", "-y", *arguments]
     subprocess.run(command, check=True, timeout=timeout_s, input=data)
 
@@ -81,9 +81,9 @@ def make_clip(
     size: str = "320x180",
     options: tuple[str, ...] = (),
 ) -> Clip:
-    """A clip with B-frames and a keyframe every ``gop`` pictures (default: two seconds), stereo AAC.
+    """A clip with B-frames and a keyframe every ``gop`` frames (default: two seconds), and stereo AAC.
 
-    ``options`` go to the output, for example another codec for the sound.
+    ``options`` are FFmpeg output options, for example another audio codec.
     """
     gop = gop or 2 * round(rate)
     every = round(rate)
@@ -114,13 +114,13 @@ def make_clip(
 
 
 def _picture(number: int, every: int, width: int, height: int) -> bytes:
-    """Picture ``number`` as yuv420p."""
+    """Frame ``number`` as yuv420p."""
     luma = draw(number, FLASH_FIRST <= number % every < FLASH_FIRST + FLASH_FRAMES, width, height)
     return luma.tobytes() + grey_chroma(width, height)
 
 
 def draw(number: int, flash: bool, width: int, height: int, moved: int | None = None) -> NDArray[np.uint8]:
-    """Brightness of picture ``number``, as ``[height, width]``; its lower third is moved as far as in picture ``moved``."""
+    """Luma of frame ``number``, as ``[height, width]``; its lower third has moved as far as in frame ``moved``."""
     across, down = np.arange(width), np.arange(height)
     blocks = (number >> (across * BITS // width) & 1) * 219 + 16
     middle = 235 if flash else 16
@@ -133,17 +133,17 @@ def draw(number: int, flash: bool, width: int, height: int, moved: int | None = 
 
 
 def grey_chroma(width: int, height: int) -> bytes:
-    """Both colour planes of a yuv420p picture without colour; odd sizes have a sample for their last column and line, too."""
+    """Both chroma planes of a grey yuv420p frame; for odd sizes they are rounded up."""
     return bytes([128]) * (2 * ((width + 1) // 2) * ((height + 1) // 2))
 
 
 def picture_number(luma: NDArray[np.uint8]) -> int:
-    """The number that a picture bears; ``luma`` is its brightness, any size. Fails if a block is neither black nor white."""
+    """The number of a frame from its ``luma``, of any size. Fails if a block is neither black nor white."""
     height, width = luma.shape
     number = 0
     for bit in range(BITS):
         left, right = width * bit // BITS, width * (bit + 1) // BITS
-        # Not the edges, which scaling and compression blur.
+        # Ignore the edges, which scaling and compression blur.
         inner = luma[height // 12 : height // 4, left + (right - left) // 4 : right - (right - left) // 4]
         mean = float(inner.mean())
         assert mean < 80 or mean > 170, f"block {bit} is grey ({mean:.0f})"
@@ -152,6 +152,6 @@ def picture_number(luma: NDArray[np.uint8]) -> int:
 
 
 def picture_flashes(luma: NDArray[np.uint8]) -> bool:
-    """Whether the picture is one of a flash."""
+    """Whether the frame is part of a flash."""
     height, width = luma.shape
     return float(luma[height * 5 // 12 : height * 7 // 12, width // 4 : width * 3 // 4].mean()) > 128

@@ -1,6 +1,6 @@
-"""Metadata as publishers really send them, and as nobody should: a publish with each of them, as RTMP messages.
+"""Metadata of publishers, usual and malformed: one publish with each, as RTMP messages.
 
-Whatever they say, a publish ends as its pictures and its sound.
+Whatever the metadata says, the publish must be received according to its video and audio messages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.support.rtmp import AUDIO, DATA, VIDEO, Sent, amf
 DATA_AMF3 = 15
 NAME, SET, CLEAR = amf("onMetaData"), amf("@setDataFrame"), amf("@clearDataFrame")
 END = b"\0\0\x09"
-#: What FFmpeg says.
+#: FFmpeg's metadata.
 USUAL: dict[str, object] = {
     "duration": 0, "width": 160, "height": 90, "videodatarate": 300, "framerate": 25, "videocodecid": 7,
     "audiodatarate": 128, "audiosamplerate": 48000, "audiosamplesize": 16, "stereo": True, "audiocodecid": 10,
@@ -31,7 +31,7 @@ NOT_UTF8 = b"\x02" + struct.pack(">H", 4) + b"\xff\xfe\xc3\x28"
 
 @dataclass(frozen=True)
 class Published:
-    """What a publisher sends, and what is to come of it: pictures, and whether there is sound."""
+    """What a publisher sends, and the expected result: number of video frames, and whether there is audio."""
 
     sent: tuple[Sent, ...]
     pictures: bool = True
@@ -39,7 +39,7 @@ class Published:
 
 
 def members(values: Iterable[tuple[str | bytes, object]]) -> bytes:
-    """The members of an object or ECMA array; a value of bytes is there as it is."""
+    """Encode the members of an object or ECMA array; values of type bytes are inserted verbatim."""
     out = b""
     for name, value in values:
         key = name.encode() if isinstance(name, str) else name
@@ -48,7 +48,7 @@ def members(values: Iterable[tuple[str | bytes, object]]) -> bytes:
 
 
 def ecma(values: dict[str, object], count: int | None = None) -> bytes:
-    """An ECMA array (AMF0, 2.10), which says that it has ``count`` members (None: as many as it has)."""
+    """An ECMA array (AMF0, 2.10) that states ``count`` members (None: the correct number)."""
     return b"\x08" + struct.pack(">I", len(values) if count is None else count) + members(values.items()) + END
 
 
@@ -58,12 +58,12 @@ def data(body: bytes, ms: int = 0, kind: int = DATA) -> Sent:
 
 
 def said(**values: object) -> bytes:
-    """The usual metadata with other values; None: without that one."""
+    """The usual metadata with other values; None removes a value."""
     found = {key: value for key, value in (USUAL | values).items() if value is not None}
     return SET + NAME + ecma(found)
 
 
-#: What is said at the beginning, by what is special about it.
+#: Metadata at the start of a publish, by what is special about it.
 _AT_FIRST: dict[str, bytes] = {
     "as usual": said(),
     "without @setDataFrame": NAME + ecma(USUAL),
@@ -135,12 +135,12 @@ _AT_FIRST: dict[str, bytes] = {
 
 
 def shapes(tags: list[Tag]) -> Iterator[tuple[str, Published]]:
-    """A publish for each shape; ``tags`` are a clip of H.264 and AAC that lasts two seconds and more."""
+    """One publish for each shape; ``tags`` are an H.264 and AAC clip of at least two seconds."""
     media = [_sent(tag) for tag in tags if tag.kind != SCRIPT]
     heads = [one for one, tag in zip(media, (t for t in tags if t.kind != SCRIPT), strict=True) if tag.header]
     rest = [one for one in media if one not in heads]
     usual = said()
-    middle = len(rest) * 4 // 5  # when libavformat has found out what there is
+    middle = len(rest) * 4 // 5  # after libavformat has detected the streams
     at_ms = rest[middle].time_ms
 
     def first(*messages: Sent) -> Published:

@@ -1,10 +1,10 @@
-"""File names as people, phones, operating systems and other programs make them."""
+"""File names as they come from people, phones, operating systems and other programs."""
 
 from __future__ import annotations
 
 import os
 
-#: What each is called in the tests' output, and the name.
+#: Test ID of each name, and the name.
 ODD_NAMES: dict[str, str] = {
     "macos-recording": "Screen Recording 2024-05-01 at 9.41.00\u202fAM.mp4",
     "no-break-space": "Interview\u00a0final.mp4",

@@ -1,4 +1,4 @@
-"""Decode sound, and find where beeps begin."""
+"""Decodes audio and finds the starts of beeps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamwave.mp4 import adts_frame
-from streamwave.receive.sound import CHANNELS, SAMPLE_RATE
+from streamwave.receive.samples import CHANNELS, SAMPLE_RATE
 
 
 def decode(frames: list[bytes]) -> NDArray[np.float32]:
@@ -20,6 +20,6 @@ def decode(frames: list[bytes]) -> NDArray[np.float32]:
 
 
 def onsets(samples: NDArray[np.float32]) -> list[float]:
-    """When something begins to sound, in seconds."""
+    """Start times of sounds after silence, in seconds."""
     loud = np.flatnonzero(np.abs(samples).max(axis=0) > 0.3)
     return [float(sample) / SAMPLE_RATE for sample in loud[np.diff(loud, prepend=-SAMPLE_RATE) > SAMPLE_RATE // 20]]

@@ -1,4 +1,4 @@
-"""The machine's other users: what one of them can see, and folders that he could change."""
+"""Other users of the machine: what they can see, and folders that they could change."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ for place in sys.argv[1:]:
 
 
 def seen_by_stranger(*places: Path) -> set[str]:
-    """Folders and files in ``places`` that another user can list, or open for reading. Needs root, as the tests have it."""
+    """Folders and files in ``places`` that another user can list or read. Requires root."""
     found = subprocess.run(
         ["/usr/bin/python3", "-c", _LOOK, *map(str, places)],
         user=STRANGER, group=STRANGER, extra_groups=[], cwd="/", capture_output=True, text=True, check=True,
     )  # fmt: skip
     listed = set()
     for line in found.stdout.splitlines():
-        # os.walk names a folder that it cannot list like one that is empty.
+        # os.walk reports a folder that cannot be listed as empty.
         if not os.path.isdir(line) or _listable(line):
             listed.add(line)
     return listed
@@ -52,7 +52,7 @@ def _listable(folder: str) -> bool:
 
 @contextmanager
 def reachable_folder() -> Iterator[Path]:
-    """A new folder that every user can look into; pytest's own ones are closed."""
+    """A new folder that every user can read, unlike those of pytest."""
     folder = Path(tempfile.mkdtemp(prefix="streamwave-test-", dir="/tmp"))
     folder.chmod(0o755)
     try:
@@ -63,7 +63,7 @@ def reachable_folder() -> Iterator[Path]:
 
 @contextmanager
 def umask(value: int) -> Iterator[None]:
-    """Processes that are started meanwhile inherit this umask."""
+    """Set the umask for processes that are started in this context."""
     before = os.umask(value)
     try:
         yield
@@ -72,7 +72,7 @@ def umask(value: int) -> Iterator[None]:
 
 
 def too_open(folder: Path) -> dict[str, str]:
-    """What in ``folder``, and it itself, has permissions for others, by path."""
+    """Paths of ``folder`` and its content that have permissions for other users, with their modes."""
     modes = {
         str(path): stat.S_IMODE(path.lstat().st_mode) for path in (folder, *folder.rglob("*")) if not path.is_symlink()
     }
@@ -80,7 +80,7 @@ def too_open(folder: Path) -> dict[str, str]:
 
 
 def traps(folder: Path, *modules: str) -> Path:
-    """Modules in ``folder`` that leave a file when something imports them; where that file would be."""
+    """Put modules into ``folder`` that create a file when they are imported. Returns the path of that file."""
     sprung = folder / "sprung"
     for name in modules:
         (folder / f"{name}.py").write_text(
@@ -90,7 +90,7 @@ def traps(folder: Path, *modules: str) -> Path:
 
 
 def trap_program(path: Path) -> Path:
-    """A program that leaves a file when it is executed; where that file would be."""
+    """Create a program that creates a file when it is executed. Returns the path of that file."""
     sprung = path.with_name(f"{path.name}-sprung")
     path.write_text(f"#!/bin/sh\necho executed >> '{sprung}'\n")
     path.chmod(0o755)

@@ -1,4 +1,4 @@
-"""A server of the tests that sends pieces when they are due, as a camera does: by HTTP, without saying how long it will be."""
+"""An HTTP server for tests that sends pieces at given times, like a camera, by default without a Content-Length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 
 from tests.support.http import answering
 
-#: When a piece is sent, in seconds after the request, and its bytes.
+#: Time at which a piece is sent, in seconds after the request, and its bytes.
 Piece = tuple[Fraction, bytes]
 
 
@@ -22,10 +22,10 @@ def paced(
     length: int | None = None,
     sent_s: list[list[float]] | None = None,
 ) -> Iterator[str]:
-    """The address at which ``pieces`` are sent to whoever asks, as ``kind``; then the connection is closed.
+    """The URL at which ``pieces`` are sent with content type ``kind``, after which the connection is closed.
 
-    ``length`` is said to be theirs. ``sent_s`` gets the times at which they really were sent, on the monotonic clock, for
-    each who has asked: on a busy machine all of them are late.
+    ``length`` is the Content-Length. ``sent_s`` gets, for each request, the times of the monotonic clock at which the pieces
+    were really sent, which is later on a busy machine.
     """
 
     def answer(request: BaseHTTPRequestHandler) -> None:

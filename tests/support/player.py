@@ -1,4 +1,4 @@
-"""A player for the tests: reads a stream through its manifest, fetches what that names, and decodes it."""
+"""A player for tests: reads a manifest, fetches the segments that it names, and decodes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MPD_NS = {"mpd": "urn:mpeg:dash:schema:mpd:2011"}
 
 @dataclass(frozen=True)
 class Segment:
-    """A media segment as the manifest announces it: [time, time + duration) in ticks, and its bytes."""
+    """A media segment as listed in the manifest: [time, time + duration) in ticks, and its bytes."""
 
     name: str
     time: int
@@ -30,7 +30,7 @@ class Segment:
 
     @property
     def time_end(self) -> int:
-        """Where the next segment begins, in ticks."""
+        """End of the last segment, in ticks."""
         return self.time + self.duration
 
 
@@ -47,13 +47,13 @@ class Representation:
 
     @property
     def data(self) -> bytes:
-        """What a player would append to its buffer."""
+        """Init and media segments joined, as a player appends them to its buffer."""
         return self.init + b"".join(segment.data for segment in self.segments)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: its time in ticks, its number and whether it flashes."""
+    """A decoded frame: its time in ticks, its number and whether it is part of a flash."""
 
     time: int
     number: int
@@ -62,17 +62,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sound:
-    """Decoded sound: samples of the mean of all channels; ``start`` is the time of the first, in samples."""
+    """Decoded audio: the mean of all channels; ``start`` is the time of the first sample, in samples."""
 
     rate: int
     start: int
     samples: NDArray[np.float32]
 
     def beeps(self) -> list[Fraction]:
-        """When each loud stretch begins, in seconds."""
+        """Start times of the beeps, in seconds."""
         loud = np.flatnonzero(np.abs(self.samples) > LOUD / 2)
         assert loud.size, "there is no beep"
-        # A beep's own tone passes zero twice per millisecond; between beeps lies most of a second.
+        # A beep's tone crosses zero twice per millisecond, and beeps are most of a second apart.
         begins = loud[np.flatnonzero(np.diff(loud, prepend=-self.rate) > self.rate // 4)]
         return [Fraction(int(sample) + self.start, self.rate) for sample in begins]
 
@@ -83,7 +83,7 @@ def load_mpd(root: Path) -> etree._Element:
 
 
 def representations(root: Path, period: int = 0) -> dict[str, Representation]:
-    """Every rendition that the manifest names in a period, with all its segments."""
+    """Every rendition of a period, with all its segments."""
     found = {}
     element = load_mpd(root).findall("mpd:Period", MPD_NS)[period]
     for adaptation in element.findall("mpd:AdaptationSet", MPD_NS):
@@ -125,7 +125,7 @@ def timeline(template: etree._Element) -> list[tuple[int, int]]:
 
 
 def decode_pictures(data: bytes, timescale: int) -> list[Picture]:
-    """All pictures of init + segments, in the order in which they are shown."""
+    """All frames of init + segments, in presentation order."""
     with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         assert stream.time_base == Fraction(1, timescale)
@@ -166,7 +166,7 @@ def playlist_tags(text: str) -> dict[str, list[str]]:
 
 
 def playlist_addresses(text: str) -> list[str]:
-    """The addresses that a playlist names, in order."""
+    """The URIs in a playlist, in order."""
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 

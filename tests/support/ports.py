@@ -1,4 +1,4 @@
-"""TCP ports for what the tests start: no two tests get the same one, and no connection of somebody else takes it."""
+"""TCP ports for servers of the tests: unique across tests, and outside of the range of ephemeral ports."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import random
 import socket
 from pathlib import Path
 
-#: None is reached by those who let the kernel choose (net.ipv4.ip_local_port_range), for example every client of every
-#: server. Each worker of the tests has a part of its own: what starts on a port takes a second to bind it, and meanwhile
-#: the port looks free to the others.
+#: Outside of net.ipv4.ip_local_port_range, from which the kernel assigns ports, for example to every client. Each test worker
+#: has its own part of the range, because a server takes a second to bind its port, and until then the port looks free to
+#: the other workers.
 _LOWEST = 12_000
 _highest = min(32_000, int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]))
 _PARTS = 8
@@ -20,7 +20,7 @@ _numbers = itertools.count(random.Random(os.getpid()).randrange(_size))
 
 
 def free_port() -> int:
-    """A port that nothing listens on, each time another one."""
+    """A port that nothing listens on; a different one at every call."""
     for number in _numbers:
         port = _LOWEST + _part * _size + number % _size
         with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""What a Prefect server knows of our runs, asked over its HTTP API."""
+"""A client for Prefect's HTTP API, to look up our runs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import httpx
 
 from tests.support.processes import wait_for
 
-#: Events of task runs reach the database a second or two after the run.
+#: Events of task runs reach Prefect's database a second or two later.
 RECORDED_S = 30
 
 
-#: What the servers of the tests ask for, where the tests start them and not an installation.
+#: Login of the Prefect servers that the tests start themselves.
 AUTH = "tests:of-this-session"
 AUTH_ENVIRONMENT = {"PREFECT_API_AUTH_STRING": AUTH}
 
 
 def basic(auth: str = AUTH) -> tuple[str, str]:
-    """User and password, as httpx takes them."""
+    """User and password for httpx."""
     user, _, password = auth.partition(":")
     return user, password
 
@@ -39,22 +39,22 @@ class PrefectApi:
             return found
 
     def flow_runs(self, flow: str, **parameters: Any) -> list[dict[str, Any]]:
-        """Runs of a flow that were given (at least) these parameters, newest first."""
+        """Runs of a flow that have at least these parameters, newest first."""
         runs = self._post("flow_runs/filter", {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC"})
         return [run for run in runs if parameters.items() <= run["parameters"].items()]
 
     def children(self, flow_run: str) -> list[dict[str, Any]]:
-        """The flow runs that a flow run has begun, oldest first."""
+        """Child runs of a flow run, oldest first."""
         found = self._post("flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [flow_run]}}})
         return sorted(found, key=lambda run: run["name"])
 
     def task_runs(self, flow_run: str) -> list[dict[str, Any]]:
-        """All task runs of a flow run that are recorded by now."""
+        """All task runs of a flow run that have been recorded so far."""
         body = {"flow_runs": {"id": {"any_": [flow_run]}}, "limit": 200}
         return self._post("task_runs/filter", body)
 
     def finished_task_runs(self, flow_run: str, count: int) -> dict[str, dict[str, Any]]:
-        """The ``count`` task runs of a flow run by name, once all are recorded in a final state."""
+        """Wait until ``count`` task runs of a flow run have been recorded in a final state, and return them by name."""
 
         def all_there() -> list[dict[str, Any]]:
             runs = self.task_runs(flow_run)
@@ -72,5 +72,5 @@ class PrefectApi:
 
 
 def upstream(run: dict[str, Any]) -> set[str]:
-    """Ids of the task runs that a task run waited for or took its input from."""
+    """IDs of the task runs that a task run waited for or got its input from."""
     return {one["id"] for inputs in run["task_inputs"].values() for one in inputs if one["input_type"] == "task_run"}

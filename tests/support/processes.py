@@ -1,4 +1,4 @@
-"""Processes of the tests: found by a mark in their environment, waited for by conditions."""
+"""Processes of the tests: found by a mark in their environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 60) -> T:
-    """The first true answer of ``condition``."""
+    """Poll ``condition`` until its result is true, and return that."""
     end = time.monotonic() + timeout_s
     while True:
         asked = time.monotonic()
@@ -29,7 +29,7 @@ def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 60) -> T:
 
 
 def marked(mark: str) -> dict[int, list[str]]:
-    """Living processes whose environment has the mark (or ``mark.N``): command lines by pid. Zombies do not count."""
+    """Command lines, by PID, of running processes whose environment has ``mark`` or ``mark.N``. Zombies do not count."""
     wanted = (f"{MARK}={mark}\0".encode(), f"{MARK}={mark}.".encode())
     found = {}
     for folder in Path("/proc").iterdir():
@@ -39,20 +39,20 @@ def marked(mark: str) -> dict[int, list[str]]:
             environment = (folder / "environ").read_bytes()
             if any(one in environment for one in wanted):
                 found[int(folder.name)] = command_line(int(folder.name))
-        except OSError:  # it has ended meanwhile, or is another user's
+        except OSError:  # it has ended meanwhile, or belongs to another user
             continue
     return {pid: command for pid, command in found.items() if command}
 
 
 def kill(pid: int) -> None:
-    """End a process that a test has left, at once; never the tests' own, which may hold a lock that it was found by."""
+    """Kill a leftover process of a test; refuses to kill the process of the tests itself."""
     assert pid > 0 and pid != os.getpid(), f"process {pid} is not a test's"
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 
 
 def program(pid: int) -> str:
-    """File name of the program that a process runs; empty if it is gone."""
+    """File name of the program that a process runs; empty if the process is gone."""
     try:
         return Path(os.readlink(f"/proc/{pid}/exe")).name
     except OSError:
@@ -60,7 +60,7 @@ def program(pid: int) -> str:
 
 
 def command_line(pid: int) -> list[str]:
-    """The arguments of a process; empty if it is gone."""
+    """The arguments of a process; empty if the process is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")[:-1]
     except OSError:
@@ -68,7 +68,7 @@ def command_line(pid: int) -> list[str]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Children of a process, their children and so on."""
+    """All descendants of a process."""
     found = [pid]
     for one in found:
         for listed in Path(f"/proc/{one}/task").glob("*/children"):

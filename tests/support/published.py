@@ -1,4 +1,4 @@
-"""Broadcasts of real media, published by the library alone: what a live stream leaves at an output, in a second."""
+"""Broadcasts of real media, published by the library alone: the output of a live stream, made in a second."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from streamwave.broadcasts import catalog, index
 from streamwave.broadcasts.catalog import Broadcast, Output
 from streamwave.ffmpeg.locate import locate
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.model import Rendition
 from streamwave.pipeline.chunk import make, place
@@ -31,7 +31,7 @@ PATH = "stage/20260101-000000-abcd"
 def packaged(
     folder: Path, clip: Clip, renditions: Sequence[Rendition] = (LARGE, SMALL, AUDIO), *, b_frames: bool = True
 ) -> list[PackagedChunk]:
-    """``clip`` received, transcoded and packaged: a chunk per keyframe, a second at least; files lie in ``folder``."""
+    """Receive, transcode and package ``clip`` in ``folder``: one chunk per keyframe, of at least one second."""
     Segmenter(Options(source=f"file:{clip.path}", spool=folder / "spool", segment_ms=1000)).run()
     job = Job(
         session="000000", period="p0", token="t", spool=str(folder / "spool"), work=str(folder / "work"),
@@ -53,7 +53,7 @@ def publish(
     dvr_window_ms: int | None = None,
     keep: bool = True,
 ) -> Publication:
-    """Publish ``sessions`` as one live broadcast; between them the publisher is away for ``away_ms``."""
+    """Publish ``sessions`` as one live broadcast; between them the publisher is disconnected for ``away_ms``."""
     stream, broadcast = path.split("/")
     root = f"{output.url}/{path}"
     published = Publication(open_store(root, output.options), manifests=True, token="t")
@@ -76,13 +76,13 @@ def publish(
 
 
 def only(output: Output, name: str, now_unix_ms: int) -> Broadcast:
-    """The broadcast that ``name`` means at this one output."""
+    """The broadcast ``name`` at this output."""
     ((_, found),), faults = catalog.find([output], name, now_unix_ms)
     assert faults == []
     return found
 
 
 def files(root: Path) -> dict[str, bytes]:
-    """Everything but the ledger, which knows when it was made and by whom."""
+    """All files except the ledger, which has times and a token."""
     found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
     return {name: data for name, data in found.items() if not name.startswith("ledger/")}

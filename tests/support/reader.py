@@ -1,4 +1,4 @@
-"""A viewer who never stops looking: reads manifests and all that they name newly, and notes what is not as it should be."""
+"""A reader that polls a broadcast continuously: reads the manifests and every new object, and records faults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Fetch = Callable[[str], bytes | None]
 
 
 class Reader:
-    """``rounds`` manifests were read; ``faults`` says what was torn, missing, short, or went backwards."""
+    """``rounds`` counts the manifests read; ``faults`` are what was torn, missing, short, or went backwards."""
 
     def __init__(self, fetch: Fetch, expected: Callable[[str], int] | None = None) -> None:
         self._fetch = fetch
@@ -26,7 +26,7 @@ class Reader:
         self.rounds = 0
 
     def look(self) -> None:
-        """Read the MPD and all playlists once, and of the objects that they name those that are new."""
+        """Read the MPD and all playlists once, and every object that they name for the first time."""
         data = self._fetch("manifest.mpd")
         if data is not None:
             self._manifest(data)
@@ -86,14 +86,14 @@ class Reader:
 
     @contextmanager
     def looking(self, pause_s: float = 0) -> Iterator[None]:
-        """Look in a tight loop in a thread for as long as the block runs, and once after it."""
+        """Poll in a tight loop in a thread while the context is open, and once more at its end."""
         stop = threading.Event()
 
         def run() -> None:
             while not stop.is_set():
                 try:
                     self.look()
-                except Exception as error:  # of the reader itself
+                except Exception as error:  # a fault of the reader itself
                     self.faults.append(f"the reader failed: {error!r}")
                     return
                 time.sleep(pause_s)

@@ -1,4 +1,4 @@
-"""Channels to a processing service, whose calls bear the token of its installation."""
+"""gRPC channels to a processing service that add the installation's token to calls."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Bearer(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercepto
 def calls(port: int, state: Path) -> Iterator[grpc.Channel]:
     """A channel to the service on ``port`` whose STREAMWAVE_STATE_DIR is ``state``.
 
-    Its token is added to calls that bear none, unless the service has one by its settings, and so none in that folder.
+    Its token is added to calls without one, unless the token is in the settings, so that the folder has none.
     """
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield grpc.intercept_channel(channel, _Bearer(state))

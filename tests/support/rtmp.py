@@ -1,6 +1,6 @@
-"""RTMP as bytes: sessions of publishers, the same damaged at random, a client that sends them, and a plain reader.
+"""RTMP as bytes: sessions of publishers, randomly damaged ones, a client that sends them, and a simple reader.
 
-``before_publish`` and ``after_publish`` give as many damaged sessions as are asked for, always the same for a seed.
+``before_publish`` and ``after_publish`` yield damaged sessions, reproducible by their seed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _amf(value: Any) -> bytes:
 
 
 def nested(levels: int, kind: str = "array") -> bytes:
-    """AMF0 that is nested: arrays of one element, or objects of one member; its end is missing."""
+    """Deeply nested AMF0: arrays of one element, or objects of one member, without their ends."""
     return {"array": b"\x0a\x00\x00\x00\x01", "object": b"\x03\x00\x01a"}[kind] * levels
 
 
@@ -69,12 +69,12 @@ def chunks(message: Sent, size: int = 128, form: int = 0, delta_ms: int = 0) -> 
 
 
 def greeting() -> list[bytes]:
-    """C0 and C1, and C2: nobody looks at what is in them."""
+    """C0, C1 and C2; servers ignore their content."""
     return [b"\x03" + bytes(8) + bytes(range(256)) * 5 + bytes(248), bytes(HANDSHAKE)]
 
 
 def commands(name: str, app: str = "live", *, flash: bool = False) -> list[Sent]:
-    """What a publisher says until it publishes ``name``; ``flash``: wrapped for AMF3 after the connect."""
+    """The commands of a publisher up to the publish of ``name``; ``flash``: wrapped for AMF3 after the connect."""
     about = {"app": app, "type": "nonprivate", "flashVer": "FMLE/3.0", "tcUrl": f"rtmp://127.0.0.1/{app}"}
     said = [
         amf("connect", 1, about | ({"objectEncoding": 3} if flash else {})),
@@ -91,7 +91,7 @@ def commands(name: str, app: str = "live", *, flash: bool = False) -> list[Sent]
 
 
 def media(seconds: int = 1, frame_bytes: int = 5000) -> list[Sent]:
-    """Metadata, and pictures and sound that nothing decodes."""
+    """Metadata, and undecodable video and audio messages."""
     about = amf("@setDataFrame", "onMetaData", {"width": 64, "height": 36, "framerate": 25, "stereo": True})
     sent = [
         Sent(4, DATA, about, 0, 1),
@@ -105,7 +105,7 @@ def media(seconds: int = 1, frame_bytes: int = 5000) -> list[Sent]:
 
 
 def mutated(parts: Sequence[bytes], random_: random.Random) -> bytes:
-    """The parts in a row, after a few accidents: bits, bytes, lengths, pieces lost, doubled, moved or cut off."""
+    """The joined parts with a few random mutations: bits, bytes, lengths; pieces lost, duplicated, moved or cut off."""
     found = [bytearray(part) for part in parts]
     for _ in range(random_.choice((1, 1, 2, 4, 16))):
         if not found:
@@ -137,7 +137,7 @@ def mutated(parts: Sequence[bytes], random_: random.Random) -> bytes:
 
 
 def before_publish(seed: int, count: int, name: str = "guess") -> Iterator[bytes]:
-    """Damaged sessions of publishers who have no key, handshake included."""
+    """Damaged sessions of publishers without a key, including the handshake."""
     random_ = random.Random(seed)
     for _ in range(count):
         size = random_.choice((128, 128, 4096))
@@ -151,7 +151,7 @@ def before_publish(seed: int, count: int, name: str = "guess") -> Iterator[bytes
 
 
 def after_publish(seed: int, count: int) -> Iterator[bytes]:
-    """What publishers with a key send who have gone mad, after their publish was accepted."""
+    """Damaged data of publishers with a key, sent after their publish was accepted."""
     random_ = random.Random(seed)
     for _ in range(count):
         said = [chunks(one) for one in media(1, random_.choice((10, 300, 5000)))[: random_.randrange(3, 40)]]
@@ -164,7 +164,7 @@ def after_publish(seed: int, count: int) -> Iterator[bytes]:
 
 
 class Client:
-    """A publisher made of bytes. ``source`` is the address that it comes from."""
+    """A publisher that sends raw bytes. ``source`` is its local address."""
 
     def __init__(self, port: int, host: str = "127.0.0.1", source: str = "127.0.0.1", timeout_s: float = 30) -> None:
         self.socket = socket.create_connection((host, port), timeout=timeout_s, source_address=(source, 0))
@@ -191,7 +191,7 @@ class Client:
         self.socket.sendall(data)
 
     def publish(self, name: str, app: str = "live", *, flash: bool = False, size: int = 128) -> None:
-        """Handshake and publish, until that is accepted."""
+        """Do the handshake and publish, until the publish is accepted."""
         self.greet()
         if size != 128:
             self.send(chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", size))))
@@ -203,7 +203,7 @@ class Client:
             seen += got
 
     def closed(self) -> bool:
-        """Read until the other side closes the connection; False if it does not within the time-out."""
+        """Read until the server closes the connection. Returns False if it does not within the time-out."""
         try:
             while self.socket.recv(65536):
                 pass
@@ -215,7 +215,7 @@ class Client:
 
 
 def read_messages(data: bytes) -> list[Sent]:
-    """The messages of a chunk stream that is well-formed and whole, read in the plainest way."""
+    """Parse the messages of a well-formed, complete chunk stream."""
     size, at = 128, 0
     streams: dict[int, dict[str, int]] = {}
     bodies: dict[int, bytes] = {}

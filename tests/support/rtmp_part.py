@@ -1,4 +1,4 @@
-"""The gate and nginx-rtmp as a process, hooks that stand in for the ingest service, and publishers and pullers (FFmpeg)."""
+"""The RTMP part (gate and nginx-rtmp) as a process, fake hooks in place of ingest, and FFmpeg publishers and pullers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ asyncio.run(serve(Settings.load(), update_interval_s=1))
 
 
 class Hooks(ThreadingHTTPServer):
-    """Renames the key to the stream "show", lets in names that begin with "fuzz", refuses others, keeps what it was told."""
+    """Fake hooks: rename the key to the stream "show", accept names that begin with "fuzz", refuse others, record all calls."""
 
     request_queue_size = 128
 
@@ -39,7 +39,7 @@ class Hooks(ThreadingHTTPServer):
         self.changed = threading.Condition()
 
     def wait_for(self, path: str, call: str, timeout_s: float = 20) -> dict[str, str]:
-        """The fields of the first request to ``path`` that says ``call``."""
+        """Wait for the first request to ``path`` with ``call``, and return its fields."""
         with self.changed:
             found = self.changed.wait_for(
                 lambda: [f for p, f in self.calls if p.endswith(path) and f["call"] == call], timeout_s
@@ -48,7 +48,7 @@ class Hooks(ThreadingHTTPServer):
         return found[0]
 
     def count(self, call: str, name: str | None = None) -> int:
-        """How often ``call`` has come, for the stream key ``name`` or any."""
+        """Number of requests with ``call``, for the stream key ``name`` or any."""
         with self.changed:
             return sum(fields.get("call") == call and name in (None, fields.get("name")) for _, fields in self.calls)
 
@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def hooks() -> Iterator[Hooks]:
-    """Hooks that answer."""
+    """Running hooks."""
     with Hooks() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -90,7 +90,7 @@ def hooks() -> Iterator[Hooks]:
 
 
 class RtmpPart:
-    """``python -m services.rtmp`` with ``environment``; it asks for updates every second."""
+    """``python -m services.rtmp`` with ``environment``, with updates every second."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.environment, self.log = environment, folder / "rtmp.log"
@@ -130,20 +130,20 @@ class RtmpPart:
 
     @property
     def pid(self) -> int:
-        """The gate."""
+        """PID of the gate."""
         assert self.process is not None
         return self.process.pid
 
     @property
     def nginx_pid(self) -> int:
-        """The one process of nginx-rtmp."""
+        """PID of the only nginx-rtmp process."""
         (pid,) = [pid for pid in descendants(self.pid) if program(pid) == "nginx"]
         return pid
 
 
 @contextmanager
 def rtmp_part(folder: Path, hook_port: int, **variables: str) -> Iterator[RtmpPart]:
-    """The RTMP part on ports of its own, with the hooks at ``hook_port``."""
+    """The RTMP part on unique ports, with the hooks at ``hook_port``."""
     environment = {
         "STREAMWAVE_STATE_DIR": str(folder / "var"),
         "STREAMWAVE_RTMP_HOST": "127.0.0.1",
@@ -157,27 +157,27 @@ def rtmp_part(folder: Path, hook_port: int, **variables: str) -> Iterator[RtmpPa
 
 
 def publish_command(port: int, name: str, seconds: int, *options: str) -> list[str]:
-    """FFmpeg that publishes ``seconds`` of pictures in real time."""
+    """Command for an FFmpeg that publishes ``seconds`` of video in real time."""
     source = ["-re", "-f", "lavfi", "-i", f"testsrc2=size=64x36:rate={RATE}:duration={seconds}", "-pix_fmt", "yuv420p"]
     target = ["-c:v", "libx264", "-preset", "ultrafast", "-g", str(RATE), *options, "-f", "flv"]
     return ["ffmpeg", "-v", "error", "-nostdin", *source, *target, f"rtmp://127.0.0.1:{port}/live/{name}"]
 
 
 def pull_command(part: RtmpPart, stream: str, target: Path) -> list[str]:
-    """FFmpeg that pulls a stream from nginx-rtmp, as the segmenter does, into a file."""
+    """Command for an FFmpeg that pulls a stream from nginx-rtmp, as the segmenter does, into a file."""
     address = f"rtmp://127.0.0.1:{part.internal_port}/live/{stream}"
     return ["ffmpeg", "-v", "error", "-nostdin", "-i", address, "-c", "copy", "-f", "flv", "-y", str(target)]
 
 
 def packets(path: Path) -> int:
-    """Packets of video in a file."""
+    """Number of video packets in a file."""
     probe = ["ffprobe", "-v", "error", "-select_streams", "v", "-count_packets", "-show_entries"]
     shown = [*probe, "stream=nb_read_packets", "-of", "csv=p=0", str(path)]
     return int(subprocess.run(shown, capture_output=True, text=True, timeout=60, check=True).stdout.split()[0])
 
 
 class LivePublisher:
-    """FFmpeg that publishes by key until ``finish``, and one that pulls what comes out."""
+    """An FFmpeg that publishes with a key until ``finish``, and one that pulls the stream."""
 
     def __init__(self, part: RtmpPart, hook: Hooks, folder: Path) -> None:
         self._progress, self._pulled = folder / "progress", folder / "pulled.flv"
@@ -188,30 +188,30 @@ class LivePublisher:
         wait_for(lambda: self.sent() > RATE, "pictures of the live publisher")
 
     def sent(self) -> int:
-        """Pictures that FFmpeg has sent, by its own count."""
+        """Number of frames that FFmpeg has sent, by its own count."""
         found = re.findall(rb"^frame=(\d+)$", self._progress.read_bytes() if self._progress.exists() else b"", re.M)
         return int(found[-1]) if found else 0
 
     def lives(self) -> bool:
-        """Whether it has not been disconnected."""
+        """Whether the publisher is still connected."""
         return self._publisher.poll() is None and self._puller.poll() is None
 
     def finish(self) -> tuple[int, int]:
-        """End the publish; the pictures that were sent, and those that were pulled."""
+        """End the publish. Returns the numbers of frames sent and pulled."""
         self._publisher.send_signal(signal.SIGINT)
         assert self._publisher.wait(30) in (0, 255)
         assert self._puller.wait(30) == 0
         return self.sent(), packets(self._pulled)
 
     def close(self) -> None:
-        """End both, whatever they do."""
+        """Kill both processes."""
         for process in (self._publisher, self._puller):
             process.kill()
             process.wait()
 
 
 def peak_memory(pid: int) -> int:
-    """The most bytes of memory (resident) that a process has held."""
+    """Peak resident memory of a process in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found, status

@@ -1,4 +1,4 @@
-"""An RTMP server that plays what it is given to whoever comes, as bytes: servers of other makes send what they like."""
+"""An RTMP server that sends prepared messages to its players, to imitate servers of other vendors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ CHUNK = 4096
 
 @contextmanager
 def playing(sent: Sequence[Sent], *later: Sequence[Sent]) -> Iterator[str]:
-    """The address at which a server sends these messages to a player, and closes the connection.
+    """The URL of a server that sends these messages to a player and closes the connection.
 
-    Those who come after the first get ``later`` ones, the last of them over and over.
+    Further players get those in ``later``, the last of which is repeated.
     """
     datas = [b"".join(chunks(one, CHUNK) for one in messages) for messages in (sent, *later)]
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -57,7 +57,7 @@ def _play(player: socket.socket, data: bytes) -> None:
 
 
 def _await(player: socket.socket, heard: bytes, size: int, *, behind: bytes = b"") -> bytes:
-    """What comes ``behind`` some bytes, as soon as ``size`` of it are there."""
+    """Wait until ``size`` bytes have arrived after the bytes ``behind``, and return them."""
     while len(found := heard[heard.find(behind) + len(behind) :] if behind in heard else b"") < size:
         more = player.recv(65536)
         if not more:

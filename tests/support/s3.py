@@ -1,4 +1,4 @@
-"""An S3 endpoint for the tests: moto's server in a process of its own, spoken to over HTTP."""
+"""An S3 endpoint for the tests: moto's server in its own process, accessed over HTTP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEYS = {"key": "tests", "secret": "tests-secret"}
 
 @dataclass(frozen=True)
 class S3:
-    """An endpoint; ``options`` are s3fs's arguments to reach it."""
+    """An endpoint; ``options`` are the s3fs arguments for it."""
 
     endpoint: str
 
@@ -33,33 +33,33 @@ class S3:
         return self.through(self.endpoint)
 
     def through(self, endpoint: str, **config: Any) -> dict[str, Any]:
-        """Arguments for ``open_store`` by way of another address, with botocore's ``config``."""
+        """Arguments for ``open_store`` through another address, with a botocore ``config``."""
         client = {"endpoint_url": endpoint, "region_name": "us-east-1"}
         return {**KEYS, "client_kwargs": client, "config_kwargs": {"s3": {"addressing_style": "path"}, **config}}
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables with which an installation finds this endpoint."""
+        """Environment variables that configure an installation for this endpoint."""
         return {
             "STREAMWAVE_S3_ENDPOINT": self.endpoint, "S3_REGION": "us-east-1", "STREAMWAVE_S3_PATH_STYLE": "true",
             "AWS_ACCESS_KEY_ID": KEYS["key"], "AWS_SECRET_ACCESS_KEY": KEYS["secret"],
         }  # fmt: skip
 
     def client(self, service: str = "s3", key: str = KEYS["key"], secret: str = KEYS["secret"]) -> Any:
-        """botocore's client: what the tests set up and look at things with."""
+        """A botocore client for setup and checks."""
         return botocore.session.get_session().create_client(
             service, region_name="us-east-1", endpoint_url=self.endpoint, aws_access_key_id=key,
             aws_secret_access_key=secret,
         )  # fmt: skip
 
     def bucket(self, name: str) -> str:
-        """Make a bucket; its address."""
+        """Create a bucket and return its address."""
         with suppress(self.client().exceptions.BucketAlreadyOwnedByYou):
             self.client().create_bucket(Bucket=name)
         return f"s3://{name}"
 
     def objects(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
-        """All objects of a bucket, read with another library than the one under test; names without ``prefix``."""
+        """All objects of a bucket, read with a library other than the one under test; names without ``prefix``."""
         client, found = self.client(), {}
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for one in page.get("Contents", []):
@@ -68,7 +68,7 @@ class S3:
         return found
 
     def enforce_rights(self, free_actions: int) -> None:
-        """From now on, after ``free_actions`` more requests, look at credentials and policies."""
+        """Enforce credentials and policies after ``free_actions`` more requests."""
         url = f"{self.endpoint}/moto-api/reset-auth"
         plain = {"Content-Type": "text/plain"}
         request = urllib.request.Request(url, data=str(free_actions).encode(), headers=plain, method="POST")
@@ -78,7 +78,7 @@ class S3:
 
 @contextmanager
 def s3_server(environment: Mapping[str, str] | None = None) -> Iterator[S3]:
-    """Run an endpoint; afterwards it is gone."""
+    """Run an endpoint while the context is open."""
     port = free_port()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Segment a file or stream, and read what came into the spool."""
+"""Runs the segmenter on a file or stream, and reads the resulting spool."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.media import picture_number
 
 @dataclass(frozen=True)
 class Spool:
-    """What a segmenter left behind."""
+    """The spool of a session, after its segmenter has ended."""
 
     folder: Path
     opened: OpenRecord | None
@@ -27,7 +27,7 @@ class Spool:
     end: EndRecord | None
 
     def pictures(self) -> list[list[int]]:
-        """The numbers of the pictures in each chunk, each chunk decoded alone."""
+        """The frame numbers in each chunk; each chunk is decoded alone."""
         found = []
         for chunk in self.chunks:
             assert chunk.video_file is not None
@@ -61,7 +61,7 @@ def segment(path: Path, spool: Path, **options: object) -> Spool:
 
 
 def contiguous(spool: Spool) -> None:
-    """Chunks follow each other without a hole, in pictures and in sound."""
+    """Check that the video and audio of the chunks are contiguous."""
     assert [chunk.number for chunk in spool.chunks] == list(range(len(spool.chunks)))
     assert spool.chunks[0].start_ms == 0 and spool.chunks[0].audio_first == 0
     for chunk, after in zip(spool.chunks, spool.chunks[1:], strict=False):

@@ -1,4 +1,4 @@
-"""Sources of several kinds, and what the segmenter made of them."""
+"""Sources of several kinds, and checks of their segmented result."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SIZE = "160x90"
 
 
 def shown(spool: Spool) -> list[int | None]:
-    """The number of the picture on each place of the grid, decoded chunk by chunk as a transcoder does it.
+    """The frame number at each point of the frame grid, decoded chunk by chunk, as the transcoder does.
 
-    None where no picture came.
+    None where there is no frame.
     """
     assert spool.opened is not None and spool.opened.rate is not None
     grid = Grid(spool.opened.rate)
@@ -45,7 +45,7 @@ def shown(spool: Spool) -> list[int | None]:
 
 
 def offsets(spool: Spool) -> list[float]:
-    """How much later than its flash each beep is heard, in seconds."""
+    """Delay of each beep relative to its flash, in seconds."""
     assert spool.opened is not None and spool.opened.rate is not None
     flashes: list[float] = []
     lit = False
@@ -83,14 +83,14 @@ def flv_from(clip: Path, target: Path, move: Callable[[int, int], int]) -> Path:
 
 
 def segment_broadcast(source: Path, root: Path) -> list[Spool]:
-    """The sessions that one connection becomes."""
+    """The sessions that result from one connection."""
     _, session = open_session(root, "stage", output="memory://out", window_ms=0)
     Segmenter(Options(source=f"file:{source}", spool=session, segment_ms=1000)).run()
     return [read(folder) for folder in sorted(session.parent.iterdir()) if folder.is_dir()]
 
 
 def joined(first: Path, second: Path, target: Path, *, at_ms: int) -> Path:
-    """One connection that sends ``first`` and then, from ``at_ms`` on, ``second``; both FLV or both MPEG-TS."""
+    """Data of one connection that sends ``first`` and then, from ``at_ms`` on, ``second``; both FLV or both MPEG-TS."""
     if target.suffix == ".flv":
         later = flv_from(second, target.with_suffix(".later"), lambda kind, ms: ms + at_ms).read_bytes()
         target.write_bytes(first.read_bytes() + later[13:])

@@ -1,4 +1,4 @@
-"""Sources whose pictures end before their sound."""
+"""Sources whose video ends before their audio."""
 
 from __future__ import annotations
 

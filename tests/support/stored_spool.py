@@ -1,4 +1,4 @@
-"""What tests of a spool in a store share: a receiving machine without its services, and the environment of another one."""
+"""Shared by tests of a spool in a store: a receiving machine without services, and the environment of another machine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.options import Options
 from streamwave.spool.remote.exchange import Exchange
 
-#: A run that gives no sign of life for this long is dead: quicker than the service is, for the tests.
+#: A run without a heartbeat for this long is dead: a shorter limit than that of the service.
 RUN_LIMIT_S = 3.0
 
 
 @contextmanager
 def looked_after(spool: BroadcastSpool, settings: Settings) -> Iterator[Exchange]:
-    """What the processing service does for a broadcast that this machine receives."""
+    """Run the exchange that the processing service runs for a broadcast received on this machine."""
     exchange, stopping = Exchange(spool, settings.spool_options, run_limit_s=RUN_LIMIT_S), threading.Event()
 
     def run() -> None:
@@ -36,7 +36,7 @@ def looked_after(spool: BroadcastSpool, settings: Settings) -> Iterator[Exchange
 
 
 def new_session(settings: Settings, source: str, *, live: bool = False) -> tuple[BroadcastSpool, Options]:
-    """A session of a new broadcast of ``show``, and what its segmenter is to be told."""
+    """A session of a new broadcast of ``show``, and the options for its segmenter."""
     spool, session = open_session(
         settings.spool_dir, "show", output=settings.output_url, window_ms=0, owner="test",
         remote=settings.spool_url or "",
@@ -48,6 +48,6 @@ def new_session(settings: Settings, source: str, *, live: bool = False) -> tuple
 
 
 def media(root: Path) -> dict[str, bytes]:
-    """The media of a recording by their names."""
+    """The media objects of a recording by name."""
     found = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.suffix in (".m4s", ".mp4")}
     return {name: path.read_bytes() for name, path in found.items()}

@@ -1,7 +1,7 @@
-"""The receiving side of a broadcast whose spool is in a store: stores what only it knows, and learns how the run is.
+"""The receiving side of a broadcast whose spool is in a store: uploads its own state and reads that of the run.
 
-What the run says is put where everybody on this machine looks for it: its status into ``status.json``, its life into the
-lock ``run.lock``, which is held here on behalf of a run elsewhere. The receiving side decides when a broadcast is over.
+The state of the run is put where all programs on this machine look for it: its status into ``status.json``, and
+``run.lock`` is held here on behalf of a run on another machine. The receiving side decides when a broadcast is over.
 """
 
 from __future__ import annotations
@@ -21,37 +21,45 @@ from streamwave.errors import OutputError, SpoolError
 from streamwave.spool.broadcast import CLOSED, FINISHED, INFO, BroadcastSpool, session_ended_unix_ms
 from streamwave.spool.ending import end_journal
 from streamwave.spool.journal import JOURNAL, end_of, received_ms, writer_alive
+from streamwave.spool.remote.heartbeat import Heartbeat
 from streamwave.spool.remote.mirror import clear_published, mirror_trouble, mirrored, store_rest
-from streamwave.spool.remote.objects import METADATA, RECEIVER, RUN, RunWord, open_spool, read_word, remove_broadcast
-from streamwave.spool.remote.sign import Sign
+from streamwave.spool.remote.objects import (
+    METADATA,
+    RECEIVER,
+    RUN,
+    RunRecord,
+    open_spool,
+    read_run_record,
+    remove_broadcast,
+)
 from streamwave.spool.stop import request_stop
 from streamwave.util.files import replace_file
 
 log = logging.getLogger("streamwave.spool")
 
-#: In the folder of a finished broadcast: the store has nothing of it any more.
+#: In the folder of a finished broadcast: its objects have been deleted from the store.
 CLEARED = "cleared"
-#: One process at a time exchanges.
+#: Lock that serializes the exchanges of different processes.
 LOCK = "exchange.lock"
 LOOK_S = 1.0
-#: How often the receiving side gives a sign of life.
+#: Interval of the receiving side's heartbeat.
 SIGN_S = 5.0
-#: A run that has not given a sign of life for this long is dead. It gives one a second.
+#: A run without a heartbeat for this long is dead. Its interval is one second.
 RUN_LIMIT_S = 10.0
 
 
 class Exchange:
-    """One broadcast; ``options`` are those of the store."""
+    """The exchange of one broadcast; ``options`` are those of the store."""
 
     def __init__(self, spool: BroadcastSpool, options: Mapping[str, Any], *, run_limit_s: float = RUN_LIMIT_S) -> None:
         self.spool = spool
         self._url, self._options, self._run_limit_s = spool.info().spool, options, run_limit_s
-        # Quick: what is not stored now is with the next look.
+        # Quick, i.e. without retries: the next look tries again.
         self._store = open_spool(self._url, options, quick=True)
         self._machine = secrets.token_hex(8)
         self._pushed: dict[str, bytes] = {}
         self._sign, self._signed_at = 0, 0.0
-        self._life = Sign(LOOK_S)
+        self._life = Heartbeat(LOOK_S)
         self._held: IO[bytes] | None = None
         self._rest: threading.Thread | None = None
         self._trouble = ""
@@ -59,11 +67,11 @@ class Exchange:
 
     @property
     def cleared(self) -> bool:
-        """Whether there is nothing to be done any more."""
+        """Whether the store has been cleared, so that nothing is left to do."""
         return (self.spool.folder / CLEARED).exists() or not self.spool.folder.exists()
 
     def look(self) -> None:
-        """Do what is due. Whatever goes wrong is logged, and done by the next look."""
+        """Do one round of the exchange. Failures are logged, and the next round tries again."""
         try:
             with self._alone():
                 if not self.cleared:
@@ -74,15 +82,15 @@ class Exchange:
             self._trouble = str(error)
             self._know_nothing()
         except Exception:
-            log.exception("%s/%s is not looked after; tried again", self.spool.stream, self.spool.broadcast)
+            log.exception("%s/%s: the exchange failed; retrying", self.spool.stream, self.spool.broadcast)
         else:
             self._trouble = ""
 
     def _know_nothing(self) -> None:
-        """The store does not answer: a run that was alive is taken for alive, and people are told what we know."""
+        """The store does not answer: assume that a run that was alive still is, and keep the status up to date."""
         with suppress(OSError):
             if not self._life.seen and self.spool.status().get("flow_run_id"):
-                self._hold(True)  # there was one before we came
+                self._hold(True)  # the status comes from a run before our first read
             if self._status and not self.spool.finished:
                 self.spool.write_status(self._completed(self._status))
 
@@ -96,11 +104,11 @@ class Exchange:
             yield
 
     def close(self) -> None:
-        """Let go of what is held on behalf of a run, which may go on."""
+        """Release the lock that is held on behalf of a run; the run may continue."""
         self._hold(False)
 
     def _look(self) -> None:
-        if self.spool.finished:  # by this machine, which has cut it off
+        if self.spool.finished:  # ended on this machine, without the run
             self._clear()
             return
         self._end_what_is_over()
@@ -122,16 +130,18 @@ class Exchange:
             self._pushed[name] = data
 
     def _end_what_is_over(self) -> None:
-        """Give sessions whose segmenter has died their end, and close the broadcast after its reconnect window."""
+        """End the journals of sessions whose segmenter has died, and close the broadcast after its reconnect window."""
         sessions = self.spool.sessions()
         for session in sessions:
             if end_of(session) is None and session_ended_unix_ms(session) is not None:
-                end_journal(session, "segmenter died", "the segmenter died; what it had received is published")
+                end_journal(
+                    session, "segmenter died", "the segmenter died; everything that it had received is published"
+                )
         if sessions and not self.spool.closed:
             self.spool.close_if_over(time.time_ns() // 1_000_000)
 
     def _store_rest(self) -> None:
-        """Have a thread store what segmenters that are gone have left."""
+        """Start a thread that uploads what dead segmenters have left."""
         if self._rest is not None and self._rest.is_alive():
             return
         left = [
@@ -143,7 +153,7 @@ class Exchange:
             return
 
         def store() -> None:
-            with suppress(OutputError, OSError):  # the next look tries again, the status says why
+            with suppress(OutputError, OSError):  # the next round tries again; the status has the error
                 whole = open_spool(self._url, self._options)
                 for session in left:
                     store_rest(session, whole)
@@ -152,25 +162,25 @@ class Exchange:
         self._rest.start()
 
     def _hear(self, data: bytes | None) -> None:
-        """Take over what the run says of itself."""
-        word = read_word(data)
-        if self._life.saw(data) and word is not None:
-            self._take_over(word)
-        alive = word is not None and not word.ended and self._life.silent_s < self._run_limit_s
-        if word is not None and not alive and (count := self._store.get(FINISHED)) is not None:
+        """Process the run's record: status, published chunks, and whether the run is alive."""
+        record = read_run_record(data)
+        if self._life.saw(data) and record is not None:
+            self._take_over(record)
+        alive = record is not None and not record.ended and self._life.silent_s < self._run_limit_s
+        if record is not None and not alive and (count := self._store.get(FINISHED)) is not None:
             self._finish(count)
-        self._hold(alive and word is not None and not word.local)
+        self._hold(alive and record is not None and not record.local)
 
-    def _take_over(self, word: RunWord) -> None:
-        self._status = word.status
-        if word.status and not self.spool.finished:  # it may have been cut off since we looked
-            self.spool.write_status(self._completed(word.status))
+    def _take_over(self, record: RunRecord) -> None:
+        self._status = record.status
+        if record.status and not self.spool.finished:  # it may have been ended since the check
+            self.spool.write_status(self._completed(record.status))
         for session in self.spool.sessions():
-            if session.name in word.done:
-                clear_published(session, word.done[session.name])
+            if session.name in record.done:
+                clear_published(session, record.done[session.name])
 
     def _completed(self, status: dict[str, Any]) -> dict[str, Any]:
-        """The run's status with what only this machine knows: all that was received, and what the store refuses."""
+        """The run's status, completed with what only this machine knows: everything received, and errors of uploads."""
         sessions, taken = self.spool.sessions(), str(status.get("session") or "")
         told_ms, lag_ms = int(status.get("received_ms") or 0), int(status.get("lag_ms") or 0)
         received = {session.name: received_ms(session) for session in sessions if session.name >= taken}
@@ -191,11 +201,15 @@ class Exchange:
             self._held = None
 
     def _finish(self, count: bytes) -> None:
-        """The run has published everything."""
+        """End the broadcast here, because the run has published everything."""
         receiving = [session for session in self.spool.sessions() if writer_alive(session)]
         if receiving:
-            # It took this machine for lost. The publisher comes back with a new broadcast.
-            log.error("%s/%s was ended without us; what came since is lost", self.spool.stream, self.spool.broadcast)
+            # The run assumed that this machine was lost. When the publisher reconnects, a new broadcast starts.
+            log.error(
+                "%s/%s was ended by its run while being received; what arrived since is lost",
+                self.spool.stream,
+                self.spool.broadcast,
+            )
             for session in receiving:
                 request_stop(session, at_once=True)
         self.spool.close()
@@ -206,14 +220,14 @@ class Exchange:
 
     def _clear(self) -> None:
         self._hold(False)
-        # What somebody was still storing may come after the first time.
+        # Repeated until nothing is left, because an upload in progress may add objects after the first deletion.
         if remove_broadcast(self._store) == 0:
             (self.spool.folder / CLEARED).touch()
 
 
 @contextmanager
 def exchanging(spool: BroadcastSpool, options: Mapping[str, Any]) -> Iterator[None]:
-    """Look after one broadcast for as long as this lasts, and once more at its end."""
+    """Run the exchange of one broadcast in a thread while the context is open, and twice more at its end."""
     exchange, stopping = Exchange(spool, options), threading.Event()
 
     def run() -> None:
@@ -234,7 +248,7 @@ def exchanging(spool: BroadcastSpool, options: Mapping[str, Any]) -> Iterator[No
 
 
 def clear(spool: BroadcastSpool, options: Mapping[str, Any]) -> None:
-    """Remove from the store what it still has of a broadcast that is finished; a failure is logged."""
+    """Delete a finished broadcast from the store. Failures are logged."""
     exchange = Exchange(spool, options)
     for _ in range(2):
         exchange.look()

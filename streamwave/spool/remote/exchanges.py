@@ -1,4 +1,4 @@
-"""All broadcasts of a machine whose spools are in a store: each is looked after until nothing of it is left there."""
+"""Runs an ``Exchange`` for every broadcast of this machine whose spool is in a store, until the store has been cleared."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from streamwave.spool.remote.exchange import LOOK_S, Exchange
 
 log = logging.getLogger("streamwave.spool")
 
-#: Broadcasts that are looked at at the same time; one whose store hangs holds up no other.
+#: Exchanges that run concurrently, so that a hanging store delays no other broadcast.
 LOOKS_AT_ONCE = 16
 
 
 class Exchanges:
-    """The thread of a service that looks after the spool ``root``; ``options`` are those of the stores."""
+    """The exchange thread of a service for the spool ``root``; ``options`` are those of the stores."""
 
     def __init__(self, root: Path, options: Mapping[str, Any]) -> None:
         self._root, self._options = root, options
@@ -30,15 +30,15 @@ class Exchanges:
         self._thread = threading.Thread(target=self._run, name="exchanges", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def kick(self) -> None:
-        """Look at once."""
+        """Run all exchanges now instead of after the next interval."""
         self._kicked.set()
 
     def stop(self) -> None:
-        """End. Runs go on; who starts next goes on with the rest."""
+        """Stop the thread. Runs continue, and the next service resumes the exchanges."""
         self._stopping.set()
         self._kicked.set()
         self._thread.join(10)
@@ -49,7 +49,7 @@ class Exchanges:
                 try:
                     self._look_at_all(pool)
                 except Exception:
-                    log.exception("the spool in the store was not looked after; it goes on")
+                    log.exception("the exchange with the spool's store failed; retrying")
                 self._kicked.wait(LOOK_S)
                 self._kicked.clear()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -77,5 +77,5 @@ class Exchanges:
     def _meet(self, folder: Path, spool: BroadcastSpool) -> None:
         try:
             self._known[folder] = Exchange(spool, self._options) if spool.info().spool else None
-        except StreamWaveError as error:  # the reconciler restores a damaged description
+        except StreamWaveError as error:  # the reconciler recreates a damaged description
             log.debug("%s: %s", folder, error)

@@ -1,11 +1,11 @@
-"""The mirror: stores what is received, in order, so that no line of a journal is ever there without its chunk.
+"""The mirror: uploads what is received, in order, so that the store never has a journal line without its chunk.
 
-It runs as a thread of the segmenter. When the store refuses, receiving goes on: the local folder holds what is to be
-stored, within the bounds of the spool, and the mirror catches up by itself. What a segmenter that dies leaves behind is
-stored by whoever looks after its broadcast (``exchange``).
+It runs as a thread of the segmenter. If the store refuses, receiving continues: the local folder keeps what has to be
+uploaded, within the limits of the spool, and the mirror catches up later. What a dead segmenter leaves behind is uploaded by
+the ``exchange`` of its broadcast.
 
-A chunk's file is replaced by an empty one of the same stated size, which takes no space, once it is stored: so whatever
-counts how much waits to be published (``spool.quota``, a source that is held) counts on, until the run has published it.
+An uploaded chunk's file is replaced by a sparse file of the same size, which takes no space, so that everything that counts
+unpublished chunks (``spool.quota``, back-pressure on a source) still counts it until the run has published it.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from streamwave.util.files import replace_file
 
 log = logging.getLogger("streamwave.spool")
 
-#: In a session's folder: how much of its journal is stored, and what the store said last.
+#: In a session's folder: how many lines of its journal are stored, and the store's last error.
 STATE = "mirror.json"
-#: Held by whoever stores a session: one at a time.
+#: Lock of the one process that uploads a session.
 LOCK = "mirror.lock"
-#: Before the name of a file whose chunk is stored: it holds nothing any more.
+#: Prefix of the sparse file that replaces an uploaded chunk.
 STORED = "stored-"
 POLL_S = 0.03
-#: Lines of the journal whose chunks are stored at the same time, by a mirror that has to catch up.
+#: Journal lines whose chunks are uploaded concurrently while the mirror catches up.
 BATCH = 4
-#: Waiting times after a store has refused: each twice as long as the one before, up to the second.
+#: Back-off after the store has refused: it starts with the first value and doubles up to the second.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
-#: How long a segmenter stays after the end of its source to store the rest; what is left then, others store.
+#: How long a segmenter keeps uploading after the end of its source; what is left then is uploaded by the exchange.
 LINGER_S = 3.0
 
 
 class SessionMirror:
-    """Stores one session; ``folder`` is its spool, ``store`` that of its broadcast. Hold ``hold_session`` meanwhile."""
+    """Uploads one session from ``folder`` to ``store``, which is that of its broadcast. Requires ``hold_session``."""
 
     def __init__(self, folder: Path, store: Store, pool: ThreadPoolExecutor) -> None:
         self.folder, self._store, self._pool = folder, store, pool
@@ -56,12 +56,12 @@ class SessionMirror:
         self._recent: list[bytes] = []  # since the last line whose number is a multiple of PART_LINES
 
     def step(self) -> bool:
-        """Store what is next; whether there was anything.
+        """Upload the next lines and their chunks. Returns whether there were any.
 
         Raises:
-            OutputError: the store refused; nothing is lost, and the same is to be done again.
+            OutputError: the store refused; nothing is lost, and the next call retries.
         """
-        if len(self._recent) == PART_LINES:  # the store refused
+        if len(self._recent) == PART_LINES:  # the store refused the part in an earlier step
             self._store_part()
         lines = self._next_lines()
         if not lines:
@@ -96,7 +96,7 @@ class SessionMirror:
         path = self.folder / name
         try:
             data = path.read_bytes()
-        except FileNotFoundError:  # it was stored before
+        except FileNotFoundError:  # uploaded before
             return
         self._store.put(f"{self.folder.name}/{name}", data)
         with suppress(OSError), path.with_name(STORED + name).open("wb") as file:
@@ -107,29 +107,29 @@ class SessionMirror:
         number = self._count // PART_LINES - 1
         self._store.put(part_name(self.folder.name, number), b"".join(line + b"\n" for line in self._recent))
         self._recent = []
-        # Who reads line by line is not that far behind, and finds the part.
+        # A run that reads single lines is never that far behind, and if it is, it reads the part.
         old = range((number - 2) * PART_LINES, (number - 1) * PART_LINES) if number >= 2 else range(0)
         list(self._pool.map(self._store.delete, [line_name(self.folder.name, line) for line in old]))
 
     def _note(self, error: str) -> None:
         state = {"lines": self._count, "whole": self.whole, "error": error}
-        with suppress(OSError):  # then lines are stored once more
+        with suppress(OSError):  # then the lines are uploaded again
             replace_file(self.folder / STATE, json.dumps(state).encode())
 
     def failed(self, error: str) -> None:
-        """Note why nothing is stored at the moment."""
+        """Record why nothing can be uploaded at the moment."""
         self._note(error)
 
 
-def _unforeseen(error: Exception) -> bool:
+def _is_unexpected(error: Exception) -> bool:
     return not isinstance(error, OutputError | OSError)
 
 
 def chunk_files(line: bytes) -> list[str]:
-    """The files that a line of a journal names."""
+    """Names of the chunk files in a journal line."""
     try:
         record = read_line(line)
-    except SpoolError:  # whoever reads the journal will say so
+    except SpoolError:  # reported by the reader of the journal
         return []
     if not isinstance(record, ChunkLine):
         return []
@@ -137,13 +137,13 @@ def chunk_files(line: bytes) -> list[str]:
 
 
 def mirrored(folder: Path) -> tuple[int, bool]:
-    """How many lines of a session's journal are stored, and whether its last one is."""
+    """The number of a session's journal lines that are stored, and whether its end record is among them."""
     state = _state(folder)
     return int(state.get("lines") or 0), bool(state.get("whole"))
 
 
 def mirror_trouble(folder: Path) -> str:
-    """What the store said when it refused last; empty if it has not since something was stored."""
+    """The store's last error; empty if an upload has succeeded since."""
     return str(_state(folder).get("error") or "")
 
 
@@ -156,7 +156,7 @@ def _state(folder: Path) -> dict[str, Any]:
 
 
 def clear_published(folder: Path, needed: int) -> None:
-    """Remove what is left here of chunks before number ``needed``, which nobody needs any more."""
+    """Delete the local files of chunks before number ``needed``."""
     with suppress(OSError):
         for path in folder.iterdir():
             number = path.name.removeprefix(STORED).partition(".")[0]
@@ -166,7 +166,7 @@ def clear_published(folder: Path, needed: int) -> None:
 
 @contextmanager
 def hold_session(folder: Path) -> Iterator[bool]:
-    """Be the one who stores a session; False if somebody else is."""
+    """Hold the upload lock of a session; yields False if another process holds it."""
     lock = _hold(folder)
     try:
         yield lock is not None
@@ -186,7 +186,7 @@ def _hold(folder: Path) -> IO[bytes] | None:
 
 
 class Mirror:
-    """The thread of a segmenter; ``folders`` tells the sessions that it has written so far."""
+    """The upload thread of a segmenter; ``folders`` returns the sessions that it has written so far."""
 
     def __init__(self, url: str, options: Mapping[str, Any], folders: Callable[[], list[Path]]) -> None:
         self._url, self._options, self._folders = url, options, folders
@@ -196,7 +196,7 @@ class Mirror:
         self._thread.start()
 
     def finish(self, limit_s: float) -> None:
-        """No more will be received: store the rest, for at most ``limit_s``."""
+        """Upload the rest, for at most ``limit_s``; nothing more will be received."""
         self._end_at = time.monotonic() + limit_s
         self._last.set()
         self._thread.join(limit_s)
@@ -214,9 +214,9 @@ class Mirror:
                             mirrors[folder] = SessionMirror(folder, store, pool), lock
                     moved = [mirror.step() for mirror, _ in mirrors.values() if not mirror.whole]
                     pause_s = FIRST_PAUSE_S
-                except Exception as error:  # whatever it is, what comes has to be stored
+                except Exception as error:  # the thread must survive any error
                     if pause_s == FIRST_PAUSE_S:
-                        log.warning("what is received waits to be stored: %s", error, exc_info=_unforeseen(error))
+                        log.warning("received chunks cannot be uploaded yet: %s", error, exc_info=_is_unexpected(error))
                     for mirror, _ in mirrors.values():
                         if not mirror.whole:
                             mirror.failed(str(error))
@@ -239,10 +239,10 @@ class Mirror:
 
 @contextmanager
 def mirroring(session: Path, options: Mapping[str, Any], folders: Callable[[], list[Path]]) -> Iterator[None]:
-    """Store what is received into ``session``, and those that follow it, if its broadcast's spool is in a store."""
+    """Upload ``session`` and those that follow it, if the spool of its broadcast is in a store."""
     try:
         url = BroadcastSpool(session.parent).info().spool
-    except SpoolError:  # of a file, which has no broadcast
+    except SpoolError:  # a file, which has no broadcast
         url = ""
     mirror = Mirror(url, options, folders) if url else None
     try:
@@ -253,10 +253,10 @@ def mirroring(session: Path, options: Mapping[str, Any], folders: Callable[[], l
 
 
 def store_rest(folder: Path, store: Store) -> None:
-    """Store what a segmenter that is gone has left in a session.
+    """Upload what a dead segmenter has left in a session.
 
     Raises:
-        OutputError: the store refused; to be repeated.
+        OutputError: the store refused; the call can be repeated.
     """
     with hold_session(folder) as held, ThreadPoolExecutor(BATCH, thread_name_prefix="rest") as pool:
         if not held:

@@ -1,4 +1,4 @@
-"""What the objects of a broadcast's spool in a store are called and hold, and how they are reached."""
+"""Names and contents of the objects of a broadcast's spool in a store, and access to them."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from streamwave.model import Frozen
 from streamwave.storage.store import Store, open_store
 
 METADATA, RECEIVER, RUN = "metadata.json", "receiver.json", "run.json"
-#: Lines of a journal that are also stored as one object, so that a run that comes late need not ask for each.
+#: Journal lines that are also stored together in one object, so that a run that starts late needs fewer requests.
 PART_LINES = 100
-#: Objects that are deleted, or files that are transferred, at the same time.
+#: Objects that are deleted or transferred concurrently.
 PARALLEL = 16
 
 
 def line_name(session: str, number: int) -> str:
-    """A line of a session's journal, counted from 0."""
+    """Name of a journal line of a session; lines are counted from 0."""
     return f"{session}/journal/{number:06d}.json"
 
 
 def part_name(session: str, number: int) -> str:
-    """``PART_LINES`` lines of a session's journal in one object; the parts are counted from 0."""
+    """Name of the object with ``PART_LINES`` journal lines of a session; parts are counted from 0."""
     return f"{session}/journal/part-{number:06d}.jsonl"
 
 
-class RunWord(Frozen):
-    """What a run says of itself, in ``run.json``; ``beat`` changes for as long as it lives.
+class RunRecord(Frozen):
+    """The content of ``run.json``, written by the run; ``beat`` is its heartbeat, which changes while the run is alive.
 
-    ``local``: it holds the lock in the local folder of the machine that receives, which tells more quickly that it has
-    died. ``done``: of each session, the number of the first chunk that it may still need.
+    ``local``: the run is on the receiving machine and holds the lock in its local folder, which shows its death sooner.
+    ``done``: for each session, the number of the first chunk that the run may still need.
     """
 
     token: str
@@ -44,16 +44,16 @@ class RunWord(Frozen):
     status: dict[str, Any] = Field(default_factory=dict)
 
 
-def read_word(data: bytes | None) -> RunWord | None:
-    """What ``run.json`` says; None if it is not there, or nothing that we understand."""
+def read_run_record(data: bytes | None) -> RunRecord | None:
+    """Parse ``run.json``; None if it is missing or invalid."""
     try:
-        return RunWord.model_validate_json(data) if data is not None else None
+        return RunRecord.model_validate_json(data) if data is not None else None
     except ValidationError:
         return None
 
 
 def open_spool(url: str, options: Mapping[str, Any], *, quick: bool = False) -> Store:
-    """The store of a spool, or of a broadcast's part of it; ``options`` are those for S3.
+    """Open the store of a spool, or of one broadcast in it; ``options`` apply to S3 only.
 
     Raises:
         OutputError: the address has an unknown scheme.
@@ -62,10 +62,10 @@ def open_spool(url: str, options: Mapping[str, Any], *, quick: bool = False) -> 
 
 
 def check_spool(url: str | None, options: Mapping[str, Any]) -> None:
-    """Prove that a spool in a store can be written, read and cleaned; nothing where it is a folder (None).
+    """Check that a spool in a store can be written, read and cleaned. Does nothing if the spool is a folder (None).
 
     Raises:
-        SpoolError: it cannot; the sentence says why and what to do.
+        SpoolError: the store refused; the message says why and what to do.
     """
     if url is None:
         return
@@ -77,22 +77,20 @@ def check_spool(url: str | None, options: Mapping[str, Any]) -> None:
 
 
 def remove(store: Store, names: Iterable[str]) -> None:
-    """Delete objects, several at a time.
+    """Delete objects concurrently.
 
     Raises:
-        OutputError: the store refused one; others may be gone.
+        OutputError: the store refused to delete an object; others may have been deleted.
     """
     with ThreadPoolExecutor(PARALLEL, thread_name_prefix="clear") as pool:
         list(pool.map(store.delete, list(names)))
 
 
 def remove_broadcast(store: Store) -> int:
-    """Delete everything of the broadcast at ``store``; how many objects there were.
-
-    What marks it as finished, and describes it, goes last.
+    """Delete all objects of the broadcast at ``store``, its description and its mark as finished last. Returns their number.
 
     Raises:
-        OutputError: the store refused; what is left can be removed by doing it again.
+        OutputError: the store refused; the call can be repeated.
     """
     names = [entry.name for entry in store.entries()]
     last = {"broadcast.json", "finished"}

@@ -81,7 +81,7 @@ def test_a_live_broadcast_is_followed_to_its_end(spool: BroadcastSpool, tmp_path
     assert recording.outputs == (str(tmp_path / "out"),)
     # What looks after spools removes it; the recording stays.
     spool.remove()
-    with pytest.raises(SpoolError, match="has no status on this machine"):
+    with pytest.raises(SpoolError, match="has no status here"):
         recording.status()
 
 

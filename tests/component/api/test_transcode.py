@@ -70,7 +70,7 @@ def test_a_failed_transcode_is_retried_alone_and_leaves_no_trace(clip: Clip, usu
 def test_a_chunk_that_never_works_is_black_and_the_error_says_so(clip: Clip, usual: Path, tmp_path: Path) -> None:
     """One that exceeds its limits, so that another try would as well, is so at once."""
     ffmpeg = failing_ffmpeg(tmp_path / "ffmpeg", "000001.mkv", "000002.mkv")
-    with pytest.raises(IncompleteError, match=r"^2 of 4 chunks are shown in black .* \(numbers 1, 2\)") as raised:
+    with pytest.raises(IncompleteError, match=r"^2 of 4 chunks are black .* \(numbers 1, 2\)") as raised:
         streamwave.transcode(
             clip.path, tmp_path / "out", settings=settings(tmp_path, ffmpeg_path=str(ffmpeg), chunk_retries=1)
         )

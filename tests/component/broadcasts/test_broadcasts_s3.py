@@ -17,7 +17,8 @@ from streamwave.broadcasts import catalog
 from streamwave.broadcasts import delete as removal
 from streamwave.broadcasts.catalog import Output
 from streamwave.broadcasts.export_files import export_files
-from streamwave.manifest.ledger import BroadcastLine, Ledger
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.names import named_objects
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish.expiry import Expiry
@@ -72,7 +73,7 @@ def test_from_publish_to_nothing(output: Output, chunks: list[PackagedChunk], tm
         assert sum(1 for _ in container.decode(video=0)) == 300
     store.delete("p1/small/25000.m4s")
     store.put("p0/small/777.m4s", b"left over")
-    assert verify_broadcast(store, decode=False).findings == ["p1/small/25000.m4s: it is missing"]
+    assert verify_broadcast(store, decode=False).findings == ["p1/small/25000.m4s: missing"]
     found = janitor.clean(output, days=0, now_unix_ms=time.time_ns() // 1_000_000 + 60_000)
     # The hall's has been silent for longer than a broadcast may be, but it goes only when it is old enough.
     assert [(one.what, one.trouble) for one in found] == [(f"{PATH}/p0/small/777.m4s", None)]

@@ -100,7 +100,7 @@ def test_what_has_changed_everywhere_is_said(tmp_path: Path, settings: Settings)
         data = bytearray((root / LOST).read_bytes())
         data[-20] ^= 0x10
         (root / LOST).write_bytes(data)
-    told = [f"{place} holds {LOST} changed, and no other output has it whole" for place in (a, b)]
+    told = [f"{LOST} at {place} was changed, and no other output has it unchanged" for place in (a, b)]
     assert list(caught_up(settings, read_all=True).left_behind.values()) == told
 
 
@@ -110,9 +110,7 @@ def test_what_no_output_has_is_said(tmp_path: Path, settings: Settings) -> None:
     (b / LOST).unlink()
     outcome = caught_up(settings)
     assert outcome.complete == []
-    assert outcome.left_behind == {
-        str(place): f"{place} lacks {LOST}, and no other output has it whole" for place in (a, b)
-    }
+    assert outcome.left_behind == {str(place): f"{place} lacks {LOST}, and no other output has it" for place in (a, b)}
 
 
 def test_manifests_that_were_changed_are_written_again_where_everything_is_read(

@@ -95,7 +95,7 @@ def test_names(output: Output, chunks: list[PackagedChunk]) -> None:
     publish(output, chunks, path="stage/20260102-000000-0001")
     assert only(output, PATH, NOW_MS).path == PATH
     assert only(output, "20260102-000000-0001", NOW_MS).path == "stage/20260102-000000-0001"
-    with pytest.raises(UsageError, match="stage has 2 broadcasts: name one of stage/2026"):
+    with pytest.raises(UsageError, match="stage matches 2 broadcasts: name one of stage/2026"):
         only(output, "stage", NOW_MS)
     with pytest.raises(UsageError, match="there is no broadcast hall in"):
         only(output, "hall", NOW_MS)

@@ -129,7 +129,7 @@ def test_a_choice(tmp_path: Path, made: Made) -> None:
     with av.open(str(tmp_path / "sound.m4a")) as container:
         assert len(container.streams.video) == 0 and len(list(container.decode(audio=0))) > 100
     assert moving_edits((tmp_path / "sound.m4a").read_bytes()) == {}
-    with pytest.raises(UsageError, match="there is no rendition huge; there are large, small, audio"):
+    with pytest.raises(UsageError, match="there is no rendition huge; choose one of large, small, audio"):
         export(store, tmp_path / "x.mp4", rendition="huge")
     with pytest.raises(UsageError, match="small.mp4 exists; choose another name, or replace it with --overwrite"):
         export(store, tmp_path / "small.mp4")
@@ -155,7 +155,9 @@ def test_sessions_of_different_kinds(tmp_path: Path, made: Made, other: list[Pac
     output = Output(str(tmp_path / "out"), {}, tmp_path)
     publish(output, made.chunks, made.chunks, other)
     store = output.store(PATH)
-    with pytest.raises(UsageError, match=r"different kinds, which the periods p0\+p1, p2 have; --split writes"):
+    with pytest.raises(
+        UsageError, match=r"the periods p0\+p1, p2 have different formats, which one file cannot hold; --split writes"
+    ):
         export(store, tmp_path / "a.mp4")
     assert not (tmp_path / "a.mp4").exists()
     written = export(store, tmp_path / "a.mp4", split=True)
@@ -173,7 +175,7 @@ def test_what_is_missing_or_damaged_leaves_no_file(tmp_path: Path, made: Made) -
     with pytest.raises(MediaError, match="p0/large/30030.m4s: truncated MP4"):
         export(output.store(PATH), tmp_path / "a.mp4")
     segment.unlink()
-    with pytest.raises(OutputError, match="p0/large/30030.m4s is missing; streamwave broadcasts verify shows"):
+    with pytest.raises(OutputError, match="p0/large/30030.m4s is missing; streamwave broadcasts verify lists"):
         export(output.store(PATH), tmp_path / "a.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -187,7 +189,7 @@ def test_objects_that_were_put_back_wrongly_are_told(tmp_path: Path, made: Made)
         before, other = store.get(names[0]), store.get(names[1])
         assert before is not None and other is not None
         store.put(names[0], other)
-        with pytest.raises(MediaError, match=f"{names[0]}: a fragment is at [0-9]+, [0-9]+ was due"):
+        with pytest.raises(MediaError, match=f"{names[0]}: a fragment starts at [0-9]+ instead of [0-9]+"):
             export(store, tmp_path / "a.mp4")
         store.put(names[0], before)
     init = store.get("p0/large/init.mp4") or b""
@@ -201,7 +203,7 @@ def test_no_device_is_replaced_by_a_file(tmp_path: Path, made: Made) -> None:
     output = Output(str(tmp_path / "out"), {}, tmp_path / "spool")
     publish(output, made.chunks)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OutputError, match="pipe is no file; choose another name"):
+    with pytest.raises(OutputError, match="pipe is not a regular file; choose another name"):
         export(output.store(PATH), tmp_path / "pipe", overwrite=True)
     assert (tmp_path / "pipe").is_fifo()
     with pytest.raises(OutputError, match="File name too long"):

@@ -80,7 +80,7 @@ def test_missing_encoders_are_named(settings: Settings, tmp_path: Path) -> None:
     lacking = program(tmp_path / "ffmpeg", listing)
     found, encoders = doctor.check_ffmpeg(settings.model_copy(update={"ffmpeg_path": lacking}))
     assert (found.status, encoders.status) == ("ok", "fail")
-    assert encoders.detail == "FFmpeg has no libx264"
+    assert encoders.detail == "FFmpeg lacks libx264"
 
 
 def test_a_port_in_use_is_reported_with_the_setting_that_moves_it() -> None:
@@ -95,7 +95,7 @@ def test_a_port_in_use_is_reported_with_the_setting_that_moves_it() -> None:
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
     check = doctor.check_port("media", "192.0.2.1", 8080, "STREAMWAVE_MEDIA_PORT")
     assert check.status == "warn"
-    assert "192.0.2.1 cannot be listened on" in check.detail
+    assert "cannot listen on 192.0.2.1" in check.detail
 
 
 @pytest.mark.parametrize(("free", "status"), [(10**8, "fail"), (10**9, "warn"), (10**10, "ok")])
@@ -178,7 +178,7 @@ def test_misspelt_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_nginx_is_only_a_warning(tmp_path: Path) -> None:
     check = doctor.check_nginx(str(tmp_path))
-    assert (check.status, check.detail) == ("warn", "there is no nginx")
+    assert (check.status, check.detail) == ("warn", "nginx is not installed")
     assert "apt-get install" in check.remedy
 
 
@@ -209,7 +209,7 @@ def test_a_stream_that_has_filled_its_share_of_the_spool(settings: Settings) -> 
     with chunk.open("wb") as file:
         file.truncate(12 * 10**9)  # a hole, which takes no space
     found = doctor.check_share_of_spool(settings)
-    assert found.status == "warn" and found.detail.startswith("greedy holds 12 GB of chunks") and found.remedy
+    assert found.status == "warn" and found.detail.startswith("greedy has 12 GB of chunks") and found.remedy
     with chunk.open("wb") as file:
         file.truncate(10**6)
     assert doctor.check_share_of_spool(settings).detail == "0.001 of 20 GB wait to be published"

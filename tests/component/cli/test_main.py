@@ -73,8 +73,8 @@ def ends(
         (Interrupted("interrupted; run it again"), 130, "error: interrupted; run it again\n"),
         (KeyboardInterrupt(), 130, "stopped\n"),
         (typer.Abort(), 130, "stopped\n"),
-        (RuntimeError("a [b]\nc"), 1, "error: unexpected RuntimeError: a [b]; --debug shows more\n"),
-        (ValueError(), 1, "error: unexpected ValueError: no message; --debug shows more\n"),
+        (RuntimeError("a [b]\nc"), 1, "error: unexpected RuntimeError: a [b]; --debug shows the traceback\n"),
+        (ValueError(), 1, "error: unexpected ValueError: no message; --debug shows the traceback\n"),
     ],
 )
 def test_one_line(
@@ -111,5 +111,5 @@ def test_an_interrupted_transcode_says_what_became_of_it(monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr("streamwave.cli.transcode.resolve_source", interrupt)
-    with pytest.raises(Interrupted, match="what had been written was removed, run the command again"):
+    with pytest.raises(Interrupted, match="the incomplete output was removed, run the command again"):
         run_transcode("a.mp4", None, None, False, cli.out)

@@ -31,9 +31,9 @@ def test_what_is_found_in_a_file(tmp_path: Path) -> None:
     run_probe(str(path), None, console)
     out = console.file.getvalue()  # type: ignore[attr-defined]
     assert "720x576, shown as 1024x576, yuv422p" in out and "25 fps" in out and "mpeg2video" in out
-    assert "pixels are 64:45: made square" in out
-    assert "interlaced: deinterlaced, one picture per frame" in out
-    assert "bt470bg/smpte170m/bt470bg, limited range (what it does not say follows from its size)" in out
+    assert "pixel aspect ratio 64:45: converted to square pixels" in out
+    assert "interlaced: deinterlaced to the same frame rate" in out
+    assert "bt470bg/smpte170m/bt470bg, limited range (unspecified values are inferred from the frame size)" in out
     assert "854x480" in out and "640x360" in out
 
 
@@ -63,7 +63,7 @@ def test_what_is_found_in_a_source_that_answers_once(tmp_path: Path) -> None:
         answering.join(20)
     out = console.file.getvalue()  # type: ignore[attr-defined]
     assert "320x180" in out and "180p" in out
-    assert "it does not let itself be called a second time" in out
+    assert "the source accepts only one connection" in out
 
 
 def test_the_audio_track_that_was_asked_for(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_notes_say_what_is_done() -> None:
     pq = Colour(primaries="bt2020", transfer="smpte2084", matrix="bt2020nc")
     found = notes(video(rotation=90, colour=pq, peak_nits=4000), zimg=True)
     assert found == [
-        "its metadata asks for a turn by 90 degrees: turned",
+        "its metadata asks for a rotation by 90 degrees: rotated",
         "colours (primaries/transfer/matrix): bt2020/smpte2084/bt2020nc, limited range",
         "HDR (PQ, up to 4000 cd/m2): tone-mapped to BT.709",
     ]
@@ -93,7 +93,7 @@ def test_notes_say_what_is_done() -> None:
     )
     wide = Colour(primaries="smpte432", transfer="bt709", matrix="bt709", full_range=True)
     assert notes(video(colour=wide), zimg=True)[1:] == [
-        "wider colours than renditions have: converted to BT.709",
+        "wider colour gamut than the renditions: converted to BT.709",
         "full range: converted to limited",
     ]
     plain = Colour(primaries="bt709", transfer="bt709", matrix="bt709")

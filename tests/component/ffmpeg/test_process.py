@@ -123,7 +123,7 @@ def test_close_ends_what_runs_and_refuses_what_comes(tmp_path: Path) -> None:
     assert gone(numbers) and launcher.closed
     assert sorted(failures)[0].startswith("running: FFmpeg failed") and "waiting: not started" in sorted(failures)[1]
     assert not (tmp_path / "waiting").exists()
-    with pytest.raises(FFmpegError, match="late: not started, the run is ending"):
+    with pytest.raises(FFmpegError, match="late: not started because the run is ending"):
         launcher.run(python("pass"), what="late", timeout_s=5)
     launcher.reopen()
     launcher.run(python("pass"), what="again", timeout_s=20)
@@ -211,12 +211,12 @@ def test_wait_until() -> None:
         (
             "while True: pass",
             ProcessLimits(cpu_s=1),
-            "w: FFmpeg took more than 1 s of CPU time, which is what STREAMWAVE_CHUNK_CPU_FACTOR allows for such a chunk",
+            "w: FFmpeg used more than the 1 s of CPU time that STREAMWAVE_CHUNK_CPU_FACTOR allows for such a chunk",
         ),
         (
             "signal.signal(signal.SIGXFSZ, signal.SIG_DFL); open(sys.argv[1], 'wb').write(bytes(3 << 20))",
             ProcessLimits(file_bytes=1 << 20),
-            "w: FFmpeg wrote more than 1 MB, far more than its renditions may have",
+            "w: FFmpeg wrote more than 1 MB, far more than its renditions should need",
         ),
     ],
     ids=["memory", "CPU time", "size of files"],

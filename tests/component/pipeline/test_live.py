@@ -211,13 +211,13 @@ def test_the_end_waits_for_no_output_that_is_away(two: BroadcastSpool, tmp_path:
         assert publish(broadcast, chunks) == CHUNKS - 1
         broadcast.finish(on_wait)
     (news,) = waits
-    assert news.startswith(f"{a / path} holds all of the recording; the run waits until ")
+    assert news.startswith(f"the recording is complete at {a / path}; the run waits until ")
     assert f" UTC for {b / path} (does not hold the broadcast any more; " in news
     assert two.finished and two.status()["state"] == "finished"
     if not returns:
         assert list(broadcast.left_behind) == [str(b / path)]
         last = cast(list[str], two.status()["warnings"])[-1]
-        assert f"not all of it is at {b / path}" in last and f"streamwave broadcasts catch-up {path}" in last
+        assert f"the recording is incomplete at {b / path}" in last and f"streamwave broadcasts catch-up {path}" in last
         b.unlink()
         away.rename(b)
         output, found = catalog.find(catalog.outputs(chosen), path, time.time_ns() // 1_000_000)[0][0]
@@ -278,7 +278,7 @@ def test_a_list_that_cannot_be_written_at_the_end_is_written_later(spool: Broadc
         index.unlink()
         index.mkdir()
         broadcast.finish(on_wait)
-    assert len(waits) == 1 and waits[0].startswith("the list of broadcasts still says that it is live at ")
+    assert len(waits) == 1 and waits[0].startswith("the list of broadcasts still shows it as live at ")
     assert listed(tmp_path / "out") == ["ended"] and spool.finished
 
 
@@ -326,7 +326,7 @@ def test_what_was_published_on_a_disk_that_is_away_is_not_given_up(spool: Broadc
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     out.rename(elsewhere)
     for _ in range(2):  # gone, and empty as a mount point is
-        with pytest.raises(OutputError, match=r"bring it back \(is its disk mounted\?\), or give it up with"):
+        with pytest.raises(OutputError, match=r"restore it \(is the disk mounted\?\), or discard it with"):
             finish_cut_off(spool, chosen)
         assert not spool.finished and spool.sessions()
         out.mkdir(exist_ok=True)

@@ -130,10 +130,10 @@ def test_what_does_not_fit_is_refused(made: tuple[Transcoder, list[Chunk]], tmp_
     wrong = [
         (
             chunks[0].model_copy(update={"frame_count": 31, "segments": (31,)}),
-            "chunk 0 large: the segment at 0 lasts 30030 ticks, 31031",
+            "chunk 0 large: the segment at 0 lasts 30030 ticks instead of 31031",
         ),
-        (chunks[0].model_copy(update={"segments": (15, 15)}), "chunk 0 large: 1 segments came out, 2 were due"),
-        (chunks[0].model_copy(update={"rate": Fraction(25)}), "chunk 0 large: the timescale is 30000, 25000 was due"),
+        (chunks[0].model_copy(update={"segments": (15, 15)}), "chunk 0 large: 1 segments instead of 2"),
+        (chunks[0].model_copy(update={"rate": Fraction(25)}), "chunk 0 large: the timescale is 30000 instead of 25000"),
     ]
     for chunk, message in wrong:
         with pytest.raises(MediaError, match=message):

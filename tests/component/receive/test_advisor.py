@@ -61,7 +61,7 @@ def test_sound_that_does_not_come_and_comes_after_all() -> None:
     advisor.sound_begins(Fraction(13, 2))
     found = advisor.take()
     assert [(one.code, one.at_ms) for one in found] == [("sound-missing", 4000), ("sound-late", 6500)]
-    assert "no sound has come for 4.0 s" in found[0].text and "began 6.5 s into" in found[1].text
+    assert "no audio has arrived for 4.0 s" in found[0].text and "began 6.5 s into" in found[1].text
 
 
 def test_sound_that_begins_soon_or_in_a_file_is_nothing_to_tell() -> None:

@@ -30,8 +30,8 @@ def test_rates_that_are_capped_are_told(tmp_path: Path, rate: int, capped: int |
         []
         if capped is None
         else [
-            f"the source has {rate} pictures per second, of which {capped} are shown, as renditions have no more; nothing "
-            "needs to be done if that is enough"
+            f"the source has {rate} frames per second, and the renditions keep {capped}, which is their maximum; nothing "
+            "needs to be done if that is sufficient"
         ]
     )
     assert spool.opened.rate == min(rate, 120) and told(spool, "rate-capped") == due
@@ -90,7 +90,8 @@ def test_encrypted_tracks_beside_clear_ones(tmp_path: Path) -> None:
     path = encrypted.clear(tmp_path / "a.mp4", tones=(500, 1000))
     spool = segment(encrypted.mp4(path, b"cbcs", 1), tmp_path / "spool")
     assert told(spool, "track-encrypted") == [
-        "encrypted audio track 1 cannot be used without a key; track 2 is used; decrypt the file with its key to have the other"
+        "encrypted audio track 1 cannot be used without a key, so track 2 is used; decrypt the file with its key to use the "
+        "other"
     ]
     path = several(tmp_path / "b.mp4", (LARGE, SMALL), ("default", "default"))
     info = probe(f"file:{encrypted.mp4(path, b'cenc', 0)}")

@@ -131,7 +131,7 @@ def test_sound_that_ends_early_is_filled_with_silence_up_to_the_picture(tmp_path
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no media at all" * 100, "not media that can be read"), (b"", "empty|not media")],
+    [(b"no media at all" * 100, "not readable media"), (b"", "empty|not media")],
 )
 def test_no_media(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
@@ -232,7 +232,7 @@ def test_a_second_segmenter_for_the_same_spool_harms_nothing(tmp_path: Path, lon
 
 
 def open_pictures(segmenter: Segmenter) -> int:
-    chunk = segmenter.session.chunk if segmenter.session is not None else None
+    chunk = segmenter.session.pictures.chunk if segmenter.session is not None else None
     return len(chunk.starts_ms) if chunk is not None else 0
 
 
@@ -273,7 +273,7 @@ def test_what_nobody_has_foreseen_is_said_in_the_journal(
         found = segment(clip.path, tmp_path / "spool", segment_ms=1000)
     assert found.chunks == [] and found.end is not None and found.end.reason == SEGMENTER_FAILED
     assert found.end.error == (
-        f"{clip.path} cannot be cut into chunks any further (ZeroDivisionError: of chunk 0); "
+        f"{clip.path} can no longer be cut into chunks (ZeroDivisionError: of chunk 0); "
         "convert it to H.264 and AAC, and report this"
     )
     assert "Traceback" in caplog.text

@@ -90,7 +90,7 @@ def test_an_encoder_that_never_calls_is_not_waited_for_without_end() -> None:
     """And nothing is left of the waiting."""
     port = free_port()
     relay = Relay(f"srt://127.0.0.1:{port}?mode=listener", "the encoder", open_timeout_s=1, read_timeout_s=1)
-    with pytest.raises(SourceError, match="^the encoder gave no answer in time; check the address and the network$"):
+    with pytest.raises(SourceError, match="^the encoder did not answer in time; check the address and the network$"):
         relay.read(1000)
     assert not listens(port) and relay.read(1000) == b""
 

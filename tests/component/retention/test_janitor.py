@@ -67,9 +67,9 @@ def test_recordings_go_after_their_days(output: Output, chunks: list[PackagedChu
     )  # by a clock that was wrong
     before = output.store().names()
     assert cleaned(output) == [] and cleaned(output, days=30) == []
-    assert cleaned(output, days=5, dry_run=True) == [(name(9), "it ended more than 5 days ago")]
+    assert cleaned(output, days=5, dry_run=True) == [(name(9), "ended more than 5 days ago")]
     assert [n for n in output.store().names() if n in before] == before
-    assert cleaned(output, days=5) == [(name(9), "it ended more than 5 days ago")]
+    assert cleaned(output, days=5) == [(name(9), "ended more than 5 days ago")]
     # A clock that runs backwards makes nothing older.
     assert cleaned(output, days=1, now_ms=NOW_MS - 30 * DAY_MS) == []
     left = {one.path for one in catalog.list_broadcasts(output, NOW_MS)}
@@ -98,7 +98,7 @@ def test_a_removal_that_broke_off_is_completed(
         removal.remove(output, only(output, PATH, NOW_MS))
     monkeypatch.setattr(LocalStore, "delete", delete)
     assert len(output.store(PATH).names()) > 3
-    assert cleaned(output) == [(PATH, "its removal was interrupted")]
+    assert cleaned(output) == [(PATH, "its deletion was interrupted")]
     assert output.store().names() == ["broadcasts.json"] and cleaned(output) == []
 
 
@@ -179,7 +179,7 @@ def test_the_list_follows_what_was_moved_restored_or_deleted_by_hand(
     shutil.rmtree(root / name(2))
     restored = "hall/20260101-000000-0000"
     shutil.copytree(root / name(1), root / restored)
-    assert cleaned(output, dry_run=True) == cleaned(output) == [("broadcasts.json", "it does not list what is there")]
+    assert cleaned(output, dry_run=True) == cleaned(output) == [("broadcasts.json", "outdated")]
     listed = json.loads((root / "broadcasts.json").read_bytes())["broadcasts"]
     assert {one["manifest"] for one in listed} == {
         f"{path}/manifest.mpd" for path in ("archive/old", name(1), restored)

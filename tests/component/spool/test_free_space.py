@@ -45,7 +45,7 @@ def test_what_was_received_is_there_and_there_is_space_to_publish_it(disk: Path,
     assert (
         end.reason == SPOOL_FAILED
         and "no space left" in str(end.error)
-        and "publishing what was received" in str(end.error)
+        and "publishing the received chunks" in str(end.error)
     )
     assert [line.chunk.number for line in chunks] == list(range(len(chunks))) and 2 <= len(chunks) < 10
     pictures = 0

@@ -15,7 +15,7 @@ from streamwave.broadcasts.index import update_at
 from streamwave.broadcasts.thumbnail import first_picture
 from streamwave.errors import OutputError
 from streamwave.layout import MANIFEST, segment_name
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.mp4.boxes import need
 from streamwave.publish.publication import Publication
@@ -107,7 +107,7 @@ def test_playlists_that_are_ahead_while_the_disk_is_full_are_no_fault(
     published.publish(chunks[1], "000000", "p0", CREATED_MS)
     assert verify_broadcast(store).findings == []
     (store.root / MANIFEST).write_bytes(behind)
-    assert f"{ahead}: it is in a playlist and not in {MANIFEST}" in verify_broadcast(store).findings
+    assert f"{ahead}: in a playlist but not in {MANIFEST}" in verify_broadcast(store).findings
     published.close()
 
 
@@ -248,24 +248,24 @@ FIRST = "p0/large/0.m4s"
             replaced("small.m3u8", r"TARGETDURATION:\d+", "TARGETDURATION:99"),
             "small.m3u8: EXT-X-TARGETDURATION is 99 s",
         ),
-        (replaced("small.m3u8", r"#EXT-X-TARGETDURATION:\d+\n", ""), "small.m3u8: it has no EXT-X-TARGETDURATION"),
+        (replaced("small.m3u8", r"#EXT-X-TARGETDURATION:\d+\n", ""), "small.m3u8: has no EXT-X-TARGETDURATION"),
         (
             replaced("manifest.mpd", 'mediaPresentationDuration="[^"]*"', 'mediaPresentationDuration="PT1M2S"'),
             "manifest.mpd: mediaPresentationDuration is 62.000 s",
         ),
         (
             replaced("manifest.mpd", 'mediaPresentationDuration="[^"]*" ', ""),
-            "manifest.mpd: it has no mediaPresentationDuration",
+            "manifest.mpd: has no mediaPresentationDuration",
         ),
-        (no_ledger, "ledger: it is missing"),
-        (unreadable_ledger, "ledger: it cannot be read"),
-        (ledger_without_its_last_chunks, "p1/audio/0.m4s: it is in the manifests and not in the ledger"),
-        (ledger_without_an_end, "ledger: it has no end"),
-        (no_live_manifest, "manifest.live.mpd: it is missing"),
+        (no_ledger, "ledger: missing"),
+        (unreadable_ledger, "ledger: unreadable"),
+        (ledger_without_its_last_chunks, "p1/audio/0.m4s: in the manifests but not in the ledger"),
+        (ledger_without_an_end, "ledger: has no end"),
+        (no_live_manifest, "manifest.live.mpd: missing"),
         (half_a_live_manifest, "manifest.live.mpd: the manifest is not XML"),
         (
             replaced("manifest.live.mpd", r'(<S t="0" d="25000") r="1"', r"\1"),
-            "manifest.live.mpd: it lacks p0/large/50000",
+            "manifest.live.mpd: lacks p0/large/50000",
         ),
         (
             replaced("manifest.live.mpd", 'mediaPresentationDuration="[^"]*"', 'mediaPresentationDuration="PT1S"'),
@@ -273,60 +273,60 @@ FIRST = "p0/large/0.m4s"
         ),
         (
             replaced("manifest.mpd", 'bandwidth="[^"]*"', 'bandwidth="100"'),
-            "manifest.mpd: large in period p0 has a bandwidth of 100 bit/s, its media need ",
+            "manifest.mpd: large in period p0 states bandwidth 100 bit/s, but its media need ",
         ),
         (
             replaced("manifest.mpd", 'bandwidth="[^"]*"', 'bandwidth="99000000"'),
-            "manifest.mpd: large in period p0 has a bandwidth of 99000000 bit/s, its media need no more than ",
+            "manifest.mpd: large in period p0 states bandwidth 99000000 bit/s, but its media need at most ",
         ),
         (
             replaced("manifest.mpd", 'codecs="avc1[^"]*"', 'codecs="avc1.640033"'),
-            "manifest.mpd: large in period p0 has codecs of avc1.640033, its media have avc1.",
+            "manifest.mpd: large in period p0 states codecs avc1.640033, but its media have avc1.",
         ),
         (
             replaced("manifest.mpd", ' width="160"', ' width="1920"'),
-            "manifest.mpd: large in period p0 has a size of 1920x90, its media have 160x90",
+            "manifest.mpd: large in period p0 states size 1920x90, but its media have 160x90",
         ),
         (
             replaced("manifest.mpd", 'audioSamplingRate="48000"', 'audioSamplingRate="44100"'),
-            "manifest.mpd: audio in period p0 has a sampling rate of 44100, its media have 48000",
+            "manifest.mpd: audio in period p0 states sampling rate 44100, but its media have 48000",
         ),
         (
             replaced("master.m3u8", ":BANDWIDTH=\\d+", ":BANDWIDTH=5"),
-            "master.m3u8: large.m3u8 has a BANDWIDTH of 5 bit/s, its media need ",
+            "master.m3u8: large.m3u8 states BANDWIDTH 5 bit/s, but its media need ",
         ),
         (
             replaced("master.m3u8", ":BANDWIDTH=\\d+", ":BANDWIDTH=55000000"),
-            "master.m3u8: large.m3u8 has a BANDWIDTH of 55000000 bit/s, its media need no more than ",
+            "master.m3u8: large.m3u8 states BANDWIDTH 55000000 bit/s, but its media need at most ",
         ),
         (replaced("master.m3u8", ":BANDWIDTH=\\d+", ":BANDWIDTH=x"), "master.m3u8: BANDWIDTH is 'x'"),
         (
             replaced("master.m3u8", "mp4a.40.2", "mp4a.40.5"),
-            "master.m3u8: large.m3u8 has CODECS of avc1.",
+            "master.m3u8: large.m3u8 states CODECS avc1.",
         ),
         (
             replaced("master.m3u8", "RESOLUTION=160x90", "RESOLUTION=1280x720"),
-            "master.m3u8: large.m3u8 has a RESOLUTION of 1280x720, its media have 160x90",
+            "master.m3u8: large.m3u8 states RESOLUTION 1280x720, but its media have 160x90",
         ),
         (
             replaced("master.m3u8", "RESOLUTION=160x90", "RESOLUTION=106x60"),
-            "master.m3u8: large.m3u8 has a RESOLUTION of 106x60, its media have 160x90",
+            "master.m3u8: large.m3u8 states RESOLUTION 106x60, but its media have 160x90",
         ),
-        (flipped, f"{FIRST}: its bytes are not those that were published"),
-        (missing, f"{SEGMENT}: it is missing"),
+        (flipped, f"{FIRST}: its content was changed"),
+        (missing, f"{SEGMENT}: missing"),
         (cut_off, f"{SEGMENT}: truncated MP4"),
         (empty, f"{SEGMENT}: truncated MP4: it has no moof"),
-        (of_another_time, f"{SEGMENT}: a fragment is at 0, 25000 was due"),
-        (of_another_rendition, f"{SEGMENT}: it does not decode"),
+        (of_another_time, f"{SEGMENT}: a fragment starts at 0 instead of 25000"),
+        (of_another_rendition, f"{SEGMENT}: does not decode"),
         (garbled, f"{SEGMENT}: "),
-        (no_init, "p0/audio/init.mp4: it is missing, and with it all of its rendition"),
-        (hole, "p0/large/50000.m4s: it is in a playlist and not in manifest.mpd"),
-        (short_playlist, "p0/audio/0.m4s: it is in manifest.mpd and in no playlist"),
-        (wrong_length, "small.m3u8: p0/small/0.m4s lasts 1.010000 s in it, 1.000000 s were due"),
-        (mixed_up_playlist, "small.m3u8: p0/small/0.m4s comes after p0/small/25000.m4s"),
-        (stuttering_playlist, "small.m3u8: p0/small/0.m4s comes twice"),
-        (no_playlist, "small.m3u8: it is missing"),
-        (no_master, "master.m3u8: it is missing"),
+        (no_init, "p0/audio/init.mp4: missing, so its rendition cannot be read"),
+        (hole, "p0/large/50000.m4s: in a playlist but not in manifest.mpd"),
+        (short_playlist, "p0/audio/0.m4s: in manifest.mpd but in no playlist"),
+        (wrong_length, "small.m3u8: EXTINF of p0/small/0.m4s is 1.010000 s instead of 1.000000 s"),
+        (mixed_up_playlist, "small.m3u8: p0/small/0.m4s is listed after p0/small/25000.m4s"),
+        (stuttering_playlist, "small.m3u8: p0/small/0.m4s is listed twice"),
+        (no_playlist, "small.m3u8: missing"),
+        (no_master, "master.m3u8: missing"),
         (half_a_manifest, "manifest.mpd: the manifest is not XML"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -348,7 +348,7 @@ def test_without_decoding_the_digest_tells_of_damaged_pictures(tmp_path: Path, w
     shutil.copytree(whole, root)
     garbled(root)
     (finding,) = verify_broadcast(Output(str(root), {}, root).store(), decode=False).findings
-    assert finding == f"{SEGMENT}: its bytes are not those that were published: its ledger has another digest"
+    assert finding == f"{SEGMENT}: its content was changed: the ledger has another digest"
 
 
 def test_a_ledger_of_an_earlier_version_has_no_digests(tmp_path: Path, whole: Path) -> None:
@@ -387,12 +387,12 @@ def half_a_thumbnail(root: Path) -> None:
     ("damage", "finding"),
     [
         (lambda root: None, None),
-        (no_entry, "broadcast.json: it is missing or cannot be read"),
-        (replaced(f"{PATH}/broadcast.json", '"ended"', '"live"'), "broadcast.json: it says that the broadcast is live"),
-        (other_list, "broadcasts.json: the broadcast is not in it"),
-        (no_list, "broadcasts.json: the broadcast is not in it"),
-        (no_thumbnail, "thumbnail.jpg: it is missing"),
-        (half_a_thumbnail, "thumbnail.jpg: it is no picture"),
+        (no_entry, "broadcast.json: missing or unreadable"),
+        (replaced(f"{PATH}/broadcast.json", '"ended"', '"live"'), "broadcast.json: the state is live"),
+        (other_list, "broadcasts.json: the broadcast is not listed"),
+        (no_list, "broadcasts.json: the broadcast is not listed"),
+        (no_thumbnail, "thumbnail.jpg: missing"),
+        (half_a_thumbnail, "thumbnail.jpg: not an image"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -413,5 +413,5 @@ def test_what_leads_to_a_broadcast(
 
 
 def test_what_is_no_broadcast(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="holds no manifest: it is no broadcast"):
+    with pytest.raises(OutputError, match="has no manifest: it is not a broadcast"):
         verify_broadcast(Output(str(tmp_path), {}, tmp_path).store())

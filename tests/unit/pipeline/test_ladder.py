@@ -125,17 +125,17 @@ def test_narrowing() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("8k", "no rendition '8k'; choose among 1080p, 720p, 480p, 360p"),
+        ("8k", "no rendition '8k'; choose from 1080p, 720p, 480p, 360p"),
         ("720p,8k,9k", "no rendition '8k', '9k'"),
-        (",", "names no rendition; choose among 1080p"),
+        (",", "names no rendition; choose from 1080p"),
         ("{", "the inline ladder is not JSON"),
         ("{}", "the inline ladder: rungs: Field required; a ladder looks like"),
         ('{"rungs": []}', "rungs: .*at least 1 item"),
         ('{"rungs": [{"name": "A B", "short_side": 90, "max_kbps": 90}]}', "rungs.0.name: .*pattern"),
         ('{"rungs": [{"name": "a", "short_side": 90, "max_kbps": 1}]}', "rungs.0.max_kbps: .*greater"),
         ('{"rungs": [{"name": "a", "short_side": 90, "max_kbps": 90, "fps": 3}]}', "rungs.0.fps"),
-        ('{"rungs": [{"name": "audio", "short_side": 90, "max_kbps": 90}]}', "none may be called 'audio'"),
-        (json.dumps({"rungs": [OWN["rungs"][0]] * 2}), "a name of its own"),
+        ('{"rungs": [{"name": "audio", "short_side": 90, "max_kbps": 90}]}', "none may be 'audio'"),
+        (json.dumps({"rungs": [OWN["rungs"][0]] * 2}), "names of rungs must be unique"),
         ("/nowhere/ladder.toml", "cannot be read"),
     ],
 )
@@ -154,6 +154,6 @@ def test_broken_files(tmp_path: Path) -> None:
 
 def test_a_narrowed_ladder_above_the_source() -> None:
     with pytest.raises(
-        LadderError, match="640x360 pixels, less than the smallest rung asked for .720p.; add a smaller rung"
+        LadderError, match="640x360 pixels, less than the smallest requested rung .720p.; add a smaller rung"
     ):
         plan(source(640, 360), load_ladder("1080p,720p"))

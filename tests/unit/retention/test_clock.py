@@ -8,7 +8,7 @@ import pytest
 
 from streamwave.config.settings import Settings
 from streamwave.retention.clock import DAY_MS, NOTE, days_to_keep
-from streamwave.retention.janitor import clean_by_itself
+from streamwave.retention.janitor import clean_unattended
 
 HOUR_MS, NOW_MS, DAYS = 3_600_000, 1_800_000_000_000, 30
 
@@ -48,5 +48,5 @@ def test_who_cleans_by_itself_asks(tmp_path: Path) -> None:
     settings = Settings.load(
         env_file=None, state_dir=tmp_path / "state", output_dir=str(tmp_path / "out"), recordings_days=DAYS
     )
-    clean_by_itself(settings)
+    clean_unattended(settings)
     assert (settings.state_dir / NOTE).exists()

@@ -49,7 +49,7 @@ def test_a_publisher_comes_back_before_its_old_session_has_drained(tmp_path: Pat
 @pytest.mark.parametrize(("first", "second"), [("ingest", "processing"), ("processing", "ingest"), ("ingest", None)])
 def test_a_stream_has_one_owner_at_a_time(tmp_path: Path, first: str, second: str | None) -> None:
     spool, session = opened(tmp_path, first)
-    with pytest.raises(StreamLiveError, match="cam is live from elsewhere"):
+    with pytest.raises(StreamLiveError, match="cam is live from another source"):
         opened(tmp_path, second)  # its segmenter is just being started
     writer = JournalWriter(session)
     with pytest.raises(StreamLiveError):
@@ -113,7 +113,7 @@ def test_one_that_cannot_be_mended_is_left_out(tmp_path: Path, caplog: pytest.Lo
     again, session = opened(tmp_path)
     assert again.folder != spool.folder
     assert session.name == "000000"
-    assert f"cam/{spool.broadcast} is left out" in caplog.text
+    assert f"cam/{spool.broadcast} is skipped" in caplog.text
 
 
 def test_a_description_reaches_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

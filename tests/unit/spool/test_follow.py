@@ -109,7 +109,7 @@ def test_a_segmenter_that_never_comes_is_waited_for_longer(tmp_path: Path, monke
     assert follower.opened == OPEN
     late[0].close()
     monkeypatch.setattr(follow, "START_S", 0.05)
-    with pytest.raises(SpoolError, match="never began"):
+    with pytest.raises(SpoolError, match="never started"):
         Follower(tmp_path / "never").wait_open(60)
 
 

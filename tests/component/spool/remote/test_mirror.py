@@ -16,8 +16,8 @@ from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.consumed import note_forgotten
 from streamwave.spool.journal import JOURNAL, ChunkLine, EndRecord, JournalReader, JournalWriter, OpenRecord
 from streamwave.spool.quota import INODE_BYTES, held_by_stream
-from streamwave.spool.remote import fetch as fetch_module
 from streamwave.spool.remote import mirror as mirror_module
+from streamwave.spool.remote import stored as stored_module
 from streamwave.spool.remote.fetch import Fetcher
 from streamwave.spool.remote.mirror import SessionMirror, clear_published, mirror_trouble, mirrored
 from streamwave.storage.store import LocalStore
@@ -121,7 +121,7 @@ def replica(tmp_path: Path, store: Recorder, done: dict[str, int], most: int) ->
 def test_who_comes_late_reads_a_long_journal_in_few_requests_and_fetches_what_is_needed(
     session: Path, store: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (mirror_module, fetch_module):
+    for module in (mirror_module, stored_module):
         monkeypatch.setattr(module, "PART_LINES", 10)
     receive(session, 72)
     mirror(session, store)
