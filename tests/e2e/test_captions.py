@@ -122,7 +122,7 @@ def test_the_page_shows_them_to_who_wants_them(harness: PlayerHarness, address: 
         assert page.evaluate(SHOWN) == []
         page.keyboard.press("c")
         expect(page.locator("#captions")).to_have_attribute("aria-pressed", "true")
-        wait_for(lambda: any("CAPTION" in cue for cue in page.evaluate(SHOWN)), "a caption", 20)
+        wait_for(lambda: any("CAPTION" in cue for cue in page.evaluate(SHOWN)), "a caption")
         page.locator("#captions").click()
         page.wait_for_timeout(300)
         assert page.evaluate(SHOWN) == []

@@ -55,7 +55,7 @@ for path in sys.argv[3:]:
 def ask(running: Installation, method: str, path: str, body: Any = None) -> Any:
     """Prefect's API, as somebody who may."""
     url, auth = f"{running.prefect.url}{path}", basic(running.prefect.auth)
-    answer = httpx.request(method, url, json=body, auth=auth, timeout=30, trust_env=False).raise_for_status()
+    answer = httpx.request(method, url, json=body, auth=auth, timeout=60, trust_env=False).raise_for_status()
     return answer.json() if answer.content else None
 
 

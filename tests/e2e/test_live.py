@@ -89,8 +89,8 @@ def test_the_api_lists_itself_and_starts_a_session_once(
         with running.publish(clips["short"], key) as publisher:
             spool = running.broadcast("twice")
             request = pb.StartStreamRequest(session=f"twice/{spool.broadcast}/000000")
-            first = wait_for(lambda: rpc.StartStream(request, timeout=30).flow_run_id, "the flow run")
-            again = rpc.StartStream(request, timeout=30)
+            first = wait_for(lambda: rpc.StartStream(request, timeout=60).flow_run_id, "the flow run")
+            again = rpc.StartStream(request, timeout=60)
             assert (again.flow_run_id, again.created) == (first, False)
             assert publisher.wait(60) == 0
     assert_exact(running.finished(spool), [clips["short"]])

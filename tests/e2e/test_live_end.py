@@ -91,7 +91,7 @@ def test_after_a_kill_the_next_start_completes_what_was_on_air(stopped: Installa
             for part in ("services.processing", "services.ingest", "services.rtmp", "services.media", "prefect_app")
         ]
         os.kill(up.process.pid, signal.SIGKILL)
-        up.process.wait(5)
+        up.process.wait(60)
         up.process = None
         # The kernel ends the parts with it; a flow run or a segmenter may go on until there is nothing more to do.
         wait_for(lambda: not any(alive(pid) for pid in parts) and not up.nginx(), "the end of the parts", 60)
@@ -101,7 +101,7 @@ def test_after_a_kill_the_next_start_completes_what_was_on_air(stopped: Installa
     assert numbers == list(range(len(numbers)))
     assert len(numbers) >= 2 * clip.gop
     # Its run tidies up behind the recording.
-    wait_for(lambda: up.leftovers() == [], "the end of what the broadcast has left", 20)
+    wait_for(lambda: up.leftovers() == [], "the end of what the broadcast has left")
 
 
 def test_a_second_one_is_refused_and_the_first_goes_on(stopped: Installation, clip: Clip) -> None:

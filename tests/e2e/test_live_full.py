@@ -31,15 +31,15 @@ def test_a_full_output_is_waited_for_and_no_frame_is_lost(tmp_path: Path, prefec
             def error() -> str:
                 return told("outputs")[0]["error"] or ""
 
-            wait_for(lambda: "no space left" in error(), f"the state to say so; it is {spool.status()}", 30)
+            wait_for(lambda: "no space left" in error(), f"the state to say so; it is {spool.status()}")
             # What is published plays, and what comes is received.
             assert verify_broadcast(LocalStore(running.root(spool))).findings == []
             before = running.received(spool)
-            wait_for(lambda: running.received(spool) >= before + 50, "two more seconds to be received", 30)
+            wait_for(lambda: running.received(spool) >= before + 50, "two more seconds to be received")
             assert any("no space left" in warning for warning in told("warnings"))
             assert running.run_pid(spool), "the run ended"
             ballast.unlink()
-            wait_for(lambda: not error(), f"publishing to go on; the state is {spool.status()}", 30)
+            wait_for(lambda: not error(), f"publishing to go on; the state is {spool.status()}")
             assert publisher.wait(60) == 0
         root = running.finished(spool)
         assert any(warning.endswith("can be written again") for warning in told("warnings"))

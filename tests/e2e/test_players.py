@@ -103,7 +103,7 @@ def test_a_browser_that_is_late_with_its_pictures_comes_to_the_end(
         finally:
             for pid in drawing:
                 os.kill(pid, signal.SIGCONT)
-        report = playing.until(lambda report: report.ended, timeout_s=20)
+        report = playing.until(lambda report: report.ended, timeout_s=60)
     assert report.ended, report
     assert report.duration_s is not None and abs(report.position_s - report.duration_s) < 0.1
 

@@ -88,7 +88,7 @@ def test_a_stream_is_published_and_watched(
             expect(page.locator("#quality option")).to_have_count(3, timeout=20_000)
             # The page's policy forbids Playwright's own way of waiting for an expression.
             wait_for(
-                partial(page.evaluate, "document.querySelector('video').currentTime > 1"), f"{manifest} to play", 20
+                partial(page.evaluate, "document.querySelector('video').currentTime > 1"), f"{manifest} to play", 120
             )
 
 

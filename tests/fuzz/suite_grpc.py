@@ -93,7 +93,7 @@ class Service:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             finally:
                 self.process.kill()
                 self.process.wait()

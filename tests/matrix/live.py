@@ -62,7 +62,7 @@ def send(tags: Sequence[Tag], address: str) -> None:
                 process.stdin.write(tag_bytes(tag))
                 process.stdin.flush()
             process.stdin.close()
-            code = process.wait(20)
+            code = process.wait(60)
             assert code == 0, f"the publisher ended with {code}"
         finally:
             process.kill()

@@ -306,7 +306,7 @@ def test_hooks_are_answered_while_the_database_is_locked(tmp_path: Path) -> None
 
         def ask(hook: str, number: int) -> int:
             data = {"name": keys[number], "clientid": str(number), "addr": "127.0.0.1"}
-            return httpx.post(f"{ingest.url}/{hook}", data=data, timeout=20, trust_env=False).status_code
+            return httpx.post(f"{ingest.url}/{hook}", data=data, timeout=60, trust_env=False).status_code
 
         database = sqlite3.connect(ingest.settings.state_dir / "streamwave.db", isolation_level=None)
         with closing(database), concurrent.futures.ThreadPoolExecutor(16) as pool:

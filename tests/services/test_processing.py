@@ -37,7 +37,7 @@ def case(case: Case) -> Case:
 
 def start(case: Case, session: str, **more: Any) -> pb.StartStreamResponse:
     with case.rpc() as rpc:
-        answer: pb.StartStreamResponse = rpc.StartStream(pb.StartStreamRequest(session=session, **more), timeout=30)
+        answer: pb.StartStreamResponse = rpc.StartStream(pb.StartStreamRequest(session=session, **more), timeout=60)
     return answer
 
 
@@ -89,7 +89,7 @@ def test_a_session_gets_one_run_which_finishes_it(case: Case, capsys: pytest.Cap
         ):
             code, message, details = refused(call)
             assert (code, details[0].resource_name) == (grpc.StatusCode.NOT_FOUND, never), message
-    assert segmenter.wait(30) == 0
+    assert segmenter.wait(60) == 0
 
 
 def test_watching_shows_changes_and_ends_with_the_broadcast(case: Case) -> None:
@@ -310,7 +310,7 @@ def test_a_late_stop_of_an_old_session_leaves_its_successor_alone(case: Case) ->
     start(case, old)
     with case.rpc() as rpc:
         rpc.StopStream(pb.StopStreamRequest(session=old))
-        assert first.wait(30) == 0
+        assert first.wait(60) == 0
         same, new, second = case.session("cam")
         assert same.folder == spool.folder
         eventually(lambda: writer_alive(spool.folder / "000001"), "the second segmenter receives")

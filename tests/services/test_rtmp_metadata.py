@@ -154,7 +154,7 @@ def another_nginx(part: RtmpPart, hook: Hooks, folder: Path) -> Iterator[int]:
         yield port
     finally:
         running.terminate()
-        running.wait(10)
+        running.wait(60)
 
 
 def test_relays_and_servers_of_others(tmp_path: Path) -> None:

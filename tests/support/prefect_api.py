@@ -10,7 +10,7 @@ import httpx
 from tests.support.processes import wait_for
 
 #: Events of task runs reach the database a second or two after the run.
-RECORDED_S = 30
+RECORDED_S = 120
 
 
 #: What the servers of the tests ask for, where the tests start them and not an installation.
@@ -32,7 +32,7 @@ class PrefectApi:
     auth: str = AUTH
 
     def _post(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-        with httpx.Client(timeout=20, trust_env=False, auth=basic(self.auth)) as client:
+        with httpx.Client(timeout=60, trust_env=False, auth=basic(self.auth)) as client:
             answer = client.post(f"{self.url}/{path}", json=body)
             answer.raise_for_status()
             found: list[dict[str, Any]] = answer.json()

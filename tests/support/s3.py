@@ -72,7 +72,7 @@ class S3:
         url = f"{self.endpoint}/moto-api/reset-auth"
         plain = {"Content-Type": "text/plain"}
         request = urllib.request.Request(url, data=str(free_actions).encode(), headers=plain, method="POST")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.status == 200
 
 
@@ -99,7 +99,7 @@ def s3_server(environment: Mapping[str, str] | None = None) -> Iterator[S3]:
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(10)
+                process.wait(60)

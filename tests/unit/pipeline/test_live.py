@@ -130,7 +130,7 @@ def test_what_the_publisher_says_late_is_in_the_next_manifest_and_in_the_last(
         # The tasks of the next chunk may have been on their way already; the one after it has it.
         publish(broadcast, chunks, 1)
         # Manifests of one second are one.
-        wait_for(lambda: program(spool)["Title"] == "Evening", "the manifest that says so", 10)
+        wait_for(lambda: program(spool)["Title"] == "Evening", "the manifest that says so")
         assert "encoder: obs" in program(spool)["Source"]
         (spool.folder / "metadata.json").write_text('{"title": "Night", "fps": "60"}')
         assert publish(broadcast, chunks) == 0
@@ -204,7 +204,7 @@ def test_the_end_waits_for_no_output_that_is_away(two: BroadcastSpool, tmp_path:
         chunks = broadcast.chunks()
         publish(broadcast, chunks, 1)
         wait_for(
-            lambda: broadcast.publication and broadcast.publication.lags()[1]["chunks"] == 1, "the first chunk", 10
+            lambda: broadcast.publication and broadcast.publication.lags()[1]["chunks"] == 1, "the first chunk", 120
         )
         b.rename(away)
         b.write_text("in the way")

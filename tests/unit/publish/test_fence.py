@@ -39,7 +39,7 @@ class FarStore(FsspecStore):
     def put(self, name: str, data: bytes) -> None:
         if self.slow and self.slow in name:
             self.waits.set()
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(60)
         super().put(name, data)
         self.order.append(name)
 
@@ -84,14 +84,14 @@ def test_a_stale_run_of_other_bytes_does_no_harm(url: str, encodes: list[list[Pa
     far.slow = late
     thread = threading.Thread(target=publish_all)
     thread.start()
-    assert far.waits.wait(30)
+    assert far.waits.wait(60)
     successor = Publication(FarStore(url), manifests=True, token="successor")
     successor.begin(HEADER)
     for number in range(successor.next_chunk("s") or 0, 3):
         successor.publish(theirs[number], "s", "p0")
     threading.Event().wait(FRESH_S)  # the stale run's look at the fence is outdated by now, as after any longer stop
     far.go_on.set()
-    thread.join(30)
+    thread.join(60)
     assert outcome and "another run has taken over" in str(outcome[0])
     # Of what it had on its way nothing else came: neither manifests of the segments nor a ledger.
     assert "ledger/000000.jsonl" not in far.order[-1:] and far.order[-1].startswith((late[:8], "p0/", MANIFEST))
@@ -113,15 +113,15 @@ def test_who_takes_over_waits_until_looks_of_the_other_are_outdated(url: str, tm
     far.slow = MANIFEST
     last = threading.Thread(target=old.publish, args=(chunk(tmp_path, 1), "file", "p0"))
     last.start()
-    assert far.waits.wait(30)
+    assert far.waits.wait(60)
     new = Publication(FarStore(url), manifests=True, token="new")
     takes = threading.Thread(target=new.begin, args=(HEADER,))
     takes.start()
     while FarStore(url).get(FENCE) != b'{"token": "new"}':
         assert takes.is_alive()
     far.go_on.set()
-    last.join(30)
-    takes.join(30)
+    last.join(60)
+    takes.join(60)
     assert new.next_chunk("file") == 2
     for publication in (old, new):
         publication.close()

@@ -76,7 +76,7 @@ def test_an_encoder_that_calls_with_a_passphrase(tmp_path: Path, clip: Path) -> 
     receiving.start()
     wait_for(lambda: listens(port), "a socket")
     with encoder(clip, f"srt://127.0.0.1:{port}?{secret}"):
-        receiving.join(30)
+        receiving.join(60)
     whole(*found)
 
 
