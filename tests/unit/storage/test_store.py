@@ -109,7 +109,7 @@ def test_readers_see_the_old_or_the_new(tmp_path: Path) -> None:
     for n in range(200):
         store.put("manifest.mpd", contents[n % 2])
     stop.set()
-    reader.join(10)
+    reader.join(60)
     assert seen <= set(contents)
     assert list(tmp_path.iterdir()) == [tmp_path / "manifest.mpd"]
 
