@@ -104,7 +104,9 @@ def test_a_killed_processing_service_is_replaced_and_no_frame_is_lost(running: I
         def answers() -> bool:
             with calls(running.settings.grpc_port, running.settings.state_dir) as channel:
                 try:
-                    found = StreamProcessingStub(channel).GetStream(pb.GetStreamRequest(stream="processing"), timeout=20)
+                    found = StreamProcessingStub(channel).GetStream(
+                        pb.GetStreamRequest(stream="processing"), timeout=20
+                    )
                 except grpc.RpcError:
                     return False
             return bool(found.status.broadcast == spool.broadcast)

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.ingest.log import QUIET_S
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.journal import EndRecord, JournalWriter, writer_alive, writer_pid
 from streamwave.spool.options import FILE_AHEAD
@@ -290,7 +291,7 @@ def test_a_publish_that_nothing_can_receive_is_refused_soon(ingest: Ingest) -> N
     key = ingest.add("nowhere")
     begun = time.monotonic()
     answer = ingest.hook("start-stream", call="publish", name=key)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 10  # nginx waits no longer; ingest gives itself seven seconds
     assert answer.status_code == 503 and "RTMP_URL" in answer.text and key not in answer.text
     # It blocks nobody.
     assert ingest.hook("start-stream", call="publish", name=key, clientid="8").status_code == 503
@@ -394,14 +395,15 @@ def test_status_is_bounded_when_a_neighbour_hangs(tmp_path: Path) -> None:
 
 
 def test_many_strangers_fill_no_log(ingest: Ingest) -> None:
-    before = len(ingest.log.read_bytes())
+    before, begun = len(ingest.log.read_bytes()), time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(60) as pool:  # most of them are answered late
         found = list(
             pool.map(lambda _: ingest.hook("start-stream", name="flood", addr="192.0.2.9").status_code, range(120))
         )
     assert set(found) == {403}
-    # One every ten seconds.
-    assert 1 <= ingest.log.read_bytes()[before:].count(b"publish refused") <= 4
+    # One every ten seconds, however long it takes.
+    most = 1 + (time.monotonic() - begun) / QUIET_S
+    assert 1 <= ingest.log.read_bytes()[before:].count(b"publish refused") <= most
 
 
 def test_a_taken_port_is_one_line(ingest: Ingest) -> None:

@@ -142,12 +142,11 @@ def test_a_cancelled_run_is_not_replaced(case: Case) -> None:
     start(case, session)
     pid = publisher(spool)
     flow_run_id = published_by(spool)
-    began = time.monotonic()
     case.set_state(flow_run_id, "CANCELLING")
+    # Long before Prefect itself would kill the run, which is after 30 s.
     eventually(
-        lambda: not Path(f"/proc/{pid}").exists() and segmenter.poll() is not None, "run and segmenter are gone", 5
+        lambda: not Path(f"/proc/{pid}").exists() and segmenter.poll() is not None, "run and segmenter are gone", 25
     )
-    assert time.monotonic() - began < 5
     eventually(lambda: spool.finished, "the broadcast is finished")
     eventually(lambda: case.run_state(flow_run_id) == "CANCELLED", "Prefect knows that it is cancelled")
     with case.rpc() as rpc:
@@ -203,7 +202,7 @@ def test_a_run_that_always_fails_is_tried_again_and_says_so(case: Case) -> None:
     start(case, session)
     with case.rpc() as rpc:
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="cam")).status  # noqa: E731
-        eventually(lambda: get().state == pb.STREAM_STATE_FAILED, "the state says that it fails", 90)
+        eventually(lambda: get().state == pb.STREAM_STATE_FAILED, "the state says that it fails", 240)
         assert "told to fail" in get().error
         assert get().attempts >= 3
     (spool.folder / "fail").unlink()

@@ -31,7 +31,7 @@ def test_many_streams_at_once_are_started_a_few_at_a_time(case: Case) -> None:
         starting.append(sum(not spool.run_alive() for spool in created))
         return all(spool.run_alive() for spool in spools)
 
-    eventually(all_published, "every broadcast has a run", 90)
+    eventually(all_published, "every broadcast has a run", 240)
     assert max(starting) <= STARTS_AT_ONCE
     assert {json.loads((spool.folder / "run.json").read_text())["number"] for spool in spools} == {1}
 
@@ -103,7 +103,7 @@ def test_publishers_and_pulls_that_come_at_once_are_one(case: Case) -> None:
         for number in range(8):
             stream = f"race{number}"
             both = [pool.submit(pull, stream), pool.submit(publish, stream)]
-            assert sorted(future.result(60) for future in both) == [False, True], stream
+            assert sorted(future.result(120) for future in both) == [False, True], stream
             assert sum(len(found.sessions()) for found in broadcasts(case.spool, stream)) == 1
 
 

@@ -15,7 +15,7 @@ from tests.support.rtmp import HANDSHAKE, greeting
 CLIENTS = 20
 #: A user control message, as often as it takes to fill every buffer on the way to a client that does not read.
 FLOOD = (b"\x02\0\0\0\0\0\x06\x04\0\0\0\0" + bytes(6)) * 200_000
-LIMIT_S = 30
+LIMIT_S = 120
 
 
 async def _floods(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -6,9 +6,11 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import pytest
@@ -92,6 +94,17 @@ def published(spool: BroadcastSpool) -> dict[str, bytes]:
     return {name: re.sub(rb'publishTime="[^"]*"', b"", data) for name, data in kept.items()}
 
 
+@contextmanager
+def ended(segmenters: Sequence[Popen[bytes]], weather: Weather) -> Iterator[None]:
+    """Whatever becomes of the test, nothing is received afterwards, and nobody waits for a store that refuses."""
+    try:
+        yield
+    finally:
+        weather.share = 0.0
+        for segmenter in segmenters:
+            stop_segmenter(segmenter, graceful=True)
+
+
 def test_a_run_that_shares_no_disk_publishes_what_one_with_a_folder_does(
     machine: Machine, received: tuple[BroadcastSpool, BroadcastSpool], tmp_path: Path, s3: S3
 ) -> None:
@@ -136,6 +149,7 @@ def test_a_store_that_refuses_in_mid_stream_costs_nothing(
             looked_after(spool, receiver),
             replica(spool.info().spool, runner, queued=QUEUE_CHUNKS) as seen,
             LiveBroadcast(seen, runner, "run") as broadcast,
+            ended(segmenters, weather),
         ):
             count = pool.submit(publish, broadcast, broadcast.chunks())
             wait_for(lambda: (spool.status().get("chunks") or 0) >= 2, "two chunks", 60)  # type: ignore[operator]
@@ -157,8 +171,6 @@ def test_a_store_that_refuses_in_mid_stream_costs_nothing(
             total = count.result(120)
             broadcast.finish()
             wait_for(lambda: (spool.folder / CLEARED).exists(), "the receiver to clear up")
-        for segmenter in segmenters:
-            stop_segmenter(segmenter, graceful=True)
     with LiveBroadcast(local, alone, "alone") as broadcast:
         assert publish(broadcast, broadcast.chunks()) == total
         broadcast.finish()
