@@ -110,7 +110,8 @@ def test_a_reader_sees_the_old_or_the_new_and_never_an_older_one(store: Store) -
     for number, data in enumerate(contents):
         store.put("manifest.mpd", data)
         if number % 8 == 7:  # however seldom it gets the processor, it reads in between
-            wait_for(lambda seen=len(numbers): wrong or len(numbers) > seen, "the reader")  # type: ignore[misc]
+            enough = len(numbers) + 1
+            wait_for(lambda enough=enough: wrong or len(numbers) >= enough, "the reader")  # type: ignore[misc]
     stop.set()
     reader.join(60)
     assert not wrong and len(numbers) > 10

@@ -138,14 +138,19 @@ def test_what_the_publisher_says_late_is_in_the_next_manifest_and_in_the_last(
     assert program(spool) == {"Title": "Night", "Source": "audio: aac; fps: 60; size: 160x90; video: h264"}
 
 
-def test_a_look_at_the_lock_does_not_end_a_run(spool: BroadcastSpool, tmp_path: Path) -> None:
+def test_a_look_at_the_lock_does_not_end_a_run(
+    spool: BroadcastSpool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """``run_alive`` holds the lock for a moment."""
     with (spool.folder / RUN_LOCK).open("ab") as peek:
         fcntl.flock(peek, fcntl.LOCK_SH)
-        threading.Timer(0.2, fcntl.flock, (peek, fcntl.LOCK_UN)).start()
-        with LiveBroadcast(spool, settings(tmp_path), "run"):
-            assert spool.run_alive()
-            time.sleep(0.25)
+        looking = threading.Timer(0.2, fcntl.flock, (peek, fcntl.LOCK_UN))
+        looking.start()
+        with monkeypatch.context() as patch:
+            patch.setattr("streamwave.pipeline.live.HOLD_S", 60.0)  # on a busy machine, the moment is a long one
+            with LiveBroadcast(spool, settings(tmp_path), "run"):
+                assert spool.run_alive()
+        looking.join()
     held = spool.hold_run()
     assert held is not None
     with (
