@@ -57,7 +57,7 @@ def test_who_aborts_while_the_output_refuses_is_told_that_nothing_is_lost(tmp_pa
         cli = Cli(tmp_path, {**s3.environment, "PREFECT_API_URL": prefect_api, "COLUMNS": "500"})
         stored = open_store("s3://films/tv", s3.options)
         with cli.start("run", str(clip.path), "-o", "s3://films/tv", "--stream", "stage") as process:
-            wait_for(lambda: any(name.endswith(".m4s") for name in stored.names()), "a segment", 60)
+            wait_for(lambda: any(name.endswith(".m4s") for name in stored.names()), "a segment")
             s3.enforce_rights(0)  # it knows nobody's credentials
             process.send_signal(signal.SIGINT)
             assert process.stdout is not None

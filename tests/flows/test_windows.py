@@ -92,7 +92,7 @@ class Feed:
 
     def published(self, count: int) -> None:
         """Wait until so many chunks are published."""
-        wait_for(lambda: self.spool.status().get("chunks") == count, f"{count} chunks: {self.spool.status()}", 60)
+        wait_for(lambda: self.spool.status().get("chunks") == count, f"{count} chunks: {self.spool.status()}")
 
 
 def finish(process: subprocess.Popen[str]) -> None:
@@ -215,7 +215,7 @@ def test_the_lag_grows_for_as_long_as_the_output_is_away(cli: Cli, received: Rec
             # What is published ends with an AAC frame.
             return abs(int(str(status["lag_ms"])) - lag_ms) < 22 and status["received_ms"] == lag_ms + 2000
 
-        wait_for(told, f"a lag of {lag_ms} ms", 60)
+        wait_for(told, f"a lag of {lag_ms} ms")
 
     with cli.start("-c", RUN, str(feed.spool.folder), program="python") as process:
         feed.chunks(2)

@@ -138,14 +138,14 @@ class Case:
 
     def run_state(self, flow_run_id: str) -> str:
         """Type of the state that Prefect has for a flow run."""
-        run = httpx.get(f"{self.api}/flow_runs/{flow_run_id}", auth=basic(), trust_env=False).raise_for_status().json()
-        return str(run["state_type"])
+        run = httpx.get(f"{self.api}/flow_runs/{flow_run_id}", auth=basic(), timeout=60, trust_env=False)
+        return str(run.raise_for_status().json()["state_type"])
 
     def set_state(self, flow_run_id: str, type_: str) -> None:
         """Set the state of a flow run, as Prefect's UI does."""
         body = {"state": {"type": type_, "name": type_.capitalize()}, "force": True}
         url = f"{self.api}/flow_runs/{flow_run_id}/set_state"
-        httpx.post(url, json=body, auth=basic(), trust_env=False).raise_for_status()
+        httpx.post(url, json=body, auth=basic(), timeout=60, trust_env=False).raise_for_status()
 
     def close(self) -> None:
         """End everything that may still run."""

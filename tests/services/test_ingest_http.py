@@ -151,7 +151,7 @@ def test_hooks_from_another_address_need_the_token(tmp_path: Path) -> None:
         base = f"http://{own}:{ingest.settings.ingest_port}"
         fields = {"name": "x", "clientid": "1"}
         token = httpx.URL(hooks_url(ingest.settings)).path
-        with httpx.Client(trust_env=False) as stranger:
+        with httpx.Client(trust_env=False, timeout=60) as stranger:
             assert "from this machine" in stranger.post(f"{base}/start-stream", data=fields).text
             assert "no enabled stream" in stranger.post(f"{base}{token}/start-stream", data=fields).text
 
@@ -318,7 +318,7 @@ def test_hooks_are_answered_while_the_database_is_locked(tmp_path: Path) -> None
             assert {call.result(60) for call in asked} == {503}
             database.execute("ROLLBACK")
         # Nothing of it is left that would stand in the way of the next publisher.
-        wait_for(lambda: "RTMP_URL" in ingest.hook("start-stream", name=keys[0], clientid="99").text, "a try", 60)
+        wait_for(lambda: "RTMP_URL" in ingest.hook("start-stream", name=keys[0], clientid="99").text, "a try")
         log = ingest.log.read_text()
         assert not [key for key in keys if key in log]
         assert "Traceback" not in log

@@ -304,7 +304,7 @@ def test_nobody_else_pulls(ingest: Ingest) -> None:
         assert not pulled(f"show?publish={'0' * 32}")
         # From elsewhere, as the server would ask.
         fields = {"call": "play", "name": "show", "clientid": "99", "addr": "192.0.2.1"}
-        assert httpx.post(f"{ingest.url}/play-stream", data=fields, trust_env=False).status_code == 403
+        assert httpx.post(f"{ingest.url}/play-stream", data=fields, timeout=60, trust_env=False).status_code == 403
         sent = finish(publisher)
     ended(first)
     assert pictures(first) == sent

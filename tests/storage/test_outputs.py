@@ -129,7 +129,7 @@ def test_after_a_restart_the_ledger_of_each_output_says_what_it_lacks(s3: S3, tm
         # The files of the chunks are gone; what lacks is read from the other output.
         with publishing(local, remote, token="second") as outputs:
             assert outputs.next_chunk("one") == 6
-            wait_for(lambda: outputs.lags()[1]["lag_chunks"] == 0, "the output that was behind", 60)
+            wait_for(lambda: outputs.lags()[1]["lag_chunks"] == 0, "the output that was behind")
             outputs.publish(chunk(tmp_path / "work", 6), "one", "p0")
             outputs.finish()
     assert tree(open_store(address, s3.options)) == tree(local())

@@ -62,7 +62,7 @@ class Ingest:
                 stdout=log,
                 stderr=log,
             )
-        wait_for(self.answers, "the ingest service", 60)
+        wait_for(self.answers, "the ingest service")
 
     def answers(self) -> bool:
         assert self.process and self.process.poll() is None, self.log.read_text()

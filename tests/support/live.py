@@ -36,7 +36,7 @@ from tests.support.prefect_api import PrefectApi, basic
 from tests.support.processes import MARK, kill, marked, wait_for
 
 #: A publisher that comes back within this time continues its broadcast; every recording waits for it to pass.
-RECONNECT_WINDOW_S = 3
+RECONNECT_WINDOW_S = 5
 #: The shortest that the setting allows: a chunk per second, so that short publishes have several.
 SEGMENT_S = 1
 READY_LIMIT_S = 200
@@ -175,8 +175,12 @@ class Installation:
 
         ``loop``: over and over.
         """
-        command = [locate().path, "-nostdin", "-hide_banner", "-v", "error", "-re"]
-        command += [*(["-stream_loop", "-1"] if loop else []), "-i", str(clip.path), "-c", "copy"]
+        command = [locate().path, "-nostdin", "-hide_banner", "-v", "error"]
+        if loop:  # pictures and sound from an input each: together they would begin anew when the longer of them ends
+            command += ["-re", "-stream_loop", "-1", "-i", str(clip.path)] * 2 + ["-map", "0:v", "-map", "1:a"]
+        else:
+            command += ["-re", "-i", str(clip.path)]
+        command += ["-c", "copy"]
         log = self.folder / "publishers.log"
         with log.open("ab") as errors:
             process = subprocess.Popen(
@@ -281,7 +285,7 @@ class Installation:
         out = files_below(self.folder / "out")
         wrong = [path for path in out if path.suffix not in published or path.name.startswith(".")]
         replicas = (self.settings.state_dir / "replica").glob("*")
-        kept_by_nobody = (*spool, *wrong, *replicas, *self.cli.temporary.rglob("*"))
+        kept_by_nobody = (*spool, *wrong, *replicas, *files_below(self.cli.temporary), *self.cli.temporary.glob("*"))
         return [str(path.relative_to(self.folder)) for path in kept_by_nobody]
 
     def resources(self) -> dict[str, tuple[int, int]]:

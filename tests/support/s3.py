@@ -94,7 +94,7 @@ def s3_server(environment: Mapping[str, str] | None = None) -> Iterator[S3]:
                     return True
                 return False
 
-            wait_for(answers, "moto's server", 60)
+            wait_for(answers, "moto's server")
             yield S3(f"http://127.0.0.1:{port}")
         finally:
             process.terminate()

@@ -257,7 +257,7 @@ def test_nor_for_one_that_does_not_even_answer(two: BroadcastSpool, tmp_path: Pa
         put = last.store.put
 
         def put_late(name: str, data: bytes) -> None:
-            wait_for(lambda: not hangs.is_set(), "the answer", 60)
+            wait_for(lambda: not hangs.is_set(), "the answer")
             put(name, data)
 
         last.store.put = put_late  # type: ignore[method-assign]
