@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamwave.errors import OutputError
+from streamwave.storage import local
 from streamwave.storage.outputs import check_outputs
 from streamwave.storage.store import (
     CHANGING,
@@ -184,3 +185,37 @@ def test_types_and_caching() -> None:
     ]  # fmt: skip
     assert {cache_control(name) for name in ("p/a/1.m4s", "p/a/init.mp4")} == {IMMUTABLE}
     assert {cache_control(name) for name in ("a.mpd", "a.m3u8", "ledger/000000.jsonl")} == {CHANGING}
+
+
+def test_folders_that_somebody_removes_while_they_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broadcast that is deleted meanwhile is no error of those that list the others."""
+    store, scandir = LocalStore(tmp_path), os.scandir
+    store.put("p0/a/1.m4s", b"x")
+
+    def vanishing(path: str | Path) -> object:
+        if Path(path).name == "going":
+            Path(path).rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    (tmp_path / "p0" / "going").mkdir()
+    assert [entry.name for entry in store.entries()] == ["p0/a/1.m4s"]
+    (tmp_path / "p0" / "going").mkdir()
+    assert store.list_matching("*/*/*") == ["p0/a/1.m4s"]
+
+
+def test_a_folder_that_somebody_removes_before_anything_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever deletes the last broadcast of a stream removes its folder as well, in which the next one may be beginning."""
+    make, made = local.make_public_folder, list[Path]()
+
+    def make_in_vain(folder: Path) -> None:
+        make(folder)
+        made.append(folder)
+        if len(made) == 1:
+            folder.rmdir()
+
+    monkeypatch.setattr(local, "make_public_folder", make_in_vain)
+    LocalStore(tmp_path / "out").put("broadcast.json", b"x")
+    assert len(made) == 2 and (tmp_path / "out" / "broadcast.json").read_bytes() == b"x"
