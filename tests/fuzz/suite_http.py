@@ -25,7 +25,7 @@ from tests.fuzz.suites import Budget, suite
 from tests.support.ingest import BEARER, Ingest, running
 
 #: A request takes no longer, in seconds: hooks answer within five, and the machine may be busy.
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 #: Memory of the service.
 MOST_RSS_MB = 512
 #: Requests between two looks at what schemathesis makes of the time.

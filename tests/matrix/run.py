@@ -15,7 +15,7 @@ from tests.matrix.pipeline import transcode
 from tests.support.cli import Cli
 
 #: The longest that a cell may take; most take two seconds.
-LIMIT_S = 60
+LIMIT_S = 180
 
 
 class CommandFailed(Exception):
