@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +14,7 @@ from streamwave.errors import FencedError, OutputError
 from streamwave.layout import FENCE, MANIFEST
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.packaged import PackagedChunk
+from streamwave.publish import fence
 from streamwave.publish.fence import FRESH_S, Fence
 from streamwave.publish.publication import Publication
 from streamwave.storage.store import FsspecStore, LocalStore
@@ -104,8 +107,18 @@ def test_a_stale_run_of_other_bytes_does_no_harm(url: str, encodes: list[list[Pa
         publication.close()
 
 
-def test_who_takes_over_waits_until_looks_of_the_other_are_outdated(url: str, tmp_path: Path) -> None:
+def test_who_takes_over_waits_until_looks_of_the_other_are_outdated(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The other run has looked, and writes what that entitles it to; the ledger is read after that."""
+    fresh_s, waits = 60.0, list[float]()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        last.join(fresh_s)  # which takes no longer than a look is good for
+
+    monkeypatch.setattr(fence, "FRESH_S", fresh_s)
+    monkeypatch.setattr(fence, "time", SimpleNamespace(sleep=wait, monotonic=time.monotonic))
     far = FarStore(url)
     old = Publication(far, manifests=True, token="old")
     old.begin(HEADER)
@@ -122,7 +135,7 @@ def test_who_takes_over_waits_until_looks_of_the_other_are_outdated(url: str, tm
     far.go_on.set()
     last.join(60)
     takes.join(60)
-    assert new.next_chunk("file") == 2
+    assert waits == [fresh_s] and new.next_chunk("file") == 2
     for publication in (old, new):
         publication.close()
 
