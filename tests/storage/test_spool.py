@@ -151,9 +151,12 @@ def test_a_store_that_refuses_in_mid_stream_costs_nothing(
             LiveBroadcast(seen, runner, "run") as broadcast,
             ended(segmenters, weather),
         ):
-            count = pool.submit(publish, broadcast, broadcast.chunks())
+            chunks = broadcast.chunks()
+            # No more, so that something is left to wait, however late this run begins.
+            begun = pool.submit(publish, broadcast, chunks, 2).result(120)
             wait_for(lambda: (spool.status().get("chunks") or 0) >= 2, "two chunks", 60)  # type: ignore[operator]
             weather.share, end = 1.0, time.monotonic() + OUTAGE_S
+            rest = pool.submit(publish, broadcast, chunks)
             # On a busy machine, the receiver is late.
             wait_for(
                 lambda: time.monotonic() >= end and len(list(options.spool.glob("[0-9]*.mkv"))) >= OUTAGE_S - 3,
@@ -168,7 +171,7 @@ def test_a_store_that_refuses_in_mid_stream_costs_nothing(
 
             wait_for(is_told, "the status to say so")
             weather.share = 0.0
-            total = count.result(120)
+            total = begun + rest.result(120)
             broadcast.finish()
             wait_for(lambda: (spool.folder / CLEARED).exists(), "the receiver to clear up")
     with LiveBroadcast(local, alone, "alone") as broadcast:
