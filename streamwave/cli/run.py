@@ -13,9 +13,9 @@ from streamwave.cli.transcode import Interrupted, check_writable, first_line, pr
 from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError, OutputError, SourceError, StreamWaveError
 from streamwave.pipeline.messages import left
+from streamwave.pipeline.receiving import end_killed
 from streamwave.sources.address import check_stream_name, resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, abandoned
-from streamwave.spool.ending import end_journal
 from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.outputs import outputs
 
@@ -100,7 +100,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
             # What is received now is not kept waiting by an output that is away.
             unheeded = Caller(on_wait=lambda news, stop: stop())
             try:
-                _end_sessions(killed)
+                end_killed(killed)
                 with of_the_user(unheeded):
                     live_stream(broadcast_spool=str(killed.folder))
                 for news in _left_behind(killed):
@@ -144,13 +144,3 @@ def _left_behind(spool: BroadcastSpool) -> list[str]:
     told = spool.status().get("outputs")
     path = f"{spool.stream}/{spool.broadcast}"
     return [left(one["output"], one["error"], path) for one in told if one["error"]] if isinstance(told, list) else []
-
-
-def _end_sessions(spool: BroadcastSpool) -> None:
-    """Say in the journals of a run that was killed that nothing follows, once all is in them that it had received.
-
-    Raises:
-        OSError: the spool cannot be written.
-    """
-    for session in spool.sessions():
-        end_journal(session, "killed", "the run was killed; what it had received is published", as_last_written=True)

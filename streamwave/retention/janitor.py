@@ -216,6 +216,16 @@ def in_spool(spool_dir: Path, now_unix_ms: int) -> Iterator[Find]:
             yield Find(str(folder), "a broadcast that never began", BroadcastSpool(folder).remove)
 
 
+def clean_spool(spool_dir: Path) -> None:
+    """Remove what can go in the spool.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    for find in in_spool(spool_dir, now_ms()):
+        find.act()
+
+
 def in_store(spool_dir: Path, place: SpoolPlace, now_unix_ms: int) -> Iterator[Find]:
     """What can go of spools in a store: those of finished broadcasts, and remains.
 
