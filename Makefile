@@ -70,6 +70,10 @@ docs: setup ## Write the generated pages: docs/settings.md, .env.example, docs/a
 	$(VENV)/python -m tests.api_page
 	$(VENV)/python -m tests.rooms --write
 
+.PHONY: golden
+golden: setup ## Replace the manifests in tests/golden by what comes out now; read the difference before it is committed
+	@$(VENV)/python -m pytest -q -n 0 tests/unit/manifest/test_golden.py --write-golden
+
 .PHONY: docs-site
 docs-site: setup ## Build the documentation as a site into site/
 	@NO_MKDOCS_2_WARNING=true $(VENV)/mkdocs build --quiet --strict

@@ -19,8 +19,23 @@ _TESTS = Path(__file__).parent
 _seconds: dict[str, float] = defaultdict(float)
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--write-golden`` is for people; nothing else gives it."""
+    parser.addoption(
+        "--write-golden", action="store_true", help="replace the files in tests/golden by what comes out now"
+    )
+
+
+@pytest.fixture
+def write_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether to replace golden files."""
+    return bool(request.config.getoption("--write-golden"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Take away every setting of the developer's shell, so that tests see the defaults."""
+    if config.getoption("--write-golden") and os.environ.get("CI"):
+        raise pytest.UsageError("--write-golden is for people: CI compares")
     known = {variable_name(name, field) for name, field in Settings.model_fields.items()}
     for name in [name for name in os.environ if name.upper().startswith((PREFIX, "PREFECT_")) or name.upper() in known]:
         del os.environ[name]
