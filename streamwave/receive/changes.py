@@ -59,7 +59,7 @@ class VideoParameters:
         told = self._told(packet)
         size = told_size(self._codec, bytes(packet), self.extradata, told)
         if size is not None:
-            check_pixels(*size, self._options.source, self._options.source_limits)
+            check_pixels(*size, self._options.source, self._options.limits)
         replaced = told is not None and told != self.extradata
         if replaced:
             self.extradata = told
@@ -122,7 +122,7 @@ class VideoParameters:
         self._aspect: Fraction | None = None
         context: Any = CodecContext.create(self._codec, "r")
         context.thread_count = 1
-        context.options = {"max_pixels": str(self._options.source_limits.max_pixels)}
+        context.options = {"max_pixels": str(self._options.limits.max_pixels)}
         if self.extradata:
             context.extradata = self.extradata
         copy: Packet[Any] = Packet(bytes(packet))

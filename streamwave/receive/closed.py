@@ -91,7 +91,7 @@ class ClosedChunks:
                     name, audio_size = write_audio(self.folder, chunk.number, frames)
                     size += audio_size
             if not self.opened:
-                self.info = examine_file(chunk.path, self.info, self.options.source_limits.max_pixels)
+                self.info = examine_file(chunk.path, self.info, self.options.limits.max_pixels)
                 rate = self._rate_with(chunk)
                 self._thinned = thinned(rate, chunk.starts_ms)
                 self._open(rate)

@@ -25,7 +25,7 @@ def start_segmenter(options: Options, *, survive: bool = False) -> subprocess.Po
         process = spawn(
             python_argv("streamwave.receive.segmenter", str(options.spool)),
             survive=survive,
-            limits=options.source_limits.process(),
+            limits=options.limits.process(),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

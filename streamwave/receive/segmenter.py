@@ -84,7 +84,7 @@ class Segmenter:
         self._journals = [JournalWriter(options.spool)]
         self._reader = Reader(
             options.source, live=options.live, timeout_s=options.read_timeout_s, audio_track=options.audio_track,
-            await_pictures=options.await_pictures, limits=options.source_limits,
+            await_pictures=options.await_pictures, limits=options.limits,
         )  # fmt: skip
         self._clock: SourceClock | None = None
         self._sound: Sound | None = None
@@ -137,11 +137,7 @@ class Segmenter:
         nothing = (session is None or not session.opened) and len(self._journals) == 1
         if nothing and error is None and reason not in OTHER_KIND:
             # A server may tell what would come, or not even that, before its publisher goes away without a packet.
-            error = (
-                _NOTHING_DECODABLE
-                if self._reader.heard
-                else nothing_in(self.options.source, self.options.source_limits)
-            )
+            error = _NOTHING_DECODABLE if self._reader.heard else nothing_in(self.options.source, self.options.limits)
         if session is not None:
             session.end(reason, error)
         else:
@@ -155,8 +151,8 @@ class Segmenter:
     def _unexpected(self, failure: Exception) -> str:
         """A sentence for people on what nobody has foreseen; those who can mend it find more in the log."""
         log.error("the source could not be cut into chunks", exc_info=failure)
-        if isinstance(failure, MemoryError) or lacked_memory(self.options.source_limits):
-            return too_much_memory(self.options.source, self.options.source_limits)
+        if isinstance(failure, MemoryError) or lacked_memory(self.options.limits):
+            return too_much_memory(self.options.source, self.options.limits)
         what = f"{type(failure).__name__}: {(str(failure) or 'no reason given').splitlines()[0]}"
         advised = "convert it to H.264 and AAC, and report this"
         return f"{shown(self.options.source)} cannot be cut into chunks any further ({what}); {advised}"

@@ -43,7 +43,7 @@ class Options:
     renewable: bool = False
     await_pictures: bool = False
     stream_limits: StreamLimits = StreamLimits()
-    source_limits: SourceLimits = USUAL
+    limits: SourceLimits = USUAL
     store_options: dict[str, Any] = field(default_factory=dict)  # of the store, where the spool is in one
     source_hosts: tuple[str, ...] | None = None  # see ``source_hosts``; None: every host, for a person's own source
 
@@ -61,7 +61,7 @@ class Options:
             "max_ahead": settings.max_chunks_in_flight + FILE_AHEAD if is_file else 0,
             "audio_track": settings.audio_index(),
             "stream_limits": settings.stream_limits,
-            "source_limits": settings.source_limits,
+            "limits": settings.source_limits,
             "store_options": settings.spool_options,
         }
         return cls(source=source, spool=spool, **fields | others)

@@ -29,7 +29,7 @@ def test_pictures_that_become_too_large_end_the_session_in_a_sentence(tmp_path: 
     first = make_clip(tmp_path / f"a.{kind}", frames=50, gop=25, size=SIZE)
     second = make_clip(tmp_path / f"b.{kind}", frames=50, gop=25, size="320x180")
     source = joined(first.path, second.path, tmp_path / f"c.{kind}", at_ms=2000)
-    found = segment(source, tmp_path / "spool", source_limits=SMALL)
+    found = segment(source, tmp_path / "spool", limits=SMALL)
     assert found.end is not None and found.end.reason == "source failed"
     assert found.end.error == (
         f"{source}: pictures of 320x180 are larger than STREAMWAVE_MAX_PIXELS allows (14400 pixels); scale the source "
@@ -44,7 +44,7 @@ def test_so_do_those_of_hevc(tmp_path: Path) -> None:
         x265 = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:keyint=25")
         ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d=2", *x265, str(tmp_path / f"{name}.ts"))
     source = joined(tmp_path / "a.ts", tmp_path / "b.ts", tmp_path / "c.ts", at_ms=2000)
-    found = segment(source, tmp_path / "spool", source_limits=SourceLimits(max_pixels=160 * 96))
+    found = segment(source, tmp_path / "spool", limits=SourceLimits(max_pixels=160 * 96))
     assert found.end is not None and "pictures of 320x192 are larger" in str(found.end.error)
 
 
@@ -81,9 +81,7 @@ def test_parameter_sets_are_found_in_packets_and_in_records() -> None:
 def test_the_segmenter_runs_within_its_limits(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", frames=100, gop=25, size=SIZE)
     limits = SourceLimits(memory_mb=700)
-    process = start_segmenter(
-        Options(source=f"file:{clip.path}", spool=tmp_path / "spool", max_ahead=1, source_limits=limits)
-    )
+    process = start_segmenter(Options(source=f"file:{clip.path}", spool=tmp_path / "spool", max_ahead=1, limits=limits))
     try:
         said = Path(f"/proc/{process.pid}/limits").read_text()
         told = {
@@ -100,7 +98,7 @@ def test_one_that_lacks_memory_says_so(tmp_path: Path) -> None:
     path = tmp_path / "a.nut"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=8192x4320:r=5:d=1", "-c:v", "rawvideo", "-pix_fmt", "yuv420p", str(path))
     process = start_segmenter(
-        Options(source=f"file:{path}", spool=tmp_path / "spool", source_limits=SourceLimits(memory_mb=200))
+        Options(source=f"file:{path}", spool=tmp_path / "spool", limits=SourceLimits(memory_mb=200))
     )
     try:
         process.wait(60)

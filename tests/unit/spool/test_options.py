@@ -24,7 +24,7 @@ def test_options_follow_the_settings(tmp_path: Path) -> None:
     assert (live.source, live.spool) == ("rtmp://host/app/name", tmp_path)
     assert (live.segment_ms, live.audio_bps, live.audio_track) == (2001, 96_000, 1)  # half a millisecond is rounded up
     assert live.live and live.max_ahead == 0
-    assert live.source_limits == chosen.source_limits and live.source_limits.max_pixels == 640 * 360
+    assert live.limits == chosen.source_limits and live.limits.max_pixels == 640 * 360
     assert live.stream_limits == chosen.stream_limits and live.stream_limits.chunk_bytes == 7_000_000
     assert live.source_hosts is None and not live.numbered and not live.renewable
     assert TypeAdapter(Options).validate_json(TypeAdapter(Options).dump_json(live)) == live
