@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamwave.config.limits import StreamLimits
 from streamwave.errors import LimitError
 from streamwave.spool.free_space import spare_bytes
 from streamwave.spool.journal import MEDIA_SUFFIXES
-from streamwave.spool.options import StreamLimits
 
 #: A file counts as at least this much: ext4 makes one inode for so many bytes, and small files would use up those first.
 INODE_BYTES = 16_384
