@@ -42,7 +42,7 @@ check: setup ## Lint, format, types, import directions, generated files in step
 	$(VENV)/mypy
 	$(VENV)/lint-imports --no-cache --no-logo
 	deployments/proto.sh --check
-	$(VENV)/python -m pytest -q tests/unit/test_architecture.py
+	$(VENV)/python -m pytest -q -n 0 tests/unit/test_architecture.py
 
 .PHONY: rooms
 rooms: setup ## Packages, the floors on which their imports put them, and circles
