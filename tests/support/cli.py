@@ -18,11 +18,15 @@ from pathlib import Path
 from streamwave.config.fields import PREFIX, variable_name
 from streamwave.config.settings import Settings
 from streamwave.ffmpeg.locate import locate
+from tests.support.ports import free_port
 from tests.support.prefect_api import AUTH_ENVIRONMENT
 from tests.support.processes import MARK, kill, marked, program
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
+
+#: The settings of all ports.
+PORTS = [variable_name(name, info) for name, info in Settings.model_fields.items() if name.endswith("_port")]
 
 #: Two small renditions, so that a chunk takes a fraction of a second.
 LADDER = {
@@ -47,13 +51,14 @@ class Done:
 class Cli:
     """Runs ``streamwave`` from ``programs`` in ``folder``. ``extra`` is added to the environment of every command.
 
-    Every process that a command starts has ``mark`` in its environment.
+    Every process that a command starts has ``mark`` in its environment. Those that listen do so on ``ports`` of their own.
     """
 
     folder: Path
     extra: dict[str, str] = field(default_factory=dict)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     programs: Path = PROGRAMS
+    ports: dict[str, str] = field(default_factory=lambda: {name: str(free_port()) for name in PORTS})
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -80,6 +85,7 @@ class Cli:
             "STREAMWAVE_STATE_DIR": str(self.state),
             "STREAMWAVE_LADDER": json.dumps(LADDER),
             "TMPDIR": str(self.temporary),
+            **self.ports,
             # Servers of the tests require it; a server that the command starts generates its own.
             **(AUTH_ENVIRONMENT if "PREFECT_API_URL" in self.extra else {}),
             **self.extra,
