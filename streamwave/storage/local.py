@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,8 @@ from streamwave.errors import OutputError
 from streamwave.storage.base import Entry, Store, check_name, reason
 from streamwave.util.files import PUBLIC_FILE, make_public_folder, replace_file
 
+#: How often something is done again because a folder was removed in the middle of it.
+_TRIES = 5
 _TEMPORARY = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9._-]*\.[0-9a-f]{8}")
 
 
@@ -50,11 +53,14 @@ class LocalStore(Store):
         path = self._path(name)
         self._folders.add(path.parent)
         with self._explained():
-            try:
-                replace_file(path, data, durable=True, mode=PUBLIC_FILE)
-            except FileNotFoundError:
-                make_public_folder(path.parent)
-                replace_file(path, data, durable=True, mode=PUBLIC_FILE)
+            # Who deletes the last broadcast of a stream removes its folder as well, perhaps at this very moment.
+            for _ in range(_TRIES - 1):
+                try:
+                    replace_file(path, data, durable=True, mode=PUBLIC_FILE)
+                    return
+                except FileNotFoundError:
+                    make_public_folder(path.parent)
+            replace_file(path, data, durable=True, mode=PUBLIC_FILE)
 
     def get(self, name: str) -> bytes | None:
         try:
@@ -76,9 +82,9 @@ class LocalStore(Store):
 
     def entries(self, folder: str = "") -> list[Entry]:
         found = []
-        for path in (self._path(folder) if folder else self.root).rglob("*"):
+        for place, _, files in os.walk(self._path(folder) if folder else self.root, onerror=_unless_hidden):
             # Skip temporary files, and files that were deleted after they were listed.
-            if not _TEMPORARY.fullmatch(path.name):
+            for path in (Path(place, file) for file in files if not _TEMPORARY.fullmatch(file)):
                 with suppress(FileNotFoundError):
                     stat = path.stat()
                     if path.is_file():
@@ -88,7 +94,13 @@ class LocalStore(Store):
 
     def list_matching(self, pattern: str) -> list[str]:
         with self._explained():
-            return sorted(str(path.relative_to(self.root)) for path in self.root.glob(pattern) if path.is_file())
+            for _ in range(_TRIES - 1):
+                with suppress(FileNotFoundError):  # a folder that has gone since it was listed
+                    return self._matching(pattern)
+            return self._matching(pattern)
+
+    def _matching(self, pattern: str) -> list[str]:
+        return sorted(str(path.relative_to(self.root)) for path in self.root.glob(pattern) if path.is_file())
 
     def prune(self) -> None:
         inside = {parent for folder in self._folders for parent in (folder, *folder.parents)}
@@ -104,6 +116,12 @@ class LocalStore(Store):
                 if _TEMPORARY.fullmatch(path.name):
                     with self._explained():
                         path.unlink(missing_ok=True)
+
+
+def _unless_hidden(error: OSError) -> None:
+    """Skip folders that were deleted after they were listed, and those that may not be read."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
+        raise error
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from services.media.exposure import Exposure
 from services.media.server import MediaServer
@@ -85,6 +85,10 @@ class PlayReport:
     def played_s(self) -> float:
         """Seconds of the presentation that were shown."""
         return sum(end - start for start, end in self.played)
+
+
+#: Five seconds by itself, which a busy machine may need to load a page.
+expect.set_options(timeout=60_000)
 
 
 class PlayerHarness:

@@ -131,7 +131,7 @@ def test_a_publisher_that_sends_nothing_is_let_go_and_it_is_said(
 
 def test_nothing_is_left_of_them(running: Installation, spools: dict[str, BroadcastSpool], s3: S3) -> None:
     assert running.leftovers() == []
-    wait_for(lambda: s3.objects("spool") == {}, "the bucket to be empty", 20)
+    wait_for(lambda: s3.objects("spool") == {}, "the bucket to be empty")
     assert running.cli.ffmpegs() == []
     log = running.log.read_text()
     assert "Traceback" not in log

@@ -17,7 +17,7 @@ from tests.e2e.browser import PlayerHarness, open_harness
 from tests.e2e.media import make_output
 from tests.support.ports import free_port
 
-TIMEOUT_MS = 20_000
+TIMEOUT_MS = 60_000
 
 
 @pytest.fixture(scope="module")

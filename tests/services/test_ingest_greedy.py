@@ -55,10 +55,10 @@ def test_a_greedy_publisher_is_ended_and_a_modest_one_loses_no_frame(tmp_path: P
             assert "greedy holds" in end.error and "STREAMWAVE_SPOOL_SHARE_PERCENT" in end.error
             assert isinstance(JournalReader(first).read()[0], OpenRecord)
             assert received(first) >= 1 and pictures(first) >= 2 * RATE
-            assert greedy.wait(30) != 0
+            assert greedy.wait(60) != 0
             held = held_by_stream(root)
-            assert held["greedy"] < 8_000_000 * 0.75 and modest.poll() is None
-            wait_for(lambda: "receiving ended" in ingest.log.read_text(), "the reason in the log", 30)
+            assert held["greedy"] < 8_000_000 * 0.75
+            wait_for(lambda: "receiving ended" in ingest.log.read_text(), "the reason in the log")
             assert end.error in ingest.log.read_text()
             told = ingest.client.get("/status").json()
             assert told["parts"]["spool"]["held_bytes"]["greedy"] == held["greedy"]
@@ -72,11 +72,13 @@ def test_a_greedy_publisher_is_ended_and_a_modest_one_loses_no_frame(tmp_path: P
             assert len(ingest.sessions("greedy")) == 1
             # Another publisher is accepted meanwhile.
             with sending(ingest, late_key, short_clip) as late:
-                assert late.wait(30) == 0
+                assert late.wait(60) == 0
             assert modest.wait(60) == 0
         for stream, clip in (("modest", modest_clip), ("late", short_clip)):
             session = session_of(ingest, stream, 0)
             assert (ended(session).error, pictures(session)) == (None, clip.frames)
+            # Both were receiving when the greedy one was ended, or after that.
+            assert ended(session).ended_unix_ms > end.ended_unix_ms
         # The limits hold across a restart of the service.
         ingest.stop()
         ingest.start()

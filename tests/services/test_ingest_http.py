@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.ingest.log import QUIET_S
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.journal import EndRecord, JournalWriter, writer_alive, writer_pid
 from streamwave.spool.options import FILE_AHEAD
@@ -132,7 +133,7 @@ def test_hooks_from_elsewhere(ingest: Ingest) -> None:
     wrong = path.replace(hook_token(ingest.settings), "guessed")
     for hook in ("start-stream", "stop-stream", "play-stream", "update-stream"):
         answer = ingest.client.post(f"{wrong}/{hook}", data=fields)
-        assert answer.status_code == 403 and "address of the hooks" in answer.text
+        assert answer.status_code == 403 and "wrong token" in answer.text
         # A request forwarded by a proxy on this machine does not count as local.
         answer = ingest.client.post(f"/{hook}", data=fields, headers={"X-Forwarded-For": "127.0.0.1"})
         assert answer.status_code == 403 and "from this machine" in answer.text
@@ -150,7 +151,7 @@ def test_hooks_from_another_address_need_the_token(tmp_path: Path) -> None:
         base = f"http://{own}:{ingest.settings.ingest_port}"
         fields = {"name": "x", "clientid": "1"}
         token = httpx.URL(hooks_url(ingest.settings)).path
-        with httpx.Client(trust_env=False) as stranger:
+        with httpx.Client(trust_env=False, timeout=60) as stranger:
             assert "from this machine" in stranger.post(f"{base}/start-stream", data=fields).text
             assert "no enabled stream" in stranger.post(f"{base}{token}/start-stream", data=fields).text
 
@@ -290,7 +291,7 @@ def test_a_publish_that_nothing_can_receive_is_refused_soon(ingest: Ingest) -> N
     key = ingest.add("nowhere")
     begun = time.monotonic()
     answer = ingest.hook("start-stream", call="publish", name=key)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 10  # nginx waits no longer; ingest gives itself seven seconds
     assert answer.status_code == 503 and "RTMP_URL" in answer.text and key not in answer.text
     # The refused publish does not block the stream.
     assert ingest.hook("start-stream", call="publish", name=key, clientid="8").status_code == 503
@@ -306,7 +307,7 @@ def test_hooks_are_answered_while_the_database_is_locked(tmp_path: Path) -> None
 
         def ask(hook: str, number: int) -> int:
             data = {"name": keys[number], "clientid": str(number), "addr": "127.0.0.1"}
-            return httpx.post(f"{ingest.url}/{hook}", data=data, timeout=20, trust_env=False).status_code
+            return httpx.post(f"{ingest.url}/{hook}", data=data, timeout=60, trust_env=False).status_code
 
         database = sqlite3.connect(ingest.settings.state_dir / "streamwave.db", isolation_level=None)
         with closing(database), concurrent.futures.ThreadPoolExecutor(16) as pool:
@@ -317,7 +318,7 @@ def test_hooks_are_answered_while_the_database_is_locked(tmp_path: Path) -> None
             assert {call.result(60) for call in asked} == {503}
             database.execute("ROLLBACK")
         # The late publish has left nothing that would block the next one.
-        wait_for(lambda: "RTMP_URL" in ingest.hook("start-stream", name=keys[0], clientid="99").text, "a try", 60)
+        wait_for(lambda: "RTMP_URL" in ingest.hook("start-stream", name=keys[0], clientid="99").text, "a try")
         log = ingest.log.read_text()
         assert not [key for key in keys if key in log]
         assert "Traceback" not in log
@@ -394,14 +395,15 @@ def test_status_is_bounded_when_a_neighbour_hangs(tmp_path: Path) -> None:
 
 
 def test_many_strangers_fill_no_log(ingest: Ingest) -> None:
-    before = len(ingest.log.read_bytes())
+    before, begun = len(ingest.log.read_bytes()), time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(60) as pool:  # most answers are delayed
         found = list(
             pool.map(lambda _: ingest.hook("start-stream", name="flood", addr="192.0.2.9").status_code, range(120))
         )
-    assert set(found) == {403}
-    # One line per ten seconds.
-    assert 1 <= ingest.log.read_bytes()[before:].count(b"publish refused") <= 4
+    assert set(found) - {503} == {403}  # on a busy machine, some are too many at once
+    # One line per ten seconds, however long it takes.
+    most = 1 + (time.monotonic() - begun) / QUIET_S
+    assert 1 <= ingest.log.read_bytes()[before:].count(b"publish refused") <= most
 
 
 def test_a_taken_port_is_one_line(ingest: Ingest) -> None:

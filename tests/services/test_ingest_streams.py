@@ -82,14 +82,14 @@ def test_of_many_at_once_one_publishes(database: Database) -> None:
     publishes, won, barrier = Publishes(database), [], threading.Barrier(8)
 
     def attempt(number: int) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         won.append(publishes.begin("show", Client(instance="a", clientid=str(number)), "hash", ""))
 
     threads = [threading.Thread(target=attempt, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert len(won) == 8 and sum(one is not None for one in won) == 1
 
 

@@ -37,7 +37,7 @@ def case(case: Case) -> Case:
 
 def start(case: Case, session: str, **more: Any) -> pb.StartStreamResponse:
     with case.rpc() as rpc:
-        answer: pb.StartStreamResponse = rpc.StartStream(pb.StartStreamRequest(session=session, **more), timeout=30)
+        answer: pb.StartStreamResponse = rpc.StartStream(pb.StartStreamRequest(session=session, **more), timeout=60)
     return answer
 
 
@@ -89,7 +89,7 @@ def test_a_session_gets_one_run_which_finishes_it(case: Case, capsys: pytest.Cap
         ):
             code, message, details = refused(call)
             assert (code, details[0].resource_name) == (grpc.StatusCode.NOT_FOUND, never), message
-    assert segmenter.wait(30) == 0
+    assert segmenter.wait(60) == 0
 
 
 def test_watching_shows_changes_and_ends_with_the_broadcast(case: Case) -> None:
@@ -142,12 +142,11 @@ def test_a_cancelled_run_is_not_replaced(case: Case) -> None:
     start(case, session)
     pid = publisher(spool)
     flow_run_id = published_by(spool)
-    began = time.monotonic()
     case.set_state(flow_run_id, "CANCELLING")
+    # Long before Prefect itself would kill the run, which is after 30 s.
     eventually(
-        lambda: not Path(f"/proc/{pid}").exists() and segmenter.poll() is not None, "run and segmenter are gone", 5
+        lambda: not Path(f"/proc/{pid}").exists() and segmenter.poll() is not None, "run and segmenter are gone", 25
     )
-    assert time.monotonic() - began < 5
     eventually(lambda: spool.finished, "the broadcast is finished")
     eventually(lambda: case.run_state(flow_run_id) == "CANCELLED", "Prefect knows that it is cancelled")
     with case.rpc() as rpc:
@@ -203,7 +202,7 @@ def test_a_run_that_always_fails_is_tried_again_and_says_so(case: Case) -> None:
     start(case, session)
     with case.rpc() as rpc:
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="cam")).status  # noqa: E731
-        eventually(lambda: get().state == pb.STREAM_STATE_FAILED, "the state says that it fails", 90)
+        eventually(lambda: get().state == pb.STREAM_STATE_FAILED, "the state says that it fails", 240)
         assert "told to fail" in get().error
         assert get().attempts >= 3
     (spool.folder / "fail").unlink()
@@ -310,7 +309,7 @@ def test_a_late_stop_of_an_old_session_leaves_its_successor_alone(case: Case) ->
     start(case, old)
     with case.rpc() as rpc:
         rpc.StopStream(pb.StopStreamRequest(session=old))
-        assert first.wait(30) == 0
+        assert first.wait(60) == 0
         same, new, second = case.session("cam")
         assert same.folder == spool.folder
         eventually(lambda: writer_alive(spool.folder / "000001"), "the second segmenter receives")

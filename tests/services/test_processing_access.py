@@ -91,7 +91,7 @@ def test_streams_go_on_while_prefect_is_away(tmp_path: Path) -> None:
         eventually(lambda: "does not answer" in case.log, "the service has noticed")
         late, waiting, _ = case.session("late")
         with case.rpc() as rpc:
-            answer = rpc.StartStream(pb.StartStreamRequest(session=waiting), timeout=30)
+            answer = rpc.StartStream(pb.StartStreamRequest(session=waiting), timeout=60)
             assert (answer.flow_run_id, answer.state) == ("", pb.STREAM_STATE_STARTING)
             eventually(
                 lambda: "does not answer" in rpc.GetStream(pb.GetStreamRequest(stream="late")).status.error,

@@ -22,7 +22,7 @@ class Attacker:
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         def answered() -> httpx.Response | None:
-            answer = httpx.request(method, f"{self.url}{path}", json=body, auth=basic(), timeout=30, trust_env=False)
+            answer = httpx.request(method, f"{self.url}{path}", json=body, auth=basic(), timeout=60, trust_env=False)
             return answer if answer.status_code != 503 else None  # SQLite was locked
 
         answer = eventually(answered, f"{method} {path}").raise_for_status()

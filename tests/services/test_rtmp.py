@@ -61,7 +61,7 @@ def published(part: RtmpPart, hook: Hooks, stream: str, publisher: list[str], fo
                 finally:
                     sender.kill()
             # The puller ends by itself, at once.
-            assert puller.wait(30) == 0
+            assert puller.wait(60) == 0
         finally:
             puller.kill()
     return pulled
@@ -81,7 +81,7 @@ def test_publish_pull_and_end(part: RtmpPart, hook: Hooks, tmp_path: Path) -> No
     assert KEY not in part.log.read_text()
 
 
-def test_large_messages_of_enhanced_rtmp_pass_unchanged(part: RtmpPart, tmp_path: Path) -> None:
+def test_large_messages_of_enhanced_rtmp_pass_unchanged(part: RtmpPart, hook: Hooks, tmp_path: Path) -> None:
     """HEVC at 30 Mbit/s and Opus, as FFmpeg 9 sends them: only publisher and puller need to know these codecs."""
     import imageio_ffmpeg
 
@@ -96,8 +96,9 @@ def test_large_messages_of_enhanced_rtmp_pass_unchanged(part: RtmpPart, tmp_path
     pull = [ffmpeg[0], *pull_command(part, "fuzzhevc", tmp_path / "pulled.flv")[1:]]
     with subprocess.Popen(pull, stdin=subprocess.DEVNULL) as puller:
         try:
+            hook.wait_for("/play-stream", "play")
             assert subprocess.run(sender, timeout=60).returncode == 0
-            assert puller.wait(30) == 0
+            assert puller.wait(60) == 0
         finally:
             puller.kill()
     hashes = [
@@ -107,7 +108,7 @@ def test_large_messages_of_enhanced_rtmp_pass_unchanged(part: RtmpPart, tmp_path
     assert hashes[0].stdout == hashes[1].stdout and hashes[0].stdout.startswith(b"MD5=")
 
 
-def test_a_second_nginx_pushes(part: RtmpPart, tmp_path: Path) -> None:
+def test_a_second_nginx_pushes(part: RtmpPart, hook: Hooks, tmp_path: Path) -> None:
     """nginx-rtmp as a relay sends media without waiting until its publish is accepted."""
     port = free_port()
     (tmp_path / "nginx.conf").write_text(
@@ -125,11 +126,12 @@ def test_a_second_nginx_pushes(part: RtmpPart, tmp_path: Path) -> None:
         publisher = publish_command(port, "x", 4)
         publisher[-1] = f"rtmp://127.0.0.1:{port}/in/x"
         with subprocess.Popen(pull_command(part, "fuzzpush", tmp_path / "pulled.flv")) as puller:
+            hook.wait_for("/play-stream", "play")
             assert subprocess.run(publisher, timeout=60).returncode == 0
-            assert puller.wait(30) == 0
+            assert puller.wait(60) == 0
     finally:
         relay.terminate()
-        relay.wait(10)
+        relay.wait(60)
     # The relay joins its own stream late, but loses nothing after the first keyframe that it receives.
     assert packets(tmp_path / "pulled.flv") >= 3 * RATE
 
@@ -152,15 +154,15 @@ def test_publishers_of_flash(part: RtmpPart, hook: Hooks, flash: bool) -> None:
 
 
 def test_unknown_key_is_refused(part: RtmpPart, hook: Hooks) -> None:
-    done = subprocess.run(publish_command(part.port, "guess", 3), capture_output=True, timeout=40)
+    done = subprocess.run(publish_command(part.port, "guess", 3), capture_output=True, timeout=60)
     assert done.returncode != 0
     assert hook.wait_for("/start-stream", "publish")["name"] == "guess"
 
 
 def test_nobody_plays_through_the_gate(part: RtmpPart, hook: Hooks) -> None:
     pull = ["ffmpeg", "-v", "error", "-nostdin", "-i", f"rtmp://127.0.0.1:{part.port}/live/show", "-f", "null", "-"]
-    assert subprocess.run(pull, capture_output=True, timeout=40).returncode != 0
-    assert hook.calls == []
+    assert subprocess.run(pull, capture_output=True, timeout=60).returncode != 0
+    assert hook.count("play") == 0  # those before may still tell of their end
     assert "an attempt to play" in part.log.read_text()
 
 
@@ -168,21 +170,22 @@ def test_nginx_that_dies_is_replaced_and_its_publishers_are_told(part: RtmpPart,
     with subprocess.Popen(publish_command(part.port, KEY, 60), stdin=subprocess.DEVNULL, stderr=-3) as publisher:
         try:
             hook.wait_for("/update-stream", "update_publish")
-            old, instance = part.nginx_pid, hook.calls[0][0]
+            old, instance = part.nginx_pid, next(path for path, told in hook.calls if told["call"] == "publish")
             os.kill(old, 9)
-            assert publisher.wait(30) != 0
+            assert publisher.wait(60) != 0
         finally:
             publisher.kill()
     hook.calls.clear()
     assert subprocess.run(publish_command(part.port, KEY, 2), timeout=60).returncode == 0
     assert part.nginx_pid != old
     # Client ids start at 1 again, but the instance tells the hooks that the server is another one.
-    assert hook.calls[0][0] != instance
+    asked = [path for path, fields in hook.calls if fields["call"] == "publish"]
+    assert asked and instance not in asked
 
 
 def test_hook_that_is_down_refuses(tmp_path: Path) -> None:
     with rtmp_part(tmp_path, free_port()) as part:
-        assert subprocess.run(publish_command(part.port, KEY, 3), capture_output=True, timeout=40).returncode != 0
+        assert subprocess.run(publish_command(part.port, KEY, 3), capture_output=True, timeout=60).returncode != 0
 
 
 def test_it_ends_whole_and_keeps_its_secrets(hook: Hooks, tmp_path: Path) -> None:
@@ -198,7 +201,7 @@ def test_it_ends_whole_and_keeps_its_secrets(hook: Hooks, tmp_path: Path) -> Non
         os.kill(part.pid, 9)
         wait_for(lambda: not alive(nginx), "the end of nginx")
         assert part.process is not None
-        part.process.wait(5)
+        part.process.wait(60)
         part.process = None
 
 

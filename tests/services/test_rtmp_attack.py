@@ -65,7 +65,7 @@ class Stage:
     def assert_well(self) -> None:
         """Check that no process has exited, the publisher still sends, viewers are served, and memory is bounded."""
         assert self.part.nginx_pid == self.nginx_pid
-        with urllib.request.urlopen(f"{self.web.url}/time", timeout=30) as answer:
+        with urllib.request.urlopen(f"{self.web.url}/time", timeout=60) as answer:
             assert answer.status == 200
         sent = self.live.sent()
         wait_for(lambda: self.live.sent() > sent + 5, "more pictures of the live publisher")

@@ -39,7 +39,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Published]
 def publish(part: RtmpPart, hook: Hooks, name: str, published: Published, folder: Path) -> Spool:
     """Publish while a segmenter already pulls, as in an installation; the received session."""
     address = f"rtmp://127.0.0.1:{part.internal_port}/live/{name}"
-    segmenter = Segmenter(Options(source=address, spool=folder, live=True, segment_ms=1000, read_timeout_s=10))
+    segmenter = Segmenter(Options(source=address, spool=folder, live=True, segment_ms=1000, read_timeout_s=30))
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(segmenter.run)
         wait_for(lambda: hook.count("play", name), f"the puller of {name}")
@@ -106,7 +106,7 @@ def test_every_shape_from_a_server_is_survived(clip: list[tuple[str, Published]]
     def pulled(number: int, published: Published) -> Spool:
         folder = tmp_path / str(number)
         with playing(published.sent, after_damage(published.sent)) as address:
-            Segmenter(Options(source=address, spool=folder, live=True, segment_ms=1000, read_timeout_s=10)).run()
+            Segmenter(Options(source=address, spool=folder, live=True, segment_ms=1000, read_timeout_s=30)).run()
         return read(folder)
 
     with ThreadPoolExecutor(8) as pool:
@@ -154,7 +154,7 @@ def another_nginx(part: RtmpPart, hook: Hooks, folder: Path) -> Iterator[int]:
         yield port
     finally:
         running.terminate()
-        running.wait(10)
+        running.wait(60)
 
 
 def test_relays_and_servers_of_others(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_relays_and_servers_of_others(tmp_path: Path) -> None:
         name, folder = f"fuzz{number}", tmp_path / f"spool-{number}"
         pulled = f"{port}/{application}" if application in SERVERS else f"{part.internal_port}/live"
         source = f"rtmp://127.0.0.1:{pulled}/{name}"
-        segmenter = Segmenter(Options(source=source, spool=folder, live=True, segment_ms=1000, read_timeout_s=2))
+        segmenter = Segmenter(Options(source=source, spool=folder, live=True, segment_ms=1000, read_timeout_s=10))
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(segmenter.run)
             wait_for(lambda: hook.count("play", name), f"the puller of {name}")

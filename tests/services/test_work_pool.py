@@ -92,7 +92,7 @@ def test_a_stream_is_published_by_a_worker(case: Case, pool: Pool) -> None:
     """The commands of deployments/prefect.yaml, then StartStream."""
     clip = make_clip(case.folder / "films" / "clip.mp4", frames=150)
     with pool.worker() as worker, case.rpc() as rpc:
-        answer = rpc.StartStream(pb.StartStreamRequest(stream="film", source=str(clip.path)), timeout=30)
+        answer = rpc.StartStream(pb.StartStreamRequest(stream="film", source=str(clip.path)), timeout=60)
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="film")).status  # noqa: E731
         eventually(lambda: get().state == pb.STREAM_STATE_FINISHED, "the recording is complete", 2 * LIMIT_S)
         status = get()
@@ -102,7 +102,7 @@ def test_a_stream_is_published_by_a_worker(case: Case, pool: Pool) -> None:
         )
         assert answer.flow_run_id in ("", status.flow_run_id)
         worker.send_signal(signal.SIGTERM)
-        worker.communicate(timeout=30)
+        worker.communicate(timeout=60)
     output = Path(status.output)
     for rendition in representations(output).values():
         if rendition.kind == "video":
@@ -116,7 +116,7 @@ def test_what_becomes_of_runs_on_workers(case: Case, pool: Pool) -> None:
     spool, session, segmenter = case.session("cam")
     with case.rpc() as rpc:
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="cam")).status  # noqa: E731
-        rpc.StartStream(pb.StartStreamRequest(session=session), timeout=30)
+        rpc.StartStream(pb.StartStreamRequest(session=session), timeout=60)
         eventually(lambda: "no worker" in get().error, "the status says that there is no worker")
         first = get().flow_run_id
         with pool.worker():
@@ -165,11 +165,11 @@ def test_a_worker_elsewhere_publishes_what_is_received_here(
     worker = Pool(Cli(elsewhere, {**pool.cli.extra, **s3.environment, **own}))
     with worker.worker(), stored.rpc() as rpc:
         request = pb.StartStreamRequest(stream="film", source=str(clip.path))
-        code, message, _ = refused(lambda: rpc.StartStream(request, timeout=30))
+        code, message, _ = refused(lambda: rpc.StartStream(request, timeout=60))
         assert code == grpc.StatusCode.FAILED_PRECONDITION
         assert "the spool s3://spool/tv" in message and "there is no such bucket; check STREAMWAVE_SPOOL_DIR" in message
         s3.bucket("spool")
-        answer = rpc.StartStream(request, timeout=30)
+        answer = rpc.StartStream(request, timeout=60)
         spool = BroadcastSpool(stored.spool / "film" / answer.broadcast)
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="film")).status  # noqa: E731
         eventually(
@@ -182,7 +182,7 @@ def test_a_worker_elsewhere_publishes_what_is_received_here(
         eventually(lambda: stored.run_state(status.flow_run_id) == "COMPLETED", "Prefect knows of it")
         # After a cancellation in Prefect, the worker ends the run, and what was published becomes the recording.
         long = make_clip(stored.folder / "long.mp4", frames=25 * 120, gop=25)
-        rpc.StartStream(pb.StartStreamRequest(stream="long", source=str(long.path)), timeout=30)
+        rpc.StartStream(pb.StartStreamRequest(stream="long", source=str(long.path)), timeout=60)
         asked = lambda: rpc.GetStream(pb.GetStreamRequest(stream="long")).status  # noqa: E731
         eventually(lambda: asked().run_alive and asked().chunks >= 1, f"a chunk is published; {asked()}", LIMIT_S)
         # After the service was killed and restarted, it finds the run alive and starts no other.

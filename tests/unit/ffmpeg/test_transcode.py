@@ -268,10 +268,10 @@ def test_a_failure_is_everybodys_and_a_retry_is_alone(tmp_path: Path, transcoder
     ended: dict[str, BaseException | None] = {}
     asking = threading.Thread(target=lambda: ended.update(encode_all(shared, counted, chunk(source))))
     asking.start()
-    (process,) = wait_for(lambda: list(counted.launcher._running), "the shared process", 20)
-    wait_for(starts.exists, "it to have started", 20)
+    (process,) = wait_for(lambda: list(counted.launcher._running), "the shared process")
+    wait_for(starts.exists, "it to have started")
     os.kill(process.pid, signal.SIGKILL)
-    asking.join(30)
+    asking.join(60)
     assert isinstance(ended["large"], FFmpegError) and isinstance(ended["small"], FFmpegError)
     assert ended["large"].returncode == -signal.SIGKILL
     shared.encode(counted, chunk(source), SMALL, 2, alone=True)

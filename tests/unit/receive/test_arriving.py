@@ -90,10 +90,10 @@ def test_a_track_that_says_nothing_delays_nobody(tmp_path: Path) -> None:
         receiving = threading.Thread(target=lambda: found.append(received(address, tmp_path / "spool")))
         receiving.start()
         try:
-            wait_for(lambda: (tmp_path / "spool").exists() and len(read(tmp_path / "spool").chunks) > 1, "chunks", 20)
+            wait_for(lambda: (tmp_path / "spool").exists() and len(read(tmp_path / "spool").chunks) > 1, "chunks")
         finally:
             held.set()
-            receiving.join(30)
+            receiving.join(60)
     ended(found[0])
     assert shown(found[0]) == list(range(125))
     in_sync(found[0])

@@ -166,7 +166,7 @@ def long_clip(tmp_path: Path) -> Clip:
 def held(clip: Clip, spool: Path) -> subprocess.Popen[bytes]:
     """A segmenter that has received three chunks and waits until somebody takes them."""
     process = start_segmenter(Options(source=f"file:{clip.path}", spool=spool, segment_ms=1000, max_ahead=3))
-    wait_for(lambda: len(read(spool).chunks) >= 2 and (spool / "000002.mkv").exists(), "three chunks", 20)
+    wait_for(lambda: len(read(spool).chunks) >= 2 and (spool / "000002.mkv").exists(), "three chunks")
     return process
 
 
@@ -176,7 +176,7 @@ def test_it_waits_for_whoever_takes_the_chunks(tmp_path: Path, long_clip: Clip) 
     try:
         with (spool / LOG_FILE).open("ab") as log:
             log.write(b"something that a source made it say\n" * (2 * LOG_BYTES // 36))
-        wait_for(lambda: (spool / LOG_FILE).stat().st_size <= LOG_BYTES, "a short log", 20)
+        wait_for(lambda: (spool / LOG_FILE).stat().st_size <= LOG_BYTES, "a short log")
         most, pictures = 0, 0
         while (found := read(spool)).end is None or len(found.chunks) > pictures:
             most = max(most, len(list(spool.glob("*.mkv"))))
@@ -184,7 +184,7 @@ def test_it_waits_for_whoever_takes_the_chunks(tmp_path: Path, long_clip: Clip) 
                 (spool / f"{pictures:06d}.mkv").unlink()
                 pictures += 1
         assert pictures == 8 and most == 3
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         stop_segmenter(process, graceful=False)
 
@@ -197,7 +197,7 @@ def test_a_stop_closes_the_chunk_and_the_journal(tmp_path: Path, long_clip: Clip
         stop_segmenter(process, graceful=True)
     else:
         assert request_stop(spool)
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     found = read(spool)
     assert found.end is not None and (found.end.reason, found.end.error) == ("stopped", None)
     numbers = [n for chunk in found.pictures() for n in chunk]
@@ -222,7 +222,7 @@ def test_a_second_segmenter_for_the_same_spool_harms_nothing(tmp_path: Path, lon
     process = held(long_clip, spool)
     try:
         second = start_segmenter(Options(source=f"file:{long_clip.path}", spool=spool))
-        assert second.wait(20) != 0
+        assert second.wait(60) != 0
         assert "is being written by another segmenter" in (spool / "segmenter.log").read_text()
     finally:
         stop_segmenter(process, graceful=True)
@@ -249,9 +249,9 @@ def test_a_stop_of_a_live_source_takes_in_what_has_arrived(tmp_path: Path) -> No
         with connection:
             connection.recv(4096)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\n\r\n" + body)
-            wait_for(lambda: open_pictures(segmenter) >= 25, "pictures", 20)
+            wait_for(lambda: open_pictures(segmenter) >= 25, "pictures")
             segmenter.stop.set()
-            thread.join(15)
+            thread.join(60)
             assert not thread.is_alive()
     found = read(tmp_path / "spool")
     assert [n for chunk in found.pictures() for n in chunk] == list(range(80))

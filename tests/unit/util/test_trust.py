@@ -139,7 +139,7 @@ def test_prefect_takes_no_settings_from_there(here: Path, tmp_path: Path, name: 
 
 def _status(**options: object) -> dict[str, str]:
     process = spawn(["cat", "/proc/self/status"], stdout=subprocess.PIPE, **options)  # type: ignore[arg-type]
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     return {name: value.strip() for name, _, value in (line.partition(":") for line in out.decode().splitlines())}
 
 
