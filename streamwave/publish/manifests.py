@@ -43,11 +43,6 @@ class Manifests:
         #: Of the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
         self.latencies_ms: deque[int] = deque(maxlen=300)
 
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether ``on_time`` is going to be called."""
-        return self._timer is not None
-
     def add(self, closed_unix_ms: int) -> None:
         """The next manifest names a chunk more, whose last frame arrived then."""
         self._closed_unix_ms.append(closed_unix_ms)

@@ -97,6 +97,11 @@ class VideoChunk:
         # The other containers keep decoding times, which may not be negative.
         self._next_dts = start_ms - (DECODED_BEFORE_MS if self.path.suffix == ".mkv" else 0)
 
+    @property
+    def hides_more(self) -> bool:
+        """Whether its file goes on with hidden pictures after the last one that is shown."""
+        return self.hidden_ms > max(self.starts_ms)
+
     def write(self, packet: Packet[Any], pts_ms: int, duration_ms: int, *, counted: bool = True) -> None:
         """Add one packet, with times in milliseconds since the session's origin.
 

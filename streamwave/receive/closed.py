@@ -17,7 +17,7 @@ from streamwave.spool.advice import rate_capped
 from streamwave.spool.journal import AdviceLine, ChunkLine, EndRecord, JournalWriter, OpenRecord
 from streamwave.spool.options import Options
 from streamwave.spool.quota import INODE_BYTES, Quota
-from streamwave.timing import aac_frame_at_ms, choose_rate, round_half_up, thinned
+from streamwave.timing import AAC_FRAME, aac_frame_at_ms, choose_rate, round_half_up, thinned
 
 #: How far the pictures may be ahead before a chunk stops waiting for its audio and takes silence instead: live, and in a
 #: file, where waiting costs nothing.
@@ -156,6 +156,17 @@ class ClosedChunks:
         )
         self._audio_first += count
         self._quota.add(INODE_BYTES)
+
+    def _append_audio(self, number: int, until: int) -> None:
+        """Journal a chunk of a session without pictures: the audio before the frame ``until``."""
+        assert self.audio is not None
+        frames = self.audio.take(until)
+        first_ms = round_half_up(Fraction(self._audio_first * AAC_FRAME * 1000, SAMPLE_RATE))
+        next_ms = round_half_up(Fraction((self._audio_first + len(frames)) * AAC_FRAME * 1000, SAMPLE_RATE))
+        name, size = write_audio(self.folder, number, frames)
+        self._quota.add(size)
+        self._open(Fraction(SAMPLE_RATE, AAC_FRAME))  # a grid of AAC frames
+        self._append(number, None, first_ms, next_ms, (name, len(frames)), size)
 
     def advise(self, advisor: Advisor) -> None:
         """Journal what was found since the last time that the publisher could do better."""

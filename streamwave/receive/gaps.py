@@ -14,8 +14,8 @@ from streamwave.mp4.boxes import Box, Fields, find, find_all, need
 
 #: Half-open ranges of the presentation, in seconds.
 Gaps = tuple[tuple[Fraction, Fraction], ...]
-#: Times of packets are rounded to their time bases, and those of edits to that of the movie.
-ROUNDING_S = Fraction(1, 100)
+#: libavformat rounds each edit to the ticks of its track, so later ones may be off by some.
+ROUNDING_S = Fraction(1, 1000)
 #: An index that is larger is not looked at: it is read as a whole.
 MOST_INDEX_BYTES = 64_000_000
 #: Nor is it looked for behind so many others.
@@ -39,11 +39,11 @@ def gaps_of(url: str, format_name: str) -> dict[int, Gaps]:
         file.close()
 
 
-def in_gap(gaps: Gaps, pts: int | None, packet: Packet[Any]) -> bool:
-    """Whether what is presented from ``pts`` on, in the time base of ``packet``, lies in one of them."""
-    if not gaps or pts is None:
+def in_gap(gaps: Gaps, packet: Packet[Any]) -> bool:
+    """Whether ``packet`` would be presented in one of them."""
+    if not gaps or packet.pts is None:
         return False
-    at = pts * Fraction(packet.time_base or 0) + ROUNDING_S
+    at = (packet.pts + Fraction(1, 2)) * Fraction(packet.time_base or 0) + ROUNDING_S
     return any(begin <= at < end for begin, end in gaps)
 
 

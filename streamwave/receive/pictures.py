@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import cycle, islice
 from typing import Any
@@ -35,19 +36,24 @@ _MOST_FOLLOWING = 128
 _HELD = 600
 
 
-class _Hidden(int):
-    """By how many ticks the first picture is later that is shown of the same edit; 0 where that is not known."""
+@dataclass(frozen=True)
+class _Mark:
+    """How an edit list treats a packet: whether it is hidden and, for the first packet of an edit, how many ticks after it the
+    first picture of the edit is shown."""
+
+    hidden: bool
+    begins: int | None = None
 
 
 def is_hidden(packet: Packet[Any]) -> bool:
     """Whether an edit list hides the picture: it is there because shown ones may be decoded from it."""
-    return packet.is_discard or isinstance(packet.opaque, _Hidden)
+    return packet.is_discard or (isinstance(packet.opaque, _Mark) and packet.opaque.hidden)
 
 
-def shown_after(packet: Packet[Any]) -> Fraction:
-    """How much later than this hidden picture the first one of its edit is shown, in seconds; 0 where that is not known."""
-    ticks = packet.opaque if isinstance(packet.opaque, _Hidden) else 0
-    return ticks * Fraction(packet.time_base or 0)
+def edit_begins_s(packet: Packet[Any]) -> Fraction | None:
+    """How many seconds after ``packet`` the edit begins that it is the first one of, if the edit hides any of its pictures."""
+    begins = packet.opaque.begins if isinstance(packet.opaque, _Mark) else None
+    return None if begins is None else begins * Fraction(packet.time_base or 0)
 
 
 class Pictures:
@@ -103,7 +109,6 @@ class _Edits:
 
     def __init__(self, stream: Any, gaps: Gaps) -> None:
         self._gaps = gaps
-        self._in_gap = False
         self._start: int = stream.start_time or 0
         self._began: int | None = None  # decoding time of the first packet that is shown
         self._decoded: int | None = None
@@ -120,9 +125,10 @@ class _Edits:
             self._held, self._opening = [], True
         self._decoded = packet.dts
         if packet.is_discard and packet.is_keyframe and all(one.is_discard for one in self._held):
-            # After an edit that is longer than its media the next one begins at a later time.
-            self._held, self._opening = [], self._began is not None
+            self._held = []
         self._held.append(packet)
+        if self._began is not None and not packet.is_discard and _leads(self._held[0], packet):
+            self._opening = True  # although time did not go back: the edit before is longer than its media
         if self._opening:
             shown = [one.pts or 0 for one in self._held if not one.is_discard]
             known = bool(shown) and packet.dts >= min(shown)
@@ -145,16 +151,17 @@ class _Edits:
         elif shown and self._opening:
             first = min(pts for _, pts in shown)
             self._shift = self._start + shown[0][0] - (self._began or 0) - first
-            self._in_gap = in_gap(self._gaps, first + self._shift, ready[0])
-            for one in ready:
-                if one.is_discard:
-                    one.opaque = _Hidden(max(first - (one.pts or 0), 0))
+            if len(shown) < len(ready):
+                ready[0].opaque = _Mark(ready[0].is_discard, first - (ready[0].pts or 0))
         self._opening = False
-        if self._in_gap:
-            return []
         for one in ready:
             one.pts, one.dts = (one.pts or 0) + self._shift, (one.dts or 0) + self._shift
-        return ready
+        return [] if any(in_gap(self._gaps, one) for one in ready if not one.is_discard) else ready
+
+
+def _leads(key: Packet[Any], packet: Packet[Any]) -> bool:
+    """Whether ``key`` is hidden because it is before the edit of ``packet``, not after its end."""
+    return key.is_keyframe and key.is_discard and (key.pts or 0) < (packet.pts or 0)
 
 
 class _Joined:
@@ -198,8 +205,7 @@ def _copy(packet: Packet[Any], data: bytes) -> Packet[Any]:
     copy.stream, copy.time_base = packet.stream, packet.time_base
     copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
     copy.is_keyframe = packet.is_keyframe
-    if is_hidden(packet):
-        copy.opaque = packet.opaque if isinstance(packet.opaque, _Hidden) else _Hidden()
+    copy.opaque = packet.opaque if isinstance(packet.opaque, _Mark) else _Mark(is_hidden(packet))
     for side in packet.iter_sidedata():
         copy.set_sidedata(side)
     return copy

@@ -250,7 +250,7 @@ class Reader:
                 for timed in clock.put(packet) if clock is not None else [packet]:
                     for picture in pictures.put(timed):
                         self._queue.put(picture, picture.size)
-            elif packet.size and not in_gap(gaps.get(packet.stream.id, ()), packet.pts, packet):
+            elif packet.size and not in_gap(gaps.get(packet.stream.id, ()), packet):
                 self._queue.put(packet, packet.size)
 
     def _tracks(self, container: Any) -> _Tracks:

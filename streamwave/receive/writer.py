@@ -14,16 +14,16 @@ from av import Packet
 from streamwave.model import CONTAINERS, SourceInfo
 from streamwave.receive.audio import SAMPLE_RATE, AudioTrack
 from streamwave.receive.changes import VideoParameters
-from streamwave.receive.chunkfile import VideoChunk, write_audio
+from streamwave.receive.chunkfile import VideoChunk
 from streamwave.receive.clock import Timed
 from streamwave.receive.closed import ClosedChunks
 from streamwave.receive.keyless import PIECE_SHARE, ends_without_key
-from streamwave.receive.pictures import is_hidden, shown_after
+from streamwave.receive.pictures import edit_begins_s, is_hidden
 from streamwave.receive.standing import Standing
 from streamwave.spool.journal import JournalWriter
 from streamwave.spool.options import Options
 from streamwave.spool.quota import check_chunk
-from streamwave.timing import AAC_FRAME, Grid, aac_frame_at_ms, other_rate, round_half_up
+from streamwave.timing import Grid, aac_frame_at_ms, other_rate, round_half_up
 
 #: For so long no picture may have come to a live source whose sound goes on, by the source's clock and by ours; the last one
 #: then stands still until the next one, because players wait for pictures for ever.
@@ -60,9 +60,8 @@ class SessionWriter(ClosedChunks):
         self._video = video
         self._stop = stop
         self._relieve = relieve
-        self._before: tuple[VideoChunk, Timed | None] | None = (
-            None  # may still get pictures, once the keyframe is in it
-        )
+        # May still get pictures, once the keyframe is in it.
+        self._before: tuple[VideoChunk, Timed | None] | None = None
         self._within_ms: int | None = None  # from this picture on, the next chunk, which begins with no keyframe
         self._number = 0
         self._standing: Standing | None = None  # the last picture, while no other comes
@@ -88,14 +87,11 @@ class SessionWriter(ClosedChunks):
 
     def ends_before(self, timed: Timed) -> bool:
         """Whether the open chunk ends before this keyframe: it is long enough, or the keyframe belongs to another edit, while
-        the chunk's file holds, or would hold, hidden pictures at the same time as shown ones."""
-        if self.chunk is None:
+        the chunk's file holds, or would hold, hidden pictures at the time of shown ones."""
+        if self.chunk is None or edit_begins_s(timed.packet) is not None:
             return True
-        at_ms = self.ms(timed.shown)
-        if is_hidden(timed.packet):
-            begin_ms = self.ms(timed.shown + shown_after(timed.packet))
-            return bool(self.chunk.starts_ms) and (at_ms < self.chunk.end_ms or at_ms < begin_ms)
-        return self.chunk.hidden_ms >= at_ms or self.long_enough(timed.shown)
+        hides = self.chunk.hidden_ms >= self.ms(timed.shown)
+        return not is_hidden(timed.packet) and (hides or self.long_enough(timed.shown))
 
     def other_rate(self) -> Fraction | None:
         """The rate of the open chunk's pictures if they would be lost on this session's grid."""
@@ -113,16 +109,17 @@ class SessionWriter(ClosedChunks):
         self._wait_for_room()
         extradata = self.parameters.extradata if self.parameters is not None else None
         at_ms, start_ms, hidden = self.ms(timed.shown), None, is_hidden(timed.packet)
+        edit_ms = None if (later_s := edit_begins_s(timed.packet)) is None else self.ms(timed.shown + later_s)
         if self.chunk is not None and not self.chunk.starts_ms:
-            start_ms = max(self._drop_open(self.chunk), at_ms)
+            start_ms = max(self._drop_open(self.chunk), at_ms if edit_ms is None else edit_ms)
         if self._standing is not None:
             if not hidden:  # the time of a hidden picture is none of this session, and may be anywhere
                 self._stand_to(self._standing, at_ms)
             start_ms = self._standing.until_ms
-        elif self.chunk is not None and hidden:
-            # What an edit has not enough media for is shown with its last picture.
-            start_ms = max(self._end_ms(self.chunk), self.ms(timed.shown + shown_after(timed.packet)))
-            self._close(self.chunk, start_ms)
+        elif self.chunk is not None and edit_ms is not None:
+            start_ms = self._close_open(self.chunk, edit_ms)
+        elif self.chunk is not None and (hidden or self.chunk.hides_more):
+            start_ms = self._close_open(self.chunk, self._end_ms(self.chunk) if hidden else at_ms)
         elif self.chunk is not None:
             # The packet itself goes into the new file.
             self._before = (self.chunk, Timed(_copy(timed.packet), timed.kind, timed.shown, timed.decoded))
@@ -193,6 +190,17 @@ class SessionWriter(ClosedChunks):
         """Close a chunk at ``next_ms``; it is journalled as soon as its audio is complete."""
         self.closing.append((chunk, next_ms, chunk.close()))
 
+    def _close_open(self, chunk: VideoChunk, next_ms: int) -> int:
+        """Close the open chunk, whose last picture is shown up to ``next_ms``; when the next chunk begins."""
+        next_ms = max(next_ms, max(chunk.starts_ms) + 1)
+        if chunk.hides_more and next_ms > self._end_ms(chunk):
+            standing = self._stand(next_ms)
+            self._end_standing(next_ms)
+            return standing.until_ms
+        self._close(chunk, next_ms)
+        self.chunk = None
+        return next_ms
+
     def _drop_open(self, chunk: VideoChunk) -> int:
         """Drop the open chunk, which has no picture that is to be shown; when it begins."""
         chunk.abandon()
@@ -205,8 +213,7 @@ class SessionWriter(ClosedChunks):
         if self.chunk is not None and not self.chunk.starts_ms:
             self._drop_open(self.chunk)
         elif self.chunk is not None:
-            self._close(self.chunk, self.ms(at))
-            self.chunk = None
+            self._close_open(self.chunk, self.ms(at))
         self._end_standing(self.ms(at))
 
     def give_chunk(self, other: SessionWriter) -> None:
@@ -222,11 +229,14 @@ class SessionWriter(ClosedChunks):
     # --- a picture that stands still --------------------------------------------------------------------------------------
 
     def _hold(self, at_ms: int) -> None:
-        """Live sound has come: let the last picture stand still up to there if no other has come for long."""
+        """Live sound has come: let the last picture stand still up to there if no other has come for long.
+
+        While others come, even too late to be shown, do not publish more of it: they may be late for good.
+        """
+        if time.monotonic() - self._pictured_s < PICTURES_UNSEEN_S:
+            return
         if self._standing is None:
             if self.chunk is None or not self.chunk.starts_ms or at_ms - self.chunk.end_ms < PICTURES_AWAITED_MS:
-                return
-            if time.monotonic() - self._pictured_s < PICTURES_UNSEEN_S:
                 return
             # The next picture may need a copy of all since the keyframe.
             if at_ms - self.chunk.start_ms < (self.chunk.start_ms - self.chunk.key_ms) * PIECE_SHARE:
@@ -237,11 +247,12 @@ class SessionWriter(ClosedChunks):
             self._stand_on(self._standing, self._standing.until_ms + self.options.segment_ms)
 
     def _stand(self, until_ms: int) -> Standing:
-        """Close the open chunk at ``until_ms``, or when its last picture ends, which stands still from there on."""
+        """Close the open chunk at ``until_ms``, or when its last picture ends if that is later or hidden ones follow it. That
+        picture stands still from there on."""
         self._seal()
         assert self.chunk is not None
         chunk, self.chunk = self.chunk, None
-        until_ms = max(until_ms, self._end_ms(chunk))
+        until_ms = max(chunk.start_ms if chunk.hides_more else until_ms, self._end_ms(chunk))
         size = chunk.close()
         self._standing = Standing(chunk, until_ms)  # before it is journalled: who reads that may remove the file
         self.closing.append((chunk, until_ms, size))
@@ -298,8 +309,7 @@ class SessionWriter(ClosedChunks):
                 end_ms = round_half_up(-(-heard_ms * rate // 1000) * 1000 / rate)
             self.audio.finish(aac_frame_at_ms(end_ms, SAMPLE_RATE))
         if chunk is not None and (end_ms == own_ms or (end_ms - max(own_ms, chunk.start_ms + usual_ms)) * 2 < usual_ms):
-            self._close(chunk, end_ms)
-            self.chunk = None
+            self._close_open(chunk, end_ms)
             return
         if chunk is not None:
             self._stand(chunk.start_ms + usual_ms)
@@ -307,24 +317,17 @@ class SessionWriter(ClosedChunks):
 
     # --- sound --------------------------------------------------------------------------------------------------------
 
+    def _close_audio(self, until: int) -> None:
+        self._append_audio(self._number, until)
+        self._number += 1
+
     def cut_audio_only(self) -> None:
         """Journal all chunks of sound that are complete, where there are no pictures."""
         assert self.audio is not None
         length = max(1, aac_frame_at_ms(self.options.segment_ms, SAMPLE_RATE))
         while self.audio.available - self._audio_first >= length:
             self._wait_for_room()
-            self._record_audio_only(self._audio_first + length)
-
-    def _record_audio_only(self, until: int) -> None:
-        assert self.audio is not None
-        frames = self.audio.take(until)
-        first_ms = round_half_up(Fraction(self._audio_first * AAC_FRAME * 1000, SAMPLE_RATE))
-        next_ms = round_half_up(Fraction((self._audio_first + len(frames)) * AAC_FRAME * 1000, SAMPLE_RATE))
-        name, size = write_audio(self.folder, self._number, frames)
-        self._quota.add(size)
-        self._open(Fraction(SAMPLE_RATE, AAC_FRAME))  # a grid of AAC frames
-        self._append(self._number, None, first_ms, next_ms, (name, len(frames)), size)
-        self._number += 1
+            self._close_audio(self._audio_first + length)
 
     def follow(self, timed: Timed) -> None:
         """A packet has come: journal what is complete with it."""
@@ -376,7 +379,7 @@ class SessionWriter(ClosedChunks):
         elif self.audio is not None:
             self.audio.finish()
             if self.audio.available > self._audio_first:
-                self._record_audio_only(self.audio.available)
+                self._close_audio(self.audio.available)
 
     def make_room(self) -> None:
         """Drop the chunks that could not be received, so that the journal's last line finds space."""

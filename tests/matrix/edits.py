@@ -16,17 +16,23 @@ USUAL_RATE = 1 << 16
 
 
 def edited(
-    pictures: Sequence[Edit] | None = None, sound: Sequence[Edit] | None = None, rate: int = USUAL_RATE
+    pictures: Sequence[Edit] | None = None,
+    sound: Sequence[Edit] | None = None,
+    rate: int = USUAL_RATE,
+    *,
+    wide: bool = False,
 ) -> Callable[[Path, Path], None]:
-    """A rework that gives the tracks these edits, all with the media rate ``rate``; other tracks keep theirs.
+    """A rework that gives the tracks these edits, all with the media rate ``rate``, in 64 bits if ``wide``; other tracks keep
+    theirs.
 
-    Time 0 is the first sample that the muxer presents. The file's index must follow its media, as is the default.
+    Time 0 is the first sample that the muxer presents. The file's index must follow its media, as is the default, or the
+    addresses in its fragments must be relative.
     """
 
     def rework(source: Path, target: Path) -> None:
         data = source.read_bytes()
         parts = [
-            _moov(data, one, pictures, sound, rate) if one.type == "moov" else data[one.start : one.end]
+            _moov(data, one, pictures, sound, rate, wide) if one.type == "moov" else data[one.start : one.end]
             for one in iter_boxes(data)
         ]
         target.write_bytes(b"".join(parts))
@@ -34,7 +40,9 @@ def edited(
     return rework
 
 
-def _moov(data: bytes, moov: Box, pictures: Sequence[Edit] | None, sound: Sequence[Edit] | None, rate: int) -> bytes:
+def _moov(
+    data: bytes, moov: Box, pictures: Sequence[Edit] | None, sound: Sequence[Edit] | None, rate: int, wide: bool
+) -> bytes:
     movie = _timescale(data, need(data, "mvhd", moov.payload, moov.end))
     children = []
     for child in iter_boxes(data, moov.payload, moov.end):
@@ -42,21 +50,21 @@ def _moov(data: bytes, moov: Box, pictures: Sequence[Edit] | None, sound: Sequen
         if child.type == "trak":
             handler = Fields(data, need(data, "mdia/hdlr", child.payload, child.end)).raw(12)[8:]
             edits = pictures if handler == b"vide" else sound
-            content = content if edits is None else _track(data, child, edits, movie, rate)
+            content = content if edits is None else _track(data, child, edits, movie, rate, wide)
         children.append(content)
     return box("moov", *children)
 
 
-def _track(data: bytes, track: Box, edits: Sequence[Edit], movie: int, rate: int) -> bytes:
+def _track(data: bytes, track: Box, edits: Sequence[Edit], movie: int, rate: int, wide: bool) -> bytes:
     media = _timescale(data, need(data, "mdia/mdhd", track.payload, track.end))
     old, first = find(data, "edts/elst", track.payload, track.end), 0
     if old is not None:
         first = struct.unpack_from(">i", data, old.payload + 12)[0]
+    row = struct.Struct(">QqI" if wide else ">IiI")
     rows = [
-        struct.pack(">IiI", round(length * movie), -1 if at is None else first + round(at * media), rate)
-        for length, at in edits
+        row.pack(round(length * movie), -1 if at is None else first + round(at * media), rate) for length, at in edits
     ]
-    edts = box("edts", full_box("elst", 0, 0, struct.pack(">I", len(rows)), *rows))
+    edts = box("edts", full_box("elst", int(wide), 0, struct.pack(">I", len(rows)), *rows))
     parts = []
     for child in iter_boxes(data, track.payload, track.end):
         if child.type == "mdia":

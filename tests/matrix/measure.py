@@ -229,11 +229,14 @@ class Outcome:
                         yield f"{segment.name} is at {found[0].time}, by the manifest at {segment.time}, due at {place}"
                     if sum(fragment.duration for fragment in found) != segment.duration:
                         yield f"{segment.name} does not last {segment.duration}"
+                    for fragment in found:  # readers need no edit list, and no signed offsets, to place it
+                        if fragment.edit_ticks or min(fragment.composition_offsets) < 0:
+                            yield f"{segment.name} has frames that are shown before they are decoded, or an edit list"
+                        if not fragment.presentation_times[0] == fragment.earliest == fragment.time:
+                            yield f"{segment.name}: a fragment at {fragment.time} is presented from {fragment.earliest} on"
                     if track.kind == "video":
                         if not starts_with_idr(fragments[0], summary):
                             yield f"{segment.name} does not begin with an IDR picture"
-                        if min(found[0].presentation_times) != segment.time:
-                            yield f"{segment.name} is presented from {min(found[0].presentation_times)} on"
                     elif set(found[0].durations) != {AAC_FRAME}:
                         yield f"{segment.name} has frames of {set(found[0].durations)}"
                     place += segment.duration

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder
 from streamwave.model import Chunk, Rendition
 from streamwave.receive import writer
+from streamwave.receive.clock import Timed
 from streamwave.spool.journal import LIMIT_REACHED
 from streamwave.spool.quota import held_by_stream
 from streamwave.timing import AAC_FRAME, Grid, split_evenly
@@ -167,3 +169,32 @@ def test_pictures_that_come_far_too_late_do_not_end_it(tmp_path: Path) -> None:
     assert abs(len(numbers) - 20 * RATE) <= 2
     assert numbers[:102] == list(range(102)) and set(numbers[102:]) == {101}
     assert abs(len(spool.sound()) - 20 * 48000 / AAC_FRAME) < 3
+
+
+def test_a_camera_that_comes_back_behind_its_sound_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From when its pictures are sent 6 s after their sound: they are waited for while they come, not shown never."""
+    clock = [0.0]
+    follow = writer.SessionWriter.follow
+
+    def passing(self: writer.SessionWriter, timed: Timed) -> None:
+        if timed.kind == "audio":  # which is sent when it is heard
+            clock[0] = float(timed.decoded)
+        follow(self, timed)
+
+    monkeypatch.setattr(writer.SessionWriter, "follow", passing)
+    monkeypatch.setattr(writer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def late(source: Path, target: Path) -> None:
+        tags = read_tags(source)
+        due = [tag.ms + 6000 * (tag.kind == PICTURE and not tag.header and tag.ms > 10_000) for tag in tags]
+        write_tags(target, [tag for _, tag in sorted(zip(due, tags, strict=True), key=lambda pair: pair[0])])
+
+    times = tuple(n / RATE + (8 if n >= 100 else 0) for n in range(500))
+    recipe = Recipe(
+        "flv", times=times, frames=500, size=(320, 180), codec=PLAIN, sound_until=Fraction(28), rework=late, first="flv"
+    )
+    spool = segment(recipe.make(tmp_path / "a"), tmp_path / "spool", live=True)
+    contiguous(spool)
+    numbers = shown(spool, tmp_path / "work")
+    assert len([chunk for chunk in spool.chunks if chunk.held is not None]) < 8
+    assert set(numbers[numbers.index(99) :]) > set(range(300, 500)) and len(numbers) == 28 * RATE
