@@ -1,8 +1,8 @@
-# `make help` lists the targets. `demo` and `test` set up everything that they need by themselves.
+# `make help` lists the targets. Those that need an installed checkout run `setup` first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv/bin
-# A value as one word of the shell, whatever is in it.
+# Quotes any value as a single shell word.
 quoted = '$(subst ','\'',$(1))'
 lower = $(shell printf %s '$(1)' | tr A-Z a-z)
 
@@ -11,32 +11,32 @@ help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup setup-run
-setup: ## Everything that demo, test and check need (they call it themselves)
+setup: ## Install everything that demo, test and check need (they run it themselves)
 	@deployments/setup.sh test
 setup-run:
 	@deployments/setup.sh run
 
 .PHONY: demo
-demo: setup-run ## Transcode a clip and serve it with a player; SOURCE=file-or-URL, DURATION=seconds until it ends
+demo: setup-run ## Transcode a clip and serve it with a player; SOURCE=file-or-URL, DURATION=seconds to run
 	@$(VENV)/streamwave demo $(if $(SOURCE),--source $(call quoted,$(SOURCE))) $(if $(DURATION),--duration $(call quoted,$(DURATION)))
 
 .PHONY: test
-test: setup ## All tests; ARGS="tests/unit -k name" chooses
+test: setup ## Run all tests; ARGS="tests/unit -k name" selects some
 	@$(VENV)/python -m pytest $(ARGS)
 
 .PHONY: fuzz audit
-fuzz: setup ## Damaged inputs for everything that takes any; MINUTES=10, or INPUTS=1000 of each; SUITE=parsers TARGET=name SEED=1
+fuzz: setup ## Fuzz all parsers and services; MINUTES=10, or INPUTS=1000 for each; SUITE=parsers TARGET=name SEED=1
 	@$(VENV)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[fuzz]' </dev/null
 	@$(VENV)/python -m tests.fuzz $(foreach name,MINUTES INPUTS SEED SUITE TARGET,$(if $($(name)),--$(call lower,$(name)) $(call quoted,$($(name)))))
-audit: setup ## Known vulnerabilities of what is pinned; ARGS=--strict fails where nobody can be asked
+audit: setup ## Check the pinned packages for known vulnerabilities; ARGS=--strict fails if the data is unavailable
 	@deployments/audit.sh $(ARGS)
 
 .PHONY: matrix
-matrix: setup ## Sources of every kind, and what came out for each; ARGS="interlace" chooses
+matrix: setup ## Transcode sources of every kind and check the results; ARGS="interlace" selects some
 	@$(VENV)/python -m tests.matrix $(ARGS)
 
 .PHONY: check
-check: setup ## Lint, format, types, import directions, generated files in step
+check: setup ## Check lint, format, types, import directions and generated files
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
@@ -45,20 +45,20 @@ check: setup ## Lint, format, types, import directions, generated files in step
 	$(VENV)/python -m pytest -q tests/unit/test_architecture.py
 
 .PHONY: rooms
-rooms: setup ## Packages, the floors on which their imports put them, and circles
+rooms: setup ## List the packages, their floors and import cycles (docs/architecture.md)
 	@$(VENV)/python -m tests.rooms
 
 .PHONY: format
-format: setup ## Put the code into the form that check asks for
+format: setup ## Fix lint and format
 	$(VENV)/ruff check --fix .
 	$(VENV)/ruff format .
 
 .PHONY: soak
-soak: setup ## The tests of storage at full length: outages of a minute, 1,000 publishes to S3
+soak: setup ## Run the storage tests at full length: outages of a minute, 1,000 publishes to S3
 	@TESTS_FULL=1 $(VENV)/python -m pytest tests/storage --timeout 1800 $(ARGS)
 
 .PHONY: bench
-bench: setup ## Benchmarks, or those in ARGS: vod_cpu (against one plain FFmpeg), publishing (to a store that is far), spool (in one), rtmp_gate
+bench: setup ## Run all benchmarks; ARGS selects some of: vod_cpu publishing spool rtmp_gate
 	@$(VENV)/python -m benchmarks $(ARGS)
 
 .PHONY: proto docs
@@ -79,6 +79,6 @@ constraints: setup ## Pin the newest versions that fit pyproject.toml
 	$(VENV)/uv pip compile --upgrade --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header -q pyproject.toml -o constraints.txt
 
 .PHONY: clean
-clean: ## Remove what setup and runs have made, except recordings in out/ and state in var/
+clean: ## Remove what setup and runs have created, except recordings in out/ and state in var/
 	rm -rf .venv node_modules build site *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .cache var/setup*
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

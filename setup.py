@@ -1,6 +1,6 @@
-"""What the wheel holds besides Python modules: the players for the page, and the Prefect deployments.
+"""Adds to the wheel, besides Python modules: the players of the player page, and the Prefect deployments.
 
-Everything else about the package stands in pyproject.toml.
+Everything else about the package is in pyproject.toml.
 """
 
 from __future__ import annotations

@@ -1,1 +1,3 @@
-"""What StreamWave costs, as ratios against a reference that runs beside it: ``python -m benchmarks`` or ``make bench``."""
+"""Benchmarks: StreamWave's cost relative to a reference measured at the same time; ``python -m benchmarks`` or ``make
+bench``.
+"""

@@ -1,4 +1,4 @@
-"""Run the benchmarks, or those that are named; exit code 1 if one misses its target."""
+"""Run all benchmarks, or those named as arguments; exit with 1 if one misses its target."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ BENCHMARKS = {"vod_cpu": vod_cpu, "publishing": publishing, "spool": spool, "rtm
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(BENCHMARKS)
     if unknown := set(chosen) - set(BENCHMARKS):
-        sys.exit(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+        sys.exit(f"unknown benchmark {', '.join(sorted(unknown))}; choose from {', '.join(BENCHMARKS)}")
     results = [BENCHMARKS[name].main() <= BENCHMARKS[name].TARGET for name in chosen]
     sys.exit(0 if all(results) else 1)

@@ -1,4 +1,4 @@
-"""Run a command and tell what it and all its descendants used."""
+"""Run a command and measure what it and all its descendants use."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cost:
-    """Processor seconds (user and system, over all descendants that were waited for) and seconds on the clock."""
+    """CPU seconds (user and system, of all descendants that have been waited for) and wall-clock seconds."""
 
     cpu_s: float
     wall_s: float
 
 
 def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Cost:
-    """Run ``argv`` to its end; raises CalledProcessError with its output if it fails."""
+    """Run ``argv`` to its end; CalledProcessError, with its output, if it fails."""
     before = os.times()
     started = time.monotonic()
     subprocess.run(argv, check=True, timeout=timeout_s, env=env, stdin=subprocess.DEVNULL, capture_output=True)

@@ -1,9 +1,10 @@
-"""Publishing one stream's ladder to a store that is 50 ms away: how long a chunk takes until the ledger has it.
+"""Publish one stream's ladder to a store 50 ms away: how long until a chunk is in the ledger.
 
-What a live run does for each chunk, by way of ``Outputs``: five segments, then five playlists, master playlist and MPD,
-then the ledger, every 2 s, an hour into the broadcast. Over HTTP to moto's server, with a proxy in between that answers
-no request sooner than 50 ms after it has come in whole. The round trips, requests that wait for one another, are counted
-there, and how long answers really took: where moto, which shares the processors, needs longer, that is in the figure.
+Like a live run, ``Outputs`` publishes every 2 s, an hour into the broadcast: five segments, then five media playlists,
+the master
+playlist and the MPD, then the ledger. The store is moto's server over HTTP, behind a proxy that answers no request sooner
+than 50 ms after receiving all of it. The proxy also counts round trips (requests that wait for one another) and measures
+the actual response times, because moto shares the CPU and its delays are part of the result.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import time
 import uuid
 from pathlib import Path
 
-from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import ChunkLine, PeriodLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.pipeline.worker import MANIFEST_INTERVAL_S
 from streamwave.publish.outputs import Outputs
@@ -25,11 +27,11 @@ from tests.support.faults import Weather, proxy
 from tests.support.s3 import s3_server
 
 LATENCY_S = 0.050
-#: Milliseconds that a chunk may take in the median.
+#: Maximum median time per chunk, in milliseconds.
 TARGET = 250.0
-#: Bytes of text that a segment repeats: about 700 kB each, as 2.8 Mbit/s in 2 s.
+#: How often a segment repeats its text: about 700 kB per segment, like 2.8 Mbit/s for 2 s.
 REPEAT = 64_000
-#: Chunks that were published before: an hour.
+#: Chunks that are already published: one hour.
 BEFORE = 1800
 
 
@@ -77,7 +79,7 @@ def _chunk(work: Path, number: int) -> PackagedChunk:
 
 
 def _one_hour(store: Store, work: Path) -> None:
-    """Have the ledger at ``store`` say that chunks were published before; what it is about need not be there."""
+    """Write a ledger at ``store`` that lists earlier chunks; their objects are not needed."""
     first = Publication(open_store(f"memory://{uuid.uuid4().hex}"), manifests=False, token="bench")
     first.begin(HEADER)
     first.publish(_chunk(work, 0), "bench", "p0")

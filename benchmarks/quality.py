@@ -1,8 +1,8 @@
-"""Picture quality of our renditions against those of one whole-file FFmpeg run: ``python -m benchmarks.quality [SOURCE]``.
+"""Video quality of our renditions against one FFmpeg run over the whole file: ``python -m benchmarks.quality [SOURCE]``.
 
-Both have the same settings and IDR pictures at the same places; ours come from chunks that know nothing of each other, and
-what is done about that (``streamwave.ffmpeg.commands``) the whole-file run goes without. Each picture is compared with the
-source's: by VMAF where some FFmpeg at hand has libvmaf, else by SSIM.
+Both use the same settings and the same positions of IDR pictures. Our chunks know nothing of each other; the whole-file run
+does without the measures that compensate for that (``streamwave.ffmpeg.commands``). Each frame is compared with the
+source's: by VMAF if an available FFmpeg has libvmaf, else by SSIM.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from streamwave.spool.options import Options
 from streamwave.timing import Grid, split_evenly
 from streamwave.util.programs import ask
 
-#: By how much our mean and our 5th percentile may be lower (VMAF: of 100), and by how much our bits may be more.
+#: By how much our mean and 5th percentile may be lower (of 100), and the maximum ratio of our bits to the reference's.
 TARGET, TARGET_BITS = 0.3, 1.005
-#: Pictures before and after a seam that count as around it.
+#: Frames on each side of a seam that are evaluated as "around" it.
 AROUND = 2
 TIMEOUT_S = 3600
 GRAIN = 10
-#: Length of a chunk. A source whose keyframes make fewer than MIN_CHUNKS is published as an encoder for streaming would.
+#: Chunk length. A source with too few keyframes for MIN_CHUNKS is first re-encoded with more, as for streaming.
 CHUNK_MS, MIN_CHUNKS = 2000, 3
-#: Seconds' worth of bits that x264 takes once from a buffer of one second that begins nine tenths full, its default.
+#: Bits that x264 takes once from its default buffer (one second, nine tenths full at the start), in seconds of its rate.
 HEAD_START_S = Fraction(56, 100)
 
 
 @dataclass(frozen=True)
 class Quality:
-    """One encode: ``scores`` per picture, ``bits`` in all."""
+    """One encode: a score per frame, and its total ``bits``."""
 
     scores: tuple[float, ...]
     bits: int
@@ -62,20 +62,20 @@ class Quality:
         return sorted(self.scores)[len(self.scores) * 5 // 100]
 
     def around(self, seams: Sequence[int]) -> float:
-        """Mean of the pictures around ``seams``; of all, where there are none."""
+        """Mean score of the frames around ``seams``; of all frames if there are no seams."""
         near = {n for seam in seams for n in range(seam - AROUND, seam + AROUND) if 0 <= n < len(self.scores)}
         return statistics.fmean([self.scores[n] for n in near] or self.scores)
 
 
 @dataclass(frozen=True)
 class Judge:
-    """An FFmpeg and the filter that it compares with."""
+    """An FFmpeg program and the metric that it can compute."""
 
     ffmpeg: str
     vmaf: bool
 
     def scores(self, made: Path, source: Path, chunk: Chunk, size: tuple[int, int]) -> tuple[float, ...]:
-        """Of every picture of ``made``, against ``source`` on the same grid, both scaled to ``size``."""
+        """Score of every frame of ``made`` against ``source`` on the same grid, both scaled to ``size``."""
         rate = f"{chunk.rate.numerator}/{chunk.rate.denominator}"
         tick = f"settb={chunk.rate.denominator}/{chunk.rate.numerator}"
         frame = f"{tick},fps={rate}:start_time=0"
@@ -93,18 +93,18 @@ class Judge:
 
 
 def judge() -> Judge:
-    """The system's FFmpeg or the one from pip, whichever has libvmaf."""
+    """The system's FFmpeg, or the one from pip, whichever has libvmaf."""
     import imageio_ffmpeg
 
     for path in (locate().path, str(imageio_ffmpeg.get_ffmpeg_exe())):
         if " libvmaf " in ask(path, "-hide_banner", "-filters"):
             return Judge(path, True)
-    print("no FFmpeg at hand has libvmaf: compared by SSIM (of 100), which sees less than people do")
+    print("no available FFmpeg has libvmaf: comparing by SSIM (of 100), which sees less than viewers do")
     return Judge(locate().path, False)
 
 
 def chunks_of(url: str, folder: Path, segment_ms: int) -> list[Chunk]:
-    """The source cut as a live stream would be."""
+    """Cut the source into chunks as a live stream would be."""
     folder.mkdir()
     Segmenter(Options(source=url, spool=folder, segment_ms=segment_ms)).run()
     follower = Follower(folder, alive=lambda: False)
@@ -126,7 +126,7 @@ def chunks_of(url: str, folder: Path, segment_ms: int) -> list[Chunk]:
 
 
 def with_keyframes(ffmpeg: str, source: str, path: Path) -> str:
-    """``source`` with a keyframe for every chunk, and hardly a loss."""
+    """Re-encode ``source`` almost losslessly with a keyframe for every chunk."""
     argv = [
         ffmpeg,
         "-v",
@@ -148,7 +148,7 @@ def with_keyframes(ffmpeg: str, source: str, path: Path) -> str:
 
 
 def plain(argv: Sequence[str], chunk: Chunk, renditions: Sequence[Rendition], crf: int) -> list[str]:
-    """``argv`` with x264's own rate control, as in any whole-file run; its maximum holds on average over the file too."""
+    """``argv`` with x264's default rate control, as in a whole-file run, and the same average maximum over the file."""
     seconds = max(chunk.frame_count / chunk.rate, Fraction(1))
     maxima = [str(int(r.max_bps * seconds / (seconds + HEAD_START_S))) for r in renditions]
     values = {name: iter(maxima) for name in ("-maxrate", "-bufsize")}
@@ -164,7 +164,7 @@ def encode(
     ffmpeg: str, chunks: Sequence[Chunk], renditions: Sequence[Rendition], encoder: EncoderSettings, folder: Path,
     *, plainly: bool = False,
 ) -> tuple[dict[str, Path], float]:  # fmt: skip
-    """Every rendition in one file, made of ``chunks``, and the processor seconds that all of them took."""
+    """Encode ``chunks`` into one file per rendition; return the files and the CPU seconds of all encodes."""
     folder.mkdir()
     spent = 0.0
     for chunk in chunks:
@@ -174,7 +174,7 @@ def encode(
         spent += run(argv, timeout_s=TIMEOUT_S).cpu_s
     joined = {}
     for rendition in renditions:
-        # Byte streams, so that nothing but the pictures themselves is joined.
+        # Join raw byte streams, so that containers do not affect the result.
         stream = folder / f"{rendition.name}.h264"
         with stream.open("wb") as out:
             for chunk in chunks:
@@ -186,7 +186,7 @@ def encode(
 
 
 def main(source: str | None = None, seconds: int = 20) -> bool:
-    """Measure and print; whether every rendition meets the targets."""
+    """Measure and print; return whether every rendition meets the targets."""
     settings = Settings.load()
     ffmpeg = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None).path
     by = judge()
@@ -199,18 +199,18 @@ def main(source: str | None = None, seconds: int = 20) -> bool:
             source = str(clip)
         url = resolve_source(source)
         info = probe(url)
-        assert info.video is not None, "the source has no pictures"
+        assert info.video is not None, "the source has no video"
         renditions = [r for r in ladders.plan(info, ladders.load_ladder(settings.ladder)) if r.kind == "video"]
         ours = chunks_of(url, root / "chunks", CHUNK_MS)
         if len(ours) < MIN_CHUNKS:
             url = with_keyframes(ffmpeg, url, root / "keyed.mp4")
             ours = chunks_of(url, root / "keyed-chunks", CHUNK_MS)
         (whole,) = chunks_of(url, root / "whole", 1 << 40)
-        # One encode, and the IDR pictures where ours are.
+        # One encode, with IDR pictures where our chunks have them.
         whole = whole.model_copy(update={"segments": tuple(length for chunk in ours for length in chunk.segments)})
         seams = [chunk.first_frame for chunk in ours[1:]]
         metric = "VMAF" if by.vmaf else "SSIM"
-        print(f"{whole.frame_count} pictures in {len(ours)} chunks, {metric}, preset {settings.preset}")
+        print(f"{whole.frame_count} frames in {len(ours)} chunks, {metric}, preset {settings.preset}")
         for b_frames, kind in ((True, "as a file"), (False, "as live")):
             threads = settings.encoder_threads_for(live=not b_frames)
             encoder = EncoderSettings(settings.preset, settings.crf, threads, info.video, b_frames=b_frames)
@@ -222,14 +222,14 @@ def main(source: str | None = None, seconds: int = 20) -> bool:
                 pair = []
                 for made in (one[rendition.name], many[rendition.name]):
                     scores = by.scores(made, Path(whole.video_path), whole, ladders.display_size(info.video))
-                    assert len(scores) == whole.frame_count, f"{len(scores)} pictures of {whole.frame_count}"
+                    assert len(scores) == whole.frame_count, f"{len(scores)} frames of {whole.frame_count}"
                     pair.append(Quality(scores, made.stat().st_size * 8))
                 good &= report(rendition.name, pair[0], pair[1], seams)
     return good
 
 
 def report(name: str, one: Quality, ours: Quality, seams: Sequence[int]) -> bool:
-    """Print the comparison of a rendition; whether it meets the targets."""
+    """Print the comparison for a rendition; return whether it meets the targets."""
     bits = ours.bits / one.bits
     dip = (ours.around(seams) - ours.mean) - (one.around(seams) - one.mean)
     fine = min(ours.mean - one.mean, ours.low - one.low, dip) >= -TARGET and bits <= TARGET_BITS

@@ -1,8 +1,9 @@
-"""The gate in front of nginx-rtmp: processor time for one publisher, beside that of a relay that copies bytes unread.
+"""The RTMP gate in front of nginx-rtmp: CPU time for one publisher, relative to a relay that copies bytes without parsing.
 
-Both are asyncio in a process of their own, in front of the same nginx-rtmp, and get the same bytes one after the other: 30
-frames a second, a keyframe every second that is eight times as large as the others, sound, in chunks of 128 bytes (FFmpeg) or
-4096 (OBS).
+Both are asyncio servers in separate processes, in front of the same nginx-rtmp, and receive the same bytes one after the
+other: 30 frames per second, a keyframe every second that is eight times as large, and audio, in RTMP chunks of 128
+bytes (FFmpeg)
+or 4096 bytes (OBS).
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from tests.support.processes import wait_for
 from tests.support.rtmp import AUDIO, SET_CHUNK_SIZE, VIDEO, Client, Sent, chunks
 from tests.support.rtmp_part import hooks, rtmp_part
 
-#: The gate may take this many times the processor time of the relay. It reads 64 kB at a time instead of 256, which bounds its
-#: memory, and looks at each chunk; both cost less than one per cent of a core.
+#: Maximum ratio of the gate's CPU time to the relay's. The gate reads 64 kB at a time instead of 256 to bound its memory, and
+#: parses every chunk; both take less than one per cent of a core.
 TARGET = 2.5
 FPS = 30
 
@@ -54,7 +55,7 @@ asyncio.run(main())
 
 
 def main(seconds: int = 10) -> float:
-    """Measure, print and return the worst ratio of the gate's processor time to the relay's."""
+    """Measure, print and return the worst ratio of the gate's CPU time to the relay's."""
     ratios = []
     with (
         tempfile.TemporaryDirectory(prefix="streamwave-bench-") as name,
@@ -76,7 +77,7 @@ def main(seconds: int = 10) -> float:
 
 
 def _second(mbps: int, size: int) -> list[bytes]:
-    """The writes of one second: a frame each, and its share of the sound. Times stand still: nobody plays it."""
+    """The writes of one second: each has a frame and its share of the audio. All timestamps are 0, because nobody plays it."""
     frame = mbps * 1_000_000 // 8 // (FPS + 7)
     writes = []
     for number in range(FPS):
@@ -87,7 +88,7 @@ def _second(mbps: int, size: int) -> list[bytes]:
 
 
 def _cost(pid: int, port: int, name: str, size: int, frames: list[bytes], seconds: int) -> float:
-    """Processor seconds of the process while ``seconds`` of the stream pass through it in real time."""
+    """CPU seconds of the process while ``seconds`` of the stream pass through it in real time."""
     with Client(port) as client:
         client.publish(name)
         if size != 128:
@@ -100,7 +101,7 @@ def _cost(pid: int, port: int, name: str, size: int, frames: list[bytes], second
 
 
 def _cpu_s(pid: int) -> float:
-    """Of the main thread, in which all of it happens; other clocks of the kernel tick too slowly for so little."""
+    """CPU seconds of the main thread, which does all the work; the kernel's other counters are too coarse."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 

@@ -1,8 +1,8 @@
-"""A spool in a store that is 50 ms away: how much later a run has a chunk than it would have it from a folder.
+"""A spool in a store 50 ms away: how much later a run gets a chunk than from a local folder.
 
-From the moment that the journal has the chunk, on the machine that receives, until the run's replica has it: what it
-takes to store it, to notice it, and to fetch it. Over HTTP to moto's server, with a proxy in between that answers no
-request sooner than 50 ms after it has come in whole. Chunks are as large as 2 s of 6 Mbit/s with sound.
+Measured from the journal entry on the receiving machine until the run's replica has the chunk: the time to upload it, to notice
+it, and to fetch it. The store is moto's server over HTTP, behind a proxy that answers no request sooner than 50 ms after
+receiving all of it. Chunks are as large as 2 s at 6 Mbit/s with audio.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.faults import Weather, proxy
 from tests.support.s3 import s3_server
 
 LATENCY_S = 0.050
-#: Milliseconds that it may take in the median.
+#: Maximum median delay in milliseconds.
 TARGET = 500.0
 VIDEO_BYTES, SOUND_BYTES = 1_500_000, 32_000
 
@@ -67,7 +67,7 @@ def main(chunks: int = 30, every_s: float = 1.0) -> float:
             began, size = time.monotonic(), journal.stat().st_size
             _wait(lambda size=size: journal.stat().st_size > size, 60)  # type: ignore[misc]
             times_ms.append((time.monotonic() - began) * 1000)
-            # Not in step with the polls.
+            # Keep the chunks out of step with the polling.
             time.sleep(every_s + random.random() / 4)
         writer.close()
         mirror.finish(5)

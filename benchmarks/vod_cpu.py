@@ -1,6 +1,6 @@
-"""CPU seconds of ``streamwave transcode`` ÷ those of one FFmpeg process that makes the same four encodes.
+"""CPU seconds of ``streamwave transcode``, divided by those of one FFmpeg process that makes the same four encodes.
 
-Nothing is passed through for that.
+Passthrough is off, so that both encode everything.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from streamwave.config.settings import Settings
 from streamwave.ffmpeg.locate import locate
 from streamwave.pipeline.ladder import DEFAULT_LADDER
 
-#: The most that the pipeline may cost in relation to FFmpeg alone.
+#: Maximum ratio.
 TARGET = 1.25
 TIMEOUT_S = 1200
-#: Noise over the test pattern, so that its pictures cost about what a camera's cost.
+#: Noise added to the test pattern, so that it costs about as much as camera footage.
 GRAIN = 10
 
 

@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Asks for known vulnerabilities of what is pinned: constraints.txt (pip-audit), package-lock.json (npm audit).
+# Checks the pinned packages for known vulnerabilities: constraints.txt (pip-audit), package-lock.json (npm audit).
 #
 #   deployments/audit.sh [--strict]
 #
-# Exit status 1 where there are any. Where their data cannot be reached it says so; only --strict makes that an error (2).
-# docs/audit.md says what was found when, and what no list knows.
+# Exits with 1 if there are any. If vulnerability data is unavailable, a message says so; only --strict makes that an error (2).
+# docs/audit.md has the results of past audits, and what such data does not cover.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 pinned=2.10.1
-known_bad='jinja2==2.10' # has had vulnerabilities for years: data that does not know them knows nothing
+known_bad='jinja2==2.10' # vulnerable for years: data without it is useless
 strict=0 found=0 missing=0
 [ "${1:-}" != --strict ] || strict=1
 
-unreached() { printf '[audit] could not reach the data on %s: nothing is known of them\n' "$1"; missing=1; }
-audited() { # audited FILE OUTPUT: pip-audit's status for the packages in a file
+unreached() { printf '[audit] the vulnerability data for %s is unavailable: nothing was checked\n' "$1"; missing=1; }
+audited() { # audited FILE OUTPUT: run pip-audit on the packages in FILE; return its status
   var/audit/bin/pip-audit -r "$1" --no-deps --disable-pip --progress-spinner off >"$2" 2>&1
 }
 
 mkdir -p var
-if [ "$(cat var/audit/.stamp 2>/dev/null)" != "$pinned" ]; then # apart from ours: it brings packages that nothing else needs
+if [ "$(cat var/audit/.stamp 2>/dev/null)" != "$pinned" ]; then # a separate environment: its dependencies are not ours
   rm -rf var/audit
   .venv/bin/python -m venv var/audit && var/audit/bin/python -m pip install -q "pip-audit==$pinned" </dev/null >var/audit-pip.log 2>&1 &&
     echo "$pinned" >var/audit/.stamp

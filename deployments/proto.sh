@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Generates streamwave/v1 from proto/. With --check: fails if what is committed differs from what would be generated.
+# Generates streamwave/v1 from proto/. With --check, fails if the committed files are out of date.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 shopt -s nullglob globstar
@@ -14,6 +14,6 @@ fi
 .venv/bin/python -m grpc_tools.protoc -I proto --python_out="$target" --pyi_out="$target" --grpc_python_out="$target" "${sources[@]}"
 if [ "$target" != . ]; then
   for fresh in "$target"/**/*_pb2*.py*; do
-    cmp -s "$fresh" "${fresh#"$target"/}" || { echo "${fresh#"$target"/} is not what proto/ gives: run make proto" >&2; exit 1; }
+    cmp -s "$fresh" "${fresh#"$target"/}" || { echo "${fresh#"$target"/} is out of date: run make proto" >&2; exit 1; }
   done
 fi

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes a checkout ready to run: system packages, virtual environment, player packages, Prefect's database.
+# Prepares a checkout: installs system packages, virtual environment and player packages, and creates Prefect's database.
 #
-#   deployments/setup.sh run     what `make demo` needs
-#   deployments/setup.sh test    what `make test` needs as well: Chromium
+#   deployments/setup.sh run     for `make demo`
+#   deployments/setup.sh test    for `make test`: also Chromium
 #
-# Each step is skipped when it is done already; the second run takes well under a second.
+# Steps that are already done are skipped; a second run takes well under a second.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for_what=${1:-test}
@@ -12,17 +12,17 @@ export LC_ALL=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
 say() { printf '[setup] %s\n' "$*"; }
 die() { printf '[setup] %s\n' "$*" >&2; exit 1; }
-# Debian keeps nginx in /usr/sbin, which is not in everybody's PATH.
+# Debian installs nginx in /usr/sbin, which may not be in a user's PATH.
 have() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 
-# What is in var/ is its user's alone: databases, logs, what is received. Folders that others use (.venv) are not.
+# Files in var/ (databases, logs, received media) are private to its user. Shared folders such as .venv are not.
 private() { (umask 077; "$@"); }
 private mkdir -p var
-# An earlier version left it open. One that somebody else owns is theirs.
+# Close a var/ that an earlier version left readable, unless it belongs to another user.
 if [ -O var ] && [ ! -L var ]; then chmod go-rwx var; fi
 touch_private() { [ -e "$1" ] || private touch "$1"; }
 
-# Two `make` at once must not build the same virtual environment.
+# Prevent two concurrent `make` runs from building the same virtual environment.
 if have flock; then
   touch_private var/setup.lock
   exec 9>var/setup.lock
@@ -30,7 +30,7 @@ if have flock; then
 fi
 
 # --- Python ----------------------------------------------------------------------------------------------------------
-usable_python() { # at least 3.11, and able to make virtual environments with pip in them
+usable_python() { # at least 3.11, with the modules to create virtual environments
   "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
 find_python() {
@@ -42,7 +42,7 @@ find_python() {
 }
 
 # --- system packages -------------------------------------------------------------------------------------------------
-# Filled in pairs: the Debian package, and what it is called on other systems.
+# Filled in parallel: the Debian package, and its name for users of other systems.
 packages=() names=() optional=()
 need() { packages+=("$1"); names+=("$2"); }
 
@@ -52,12 +52,12 @@ have "${FFMPEG_PATH:-ffmpeg}" || { need ffmpeg "FFmpeg 5.1 or newer"; optional+=
 have nginx || { need nginx-light "nginx"; optional+=(nginx-light); }
 compgen -G '/usr/lib*/nginx/modules/ngx_rtmp_module.so' >/dev/null ||
   { need libnginx-mod-rtmp "nginx's RTMP module"; optional+=(libnginx-mod-rtmp); }
-# The font of the frame number that the demo and the tests burn into their pictures.
+# The font of the frame counter that the demo and the tests burn into their video.
 compgen -G '/usr/share/fonts/*/dejavu*/DejaVuSans.ttf' >/dev/null ||
   { need fonts-dejavu-core "the font DejaVu Sans"; optional+=(fonts-dejavu-core); }
 if [ "$for_what" = test ]; then
   have chromium || have google-chrome || need chromium "Chromium"
-  # Tests that attack from another host make one: a network namespace.
+  # Security tests attack from another host, which is a network namespace.
   have ip || need iproute2 "iproute2"
   have unshare || need util-linux "util-linux"
 fi
@@ -69,17 +69,17 @@ install_packages() {
     root=(sudo)
   fi
   say "installing system packages: ${packages[*]} (one to four minutes)"
-  # A list of packages that is a day old names files that are gone from the mirrors.
-  "${root[@]}" apt-get -qq update </dev/null || say "apt-get update failed; trying with the package lists that are here"
+  # Day-old package lists may name files that the mirrors no longer have.
+  "${root[@]}" apt-get -qq update </dev/null || say "apt-get update failed; continuing with the existing package lists"
   touch_private var/setup-apt.log
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends \
     "${packages[@]}" </dev/null >var/setup-apt.log 2>&1 || {
     tail -n 15 var/setup-apt.log >&2
-    die "apt-get could not install ${packages[*]}: see var/setup-apt.log, mend that and run this again"
+    die "apt-get could not install ${packages[*]}: see var/setup-apt.log, fix the problem and run this again"
   }
 }
 
-is_debian() { # 12 or newer; older ones have no Python 3.11
+is_debian() { # 12 or newer; older releases have no Python 3.11
   have apt-get && (. /etc/os-release && [ "${ID:-}" = debian ] && [ "${VERSION_ID:-99}" -ge 12 ]) 2>/dev/null
 }
 
@@ -89,23 +89,23 @@ if [ ${#packages[@]} -gt 0 ]; then
   else
     missing=""
     for i in "${!packages[@]}"; do missing+="${missing:+, }${names[$i]}"; done
-    say "only Debian 12 and newer is set up by itself; missing on this system: $missing"
-    # The rest works without an own FFmpeg (a pip package carries one), and files are transcoded without nginx.
+    say "packages are installed automatically on Debian 12 and newer only; missing on this system: $missing"
+    # FFmpeg and nginx are optional: a pip package includes FFmpeg, and transcoding files does not need nginx.
     for package in "${packages[@]}"; do
-      [[ " ${optional[*]} " == *" $package "* ]] || die "install what is missing with your system's tools, then run this again"
+      [[ " ${optional[*]} " == *" $package "* ]] || die "install the missing packages with your system's tools, then run this again"
     done
   fi
 fi
 
 python=$(find_python) || die "no Python 3.11 or newer with venv and ensurepip in PATH: install one (Debian 12: python3 and \
-python3-venv), or name it: make PYTHON=/path/to/python3.11"
+python3-venv), or point to one: make PYTHON=/path/to/python3.11"
 
 # --- virtual environment ---------------------------------------------------------------------------------------------
-# The path is part of the stamp: a virtual environment does not survive being moved.
+# The stamp includes the path, because a virtual environment cannot be moved.
 stamp=$(cat pyproject.toml constraints.txt <(pwd) | sha256sum | cut -d' ' -f1)
 if [ "$(cat .venv/.stamp 2>/dev/null)" != "$stamp" ] || ! usable_python .venv/bin/python; then
   if ! usable_python .venv/bin/python || ! head -n 3 .venv/bin/pip 2>/dev/null | grep -qF "$(pwd)/.venv/"; then
-    say "making .venv with $("$python" --version)"
+    say "creating .venv with $("$python" --version)"
     rm -rf .venv
     "$python" -m venv .venv
   fi
@@ -130,17 +130,17 @@ if [ -f package-lock.json ]; then
 fi
 
 # --- Prefect's database ----------------------------------------------------------------------------------------------
-# Made once here, because the migrations take a quarter of a minute that every first start would pay.
+# Created once here, because the migrations would delay the first start by about 15 seconds.
 home=${PREFECT_HOME:-$PWD/var/prefect}
 stamp=$(grep -i '^prefect==' constraints.txt)
 if [ "$(cat "$home/.stamp" 2>/dev/null)" != "$stamp" ]; then
-  say "making Prefect's database in $home"
+  say "creating Prefect's database in $home"
   private mkdir -p "$home"
   touch_private var/setup-prefect.log
   private env -u PREFECT_API_URL -u PREFECT_API_DATABASE_CONNECTION_URL PREFECT_HOME="$home" \
     PREFECT_SERVER_ANALYTICS_ENABLED=false .venv/bin/prefect server database upgrade -y </dev/null >var/setup-prefect.log 2>&1 || {
     tail -n 15 var/setup-prefect.log >&2
-    die "Prefect could not make its database in $home: see var/setup-prefect.log"
+    die "Prefect could not create its database in $home: see var/setup-prefect.log"
   }
   touch_private "$home/.stamp"
   echo "$stamp" >"$home/.stamp"

@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: links to files that the site does not hold become plain text, and all decisions are in the navigation."""
+"""MkDocs hooks: turn links to files outside the site into plain text, and add all decisions to the navigation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]
 
 
 def on_config(config: Any) -> Any:
-    """List every decision, so that a new one needs no entry of its own in mkdocs.yml."""
+    """List every decision, so that a new one needs no entry in mkdocs.yml."""
     explanation = next(entry["Explanation"] for entry in config.nav if "Explanation" in entry)
     decisions = next(entry for entry in explanation if "Decisions" in entry)
     decisions["Decisions"] = [f"decisions/{path.name}" for path in sorted((DOCS / "decisions").glob("*.md"))]
@@ -19,7 +19,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Keep only the text of links that lead out of docs/, which only readers of the repository can follow."""
+    """Replace links out of docs/ by their text, because only readers of the repository can follow them."""
     folder = (DOCS / page.file.src_uri).parent
 
     def outside(match: re.Match[str]) -> str:

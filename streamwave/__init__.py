@@ -1,7 +1,7 @@
-"""StreamWave as a library: what the command line does, as functions.
+"""StreamWave as a library: the functions behind the command line.
 
-Importing this package loads next to nothing; the first use of a name loads what it needs. Neither Prefect nor a server is
-ever loaded: with Prefect, call the flows of the package ``flows`` instead. What may raise is in ``streamwave.errors``.
+Importing this package is cheap: each part is loaded when one of its names is first used. It never loads Prefect or starts a
+server; to run under Prefect, call the flows in the package ``flows``. ``streamwave.errors`` defines the exceptions.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load the public API with the first name that is asked for (PEP 562)."""
+    """Load the public API when one of its names is first used (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import streamwave.api

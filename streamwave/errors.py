@@ -4,23 +4,23 @@
 
     StreamWaveError              exit code 1
     ├── UsageError               the caller asked for something impossible     exit code 2, HTTP 400, INVALID_ARGUMENT
-    │   ├── SourceError          the source cannot be read or holds no media
-    │   ├── LadderError          unknown or impossible rendition
-    │   └── SettingsError        a setting has an impossible value
-    ├── OutputError              the store refuses or is full                  FAILED_PRECONDITION
+    │   ├── SourceError          the source cannot be read or contains no media
+    │   ├── LadderError          a rendition is unknown or impossible
+    │   └── SettingsError        a setting has an invalid value
+    ├── OutputError              the output is unavailable, refuses or is full  FAILED_PRECONDITION
     │   ├── DamagedError         a ledger cannot be read
-    │   ├── EmptiedError         the output is there, and the broadcast in it is gone
-    │   └── FencedError          another run publishes this session
-    ├── IncompleteError          all is published, but not to every output, or without parts of the source
+    │   ├── EmptiedError         the output exists, but the broadcast in it has been deleted
+    │   └── FencedError          another run has taken over publishing this session
+    ├── IncompleteError          published to the end, but not to every output, or with filler for parts of the source
     ├── SpoolError               the journal or a chunk is damaged or missing
     │   └── LimitError           a stream has used up its share of this machine     HTTP 429
     ├── MediaError               a produced file breaks an invariant (frames, boundaries, boxes)
-    │   └── UnfitError           the source's own pictures cannot be a rendition; they are encoded then
+    │   └── UnfitError           the source's own video cannot be passed through, so it is encoded
     └── FFmpegError              an FFmpeg process failed, hung or was killed
-        └── TooCostlyError       it exceeded its limits; trying again cannot help
+        └── TooCostlyError       it exceeded its resource limits; a retry cannot help
 
-Every message is one sentence that names the cause and says what to do. Every error pickles, because task runs carry
-them between processes: all state travels in ``args``.
+Every message is one sentence that names the cause and says what to do. Every error can be pickled, because task runs pass
+errors between processes; all state is therefore in ``args``.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ import sys
 
 
 class StreamWaveError(Exception):
-    """Base of all errors that StreamWave raises on purpose; ``str(error)`` is one line for a person."""
+    """Base class of every error that StreamWave raises deliberately; ``str(error)`` is one line for the user."""
 
     exit_code = 1
 
 
 def tell(error: StreamWaveError) -> int:
-    """Print an error that ends a program, a line for each of its sentences; the exit code."""
+    """Print the error that ends a program, prefixing each line of its message; return the exit code."""
     for line in str(error).splitlines():
         print(f"error: {printable(line)}", file=sys.stderr)
     return error.exit_code
 
 
 def printable(text: str) -> str:
-    """``text`` with whatever could move a cursor, begin a line or turn the direction of writing as an escape of Python."""
+    """``text`` with unprintable characters (cursor movement, line breaks, bidirectional controls) as Python escapes."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 class UsageError(StreamWaveError):
-    """The request itself cannot be met."""
+    """The request cannot be fulfilled as it stands."""
 
     exit_code = 2
 
@@ -61,28 +61,28 @@ class LadderError(UsageError):
 
 
 class SettingsError(UsageError):
-    """A setting has a value that cannot work."""
+    """A setting has an invalid value, or two settings contradict each other."""
 
 
 class OutputError(StreamWaveError):
-    """The output cannot be written: missing, read-only, full, or holding something else."""
+    """The output cannot be written: it is missing, read-only, full, or contains something else."""
 
 
 class DamagedError(OutputError):
-    """The ledger of a broadcast cannot be understood: that one broadcast is lost to us, and no other."""
+    """The ledger of a broadcast cannot be read. Only this broadcast is affected."""
 
 
 class EmptiedError(OutputError):
-    """The output is in its place, but all of the broadcast in it has been deleted: it can be begun there again."""
+    """The output exists, but the whole broadcast in it has been deleted; the broadcast can be started there again."""
 
 
 class FencedError(OutputError):
-    """Another run has taken over the publishing of this session."""
+    """Another run has taken over publishing this session."""
 
 
 class IncompleteError(StreamWaveError):
-    """A source was published to its end, with black pictures or silence in the place of what could not be used, or with
-    outputs that did not get all of it: ``behind`` are their addresses.
+    """The source was published to its end, but parts that could not be used were replaced by black frames or silence, or
+    some outputs did not receive everything; ``behind`` has the addresses of those outputs.
     """
 
     def __init__(self, message: str, behind: tuple[str, ...] = ()) -> None:
@@ -93,7 +93,7 @@ class IncompleteError(StreamWaveError):
 
     @property
     def behind(self) -> tuple[str, ...]:
-        """Addresses of the outputs that lack something."""
+        """Addresses of the outputs that are missing objects."""
         return self.args[1]  # type: ignore[no-any-return]
 
 
@@ -102,21 +102,21 @@ class SpoolError(StreamWaveError):
 
 
 class LimitError(SpoolError):
-    """A stream has used up what one stream may use of this machine, so that the others can go on."""
+    """A stream has used up its share of this machine; the limit protects the other streams."""
 
 
 class MediaError(StreamWaveError):
-    """Produced media breaks an invariant: frame count, boundary, box structure or an init segment that changed."""
+    """Produced media breaks an invariant: frame count, segment boundary, box structure, or a changed init segment."""
 
 
 class UnfitError(MediaError):
-    """The source's own pictures cannot be shown as they are, so they are encoded; the message completes "because"."""
+    """The source's own video cannot be passed through, so it is encoded; the message completes "because …"."""
 
 
 class FFmpegError(StreamWaveError):
     """An FFmpeg process failed.
 
-    ``command`` is the argv, ``returncode`` negative for a signal, ``stderr_tail`` its last lines.
+    ``command`` is the argv, ``returncode`` is negative for a signal, ``stderr_tail`` has the last lines of stderr.
     """
 
     def __init__(self, what: str, command: tuple[str, ...] = (), returncode: int | None = None, stderr_tail: str = ""):
@@ -130,7 +130,7 @@ class FFmpegError(StreamWaveError):
 
 
 class TooCostlyError(FFmpegError):
-    """An FFmpeg process exceeded the limits that it was given; the next try would as well."""
+    """An FFmpeg process exceeded its resource limits; a retry would exceed them too."""
 
     def __str__(self) -> str:
         return self.what

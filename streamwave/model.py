@@ -1,4 +1,4 @@
-"""What crosses a boundary between processes: sources, renditions, chunks and their records. All frozen, all JSON."""
+"""Values that cross process boundaries: sources, renditions, chunks and their records. Immutable; serialised as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from streamwave.timing import AAC_FRAME, Grid
 from streamwave.untrusted import to_fraction
 
-#: A fraction that travels as the string "30000/1001".
+#: A fraction, serialised as a string such as "30000/1001".
 Rational = Annotated[
     Fraction,
     BeforeValidator(to_fraction),
@@ -19,7 +19,7 @@ Rational = Annotated[
 ]
 
 
-#: Bytes that travel as hexadecimal digits.
+#: Bytes, serialised as hexadecimal digits.
 Binary = Annotated[
     bytes,
     BeforeValidator(lambda value: bytes.fromhex(value) if isinstance(value, str) else value),
@@ -28,51 +28,51 @@ Binary = Annotated[
 
 
 class Frozen(BaseModel):
-    """Immutable value with a strict set of fields."""
+    """An immutable model that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 class State(StrEnum):
-    """How far a broadcast is. The values are those of lists; its status in the spool and its entry at an output have words
-    of their own for one that is over.
+    """The state of a broadcast. Lists show these values; the status in the spool and the entry at an output name the state
+    RECORDED differently (see ``in_status`` and ``in_entry``).
     """
 
-    STARTING = "starting"  # nothing is published yet
+    STARTING = "starting"  # nothing has been published yet
     LIVE = "live"
-    WAITING = "waiting"  # its publisher is away, and may come back
-    FINISHING = "finishing"  # the last chunks are on their way
-    RECORDED = "recorded"  # over, and all of it is published
-    FAILED = "failed"  # its run ended with an error; another one may go on
-    CUT_OFF = "cut off"  # over, and not complete
-    DELETED = "deleted"  # its deletion has begun
+    WAITING = "waiting"  # its publisher is disconnected, and may reconnect
+    FINISHING = "finishing"  # the publisher has left; the last chunks are being published
+    RECORDED = "recorded"  # ended, and completely published
+    FAILED = "failed"  # its run ended with an error; a new run may resume it
+    CUT_OFF = "cut off"  # ended, but incomplete
+    DELETED = "deleted"  # being deleted
     DAMAGED = "damaged"  # its ledger cannot be read
 
     @property
     def in_status(self) -> str:
-        """The word for it in the status of a broadcast in the spool."""
+        """The name of this state in a broadcast's status in the spool."""
         return "finished" if self is State.RECORDED else self.value
 
     @property
     def in_entry(self) -> str:
-        """The word for it in the entry of a broadcast at an output."""
+        """The name of this state in a broadcast's entry at an output."""
         return "ended" if self is State.RECORDED else self.value
 
     @classmethod
     def of_status(cls, word: object) -> State | None:
-        """The state that a status means by ``word``; None for what this version does not know."""
+        """The state that a status calls ``word``; None if this version does not know the word."""
         return next((state for state in cls if state.in_status == word), None)
 
     @classmethod
     def of_entry(cls, word: object) -> State | None:
-        """The state that an entry means by ``word``; None for what this version does not know."""
+        """The state that an entry calls ``word``; None if this version does not know the word."""
         return next((state for state in cls if state.in_entry == word), None)
 
 
 class Colour(Frozen):
-    """How a track's numbers become light, in FFmpeg's words; "unknown" where the source does not say.
+    """The colour space of a track, in FFmpeg's terms; "unknown" where the source does not say.
 
-    ITU-T H.273 has the meanings. Renditions carry the same words, but always the limited ("tv") range.
+    ITU-T H.273 defines the meanings. Renditions use the same terms, but always limited ("tv") range.
     """
 
     primaries: str = "unknown"
@@ -82,17 +82,17 @@ class Colour(Frozen):
 
 
 class VideoInfo(Frozen):
-    """The video track of a source as the probe found it. Sizes in pixels, before rotation.
+    """The video track of a source, as probed. Sizes are in pixels, before rotation.
 
-    ``peak_nits`` is the brightest pixel of HDR video in cd/m², where the source says it.
+    ``peak_nits`` is the peak luminance of HDR video in cd/m², if the source states it.
     """
 
     codec: str
     width: int
     height: int
     sample_aspect: Rational = Fraction(1)
-    mirrored: bool = False  # players must exchange left and right, before they turn the picture
-    rotation: int = 0  # degrees clockwise that the player must turn the picture: 0, 90, 180, 270, or another number
+    mirrored: bool = False  # players must swap left and right before they rotate the picture
+    rotation: int = 0  # clockwise rotation that players must apply, in degrees: 0, 90, 180, 270, or any other number
     stated_rate: Rational | None = None
     pixel_format: str = ""
     interlaced: bool = False
@@ -102,7 +102,7 @@ class VideoInfo(Frozen):
 
 
 class AudioInfo(Frozen):
-    """The audio track of a source as the probe found it."""
+    """The audio track of a source, as probed."""
 
     codec: str
     sample_rate: int
@@ -110,10 +110,11 @@ class AudioInfo(Frozen):
 
 
 class SourceInfo(Frozen):
-    """A source as the probe found it; ``duration_ms`` is None for one that does not say when it ends.
+    """A source, as probed. ``duration_ms`` is None if the source does not state its duration.
 
-    ``audio`` is the track ``audio_number`` of ``audio_tracks``, counted from 1; ``undecodable`` are those that no decoder
-    here knows, ``encrypted`` those that are encrypted. ``video`` is the track ``video_number`` of ``video_tracks``, as well.
+    There are ``audio_tracks`` audio tracks and ``video_tracks`` video tracks. ``audio`` and ``video`` describe the selected
+    ones, whose numbers, counted from 1, are ``audio_number`` and ``video_number``. ``undecodable`` and ``encrypted`` list the
+    numbers of audio tracks that have no decoder here or are encrypted.
     """
 
     url: str
@@ -130,7 +131,7 @@ class SourceInfo(Frozen):
 
 
 class Rendition(Frozen):
-    """One rung of the ladder. Sizes in pixels (0 for audio), rates in bits per second."""
+    """One rung of the ladder. Sizes are in pixels (0 for audio), bit rates in bits per second."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
     kind: Literal["video", "audio"]
@@ -149,10 +150,10 @@ class Rendition(Frozen):
 
 
 class Passthrough(Frozen):
-    """That the source's own pictures are the rendition called ``rendition``, in all chunks of a session that allow it.
+    """States that the source's own video is published as ``rendition``, in every chunk of a session where that is possible.
 
-    ``init`` is its init segment as FFmpeg writes it, but with the source's parameter sets beside those of the encoder, which
-    have the number ``encoder_id``: so both the source's pictures and encoded ones follow from it.
+    ``init`` is the init segment that FFmpeg writes, with the source's parameter sets added to the encoder's, which are numbered
+    ``encoder_id``. So one init segment serves both the source's frames and encoded ones.
     """
 
     rendition: str
@@ -160,21 +161,23 @@ class Passthrough(Frozen):
     init: Binary
 
 
-#: Containers of chunk files by their suffix, in the order in which they are tried.
+#: Containers of chunk files by file extension, in the order in which they are tried.
 CONTAINERS = {"mkv": "matroska", "nut": "nut", "mov": "mov"}
 
 
-#: The name of a chunk's file in its session's folder: nothing that leads out of it, wherever a journal comes from.
+#: The name of a chunk file in its session's folder. Journals are not trusted: the pattern excludes paths out of the folder.
 ChunkFile = Annotated[str, Field(pattern=r"^[0-9]{6,}\.(mkv|nut|mov|aac)$")]
 
 
 class ChunkRecord(Frozen):
-    """What the journal says of a received chunk. Times in integer milliseconds since the session's origin.
+    """What the journal records about a received chunk. Times are integer milliseconds since the session's origin.
 
-    The pictures lie in the half-open range [start_ms, next_ms); ``next_ms`` is the ``start_ms`` of the next chunk, or
-    where the last picture ends. Times in the video file are later by ``later_ms``. ``held``: it shows the last picture up to
-    its start all along, as the chunk of that number does first. ``audio_first`` counts AAC frames since the origin.
-    ``lead`` is how many pictures of the file are not the chunk's own, but are needed to decode those.
+    The chunk covers the half-open range [start_ms, next_ms); ``next_ms`` is the ``start_ms`` of the next chunk, or the end of
+    the last frame. Timestamps in the video file are ``later_ms`` later than those. If ``held`` is set, the chunk
+    repeats the last
+    frame before its start throughout, and ``held`` is the number of the first chunk that does so. ``audio_first`` counts AAC
+    frames since the origin. ``lead`` is the number of frames in the file that precede the chunk's own, and are needed to decode
+    them.
     """
 
     number: int
@@ -189,16 +192,16 @@ class ChunkRecord(Frozen):
     audio_first: int = 0
     audio_count: int = 0
     size_bytes: int = 0
-    closed_unix_ms: int = 0  # wall clock when the last frame had arrived
+    closed_unix_ms: int = 0  # wall-clock time at which the last frame arrived
 
 
 class Chunk(Frozen):
-    """A chunk in its place: ``[first_frame, first_frame + frame_count)`` on the grid, AAC frames likewise.
+    """A chunk with its place on the timeline: ``[first_frame, first_frame + frame_count)`` on the grid, AAC frames likewise.
 
-    ``segments`` are the lengths in frames of the segments that it is published as (see ``timing.split_evenly``). Times in
-    the video file, which has ``pictures`` of them, are later than those of the session by ``later_ms``. ``held``: one picture
-    stands still, as in the chunk of that number (see ``ChunkRecord``). ``as_is``: the source's own pictures can be a
-    rendition (see ``Passthrough``); segments then begin at keyframes of the source.
+    ``segments`` has the length in frames of each segment that the chunk is published as (see ``timing.split_evenly``). The
+    video file contains ``pictures`` frames, whose timestamps are ``later_ms`` later than the session's. ``held``: the chunk
+    repeats one frame (see ``ChunkRecord``). ``as_is``: the source's own video can be a rendition (see ``Passthrough``), so
+    segments begin at keyframes of the source.
     """
 
     number: int
@@ -222,9 +225,9 @@ class Chunk(Frozen):
         return Grid(self.rate)
 
     def boundaries(self, rendition: Rendition) -> tuple[tuple[int, int], ...]:
-        """(time, duration) in the rendition's ticks of every segment of this chunk.
+        """(time, duration) of every segment of this chunk, in the rendition's ticks.
 
-        Video boundaries are the same in all renditions; an audio boundary is the AAC frame nearest to the picture.
+        Video boundaries are the same in all renditions; an audio boundary is the start of the AAC frame nearest to the video's.
         """
         edges = [self.first_frame]
         for length in self.segments:

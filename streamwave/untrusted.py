@@ -1,7 +1,7 @@
-"""Text from elsewhere, parsed so that whatever it holds costs little and fails in one way: by a ValueError.
+"""Parsers for untrusted text: bounded in cost, and failing only with ValueError.
 
-Python's own parsers raise other errors besides (RecursionError for brackets in brackets, LookupError for an encoding that is
-unknown, ZeroDivisionError), and ``Fraction("1e999999999")`` computes for hours.
+Python's own parsers raise other errors as well (RecursionError for deep nesting, LookupError for an unknown encoding,
+ZeroDivisionError), and ``Fraction("1e999999999")`` computes for hours.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _FRACTION = re.compile(r"\s*([+-]?[0-9]+)(?:/([0-9]+)|\.([0-9]+))?\s*")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value that ``text`` stands for in JSON.
+    """The value of the JSON document ``text``.
 
     Raises:
-        ValueError: it is no JSON, or nested too deeply.
+        ValueError: it is not JSON, or nested too deeply.
     """
     try:
         return json.loads(text)
@@ -28,10 +28,10 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_xml(data: bytes) -> ElementTree.Element:
-    """The root of an XML document.
+    """The root element of an XML document.
 
     Raises:
-        ValueError: it is none, or written in an encoding that is not known.
+        ValueError: it is not well-formed, or its encoding is unknown.
     """
     try:
         return ElementTree.fromstring(data)
@@ -40,10 +40,10 @@ def parse_xml(data: bytes) -> ElementTree.Element:
 
 
 def parse_fraction(text: str) -> Fraction:
-    """The exact number that is written as 25, 29.97 or 30000/1001; never with an exponent.
+    """The exact value of a number written as 25, 29.97 or 30000/1001. Exponents are not accepted.
 
     Raises:
-        ValueError: it is none, divides by zero, or has thousands of digits.
+        ValueError: it is not such a number, divides by zero, or has thousands of digits.
     """
     found = _FRACTION.fullmatch(text)
     if found is None:
@@ -57,10 +57,11 @@ def parse_fraction(text: str) -> Fraction:
 
 
 def to_fraction(value: object) -> object:
-    """For fields that hold an exact number: one of an integer or of text; what is neither stays what it is.
+    """Validator for fields that hold an exact number: converts an integer or text to a Fraction, and returns the rest
+    unchanged.
 
     Raises:
-        ValueError: see ``parse_fraction``.
+        ValueError: the text is not a number (see ``parse_fraction``).
     """
     if isinstance(value, str):
         return parse_fraction(value)

@@ -1,1 +1,1 @@
-"""The ingest service (HTTP): decides who may publish, receives each publish into the spool, manages the streams."""
+"""The ingest service (HTTP): decides who may publish, receives publishes into the spool, and manages streams."""

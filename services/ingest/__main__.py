@@ -20,18 +20,18 @@ from streamwave.streams.hooks import hook_token, ingest_url
 from streamwave.util.private import begin
 from streamwave.util.trust import check_working_folder
 
-#: Nobody's headers are longer; each connection may hold so much.
+#: Limit on the headers of a request, and so on the memory per connection; legitimate ones are shorter.
 MAX_HEADER_BYTES = 16 * 1024
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+    """A listening socket.
 
     Raises:
-        SettingsError: the port is taken or the address is not ours.
+        SettingsError: the port is taken, or the address does not belong to this machine.
     """
-    # The protocol is named because asyncio sends small answers at once (TCP_NODELAY) only where it is; else each answer on a
-    # connection that stays open waits 40 ms for the acknowledgement of its head.
+    # asyncio sets TCP_NODELAY only on sockets with an explicit protocol. Without it, each answer on a keep-alive connection
+    # would wait 40 ms for the acknowledgement of its head.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -41,20 +41,20 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise SettingsError(
-            f"cannot listen on {host} port {port} ({error.strerror}); end the program that has it, or choose others in "
+            f"cannot listen on {host} port {port} ({error.strerror}); stop the program that uses it, or choose others in "
             "STREAMWAVE_INGEST_HOST and STREAMWAVE_INGEST_PORT"
         ) from None
     return listening
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM; publishes go on without us.
+    """Serve until SIGINT or SIGTERM; segmenters keep receiving afterwards.
 
     Raises:
-        StreamWaveError: it cannot start; the message says why.
+        StreamWaveError: the service cannot start; the message says why.
     """
     set_up(settings.log_level)
-    # What can be wrong with the settings is said before anything starts.
+    # Report errors in the settings before anything starts.
     Database.open(settings).close()
     hook_token(settings)
     config = uvicorn.Config(
@@ -69,13 +69,13 @@ def serve(settings: Settings) -> None:
         ws="none",
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
-    # uvicorn raises the signal that ended it once more when it is done: that must not end us in disorder.
+    # When uvicorn is done, it raises the signal that stopped it again, which must not kill this process.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with listen(settings.ingest_host, settings.ingest_port) as listening:
             if not is_loopback(settings.ingest_host) and settings.admin_token is None:
                 events.warning(
-                    "STREAMWAVE_INGEST_HOST is reached by other machines and STREAMWAVE_ADMIN_TOKEN is not set: "
+                    "other machines can reach STREAMWAVE_INGEST_HOST, and STREAMWAVE_ADMIN_TOKEN is not set: "
                     "listen on 127.0.0.1 if none of them needs this service, else set the token",
                     host=settings.ingest_host,
                 )
@@ -88,7 +88,7 @@ def serve(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Exit status 0, or the error's with one line that explains it."""
+    """Run the service; the exit status."""
     begin()
     try:
         settings = Settings.load()

@@ -1,4 +1,4 @@
-"""The streams over HTTP, for the bearer of the admin token. Keys are in the answers to POST only, and only once."""
+"""Manages streams over HTTP with the admin token. Only the answers to POST contain keys, each key once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _allowed(request: Request) -> Registry:
     return registry
 
 
-#: FastAPI runs these functions in threads, so they may wait for the database.
+#: FastAPI runs plain (not async) functions in threads, so these may wait for the database.
 router = APIRouter(prefix="/streams", responses=answers(401, 503))
 Allowed = Depends(_allowed)
 
@@ -32,7 +32,7 @@ class NewStream(BaseModel):
 
 
 class Change(BaseModel):
-    """What to change of a stream; what is left out stays."""
+    """What to change of a stream; omitted fields stay as they are."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -42,7 +42,7 @@ class Change(BaseModel):
 
 @router.post("", status_code=201, responses=answers(409))
 def add(new: NewStream, response: Response, registry: Registry = Allowed) -> dict[str, Any]:
-    """Add a stream; the answer holds its key."""
+    """Add a stream; the answer contains its key."""
     stream, key = registry.add(new.name, new.title)
     response.headers["Cache-Control"] = "no-store"
     return {**stream.model_dump(), "key": key}
@@ -50,7 +50,7 @@ def add(new: NewStream, response: Response, registry: Registry = Allowed) -> dic
 
 @router.get("")
 def list_all(registry: Registry = Allowed) -> list[Stream]:
-    """Every stream, by name."""
+    """All streams, sorted by name."""
     return registry.all()
 
 
@@ -62,13 +62,13 @@ def show(name: str, registry: Registry = Allowed) -> Stream:
 
 @router.patch("/{name}", responses=answers(404))
 def change(name: str, wanted: Change, registry: Registry = Allowed) -> Stream:
-    """Switch a stream on or off, or change its title."""
+    """Enable or disable a stream, or change its title."""
     return registry.change(name, enabled=wanted.enabled, title=wanted.title)
 
 
 @router.post("/{name}/rotate-key", responses=answers(404))
 def rotate_key(name: str, response: Response, registry: Registry = Allowed) -> dict[str, str]:
-    """A new key; whoever publishes with the old one is disconnected within seconds."""
+    """Create a new key; a publisher that uses the old key is disconnected within seconds."""
     response.headers["Cache-Control"] = "no-store"
     return {"name": name, "key": registry.rotate_key(name)}
 

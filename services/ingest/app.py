@@ -1,4 +1,4 @@
-"""The application: its parts, put together for the time that it runs."""
+"""Builds the FastAPI application and the objects that live as long as it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from services.ingest import admin, document, hooks, refusal, status
 from services.ingest.body import Limits
 from services.ingest.guard import Guard
-from services.ingest.kick import Processing
+from services.ingest.processing import Processing
 from services.ingest.sessions import Sessions
 from streamwave.config.settings import Settings
 from streamwave.streams.database import MAX_CONNECTIONS, Database
@@ -22,7 +22,7 @@ from streamwave.streams.registry import Registry
 from streamwave.util.own_site import OwnNames, OwnSite
 from streamwave.util.version import VERSION
 
-#: Calls that may wait for the database or the disk at once.
+#: Calls that may wait for the database or the disk at the same time.
 THREADS = MAX_CONNECTIONS
 
 
@@ -31,7 +31,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Calls that wait for a locked database must not keep those from being served that need none.
+        # A pool of its own, so that calls that wait for a locked database do not block calls that do not use it.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="call"))
         database = await asyncio.to_thread(Database.open, settings)
         try:
@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             database.close()
 
-    # No pages for trying it out: they load scripts from elsewhere.
+    # No interactive API pages: they load scripts from other servers.
     app = FastAPI(
         title="StreamWave ingest",
         version=VERSION,
@@ -59,7 +59,9 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.add_middleware(Limits)
-    app.add_middleware(OwnSite, names=OwnNames(settings.ingest_host, settings.allowed_hosts))  # the outermost
+    app.add_middleware(
+        OwnSite, names=OwnNames(settings.ingest_host, settings.allowed_hosts)
+    )  # added last, so it runs first
     refusal.install(app)
     document.install(app)
     for part in (hooks, status, admin):

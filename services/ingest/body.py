@@ -1,4 +1,4 @@
-"""Request bodies: bounded in size and time, as a form or JSON, with every field at most once."""
+"""Reads request bodies, forms or JSON, with limits on size and time; a field may occur only once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.ingest.refusal import Refused, answer
 
-#: nginx-rtmp's fields are at most some 256 characters each.
+#: nginx-rtmp sends few fields of about 256 characters each.
 MAX_BYTES = 64 * 1024
 MAX_FIELDS = 100
-#: A body arrives within this time.
+#: A body must arrive within this time.
 TIMEOUT_S = 5.0
 
 
 class Limits:
-    """ASGI middleware that reads the body before anything else runs, and refuses large and slow ones."""
+    """ASGI middleware that reads the body before the application runs, and refuses large and slow bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -71,11 +71,11 @@ class Limits:
 async def fields(request: Request) -> tuple[dict[str, str], bool]:
     """The fields of a form or of a JSON object, all as text, and whether it was JSON.
 
-    nginx-rtmp appends to its own fields whatever a publisher writes behind the ``?`` of a key, so a field that comes
-    twice is an attempt to pass for somebody else.
+    nginx-rtmp appends to its own fields whatever a publisher writes after the ``?`` of a key, so a repeated field is an
+    attempt to impersonate somebody.
 
     Raises:
-        Refused: another content type, not what it says it is, or a field that comes twice.
+        Refused: the content type is unsupported, the body does not match it, or a field occurs twice.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await request.body()
@@ -88,7 +88,7 @@ async def fields(request: Request) -> tuple[dict[str, str], bool]:
 
 def _form(body: bytes) -> list[tuple[str, str]]:
     try:
-        # Bytes that are no UTF-8 stay apart as surrogates: they match no key, and nothing of it is stored.
+        # Bytes that are not UTF-8 become surrogates: such a value matches no key, and is not stored.
         return parse_qsl(
             body.decode("utf-8", "surrogateescape"),
             keep_blank_values=True,
@@ -109,7 +109,7 @@ def _json(body: bytes) -> dict[str, str]:
     texts = {}
     for name, value in found.items():
         if not isinstance(value, str | int) or isinstance(value, bool):
-            raise Refused(400, "every field has to be a text or a whole number")
+            raise Refused(400, "every field must be a string or an integer")
         texts[name] = str(value)
     return texts
 
@@ -117,5 +117,5 @@ def _json(body: bytes) -> dict[str, str]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise Refused(400, "a field comes twice")
+        raise Refused(400, "a field occurs twice")
     return found

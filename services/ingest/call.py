@@ -1,4 +1,4 @@
-"""A hook call: the fields that we use of those that nginx-rtmp sends, validated."""
+"""A hook call of nginx-rtmp: the fields that this service uses, validated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CLIENT = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _PUBLISH_ID = re.compile(r"[0-9a-f]{32}")
 MAX_NAME = 512
 
-#: What nginx-rtmp says in ``call``, by hook.
+#: The values of the field ``call`` that nginx-rtmp sends to each hook.
 CALLS = {
     "start-stream": {"publish"},
     "stop-stream": {"publish_done"},
@@ -23,7 +23,7 @@ CALLS = {
 
 
 class HookCall(Frozen):
-    """``name`` is the key for publishers and the public name for pullers: never log it."""
+    """``name`` is the stream key for publishers and the public name for pullers. Never log it."""
 
     name: str
     client: Client
@@ -34,20 +34,20 @@ class HookCall(Frozen):
 
     @property
     def key_hash(self) -> str:
-        """Of ``name`` taken as a key."""
+        """The hash of ``name``, taken as a stream key."""
         return hash_key(self.name)
 
     @property
     def key_hint(self) -> str:
-        """For the log: tells keys apart and gives none away."""
+        """A prefix of the hash for logs: distinguishes keys without revealing them."""
         return self.key_hash[:8]
 
 
 def read_call(hook: str, instance: str, found: dict[str, str]) -> HookCall:
-    """The call of ``hook`` by the server start ``instance`` with the fields ``found``.
+    """Validate the fields ``found`` of a call to ``hook``. ``instance`` identifies the start of nginx-rtmp that calls.
 
     Raises:
-        Refused: a field is missing or impossible.
+        Refused: a field is missing or invalid.
     """
     name = found.get("name") or found.get("key") or ""
     if not name:
@@ -55,10 +55,10 @@ def read_call(hook: str, instance: str, found: dict[str, str]) -> HookCall:
     if len(name) > MAX_NAME:
         raise Refused(403, "no stream has this key")
     if not _CLIENT.fullmatch(found.get("clientid", "")):
-        raise Refused(400, "the field clientid is missing or impossible: it tells connections apart")
+        raise Refused(400, "the field clientid is missing or invalid: it identifies the connection")
     call = found.get("call", min(CALLS[hook]))
     if call not in CALLS[hook]:
-        raise Refused(400, f"this address takes the call {' or '.join(sorted(CALLS[hook]))}")
+        raise Refused(400, f"the field call must be {' or '.join(sorted(CALLS[hook]))} here")
     publish = found.get("publish", "")
     if hook == "play-stream" and publish and not _PUBLISH_ID.fullmatch(publish):
         raise Refused(403, "only the segmenter may pull")

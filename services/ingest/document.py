@@ -1,4 +1,4 @@
-"""What ``/openapi.json`` says of requests and answers beyond what FastAPI sees by itself: bodies of hooks, and refusals."""
+"""Completes ``/openapi.json``: FastAPI cannot derive the bodies of hooks and the error answers from the code."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 _WHY = {
-    200: "The session that was ended.",
-    201: "The session that was begun.",
-    400: "A value is missing or impossible.",
+    200: "The session that has ended.",
+    201: "The session that has begun.",
+    400: "A value is missing or invalid.",
     401: "The admin token is missing or wrong.",
     403: "The caller, the key or the connection is refused.",
     404: "There is no such stream, or nobody publishes it.",
@@ -18,14 +18,14 @@ _WHY = {
     409: "The name is taken.",
     413: "The body is too long.",
     415: "The body is neither a form nor JSON.",
-    503: "Something that is needed cannot be reached, or administration is off.",
+    503: "A required service or resource is unavailable, or administration is off.",
 }
 _ERROR = {
     "application/json": {
         "schema": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
     }
 }
-#: Any request may be refused so, before it is looked at.
+#: Statuses with which any request can be refused before its route is called.
 _ALWAYS = (400, 408, 413)
 _FIELDS = {
     "type": "object",
@@ -37,14 +37,14 @@ _FIELDS = {
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For ``responses`` of a route: the statuses that it may answer with, besides its usual one and those that all have."""
+    """The ``responses`` of a route: ``statuses`` and those of all routes, without the route's normal status."""
     return {
         status: {"description": _WHY[status], **({"content": _ERROR} if status >= 400 else {})}
         for status in sorted({*statuses, *_ALWAYS})
     }
 
 
-#: For ``openapi_extra`` of the hooks.
+#: The ``openapi_extra`` of the hooks.
 HOOK_BODY = {
     "requestBody": {
         "required": True,
@@ -54,7 +54,7 @@ HOOK_BODY = {
 
 
 def install(app: FastAPI) -> None:
-    """Have ``app`` describe itself so. No route answers 422, which FastAPI announces for all with parameters."""
+    """Make ``app`` serve the completed description, without status 422: FastAPI lists it, but no route answers with it."""
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -1,4 +1,4 @@
-"""Who may call what: the RTMP server its hooks, the bearer of the admin token the administration."""
+"""Access control: nginx-rtmp may call hooks, and bearers of the admin token may administer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
 def is_loopback(address: str) -> bool:
-    """Whether ``address`` is this machine's own."""
+    """Whether ``address`` is a loopback address."""
     if address == "localhost":
         return True
     try:
@@ -26,39 +26,39 @@ def is_loopback(address: str) -> bool:
 
 
 class Guard:
-    """Checks requests against the installation's tokens; all comparisons take constant time."""
+    """Checks requests against the installation's tokens in constant time."""
 
     def __init__(self, settings: Settings, hook_token: str) -> None:
         self._hook_token = hook_token.encode()
         self._admin_token = settings.admin_token.get_secret_value().encode() if settings.admin_token else None
 
     def hook(self, request: Request, token: str | None) -> None:
-        """Let hooks pass that carry the token of the installation, or come straight from this machine.
+        """Allow a hook call whose URL contains the hook token, or that comes directly from this machine.
 
         Raises:
-            Refused: anybody else.
+            Refused: any other call.
         """
         if token is not None:
             if hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self._hook_token):
                 return
-            raise Refused(403, "this is not the address of the hooks; start the RTMP server with the present one")
+            raise Refused(403, "the URL of this hook contains a wrong token; restart the RTMP server")
         if not _is_from_here(request):
-            raise Refused(403, "hooks are taken from this machine, or at the address that holds the token")
+            raise Refused(403, "hooks must come from this machine, or use the URL with the hook token")
 
     def status(self, request: Request) -> None:
-        """Let this machine's own programs pass, and the bearer of the admin token: the state of an installation is its own.
+        """Allow programs on this machine and bearers of the admin token: the status of an installation is not public.
 
         Raises:
-            Refused: anybody else.
+            Refused: any other caller.
         """
         if not _is_from_here(request):
             self.admin(request)
 
     def admin(self, request: Request) -> None:
-        """Let the bearer of the admin token pass.
+        """Allow bearers of the admin token.
 
         Raises:
-            Refused: no token is set (503), or the request does not bear it (401).
+            Refused: no admin token is set (503), or the request does not contain it (401).
         """
         if self._admin_token is None:
             raise Refused(
@@ -71,7 +71,7 @@ class Guard:
 
 
 def _is_from_here(request: Request) -> bool:
-    # What a proxy on this machine passes on comes from somewhere else.
+    # A request that a proxy on this machine forwards comes from somewhere else.
     return is_loopback(_peer(request)) and not any(name in request.headers for name in _FORWARDED)
 
 

@@ -1,6 +1,6 @@
-"""The hooks of the RTMP server: forms as nginx-rtmp sends them, or JSON with the same names.
+"""The hooks that nginx-rtmp calls, with forms or with JSON that has the same fields.
 
-Each answers at ``/NAME`` for callers on this machine, and at ``/hooks/TOKEN/START/NAME``: see streamwave.streams.hooks.
+Each hook has two URLs: ``/NAME`` for callers on this machine and ``/hooks/TOKEN/START/NAME``; see streamwave.streams.hooks.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
 
 
 def _hook(name: str, *statuses: int) -> Callable[[_Endpoint], _Endpoint]:
-    """Route the hook ``name`` at both of its addresses; it answers with one of ``statuses``, of which the first is usual."""
+    """Route the hook ``name`` at both URLs. The first of ``statuses`` is its normal status."""
 
     def register(endpoint: _Endpoint) -> _Endpoint:
-        told = answers(*statuses[1:], 401, 403, 404, 415, 503)
+        responses = answers(*statuses[1:], 401, 403, 404, 415, 503)
         for path in (f"/{name}", f"{TOKEN}/{name}"):
-            router.post(path, status_code=statuses[0], responses=told, openapi_extra=HOOK_BODY)(endpoint)
+            router.post(path, status_code=statuses[0], responses=responses, openapi_extra=HOOK_BODY)(endpoint)
         return endpoint
 
     return register
@@ -43,12 +43,12 @@ def _hook(name: str, *statuses: int) -> Callable[[_Endpoint], _Endpoint]:
 
 @asynccontextmanager
 async def bounded() -> AsyncIterator[None]:
-    """Refuse what takes longer than ``ANSWER_S``."""
+    """Refuse the call if the body of ``with`` takes longer than ``ANSWER_S``."""
     try:
         async with asyncio.timeout(ANSWER_S):
             yield
     except TimeoutError:
-        raise Refused(503, "the ingest service is too slow at the moment; connect again") from None
+        raise Refused(503, "the ingest service is too slow now; connect again") from None
 
 
 async def _call(request: Request, hook: str, token: str | None, instance: str) -> HookCall:
@@ -59,9 +59,9 @@ async def _call(request: Request, hook: str, token: str | None, instance: str) -
 
 @_hook("start-stream", 302, 201)
 async def start_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
-    """A publisher connects: 302 with the public name of its stream in ``Location``, to which nginx-rtmp renames it.
+    """A publisher connects. The answer is 302 with the public name in ``Location``, to which nginx-rtmp renames the publish.
 
-    JSON with ``source`` (and ``stream`` or ``key``) makes us pull that source, for the bearer of the admin token.
+    JSON with ``source`` and ``stream`` or ``key`` starts a pull instead and needs the admin token.
     """
     if pull.is_json(request):
         found, _ = await fields(request)
@@ -74,7 +74,7 @@ async def start_stream(request: Request, token: str | None = None, instance: str
 
 @_hook("stop-stream", 204, 200)
 async def stop_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
-    """A publisher has left. JSON with ``stream`` ends that stream's session, for the bearer of the admin token."""
+    """A publisher has disconnected. JSON with ``stream`` ends the session of that stream and needs the admin token."""
     if pull.is_json(request):
         found, _ = await fields(request)
         if "stream" in found:
@@ -85,22 +85,22 @@ async def stop_stream(request: Request, token: str | None = None, instance: str 
 
 @_hook("play-stream", 204)
 async def play_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
-    """Somebody wants to pull a stream: only our segmenters may."""
+    """A client wants to pull a stream, which only segmenters may."""
     async with bounded():
         pulling = await request.app.state.sessions.play(await _call(request, "play-stream", token, instance))
-    # The publisher is let in when nginx knows that its puller is welcome: after this answer, not before.
+    # Accept the publisher only once nginx-rtmp has this answer, because it lets the segmenter pull only then.
     return Response(status_code=204, background=BackgroundTask(pulling))
 
 
 @_hook("update-stream", 204)
 async def update_stream(request: Request, token: str | None = None, instance: str = "") -> Response:
-    """Asked every few seconds for each connection: may it go on? Pullers go when their publisher does."""
+    """nginx-rtmp asks every few seconds whether a connection may stay. Pullers always may: they end with their publisher."""
     call = await _call(request, "update-stream", token, instance)
     if call.call != "update_play":
         try:
             async with asyncio.timeout(ANSWER_S):
                 await request.app.state.sessions.check(call)
         except (SQLAlchemyError, OSError, StreamWaveError, TimeoutError) as error:
-            # Any refusal disconnects the publisher, who is not to blame for what is wrong with us.
+            # An error answer would disconnect the publisher because of a fault of this service.
             events.error("publish not checked", kind=type(error).__name__)
     return Response(status_code=204)

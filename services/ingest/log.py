@@ -1,4 +1,4 @@
-"""The service's log: one line per event, ``what name=value …``, never a key."""
+"""The log of the service: one line per event, ``what name=value …``. Stream keys are never logged."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import time
 from streamwave.util.logs import log_to_stderr
 
 _PLAIN = re.compile(r"[\w./:@+-]{1,200}", re.ASCII)
-#: Of the same refusal to the same address, one line in this time; the next one says how many were left out.
+#: ``limited`` logs a repeated event once in this time; the next line says how many were left out.
 QUIET_S = 10.0
-#: Addresses and refusals that are remembered for that.
+#: Events that ``limited`` remembers.
 _MOST = 1000
 
 
 class EventLog:
-    """Writes events. Thread-safe; ``clock`` in seconds."""
+    """Writes events. Thread-safe."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
@@ -26,19 +26,21 @@ class EventLog:
         self._lock = threading.Lock()
 
     def info(self, what: str, **values: object) -> None:
-        """Something happened that was to be expected."""
+        """Log an expected event."""
         self._logger.info("%s", line(what, values))
 
     def warning(self, what: str, **values: object) -> None:
-        """Something that somebody may have to look at."""
-        self._logger.warning(what + "%s", line("", values))  # the filter of the log tells messages apart by ``what``
+        """Log an event that may need attention."""
+        self._logger.warning(
+            what + "%s", line("", values)
+        )  # as part of the format, which the filter of repeats compares
 
     def error(self, what: str, **values: object) -> None:
-        """Something that must be mended."""
+        """Log a fault that must be repaired."""
         self._logger.error(what + "%s", line("", values))
 
     def limited(self, what: str, about: str, **values: object) -> None:
-        """A warning that anybody can provoke: at most one per ``QUIET_S`` of the same kind ``about`` the same thing."""
+        """Log a warning that strangers can provoke: at most once per ``QUIET_S`` for the same ``what`` and ``about``."""
         now = time.monotonic()
         with self._lock:
             until, left_out = self._seen.get((what, about), (0.0, 0))
@@ -49,14 +51,14 @@ class EventLog:
                 if now > self._tidied + 1:
                     self._seen, self._tidied = {key: seen for key, seen in self._seen.items() if seen[0] > now}, now
                 if len(self._seen) >= _MOST:
-                    # So many at once are an attack, of which we have heard enough.
+                    # So many different events are an attack, which the log shows already.
                     return
             self._seen[what, about] = (now + QUIET_S, 0)
         self.warning(what, **values, **({"left_out": left_out} if left_out else {}))
 
 
 def line(what: str, values: dict[str, object]) -> str:
-    """An event as a line. Values that could be taken for something else, or break the line, are quoted and cut."""
+    """An event as a line. Ambiguous values are quoted, and long ones cut, so that a value cannot forge a line or a field."""
     parts = [f"{name}={_value(str(value))}" for name, value in values.items() if value not in ("", None)]
     return " ".join([what, *parts])
 
@@ -66,7 +68,7 @@ def _value(text: str) -> str:
 
 
 def set_up(level: str) -> None:
-    """Log to standard error with the time in UTC. Access logs stay off: addresses of hooks hold a token."""
+    """Log to standard error with the time in UTC. Access logs stay off, because the URLs of hooks contain a token."""
     log_to_stderr(level, "ingest")
     logging.getLogger("uvicorn.access").disabled = True
 

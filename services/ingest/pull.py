@@ -1,4 +1,4 @@
-"""Sources that we fetch ourselves, started and stopped over HTTP with the admin token."""
+"""Starts and stops pulls: sources that a segmenter fetches. Both need the admin token."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from streamwave.streams.keys import hash_key
 
 
 def is_json(request: Request) -> bool:
-    """Whether the body says that it is JSON."""
+    """Whether the content type of the request is JSON."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 async def start(request: Request, found: dict[str, str]) -> Response:
-    """Begin to receive ``source`` as a session of ``stream`` (or of the stream that ``key`` belongs to)."""
+    """Start to receive ``source`` as a session of ``stream``, or of the stream with the key ``key``."""
     state = request.app.state
     state.guard.admin(request)
     if "stream" in found:
@@ -27,7 +27,7 @@ async def start(request: Request, found: dict[str, str]) -> Response:
     else:
         stream = await asyncio.to_thread(state.registry.find, hash_key(found.get("key", "")))
     if stream is None or not stream.enabled:
-        raise Refused(403, "the stream is disabled, or no stream has this key; name an enabled one in stream")
+        raise Refused(403, "the stream is disabled, or no stream has this key; name an enabled stream")
     source = await asyncio.to_thread(resolve_source, found["source"], state.settings.allowed_file_roots)
     await asyncio.to_thread(check_host, source, state.settings.source_hosts)
     publish = await state.sessions.pull(stream, source)
@@ -35,7 +35,7 @@ async def start(request: Request, found: dict[str, str]) -> Response:
 
 
 async def stop(request: Request, found: dict[str, str]) -> Response:
-    """End the session of ``stream``."""
+    """End the current session of ``stream``."""
     state = request.app.state
     state.guard.admin(request)
     stream = await asyncio.to_thread(state.registry.get, found["stream"])

@@ -1,4 +1,4 @@
-"""Refusals, and the one place where errors become HTTP answers: one line of text that says what is wrong."""
+"""Refusals, and the only place that maps errors to HTTP answers: a status and one line that says what is wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamwave.streams.registry import StreamExistsError, UnknownStreamError
 
 
 class Refused(Exception):
-    """What was asked for is not granted; ``status`` is the HTTP status, ``sentence`` says why."""
+    """A refused request: ``status`` is the HTTP status, ``sentence`` says why."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(status, sentence)
@@ -23,13 +23,13 @@ class Refused(Exception):
 
 
 def answer(status: int, sentence: str) -> Response:
-    """An error as JSON; RTMP servers look at the status only."""
+    """An error answer in JSON; nginx-rtmp reads only the status."""
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
     return JSONResponse({"error": sentence}, status, headers)
 
 
 def status_of(error: StreamWaveError) -> int:
-    """The HTTP status for an error of ours."""
+    """The HTTP status for an error of the library."""
     if isinstance(error, UnknownStreamError):
         return 404
     if isinstance(error, StreamExistsError):
@@ -42,7 +42,7 @@ def status_of(error: StreamWaveError) -> int:
 
 
 def install(app: FastAPI) -> None:
-    """Make ``app`` answer errors in this form."""
+    """Register the error handlers of ``app``."""
 
     @app.exception_handler(Refused)
     async def _refused(_request: Request, error: Refused) -> Response:
@@ -54,13 +54,13 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(SQLAlchemyError)
     async def _database(_request: Request, error: SQLAlchemyError) -> Response:
-        # Its text can hold the statement's parameters; the kind alone is safe.
+        # The text of a database error can contain statement parameters, so log only its type.
         events.error("database failed", kind=type(getattr(error, "orig", None) or error).__name__)
         return answer(503, "the database cannot be reached; see STREAMWAVE_DATABASE_URL and try again")
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> Response:
-        # What was sent is not repeated: it may be a key.
+        # Do not repeat the value: it may be a key.
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         return answer(400, f"{where[:80] or 'the body'}: {first['msg']}")

@@ -1,4 +1,4 @@
-"""``GET /status``: how this service and its neighbours are, and what is live or not yet published. All checks run at once."""
+"""``GET /status``: the health of the services, and which streams are live or not yet published. All checks run in parallel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 from fastapi import APIRouter, Request
 
 from services.ingest.document import answers
-from services.ingest.kick import Processing
+from services.ingest.processing import Processing
 from services.ingest.sessions import Sessions
 from streamwave.config.settings import Settings
 from streamwave.model import State
@@ -24,9 +24,9 @@ from streamwave.streams.hooks import reachable
 from streamwave.streams.publishes import Publish
 from streamwave.util.version import VERSION
 
-#: Each check, and with it the answer, takes no longer.
+#: Time limit of each check, and so of the answer.
 TIMEOUT_S = 1.0
-#: Less free space than this is a fault.
+#: Less free space than this is reported as degraded.
 LOW_BYTES = 10**9
 
 router = APIRouter(responses=answers())
@@ -34,19 +34,19 @@ router = APIRouter(responses=answers())
 
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """Whether this process answers; nothing else is looked at."""
+    """Whether this process answers; nothing else is checked."""
     return {"status": "ok"}
 
 
 @router.get("/status")
 async def status(request: Request) -> dict[str, Any]:
-    """``status`` is "ok", or "degraded" if any part is not well; each of ``parts`` says what it is about.
+    """``status`` is "ok", or "degraded" if any part is; each of ``parts`` has a status of its own, and an error if degraded.
 
-    ``streams`` are those whose publisher is there. ``unfinished`` are broadcasts without one of which not everything is at all
-    outputs: it may come back, or an output is waited for; ``receiving_ended`` says why its publisher was cut off, if so.
-    ``held_bytes`` of the spool wait to be published, by stream.
+    ``streams`` are those that are live. ``unfinished`` are broadcasts without a publisher that are not complete at all
+    outputs, because the publisher may reconnect or an output is behind; ``receiving_ended`` is the reason if its publisher was
+    cut off. ``held_bytes`` of the part ``spool`` are the bytes not yet published, by stream.
 
-    For programs on this machine, and for the bearer of the admin token.
+    For programs on this machine and bearers of the admin token.
     """
     state = request.app.state
     state.guard.status(request)
@@ -54,7 +54,7 @@ async def status(request: Request) -> dict[str, Any]:
 
 
 async def collect(settings: Settings, processing: Processing, sessions: Sessions) -> dict[str, Any]:
-    """The answer of ``/status``."""
+    """The answer to ``/status``."""
     async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
         checks: dict[str, Awaitable[str | dict[str, Any] | None]] = {
             "rtmp": _rtmp(settings),
@@ -95,8 +95,8 @@ async def _bounded(check: Awaitable[Any]) -> Any:
     except TimeoutError:
         return f"no answer within {TIMEOUT_S:g} s"
     except Exception as error:
-        # Whatever a neighbour does to us, the others are still to be reported.
-        return f"cannot be asked ({type(error).__name__})"
+        # One failing check must not hide the results of the others.
+        return f"the check failed ({type(error).__name__})"
 
 
 def _part(error: str | None) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _part(error: str | None) -> dict[str, Any]:
 
 
 async def _rtmp(settings: Settings) -> str | None:
-    """The gate that publishers connect to, and nginx-rtmp behind it."""
+    """What is wrong with the gate that publishers connect to, or with nginx-rtmp behind it; None if both answer."""
     for host, port in ((reachable(settings.rtmp_host), settings.rtmp_port), ("127.0.0.1", settings.rtmp_internal_port)):
         try:
             _reader, writer = await asyncio.open_connection(host.strip("[]"), port)
@@ -145,16 +145,19 @@ async def _live(settings: Settings, sessions: Sessions) -> list[dict[str, Any]]:
 
 
 def _unfinished(root: Path) -> list[dict[str, Any]]:
-    return [_left(spool) for spool in broadcasts(root) if not spool.finished]
+    return [_unfinished_row(spool) for spool in broadcasts(root) if not spool.finished]
 
 
-def _left(spool: BroadcastSpool) -> dict[str, Any]:
-    """A broadcast that is not over: what keeps it from that, if anything does, and what there is to do about it."""
+def _unfinished_row(spool: BroadcastSpool) -> dict[str, Any]:
+    """An unfinished broadcast, with the error that keeps it unfinished, if there is one, and the remedy."""
     row = _broadcast(spool)
     cause = str(row["run"].get("error") or _refused([row]))
     if cause:
         path = f"{spool.stream}/{spool.broadcast}"
-        row |= {"cause": cause, "remedy": f"mend the output, or give it up: streamwave broadcasts rm {path}"}
+        row |= {
+            "cause": cause,
+            "remedy": f"repair the output, or delete the broadcast: streamwave broadcasts rm {path}",
+        }
     with suppress(OSError):
         end = end_of(spool.sessions()[-1]) if spool.sessions() else None
         if end is not None and end.error is not None:
@@ -173,9 +176,9 @@ def _broadcast(spool: BroadcastSpool) -> dict[str, Any]:
 
 
 def _refused(rows: Sequence[dict[str, Any]]) -> str:
-    """What outputs say that refuse what is published now, each once."""
-    told = [one for row in rows for one in row["run"].get("outputs") or [] if isinstance(one, dict)]
-    return "; ".join(dict.fromkeys(str(one["error"]) for one in told if one.get("error")))
+    """The errors of the outputs of these broadcasts, without duplicates."""
+    outputs = [one for row in rows for one in row["run"].get("outputs") or [] if isinstance(one, dict)]
+    return "; ".join(dict.fromkeys(str(one["error"]) for one in outputs if one.get("error")))
 
 
 def _stream(spool: Path, publish: Publish) -> dict[str, Any]:

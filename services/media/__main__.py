@@ -1,4 +1,4 @@
-"""``python -m services.media --root out --port 8080`` serves a folder; ``--live`` does as the settings say."""
+"""``python -m services.media --root out --port 8080`` serves a folder; ``--live`` serves what the settings say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.media.edges import Edges
+from services.media.exposure import Exposure
 from services.media.server import MediaServer, PublishAddress
 from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError, tell
@@ -22,7 +22,7 @@ from streamwave.util.trust import check_working_folder
 
 @contextlib.contextmanager
 def _ending_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set."""
+    """An event that SIGINT and SIGTERM set, instead of ending the process."""
     asked = threading.Event()
     before = {sign: signal.signal(sign, lambda *_: asked.set()) for sign in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -33,7 +33,7 @@ def _ending_on_signals() -> Iterator[threading.Event]:
 
 
 def from_settings() -> MediaServer:
-    """The media server of an installation. Where the output is not on a local disk, /media/ is empty."""
+    """The media server that the settings describe. If no output is on a local disk, /media/ is empty."""
     settings = Settings.load()
     check_working_folder()
     close_state(settings, make=True)
@@ -46,26 +46,28 @@ def from_settings() -> MediaServer:
         rtmp=PublishAddress(settings.rtmp_port),
         runtime_dir=settings.state_dir / "nginx",
         host=settings.media_host,
-        edges=Edges.from_settings(settings),
+        exposure=Exposure.from_settings(settings),
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve a directory until Ctrl-C. Exit status 0, or the error's with one line that explains it."""
+    """Serve until SIGINT or SIGTERM; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m services.media", description="Serve the player and the output.")
     parser.add_argument("--root", type=Path, default=Path("out"), help="what /media/ shows (default: out)")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: 8080)")
-    parser.add_argument("--live", action="store_true", help="everything as the settings say")
+    parser.add_argument("--live", action="store_true", help="do as the settings say; ignores other options")
     options = parser.parse_args(arguments)
     begin()
     try:
         server = from_settings() if options.live else MediaServer(options.root, port=options.port, host=options.host)
         with _ending_on_signals() as asked, server:
-            print(f"watch on {server.url}/ (serving {server.root}); Ctrl-C ends it", flush=True)
+            print(f"watch on {server.url}/ (serving {server.root}); stop with Ctrl-C", flush=True)
             while not asked.wait(1):
                 if server.pid is None:
-                    raise StreamWaveError("nginx has ended unexpectedly: see its messages and start it again")
+                    raise StreamWaveError(
+                        "nginx has exited unexpectedly: see its messages above, then start the media server again"
+                    )
     except StreamWaveError as error:
         return tell(error)
     return 0

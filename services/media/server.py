@@ -1,7 +1,8 @@
-"""The media server: nginx with a configuration of ours, as a child process that never outlives us.
+"""The media server: nginx as a child process that never outlives this process.
 
-It serves ``/`` the player page, ``/vendor/`` the players, ``/media/`` what is published, ``/rtmp.json``
-where to publish, ``/time`` the UTC time. RTMP has an nginx of its own: see services/rtmp.
+It serves the player page (``/``), the players (``/vendor/``), the output (``/media/``), the address for publishers
+(``/rtmp.json``), what the page may play (``/page.json``) and the UTC time (``/time``). RTMP has an nginx of its own: see
+services/rtmp.
 """
 
 from __future__ import annotations
@@ -19,30 +20,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from services.media.edges import DEFAULT, Edges
+from services.media.exposure import DEFAULT, Exposure
 from services.nginx import CAPABILITIES, explain, find_nginx, listen_address, quoted, render, user_directive
 from streamwave.errors import OutputError, StreamWaveError
 from streamwave.state.secret import write_secret
 from streamwave.util.confine import guarded
 from streamwave.util.logs import ShortLog
 
-#: nginx reserves one descriptor for the client and one for the file that it gets. A connection whose header never ends holds
-#: 17 kB at most, so all of them together some 140 MB.
+#: A connection needs two descriptors: one for the client, one for the file. A connection that never completes its header
+#: occupies at most 17 kB, so all connections together occupy about 140 MB.
 _MAX_OPEN_FILES = 16384
-
 
 HERE = Path(__file__).resolve().parent
 
 
 def find_players() -> Path:
-    """The folder with the players: in the package where it was built with them, else the checkout's ``node_modules``."""
+    """The folder with the players: inside an installed package, or ``node_modules`` of a checkout."""
     packaged = HERE / "players"
     return packaged if packaged.is_dir() else HERE.parents[1] / "node_modules"
 
 
 @dataclass(frozen=True)
 class PublishAddress:
-    """Where publishers connect, for the page: ``rtmp://<this machine>:port/application``."""
+    """Where publishers connect, as the page shows it: ``rtmp://<this machine>:port/application``."""
 
     port: int = 1936
     application: str = "live"
@@ -55,9 +55,13 @@ def render_config(
     host: str = "0.0.0.0",
     port: int = 8080,
     rtmp: PublishAddress | None = None,
-    edges: Edges = DEFAULT,
+    exposure: Exposure = DEFAULT,
 ) -> str:
-    """nginx's configuration as text. ``root``, ``web`` and ``vendor`` are absolute; SettingsError if they can't be."""
+    """nginx's configuration. ``root``, ``web`` and ``vendor`` are absolute paths.
+
+    Raises:
+        SettingsError: nginx cannot be given one of the values.
+    """
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     open_files = _MAX_OPEN_FILES if hard_limit == resource.RLIM_INFINITY else min(_MAX_OPEN_FILES, hard_limit)
     return render(
@@ -67,7 +71,7 @@ def render_config(
             "open_files": str(open_files),
             "connections": str(open_files // 2),
             "listen": listen_address(host, port),
-            # Links on the way to these directories are the operator's; links inside them are not followed.
+            # nginx follows symbolic links on the way to these directories, which the operator made, but not inside them.
             "from_media": quoted(root, prefix="from="),
             "from_vendor": quoted(vendor, prefix="from="),
             "from_web": quoted(web, prefix="from="),
@@ -76,18 +80,21 @@ def render_config(
             "vendor_package": quoted(vendor, "/$package"),
             "web": quoted(web),
             "publish": quoted(json.dumps(asdict(rtmp) if rtmp else None, ensure_ascii=False)),
-            **edges.values(),
+            **exposure.values(),
         },
     )
 
 
 class MediaServer:
-    """nginx serving ``root`` and ``web`` on ``port``; a context manager, or ``start()`` and ``stop()``.
+    """nginx that serves ``root`` and ``web`` on ``port``; use as a context manager, or call ``start`` and ``stop``.
 
-    ``runtime_dir`` holds configuration, pid, log and temporary files; by default a temporary one that ``stop`` removes.
-    nginx is told to end when the thread that called ``start`` ends, so call it from one that lives as long as the
-    server shall. ``start`` raises SettingsError for what the user can change (nginx not installed, port taken or not
-    permitted), OutputError if the runtime directory cannot be written, StreamWaveError if nginx does not come up.
+    ``runtime_dir`` holds configuration, pid, log and temporary files; by default it is a temporary folder that ``stop``
+    removes. The kernel ends nginx when the thread that called ``start`` ends, so call it from a long-lived thread.
+
+    Raises on start:
+        SettingsError: nginx is not installed, or the port is taken or not permitted.
+        OutputError: the runtime directory cannot be written.
+        StreamWaveError: nginx does not start.
     """
 
     def __init__(
@@ -100,14 +107,14 @@ class MediaServer:
         *,
         host: str = "0.0.0.0",
         vendor: Path | None = None,
-        edges: Edges = DEFAULT,
+        exposure: Exposure = DEFAULT,
         start_timeout_s: float = 10,
     ) -> None:
         self.root = root.resolve()
         self.web = (web or HERE / "page").resolve()
         self.vendor = (vendor or find_players()).resolve()
         self.host, self.port, self.rtmp = host, port, rtmp
-        self._edges = edges
+        self._exposure = exposure
         self._start_timeout_s = start_timeout_s
         self._runtime_dir = runtime_dir
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -116,13 +123,13 @@ class MediaServer:
 
     @property
     def url(self) -> str:
-        """Address of the server as this machine reaches it, without a trailing slash."""
+        """URL of the server for clients on this machine, without a trailing slash."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def pid(self) -> int | None:
-        """Process id of nginx's master, or None while it does not run."""
+        """Process id of nginx's master process; None while nginx does not run."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def __enter__(self) -> MediaServer:
@@ -133,12 +140,12 @@ class MediaServer:
         self.stop()
 
     def start(self) -> None:
-        """Start nginx and return when it answers."""
+        """Start nginx, and return once it answers; does nothing if it runs."""
         if self.pid is not None:
             return
         binary = find_nginx()
-        # Before any directory is made: this refuses settings that cannot work.
-        config = render_config(self.root, self.web, self.vendor, self.host, self.port, self.rtmp, self._edges)
+        # Render first: invalid settings must fail before any folder is created.
+        config = render_config(self.root, self.web, self.vendor, self.host, self.port, self.rtmp, self._exposure)
         if self._runtime_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="streamwave-media-")
         runtime = Path(self._temporary.name) if self._temporary else (self._runtime_dir or Path()).resolve()
@@ -156,12 +163,12 @@ class MediaServer:
             ) from None
         with log:
             self._process = subprocess.Popen(
-                # SIGTERM and not SIGKILL: killed, the master would leave its worker behind, and that keeps the port.
+                # SIGTERM, because a master that is killed leaves its worker running, which keeps the port.
                 guarded("TERM", keep=CAPABILITIES) + [binary, "-p", f"{runtime}/", "-c", "nginx.conf", "-e", "stderr"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C in a terminal goes to us alone, who then stop it in order.
+                # A session of its own keeps Ctrl-C in a terminal from nginx; this process then stops it.
                 start_new_session=True,
                 env={**os.environ, "TZ": "UTC"},
             )
@@ -178,14 +185,14 @@ class MediaServer:
             assert self._process is not None
             ended = self._process.poll() is not None
             log = (runtime / "error.log").read_text(encoding="utf-8", errors="replace")
-            # A port that is taken is fatal, but nginx goes on trying for seconds.
+            # If the port is taken, nginx retries for seconds before it exits.
             fatal = [line for line in log.splitlines() if "[emerg]" in line]
             if fatal:
                 raise explain(fatal[0])
             if ended:
                 last = (log.strip().splitlines() or ["no message"])[-1]
-                raise StreamWaveError(f"nginx ended at once: {last}")
-            # The file appears when the sockets are bound: what answers after that is not somebody else's server.
+                raise StreamWaveError(f"nginx exited at once: {last}")
+            # nginx writes the file after binding its sockets. Without it, another server might be answering on the port.
             if (runtime / "nginx.pid").exists() and self._answers():
                 return
             if time.monotonic() > deadline:
@@ -204,7 +211,7 @@ class MediaServer:
             connection.close()
 
     def stop(self) -> None:
-        """End nginx: first letting transfers finish, then at once, then by force. Harmless when it does not run."""
+        """Stop nginx gracefully (SIGQUIT), then quickly (SIGTERM), then by SIGKILL; does nothing if it does not run."""
         process, self._process = self._process, None
         log, self._log = self._log, None
         try:
@@ -214,7 +221,7 @@ class MediaServer:
                         process.send_signal(sign)
                         with contextlib.suppress(subprocess.TimeoutExpired):
                             process.wait(patience_s)
-                # Its workers share its group and must not survive it, whatever it died of.
+                # Workers must not survive the master, however it ended; they are in its process group.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -224,7 +231,7 @@ class MediaServer:
             self._remove_temporary()
 
     def wait(self) -> int:
-        """Block until nginx ends by itself; its exit status."""
+        """Block until nginx exits; its exit status."""
         assert self._process is not None
         return self._process.wait()
 

@@ -1,8 +1,8 @@
-"""``python -m services.processing``: the processing service until a signal.
+"""``python -m services.processing``: runs the processing service until a signal.
 
-SIGTERM and SIGINT end it and its flow runs in order. No frame is lost: what arrives meanwhile waits in the spool,
-and the next start resumes every broadcast from its ledger. SIGHUP ends only the service and leaves the flow runs alone,
-so that an upgrade does not interrupt the streams; the next start finds them alive and takes care of them again.
+SIGTERM and SIGINT end the service and its flow runs. No frame is lost: segmenters keep filling the spool, and the next
+start resumes every broadcast from its ledger. SIGHUP ends the service but not the flow runs, so that an upgrade does not
+interrupt streams; the next start supervises them again.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from streamwave.util.trust import check_working_folder
 
 
 def serve(settings: Settings, entrypoint: str | None = None) -> None:
-    """Run the service in this, the main thread, until a signal.
+    """Run the service until a signal. Call from the main thread.
 
     Raises:
-        StreamWaveError: it cannot start; the message says what to do.
+        StreamWaveError: the service cannot start; the message says what to do.
     """
     from services.processing.service import ENTRYPOINT, ProcessingService
 
@@ -37,12 +37,16 @@ def serve(settings: Settings, entrypoint: str | None = None) -> None:
     log.info("gRPC on %s:%d, spool %s", settings.grpc_host, service.port, settings.spool_dir)
     received = signals.get()
     leave = received == signal.SIGHUP
-    log.info("%s: ending%s", signal.Signals(received).name, ", flow runs go on" if leave else " the flow runs")
+    log.info(
+        "%s received: stopping%s",
+        signal.Signals(received).name,
+        ", flow runs continue" if leave else "",
+    )
     service.stop(leave=leave)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0, or the error's with one line that explains it. An argument names another flow (file:function)."""
+    """Run the service; the exit status. An argument names another flow to run (file:function)."""
     chosen = sys.argv[1:] if arguments is None else arguments
     begin()
     try:

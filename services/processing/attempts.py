@@ -1,4 +1,4 @@
-"""What the service must remember of a broadcast's flow runs beyond its own life: ``run.json`` in its folder."""
+"""The last flow run of a broadcast, as the service must remember it over restarts: ``run.json`` in the broadcast's folder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ FILE = "run.json"
 
 
 class Attempt(Frozen):
-    """The newest start of a flow run. It is written before the run is created, so that no number is used twice.
+    """The last start of a flow run. It is written before the run is created, so that no number is used twice.
 
-    ``flow_run_id`` is empty until the run is created; ``pid`` and ``pid_ticks`` name its process (0: elsewhere).
-    ``concluded``: the run is over and its record at Prefect says so. ``cancelled``: by a person; no other is started.
+    ``flow_run_id`` is empty until the run is created; ``pid`` and ``pid_ticks`` identify its process (0: on another
+    machine). ``concluded``: the run is over, and its state at Prefect is final. ``cancelled``: a person has cancelled the
+    run, so no other is started.
     """
 
     number: int
@@ -30,7 +31,7 @@ class Attempt(Frozen):
 
 
 def read(folder: Path) -> Attempt | None:
-    """The newest attempt for the broadcast in ``folder``."""
+    """The last attempt for the broadcast in ``folder``; None if there is none, or its file is damaged."""
     try:
         return Attempt.model_validate_json((folder / FILE).read_bytes())
     except (OSError, ValidationError):
@@ -38,13 +39,13 @@ def read(folder: Path) -> Attempt | None:
 
 
 def write(folder: Path, attempt: Attempt) -> Attempt:
-    """Keep ``attempt`` durably."""
+    """Store ``attempt`` durably."""
     replace_file(folder / FILE, attempt.model_dump_json().encode(), durable=True)
     return attempt
 
 
 def following(attempt: Attempt | None) -> Attempt:
-    """The attempt after ``attempt``; the same one again if its run was never created."""
+    """The attempt after ``attempt``, or ``attempt`` itself if its run was never created."""
     if attempt is not None and not attempt.flow_run_id and not attempt.concluded:
         return attempt
     return Attempt(number=attempt.number + 1 if attempt else 1, created_unix_ms=time.time_ns() // 1_000_000)

@@ -1,4 +1,4 @@
-"""Who may call: whoever shows the token."""
+"""Access control: callers must send the token."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import grpc
 from streamwave.config.settings import Settings
 from streamwave.errors import SettingsError
 
-#: Probes ask for health without knowing the token; it says nothing about streams.
+#: Health checks need no token: probes do not know it, and the answers reveal nothing about streams.
 OPEN = "/grpc.health.v1.Health/"
 
 
 class TokenInterceptor(grpc.ServerInterceptor):
-    """Lets calls pass that carry ``authorization: Bearer TOKEN``, and refuses the others as UNAUTHENTICATED."""
+    """Accepts calls with the metadata ``authorization: Bearer TOKEN`` and answers others with UNAUTHENTICATED."""
 
     def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}".encode()
@@ -25,7 +25,7 @@ class TokenInterceptor(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[..., Any], handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Answer for the handler if the token is missing or wrong."""
+        """The method's handler, or one that refuses if the token is missing or wrong."""
         if handler_call_details.method.startswith(OPEN) or self._shows_token(handler_call_details):
             return continuation(handler_call_details)
 
@@ -33,7 +33,7 @@ class TokenInterceptor(grpc.ServerInterceptor):
             context.abort(
                 grpc.StatusCode.UNAUTHENTICATED,
                 "the token is missing or wrong: send the metadata 'authorization: Bearer …' with STREAMWAVE_GRPC_TOKEN, or "
-                "with what the file grpc-token in STREAMWAVE_STATE_DIR holds",
+                "with the content of the file grpc-token in STREAMWAVE_STATE_DIR",
             )
 
         return grpc.unary_unary_rpc_method_handler(refuse)
@@ -47,7 +47,7 @@ class TokenInterceptor(grpc.ServerInterceptor):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``."""
+    """Whether ``host`` is reachable from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -57,13 +57,13 @@ def is_loopback(host: str) -> bool:
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to be reachable from elsewhere without a token that callers there can know.
+    """Refuse to listen for other machines unless a token is set: the generated one is known on this machine only.
 
     Raises:
-        SettingsError: STREAMWAVE_GRPC_HOST is not a loopback address and there is no token.
+        SettingsError: STREAMWAVE_GRPC_HOST is not a loopback address and STREAMWAVE_GRPC_TOKEN is not set.
     """
     if settings.grpc_token is None and not is_loopback(settings.grpc_host):
         raise SettingsError(
-            f"STREAMWAVE_GRPC_HOST is {settings.grpc_host!r}, which other machines reach: set "
+            f"STREAMWAVE_GRPC_HOST is {settings.grpc_host!r}, which other machines can reach: set "
             "STREAMWAVE_GRPC_TOKEN too, or listen on 127.0.0.1"
         )

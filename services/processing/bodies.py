@@ -1,6 +1,7 @@
-"""Requests that cannot be parsed are refused as such.
+"""Rejects requests that cannot be parsed with INVALID_ARGUMENT.
 
-grpc itself would answer INTERNAL, log a traceback, and never let go of the stream: after 128 of them a connection is dead.
+grpc itself would answer INTERNAL, log a traceback and never release the HTTP/2 stream: after 128 such requests, a
+connection is dead.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ _MALFORMED = object()
 
 
 class BodyInterceptor(grpc.ServerInterceptor):
-    """Answers INVALID_ARGUMENT for a method with one request if that is no message of its type."""
+    """Parses the requests of methods that take a single one; streaming requests are left to grpc."""
 
     def intercept_service(
         self, continuation: Callable[..., Any], handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """The handler of the method, which gets only messages."""
+        """Wrap the method's handler so that it only sees requests that were parsed."""
         handler = continuation(handler_call_details)
         if handler is None or handler.request_streaming or handler.request_deserializer is None:
             return handler
@@ -31,7 +32,7 @@ class BodyInterceptor(grpc.ServerInterceptor):
         def parse(data: bytes) -> Any:
             try:
                 return handler.request_deserializer(data)
-            except Exception:  # protobuf's own, which differs between its implementations
+            except Exception:  # the type of the error differs between protobuf's implementations
                 return _MALFORMED
 
         def call(request: Any, context: grpc.ServicerContext) -> Any:

@@ -1,8 +1,8 @@
-"""Runs flow runs as processes of this machine.
+"""Runs each flow run as a process on this machine.
 
-Prefect's own Runner is not used: it kills the flow runs that it has started when Prefect's server has been away for
-some seconds, and when it ends itself it records them as cancelled. A stream must outlive both. And it executes what the
-deployment at the server says (see spare.py).
+Prefect's own Runner is not used, for three reasons. It kills its flow runs after Prefect's server has been unavailable for
+some seconds, and it records them as cancelled when it shuts down; a stream must survive both. And it executes whatever
+code the deployment at the server names (see spare.py).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from streamwave.util.private import python_argv
 log = logging.getLogger("streamwave.processing")
 
 PROJECT = Path(__file__).resolve().parents[2]
-#: The next spare is made only after this time: it must not compete with the run that has just been started.
+#: Delay before the next spare process is started, so that it does not compete with the run that has just been started.
 SPARE_DELAY_S = 2.0
 
 
 @dataclass
 class RunProcess:
-    """A flow run's process that we started; ``log`` is where its output goes."""
+    """The process of a flow run; ``log`` receives its output."""
 
     flow_run_id: str
     process: subprocess.Popen[bytes]
@@ -41,9 +41,9 @@ class RunProcess:
 
 
 class Executor:
-    """Starts, watches and ends processes of flow runs. Thread-safe. They survive the death of this process.
+    """Starts, watches and ends processes of flow runs, which survive the death of this process. Thread-safe.
 
-    ``ready_file`` is made once a process is ready to take a flow run.
+    A spare process creates ``ready_file`` when it is ready for a flow run.
     """
 
     def __init__(self, entrypoint: str, environment: Mapping[str, str], ready_file: Path) -> None:
@@ -58,13 +58,13 @@ class Executor:
         self._closed = False
 
     def keep_spare(self) -> None:
-        """Have a spare process ready; called again and again."""
+        """Start a spare process if there is none; call this regularly."""
         with self._lock:
             if self._closed or time.monotonic() < self._spare_due:
                 return
             if self._spare is None or self._spare.poll() is not None:
                 self._spare = self._make_spare()
-                self._spare_due = time.monotonic() + SPARE_DELAY_S  # one that cannot start is not started in a loop
+                self._spare_due = time.monotonic() + SPARE_DELAY_S  # do not start failing processes in a tight loop
 
     def _make_spare(self) -> subprocess.Popen[bytes]:
         return spawn(
@@ -75,15 +75,15 @@ class Executor:
         )
 
     def start(self, flow_run_id: str, log_path: Path | None) -> tuple[int, int]:
-        """Execute a flow run; its process's id and start time.
+        """Execute a flow run; the id and start time (clock ticks) of its process.
 
         Raises:
-            StreamWaveError: no process could be started.
+            StreamWaveError: the process could not be started.
         """
         order = json.dumps({"flow_run_id": flow_run_id, "log": str(log_path) if log_path else None}).encode() + b"\n"
         with self._lock:
             if self._closed:
-                raise StreamWaveError("the processing service is ending; its next start goes on")
+                raise StreamWaveError("the processing service is stopping; its next start resumes this")
             for _ in range(2):
                 process, self._spare = self._spare or self._make_spare(), None
                 self._spare_due = time.monotonic() + SPARE_DELAY_S
@@ -92,15 +92,15 @@ class Executor:
                     process.stdin.write(order)
                     process.stdin.close()
                 except OSError:
-                    process.wait(1)  # it had died before; a fresh one is told
+                    process.wait(1)  # the spare has died; use a new process
                     continue
                 ticks = start_ticks(process.pid)
                 self._running[flow_run_id] = RunProcess(flow_run_id, process, log_path)
                 return process.pid, ticks or 0
-        raise StreamWaveError("the process of a flow run could not be started; the log of the service says why")
+        raise StreamWaveError("the process of a flow run could not be started; see the log of the processing service")
 
     def reap(self) -> list[RunProcess]:
-        """The runs whose processes have ended since the last call."""
+        """The runs whose processes have exited since the last call."""
         with self._lock:
             ended = [run for run in self._running.values() if run.process.poll() is not None]
             for run in ended:
@@ -108,12 +108,12 @@ class Executor:
             return ended
 
     def running(self) -> dict[str, RunProcess]:
-        """The runs whose processes were started here and not yet reaped, by flow run id."""
+        """The runs whose processes have not been reaped, by flow run id."""
         with self._lock:
             return dict(self._running)
 
     def close(self, *, leave: bool, grace_s: float = 10.0) -> list[str]:
-        """Start nothing more; end what runs (SIGTERM, then SIGKILL) unless ``leave``. The flow runs that were ended."""
+        """Start no further process and, unless ``leave``, end the running ones (SIGTERM, then SIGKILL); their ids."""
         with self._lock:
             self._closed = True
             spare, self._spare = self._spare, None
@@ -132,14 +132,14 @@ class Executor:
             try:
                 run.process.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
-                log.warning("flow run %s did not end within %g s and is killed", run.flow_run_id, grace_s)
+                log.warning("flow run %s did not exit within %g s: killed", run.flow_run_id, grace_s)
                 run.process.kill()
                 run.process.wait(5)
         return [run.flow_run_id for run in runs]
 
 
-def last_words(path: Path | None) -> str:
-    """The last line of a log, for a message."""
+def last_line(path: Path | None) -> str:
+    """The last line of a log, at most 300 characters; empty if there is none."""
     try:
         lines = path.read_bytes()[-4096:].decode("utf-8", "replace").strip().splitlines() if path else []
     except OSError:

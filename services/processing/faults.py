@@ -1,15 +1,15 @@
-"""The errors of this service and the only place where errors become gRPC statuses.
+"""The errors of this service, and the only place that maps errors to gRPC statuses.
 
 ::
 
-    Refusal                what this service refuses itself
+    Refusal                a call that this service refuses
     ├── BadField           INVALID_ARGUMENT, with google.rpc.BadRequest
     ├── NotFound           NOT_FOUND, with google.rpc.ResourceInfo
     ├── NotReady           FAILED_PRECONDITION, with google.rpc.PreconditionFailure
     └── TooMany            RESOURCE_EXHAUSTED, with google.rpc.QuotaFailure
 
-Errors of the library: UsageError is INVALID_ARGUMENT; OutputError and SpoolError are FAILED_PRECONDITION; everything
-else is INTERNAL, without details for the caller; the log says in a line where it was raised.
+Errors of the library: UsageError becomes INVALID_ARGUMENT; OutputError and SpoolError become FAILED_PRECONDITION. Anything
+else becomes INTERNAL without details for the caller; the log shows where it was raised.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger("streamwave.processing")
 
 
 class Refusal(StreamWaveError):
-    """A call that is not granted; ``about`` names what it was about (a field, a stream, a condition)."""
+    """A refused call; ``about`` names the field, stream or condition that is at fault."""
 
     def __init__(self, text: str, about: str = "") -> None:
         super().__init__(text, about)
@@ -49,15 +49,15 @@ class NotFound(Refusal):
 
 
 class NotReady(Refusal):
-    """Something must be mended, or must end, before this call can succeed."""
+    """Something must be repaired, or must end, before this call can succeed."""
 
 
 class TooMany(Refusal):
-    """A bound of the service is reached; try again later."""
+    """A limit of the service is reached; try again later."""
 
 
 def to_status(error: Exception) -> status_pb2.Status:
-    """The status that says ``error`` to the caller."""
+    """The status that reports ``error`` to the caller."""
     text, about = str(error), getattr(error, "about", "")
     detail: Any
     if isinstance(error, NotFound):
@@ -77,22 +77,24 @@ def to_status(error: Exception) -> status_pb2.Status:
         wrong = error_details_pb2.BadRequest.FieldViolation(field=about or "source", description=text)
         detail = error_details_pb2.BadRequest(field_violations=[wrong])
     else:
-        return status_pb2.Status(code=code_pb2.INTERNAL, message="internal error; the log of the service says more")
+        return status_pb2.Status(
+            code=code_pb2.INTERNAL, message="internal error; see the log of the processing service"
+        )
     packed = any_pb2.Any()
     packed.Pack(detail)
     return status_pb2.Status(code=code, message=text, details=[packed])
 
 
 def refuse(context: grpc.ServicerContext, error: Exception) -> None:
-    """End the call with the status of ``error``. Always raises."""
+    """End the call with the status for ``error``. Always raises."""
     status = to_status(error)
     if status.code == code_pb2.INTERNAL:
-        log.error("a call failed for an unexpected reason", exc_info=error)
+        log.error("unexpected error in a gRPC call", exc_info=error)
     context.abort_with_status(rpc_status.to_status(status))
 
 
 def answers(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a method with one answer: what it raises becomes a status."""
+    """Decorate a unary method: errors that it raises become gRPC statuses."""
 
     @functools.wraps(method)
     def call(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
@@ -105,7 +107,7 @@ def answers(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def answers_stream(method: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """Wrap a method with a stream of answers: what it raises becomes a status."""
+    """Decorate a streaming method: errors that it raises become gRPC statuses."""
 
     @functools.wraps(method)
     def call(self: Any, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""What a publisher says of its session: checked, bounded, and kept in the folder of the broadcast."""
+"""Metadata that callers attach to a session: validated, bounded and stored in the folder of the broadcast."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_ENTRIES = 32
 MAX_LENGTH = 256
 
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
-#: Keys whose values are numbers, and the form that these have.
+#: Keys with numeric values, and the format of those.
 _NUMBERS = {
     "width": re.compile(r"[0-9]{1,5}"),
     "height": re.compile(r"[0-9]{1,5}"),
@@ -28,10 +28,10 @@ _lock = threading.Lock()
 
 
 def check(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The entries, each of which is allowed.
+    """``metadata`` as a dict, if every entry is allowed.
 
     Raises:
-        BadField: too many, or a key or value that is not allowed.
+        BadField: too many entries, or a key or value that is not allowed.
     """
     if len(metadata) > MAX_ENTRIES:
         raise BadField(f"metadata has {len(metadata)} entries; at most {MAX_ENTRIES} are kept", "metadata")
@@ -41,12 +41,14 @@ def check(metadata: Mapping[str, str]) -> dict[str, str]:
         if len(value) > MAX_LENGTH or not value.isprintable():
             raise BadField(f"metadata {key} must be printable, at most {MAX_LENGTH} characters", f"metadata[{key}]")
         if value and key in _NUMBERS and not _NUMBERS[key].fullmatch(value):
-            raise BadField(f"metadata {key} is {value[:40]!r}, which is no number of its kind", f"metadata[{key}]")
+            raise BadField(
+                f"metadata {key} is {value[:40]!r}, which is not a valid number for this key", f"metadata[{key}]"
+            )
     return dict(metadata)
 
 
 def read(folder: Path) -> dict[str, str]:
-    """What is kept for the broadcast in ``folder``."""
+    """The metadata of the broadcast in ``folder``; empty if there is none, or its file is damaged."""
     try:
         found = parse_json((folder / FILE).read_bytes())
     except (OSError, ValueError):
@@ -55,10 +57,10 @@ def read(folder: Path) -> dict[str, str]:
 
 
 def merge(folder: Path, metadata: Mapping[str, str]) -> dict[str, str]:
-    """Keep ``metadata`` over what is there; an empty value removes its key. All that is kept now.
+    """Add ``metadata`` to what is stored, replacing values; an empty value removes its key. Everything stored then.
 
     Raises:
-        BadField: a key or value is not allowed, or together they are too many.
+        BadField: a key or value is not allowed, or there would be too many entries.
     """
     new = check(metadata)
     with _lock:

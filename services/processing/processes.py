@@ -1,4 +1,4 @@
-"""Facts about processes from the kernel: whether a process is still the one that it was."""
+"""Identifies processes by id and start time, because the kernel reuses ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def start_ticks(pid: int) -> int | None:
-    """When ``pid`` was started, in clock ticks since boot; None if there is no such process or only its remains."""
+    """When ``pid`` was started, in clock ticks since boot; None if no such process exists or it is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -18,12 +18,12 @@ def start_ticks(pid: int) -> int | None:
 
 
 def is_same(pid: int, ticks: int) -> bool:
-    """Whether the process that had ``pid`` and ``ticks`` still runs: a number alone may belong to another by now."""
+    """Whether the process with this id and start time still runs."""
     return pid > 0 and start_ticks(pid) == ticks
 
 
 def send(pid: int, ticks: int, number: signal.Signals) -> None:
-    """Send a signal to the process that had ``pid`` and ``ticks``; harmless when it is gone."""
+    """Send a signal to the process with this id and start time; harmless if it has exited."""
     if pid <= 0:
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):

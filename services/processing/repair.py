@@ -1,4 +1,4 @@
-"""Sessions of a broadcast from outside: stop their segmenters, and end those whose segmenter died without a word."""
+"""Stops the segmenters of a broadcast, and ends the journals of sessions whose segmenter was killed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from streamwave.spool.stop import request_stop, stop_and_wait
 
 log = logging.getLogger("streamwave.processing")
 
-#: How long a session may be without its segmenter. One that has never had any gets ``START_S``, like everywhere.
+#: How long a session may have no segmenter before it counts as cut off; ``START_S`` if it never had one.
 WITHOUT_WRITER_S = 10.0
 
 
-def give_up_sessions(spool: BroadcastSpool, *, wait: bool = False) -> list[str]:
-    """End the segmenters of all sessions now, whatever is still arriving; the sessions that had one.
+def stop_sessions(spool: BroadcastSpool, *, wait: bool = False) -> list[str]:
+    """Stop the segmenters of all sessions, even if their publishers still send; the names of sessions that had one.
 
-    ``wait`` until they are gone.
+    ``wait``: return only once the segmenters have exited.
     """
     stopped = []
     for session in spool.sessions():
@@ -34,10 +34,10 @@ def give_up_sessions(spool: BroadcastSpool, *, wait: bool = False) -> list[str]:
 
 
 def end_cut_off_sessions(spool: BroadcastSpool, watch: Watch) -> None:
-    """Give the journal of a session whose segmenter was killed its end, so that the reconnect window can begin.
+    """Append an end record to journals whose segmenter was killed, and update ``watch.receiving``.
 
-    Without it the broadcast would be waited for without end; also where the publisher has come back since, and a later
-    session goes on. ``watch`` is told whether anything is, or may be, received.
+    Without the record, the flow run would wait for ever: the reconnect window starts only with it, and the next session
+    is published only after it.
     """
     sessions = spool.sessions()
     for session in sessions:

@@ -1,4 +1,4 @@
-"""The janitor's rounds: once an hour, in a thread of the service, for as long as that runs."""
+"""Runs the janitor every hour, in a thread of the service."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from streamwave.retention import janitor
 
 log = logging.getLogger("streamwave.processing")
 
-#: The first round comes when the start is over, so that it holds up nobody.
+#: Delay of the first round, so that it does not slow down the start of the service.
 FIRST_S = 60.0
 ROUND_S = 3600.0
 
 
 class Rounds:
-    """Calls the janitor until it is stopped. A round that fails is logged; the next one tries again."""
+    """Calls the janitor until ``stop``. A failed round is logged; the next one tries again."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -25,11 +25,11 @@ class Rounds:
         self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; a round that is under way is not waited for, since it can break off anywhere."""
+        """Start no further round. A running one is not waited for: the janitor can be interrupted at any point."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -39,6 +39,6 @@ class Rounds:
             try:
                 janitor.clean_unattended(self._settings)
             except (StreamWaveError, OSError) as error:
-                log.warning("the janitor's round broke off: %s", error)
+                log.warning("the janitor stopped early, next round in %g s: %s", ROUND_S, error)
             except Exception:
-                log.exception("the janitor's round broke off")
+                log.exception("unexpected error in the janitor, next round in %g s", ROUND_S)

@@ -1,4 +1,4 @@
-"""The methods of streamwave.v1.StreamProcessing: checks of what is asked, and answers from the spool."""
+"""The methods of streamwave.v1.StreamProcessing: they validate requests and answer from the spool."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from streamwave.storage.outputs import check_outputs, outputs_above
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingServicer
 
-if TYPE_CHECKING:  # it imports prefect, which must find its settings in the environment by then
+if TYPE_CHECKING:  # imports prefect, which reads its settings from the environment at import
     from services.processing.reconciler import Reconciler
 
 #: StartStream waits this long for the flow run to be created.
 START_WAIT_S = 1.5
-#: How often a watched broadcast is looked at.
+#: How often WatchStream checks its broadcast for changes.
 WATCH_STEP_S = 0.25
-#: Watchers at once; each takes a thread of the pool.
+#: Concurrent calls of WatchStream; each occupies a thread of the pool.
 MAX_WATCHERS = 32
-#: A store that was found to work is not asked again for this long.
+#: How long a successful check of a store is trusted.
 STORE_TRUST_S = 30.0
 
 _BROADCAST = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
@@ -43,11 +43,12 @@ _NUMBER = re.compile(r"[0-9]{6}")
 
 
 class StreamProcessing(StreamProcessingServicer):
-    """The service. ``stopping`` ends what watches."""
+    """The servicer. Setting ``stopping`` ends calls of WatchStream."""
 
     def __init__(self, settings: Settings, reconciler: Reconciler, stopping: threading.Event) -> None:
         self._settings = settings
         self._reconciler = reconciler
+        self._watches = reconciler.watches
         self._sources = Sources(settings)
         self._stopping = stopping
         self._watchers = threading.BoundedSemaphore(MAX_WATCHERS)
@@ -56,22 +57,22 @@ class StreamProcessing(StreamProcessingServicer):
     @answers
     def StartStream(self, request: pb.StartStreamRequest, context: grpc.ServicerContext) -> pb.StartStreamResponse:
         """See the proto."""
-        told = metadata.check(dict(request.metadata))
+        entries = metadata.check(dict(request.metadata))
         if request.source:
             if request.session:
                 raise BadField("give a session or a source, not both", "session")
             if len(request.title) > metadata.MAX_LENGTH or not request.title.isprintable():
                 raise BadField(f"the title must be printable, at most {metadata.MAX_LENGTH} characters", "title")
-            self._check_room()
+            self._check_limit()
             spool, number = self._sources.pull(_stream(request.stream), request.source, request.title)
         else:
             spool, number = self._session(request.session)
             if request.stream and request.stream != spool.stream:
                 raise BadField(f"the session belongs to {spool.stream}, not to {request.stream[:70]!r}", "stream")
-        if told:
-            metadata.merge(spool.folder, told)
+        if entries:
+            metadata.merge(spool.folder, entries)
         created = self._start(spool)
-        status = stream_status(spool, self._reconciler.known(spool.folder))
+        status = self._status(spool)
         return pb.StartStreamResponse(
             session=session_name(spool, number),
             broadcast=spool.broadcast,
@@ -82,19 +83,21 @@ class StreamProcessing(StreamProcessingServicer):
         )
 
     def _start(self, spool: BroadcastSpool) -> bool:
-        """See to it that a run publishes the broadcast; whether it was started for this call."""
+        """Make sure that a run publishes the broadcast; whether this call started it."""
         if spool.finished or spool.run_alive():
             return False
-        known = self._reconciler.known(spool.folder)
+        known = self._watches.known(spool.folder)
         if known is None or not known.wanted:
             self._check_store(spool.info().output)
             self._check_spool()
         before = known.attempts if known else 0
-        watch = self._reconciler.kick(spool.folder)
-        assert watch is not None
+        watch = self._reconciler.want(spool.folder)
         with watch.changed:
             watch.changed.wait_for(lambda: watch.started_at is not None or spool.run_alive(), START_WAIT_S)
         return watch.attempts > before
+
+    def _status(self, spool: BroadcastSpool) -> pb.StreamStatus:
+        return stream_status(spool, self._watches.known(spool.folder))
 
     def _check_store(self, output: str) -> None:
         root = outputs_above(output, 2)
@@ -108,10 +111,10 @@ class StreamProcessing(StreamProcessingServicer):
             check_spool(url, self._settings.spool_options)
             self._store_good_until |= {url: time.monotonic() + STORE_TRUST_S}
 
-    def _check_room(self) -> None:
-        if self._reconciler.active >= self._reconciler.max_runs:
+    def _check_limit(self) -> None:
+        if self._watches.active >= self._reconciler.max_runs:
             raise TooMany(
-                f"{self._reconciler.max_runs} broadcasts are being published, which is the bound: stop one, or raise "
+                f"{self._reconciler.max_runs} broadcasts are being published, which is the limit: stop one, or raise "
                 "STREAMWAVE_MAX_STREAMS",
                 "streams",
             )
@@ -126,14 +129,14 @@ class StreamProcessing(StreamProcessingServicer):
             sessions = spool.sessions()
             number = sessions[-1].name if sessions else ""
         else:
-            raise BadField("name the stream or the session that shall end", "target")
+            raise BadField("name the stream or the session to stop", "target")
         stopped = [session_name(spool, number)] if number and request_stop(spool.folder / number) else []
         sessions = spool.sessions()
-        # A late stop of an old session must not close the broadcast over its successor.
+        # Stopping an earlier session late must not close the broadcast while a later one is live.
         if request.finish_now and not spool.finished and (not sessions or sessions[-1].name == number):
             spool.close()
         self._reconciler.kick()
-        status = stream_status(spool, self._reconciler.known(spool.folder))
+        status = self._status(spool)
         return pb.StopStreamResponse(sessions=stopped, status=status)
 
     @answers
@@ -148,7 +151,7 @@ class StreamProcessing(StreamProcessingServicer):
     def GetStream(self, request: pb.GetStreamRequest, context: grpc.ServicerContext) -> pb.GetStreamResponse:
         """See the proto."""
         spool = self._broadcast(request.stream, request.broadcast)
-        return pb.GetStreamResponse(status=stream_status(spool, self._reconciler.known(spool.folder)))
+        return pb.GetStreamResponse(status=self._status(spool))
 
     @answers
     def ListStreams(self, request: pb.ListStreamsRequest, context: grpc.ServicerContext) -> pb.ListStreamsResponse:
@@ -159,12 +162,12 @@ class StreamProcessing(StreamProcessingServicer):
         found = broadcasts(self._settings.spool_dir, stream)
         if not request.include_finished:
             found = [spool for spool in found if not spool.finished]
-        found.sort(key=lambda spool: spool.broadcast)  # their names begin with their time
+        found.sort(key=lambda spool: spool.broadcast)  # names start with the time
         shown = found[-(request.limit or 100) :]
         streams = []
         for spool in shown:
-            with suppress(SpoolError, FileNotFoundError):  # it has just been removed
-                streams.append(stream_status(spool, self._reconciler.known(spool.folder)))
+            with suppress(SpoolError, FileNotFoundError):  # removed since it was listed
+                streams.append(self._status(spool))
         return pb.ListStreamsResponse(streams=streams, left_out=len(found) - len(shown))
 
     @answers_stream
@@ -174,42 +177,47 @@ class StreamProcessing(StreamProcessingServicer):
         """See the proto."""
         spool = self._broadcast(request.stream, request.broadcast)
         if not self._watchers.acquire(blocking=False):
-            raise TooMany(f"{MAX_WATCHERS} callers watch already; try again later, or use GetStream", "watchers")
+            raise TooMany(
+                f"{MAX_WATCHERS} callers are watching, which is the limit; try again later, or use GetStream",
+                "watchers",
+            )
         ended = threading.Event()
         try:
-            if not context.add_callback(ended.set):  # cancelled, over its deadline, or gone
+            if not context.add_callback(ended.set):  # the call has already ended
                 return
             last = pb.StreamStatus()
             while not ended.is_set():
-                status = stream_status(spool, self._reconciler.known(spool.folder))
-                if _told(status) != _told(last):
+                status = self._status(spool)
+                if _without_time(status) != _without_time(last):
                     last = status
                     yield pb.WatchStreamResponse(status=status)
                 if status.state == pb.STREAM_STATE_FINISHED:
                     return
                 if self._stopping.is_set():
-                    context.abort(grpc.StatusCode.UNAVAILABLE, "the service is ending; watch again when it is back")
+                    context.abort(
+                        grpc.StatusCode.UNAVAILABLE, "the service is stopping; call again once it has restarted"
+                    )
                 ended.wait(WATCH_STEP_S)
         finally:
             self._watchers.release()
 
     def _session(self, name: str) -> tuple[BroadcastSpool, str]:
-        """The broadcast of a session, and the session's number in it."""
+        """The broadcast of a session, and the number of the session in it."""
         parts = name.split("/")
         if len(parts) != 3 or not _NUMBER.fullmatch(parts[2]):
-            raise BadField(f"{name[:120]!r} is no session; the form is stream/broadcast/number", "session")
+            raise BadField(f"{name[:120]!r} is not a session; the format is stream/broadcast/number", "session")
         spool = self._broadcast(parts[0], parts[1], field="session")
         if parts[2] not in spool.session_names():
             raise NotFound(f"there is no session {name}", name)
         return spool, parts[2]
 
     def _broadcast(self, stream: str, broadcast: str, field: str = "stream") -> BroadcastSpool:
-        """A broadcast by its name, or a stream's newest."""
+        """The broadcast with this name; the newest one of the stream if ``broadcast`` is empty."""
         _stream(stream, field)
         if broadcast:
             if not _BROADCAST.fullmatch(broadcast):
                 about = field if field == "session" else "broadcast"
-                raise BadField(f"{broadcast[:70]!r} is no name of a broadcast", about)
+                raise BadField(f"{broadcast[:70]!r} is not the name of a broadcast", about)
             spool = BroadcastSpool(Path(self._settings.spool_dir, stream, broadcast))
             try:
                 spool.info()
@@ -218,7 +226,7 @@ class StreamProcessing(StreamProcessingServicer):
             return spool
         found = broadcasts(self._settings.spool_dir, stream)
         if not found:
-            raise NotFound(f"nothing of the stream {stream} is in the spool", stream)
+            raise NotFound(f"the spool holds no broadcast of the stream {stream}", stream)
         return found[-1]
 
 
@@ -228,8 +236,8 @@ def _stream(name: str, field: str = "stream") -> str:
     return name
 
 
-def _told(status: pb.StreamStatus) -> bytes:
-    """What of a status counts as a change."""
+def _without_time(status: pb.StreamStatus) -> bytes:
+    """A status without the time of its update, which alone is not a change."""
     copy = pb.StreamStatus()
     copy.CopyFrom(status)
     copy.ClearField("updated_unix_ms")

@@ -1,4 +1,4 @@
-"""The service put together: gRPC server with health and reflection, reconciler, processes of flow runs."""
+"""The processing service: a gRPC server with health and reflection, the reconciler, and the processes of flow runs."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ log = logging.getLogger("streamwave.processing")
 
 ENTRYPOINT = str(Path(__file__).resolve().parents[2] / "flows" / "live_stream.py") + ":live_stream"
 SERVICE = streamwave_pb2.DESCRIPTOR.services_by_name["StreamProcessing"].full_name
-#: Health of the connection to Prefect: NOT_SERVING while it does not answer. The service itself goes on.
+#: Health service name for the connection to Prefect: NOT_SERVING while Prefect does not answer; the service itself serves.
 PREFECT = "prefect"
 
-#: Requests hold some names and at most 32 pieces of metadata; answers at most 500 statuses.
+#: A request holds a few names and at most 32 entries of metadata, an answer at most 500 statuses.
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-#: Connections at once; those on top of it are closed at once. A client needs one for all its calls.
+#: Concurrent connections; further ones are closed at once. A client needs one connection for all its calls.
 MAX_CONNECTIONS = 256
-#: Calls at once besides watchers; what comes on top of it is refused as RESOURCE_EXHAUSTED.
+#: Concurrent calls besides watchers; further ones are refused with RESOURCE_EXHAUSTED.
 CALL_THREADS = 16
 
 
 class ProcessingService:
-    """A context manager, or ``start`` and ``stop``. ``entrypoint`` names the flow as Prefect does (file:function).
+    """Use as a context manager, or call ``start`` and ``stop``. ``entrypoint`` names the flow as Prefect does (file:function).
 
     Raises on start:
-        SettingsError: the address cannot be listened on, or may not be without a token.
+        SettingsError: the address is not available, or needs a token that is not set.
         OutputError: the spool cannot be written.
     """
 
@@ -60,7 +60,7 @@ class ProcessingService:
         self.port = settings.grpc_port
 
     def start(self) -> None:
-        """Listen and reconcile."""
+        """Start to listen and to reconcile."""
         settings = self.settings
         check_exposure(settings)
         try:
@@ -71,7 +71,7 @@ class ProcessingService:
                 f"set {settings.spool_dir_variable}"
             ) from None
         environment = prefect_environment(settings)
-        # Prefect reads its settings when it is imported. Ours are impatient: the next look is in a second.
+        # Prefect reads its settings at import. Short timeouts suffice: the reconciler asks again every second.
         os.environ |= environment | {"PREFECT_API_REQUEST_TIMEOUT": "5", "PREFECT_CLIENT_MAX_RETRIES": "0"}
         from services.processing.orchestration import Orchestration
         from services.processing.reconciler import Reconciler
@@ -118,8 +118,8 @@ class ProcessingService:
                 ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
                 ("grpc.max_concurrent_streams", 128),
                 ("grpc.max_metadata_size", 16 * 1024),
-                ("grpc.so_reuseport", 0),  # a second service on the same port is a mistake
-                # A connection says soon that it is HTTP/2, and ends when nobody calls over it, or nobody answers.
+                ("grpc.so_reuseport", 0),  # starting a second service on the same port must fail
+                # Close connections that do not complete the HTTP/2 handshake, are idle, or no longer answer.
                 ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
                 ("grpc.server_handshake_timeout_ms", 5_000),
                 ("grpc.max_connection_idle_ms", 300_000),
@@ -136,7 +136,8 @@ class ProcessingService:
             self.port = server.add_insecure_port(f"{host}:{self.settings.grpc_port}")
         except RuntimeError:
             raise SettingsError(
-                f"cannot listen on {host}:{self.settings.grpc_port}: the port is taken or the address is not ours; "
+                f"cannot listen on {host}:{self.settings.grpc_port}: the port is taken, or the address "
+                "does not belong to this machine; "
                 "set STREAMWAVE_GRPC_HOST or STREAMWAVE_GRPC_PORT"
             ) from None
         server.start()
@@ -147,7 +148,7 @@ class ProcessingService:
         self._health.set(name, status)
 
     def stop(self, *, leave: bool = False) -> None:
-        """End. The flow runs are ended in order and resumed by the next start; with ``leave`` they go on meanwhile."""
+        """Stop the service and, unless ``leave``, its flow runs, which the next start resumes."""
         self._stopping.set()
         self._health.enter_graceful_shutdown()
         if self._server is None:
@@ -169,7 +170,7 @@ class ProcessingService:
 
 
 def prefect_environment(settings: Settings) -> dict[str, str]:
-    """What Prefect has to find in the environment of a process that uses or runs flows; what is set there wins."""
+    """The variables that processes which use or run flows need; those set in this process's environment take precedence."""
     defaults = {**CLIENT_ENV, "PREFECT_HOME": str(settings.prefect_home)}
     chosen = {name: os.environ.get(name, value) for name, value in defaults.items()}
     return chosen | client_environment(settings)

@@ -1,4 +1,4 @@
-"""Streams that the service pulls itself: a session and a segmenter for a source that a caller names."""
+"""Pulls a source that a caller of StartStream names: opens a session and starts its segmenter."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.outputs import check_outputs
 from streamwave.util.digest import fingerprint
 
-#: In the folder of a session that was pulled: a digest of its source, which may hold a key.
+#: File in a pulled session's folder: a digest of its source, because the source itself may contain a key.
 MARK = "source.sha256"
-#: Name of this service among those who receive streams.
+#: This service's name as the owner of broadcasts in the spool.
 OWNER = "processing"
 
 
 class Sources:
-    """Pulls sources into the spool. Thread-safe; the segmenters survive this process."""
+    """Receives sources into the spool. Thread-safe; the segmenters survive this process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -36,9 +36,9 @@ class Sources:
         self._segmenters: dict[Path, subprocess.Popen[bytes]] = {}
 
     def pull(self, stream: str, source: str, title: str) -> tuple[BroadcastSpool, str]:
-        """Begin to receive ``source`` as ``stream``; the broadcast and the number of the session.
+        """Receive ``source`` as ``stream``; the broadcast and the number of the session.
 
-        If that source is being received as that stream already, the session that does so.
+        Idempotent: if ``source`` is already being received as ``stream``, this returns the existing session.
 
         Raises:
             BadField: the source is not allowed.
@@ -60,7 +60,7 @@ class Sources:
                 raise NotReady(f"{stream} is live from another source; stop that one first", "live")
             check_outputs(self._settings.output_url, self._settings.s3_options)
             check_spool(self._settings.spool_url, self._settings.spool_options)
-            # Nobody comes back to a file that has been read to its end.
+            # A file that was read to its end does not reconnect.
             window_ms = 0 if url.startswith("file:") else self._settings.reconnect_window_s * 1000
             try:
                 spool, session = open_session(
@@ -79,7 +79,7 @@ class Sources:
         return spool, session.name
 
     def reap(self) -> None:
-        """Forget segmenters that have ended; the session of one that never began is over."""
+        """Forget segmenters that have exited, and end the sessions of those that received nothing."""
         for session, process in list(self._segmenters.items()):
             if process.poll() is not None:
                 del self._segmenters[session]
@@ -87,7 +87,7 @@ class Sources:
                     end_journal(session, "not started", "the segmenter did not start; its log says why")
 
     def _receiving(self, session: Path) -> bool:
-        # One that has just been started does not hold its spool yet.
+        # A segmenter that was just started has not taken its lock yet.
         return writer_alive(session) or session in self._segmenters
 
     def _options(self, url: str, session: Path) -> Options:

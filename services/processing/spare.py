@@ -1,10 +1,11 @@
-"""A Python that has loaded Prefect and the flow's code already, and waits for the flow run that it shall execute.
+"""A process that has already imported Prefect and the flow, and waits for a flow run to execute.
 
-Loading takes 2 to 3 seconds of CPU time, more while the machine transcodes: too long between StartStream and a running
-flow run. The order is one line of JSON on standard input; without one (the service has ended) this process ends too.
+The imports take 2 to 3 seconds of CPU time, more while the machine transcodes: too long between StartStream and a running
+flow. The flow run arrives as one line of JSON on standard input; if standard input closes (the service has ended), this
+process exits.
 
-What is executed is the flow of this installation. ``python -m prefect.engine`` would load it as the deployment at Prefect's
-server says, whose pull steps and entrypoint everybody may change who may write to its API.
+It runs the flow of this installation. ``python -m prefect.engine`` would run whatever pull steps and entrypoint the
+deployment at Prefect's server names, and anybody who can write to the API can change those.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def main() -> int:
     from prefect.logging.loggers import flow_run_logger
 
     flow: Flow[..., Any] | None = None
-    # A flow that cannot be loaded says so when it is run, in its log and in Prefect's UI.
+    # If the import fails, it is repeated for the flow run, whose log and Prefect's UI then show the error.
     with contextlib.suppress(Exception):
         flow = load_flow_from_entrypoint(sys.argv[1], use_placeholder_flow=False)
     with contextlib.suppress(OSError):
@@ -56,9 +57,9 @@ def main() -> int:
         try:
             flow = flow or load_flow_from_entrypoint(sys.argv[1], use_placeholder_flow=False)
         except Exception:
-            logger.error("the flow %s cannot be loaded", sys.argv[1], exc_info=True)
+            logger.error("cannot load the flow %s", sys.argv[1], exc_info=True)
             raise
-        # Prefect, too, passes its adapter for a logger.
+        # Prefect passes the same adapter here, although the parameter is annotated as a Logger.
         run_flow(flow, flow_run=flow_run, error_logger=logger)  # type: ignore[arg-type]
     return 0
 

@@ -1,43 +1,40 @@
-"""What the reconciler remembers of one broadcast while it lives: deaths, back-off, and why nothing runs."""
+"""What the reconciler remembers of each broadcast while the service runs: failures, back-off, and why nothing runs."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from pathlib import Path
 
-T = TypeVar("T")
-
-#: A run that held its broadcast for this long was healthy: its death is the first one again.
+#: A run that held its broadcast for this long was healthy: if it dies, failures are counted from one again.
 HEALTHY_S = 30.0
 MAX_DELAY_S = 30.0
-#: The same for a broadcast that nobody publishes any more: what waits is safe in the spool.
+#: The maximum delay for a broadcast that is no longer received: its chunks are safe in the spool.
 MAX_IDLE_DELAY_S = 300.0
-#: After this many deaths in a row the state says FAILED; new runs are still started.
+#: After this many failures in a row the state is FAILED; runs are still started.
 FAILED_AFTER = 3
 
-
-#: A run that was started holds its broadcast within this time; after each one that did not, twice as much is allowed.
+#: A run must hold its broadcast within this time of its start; the limit doubles after each run that did not.
 START_LIMIT_S = 15.0
 MAX_START_LIMIT_S = 120.0
-#: A worker that has taken a run from its pool makes a process, or fetches an image and makes a container, within this time.
+#: A worker that has taken a run from its pool must start it within this time, which includes fetching an image.
 WORKER_LIMIT_S = 300.0
 
 
 def start_limit_s(failures: int) -> float:
-    """How long a start may take after this many failures in a row.
+    """How long a start may take after ``failures`` in a row.
 
-    On a machine that is busy a fixed limit would end every start just before it comes to something, for ever.
+    With a fixed limit, a busy machine would kill every run shortly before it is ready, for ever.
     """
     return min(MAX_START_LIMIT_S, START_LIMIT_S * 2.0 ** min(failures, 10))
 
 
 def delay_s(failures: int, *, receiving: bool = True) -> float:
-    """How long to wait before the next start: at once after the first death, then 1, 2, 4 … up to 30 s.
+    """How long to wait before the next start: none after the first failure, then 1, 2, 4 … up to 30 s.
 
-    Up to five minutes where nothing is being received.
+    Up to five minutes for a broadcast that is not being received.
     """
     most = MAX_DELAY_S if receiving else MAX_IDLE_DELAY_S
     return 0.0 if failures <= 1 else min(most, 2.0 ** min(failures - 2, 20))
@@ -45,42 +42,42 @@ def delay_s(failures: int, *, receiving: bool = True) -> float:
 
 @dataclass
 class Watch:
-    """One broadcast. ``wanted``: somebody has called StartStream, so there is nothing to wait for."""
+    """One broadcast. All times are those of ``time.monotonic()``."""
 
-    wanted: bool = False
-    failures: int = 0
+    wanted: bool = False  # StartStream was called, so a run is started without waiting
+    failures: int = 0  # in a row
     attempts: int = 0
-    next_start_at: float = 0.0  # of time.monotonic(), like the other times
-    alive_since: float | None = None
-    started_at: float | None = None
-    released_at: float | None = None
+    next_start_at: float = 0.0
+    alive_since: float | None = None  # when its run was first seen to hold the broadcast
+    started_at: float | None = None  # when its run was started; None once the run holds the broadcast
+    released_at: float | None = None  # when its run was first seen to have released the broadcast
     tried_at: float = 0.0  # the last start
-    waiting_since: float | None = None
-    seen: tuple[object, float] | None = None  # what Prefect said of the run that a worker starts, and since when
+    waiting_since: float | None = None  # when it began to wait for a run
+    seen: tuple[object, float] | None = None  # the last state at Prefect of a worker's run, and since when
     without_writer_since: dict[str, float] = field(default_factory=dict)  # by session
     ended_sessions: set[str] = field(default_factory=set)
-    receiving: bool = True  # a session of it is being received, or may be
+    receiving: bool = True  # a session is being received, or may still begin
     error: str = ""
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def tell(self) -> None:
-        """Wake those who wait for something to change."""
+    def notify(self) -> None:
+        """Wake the threads that wait for ``changed``."""
         with self.changed:
             self.changed.notify_all()
 
     def alive(self) -> None:
-        """The run holds the broadcast."""
+        """Record that the run holds the broadcast."""
         now = time.monotonic()
         if self.alive_since is None:
             self.alive_since, self.started_at, self.released_at = now, None, None
-            self.tell()
-        # Where nothing is received, a run that waits for a dead output until its patience ends is no sign of health.
+            self.notify()
+        # If nothing is received, a long-lived run may just be waiting for a dead output, which is not healthy.
         if now - self.alive_since > HEALTHY_S and self.receiving:
             self.failures = 0
         self.error = ""
 
     def died(self, why: str) -> None:
-        """The run is gone although the broadcast is not finished."""
+        """Record that the run is gone although the broadcast is not finished."""
         now = time.monotonic()
         healthy = self.alive_since is not None and now - self.alive_since > HEALTHY_S and self.receiving
         self.failures = 1 if healthy else self.failures + 1
@@ -88,11 +85,11 @@ class Watch:
         self.next_start_at = now + delay_s(self.failures, receiving=self.receiving)
         self.error = why
 
-    def seen_for_s(self, what: object) -> float:
-        """For how long Prefect has said ``what`` of the run. Our own clock counts: that of the server may be wrong."""
+    def seen_for_s(self, state: object) -> float:
+        """For how long Prefect has reported ``state`` of the run, by this machine's clock: the server's may be wrong."""
         now = time.monotonic()
-        if self.seen is None or self.seen[0] != what:
-            self.seen = (what, now)
+        if self.seen is None or self.seen[0] != state:
+            self.seen = (state, now)
         return now - self.seen[1]
 
     @property
@@ -107,40 +104,51 @@ class Watch:
 
     @property
     def stuck(self) -> bool:
-        """Whether nobody publishes it any more and its runs come to nothing: it takes no place from live streams."""
+        """Whether its runs fail and nothing is being received. A stuck broadcast does not count against max_streams."""
         return self.failures > 0 and not self.receiving
 
     @property
     def failed(self) -> bool:
-        """Whether it has died too often in a row."""
+        """Whether its runs have failed ``FAILED_AFTER`` times in a row."""
         return self.failures >= FAILED_AFTER
 
 
-def next_starts(waiting: Mapping[T, Watch], slots: int) -> list[T]:
-    """Which of the broadcasts that wait for a run get one now: at most ``slots``, whoever was tried longest ago first.
+class Watches:
+    """The watches by the broadcast's folder. Thread-safe."""
 
-    Among those that were never tried the one that has waited longest comes first. So one that fails again and again takes
-    its turn with the others, and all get theirs. Those that are stuck come last.
-    """
-    order = sorted(
-        waiting, key=lambda one: (waiting[one].stuck, waiting[one].tried_at, waiting[one].waiting_since or 0.0)
-    )
-    return order[: max(0, slots)]
+    def __init__(self) -> None:
+        self._by_folder: dict[Path, Watch] = {}
+        self._lock = threading.Lock()
 
+    def of(self, folder: Path) -> Watch:
+        """The watch of a broadcast; made if there is none."""
+        with self._lock:
+            return self._by_folder.setdefault(folder, Watch())
 
-def one_each(
-    waiting: Mapping[T, Watch], running: Iterable[tuple[str, Watch]], stream_of: Callable[[T], str]
-) -> dict[T, Watch]:
-    """``waiting`` without those whose stream has its runs already: one for what is being received of it, one for what was.
+    def known(self, folder: Path) -> Watch | None:
+        """The watch of a broadcast; None if there is none."""
+        with self._lock:
+            return self._by_folder.get(folder)
 
-    So a publisher who leaves broadcast after broadcast behind, faster than they can be published, takes two places and no
-    more. ``running`` are the streams of all broadcasts with their watches; one that is stuck takes no place.
-    """
-    taken = {(stream, watch.receiving) for stream, watch in running if watch.has_run and not watch.stuck}
-    chosen: dict[T, Watch] = {}
-    for one, watch in waiting.items():
-        place = (stream_of(one), watch.receiving)
-        if watch.stuck or place not in taken:
-            chosen[one] = watch
-            taken |= set() if watch.stuck else {place}
-    return chosen
+    def by_stream(self) -> list[tuple[str, Watch]]:
+        """Every watch with the stream of its broadcast."""
+        with self._lock:
+            return [(folder.parent.name, watch) for folder, watch in self._by_folder.items()]
+
+    @property
+    def active(self) -> int:
+        """How many runs are alive or being started, without those of stuck broadcasts."""
+        return sum(watch.has_run and not watch.stuck for _stream, watch in self.by_stream())
+
+    @property
+    def starting(self) -> int:
+        """How many runs were started that do not hold their broadcasts yet."""
+        return sum(watch.starting for _stream, watch in self.by_stream())
+
+    def keep(self, folders: Iterable[Path]) -> None:
+        """Drop the watches of all other broadcasts, and wake their waiters."""
+        kept = set(folders)
+        with self._lock:
+            dropped = [self._by_folder.pop(folder) for folder in set(self._by_folder) - kept]
+        for watch in dropped:
+            watch.notify()

@@ -1,4 +1,4 @@
-"""RTMP: the gate that strangers connect to, and behind it an nginx with nginx-rtmp on loopback addresses.
+"""RTMP: a gate that publishers connect to, in front of nginx-rtmp, which listens on loopback addresses only.
 
-OBS → gate (listen.py, admission.py, connection.py, chunks.py, amf.py, rules.py) → nginx-rtmp (server.py) → segmenter
+OBS → gate (gate.py, admission.py, connection.py, chunks.py, rules.py) → nginx-rtmp (server.py) → segmenter
 """

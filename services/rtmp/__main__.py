@@ -1,4 +1,4 @@
-"""Run the gate and nginx-rtmp behind it, until SIGINT or SIGTERM: ``python -m services.rtmp``."""
+"""``python -m services.rtmp``: runs the gate, and nginx-rtmp behind it, until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from streamwave.streams.hooks import hooks_url
 from streamwave.util.private import begin
 from streamwave.util.trust import check_working_folder
 
-#: nginx-rtmp that ends soon after its start is started again after a time that doubles up to this.
+#: Maximum of the pause before nginx-rtmp is restarted, which doubles while it keeps exiting soon after its start ...
 _RESTART_LIMIT_S = 10.0
+#: ... that is, within this time.
 _STEADY_S = 10.0
 
 _log = logging.getLogger("rtmp")
 
 
 async def serve(settings: Settings, update_interval_s: int = 5) -> None:
-    """Serve until a signal comes.
+    """Serve until SIGINT or SIGTERM.
 
     Raises:
-        StreamWaveError: it cannot start; the message says why.
+        StreamWaveError: the service cannot start; the message says why.
     """
     raise_open_files()
     asked = asyncio.Event()
@@ -54,7 +55,7 @@ async def serve(settings: Settings, update_interval_s: int = 5) -> None:
     try:
         await gate.start()
         _log.info("listening on %s port %d", settings.rtmp_host, settings.rtmp_port)
-        keeping = asyncio.create_task(_keep(nginx))
+        keeping = asyncio.create_task(_keep_running(nginx))
         stopping = asyncio.create_task(asked.wait())
         await asyncio.wait([keeping, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -66,13 +67,13 @@ async def serve(settings: Settings, update_interval_s: int = 5) -> None:
         await nginx.stop()
 
 
-async def _keep(nginx: RtmpServer) -> None:
-    """Start nginx-rtmp again whenever it ends."""
+async def _keep_running(nginx: RtmpServer) -> None:
+    """Restart nginx-rtmp whenever it exits."""
     pause_s = 0.0
     while True:
         started = time.monotonic()
         status = await nginx.wait()
-        _log.error("nginx-rtmp ended with status %d; starting it again", status)
+        _log.error("nginx-rtmp exited with status %d: all publishers were disconnected; restarting it", status)
         pause_s = 0.0 if time.monotonic() - started > _STEADY_S else min(max(2 * pause_s, 0.1), _RESTART_LIMIT_S)
         await asyncio.sleep(pause_s)
         await nginx.stop()
@@ -80,7 +81,7 @@ async def _keep(nginx: RtmpServer) -> None:
 
 
 def main() -> int:
-    """Exit status 0, or the error's with one line that explains it."""
+    """Run the service; the exit status."""
     begin()
     try:
         settings = Settings.load()

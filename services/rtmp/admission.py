@@ -1,7 +1,7 @@
-"""Who may be connected: bounds on connections that do not publish yet, in total and by address, and on publishers.
+"""Limits on connections: on those that do not publish yet, in total and per address, and on publishers.
 
-A newcomer always gets in. Where there are too many, the one that has come least far ends, of those the oldest: idle
-connections push each other out, and hardly anybody who is about to publish.
+A new connection is always admitted. If that exceeds a limit, the gate ends another one: the oldest of
+those at the earliest stage. So idle connections displace each other, and rarely one that is about to publish.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import Protocol
 
 
 class Stage(IntEnum):
-    """How far a connection has come."""
+    """Progress of a connection."""
 
-    SILENT = 0  # has not sent its part of the handshake
-    GREETING = 1  # nginx-rtmp answers its handshake
+    SILENT = 0  # has not completed its part of the handshake
+    GREETING = 1  # nginx-rtmp is answering its handshake
     SPEAKING = 2  # sends commands
-    ASKING = 3  # has sent its key; the hooks decide
+    ASKING = 3  # has sent its key; the publish hook decides
     PUBLISHING = 4
 
 
 class Connection(Protocol):
-    """What is admitted."""
+    """A connection that the gate admits."""
 
     address: str
     stage: Stage
 
     def refuse(self, reason: str) -> None:
-        """End it."""
+        """End the connection and count it as refused for ``reason``."""
 
 
 def host_of(address: str) -> str:
-    """What counts as one address: all of IPv4, the first half of IPv6, which is what one customer gets."""
+    """The part of an address that limits apply to: all of IPv4, the first 64 bits of IPv6, which one subscriber has."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -43,7 +43,7 @@ def host_of(address: str) -> str:
 
 
 class Admission:
-    """The connections of one gate, those that wait in the order in which they came."""
+    """The connections of one gate; those that do not publish yet are kept in the order in which they reached their stage."""
 
     def __init__(self, *, waiting: int, waiting_per_address: int, publishing: int) -> None:
         self._waiting_limit, self._address_limit, self._publishing_limit = waiting, waiting_per_address, publishing
@@ -52,11 +52,11 @@ class Admission:
         self.publishing: dict[Connection, None] = {}
 
     def waiting(self) -> list[Connection]:
-        """Those that do not publish yet."""
+        """The connections that do not publish yet."""
         return [one for stage in self._waiting for one in stage]
 
     def enter(self, new: Connection) -> None:
-        """Admit a connection, in the place of another one if need be."""
+        """Admit a connection, and end another one if a limit is reached."""
         neighbours = self._by_host.get(host_of(new.address), {})
         if len(neighbours) >= self._address_limit:
             min(neighbours, key=lambda one: one.stage).refuse("too many connections from its address do not publish")
@@ -67,7 +67,7 @@ class Admission:
         self._by_host.setdefault(host_of(new.address), {})[new] = None
 
     def advance(self, one: Connection, stage: Stage) -> bool:
-        """Note that a connection has come to ``stage``; False if there are too many that publish."""
+        """Record that a connection has reached ``stage``; False if that is PUBLISHING and there are too many publishers."""
         if stage is Stage.PUBLISHING and len(self.publishing) >= self._publishing_limit:
             return False
         self.leave(one)
@@ -80,7 +80,7 @@ class Admission:
         return True
 
     def leave(self, one: Connection) -> None:
-        """Forget a connection; harmless for one that is forgotten already."""
+        """Forget a connection; harmless if it is unknown."""
         self.publishing.pop(one, None)
         for stage in self._waiting:
             stage.pop(one, None)

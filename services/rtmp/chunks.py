@@ -1,7 +1,7 @@
-"""The chunk stream of RTMP 1.0 (5.3): checked while it passes, bytes of media as they come, other messages as a whole.
+"""Reads and checks the chunk stream of RTMP 1.0 (section 5.3): media passes as bytes, other messages as a whole.
 
-Deviations from the specification are those of nginx-rtmp, which reads the same bytes after us: continued chunks repeat an
-extended timestamp, and after a header of type 0 the delta is 0.
+nginx-rtmp reads the same bytes later, so deviations from the specification are those of nginx-rtmp: chunks that continue
+a message repeat an extended timestamp, and after a header of type 0 the timestamp delta is 0.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from services.rtmp.rules import (
 )
 
 _EXTENDED = 0xFFFFFF
-#: Bytes of the message header by the type of the chunk (5.3.1.2), and the one byte before it.
+#: Width of the basic header (one byte) and the message header, by the type of the chunk (5.3.1.2).
 _WIDTHS = (12, 8, 4, 1)
-#: First bytes of chunks that continue a message, as many as a read can hold, by chunk stream.
+#: By chunk stream: the basic headers of continuing chunks, as many as one read can hold.
 _CONTINUED = [bytes([0xC0 | number]) * 2048 for number in range(MAX_STREAMS)]
 
 
 @dataclass(slots=True)
 class _Stream:
-    """A chunk stream: the header of its latest message, and how much of that is missing."""
+    """A chunk stream: the header of its latest message, how many bytes of it are missing, and its body if it is held."""
 
     time_ms: int = 0
     delta_ms: int = 0
@@ -44,10 +44,10 @@ class _Stream:
 
 
 class ChunkReader:
-    """One direction of a connection after its handshake: ``feed`` it, then take what ``next`` gives until that is None.
+    """One direction of a connection after its handshake. Call ``feed``, then ``next`` until it returns None.
 
-    ``publishing`` decides what is allowed, and may be changed between two calls of ``next``. Memory is bounded by what was
-    fed and not taken, and by ``MAX_UNFINISHED``.
+    ``publishing`` selects the rules, and may be changed between two calls of ``next``. Memory is bounded by the bytes fed
+    but not yet taken, plus ``MAX_UNFINISHED``.
     """
 
     def __init__(self, *, publishing: bool = False) -> None:
@@ -61,15 +61,15 @@ class ChunkReader:
         self._unfinished = 0
 
     def feed(self, data: bytes) -> None:
-        """Add what has arrived."""
+        """Add bytes that have arrived."""
         self._data = self._data[self._at :] + data if self._at < len(self._data) else data
         self._at = 0
 
     def next(self) -> bytes | Message | None:
-        """Bytes to be passed on as they are, or a whole message that is held back; None if more has to arrive.
+        """The next bytes to forward unchanged, or the next held message; None if more bytes are needed.
 
         Raises:
-            Refused: something that a publisher does not send.
+            Refused: publishers do not send this.
         """
         data, size = self._data, len(self._data)
         begin = at = self._at
@@ -97,7 +97,7 @@ class ChunkReader:
             known = self._streams.get(number)
             if known is not None and known.missing:
                 if first < 0xC0:
-                    raise Refused("a message that begins inside of another one")
+                    raise Refused("a message that begins inside another one of its chunk stream")
                 if known.body is not None and begin < at:
                     break
                 width = 5 if known.extended else 1
@@ -135,14 +135,14 @@ class ChunkReader:
         return data[begin:at] if begin < at else None
 
     def _whole_chunks(self, at: int, width: int, number: int, missing: int) -> int:
-        """How many chunks follow that are whole and continue the message, if nothing is in between; else 0."""
+        """How many complete chunks of the same message follow without other chunks in between; 0 if not more than one."""
         unit = width + self.chunk_size
         count = min((len(self._data) - at) // unit, missing // self.chunk_size, 2048)
         marks = self._data[at : at + count * unit : unit]
         return count if count > 1 and marks == _CONTINUED[number][:count] else 0
 
     def _header(self, at: int, number: int, form: int, known: _Stream | None) -> tuple[int, _Stream] | None:
-        """Width of the header of a new message, and its chunk stream as it will be; None if it has not arrived."""
+        """The width of a new message's header, and the new state of its chunk stream; None if the header is incomplete."""
         if not 2 <= number < MAX_STREAMS:
             raise Refused(f"a chunk stream other than 2 to {MAX_STREAMS - 1}")
         if known is None:
@@ -172,7 +172,7 @@ class ChunkReader:
     def _begin(self, number: int, stream: _Stream, held: bool) -> None:
         self._unfinished += stream.size
         if self._unfinished > (MAX_UNFINISHED if self.publishing else MAX_UNFINISHED_BEFORE):
-            raise Refused("too many bytes of messages that have begun and not ended")
+            raise Refused("too many bytes of incomplete messages")
         stream.missing, stream.body = stream.size, bytearray() if held else None
         self._streams[number] = stream
 
@@ -180,20 +180,20 @@ class ChunkReader:
         body, stream.body = bytes(stream.body or b""), None
         message = Message(self._number, stream.time_ms, stream.kind, stream.target, body)
         if message.kind == ABORT and self._unfinished:
-            raise Refused("a message that is given up, which nginx-rtmp does not understand")
+            raise Refused("an Abort of an incomplete message, which nginx-rtmp does not handle")
         if message.kind == SET_CHUNK_SIZE:
             self._resize(int.from_bytes(body[:4], "big"))
         return message
 
     def _resize(self, size: int) -> None:
-        # nginx-rtmp does not get these right: in the middle of other messages, and smaller while it has more to read.
+        # nginx-rtmp mishandles changes in the middle of messages, and smaller sizes while it has unread data.
         if not MIN_CHUNK <= size <= MAX_CHUNK or self._unfinished or (self.publishing and size < self.chunk_size):
             raise Refused("a change of the chunk size that no encoder makes")
         self.chunk_size = size
 
 
-def written(message: Message, chunk_size: int) -> bytes:
-    """A message in chunks, with a full header (type 0), which depends on nothing that was sent before."""
+def as_chunks(message: Message, chunk_size: int) -> bytes:
+    """A message as chunks. Its header is complete (type 0), so it does not depend on earlier messages."""
     extended = message.time_ms.to_bytes(4, "big") if message.time_ms >= _EXTENDED else b""
     header = b"%c%b%b%c%b%b" % (
         message.stream,
@@ -209,5 +209,5 @@ def written(message: Message, chunk_size: int) -> bytes:
 
 
 def chunk_size_message(size: int) -> Message:
-    """Set Chunk Size (5.4.1)."""
+    """A Set Chunk Size message (5.4.1)."""
     return Message(2, 0, SET_CHUNK_SIZE, 0, size.to_bytes(4, "big"))

@@ -1,4 +1,4 @@
-"""One publisher: its connection to us, and ours to nginx-rtmp, which is made when it has begun the handshake."""
+"""One publisher: its connection to the gate, and the gate's connection to nginx-rtmp, which starts with the handshake."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ipaddress
 from typing import Protocol, cast
 
 from services.rtmp.admission import Admission, Stage
-from services.rtmp.chunks import ChunkReader, chunk_size_message, written
+from services.rtmp.chunks import ChunkReader, as_chunks, chunk_size_message
 from services.rtmp.rules import (
     ABORT,
     COMMANDS,
@@ -25,20 +25,21 @@ from services.rtmp.rules import (
 )
 from streamwave.ffmpeg.amf import Value
 
-#: Bytes of one read; with what a writer holds that the other side does not take, the memory of a direction.
+#: Size of a read, and of the write buffer: together the memory of one direction.
 READ_BYTES = 64 * 1024
 WRITE_BYTES = 256 * 1024
-#: A handshake is complete within the first time, a publish asked for within the second, both from the connection on; nginx
-#: asks the hooks for 10 s at most; a publisher that sends nothing is gone (nginx-rtmp pings it every 10 s).
+#: After connecting, a client must complete the handshake within HANDSHAKE_S and send its publish command within SPEAKING_S.
+#: The publish hook may take ASKING_S (nginx-rtmp itself gives up after 10 s). A publisher that sends nothing for SILENCE_S is
+#: gone, because nginx-rtmp pings it every 10 s and encoders answer.
 HANDSHAKE_S, SPEAKING_S, ASKING_S, SILENCE_S = 10.0, 20.0, 15.0, 30.0
-#: What is still to be written to somebody who does not read is given up after this time.
+#: How long to wait, when a connection closes, for the other side to read what is still buffered.
 _FLUSH_S = 2.0
-#: nginx-rtmp, which is being started again, is tried at this interval.
+#: How often to retry the connection to nginx-rtmp while it restarts.
 _RETRY_S = 0.1
 
 
 class Gate(Protocol):
-    """What a connection needs to know of the gate that it came through."""
+    """What a connection needs from its gate."""
 
     loop: asyncio.AbstractEventLoop
     admission: Admission
@@ -53,7 +54,7 @@ class Gate(Protocol):
 
 
 class Publisher(asyncio.BufferedProtocol):
-    """The side of the publisher. All connections read into one buffer, which is emptied before the next one reads."""
+    """The publisher's side. All connections share one read buffer, which each empties before the next one reads."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -64,13 +65,13 @@ class Publisher(asyncio.BufferedProtocol):
         self._hello = bytearray()
         self._greeting_left = HANDSHAKE_BYTES
         self._reader = ChunkReader()
-        self._chunk_size = DEFAULT_CHUNK  # of what we write to nginx-rtmp
+        self._chunk_size = DEFAULT_CHUNK  # of the chunks that we write to nginx-rtmp
         self._connecting: asyncio.Task[None] | None = None
         self._nginx: Upstream | None = None
         self._full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A stranger has connected."""
+        """Admit the new connection."""
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(WRITE_BYTES)
         peer = self.transport.get_extra_info("peername")
@@ -78,25 +79,25 @@ class Publisher(asyncio.BufferedProtocol):
         self.gate.admission.enter(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """The buffer of the gate."""
+        """The shared read buffer."""
         return self.gate.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Bytes have arrived."""
-        self._take(bytes(self.gate.buffer[:nbytes]))
+        """Handle received bytes."""
+        self._receive(bytes(self.gate.buffer[:nbytes]))
 
-    def _take(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> None:
         try:
             if self.stage is Stage.PUBLISHING:
                 self.deadline = self.gate.loop.time() + SILENCE_S
                 self._reader.feed(data)
-                self._pump()
+                self._forward()
             else:
-                self._early(data)
+                self._before_publishing(data)
         except Refused as error:
             self.refuse(str(error))
 
-    def _early(self, data: bytes) -> None:
+    def _before_publishing(self, data: bytes) -> None:
         if self._nginx is None:
             self._hello += data
             if self._hello[0] != VERSION:
@@ -114,10 +115,10 @@ class Publisher(asyncio.BufferedProtocol):
                 return
             self._advance(Stage.SPEAKING, self._began + SPEAKING_S)
         self._reader.feed(data)
-        self._pump()
+        self._forward()
 
     async def _connect(self) -> None:
-        """Connect to nginx-rtmp and hand on the first part of the handshake; until the deadline, if need be."""
+        """Connect to nginx-rtmp, retrying until the deadline, and forward the first part of the handshake."""
         nginx = Upstream(self)
         while True:
             with contextlib.suppress(OSError):
@@ -129,10 +130,10 @@ class Publisher(asyncio.BufferedProtocol):
         nginx.write(_proxy_line(self.transport) + hello[: 1 + HANDSHAKE_BYTES])
         self._set_reading()
         if rest := hello[1 + HANDSHAKE_BYTES :]:
-            self._take(rest)
+            self._receive(rest)
 
-    def _pump(self) -> None:
-        """Pass on what has been checked."""
+    def _forward(self) -> None:
+        """Forward what the reader has checked, until the publish hook has to decide."""
         assert self._nginx is not None
         while self.stage is not Stage.ASKING:
             item = self._reader.next()
@@ -145,7 +146,7 @@ class Publisher(asyncio.BufferedProtocol):
 
     def _message(self, nginx: Upstream, message: Message) -> None:
         if message.kind == ABORT:
-            return  # of nothing, says the reader
+            return  # the reader accepts an Abort only if no message is incomplete
         if message.kind == SET_CHUNK_SIZE:
             if self.stage is Stage.PUBLISHING:
                 self._set_chunk_size(nginx)
@@ -159,16 +160,16 @@ class Publisher(asyncio.BufferedProtocol):
                     raise Refused("a second publish on one connection")
                 nginx.watch()
                 self._advance(Stage.ASKING, self.gate.loop.time() + ASKING_S)
-        nginx.write(written(message, self._chunk_size))
+        nginx.write(as_chunks(message, self._chunk_size))
 
     def _set_chunk_size(self, nginx: Upstream) -> None:
-        """Tell nginx-rtmp of the publisher's chunks, whose bytes it gets as they are from now on."""
+        """Announce the publisher's chunk size to nginx-rtmp, which gets the publisher's chunks unchanged from now on."""
         if self._reader.chunk_size != self._chunk_size:
-            nginx.write(written(chunk_size_message(self._reader.chunk_size), self._chunk_size))
+            nginx.write(as_chunks(chunk_size_message(self._reader.chunk_size), self._chunk_size))
             self._chunk_size = self._reader.chunk_size
 
     def accepted(self) -> None:
-        """nginx-rtmp has accepted the publish: media may pass."""
+        """Forward media from now on: nginx-rtmp has accepted the publish."""
         assert self._nginx is not None
         if not self.gate.admission.advance(self, Stage.PUBLISHING):
             self.refuse("too many publishers")
@@ -178,7 +179,7 @@ class Publisher(asyncio.BufferedProtocol):
         self._reader.publishing = True
         self._set_chunk_size(self._nginx)
         self._set_reading()
-        self._take(b"")
+        self._receive(b"")
 
     def _advance(self, stage: Stage, deadline: float) -> None:
         self.gate.admission.advance(self, stage)
@@ -186,7 +187,7 @@ class Publisher(asyncio.BufferedProtocol):
         self._set_reading()
 
     def _set_reading(self) -> None:
-        """Read unless nginx-rtmp has to come first: to connect, to decide, or to take what it was sent."""
+        """Pause reading while nginx-rtmp has yet to connect, to decide about the publish, or to take what was written."""
         if self.transport is None or self.transport.is_closing():
             return
         waits = self.stage is Stage.ASKING or (self.stage is Stage.GREETING and self._nginx is None)
@@ -196,61 +197,61 @@ class Publisher(asyncio.BufferedProtocol):
             self.transport.resume_reading()
 
     def nginx_is_full(self, full: bool) -> None:
-        """Whether more has been written to nginx-rtmp than it takes."""
+        """Apply or release back-pressure: the write buffer to nginx-rtmp is full, or no longer."""
         self._full = full
         self._set_reading()
 
     def pause_writing(self) -> None:
-        """The publisher does not read."""
+        """Stop reading from nginx-rtmp, because the publisher does not read."""
         if self._nginx is not None:
             self._nginx.pause(True)
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Read from nginx-rtmp again, because the publisher does."""
         if self._nginx is not None:
             self._nginx.pause(False)
 
     def answer(self, data: bytes) -> None:
-        """Send to the publisher."""
+        """Send bytes to the publisher."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(data)
 
     def refuse(self, reason: str) -> None:
-        """End the connection at once."""
+        """End the connection at once, and count the refusal."""
         self.gate.refused(reason, self.address)
         self.gate.admission.leave(self)
         if self.transport is not None:
             self.transport.abort()
 
     def eof_received(self) -> None:
-        """The publisher has sent everything; what was checked of it still goes to nginx-rtmp.
+        """The publisher has closed its sending side: forward what was checked, then close the connection.
 
-        Until the connection is closed it counts, and what it does not read is given up.
+        The connection counts against the limits until it is closed, at the latest ``_FLUSH_S`` from now.
         """
-        self._part()
+        self._leave_nginx()
         if self.transport is not None:
             _finish(self.gate.loop, self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The publisher has gone."""
+        """The connection is closed: disconnect from nginx-rtmp."""
         self.gate.admission.leave(self)
-        self._part()
+        self._leave_nginx()
 
-    def _part(self) -> None:
-        """Nothing more goes to nginx-rtmp."""
+    def _leave_nginx(self) -> None:
+        """Disconnect from nginx-rtmp after what is buffered."""
         if self._connecting is not None:
             self._connecting.cancel()
         if self._nginx is not None:
             self._nginx.end()
 
     def nginx_is_gone(self) -> None:
-        """nginx-rtmp has closed the connection, or ended: the publisher is to connect again."""
+        """Disconnect the publisher, which then reconnects: nginx-rtmp has closed the connection or exited."""
         if self.transport is not None:
             _finish(self.gate.loop, self.transport)
 
 
 class Upstream(asyncio.Protocol):
-    """The side of nginx-rtmp. What it says goes to the publisher; from ``watch`` on it is read for its decision, too."""
+    """The connection to nginx-rtmp. Forwards its answers, in which ``watch`` looks for the acceptance of the publish."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
@@ -260,7 +261,7 @@ class Upstream(asyncio.Protocol):
         self._asked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """nginx-rtmp is there."""
+        """Keep the new connection to nginx-rtmp, unless the publisher has left."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(WRITE_BYTES)
         publisher = self._publisher.transport
@@ -268,16 +269,16 @@ class Upstream(asyncio.Protocol):
             self._transport.abort()
 
     def watch(self) -> None:
-        """A publish is asked for: its acceptance counts from now on."""
+        """Look for the acceptance of a publish from now on: the publish command is about to be forwarded."""
         self._asked = True
 
     def write(self, data: bytes) -> None:
-        """Send to nginx-rtmp."""
+        """Send bytes to nginx-rtmp."""
         if self._transport is not None:
             self._transport.write(data)
 
     def pause(self, paused: bool) -> None:
-        """Whether the publisher takes no more."""
+        """Pause or resume reading from nginx-rtmp: back-pressure of the publisher."""
         if self._transport is not None and not self._transport.is_closing():
             if paused:
                 self._transport.pause_reading()
@@ -285,7 +286,7 @@ class Upstream(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        """nginx-rtmp answers."""
+        """Forward an answer of nginx-rtmp, and look in it for the acceptance of the publish."""
         self._publisher.answer(data)
         if self._reader is not None:
             step = min(self._greeting_left, len(data))
@@ -306,25 +307,25 @@ class Upstream(asyncio.Protocol):
         return accepted
 
     def pause_writing(self) -> None:
-        """nginx-rtmp does not keep up."""
+        """Apply back-pressure to the publisher: nginx-rtmp does not keep up."""
         self._publisher.nginx_is_full(True)
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Release back-pressure: nginx-rtmp keeps up again."""
         self._publisher.nginx_is_full(False)
 
     def end(self) -> None:
-        """Close the connection when everything is written."""
+        """Close the connection once everything is written."""
         if self._transport is not None:
             _finish(self._publisher.gate.loop, self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """nginx-rtmp has closed the connection, or ended."""
+        """Disconnect the publisher: nginx-rtmp has closed the connection or exited."""
         self._publisher.nginx_is_gone()
 
 
 def _finish(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
-    """Close when all is written, or after ``_FLUSH_S``; also one that is closing already, which may wait for ever."""
+    """Close once everything is written, or after ``_FLUSH_S``; a transport that is already closing could wait for ever."""
     transport.close()
     if transport.get_write_buffer_size():
         loop.call_later(_FLUSH_S, transport.abort)
@@ -340,7 +341,7 @@ def _says_published(values: list[Value]) -> bool:
 
 
 def _proxy_line(transport: asyncio.Transport) -> bytes:
-    """The first line to nginx-rtmp (PROXY protocol, version 1): whose connection this is."""
+    """The first line to nginx-rtmp (PROXY protocol, version 1): the publisher's address and ours."""
     ends = [transport.get_extra_info(name) for name in ("peername", "sockname")]
     hosts = [ipaddress.ip_address(end[0].partition("%")[0]) for end in ends]
     mapped = [host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else host for host in hosts]

@@ -1,6 +1,6 @@
-"""What a publisher may send: kinds of messages and their sizes, before it publishes and while it does. All bounds are here.
+"""Which RTMP messages a publisher may send, and of which size, before and after its publish is accepted. All limits are here.
 
-Numbers of kinds: RTMP 1.0, 5.4 and 7.1 (Adobe, 2012).
+The numbers of message types are those of RTMP 1.0, sections 5.4 and 7.1 (Adobe, 2012).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from streamwave.ffmpeg.metadata import SET_DATA_FRAME, plain
 HANDSHAKE_BYTES = 1536
 VERSION = 3
 
-#: Chunk streams have the numbers 2 to 15: nginx-rtmp's ``max_streams``. Encoders use 2 to 8.
+#: Chunk stream ids are 2 to 15, because of nginx-rtmp's ``max_streams``. Encoders use 2 to 8.
 MAX_STREAMS = 16
-#: One audio, video or data message: nginx-rtmp's ``max_message``. A keyframe is one message.
+#: Size of an audio, video or data message, also nginx-rtmp's ``max_message``. A keyframe is one message.
 MAX_MESSAGE = 4 * 1024 * 1024
-#: Bytes of one connection's messages that have begun and not ended.
+#: Total size of a connection's incomplete messages, after and before its publish is accepted.
 MAX_UNFINISHED = MAX_MESSAGE + 1024 * 1024
 MAX_UNFINISHED_BEFORE = 128 * 1024
-#: nginx-rtmp allocates buffers of the size of a chunk.
+#: Chunk sizes. nginx-rtmp allocates a buffer of the size of a chunk.
 DEFAULT_CHUNK, MIN_CHUNK, MAX_CHUNK = 128, 128, 1024 * 1024
 MAX_COMMAND = 64 * 1024
 MAX_DATA = 256 * 1024
@@ -34,24 +34,24 @@ MEDIA = frozenset((AUDIO, VIDEO))
 DATAS = frozenset((DATA, DATA_AMF3))
 COMMANDS = frozenset((COMMAND, COMMAND_AMF3))
 
-#: Commands that nginx-rtmp gets to see.
+#: Commands that are forwarded to nginx-rtmp.
 PASSED = frozenset(
     (b"connect", b"releaseStream", b"FCPublish", b"createStream", b"publish", b"_checkbw", b"FCUnpublish")
     + (b"deleteStream", b"closeStream")
 )
-#: Commands of those who want to watch, which they do over HTTP.
+#: Commands of players, which are refused: viewers watch over HTTP.
 WATCHING = frozenset((b"play", b"play2", b"pause", b"pauseraw", b"seek", b"receiveAudio", b"receiveVideo"))
-#: An empty name of a command, or of data; nginx-rtmp has no handler for it and reads no further.
+#: The body of a blanked message: an empty name, for which nginx-rtmp has no handler, so that it ignores the message.
 _NOTHING = b"\x02\x00\x00"
 
 
 class Refused(Exception):
-    """The connection ends. The text is for the log and holds nothing that was sent."""
+    """The connection must end. The text is for the log and contains nothing that the client sent."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A whole message: its chunk stream, absolute timestamp in milliseconds, kind, message stream and body."""
+    """A complete message: chunk stream id, absolute timestamp in milliseconds, message type, message stream id and body."""
 
     stream: int
     time_ms: int
@@ -61,28 +61,28 @@ class Message:
 
 
 def is_held(kind: int, size: int, *, publishing: bool) -> bool:
-    """Whether a message is passed on only when it is there as a whole and has been looked at; media goes on as it comes.
+    """Whether a message is held until it is complete and has been checked. Audio and video are forwarded as they arrive.
 
     Raises:
-        Refused: there is no such message at this point, or none of this size.
+        Refused: a message of this type or size is not allowed now.
     """
     if kind in CONTROL:
         if not MIN_CONTROL <= size <= MAX_CONTROL:
-            raise Refused("a control message of an impossible size")
+            raise Refused("a control message of an invalid size")
         return True
     if kind in COMMANDS:
         if size > MAX_COMMAND:
             raise Refused(f"a command of more than {MAX_COMMAND} bytes")
         return True
     if not publishing or kind not in MEDIA | DATAS:
-        raise Refused("a kind of message that publishers do not send" if publishing else "media before a publish")
+        raise Refused("a message type that publishers do not send" if publishing else "media before a publish")
     if size > (MAX_DATA if kind in DATAS else MAX_MESSAGE):
         raise Refused("a message that is too large")
     return kind in DATAS
 
 
 def _amf_start(message: Message) -> int:
-    """Messages of AMF3 begin with a byte that says so, and go on in AMF0; nginx-rtmp skips it whatever it is."""
+    """Offset of the AMF0 data: AMF3 messages start with a format byte, which nginx-rtmp skips whatever its value."""
     return 1 if message.kind in (COMMAND_AMF3, DATA_AMF3) else 0
 
 
@@ -90,7 +90,7 @@ def values_of(message: Message) -> list[Value]:
     """The values of a command or data message.
 
     Raises:
-        Refused: it is not well-formed.
+        Refused: the message is malformed.
     """
     try:
         return read_values(message.body, _amf_start(message))
@@ -99,19 +99,19 @@ def values_of(message: Message) -> list[Value]:
 
 
 def check_data(message: Message) -> Message:
-    """What nginx-rtmp gets in the place of a data message: metadata in the one shape that all who pull understand.
+    """The message that nginx-rtmp gets instead of a data message: metadata in one format that every puller understands.
 
-    What is anything else keeps its place in the chunk stream, to which the headers of what follows may refer.
+    Other data becomes a blank message instead of none, because headers of later chunks may refer to its header.
     """
     found = plain(message.body, _amf_start(message))
     return replace(message, kind=DATA, body=_NOTHING if found is None else SET_DATA_FRAME + found)
 
 
 def check_command(message: Message) -> tuple[bytes, Message]:
-    """The name of a command, and what nginx-rtmp gets in its place: unknown commands are blanked.
+    """The name of a command, and the message that nginx-rtmp gets instead: unknown commands are blanked.
 
     Raises:
-        Refused: it is not well-formed, or one of those who want to watch.
+        Refused: the message is malformed, or a command of players.
     """
     values = values_of(message)
     name = values[0] if values else None

@@ -1,4 +1,4 @@
-"""nginx with nginx-rtmp: one process on loopback addresses, within limits of memory, that never outlives us."""
+"""Runs nginx-rtmp: one process with limited memory that listens on loopback addresses and never outlives this process."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from streamwave.state.secret import write_secret
 from streamwave.util.confine import guarded
 from streamwave.util.trust import program
 
-#: For segmenters; for the gate; and for the questions that nginx-rtmp asks through nginx. Addresses of their own, so that
-#: one port serves for all three.
+#: Addresses for segmenters, for the gate, and for update hooks, which pass through an HTTP proxy in nginx. They differ, so
+#: that all three can use the same port.
 PLAY_HOST, PUBLISH_HOST, UPDATES_HOST = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 
-#: nginx-rtmp reads AMF recursively: a level takes four bytes of a message (an object in an object), and 224 of stack.
+#: nginx-rtmp parses AMF recursively: a nested object takes at least four bytes of a message and 224 bytes of stack.
 _STACK_BYTES = MAX_MESSAGE // 4 * 288
-#: Address space. Measured: 20 MB at rest, 250 MB after AMF that is nested as deeply as a message allows.
+#: Limit on address space. Measured: 20 MB when idle, 250 MB after AMF that is nested as deeply as a message allows.
 _MEMORY_BYTES = 768 * 1024 * 1024
 _START_S = 10.0
-#: Lines of its log that are passed on in a minute, so that nobody fills a disk with them.
+#: Lines of nginx's log that are forwarded per minute, so that strangers cannot fill the disk.
 _LINES_PER_MINUTE = 60
 
 _log = logging.getLogger("rtmp.nginx")
@@ -36,11 +36,11 @@ _log = logging.getLogger("rtmp.nginx")
 
 @dataclass(frozen=True)
 class RtmpSettings:
-    """The port on loopback addresses, and the hooks (``POST {hooks_url()}/start-stream`` and so on) that decide.
+    """The port on loopback addresses, and the URL of the hooks (``POST {hooks_url()}/start-stream`` and so on).
 
-    ``hooks_url`` is asked at each start. ``play_from`` are the addresses (or networks) that may pull: the segmenter's.
-    ``connections`` is how many may be open at once, pullers included. ``netcall_timeout_s`` is how long a hook may take;
-    ``drop_idle_publisher_s`` how long a publisher may send nothing before it is disconnected.
+    ``hooks_url`` is called at each start. ``play_from``: addresses or networks of segmenters, which may pull.
+    ``connections``: concurrent connections, including pulls. ``netcall_timeout_s``: time limit of a hook.
+    ``drop_idle_publisher_s``: a publisher that sends nothing for this long is disconnected.
     """
 
     port: int
@@ -55,14 +55,18 @@ class RtmpSettings:
 
 
 def render_config(rtmp: RtmpSettings) -> str:
-    """nginx's configuration as text; SettingsError if a value can't be in it."""
+    """nginx's configuration.
+
+    Raises:
+        SettingsError: nginx cannot be given one of the values.
+    """
     rules = [f"            allow play {quoted(address)};" for address in rtmp.play_from]
     return render(
         Path(__file__).with_name("nginx.conf.template"),
         {
             "module": quoted(rtmp.module),
             "user": user_directive(),
-            # Each may ask a hook, and be asked about through nginx, at the same time.
+            # Besides the connection itself: a hook call, and an update hook on both sides of the HTTP proxy.
             "connections": str(4 * rtmp.connections),
             "connections_limit": str(rtmp.connections),
             "publish_listen": listen_address(PUBLISH_HOST, rtmp.port),
@@ -71,7 +75,7 @@ def render_config(rtmp: RtmpSettings) -> str:
             "max_message": str(MAX_MESSAGE),
             "max_streams": str(MAX_STREAMS),
             "application": quoted(rtmp.application),
-            # nginx-rtmp takes the address as one word and resolves the host once, at start.
+            # Not quoted: nginx-rtmp takes the URL as one word. It resolves the host once, at start.
             "hooks": rtmp.hooks_url().rstrip("/"),
             "netcall_timeout": f"{rtmp.netcall_timeout_s}s",
             "drop_idle_publisher": f"{rtmp.drop_idle_publisher_s}s",
@@ -82,7 +86,7 @@ def render_config(rtmp: RtmpSettings) -> str:
 
 
 class RtmpServer:
-    """nginx-rtmp with its files in ``runtime_dir``; of one event loop, in the main thread, with whose end it ends."""
+    """nginx-rtmp, with its files in ``runtime_dir``. Use from one event loop in the main thread."""
 
     def __init__(self, rtmp: RtmpSettings, runtime_dir: Path) -> None:
         self.rtmp, self._runtime = rtmp, runtime_dir.resolve()
@@ -91,12 +95,12 @@ class RtmpServer:
         self._last: deque[str] = deque(maxlen=20)
 
     async def start(self) -> None:
-        """Start it and return when it answers.
+        """Start nginx-rtmp, and return once it answers.
 
         Raises:
-            SettingsError: what the user can change (not installed, port taken).
-            OutputError: the runtime directory can't be written.
-            StreamWaveError: it does not come up.
+            SettingsError: nginx or its RTMP module is not installed, or the port is taken.
+            OutputError: the runtime directory cannot be written.
+            StreamWaveError: nginx does not start.
         """
         binary = find_nginx()
         if not self.rtmp.module.is_file():
@@ -106,7 +110,7 @@ class RtmpServer:
             (self._runtime / "temp").mkdir(parents=True, exist_ok=True)
             self._runtime.chmod(0o700)
             (self._runtime / "nginx.pid").unlink(missing_ok=True)
-            write_secret(self._runtime / "nginx.conf", config)  # the address of the hooks holds their token
+            write_secret(self._runtime / "nginx.conf", config)  # secret, because the URL of the hooks contains a token
         except OSError as error:
             raise OutputError(
                 f"cannot write to {self._runtime}: {error.strerror}; check STREAMWAVE_STATE_DIR"
@@ -117,7 +121,7 @@ class RtmpServer:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in a terminal goes to us alone, who then stop it in order
+            start_new_session=True,  # keeps Ctrl-C in a terminal from nginx; this process then stops it
         )
         self._reading = asyncio.create_task(self._read(self._process))
         try:
@@ -129,13 +133,13 @@ class RtmpServer:
     async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
         deadline = time.monotonic() + _START_S
         while True:
-            # A port that is taken is fatal, but nginx goes on trying for seconds.
+            # If the port is taken, nginx retries for seconds before it exits.
             fatal = [line for line in self._last if "[emerg]" in line]
             if fatal:
                 raise explain(fatal[0])
             if process.returncode is not None:
-                raise StreamWaveError(f"nginx ended at once: {self._last[-1] if self._last else 'no message'}")
-            # The file appears when the sockets are bound: what answers after that is not somebody else's server.
+                raise StreamWaveError(f"nginx exited at once: {self._last[-1] if self._last else 'no message'}")
+            # nginx writes the file after binding its sockets. Without it, another server might be answering on the port.
             if (self._runtime / "nginx.pid").exists():
                 with contextlib.suppress(OSError):
                     _reader, writer = await asyncio.open_connection(PLAY_HOST, self.rtmp.port)
@@ -146,7 +150,7 @@ class RtmpServer:
             await asyncio.sleep(0.02)
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
-        """Pass its log on, a bounded number of lines in a minute."""
+        """Forward nginx's log, at most ``_LINES_PER_MINUTE`` lines per minute."""
         assert process.stderr is not None
         until, lines = 0.0, 0
         while chunk := await process.stderr.read(65536):
@@ -154,7 +158,7 @@ class RtmpServer:
                 self._last.append(line)
                 if time.monotonic() > until:
                     if lines > _LINES_PER_MINUTE:
-                        _log.warning("%d lines left out", lines - _LINES_PER_MINUTE)
+                        _log.warning("left out %d lines of the last minute", lines - _LINES_PER_MINUTE)
                     until, lines = time.monotonic() + 60, 0
                 lines += 1
                 if lines <= _LINES_PER_MINUTE:
@@ -162,16 +166,16 @@ class RtmpServer:
 
     @property
     def pid(self) -> int | None:
-        """Its process id, or None while it does not run."""
+        """Process id of nginx; None while it does not run."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def wait(self) -> int:
-        """Wait until it ends by itself; its exit status, or the negative number of the signal."""
+        """Wait until nginx exits; its exit status, or the negative number of the signal that ended it."""
         assert self._process is not None
         return await self._process.wait()
 
     async def stop(self) -> None:
-        """End it, by force if it takes longer than two seconds. Harmless when it does not run."""
+        """Stop nginx, with SIGKILL after two seconds; does nothing if it does not run."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.terminate()
@@ -187,7 +191,7 @@ class RtmpServer:
 
 
 def _limited(command: list[str]) -> list[str]:
-    """The command with limits of stack and memory, which the kernel ends when we end."""
+    """``command`` with limits on stack and memory; the kernel ends it when this process ends."""
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     stack = _STACK_BYTES if hard == resource.RLIM_INFINITY else min(_STACK_BYTES, hard)
     limits = [f"--stack={stack}", f"--as={_MEMORY_BYTES}", f"--core={0}"]
@@ -195,7 +199,7 @@ def _limited(command: list[str]) -> list[str]:
 
 
 def raise_open_files(most: int = 8192) -> None:
-    """Let this process, and nginx after it, open as many files as its hard limit allows, up to ``most``."""
+    """Raise the limit on open files of this process and its children to the hard limit, but at most to ``most``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

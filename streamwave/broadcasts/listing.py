@@ -76,7 +76,7 @@ class Listing:
         ``meanwhile`` is called before each retry.
         """
         left = dict(refused)
-        while left and not published.hurried and published.patience_left_s > 0:
+        while left and not published.completion.hurried and published.completion.patience_left_s > 0:
             published.pause(AGAIN_S)
             meanwhile()
             left = self.update(published, left)

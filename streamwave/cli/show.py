@@ -14,7 +14,8 @@ from streamwave.cli.shapes import BroadcastShape, FillerShape, LocationShape, Pe
 from streamwave.cli.units import length_text, moment_text, size_text
 from streamwave.config.settings import Settings
 from streamwave.layout import MANIFEST, MASTER
-from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine, read_lines
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import ChunkLine, PeriodLine, read_lines
 from streamwave.manifest.rolling import StateLine
 from streamwave.manifest.timeline import Period
 from streamwave.model import State

@@ -1,1 +1,1 @@
-"""The settings: their fields, groups and checks, and the pages that are written from them."""
+"""The settings: fields, groups, validation, and the pages generated from them."""

@@ -1,4 +1,4 @@
-"""docs/settings.md and .env.example, written from the settings themselves. A test checks that they are in step."""
+"""Generate docs/settings.md and .env.example from the settings. A test checks that both are up to date."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GROUPS = {
 
 
 def _plain_default(field: FieldInfo) -> str:
-    """The default as it would be written in `.env`; empty where there is none."""
+    """The default as written in `.env`; empty if there is none."""
     value = field.default
     if field.default_factory is not None or value is None or value == ():
         return ""
@@ -44,7 +44,7 @@ def _groups() -> list[tuple[str, list[tuple[str, FieldInfo]]]]:
 
 
 def settings_page() -> str:
-    """The reference page as Markdown."""
+    """The reference page in Markdown."""
     lines = [
         "# Settings",
         "",
@@ -64,7 +64,7 @@ def settings_page() -> str:
 
 
 def env_example() -> str:
-    """The sample configuration: every setting, commented out, with its default."""
+    """The sample configuration: every setting with its default, commented out."""
     lines = ["# Copy this file to .env and uncomment what you change. See docs/settings.md"]
     for group, members in _groups():
         lines += ["", f"# --- {group} ---"]
@@ -79,7 +79,7 @@ def env_example() -> str:
 
 
 def write_pages() -> None:
-    """Write both files into the checkout."""
+    """Write both files to the checkout."""
     PAGE.write_text(settings_page(), encoding="utf-8")
     EXAMPLE.write_text(env_example(), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What is wrong with settings, in words: a value that is not allowed, a variable that is no setting."""
+"""Error messages for settings: a value that is not allowed, and a variable that is not a setting."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def shown(value: Any) -> str:
-    """A value for a message: short, and without what an address may carry in confidence (user, password, query)."""
+    """A value for a message, shortened, and without the parts of a URL that may be secret (user, password, query)."""
     text = re.sub(r"//[^/@\s]*@", "//…@", str(value))
     text = re.sub(r"\?.*", "?…", text, flags=re.DOTALL)
     return repr(text if len(text) <= 80 else text[:79] + "…")
 
 
 def describe_fault(settings: type[BaseSettings], fault: ErrorDetails) -> str:
-    """One line for a person: the variable, the value that it has, what is allowed."""
-    if not fault["loc"]:  # a rule over several fields says everything itself
+    """One line for the user: the variable, its value, and what is allowed."""
+    if not fault["loc"]:  # a rule over several fields has a complete message of its own
         return fault["msg"].removeprefix("Value error, ")
     where = str(fault["loc"][0])
     for name, field in settings.model_fields.items():
@@ -42,7 +42,7 @@ def describe_fault(settings: type[BaseSettings], fault: ErrorDetails) -> str:
 
 
 def unknown_variables(settings: type[BaseSettings], env_file: str | Path | None) -> tuple[str, ...]:
-    """A sentence for each ``STREAMWAVE_…`` variable, in the environment or ``env_file``, that is no setting."""
+    """A sentence for each ``STREAMWAVE_…`` variable, in the environment or ``env_file``, that is not a setting."""
     known = {variable_name(name, field) for name, field in settings.model_fields.items()}
     present = dict.fromkeys(os.environ, "the environment")
     if env_file is not None and Path(env_file).is_file():
@@ -53,6 +53,6 @@ def unknown_variables(settings: type[BaseSettings], env_file: str | Path | None)
             endings = {full.removeprefix(PREFIX): full for full in known}
             near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), endings, n=1)
             sentences.append(
-                f"{name} in {place} is no setting" + (f": did you mean {endings[near[0]]}?" if near else "")
+                f"unknown setting {name} in {place}" + (f": did you mean {endings[near[0]]}?" if near else "")
             )
     return tuple(sentences)

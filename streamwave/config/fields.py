@@ -1,4 +1,4 @@
-"""What the settings are made of: the types of their values, and how a field says what it is for."""
+"""Building blocks of the settings: types of values, and the metadata that a field carries."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 def to_absolute(value: object) -> object:
-    """An absolute path."""
+    """Validator: an absolute path."""
     if isinstance(value, str) and "://" in value:
         raise ValueError("an address, not a folder")
-    # Processes that this one starts may run in another folder.
+    # Child processes may run in another working directory.
     try:
         return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
     except RuntimeError:
-        raise ValueError("~ names a user who has no home here: write the whole path") from None
+        raise ValueError("~ names a user without a home folder here: write the full path") from None
 
 
 def to_place(value: object) -> object:
-    """An absolute path, or the address of one place in a store."""
+    """Validator: an absolute path, or the address of one location in a store."""
     if not isinstance(value, str) or "://" not in value:
         return str(to_absolute(value)) if isinstance(value, str | Path) else value
     scheme, _, rest = value.strip().partition("://")
     if scheme in ("file", "local"):
         return str(to_absolute(rest))
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or not rest.strip("/") or re.search(r"[,\s\[{]", value):
-        raise ValueError("no address of one place")
+        raise ValueError("not the address of one location")
     if scheme == "memory":
         raise ValueError("other processes cannot see it")
     return value.strip().rstrip("/")
 
 
 def to_folders(value: object) -> object:
-    """The members of a list that is written like PATH."""
+    """Validator: the folders in a list that is written like PATH."""
     return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
 
 def to_hosts(value: object) -> object:
-    """Host names in lower case from text that joins them by commas."""
+    """Validator: host names in lower case, from text separated by commas."""
     if not isinstance(value, str):
         return value
     names = tuple(part.strip().lower() for part in value.split(",") if part.strip())
@@ -66,7 +66,7 @@ def to_hosts(value: object) -> object:
 
 
 def to_base_urls(value: object) -> object:
-    """Base addresses from text: joined by commas, or a JSON list of addresses and objects."""
+    """Validator: base URLs, from text separated by commas or a JSON list of URLs and objects."""
     if not isinstance(value, str):
         return value
     try:
@@ -76,30 +76,30 @@ def to_base_urls(value: object) -> object:
         raise ValueError("not a list of addresses") from None
     except SettingsError as error:
         raise ValueError(str(error)) from None
-    # They are published, and names are put behind them: no passwords and no queries.
+    # They are published in manifests, and names are appended to them, so neither credentials nor queries are allowed.
     if not all(re.match(ENDPOINT, base.url) for base in found):
-        raise ValueError("every address begins with http:// or https://, and has neither user nor query")
+        raise ValueError("every address must begin with http:// or https://, without a user or a query")
     return tuple(found)
 
 
 def is_origin(text: str) -> bool:
-    """Whether it is an origin in lower case, or all origins below a host (``https://*.example.org``)."""
+    """Whether ``text`` is an origin in lower case, or all origins below a host (``https://*.example.org``)."""
     return re.fullmatch(r"https?://(\*\.)?([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?", text) is not None
 
 
 def to_origins(value: object) -> object:
-    """Origins (RFC 6454) from text, joined by commas; ``*`` alone means all."""
+    """Validator: origins (RFC 6454), from text separated by commas; ``*`` alone means every origin."""
     if not isinstance(value, str):
         return value
     found = tuple(part.strip().lower().rstrip("/") for part in value.split(",") if part.strip())
-    # They become part of a header, and of nginx's configuration.
+    # They become part of an HTTP header and of nginx's configuration.
     if found != ("*",) and not all(map(is_origin, found)):
         raise ValueError("not a list of origins")
     return found
 
 
 def to_lower(value: object) -> object:
-    """Text in lower case."""
+    """Validator: text in lower case."""
     return value.lower() if isinstance(value, str) else value
 
 
@@ -118,10 +118,11 @@ def setting(
     derived: tuple[Callable[[dict[str, Any]], Any], str] | None = None,
     **limits: Any,
 ) -> Any:
-    """One setting: ``text`` says what it is and what changes with it, ``kind`` what is allowed where the type does not.
+    """Declare one setting. ``text`` says what it is and what it affects; ``kind`` what is allowed, if the type does not
+    show it.
 
-    ``name`` is the variable where it is not the prefix and the field's name. ``derived`` computes the default from the
-    fields declared before it; its second member is how the reference page writes that default.
+    ``name`` is the variable's name if it is not the prefix plus the field's name. ``derived`` computes the default from the
+    fields declared before it; its second member is how the reference page describes that default.
     """
     extra: dict[str, Any] = {"group": group, "unit": unit, "kind": kind}
     if derived is not None:
@@ -133,25 +134,25 @@ def setting(
 
 
 def variable_name(name: str, field: FieldInfo) -> str:
-    """The environment variable of the field ``name``."""
+    """The environment variable that sets the field ``name``."""
     alias = field.validation_alias
     return alias if isinstance(alias, str) else PREFIX + name.upper()
 
 
 def extra(field: FieldInfo, key: str) -> str:
-    """A note that the field carries for people: its group, unit, kind, or the wording of its default."""
+    """Metadata of the field for documentation: its group, unit, kind, or the description of its default."""
     notes = field.json_schema_extra
     return str(notes.get(key, "")) if isinstance(notes, dict) else ""
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Whether the value may never be shown."""
+    """Whether the value must never be shown."""
     return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
 
 
 def allowed(field: FieldInfo) -> str:
-    """What a field accepts: ``one of a, b``, ``an integer from 0 to 51``, ``a folder``."""
-    # One that may be left out is a Literal or None.
+    """Describe what a field accepts: ``one of a, b``, ``an integer from 0 to 51``, ``a folder``."""
+    # For an optional setting, the Literal is one member of a union with None.
     choices = [kind for kind in (field.annotation, *get_args(field.annotation)) if get_origin(kind) is Literal]
     if choices:
         return "one of " + ", ".join(f"`{value}`" for value in get_args(choices[0]))

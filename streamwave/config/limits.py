@@ -1,4 +1,4 @@
-"""The settings that bound what one publisher, one source or one stranger can make us use."""
+"""The settings that limit how much of this machine one publisher, one source or one stranger can use."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from streamwave.untrusted import to_fraction
 
 @dataclass(frozen=True)
 class StreamLimits:
-    """What one stream may use; 0: no limit.
+    """What one stream may use; 0 means no limit.
 
-    ``spool_bytes`` is the bound of the spool of all streams, of whose rest a stream may fill ``share_percent``; ``chunk_bytes``
-    that of a chunk of a live source; ``sessions_per_minute`` how often one may begin.
+    ``spool_bytes`` limits the spool of all streams together, and a stream may fill ``share_percent`` of what the others leave
+    free; ``chunk_bytes`` limits a chunk of a live source, ``sessions_per_minute`` how often a session may begin.
     """
 
     spool_bytes: int = 0
@@ -30,7 +30,7 @@ class StreamLimits:
     sessions_per_minute: int = 0
 
 
-#: CPU time in which something must come out of a source; the slowest decoder takes a second for an 8K picture.
+#: CPU time within which a source must yield data; the slowest decoder takes a second for an 8K frame.
 STALLED_CPU_S = 120
 
 
@@ -39,7 +39,7 @@ class LimitSettings(OutputSettings):
 
     spool_max_gb: Annotated[Fraction, BeforeValidator(to_fraction)] = setting(
         "Limits",
-        "Total size of the chunks of all live streams of this machine that may wait to be published.",
+        "Maximum total size of the chunks of all live streams on this machine that wait to be published.",
         Fraction(20),
         unit="GB",
         ge=Fraction(1, 1000),
@@ -49,8 +49,8 @@ class LimitSettings(OutputSettings):
     spool_share_percent: int = setting(
         "Limits",
         "Share that one stream may use of the space that other streams leave free: of `STREAMWAVE_SPOOL_MAX_GB`, or of "
-        "the disk if that is less. With 50, one stream alone may use half, two a third each, and so on. A stream that has "
-        "used up its share is disconnected; what was received of it is published.",
+        "the disk if that is less. With 50, one stream alone may use half, two streams a third each, and so on. A stream "
+        "that has used up its share is disconnected; what was received of it is published.",
         50,
         unit="%",
         ge=1,
@@ -90,7 +90,7 @@ class LimitSettings(OutputSettings):
     )
     rtmp_waiting: int = setting(
         "Limits",
-        "RTMP connections that have not started to publish, at the same time. Each further connection ends the one that "
+        "Maximum number of RTMP connections that have not started to publish. Each further connection ends the one that "
         "has made the least progress.",
         256,
         ge=1,
@@ -109,9 +109,9 @@ class LimitSettings(OutputSettings):
     )
     requests_per_address: int = setting(
         "Limits",
-        "Requests from one address that the media server handles at the same time; further ones are refused (429). A "
-        "viewer has one or two in progress. Raise it, or set 0 for no limit, if many viewers share an address, for "
-        "example behind a proxy or CDN.",
+        "Maximum number of requests from one address that the media server handles at the same time; further ones are "
+        "refused (429). A viewer has one or two in progress. Raise it, or set 0 for no limit, if many viewers share an "
+        "address, for example behind a proxy or CDN.",
         1000,
         ge=0,
         le=1_000_000,
@@ -132,7 +132,11 @@ class LimitSettings(OutputSettings):
         kind="origins joined by commas, or `*`",
     )
     max_streams: int = setting(
-        "Limits", "Broadcasts that are published at the same time; further ones wait in the spool.", 16, ge=1, le=1000
+        "Limits",
+        "Maximum number of broadcasts that are published at the same time; further ones wait in the spool.",
+        16,
+        ge=1,
+        le=1000,
     )
     max_pixels: int = setting(
         "Limits",
@@ -163,7 +167,7 @@ class LimitSettings(OutputSettings):
     )
     ffmpeg_memory_mb: int = setting(
         "Limits",
-        "Memory limit of each FFmpeg process; a chunk that needs more is replaced by black pictures. Measured with "
+        "Memory limit of each FFmpeg process; a chunk that needs more is replaced by black frames. Measured with "
         "superfast: 8K into the default ladder takes 1.6 GB; 8K into 8K, 4K and the default ladder takes 4.4 GB.",
         ChunkLimits.memory_mb,
         unit="MB",
@@ -173,7 +177,7 @@ class LimitSettings(OutputSettings):
     chunk_cpu_factor: int = setting(
         "Limits",
         "CPU time that FFmpeg may use for a chunk, as a multiple of what a chunk of this many pixels takes on a typical "
-        "core with H.264 and this preset, plus 30 s. A chunk that takes more is replaced by black pictures without a "
+        "core with H.264 and this preset, plus 30 s. A chunk that takes more is replaced by black frames without a "
         "retry.",
         ChunkLimits.cpu_factor,
         ge=1,
@@ -182,7 +186,7 @@ class LimitSettings(OutputSettings):
 
     @property
     def chunk_limits(self) -> ChunkLimits:
-        """Limits of what FFmpeg does with one chunk."""
+        """Limits on what FFmpeg may use for one chunk."""
         return ChunkLimits(self.max_pixels, self.ffmpeg_memory_mb, self.chunk_cpu_factor)
 
     @property

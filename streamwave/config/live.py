@@ -1,4 +1,4 @@
-"""The settings of live streams: where they come in, who may ask for what, and how much of them is kept."""
+"""The settings of live streams: ports, access, and how much is kept."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class LiveSettings(LimitSettings):
     def _window_is_set(self) -> Self:
         if not self.record and not self.dvr_window_s:
             raise ValueError(
-                "STREAMWAVE_RECORD is false but STREAMWAVE_DVR_WINDOW_S is not set: say how many seconds are to be kept, "
+                "STREAMWAVE_RECORD is false but STREAMWAVE_DVR_WINDOW_S is not set: set it to the number of seconds to keep, "
                 "or set STREAMWAVE_RECORD=true"
             )
         return self

@@ -1,4 +1,4 @@
-"""The settings of the output: where streams are written, how, and where viewers find them."""
+"""The settings of outputs: where broadcasts are written, how, and at which addresses viewers find them."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class OutputSettings(BaseSettings):
 
     @property
     def outputs(self) -> tuple[OutputAddress, ...]:
-        """The places that streams are written to: absolute folders, or addresses for fsspec."""
+        """The outputs that broadcasts are written to: absolute folders, or addresses for fsspec."""
         if self.use_s3:
             return (OutputAddress(url=f"s3://{self.s3_bucket}/{self.s3_prefix.strip('/')}".rstrip("/")),)
         return tuple(
@@ -125,16 +125,16 @@ class OutputSettings(BaseSettings):
 
     @property
     def output_url(self) -> str:
-        """All of them as one text (``storage.outputs``): the plain address if there is just one."""
+        """All outputs in one string (see ``storage.outputs``): the plain address if there is only one."""
         return format_outputs(self.outputs)
 
     def base_urls_of(self, path: str) -> tuple[BaseUrl, ...]:
-        """Where viewers find the broadcast that lies at ``path`` in the output."""
+        """The base URLs of the broadcast at ``path`` in the output."""
         return tuple(replace(base, url=f"{base.url}{path}/") for base in self.base_urls)
 
     @property
     def s3_options(self) -> dict[str, Any]:
-        """What s3fs needs besides the address, as far as it is set."""
+        """Arguments for s3fs from the settings; those that are not set are left out."""
         return s3.options(
             endpoint=self.s3_endpoint, region=self.s3_region, path_style=self.s3_path_style, sse=self.s3_sse,
             sse_kms_key=self.s3_sse_kms_key, storage_class=self.s3_storage_class, acl=self.s3_acl,
@@ -142,12 +142,14 @@ class OutputSettings(BaseSettings):
 
     @property
     def spool_options(self) -> dict[str, Any]:
-        """The same for a spool in a store. What is said of viewers' access and of cold storage is not meant for it."""
+        """The same for a spool in a store, without the ACL (viewers never read it) and the storage class (it is
+        short-lived).
+        """
         return s3.options(
             endpoint=self.s3_endpoint, region=self.s3_region, path_style=self.s3_path_style, sse=self.s3_sse,
             sse_kms_key=self.s3_sse_kms_key,
         )  # fmt: skip
 
     def store_options(self, url: str) -> dict[str, Any]:
-        """What the store or stores at ``url`` need besides their address: the settings of S3 if one is there."""
+        """Arguments for the store or stores at ``url``: ``s3_options`` if one of them is S3, else none."""
         return self.s3_options if any(target.is_s3 for target in outputs(url)) else {}

@@ -1,10 +1,10 @@
-"""Environment of the processes around Prefect: its server, and all that runs flows. Importing it loads nothing."""
+"""Environment variables for Prefect's server and for processes that run flows. Importing this module loads nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: Settings of the server for many short task runs (see docs/decisions/0003-prefect-settings.md).
+#: Server settings for many short task runs (see docs/decisions/0003-prefect-settings.md).
 SERVER_ENV: Mapping[str, str] = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
@@ -15,7 +15,7 @@ SERVER_ENV: Mapping[str, str] = {
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
 }
 
-#: Settings of every process that runs our flows.
+#: Settings for every process that runs our flows.
 CLIENT_ENV: Mapping[str, str] = {
     "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
     "PREFECT_TASKS_DEFAULT_PERSIST_RESULT": "false",
@@ -24,5 +24,5 @@ CLIENT_ENV: Mapping[str, str] = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
 
-#: In STREAMWAVE_STATE_DIR: exists while the processing service can start a flow run without loading anything first.
+#: File in STREAMWAVE_STATE_DIR that exists while the processing service has loaded everything it needs to start a flow run.
 READY_FILE = "processing.ready"

@@ -1,7 +1,7 @@
-"""Settings: from the environment, then from `.env` in the working directory, then the default.
+"""Settings, read from the environment, then from `.env` in the working directory; otherwise the default applies.
 
-The names that the original used (``USE_S3``, ``OUTPUT_DIR``, …) have no prefix; all others begin with ``STREAMWAVE_``.
-docs/settings.md and .env.example are written from this package by ``python -m streamwave.config.docs``.
+Settings that the original project had (``USE_S3``, ``OUTPUT_DIR``, …) keep their names; all others begin with ``STREAMWAVE_``.
+``python -m streamwave.config.docs`` generates docs/settings.md and .env.example from this package.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from streamwave.util.trust import ENV_FILE
 
 
 class Settings(LiveSettings):
-    """Everything that can be set. Immutable; folders are absolute; make one with :meth:`load`."""
+    """All settings. Immutable, with absolute folders; created by :meth:`load`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -115,7 +115,11 @@ class Settings(LiveSettings):
     )
 
     ffmpeg_slots: int = setting(
-        "Work", "FFmpeg processes that may run at the same time on this machine. 0: one per core.", 0, ge=0, le=1024
+        "Work",
+        "Maximum number of FFmpeg processes at the same time on this machine. 0: one per core.",
+        0,
+        ge=0,
+        le=1024,
     )
     ffmpeg_timeout_s: int = setting(
         "Work",
@@ -127,14 +131,14 @@ class Settings(LiveSettings):
     )
     max_chunks_in_flight: int = setting(
         "Work",
-        "Chunks of one stream that are processed at the same time. Limits memory and temporary disk space. A value below "
-        "the number of cores leaves cores idle.",
+        "Maximum number of chunks of one stream that are processed at the same time. Limits memory and temporary disk "
+        "space. A value below the number of cores leaves cores idle.",
         4,
         ge=1,
         le=1000,
     )
     chunk_retries: int = setting(
-        "Work", "How often a failed transcode is retried before its chunk is replaced by a filler.", 2, ge=0, le=10
+        "Work", "How often a failed transcode is retried before its chunk is replaced by filler.", 2, ge=0, le=10
     )
     spool_place: Annotated[str, BeforeValidator(to_place)] = setting(
         "Work",
@@ -229,18 +233,19 @@ class Settings(LiveSettings):
             for spool in spools:
                 if same_service and f"{normal_place(target)}/".startswith(f"{spool.rstrip('/')}/"):
                     raise ValueError(
-                        f"the output {shown_address(target.url)} lies in the spool {shown_address(spool)}, and would be "
-                        f"cleaned away with it; set {self.spool_dir_variable} to a place of its own"
+                        f"the output {shown_address(target.url)} is inside the spool {shown_address(spool)}, and would be "
+                        f"deleted with it; set {self.spool_dir_variable} to a separate location"
                     )
         return self
 
     @classmethod
     def load(cls, env_file: str | Path | None = ENV_FILE, **overrides: Any) -> Settings:
-        """The settings of this process; ``overrides`` (by field name) win over the environment.
+        """Read the settings of this process; ``overrides`` (by field name) take precedence over the environment.
 
-        ``.env`` is read only where nobody else could have written it (``trust.env_file``).
+        ``.env`` is read only if no other user could have written it (``trust.env_file``).
 
-        Raises SettingsError with one line per fault: the variable, its value (never a secret's), what is allowed.
+        Raises:
+            SettingsError: one line per fault: the variable, its value (unless secret), and what is allowed.
         """
         try:
             if env_file == ENV_FILE:
@@ -251,7 +256,7 @@ class Settings(LiveSettings):
                 if value and (os.sep in value or value.endswith((".toml", ".json"))):
                     trust.check_named_here(variable, value)
             if settings.s3_bucket and not settings.use_s3:
-                settings._warnings += ("S3_BUCKET is set and not used, because USE_S3 is not true",)
+                settings._warnings += ("S3_BUCKET is set but not used, because USE_S3 is not true",)
         except ValidationError as error:
             faults = [fault for fault in error.errors() if fault["type"] != "default_factory_not_called"]
             raise SettingsError("\n".join(describe_fault(cls, fault) for fault in faults)) from None
@@ -261,46 +266,46 @@ class Settings(LiveSettings):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """One sentence per variable that looks like a setting and is none."""
+        """One sentence per variable that looks like a setting but is unknown, or that has no effect."""
         return self._warnings
 
     @property
     def prefect_url(self) -> str:
-        """Address of the API of Prefect's server: the one that is set, or ours on this machine."""
+        """Address of Prefect's API: the configured server, or the one that StreamWave starts on this machine."""
         return self.prefect_api_url or f"http://127.0.0.1:{self.prefect_port}/api"
 
     @property
     def source_limits(self) -> SourceLimits:
-        """Limits of one source, and the FFmpeg that receives what PyAV cannot."""
+        """Limits on one source, and the FFmpeg program for sources that PyAV cannot open."""
         return SourceLimits(
             self.max_pixels, self.max_tracks, self.source_memory_mb, STALLED_CPU_S, ffmpeg_path=self.ffmpeg_path
         )
 
     def audio_index(self, asked: int | None = None) -> int | None:
-        """The audio track to take, from 0; ``asked``, from 1, wins over the setting. None: the first that can be decoded."""
+        """Index of the audio track, from 0; ``asked`` (from 1) overrides the setting. None: the first that can be decoded."""
         number = asked or self.audio_track
         return number - 1 if number else None
 
     @property
     def ffmpeg_slot_count(self) -> int:
-        """FFmpeg processes that may run at once: the setting, or the cores that this process may use."""
+        """FFmpeg processes that may run at the same time: the setting, or the number of cores available to this process."""
         return self.ffmpeg_slots or len(os.sched_getaffinity(0))
 
     def encoder_threads_for(self, *, live: bool) -> int:
-        """Threads of each encoder: the setting, or what suits the kind of source."""
+        """Threads of each encoder: the setting, or the default for live streams or files."""
         return self.encoder_threads or (2 if live else 1)
 
     @property
     def spool_url(self) -> str | None:
-        """Address of the spool where it is in a store; None where it is a folder."""
+        """Address of a spool in a store; None if the spool is a folder."""
         return self.spool_place if is_address(self.spool_place) else None
 
     @property
     def spool_dir(self) -> Path:
-        """The spool's folder on this machine: the spool itself, or what is still to be stored."""
+        """The spool's folder on this machine: the spool itself, or the chunks that still have to be uploaded to it."""
         return self.state_dir / "spool" if self.spool_url else Path(self.spool_place)
 
     @property
     def spool_dir_variable(self) -> str:
-        """The setting that moves the spool's folder on this machine."""
+        """The setting that determines the spool's folder on this machine."""
         return "STREAMWAVE_STATE_DIR" if self.spool_url else "STREAMWAVE_SPOOL_DIR"

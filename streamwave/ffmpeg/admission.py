@@ -1,4 +1,4 @@
-"""What a source has to keep to before anything of it is decoded; each refusal is one sentence for a person."""
+"""Checks on a source before any of it is decoded. Each refusal is one sentence for the user."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from streamwave.ffmpeg.formats import is_list
 from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.ffmpeg.localfile import LocalFile
 from streamwave.ffmpeg.mp4file import sample_counts
-from streamwave.ffmpeg.remedies import mend
+from streamwave.ffmpeg.remedies import how_to_fix
 from streamwave.sources.address import shown
 
 _HEAD_BYTES = 1024
 
 
-#: Memory that libavformat takes for each sample in the index of an MP4 file; measured 36.
+#: Memory that libavformat uses per sample in the index of an MP4 file; measured.
 _SAMPLE_BYTES = 36
-#: Samples that are not worth a question.
+#: Fewer samples than this are never refused.
 _FEW = 1_000_000
 
 
 def check_head(file: LocalFile, url: str, limits: SourceLimits) -> None:
-    """Refuse what is empty, would lead to other files, or to an index of billions of samples; then rewind."""
+    """Refuse a file that is empty, refers to other files, or claims an index of billions of samples; then rewind it."""
     if not file.size():
         raise SourceError(f"{shown(url)} is empty (0 bytes); check that it was written completely, or copy it again")
     if is_list(file.read(_HEAD_BYTES)):
@@ -36,22 +36,22 @@ def check_head(file: LocalFile, url: str, limits: SourceLimits) -> None:
         )
     counts = sample_counts(file)
     most = max((count for count, _ in counts), default=0)
-    if most > max(file.size(), _FEW):  # each has a byte at least
+    if most > max(file.size(), _FEW):  # every sample has at least one byte
         raise SourceError(
             f"{shown(url)} is damaged: its index lists {most} samples, more than a file of its size can hold; copy it again"
         )
-    # libavformat does not say that it had no memory for an index: it goes on without. Half is for the pictures.
+    # libavformat does not report that it had no memory for an index, and continues without. Half is left for decoding.
     if sum(count for count, pcm in counts if not pcm) * _SAMPLE_BYTES > limits.memory_mb << 19:
         raise SourceError(too_much_memory(url, limits))
     file.seek(0)
 
 
 def check_limits(container: InputContainer, url: str, limits: SourceLimits) -> None:
-    """Raises SourceError if an open source has too many tracks, or too large pictures."""
+    """Raise SourceError if an open source has too many tracks or too large a frame size."""
     if len(container.streams) > limits.max_tracks:
         raise SourceError(
-            f"{shown(url)} has more than {limits.max_tracks} tracks, which is what STREAMWAVE_MAX_TRACKS allows; "
-            "leave out those that are not needed"
+            f"{shown(url)} has more than the {limits.max_tracks} tracks that STREAMWAVE_MAX_TRACKS allows; "
+            "remove those that are not needed"
         )
     for stream in container.streams.video:
         context = stream.codec_context
@@ -60,35 +60,35 @@ def check_limits(container: InputContainer, url: str, limits: SourceLimits) -> N
 
 
 def check_pixels(width: int, height: int, url: str, limits: SourceLimits) -> None:
-    """Raises SourceError if pictures of ``width`` by ``height`` are larger than ``limits`` allow."""
+    """Raise SourceError if frames of ``width`` by ``height`` are larger than ``limits`` allow."""
     if width * height > limits.max_pixels:
         raise SourceError(
-            f"{shown(url)}: pictures of {width}x{height} are larger than STREAMWAVE_MAX_PIXELS allows "
+            f"{shown(url)}: frames of {width}x{height} are larger than STREAMWAVE_MAX_PIXELS allows "
             f"({limits.max_pixels} pixels); scale the source down, or raise that setting"
         )
 
 
 def too_much_memory(url: str, limits: SourceLimits) -> str:
-    """One sentence for a person on a source that cannot be opened within ``limits``."""
+    """The message for a source that cannot be opened within ``limits``."""
     return (
         f"{shown(url)} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows ({limits.memory_mb} MB); "
-        f"it may be damaged: {mend(url)}"
+        f"it may be damaged: {how_to_fix(url)}"
     )
 
 
 def lacked_memory(limits: SourceLimits) -> bool:
-    """Whether a failure of this process, which runs within ``limits``, was for want of memory, as far as can be told.
+    """Whether this process, which runs within ``limits``, probably failed because it ran out of memory.
 
-    libavformat does not always say so; but what it does not get is large, or comes on top of much. (What getrusage says
-    counts the memory of who has started this process, too.)
+    libavformat does not always report it, but such a failure happens only near the limit. (The peak in getrusage is no use: it
+    includes memory of the parent process.)
     """
     if resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY:
-        return False  # it runs without limits, and may use what it likes
+        return False  # no limit applies
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     most_kb = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
     return most_kb * 1024 > limits.memory_mb << 19
 
 
 def is_cover(stream: Any) -> bool:
-    """Whether a video track is the cover of a record."""
+    """Whether a video track is an attached cover picture."""
     return bool(getattr(stream.disposition, "value", 0) & 0x400)  # AV_DISPOSITION_ATTACHED_PIC

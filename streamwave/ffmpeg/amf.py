@@ -1,13 +1,13 @@
-"""AMF0 (Action Message Format 0, Adobe 2007): messages that are nested too deeply or not well-formed are refused."""
+"""A parser for AMF0 (Action Message Format 0, Adobe 2007) that refuses malformed or deeply nested messages."""
 
 from __future__ import annotations
 
 import struct
 from typing import Any, TypeAlias
 
-#: Levels of objects and arrays in one another; publishers need two.
+#: Nesting depth of objects and arrays; publishers need two levels.
 MAX_DEPTH = 16
-#: Values in one message. The index of a long FLV file, which some players send along, has some thousand.
+#: Values in one message. The index of a long FLV file, which some publishers send, has a few thousand.
 MAX_VALUES = 20_000
 
 Value: TypeAlias = "float | bool | bytes | None | list[Value] | dict[bytes, Value]"
@@ -18,21 +18,21 @@ _XML, _TYPED_OBJECT, _AVMPLUS = 15, 16, 17
 
 
 class AmfError(ValueError):
-    """Not AMF0, or more than is allowed; the text says which."""
+    """The data is not AMF0 or exceeds a limit; the text says which."""
 
 
 class _Opaque(Exception):
-    """What follows is AMF3: nginx-rtmp, which knows AMF0 only, reads no further either."""
+    """The rest is AMF3. nginx-rtmp, which only knows AMF0, stops reading there too."""
 
 
 def read_values(data: bytes, start: int = 0) -> list[Value]:
-    """The values of a message body from ``start`` on.
+    """The values in a message body, from offset ``start``.
 
-    Objects whose end is missing at the end of the message are taken, as nginx-rtmp does (some encoders send such), and
-    what follows a switch to AMF3 (marker 0x11) is left out.
+    An object without an end marker at the end of the message is accepted, as in nginx-rtmp, because some encoders send those.
+    Everything after a switch to AMF3 (marker 0x11) is ignored.
 
     Raises:
-        AmfError: it is not well-formed, nested more than ``MAX_DEPTH`` deep, or of more than ``MAX_VALUES`` values.
+        AmfError: it is malformed, nested deeper than ``MAX_DEPTH``, or has more than ``MAX_VALUES`` values.
     """
     reader = _Reader(data, start)
     values: list[Value] = []
@@ -86,7 +86,7 @@ class _Reader:
                 raise AmfError(f"AMF of more than {MAX_VALUES} values")
             return [self.value(depth) for _ in range(count)]
         if marker == _ECMA_ARRAY:
-            self._number(">I", 4)  # a hint that encoders do not keep
+            self._number(">I", 4)  # the element count, which encoders often get wrong
         elif marker == _TYPED_OBJECT:
             self._bytes(self._number(">H", 2))
         elif marker != _OBJECT:

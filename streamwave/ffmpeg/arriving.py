@@ -1,7 +1,7 @@
-"""Live sources whose bytes are received once: opened as soon as what is used of them is known.
+"""Open live sources as soon as the tracks that are used are known. Their bytes can be received only once.
 
-libavformat looks at every track that a source lists, be it for subtitles that come once an hour, and what it looks at is
-held back. It is therefore asked to look for a second only, and again from the beginning, for longer, if that was not enough.
+libavformat analyses every track that a source lists, even subtitles that appear once an hour, and buffers the source while it
+does. So it is asked to analyse one second only, and if that is not enough, longer and longer, from the beginning each time.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.probe import ANALYSED_S, open_source
 from streamwave.ffmpeg.tracks import tracks
 
-#: For how long is looked, one after the other.
+#: Seconds to analyse in the successive attempts.
 _LOOKS_S = (1, 3, 6, ANALYSED_S)
 
 
 class Bytes(Protocol):
-    """A file object that can only be read."""
+    """A readable file object."""
 
     def read(self, size: int) -> bytes:
-        """The next bytes, ``size`` at most; none at the end."""
+        """The next bytes, at most ``size``; empty at the end."""
 
 
-class Remembered:
-    """A file object with the bytes of ``flow``, which are kept until ``settle``; up to then they can be read again."""
+class Rewindable:
+    """A file object over ``flow`` that can be rewound until ``settle`` is called, and keeps all bytes until then."""
 
     def __init__(self, flow: Bytes) -> None:
         self._flow = flow
@@ -35,7 +35,7 @@ class Remembered:
         self._settled = False
 
     def read(self, size: int) -> bytes:
-        """The next bytes, ``size`` at most; none at the end."""
+        """The next bytes, at most ``size``; empty at the end."""
         if self._at >= len(self._kept):
             if self._settled:
                 self._kept.clear()
@@ -46,21 +46,21 @@ class Remembered:
         return out
 
     def rewind(self) -> None:
-        """Begin again."""
+        """Start reading from the beginning again."""
         self._at = 0
 
     def settle(self) -> None:
-        """Keep nothing more."""
+        """Stop keeping bytes."""
         self._settled = True
 
 
 def open_arriving(url: str, received: Bytes, limits: SourceLimits = USUAL) -> InputContainer:
-    """Open the already resolved ``url``, of which ``received`` gives what comes.
+    """Open the resolved ``url``, whose data ``received`` delivers.
 
     Raises:
         SourceError: see ``open_source``.
     """
-    flow = Remembered(received)
+    flow = Rewindable(received)
     for analysed_s in _LOOKS_S:
         flow.rewind()
         container = open_source(url, live=True, flow=flow, analysed_s=analysed_s, limits=limits)
@@ -71,7 +71,7 @@ def open_arriving(url: str, received: Bytes, limits: SourceLimits = USUAL) -> In
 
 
 def _known(container: Any) -> bool:
-    """Whether there are pictures whose size is known, or nothing but sound. Sound beside pictures may begin at any time."""
+    """Whether the size of the video is known, or the source is audio only. Audio beside video may begin at any time."""
     video, audio = tracks(container)
     if video is None or video.codec_context is None:
         return audio is not None

@@ -1,7 +1,7 @@
-"""Channels in an order of their own, as QuickTime may list them: PyAV frees such a list twice, and the process dies.
+"""Work around a crash of PyAV: it frees a custom channel order, as QuickTime files may have, twice.
 
-It does so whenever a layout is asked for, and that is once for every decoded frame. So the order is replaced by the usual
-one of as many channels before anything is decoded, and the one layout that had to be asked for is never freed.
+That happens whenever a layout is read, which is once per decoded frame. So the custom order is replaced by the default one
+for the same number of channels before decoding, and the one layout object that must be read for this is never freed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-#: Channels as libavutil orders them, which needs no list (libavutil/channel_layout.h).
+#: Channels in libavutil's native order, which needs no list (libavutil/channel_layout.h).
 _ORDER = (
     "FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR", "TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR",
     "DL", "DR", "WL", "WR", "SDL", "SDR", "LFE2", "TSL", "TSR", "BFC", "BFL", "BFR",
@@ -17,7 +17,7 @@ _ORDER = (
 
 
 def in_usual_order(container: Any) -> None:
-    """Give every audio track of an open source whose channels have an order of their own the usual one."""
+    """Replace custom channel orders in the audio tracks of an open source by the default order."""
     for stream in container.streams.audio:
         context = stream.codec_context
         if context is None:
@@ -25,11 +25,11 @@ def in_usual_order(container: Any) -> None:
         layout = context.layout
         if _listed(layout.name):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
-            context.layout = f"{layout.nb_channels}c"  # libavutil's word for the default of so many
+            context.layout = f"{layout.nb_channels}c"  # libavutil's name for the default layout
 
 
 def _listed(name: str) -> bool:
-    """Whether a layout, as libavutil describes it, is a list: "3 channels (FR+FL+FC)", and not in the usual order."""
+    """Whether libavutil describes the layout as a list that is not in native order, such as "3 channels (FR+FL+FC)"."""
     if "(" not in name:
         return False
     names = name[name.index("(") + 1 :].rstrip(")").split("+")

@@ -1,4 +1,4 @@
-"""Chunk files, opened for their packets. The containers are ours, what is in them is the publisher's."""
+"""Open chunk files to read packets. StreamWave wrote the containers, but their content is the publisher's."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from av.container import InputContainer
 
 from streamwave.model import CONTAINERS
 
-#: For ``av.open``: no decoder sees what is opened, and nothing else is opened. libavformat would decode the first pictures to
-#: learn their format, in whatever process this is.
+#: Options for ``av.open`` that disable all decoders and further files. Otherwise, libavformat would decode the first frames
+#: in this process to find out their format.
 UNDECODED = {"codec_whitelist": "none", "protocol_whitelist": "none"}
 
 
 def open_chunk(path: Path, suffix: str | None = None) -> InputContainer:
-    """Open a chunk's video file. No decoder sees any of it; the codec's name, its parameters and the packets are there.
+    """Open a chunk's video file without any decoder; codec name, parameters and packets are available.
 
-    ``suffix`` tells its container where its name does not.
+    ``suffix`` determines the container if the file's name does not.
 
     Raises:
         OSError: it cannot be opened.

@@ -1,4 +1,4 @@
-"""FFmpeg command lines as pure functions: a chunk and renditions in, argv out."""
+"""FFmpeg command lines, built by pure functions from a chunk and renditions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from streamwave.model import CONTAINERS, Chunk, Rendition, VideoInfo
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What decides the bytes of a rendition besides the pictures: all machines of a stream must agree on it.
+    """Everything besides the frames that determines a rendition's bytes; all machines of a stream must use the same.
 
-    ``threads`` beyond 1 gives other bytes at every try: x264 plans a picture under ``maxrate`` by how far the threads on
-    the pictures before have come, and a decoder conceals damage with what its other threads have finished.
-    ``video`` is what the probe found (None: pictures that need no treatment); ``zimg`` whether FFmpeg has its filter.
-    ``numbers`` of parameter sets that are not 0, by rendition (see ``Passthrough``). Larger pictures than ``max_pixels`` are
-    not decoded, whatever size the source was said to have.
+    With ``threads`` above 1 the bytes differ from run to run: under ``maxrate``, x264 plans a frame by the progress of the
+    threads that encode the frames before it, and a decoder conceals damage with whatever its other threads have finished.
+    ``video`` is the probe's result (None: frames that need no conversion); ``zimg`` whether FFmpeg has the zscale filter.
+    ``numbers`` are parameter set ids other than 0, by rendition (see ``Passthrough``). Frames larger than
+    ``max_pixels`` are not
+    decoded, whatever size the probe found.
     """
 
     preset: str = "superfast"
@@ -36,27 +37,27 @@ class EncoderSettings:
     max_pixels: int = SourceLimits.max_pixels
 
     def numbered(self, rendition: Rendition, number: int) -> EncoderSettings:
-        """The same with ``number`` for the parameter sets of ``rendition``."""
+        """A copy that uses the parameter set id ``number`` for ``rendition``."""
         return replace(self, numbers=((rendition.name, number),))
 
     def number(self, rendition: Rendition) -> int:
-        """Number of the parameter sets of ``rendition``."""
+        """The parameter set id of ``rendition``."""
         return dict(self.numbers).get(rendition.name, 0)
 
 
-#: Pictures.
+#: In frames.
 _MAX_GOP = 100_000
-#: Terms of a sum, of the hundred that libavutil's parser can take.
+#: Terms per sum in an expression; libavutil's parser accepts about a hundred.
 _MAX_TERMS = 50
 _GLOBAL = ("-hide_banner", "-nostdin", "-loglevel", "error", "-y")
-#: Where the source's own pictures are to be shown, everything that the decoder has to say counts.
+#: For passthrough every warning of the decoder matters.
 _GLOBAL_AS_IS = ("-hide_banner", "-nostdin", "-loglevel", "warning", "-y")
 
 
 def filler_argv(
     ffmpeg_path: str, chunk: Chunk, path: Path, rendition: Rendition, encoder: EncoderSettings
 ) -> list[str]:
-    """Filler for ``chunk`` in one rendition, black pictures, for when nothing of it can be decoded."""
+    """Command that writes filler (black frames) for ``chunk`` in one rendition, for when none of it can be decoded."""
     rate = f"{chunk.rate.numerator}/{chunk.rate.denominator}"
     black = ffmpeg.input(f"color=black:size={rendition.width}x{rendition.height}:rate={rate}", format="lavfi").video
     black = black.filter("trim", end_frame=chunk.frame_count)
@@ -73,33 +74,33 @@ def transcode_argv(
     renditions: Mapping[str, Rendition],
     encoder: EncoderSettings,
 ) -> list[str]:
-    """One FFmpeg process that decodes ``chunk`` once and writes every rendition named in ``outputs``.
+    """Command of one FFmpeg process that decodes ``chunk`` once and writes every rendition in ``outputs``.
 
-    Each output has exactly ``chunk.frame_count`` pictures, starts at time 0 in the timescale of the chunk's grid, and
+    Each output has exactly ``chunk.frame_count`` frames, starts at time 0 in the timescale of the chunk's grid, and
     begins a fragment with an IDR picture at every segment of the chunk.
     """
     rate, source = chunk.rate, _opened(chunk, encoder)
     alone = chunk.frame_count == 1
     placed = (
         upright(source.video, encoder.video, alone=alone)
-        # The filter that fills holes drops a last picture that lasts less than half a place, and not every file tells how
-        # long its last one does: copies after it show.
+        # The fps filter drops a last frame that lasts less than half a grid step, and some files do not state how long
+        # their last frame lasts: append copies of it.
         .filter("tpad", stop_duration=f"{2_000_000 * rate.denominator // rate.numerator}us", stop_mode="clone")
-        # From milliseconds to the number of the picture on the grid: the time base becomes one frame, rounded to nearest.
+        # From milliseconds to frame numbers on the grid: the time base becomes one frame, rounded to the nearest.
         .filter("settb", f"{rate.denominator}/{rate.numerator}")
         .filter("setpts", f"PTS-{chunk.first_frame}")
     )
     if chunk.held is not None:
-        # Hidden pictures may be in its file behind the one that stands still.
+        # The file may contain hidden frames after the one that is repeated.
         placed = placed.filter("trim", end_pts=1)
     if alone:
-        # The next filter drops a picture that lasts no time, and not every file tells how long its only one does: another
-        # after it shows.
+        # The fps filter drops a frame without duration, and some files do not state the duration of their only frame: append
+        # a second one.
         placed = placed.filter("trim", start_pts=0).filter("tpad", stop=1, stop_mode="clone").filter("setpts", "N")
     pictures = (
-        # Fill holes by repeating, drop what falls on a taken place; the chunk begins at its first place.
+        # Repeat frames to fill gaps, and drop frames whose grid point is taken; the chunk begins at its first grid point.
         placed.filter("fps", fps=f"{rate.numerator}/{rate.denominator}", start_time=0)
-        # The filter above can't know where the next chunk begins: repeat the last picture up to there, and not beyond.
+        # The fps filter does not know where the next chunk begins: repeat the last frame exactly up to there.
         .filter("tpad", stop=-1, stop_mode="clone")
         .filter("trim", end_frame=chunk.frame_count)
     )
@@ -112,13 +113,13 @@ def transcode_argv(
         )
         for index, (name, path) in enumerate(outputs.items())
     ]
-    # Times in the chunk's file are the session's: keep them.
+    # -copyts: timestamps in the chunk's file are relative to the session and must be kept.
     whole = ffmpeg.merge_outputs(*made).global_args(*(_GLOBAL_AS_IS if chunk.as_is else _GLOBAL), "-copyts")
     return [str(part) for part in whole.compile(cmd=ffmpeg_path)]
 
 
 def check_argv(ffmpeg_path: str, chunk: Chunk, encoder: EncoderSettings) -> list[str]:
-    """Decode ``chunk`` and write nothing; what FFmpeg says tells whether its pictures are whole."""
+    """Command that decodes ``chunk`` and writes nothing; FFmpeg's messages show whether its frames are intact."""
     made = ffmpeg.output(_opened(chunk, encoder).video, "-", f="null").global_args(*_GLOBAL_AS_IS)
     return [str(part) for part in made.compile(cmd=ffmpeg_path)]
 
@@ -130,45 +131,46 @@ def _opened(chunk: Chunk, encoder: EncoderSettings) -> ffmpeg.Stream:
         format=CONTAINERS[Path(chunk.video_path).suffix[1:]],
         protocol_whitelist="file",
         max_pixels=encoder.max_pixels,
-        # With more than one thread the decoder of H.264 keeps some of its complaints to itself.
+        # With several threads, the H.264 decoder does not report all errors.
         threads=1 if chunk.as_is else encoder.threads,
         **({"itsoffset": f"{-chunk.later_ms}ms"} if chunk.later_ms else {}),
-        # The filters turn the pictures; the mark that asks for it may have got lost on the way, or not.
+        # The filters rotate the frames, because the rotation in the file may not have survived the way here.
         noautorotate=None,
     )
 
 
 @dataclass(frozen=True)
 class _Start:
-    """How a chunk's encoder begins, which knows nothing of the chunk before (docs/decisions/0013-start-of-chunks.md).
+    """Rate control at the start of a chunk, whose encoder knows nothing of the chunk before (see
+    docs/decisions/0013-start-of-chunks.md).
 
-    In the middle of a stream x264 gives an IDR picture what the pictures before it had; at the beginning it guesses. All
-    values are measured (``benchmarks/quality.py``).
+    In the middle of a stream, x264 derives the bits of an IDR picture from earlier frames; at the start it guesses. All values
+    are measured (``benchmarks/quality.py``).
     """
 
-    #: By how much finer than the guess the first picture is, in QP. Most sources want that, those that move little most.
+    #: How much lower than x264's guess the QP of the first frame is. Most sources need it, those with little motion most.
     finer_qp: Fraction
-    #: By how much coarser all others are than their CRF says, in QP: what the first one costs more.
+    #: How much higher than the CRF the QP of all other frames is, to pay for the first one.
     coarser_qp: Fraction
-    #: Seconds of its rate that the encoder's buffer holds. It begins full, and x264 gives a picture half of it at most.
+    #: Size of the VBV buffer in seconds of its rate. It starts full, and x264 spends at most half of it on one frame.
     buffer_s: Fraction
-    #: Seconds' worth of bits that x264 takes from that buffer within a chunk.
+    #: Bits that x264 takes from that buffer within a chunk, in seconds of its rate.
     head_start_s: Fraction
 
 
 _WITH_B_FRAMES = _Start(Fraction(7, 10), Fraction(5, 100), Fraction(110, 100), Fraction(71, 100))
-#: Pictures are predicted from nearer ones, so that they are finer, and the first one has to be so too.
+#: Frames are predicted from nearer ones, so their quality is higher, and the first frame must match it.
 _WITHOUT_B_FRAMES = _Start(Fraction(3), Fraction(0), Fraction(130, 100), Fraction(88, 100))
-#: Pictures after a first one that are coded too coarsely, as the encoder's measure of complexity has seen nothing else.
+#: Frames after the first are coded too coarsely, because the encoder's complexity estimate has seen only the first one.
 _UNSETTLED, _UNSETTLED_BITS = 2, 1.2
 
 
 def vbv_bps(max_bps: int, chunk: Chunk, *, b_frames: bool = True) -> int:
-    """Rate of the encoder's buffer with which the whole chunk stays within ``max_bps`` on average.
+    """Rate of the VBV buffer in bits per second at which the chunk's average stays within ``max_bps``.
 
-    Every chunk begins with its buffer full. That is once per stream elsewhere; here the sum of the chunks would exceed the
-    maximum. x264 never spends all of it; what it does is what counts here. Only noise, which cannot be compressed, gets
-    about a tenth beyond the maximum.
+    Every chunk starts with a full buffer. An ordinary encode does that once per stream; here the sum of the chunks would exceed
+    the maximum. x264 never spends the whole buffer; the measured part counts. Only noise, which cannot be compressed,
+    exceeds the maximum, by about a tenth.
     """
     start = _WITH_B_FRAMES if b_frames else _WITHOUT_B_FRAMES
     seconds = max(chunk.frame_count / chunk.rate, Fraction(1))
@@ -178,26 +180,26 @@ def vbv_bps(max_bps: int, chunk: Chunk, *, b_frames: bool = True) -> int:
 def _rate_control(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings) -> dict[str, object]:
     start = _WITH_B_FRAMES if encoder.b_frames else _WITHOUT_B_FRAMES
     peak_bps = vbv_bps(rendition.max_bps, chunk, b_frames=encoder.b_frames)
-    # x264 derives the first picture's QP from the CRF, and zones do not reach it: a lower CRF, which a zone takes back for
-    # all others. A CRF below 1 would mean lossless.
+    # x264 derives the first frame's QP from the CRF, and zones do not affect it. So lower the CRF, and raise all other frames
+    # again with a zone. A CRF below 1 would mean lossless.
     finer_qp = min(start.finer_qp, Fraction(max(encoder.crf - 1, 0)))
-    # x264's quantizer doubles with 6 QP, and a zone divides it by "b".
+    # x264's quantiser step doubles every 6 QP, and a zone divides it by "b".
     fewer_bits = 2 ** float(-(finer_qp + start.coarser_qp) / 6)
     number = encoder.number(rendition)
     zones = f"0,{_MAX_GOP - 1},b={fewer_bits:.4f}/0,{_UNSETTLED},b={_UNSETTLED_BITS * fewer_bits:.4f}"
     return {
-        # 8x8dct: part of what makes it the High profile, which the fastest preset leaves out. chromaloc: the usual place
-        # of colour samples, whatever the source's was; x264 would write that into what the init segment is made of.
+        # 8x8dct: part of the High profile, but off in the fastest preset. chromaloc: the default chroma location; x264
+        # would otherwise copy the source's into the SPS, and so into the init segment.
         "x264-params": f"8x8dct=1:chromaloc=0:vbv-init=1:{f'sps-id={number}:' if number else ''}zones={zones}",
         "crf": f"{float(encoder.crf - finer_qp):g}",
         "maxrate": peak_bps,
-        # Never more than a second of the maximum.
+        # At most one second of the maximum bit rate.
         "bufsize": min(int(peak_bps * start.buffer_s), rendition.max_bps),
     }
 
 
 def _one_of(places: Sequence[int]) -> str:
-    """Expression of FFmpeg that is true at each of ``places``; it does not read sums of more than a hundred terms."""
+    """FFmpeg expression that is true at each of ``places``, nested because sums are limited to about a hundred terms."""
     if len(places) <= _MAX_TERMS:
         return "+".join(f"eq(n,{place})" for place in places)
     middle = len(places) // 2
@@ -216,19 +218,19 @@ def _encode_options(chunk: Chunk, rendition: Rendition, encoder: EncoderSettings
         "level": h264_level(rendition.width, rendition.height, chunk.rate, rendition.max_bps),
         **_rate_control(chunk, rendition, encoder),
         "threads": encoder.threads,
-        # IDR pictures where segments begin and nowhere else; no picture refers across one.
+        # IDR pictures exactly where segments begin; no frame refers across one.
         "force_key_frames": f"expr:{_one_of(edges)}",
         "forced-idr": 1,
-        # Never reached. A constant, because x264 derives parts of the init segment from it.
+        # Never reached. Constant, because x264 derives parts of the init segment from it.
         "g": _MAX_GOP,
         "sc_threshold": 0,
-        # Live: pictures in the order in which they are shown (docs/decisions/0005-timing-inside-segments.md).
+        # Live: frames in presentation order (docs/decisions/0005-timing-inside-segments.md).
         **({} if encoder.b_frames else {"bf": 0}),
         "flags": "+cgop+bitexact",
-        "fps_mode": "passthrough",  # the filters above have the last word on which pictures there are
+        "fps_mode": "passthrough",  # keep exactly the frames that the filters deliver
         "video_track_timescale": chunk.grid.timescale,
         "f": "mp4",
-        # One fragment per IDR, no index boxes, and no encoder names that differ between machines.
+        # One fragment per IDR picture, no index boxes, and no encoder names that differ between machines.
         "movflags": "+cmaf+frag_keyframe+frag_discont+skip_sidx+skip_trailer",
         "fflags": "+bitexact",
         "map_metadata": -1,

@@ -1,8 +1,8 @@
-"""Which tracks of a source are encrypted. There are no keys here, so nothing can be made of them.
+"""Find the encrypted tracks of a source. StreamWave has no keys, so they cannot be used.
 
-MP4 says it in the sample entries (ISO/IEC 23001-7, Common Encryption; FairPlay and Audible have entries of their own), Matroska
-in the headers of its tracks (RFC 9559, 5.1.4.1.31). libavformat goes on with what is encrypted as if it were not, and tells
-of it in the packets of MP4, and of Matroska's tracks whose key has a number.
+MP4 declares them in the sample entries (ISO/IEC 23001-7, Common Encryption; FairPlay and Audible have entries of their own),
+Matroska in the track headers (RFC 9559, 5.1.4.1.31). libavformat reads encrypted tracks as if they were clear, and marks
+only the packets of MP4, and of Matroska tracks with a key id.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg.mp4file import Seekable, encrypted_track_ids
 from streamwave.sources.address import shown
 
-#: Metadata of a track that is encrypted, as libavformat calls it.
+#: Metadata key that libavformat sets on an encrypted track.
 _MARK = "enc_key_id"
-#: What comes with an encrypted packet.
+#: Side data of an encrypted packet.
 _SIDE_DATA: Literal["encryption_info"] = "encryption_info"
 
-# Matroska's elements (RFC 9559, section 5), those that have to be gone through, and how many of each level at most.
+# Matroska elements (RFC 9559, section 5) on the path to the encryption, and the maximum number of elements per level.
 _EBML, _SEGMENT, _TRACKS, _ENTRY, _KIND, _CODEC = 0x1A45DFA3, 0x18538067, 0x1654AE6B, 0xAE, 0x83, 0x86
 _TO_ENCRYPTION = (0x6D80, 0x6240, 0x5035)  # ContentEncodings, ContentEncoding, ContentEncryption
-_MOST_ELEMENTS = 20_000
-#: Kinds of tracks that libavformat makes a stream of: pictures, sound, subtitles, metadata.
+_MAX_ELEMENTS = 20_000
+#: Track types for which libavformat creates a stream: video, audio, subtitles, metadata.
 _KINDS = (b"\x01", b"\x02", b"\x11", b"\x21")
 
 
 def encrypted_in(file: Seekable) -> frozenset[int]:
-    """The encrypted tracks of an MP4 file, by their IDs, or of a Matroska file, by their places; then rewind."""
+    """The encrypted tracks of an MP4 file (by track id) or a Matroska file (by position); then rewind the file."""
     file.seek(0)
     matroska = file.read(4) == _EBML.to_bytes(4, "big")
     found = frozenset(_in_matroska(file)) if matroska else encrypted_track_ids(file)
@@ -40,7 +40,7 @@ def encrypted_in(file: Seekable) -> frozenset[int]:
 
 
 def mark(container: InputContainer, encrypted: frozenset[int]) -> None:
-    """Note at the tracks of an open file which of them are encrypted, as ``encrypted_in`` found them."""
+    """Mark the encrypted tracks of an open file, given the result of ``encrypted_in``."""
     for stream in container.streams if encrypted else ():
         of_matroska = container.format.name.startswith("matroska")
         if (stream.index if of_matroska else stream.id) in encrypted:
@@ -53,10 +53,10 @@ def is_encrypted(stream: Any) -> bool:
 
 
 def check_clear(packet: Packet[Any], url: str) -> Packet[Any]:
-    """``packet``, of which nobody knew before, as at a web server, whether it is encrypted.
+    """Return ``packet``, after checking that it is not encrypted: at a web server, that is not known before.
 
     Raises:
-        SourceError: it is.
+        SourceError: it is encrypted.
     """
     if packet.has_sidedata(_SIDE_DATA):
         raise SourceError(refusal(url, packet.stream.type))
@@ -64,7 +64,7 @@ def check_clear(packet: Packet[Any], url: str) -> Packet[Any]:
 
 
 def refusal(url: str, kind: str = "", remedy: str = "") -> str:
-    """One sentence for a person on the encrypted ``kind`` ("video" or "audio", nothing for both) of ``url``."""
+    """The message for an encrypted source; ``kind`` is "video" or "audio", or empty for the whole source."""
     what = f"{shown(url)}: its {kind}" if kind else shown(url)
     remedy = remedy or "decrypt it with its key first, or use an unencrypted copy"
     return f"{what} is encrypted (DRM), and there is no key here; {remedy}"
@@ -103,8 +103,8 @@ def _content(file: Seekable, start: int, end: int) -> bytes:
 
 
 def _elements(file: Seekable, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Elements in ``[at, end)``: ID, where the content begins, where it ends. One of unknown length goes on to the end."""
-    for _ in range(_MOST_ELEMENTS):
+    """Elements in ``[at, end)`` as (id, start of the content, end). An element of unknown length extends to ``end``."""
+    for _ in range(_MAX_ELEMENTS):
         file.seek(at)
         head = file.read(12)
         of_id = 9 - head[0].bit_length() if head else 9

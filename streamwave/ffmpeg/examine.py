@@ -1,4 +1,4 @@
-"""What only decoded pictures tell of a video track: fields, rotation, colours of the bitstream, peak of HDR."""
+"""Properties of a video track that only decoded frames reveal: interlacing, rotation, colour tags, HDR peak."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from streamwave.ffmpeg.encrypted import check_clear
 from streamwave.ffmpeg.h273 import MATRICES, PRIMARIES, TRANSFERS
 from streamwave.model import Colour, SourceInfo, VideoInfo
 
-#: Pictures that are looked at: the first of film on interlaced video may have no fields, so not only one.
+#: Frames to decode: more than one, because the first frame of film on interlaced video may be progressive.
 PICTURES = 12
-#: Packets of all tracks that are read for them at most.
+#: Maximum number of packets, of all tracks, that are read for them.
 _PACKETS = 500
 
-# AVMasteringDisplayMetadata: three primaries and a white point of two rationals each, least and highest luminance as
-# rationals, two flags. AVContentLightMetadata: two unsigned numbers, the first of which is the brightest pixel.
+# AVMasteringDisplayMetadata: three primaries and a white point of two rationals each, minimum and maximum luminance as
+# rationals, two flags. AVContentLightMetadata: two unsigned numbers, of which the first is the peak luminance.
 _MASTERING = struct.Struct("=20i2i")
 _LIGHT = struct.Struct("=2I")
 #: A display matrix, row by row.
@@ -34,9 +34,9 @@ _MATRIX = struct.Struct("=9i")
 
 
 def _unnamed(kind: type[Type], value: object) -> Type:
-    """A type of side data that libavutil knows and PyAV has no name for (EXIF, views of MV-HEVC).
+    """A member for a type of side data that libavutil has but PyAV does not (EXIF, views of MV-HEVC).
 
-    PyAV refuses to list any side data of a picture with one of them.
+    Without it, PyAV cannot list the side data of a frame that has one of them.
     """
     member = object.__new__(kind)
     member._name_ = f"UNNAMED_{value}"
@@ -50,12 +50,12 @@ Type._missing_ = classmethod(_unnamed)  # type: ignore[assignment,method-assign]
 def examine(
     container: InputContainer, stream: Any, video: VideoInfo, max_pixels: int, audio: Any = None, url: str = ""
 ) -> VideoInfo:
-    """``video`` with what the first pictures of ``stream`` say; they are decoded, and cannot be read again.
+    """``video`` completed by what the first frames of ``stream`` reveal. They are decoded, and cannot be read again.
 
-    Pictures that cannot be decoded, or have more than ``max_pixels``, say nothing, which is no error here.
+    Frames that cannot be decoded, or have more than ``max_pixels``, are ignored.
 
     Raises:
-        SourceError: they are encrypted, or the sound of the track ``audio`` that comes with them is.
+        SourceError: the video is encrypted, or the audio of the track ``audio`` that is interleaved with it.
     """
     stream.codec_context.options = {"max_pixels": str(max_pixels)}
     return described_by(islice(_decoded(container, stream, audio, url), PICTURES), video)
@@ -71,7 +71,7 @@ def _decoded(container: InputContainer, stream: Any, audio: Any, url: str) -> It
 
 
 def examine_file(path: Path, source: SourceInfo, max_pixels: int) -> SourceInfo:
-    """``source`` with what the first pictures of a chunk's file say."""
+    """``source`` completed by what the first frames of a chunk's file reveal."""
     if source.video is not None:
         with suppress(av.error.FFmpegError, OSError, IndexError), open_chunk(path) as container:
             seen = examine(container, container.streams.video[0], source.video, max_pixels)
@@ -80,7 +80,7 @@ def examine_file(path: Path, source: SourceInfo, max_pixels: int) -> SourceInfo:
 
 
 def described_by(pictures: Iterable[Any], video: VideoInfo) -> VideoInfo:
-    """``video`` with what ``pictures`` say of themselves; no more than two are kept at once, as 8K ones take 100 MB each."""
+    """``video`` completed by the properties of ``pictures``. At most two are kept, because an 8K frame takes 100 MB."""
     first, interlaced, peak = None, False, None
     for picture in pictures:
         first = picture if first is None else first
@@ -108,9 +108,10 @@ def described_by(pictures: Iterable[Any], video: VideoInfo) -> VideoInfo:
 
 
 def orientation(matrix: bytes) -> tuple[bool, int]:
-    """Whether a display matrix (ISO/IEC 14496-12, 8.3.2) has left and right exchanged, and the degrees of the turn after that.
+    """Whether a display matrix (ISO/IEC 14496-12, 8.3.2) mirrors horizontally, and the clockwise rotation after that,
+    in degrees.
 
-    As FFmpeg's own programs have it: of a matrix that does not only turn and mirror by right angles, the turn counts.
+    Follows FFmpeg's programs: for a matrix that is not a combination of mirroring and right angles, only the rotation counts.
     """
     if len(matrix) < _MATRIX.size:
         return False, 0
@@ -131,12 +132,12 @@ def orientation(matrix: bytes) -> tuple[bool, int]:
 
 
 def _side_data(picture: Any) -> dict[str, bytes]:
-    """What comes with a decoded picture, by its type's name."""
+    """The side data of a decoded frame, by the name of its type."""
     return {data.type.name: bytes(data) for data in picture.side_data}
 
 
 def _peak_nits(picture: Any) -> int | None:
-    """The brightest pixel, as the content's light level says, else the display that it was mastered on."""
+    """The peak luminance in cd/m², from the content light level, else from the mastering display."""
     side = _side_data(picture)
     with suppress(struct.error):
         if brightest := _LIGHT.unpack_from(side.get("CONTENT_LIGHT_LEVEL", b""))[0]:

@@ -1,12 +1,12 @@
-"""Which of libavformat's demuxers may be used: those that read the bytes they are given, and open nothing else."""
+"""The demuxers of libavformat that may be used: those that read only the bytes they are given."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: Containers, elementary streams and single pictures. Missing on purpose, because they open what they name: concat, hls, dash,
-#: imf, image2, mlv, sdp, rtp, rtsp, vobsub, svg_pipe, webm_dash_manifest, and all devices; and because nobody has a source in
-#: them: subtitles, text, and what only games use.
+#: Containers, elementary streams and still images. Left out because they open other files: concat, hls, dash, imf, image2, mlv,
+#: sdp, rtp, rtsp, vobsub, svg_pipe, webm_dash_manifest, and all devices. Left out as never useful: subtitles, text, and formats
+#: of games.
 _PLAIN = (
     "bmp_pipe", "dpx_pipe", "exr_pipe", "hdr_pipe", "j2k_pipe", "jpeg_pipe", "jpegls_pipe", "jpegxl_pipe",
     "pam_pipe", "pgm_pipe", "png_pipe", "ppm_pipe", "qoi_pipe", "tiff_pipe", "webp_pipe",
@@ -19,7 +19,7 @@ _PLAIN = (
     "tak", "truehd", "tta", "ty", "vc1", "vc1test", "voc", "vvc", "w64", "wav", "webm", "wtv", "wv", "xwma",
     "yuv4mpegpipe",
 )  # fmt: skip
-#: The same and, at web servers, playlists with what is in them: they may name web servers, and nothing else.
+#: For web servers also HLS playlists and their segments; those may only refer to web servers.
 _OF_PLAYLISTS = ("hls", "webvtt")
 
 #: Demuxers by the scheme of a source's address.
@@ -29,10 +29,10 @@ _ALLOWED = {
     "http": _PLAIN + _OF_PLAYLISTS,
     "https": _PLAIN + _OF_PLAYLISTS,
 }
-#: AVFMT_NOTIMESTAMPS, and demuxers without it that count pictures all the same.
+#: AVFMT_NOTIMESTAMPS, and demuxers that number frames although they do not have this flag.
 _NO_TIMES = 0x0080
 _COUNTED = frozenset({"ingenient", "ipu", "yuv4mpegpipe"})
-#: What playlists, and other lists of files, begin with.
+#: First bytes of playlists and other lists of files.
 _LISTS = (
     b"#EXTM3U",
     b"\xef\xbb\xbf#EXTM3U",
@@ -46,23 +46,23 @@ _XML = (b"<MPD", b"<SmoothStreamingMedia", b"<AssetMap", b"<CompositionPlaylist"
 
 
 def allowed_formats(url: str, *, flow: bool = False) -> str:
-    """The demuxers that may read ``url``, in libavformat's comma-separated form.
+    """The demuxers that may read ``url``, as libavformat's comma-separated list.
 
-    ``flow``: its bytes are handed over, so that there is no address from which parts of a playlist could be reached.
+    ``flow``: the data is passed in rather than fetched, so a playlist's segments could not be reached.
     """
     return ",".join(_PLAIN if flow else _ALLOWED.get(url.split(":", 1)[0].lower(), _PLAIN))
 
 
 def counts_pictures(format: Any) -> bool:
-    """Whether a demuxer (``av.ContainerFormat``) makes the times of pictures up, counting them, because there are none.
+    """Whether a demuxer (``av.ContainerFormat``) makes up timestamps by counting frames, because the format has none.
 
-    libavformat marks raw streams so (AVFMT_NOTIMESTAMPS), and pictures one after the other of which it knows no more.
+    libavformat marks raw streams in this way (AVFMT_NOTIMESTAMPS), but not sequences of still images.
     """
     return bool(format.flags & _NO_TIMES) or format.name in _COUNTED or format.name.endswith("_pipe")
 
 
 def is_list(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` names other files, and is no media itself."""
+    """Whether a file that begins with ``head`` is a list of other files rather than media."""
     return head.startswith(_LISTS) or (
         head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<") and any(w in head for w in _XML)
     )

@@ -1,4 +1,4 @@
-"""Code points of colour (ITU-T H.273, tables 2 to 4) in the words of FFmpeg's filters."""
+"""Colour code points (ITU-T H.273, tables 2 to 4) as names of FFmpeg's filters."""
 
 from __future__ import annotations
 

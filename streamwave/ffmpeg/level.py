@@ -1,11 +1,11 @@
-"""The H.264 level of a rendition, chosen by us: x264's own choice depends on the bit rate, which differs by chunk."""
+"""The H.264 level of a rendition. It is set explicitly because x264's own choice depends on each chunk's bit rate."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-#: ITU-T H.264, table A-1: level, macroblocks per second, per picture, in the decoded picture buffer, and 1000 bits per
-#: second, which the High profile may exceed by a quarter (table A-2).
+#: ITU-T H.264, table A-1: level, macroblocks per second, per frame and in the decoded picture buffer, and kbit/s, which
+#: the High profile may exceed by a quarter (table A-2).
 _LEVELS = (
     ("1", 1_485, 99, 396, 64),
     ("1.1", 3_000, 396, 900, 192),
@@ -28,15 +28,15 @@ _LEVELS = (
 )
 _HIGHEST = "6.2"
 
-#: Pictures that the decoder must be able to keep: enough for x264's B-frames and the references of its usual presets.
-#: Slower presets get no more than the level allows.
+#: Frames that must fit into the decoded picture buffer: enough for x264's B-frames and the reference frames of its usual
+#: presets. Slower presets would use more reference frames, and get as many as the level allows.
 _KEPT_PICTURES = 4
 
 
 def h264_level(width: int, height: int, rate: Fraction, max_bps: int) -> str:
-    """The lowest level (ITU-T H.264, annex A.3) for pictures of ``width`` x ``height`` pixels, ``rate`` per second.
+    """The lowest level (ITU-T H.264, annex A.3) for ``width`` x ``height`` pixels at ``rate`` frames per second.
 
-    ``max_bps`` is the highest bit rate in bits per second.
+    ``max_bps`` is the maximum bit rate in bits per second.
     """
     columns, rows = -(-width // 16), -(-height // 16)
     blocks = columns * rows

@@ -1,4 +1,4 @@
-"""What a source may cost (docs/decisions/0021-limits-on-sources.md): limits of processes, and of what a source holds."""
+"""Limits on what a source may cost (docs/decisions/0021-limits-on-sources.md): for processes, and for the source itself."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from fractions import Fraction
 from streamwave.model import Chunk, Rendition, VideoInfo
 
 _MB = 1 << 20
-#: Open files of a process that handles media; FFmpeg needs one for each output, the segmenter some for each session.
+#: Open files of a process that handles media: FFmpeg needs one per output, the segmenter several per session.
 OPEN_FILES = 1024
 
-#: What libavutil, libx264 and the C library say when they get no more memory.
+#: Messages of libavutil, libx264 and the C library when they run out of memory.
 _NO_MEMORY = re.compile(r"cannot allocate memory|malloc of size|out of memory|std::bad_alloc", re.IGNORECASE)
-#: What libavcodec and libdav1d say of a picture that is larger than -max_pixels.
+#: Messages of libavcodec and libdav1d about a frame that exceeds -max_pixels.
 _TOO_LARGE = re.compile(r"exceeds specified max pixel count|exceeds (size )?limit", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class SourceLimits:
-    """Limits of one source: the area of a picture in pixels, tracks of all kinds, and memory of the process that opens it.
+    """Limits on one source: frame size in pixels, number of tracks of all kinds, and memory of the process that opens it.
 
-    ``stalled_cpu_s``: CPU time that may pass there before anything more of the source comes out. 0: no matter how much.
-    ``ffmpeg_path``: the program that receives what PyAV has no protocol for; None: see ``locate``.
+    ``stalled_cpu_s``: CPU time in which the source must yield more data; 0 means no limit. ``ffmpeg_path``: the program that
+    receives protocols that PyAV lacks; None: see ``locate``.
     """
 
     max_pixels: int = 8192 * 4320
@@ -38,17 +38,17 @@ class SourceLimits:
     ffmpeg_path: str | None = None
 
     def process(self, cpu_s: int = 0) -> ProcessLimits:
-        """Limits of a process that opens the source; ``cpu_s`` 0: as much CPU time as it lasts."""
+        """Limits on a process that opens the source; ``cpu_s`` 0 means unlimited CPU time."""
         return ProcessLimits(memory_bytes=self.memory_mb * _MB, cpu_s=cpu_s)
 
 
-#: Those of the settings where nothing is set.
+#: The defaults of the settings.
 USUAL = SourceLimits()
 
 
 @dataclass(frozen=True)
 class ProcessLimits:
-    """Limits of one process; 0 is none. It never gets a core dump."""
+    """Limits on one process; 0 means no limit. Core dumps are always disabled."""
 
     memory_bytes: int = 0
     cpu_s: int = 0
@@ -58,8 +58,8 @@ class ProcessLimits:
     def apply(self, pid: int) -> None:
         """Limit the process ``pid``, which has just been started.
 
-        RLIMIT_DATA and not RLIMIT_AS: address space that is only reserved (an arena of the C library for each thread,
-        mapped libraries) costs nothing, and there is much of it.
+        RLIMIT_DATA rather than RLIMIT_AS, because reserved address space (an arena of the C library per thread, mapped
+        libraries) is large and costs nothing.
         """
         wanted = {
             resource.RLIMIT_DATA: (self.memory_bytes, self.memory_bytes),
@@ -67,7 +67,7 @@ class ProcessLimits:
             resource.RLIMIT_FSIZE: (self.file_bytes, self.file_bytes),
             resource.RLIMIT_NOFILE: (self.open_files, self.open_files),
         }
-        with suppress(ProcessLookupError):  # it has ended already
+        with suppress(ProcessLookupError):  # the process has already ended
             resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
             for kind, (soft, hard) in wanted.items():
                 if soft:
@@ -77,14 +77,14 @@ class ProcessLimits:
 
 
 class CpuLease:
-    """Lets this process live for ``seconds`` of CPU time from each ``renew`` on: what hangs in a loop is killed (SIGXCPU)."""
+    """Kills this process (SIGXCPU) if it uses ``seconds`` of CPU time without a call of ``renew``, as in an endless loop."""
 
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
         self._due = 0.0
 
     def renew(self) -> None:
-        """There is progress. Called for each packet, so that it has to cost next to nothing."""
+        """Report progress. It is called for each packet, so it must cost next to nothing."""
         if self._seconds and time.monotonic() >= self._due:
             self._due = time.monotonic() + 1
             _, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -96,7 +96,7 @@ class CpuLease:
 
 @dataclass(frozen=True)
 class ChunkLimits:
-    """How the limits of an FFmpeg process that works on one chunk are found. ``cpu_factor``: times the usual CPU time."""
+    """Limits on FFmpeg processes that work on a chunk. ``cpu_factor``: multiple of the usual CPU time."""
 
     max_pixels: int = SourceLimits.max_pixels
     memory_mb: int = 8192
@@ -105,20 +105,20 @@ class ChunkLimits:
     def process(
         self, chunk: Chunk, video: VideoInfo | None, renditions: Sequence[Rendition], preset: str
     ) -> ProcessLimits:
-        """The limits for ``chunk``, of pictures like ``video``, decoded and made into ``renditions``."""
+        """The limits for decoding ``chunk`` of a source like ``video`` and encoding it into ``renditions``."""
         seconds = chunk.frame_count / chunk.rate
         return ProcessLimits(
             memory_bytes=self.memory_mb * _MB,
             cpu_s=BASE_CPU_S + int(self.cpu_factor * usual_cpu_s(chunk, video, renditions, preset)),
-            # Its files, of which noise makes a little more than their maximum, and what it has to say.
+            # Room for its outputs, which exceed their maximum slightly if the source is noise, and for its messages.
             file_bytes=64 * _MB + int(4 * sum(r.max_bps for r in renditions) * (seconds + 1) / 8),
         )
 
 
-#: CPU time that any FFmpeg may take, whatever it does: to start, and to find out what the file is.
+#: CPU time that any FFmpeg process may use to start and to probe the file, in seconds.
 BASE_CPU_S = 30
-#: CPU time for one pixel, decoded or encoded, in seconds: 39 s for 30 s of 1080p30 in the usual ladder, measured with
-#: superfast. Other presets are in proportion, roughly.
+#: CPU time in seconds per decoded or encoded pixel, measured with superfast: 39 s for 30 s of 1080p30 in the default ladder.
+#: Other presets take roughly these multiples.
 _PIXEL_S = Fraction(8, 10**9)
 _PRESETS = {
     "ultrafast": 1, "superfast": 1, "veryfast": 2, "faster": 3, "fast": 4, "medium": 5, "slow": 9, "slower": 17,
@@ -127,20 +127,22 @@ _PRESETS = {
 
 
 def usual_cpu_s(chunk: Chunk, video: VideoInfo | None, renditions: Sequence[Rendition], preset: str) -> Fraction:
-    """CPU time that a chunk of H.264 usually takes, in seconds."""
+    """CPU time in seconds that a chunk of H.264 usually takes."""
     decoded = max(chunk.frame_count, chunk.pictures) * (video.width * video.height if video is not None else 0)
     encoded = chunk.frame_count * sum(r.width * r.height for r in renditions)
     return _PIXEL_S * (decoded + encoded * _PRESETS.get(preset, 1))
 
 
 def exceeded(limits: ProcessLimits, returncode: int | None, said: str) -> str | None:
-    """Which limit an FFmpeg process failed by, as the end of a sentence that begins with FFmpeg; None if by none."""
+    """The limit that made an FFmpeg process fail, as the predicate of a sentence about FFmpeg; None if there was none."""
     if returncode == -signal.SIGXCPU:
-        return f"took more than {limits.cpu_s} s of CPU time, which is what STREAMWAVE_CHUNK_CPU_FACTOR allows for such a chunk"
+        return (
+            f"used more than the {limits.cpu_s} s of CPU time that STREAMWAVE_CHUNK_CPU_FACTOR allows for such a chunk"
+        )
     if returncode == -signal.SIGXFSZ:
-        return f"wrote more than {limits.file_bytes // _MB} MB, far more than its renditions may have"
+        return f"wrote more than {limits.file_bytes // _MB} MB, far more than its renditions should need"
     if _TOO_LARGE.search(said):
-        return "met pictures that are larger than STREAMWAVE_MAX_PIXELS allows"
+        return "found frames that are larger than STREAMWAVE_MAX_PIXELS allows"
     if limits.memory_bytes and _NO_MEMORY.search(said):
         return f"needs more memory than STREAMWAVE_FFMPEG_MEMORY_MB allows ({limits.memory_bytes // _MB} MB)"
     return None

@@ -1,4 +1,4 @@
-"""Which FFmpeg is used: the one of FFMPEG_PATH, else the system's, else the one that imageio-ffmpeg carries."""
+"""Find FFmpeg: the one that FFMPEG_PATH names, else the system's, else the one in the package imageio-ffmpeg."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamwave.errors import SettingsError
 from streamwave.util.programs import ask
 from streamwave.util.trust import program
 
-#: The oldest FFmpeg whose fragments have been measured to be exact: Debian 12's.
+#: The oldest FFmpeg whose fragments have been verified to be exact: that of Debian 12.
 MINIMUM_VERSION = (5, 1)
 
 _INSTALL = "install FFmpeg 5.1 or newer (on Debian with apt-get install ffmpeg) or point FFMPEG_PATH to one"
@@ -21,7 +21,7 @@ Source = Literal["FFMPEG_PATH", "system", "pip"]
 
 @dataclass(frozen=True)
 class FFmpegBinary:
-    """An FFmpeg program: its absolute path, its version as (major, minor), and where it was found."""
+    """An FFmpeg program: absolute path, version as (major, minor), and where it was found."""
 
     path: str
     version: tuple[int, int]
@@ -29,12 +29,12 @@ class FFmpegBinary:
 
 
 def locate(ffmpeg_path: str | None = None) -> FFmpegBinary:
-    """The FFmpeg to use; ``ffmpeg_path`` (a path or a name in PATH) is the setting FFMPEG_PATH.
+    """Find the FFmpeg to use; ``ffmpeg_path`` (a path or a name in PATH) is the setting FFMPEG_PATH.
 
-    A system FFmpeg that is too old gives way to the one from pip; one that was named does not.
+    If the system's FFmpeg is too old, the one from pip is used instead; a named one is never replaced.
 
     Raises:
-        SettingsError: there is none, or the one of ``ffmpeg_path`` is missing, is not FFmpeg or is too old.
+        SettingsError: there is none, or the one at ``ffmpeg_path`` is missing, not FFmpeg, or too old.
     """
     if ffmpeg_path:
         path = program(ffmpeg_path)
@@ -55,20 +55,20 @@ def locate(ffmpeg_path: str | None = None) -> FFmpegBinary:
 
 
 def encoders(binary: FFmpegBinary) -> frozenset[str]:
-    """Names of the encoders that the program was built with."""
+    """Names of the encoders that the program includes."""
     listing = ask(binary.path, "-hide_banner", "-encoders").partition("------")[2]
     return frozenset(words[1] for words in map(str.split, listing.splitlines()) if len(words) > 1)
 
 
 @cache
 def has_zimg(ffmpeg_path: str) -> bool:
-    """Whether the program converts colours with zimg, which is the exact way for HDR; others approximate."""
+    """Whether the program can convert colours with zimg, which is exact for HDR; other filters approximate."""
     return re.search(r"^ *\S+ zscale ", ask(ffmpeg_path, "-hide_banner", "-filters"), re.MULTILINE) is not None
 
 
 @cache
 def decodable(ffmpeg_path: str) -> frozenset[str]:
-    """Names of the codecs that the program has a decoder for."""
+    """Names of the codecs that the program can decode."""
     listing = ask(ffmpeg_path, "-hide_banner", "-codecs").partition("-------")[2]
     rows = (line.split() for line in listing.splitlines())
     return frozenset(words[1] for words in rows if len(words) > 1 and words[0].startswith("D"))
@@ -80,10 +80,10 @@ def dotted(version: tuple[int, int]) -> str:
 
 
 def parse_version(banner: str) -> tuple[int, int] | None:
-    """Version in the output of ``ffmpeg -version``; None if that is not FFmpeg's.
+    """The version in the output of ``ffmpeg -version``; None if it is not FFmpeg's.
 
-    Builds from a development branch bear a commit for a version: theirs follows from libavcodec's, whose major number
-    has been FFmpeg's plus 54 since FFmpeg 3.
+    Development builds state a commit instead of a version. For those it is derived from libavcodec's major version, which has
+    been FFmpeg's plus 54 since FFmpeg 3.
     """
     if not banner.startswith("ffmpeg version "):
         return None
@@ -96,7 +96,7 @@ def parse_version(banner: str) -> tuple[int, int] | None:
 
 def _from_pip() -> str | None:
     try:
-        import imageio_ffmpeg  # late: it costs start-up time and is seldom needed
+        import imageio_ffmpeg  # imported late, because it slows down start-up and is rarely needed
 
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError):

@@ -1,7 +1,7 @@
-"""The metadata of FLV and RTMP (Adobe Flash Video File Format Specification 10.1, E.5), written anew.
+"""Rewrite the metadata of FLV and RTMP (Adobe Flash Video File Format Specification 10.1, E.5).
 
-Encoders, relays and servers send them in many shapes, some of which make libavformat end a stream, or add tracks to it. All
-that is needed of them is which codecs are to come, and at which rate; what is read gets that in one shape, or nothing.
+Encoders, relays and servers send it in many forms, some of which make libavformat end a stream or add tracks to it. Only the
+expected codecs and rates are needed, so readers get those in one fixed form, or no metadata at all.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from streamwave.ffmpeg.amf import AmfError, Value, read_values
 
 SET_DATA_FRAME = b"\x02\x00\x0d@setDataFrame"
 _NAME = b"\x02\x00\x0aonMetaData"
-#: What is kept, with the largest number that it can be; codecs are numbers or names (FourCC).
+#: The members that are kept, with their maximum values; codecs are numbers or names (FourCC).
 _NUMBERS = {b"width": 65_535, b"height": 65_535, b"framerate": 1000, b"audiosamplerate": 768_000}
 _CODECS = (b"videocodecid", b"audiocodecid")
-_MOST_CODEC, _MOST_CODEC_NAME = 0xFFFFFFFF, 16
+_MAX_CODEC, _MAX_CODEC_NAME = 0xFFFFFFFF, 16
 
 
 def plain(body: bytes, start: int = 0) -> bytes | None:
-    """The metadata in the body of a data message or script tag, from ``start`` on: ``onMetaData`` and an ECMA array.
+    """The metadata in the body of a data message or script tag, from ``start`` on, as ``onMetaData`` and an ECMA array.
 
-    None for what is no metadata, is not well-formed, or says nothing that is needed.
+    None if it is not metadata, malformed, or contains nothing that is needed.
     """
     try:
         values = read_values(body, start)
@@ -40,10 +40,10 @@ def plain(body: bytes, start: int = 0) -> bytes | None:
 
 
 def _coded(name: bytes, value: Value) -> bytes | None:
-    """The value of a member in AMF0; None if it is not needed, or cannot be."""
-    if name in _CODECS and isinstance(value, bytes) and value.isalnum() and len(value) <= _MOST_CODEC_NAME:
+    """The value of a member in AMF0; None if it is not needed or invalid."""
+    if name in _CODECS and isinstance(value, bytes) and value.isalnum() and len(value) <= _MAX_CODEC_NAME:
         return b"\x02" + struct.pack(">H", len(value)) + value
-    most = _MOST_CODEC if name in _CODECS else _NUMBERS.get(name, 0)
+    most = _MAX_CODEC if name in _CODECS else _NUMBERS.get(name, 0)
     if isinstance(value, float) and isfinite(value) and 0 < value <= most:
         return b"\0" + struct.pack(">d", value)
     return None

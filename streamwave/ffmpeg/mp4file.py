@@ -1,4 +1,4 @@
-"""What an MP4 file says of itself in its boxes' headers, read before libavformat believes it (ISO/IEC 14496-12)."""
+"""Read what an MP4 file's boxes claim, before libavformat acts on it (ISO/IEC 14496-12)."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol
 
-#: Boxes that lead to the tables of a track's samples (8.2.1, 8.3.1, 8.4.1, 8.4.4).
+#: Boxes on the path to a track's sample tables (8.2.1, 8.3.1, 8.4.1, 8.4.4).
 _AROUND = frozenset({b"moov", b"trak", b"mdia", b"minf"})
-#: Boxes that are looked at; a file with more is damaged, or made to take time.
-_MOST_BOXES = 20_000
-#: Sample entries of what is encrypted: Common Encryption (ISO/IEC 23001-7, 4.1), FairPlay, Audible.
+#: Maximum number of boxes that are read; a file with more is damaged, or made to waste time.
+_MAX_BOXES = 20_000
+#: Sample entries of encrypted tracks: Common Encryption (ISO/IEC 23001-7, 4.1), FairPlay, Audible.
 _ENCRYPTED = frozenset({b"encv", b"enca", b"drmi", b"drms", b"aavd"})
 _FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
 
 
 class Seekable(Protocol):
-    """A file object."""
+    """A seekable file object."""
 
     def read(self, size: int) -> bytes:
         """The next bytes."""
 
     def seek(self, offset: int) -> int:
-        """Go to a place."""
+        """Seek to an offset from the beginning."""
 
     def size(self) -> int:
-        """Length in bytes."""
+        """Size in bytes."""
 
 
 def is_fragmented(file: Seekable) -> bool:
-    """Whether the first media of a file belongs to a fragment (8.8.4)."""
+    """Whether the first media data of a file belongs to a fragment (8.8.4)."""
     return next((kind for kind, _, _ in _boxes(file, 0, file.size()) if kind in (b"moof", b"mdat")), b"") == b"moof"
 
 
 def index_of(file: Seekable, most_bytes: int, most_boxes: int) -> bytes:
-    """The content of moov (8.2.1); nothing where it is larger, or behind more boxes, than that."""
+    """The content of moov (8.2.1); empty if it is larger than ``most_bytes``, or preceded by ``most_boxes`` boxes."""
     for kind, start, end in islice(_boxes(file, 0, file.size()), most_boxes):
         if kind == b"moov":
             file.seek(start)
@@ -46,9 +46,9 @@ def index_of(file: Seekable, most_bytes: int, most_boxes: int) -> bytes:
 
 
 def sample_counts(file: Seekable) -> list[tuple[int, bool]]:
-    """How many samples the index of each track lists (8.7.3), and whether each of them is one of sound, as in PCM.
+    """The number of samples in each track's index (8.7.3), and whether each sample is a single PCM sample.
 
-    The number stands in four bytes, of which libavformat makes an index of some 40 bytes for each sample; not so for PCM.
+    The file states the number in four bytes, and libavformat allocates about 40 bytes per sample for it, except for PCM.
     """
     file.seek(0)
     if file.read(8)[4:] not in _FIRST:
@@ -57,13 +57,13 @@ def sample_counts(file: Seekable) -> list[tuple[int, bool]]:
     for number, (kind, start, end) in enumerate(_within(file, 0, file.size())):
         if kind == b"stbl":
             found.append(_counted(file, start, end))
-        if number > _MOST_BOXES:
+        if number > _MAX_BOXES:
             break
     return found
 
 
 def encrypted_track_ids(file: Seekable) -> frozenset[int]:
-    """The tracks that have encrypted samples, by their IDs (8.3.2, 8.5.2)."""
+    """Ids of the tracks with encrypted samples (8.3.2, 8.5.2)."""
     file.seek(0)
     if file.read(8)[4:] not in _FIRST:
         return frozenset()
@@ -73,15 +73,15 @@ def encrypted_track_ids(file: Seekable) -> frozenset[int]:
             file.seek(start)
             header = file.read(24)
             track = int.from_bytes(header[20:24] if header[:1] == b"\1" else header[12:16], "big")
-        elif kind == b"stbl" and _ENCRYPTED & set(islice(_entries(file, start, end), _MOST_BOXES)):
+        elif kind == b"stbl" and _ENCRYPTED & set(islice(_entries(file, start, end), _MAX_BOXES)):
             found.add(track)
-        if number > _MOST_BOXES:
+        if number > _MAX_BOXES:
             break
     return frozenset(found)
 
 
 def _entries(file: Seekable, start: int, end: int) -> Iterator[bytes]:
-    for kind, at, after in islice(_boxes(file, start, end), _MOST_BOXES):
+    for kind, at, after in islice(_boxes(file, start, end), _MAX_BOXES):
         if kind == b"stsd":
             yield from (entry for entry, _, _ in _boxes(file, at + 8, after))
 
@@ -92,17 +92,17 @@ def _counted(file: Seekable, start: int, end: int) -> tuple[int, bool]:
         if kind in (b"stsz", b"stz2"):
             file.seek(at + 8)
             count = max(count, int.from_bytes(file.read(4), "big"))
-        elif kind == b"stts":  # one entry: all samples last one tick (8.6.1.2)
+        elif kind == b"stts":  # PCM has a single entry, with one tick per sample (8.6.1.2)
             file.seek(at + 4)
             times = file.read(12)
             pcm = (times[:4], times[8:]) == ((1).to_bytes(4, "big"), (1).to_bytes(4, "big"))
-        if number > _MOST_BOXES:
+        if number > _MAX_BOXES:
             break
     return count, pcm
 
 
 def _within(file: Seekable, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Boxes in ``[at, end)`` and in those that lead to tables: kind, where its content begins, where it ends."""
+    """Boxes in ``[at, end)``, and inside those that lead to tables, as (type, start of the content, end)."""
     for kind, start, after in _boxes(file, at, end):
         yield kind, start, after
         if kind in _AROUND:

@@ -1,8 +1,8 @@
-"""MPEG-TS as a flow that ends where its programme changes (ISO/IEC 13818-1:2019, 2.4.4).
+"""MPEG-TS as a flow that ends where the tracks of its program change (ISO/IEC 13818-1:2019, 2.4.4).
 
-PyAV knows only the tracks that libavformat found when it opened a source, and of those only the first codec. So the flow ends
-before the first table that says something else of the tracks, and another one begins with it, to be opened anew. What only adds
-tracks that nobody uses is kept from libavformat.
+PyAV knows only the tracks that libavformat found when it opened a source, each with its first codec. So the flow ends before
+the first table that changes the tracks in use, and another flow begins with it and is opened anew. Tables that only add
+unused tracks are hidden from libavformat.
 """
 
 from __future__ import annotations
@@ -11,53 +11,53 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _SYNC, _PACKET = 0x47, 188
-#: Lengths from one packet to the next: bare, with a time before each (M2TS), with parity behind each.
+#: Distances between packets: plain, with a timestamp before each packet (M2TS), with parity after each.
 _STRIDES = (188, 192, 204)
-#: Packets in a row that begin with the sync byte where there are packets at all.
+#: Consecutive sync bytes, one packet apart, that prove that the data is MPEG-TS.
 _SURE = 5
-#: Stream types (table 2-34, and what is registered beyond it). Private data (6) tells by its descriptors.
-_PICTURES = frozenset({0x01, 0x02, 0x10, 0x1B, 0x24, 0x33, 0x42, 0xD1, 0xEA})
-_SOUND = frozenset({0x03, 0x04, 0x0F, 0x11, 0x81, 0x82, 0x83, 0x84, 0x85, 0x87, 0x8A, 0xA1})
+#: Stream types (table 2-34, and registered ones). Private data (6) is identified by its descriptors.
+_VIDEO = frozenset({0x01, 0x02, 0x10, 0x1B, 0x24, 0x33, 0x42, 0xD1, 0xEA})
+_AUDIO = frozenset({0x03, 0x04, 0x0F, 0x11, 0x81, 0x82, 0x83, 0x84, 0x85, 0x87, 0x8A, 0xA1})
 _PRIVATE = 0x06
-#: Descriptors of AC-3, Enhanced AC-3, DTS and AAC (ETSI EN 300 468, 6.1), and the names of formats that are registered.
-_OF_SOUND, _REGISTRATION = frozenset({0x6A, 0x7A, 0x7B, 0x7C}), 0x05
-_SOUND_NAMES = frozenset({b"AC-3", b"EAC3", b"Opus", b"DTS1", b"DTS2", b"DTS3"})
+#: Descriptors of AC-3, Enhanced AC-3, DTS and AAC (ETSI EN 300 468, 6.1), and registered format identifiers.
+_AUDIO_DESCRIPTORS, _REGISTRATION = frozenset({0x6A, 0x7A, 0x7B, 0x7C}), 0x05
+_AUDIO_FORMATS = frozenset({b"AC-3", b"EAC3", b"Opus", b"DTS1", b"DTS2", b"DTS3"})
 
 
 @dataclass(frozen=True)
 class _Track:
-    """An elementary stream of a programme."""
+    """An elementary stream of a program."""
 
     pid: int
-    kind: str  # of its stream type: pictures, sound, or data
+    kind: str  # video, audio or data, by its stream type
     type: int
 
 
-class ProgrammeFlow:
-    """A file object for libavformat. ``following`` is the flow that goes on where this one has ended, if one does.
+class ProgramFlow:
+    """A file object for libavformat. ``following`` is the flow that continues after this one has ended, if there is one.
 
-    What is no MPEG-TS passes as it is.
+    Data that is not MPEG-TS passes unchanged.
     """
 
-    format = None  # of what it is, libavformat finds out
+    format = None  # libavformat detects the format
 
     def __init__(self, pieces: Iterator[bytes], head: bytes = b"", stride: int = 0) -> None:
-        self.following: ProgrammeFlow | None = None
+        self.following: ProgramFlow | None = None
         self._pieces = pieces
         self._data = bytearray(head)
         self._ready = bytearray()
         self._stride = stride  # 0: not known yet
-        self._maps: dict[int, int] = {}  # programmes by the PID of their table
-        # The first table of each programme, in the order in which they came.
+        self._maps: dict[int, int] = {}  # program numbers by the PID of their table
+        # The first table of each program, in order of arrival.
         self._tables: dict[int, tuple[_Track, ...]] = {}
         self._pat = b""
-        self._last: dict[int, tuple[bytes, bool]] = {}  # the newest table in each PID, and whether it was kept back
+        self._last: dict[int, tuple[bytes, bool]] = {}  # by PID, the newest table, and whether it was hidden
 
     def settle(self, *, known: bool, pictures: bool = True) -> None:
-        """libavformat has opened the source. Nothing depends on what it found."""
+        """Called when libavformat has opened the source; has no effect here."""
 
     def read(self, size: int) -> bytes:
-        """The next bytes, ``size`` at most; none at the end."""
+        """The next bytes, at most ``size``; empty at the end."""
         while not self._ready and self.following is None:
             piece = next(self._pieces, b"")
             self._data += piece
@@ -70,7 +70,7 @@ class ProgrammeFlow:
         return out
 
     def _sort(self) -> None:
-        """Let what has come pass, up to the last whole packet, or to the one that ends the flow."""
+        """Release received data, up to the last complete packet or to the table that ends the flow."""
         at = self._synced(0)
         while at + self._stride <= len(self._data) and self._stride:
             if self._data[at] != _SYNC:
@@ -83,7 +83,7 @@ class ProgrammeFlow:
                 if packet[4:_PACKET] != before:
                     section = _section(packet)
                     if section is not None and self._ends_before(pid, section, packet):
-                        self.following = ProgrammeFlow(self._pieces, self._pat + bytes(self._data[at:]), self._stride)
+                        self.following = ProgramFlow(self._pieces, self._pat + bytes(self._data[at:]), self._stride)
                         self._ready += self._data[:at]
                         self._data.clear()
                         return
@@ -97,7 +97,7 @@ class ProgrammeFlow:
         del self._data[:at]
 
     def _synced(self, at: int) -> int:
-        """Where the next packet begins; the end of what there is if that cannot be told."""
+        """Position of the next packet; the end of the data if none can be found."""
         start = at - 1
         while (start := self._data.find(_SYNC, start + 1)) >= 0:
             for stride in (self._stride,) if self._stride else _STRIDES:
@@ -106,21 +106,21 @@ class ProgrammeFlow:
                     self._stride = stride
                     return start
             if start + _SURE * _STRIDES[-1] > len(self._data):
-                return start  # what comes will tell
+                return start  # undecided until more data arrives
         return len(self._data)
 
     def _ends_before(self, pid: int, section: bytes, packet: bytes) -> bool:
-        """Whether the tracks that are used are gone or others from here on. Takes in what the table says."""
+        """Whether tracks in use disappear or change from this table on. Records the table's content."""
         used = next(iter(self._tables), None)
         if pid == 0:
-            programmes = _programmes(section)
-            if programmes is None:
+            programs = _programs(section)
+            if programs is None:
                 return False
             places = [place for place, number in self._maps.items() if number == used]
-            if used is not None and any(programmes.get(place) != used for place in places):
-                self._pat = b""  # it comes first anyway
+            if used is not None and any(programs.get(place) != used for place in places):
+                self._pat = b""  # the new flow starts with this table anyway
                 return True
-            self._maps, self._pat = programmes, packet
+            self._maps, self._pat = programs, packet
             return False
         tracks, number = _tracks(section), self._maps[pid]
         if tracks is None:
@@ -133,13 +133,13 @@ class ProgrammeFlow:
         return not kept or bool(new)
 
     def _adds(self, pid: int, section: bytes) -> bool:
-        """Whether a table says other things than the first one of its programme did."""
+        """Whether a table differs from the first one of its program."""
         tracks = _tracks(section) if pid else None
         return tracks is not None and tracks != self._tables[self._maps[pid]]
 
 
 def _section(packet: bytes) -> bytes | None:
-    """The table that begins in a packet, if all of it is there, undamaged and in force; without its check sum."""
+    """The table that begins in a packet, without its checksum, if it is complete, undamaged and in force; else None."""
     if not packet[1] & 0x40 or packet[1] & 0x80 or not packet[3] & 0x10:
         return None
     at = 4 + (1 + packet[4] if packet[3] & 0x20 else 0)
@@ -154,8 +154,8 @@ def _section(packet: bytes) -> bytes | None:
     return packet[at : end - 4]
 
 
-def _programmes(section: bytes) -> dict[int, int] | None:
-    """Numbers of programmes by the PIDs of their tables (2.4.4.3); None for what is not all of them."""
+def _programs(section: bytes) -> dict[int, int] | None:
+    """Program numbers by the PIDs of their tables (2.4.4.3); None if the table is not the complete list."""
     if section[0] != 0 or section[7] != 0:
         return None
     entries = [section[at : at + 4] for at in range(8, len(section) - 3, 4)]
@@ -164,7 +164,7 @@ def _programmes(section: bytes) -> dict[int, int] | None:
 
 
 def _tracks(section: bytes) -> tuple[_Track, ...] | None:
-    """The tracks of a programme (2.4.4.9); None for another table, or one without any."""
+    """The tracks of a program (2.4.4.9); None for another table, or one without tracks."""
     if section[0] != 2 or len(section) < 12:
         return None
     at, found = 12 + ((section[10] & 0x0F) << 8 | section[11]), []
@@ -178,21 +178,21 @@ def _tracks(section: bytes) -> tuple[_Track, ...] | None:
 
 
 def _kind(type: int, descriptors: bytes) -> str:
-    if type in _PICTURES:
-        return "pictures"
-    if type in _SOUND:
-        return "sound"
+    if type in _VIDEO:
+        return "video"
+    if type in _AUDIO:
+        return "audio"
     at = 0
     while type == _PRIVATE and at + 2 <= len(descriptors):
         tag, size = descriptors[at], descriptors[at + 1]
-        if tag in _OF_SOUND or (tag == _REGISTRATION and descriptors[at + 2 : at + 6] in _SOUND_NAMES):
-            return "sound"
+        if tag in _AUDIO_DESCRIPTORS or (tag == _REGISTRATION and descriptors[at + 2 : at + 6] in _AUDIO_FORMATS):
+            return "audio"
         at += 2 + size
     return "data"
 
 
 def _crc(data: bytes) -> int:
-    """CRC-32 of a section together with its check sum (annex A): zero if it is right."""
+    """CRC-32 of a section including its checksum (annex A): zero if it is correct."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte << 24

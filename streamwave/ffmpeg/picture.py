@@ -1,7 +1,7 @@
-"""From whatever pictures a source has to those that every player shows right.
+"""Filters that convert a source's video to what every player shows correctly.
 
-That is: progressive, upright, of square pixels, 8 bits in 4:2:0, in the limited range, and of standard dynamic range with
-the colours of BT.709 or BT.601, named outright (docs/decisions/0007-pictures.md).
+That is: progressive, upright, square pixels, 8-bit 4:2:0 in limited range, and standard dynamic range in BT.709 or
+BT.601 with explicit tags (docs/decisions/0007-pictures.md).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ UNKNOWN = "unknown"
 HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 BT709 = Colour(primaries="bt709", transfer="bt709", matrix="bt709")
 
-#: Primaries whose colours players show well enough whether or not they heed the tag; wider ones are converted.
+#: Primaries that look right even in players that ignore the tags; wider ones are converted.
 _NARROW = frozenset({"bt709", "bt470m", "bt470bg", "smpte170m", "smpte240m"})
-#: What goes with a matrix where a source names nothing else: primaries and transfer (ITU-T H.273, tables 2 to 4).
+#: Primaries and transfer to assume for a matrix if the source does not state them (ITU-T H.273, tables 2 to 4).
 _FAMILIES = {
     "bt709": ("bt709", "bt709"),
     "smpte170m": ("smpte170m", "smpte170m"),
@@ -27,26 +27,26 @@ _FAMILIES = {
     "bt2020nc": ("bt2020", "bt2020-10"),
 }
 _MATRIX_OF_PRIMARIES = {primaries: matrix for matrix, (primaries, _) in _FAMILIES.items()}
-#: Pixels each way that a deinterlacer needs: three of each plane, and one of colour may stand for four.
+#: Minimum width and height for deinterlacing: the filter needs three samples of each plane, and chroma may be subsampled by 4.
 LEAST_DEINTERLACED = 9
-#: swscale's names where they differ from those of the tags.
+#: swscale's names of matrices, where they differ from those of the tags.
 _SWSCALE_MATRIX = {"bt470bg": "bt601", "smpte170m": "bt601", "bt2020nc": "bt2020"}
 
 
 def is_hdr(video: VideoInfo) -> bool:
-    """Whether the source's brightness is coded for displays of high dynamic range (PQ or HLG)."""
+    """Whether the source is HDR (PQ or HLG)."""
     return video.colour.transfer in HDR_TRANSFERS
 
 
 def is_rgb(video: VideoInfo) -> bool:
-    """Whether its pixels are red, green and blue, which have no matrix."""
+    """Whether its pixels are RGB, which has no matrix."""
     return any(name in video.pixel_format for name in ("rgb", "bgr", "gbr", "pal8"))
 
 
 def complete(video: VideoInfo) -> Colour:
-    """The source's colour with what it leaves unsaid filled in: by what it does say, else by its size.
+    """The source's colour, with missing parts inferred from the stated ones, else from the frame size.
 
-    Standard definition is BT.601 (of 625 lines where it has 576, else of 525), everything larger BT.709.
+    Standard definition is BT.601 (625 lines if the height is 576, else 525 lines); everything larger is BT.709.
     """
     told = video.colour
     matrix = told.matrix
@@ -69,34 +69,34 @@ def _matrix_by_size(video: VideoInfo) -> str:
 
 
 def is_wide(video: VideoInfo) -> bool:
-    """Whether its colours go beyond what renditions hold, so that they are converted and not only scaled."""
+    """Whether its colours exceed those of the renditions, so that they must be converted."""
     colour = complete(video)
     return is_hdr(video) or colour.primaries not in _NARROW or colour.matrix == "bt2020nc"
 
 
 def output_colour(video: VideoInfo | None) -> Colour:
-    """The tags of the renditions: the source's own, or BT.709 where its colours are converted. Always limited range."""
+    """The colour tags of the renditions: the source's own, or BT.709 if its colours are converted. Always limited range."""
     if video is None or is_wide(video):
         return BT709
     return complete(video).model_copy(update={"full_range": False})
 
 
 def converted(video: VideoInfo | None) -> VideoInfo | None:
-    """The source as if it had the colours of its renditions, for pictures that are made in its place."""
+    """``video`` with the colours of its renditions, for filler."""
     return video and video.model_copy(update={"colour": output_colour(video)})
 
 
 def upright(pictures: ffmpeg.Stream, video: VideoInfo | None, *, alone: bool = False) -> ffmpeg.Stream:
-    """Deinterlaced, turned as the viewer is to see them, and with colours that are said outright.
+    """Deinterlace, rotate and mirror the frames, and tag their colours explicitly.
 
-    What the pictures say of themselves decides on deinterlacing, so that a programme may change between the two; those
-    that are progressive pass untouched. One picture is made of two fields: frames in are frames out. ``alone``: there is
-    but one picture, in which bwdif would take everything for standing still.
+    Each frame's own flag decides whether it is deinterlaced, because a program may switch; progressive frames pass
+    unchanged. Two fields make one frame, so the number of frames does not change. ``alone``: there is only one frame, which
+    bwdif would treat as static.
     """
     if video is None or min(video.width, video.height) >= LEAST_DEINTERLACED:
         filtered = ("estdif", {"mode": "frame"}) if alone else ("bwdif", {"mode": "send_frame"})
         pictures = pictures.filter(filtered[0], **filtered[1], parity="auto", deint="interlaced")
-    # Turned here, and only here: later FFmpegs would hand the mark on to the player.
+    # The rotation is applied by the filters below; newer FFmpegs would also pass it on to the player.
     pictures = pictures.filter("sidedata", mode="delete", type="DISPLAYMATRIX")
     if video is None:
         return pictures
@@ -116,10 +116,10 @@ def upright(pictures: ffmpeg.Stream, video: VideoInfo | None, *, alone: bool = F
 def standard(
     pictures: ffmpeg.Stream, rendition: Rendition, video: VideoInfo | None, *, zimg: bool = True
 ) -> ffmpeg.Stream:
-    """Scaled to ``rendition``, in 8-bit 4:2:0, with the colours of ``output_colour``.
+    """Scale to ``rendition``, and convert to 8-bit 4:2:0 with the colours of ``output_colour``.
 
-    ``zimg`` False does without FFmpeg's zscale filter, at some cost in accuracy. Scaling comes before tone mapping,
-    which is the dearer of the two.
+    ``zimg`` False avoids FFmpeg's zscale filter, at some cost in accuracy. Scaling precedes tone mapping, which is more
+    expensive per pixel.
     """
     colour = output_colour(video)
     matrix = _SWSCALE_MATRIX.get(colour.matrix, colour.matrix)
@@ -134,7 +134,7 @@ def standard(
     else:
         pictures = pictures.filter("scale", **size, out_color_matrix=matrix, out_range="tv")
     pictures = pictures.filter("setsar", 1).filter("format", "yuv420p")
-    # It becomes part of the init segment, which must not depend on a chunk's pictures.
+    # The tags become part of the init segment, which must not depend on a chunk's frames.
     return _tagged(pictures, colour)
 
 

@@ -1,4 +1,4 @@
-"""What a source holds, read in this process with PyAV. ``probing`` has another process do it, which may die."""
+"""Probe a source in this process with PyAV. ``probing`` does it in a separate process, which hostile media may crash."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from streamwave.ffmpeg.localfile import open_local
 from streamwave.ffmpeg.locate import FFmpegBinary, decodable, dotted
 from streamwave.ffmpeg.mp4file import is_fragmented
 from streamwave.ffmpeg.relay import LISTEN_S, Relay, is_listener, is_relayed
-from streamwave.ffmpeg.remedies import mend, unreachable
-from streamwave.ffmpeg.tracks import is_usable, pictures, sounds, tracks
+from streamwave.ffmpeg.remedies import how_to_fix, unreachable
+from streamwave.ffmpeg.tracks import audio_tracks, is_usable, tracks, video_tracks
 from streamwave.model import AudioInfo, Colour, SourceInfo, VideoInfo
 from streamwave.sources.address import protocol_whitelist, redact, shown
 from streamwave.sources.hosts import reach
 
-#: For so long libavformat looks what a source that is received holds, and for so many bytes, as long as it lacks anything.
-#: Of FLV's tags it never knows whether there will be others; there, what it needs comes first.
-ANALYSED_S, ANALYSED_TAGS_S, MOST_ANALYSED_BYTES = 12, 1, 64_000_000
-#: No protocol has this name.
+#: How long libavformat analyses a source that is received, in seconds and bytes, while information is missing. In FLV it can
+#: never know whether more tracks will follow; what is needed comes first there.
+ANALYSED_S, ANALYSED_TAGS_S, MAX_ANALYSED_BYTES = 12, 1, 64_000_000
+#: A protocol name that does not exist, to disable all protocols.
 _NONE = "none"
 _BUFFER_BYTES, _FILE_BUFFER_BYTES = 1 << 15, 1 << 18
-#: Sound beyond this is no sound: nobody records it, and to resample it takes memory in proportion.
-MOST_CHANNELS, MOST_SAMPLE_RATE = 64, 768_000
+#: Audio beyond these is refused: it does not occur in practice, and resampling it takes memory in proportion.
+MAX_CHANNELS, MAX_SAMPLE_RATE = 64, 768_000
 
 
 def open_source(
@@ -53,14 +53,13 @@ def open_source(
     analysed_s: int | None = None,
     limits: SourceLimits = USUAL,
 ) -> InputContainer:
-    """Open the already resolved ``url`` for demultiplexing, by a demuxer that opens nothing else.
+    """Open the resolved ``url`` for demuxing, with a demuxer that opens nothing else.
 
-    ``flow``: a file object to read instead. ``as_bytes``: packets are pieces of what the protocol delivers, whatever that
-    is. ``format``: what it is in libavformat's words, if that is known. ``analysed_s``: for how long to look at most what it
-    holds.
+    ``flow``: a file object to read instead. ``as_bytes``: packets are raw pieces of what the protocol delivers. ``format``:
+    libavformat's name of the format, if known. ``analysed_s``: maximum duration of the analysis in seconds.
 
     Raises:
-        SourceError: it cannot be opened, is no media, or exceeds ``limits``; the message says which.
+        SourceError: it cannot be opened, is not media, or exceeds ``limits``; the message says which.
     """
     encrypted = frozenset[int]()
     local = open_local(url) if flow is None and url.startswith("file:") else None
@@ -78,17 +77,17 @@ def open_source(
         options["raw_packet_size"] = "32768"
     of_tags = format == "flv" or urlsplit(url).path.endswith(".flv")
     if format == "flv":
-        options["flv_full_metadata"] = "1"  # which tells what sound is to come
+        options["flv_full_metadata"] = "1"  # announces audio that has not begun
     if not url.startswith("file:"):
-        # Whoever joins a stream between two keyframes learns with the next one what its pictures are.
+        # A stream that is joined between two keyframes reveals its frame size only at the next one.
         analysed_s = analysed_s or (ANALYSED_TAGS_S if of_tags else ANALYSED_S)
-        options |= {"analyzeduration": f"{analysed_s}000000", "probesize": str(MOST_ANALYSED_BYTES)}
+        options |= {"analyzeduration": f"{analysed_s}000000", "probesize": str(MAX_ANALYSED_BYTES)}
     if live:
-        # What is analysed is not lost (that would be "fflags nobuffer"), but it is held back: the codecs are known at
-        # once, the frame rate is taken from the first chunk, so there is nothing to wait for.
+        # Analysed data is not lost (that would be "fflags nobuffer") but delayed. The codecs are known at once, and the frame
+        # rate is determined from the first chunk, so there is no need to wait.
         options |= {"fpsprobesize": "2"}
     if flow is not None:
-        options["protocol_whitelist"] = _NONE  # its bytes are here
+        options["protocol_whitelist"] = _NONE  # the data is passed in
     elif is_relayed(url):
         wait_s = LISTEN_S if (live or as_bytes) and is_listener(url) else open_timeout_s
         flow = Relay(
@@ -113,7 +112,7 @@ def open_source(
         except av.error.ArgumentError:
             if local is None:
                 raise
-            # By its name it is for a demuxer that is not allowed, such as the one for numbered pictures; by its bytes?
+            # The name selects a demuxer that is not allowed, such as that for numbered images; detect by content instead.
             local.name = ""
             local.seek(0)
             container = opened()
@@ -127,7 +126,7 @@ def open_source(
     if local is not None and not all(
         one.codec_context is None or one.codec_context.width for one in container.streams.video
     ):
-        # A decoder forgets a size that it may not have; the container still knows it.
+        # The decoder drops a size that exceeds its limit, but the container still has it.
         plain = {"format_whitelist": options["format_whitelist"], "protocol_whitelist": _NONE, "codec_whitelist": _NONE}
         with (
             suppress(av.error.FFmpegError),
@@ -140,22 +139,20 @@ def open_source(
 
 
 def explain(url: str, error: Exception) -> str:
-    """One sentence for a person on why libavformat could not read ``url``."""
+    """The message for the user about why libavformat could not read ``url``."""
     name = shown(url)
     if isinstance(error, av.error.InvalidDataError) and url.startswith(("rtmp:", "rtmps:")):
         return f"{name} sends data that FFmpeg's RTMP refuses; set 'meta on' at its server (nginx-rtmp), or have it push here"
-    if isinstance(
-        error, av.error.InvalidDataError | av.error.ArgumentError
-    ):  # the latter: of a format that is not allowed
-        return f"{name} is not media that can be read (damaged, truncated or of another kind); {mend(url)}"
+    if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):  # the latter if the format is not allowed
+        return f"{name} is not readable media (damaged, truncated or of an unsupported kind); {how_to_fix(url)}"
     if isinstance(error, MemoryError):
-        return f"{name} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows; it may be damaged: {mend(url)}"
+        return f"{name} needs more memory than STREAMWAVE_SOURCE_MEMORY_MB allows; it may be damaged: {how_to_fix(url)}"
     if isinstance(error, av.error.PermissionError):
-        return f"{name} may not be read; check its permissions"
+        return f"{name} is not readable; check its permissions"
     if isinstance(error, av.error.EOFError):
         return nothing_in(url)
     if isinstance(error, av.error.ExitError):
-        return f"{name} gave no answer in time; check the address and the network"
+        return f"{name} did not answer in time; check the address and the network"
     reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".").replace(url, name)
     if url.startswith("file:"):
         return f"{name} cannot be read ({reason}); check that it was written completely"
@@ -163,24 +160,24 @@ def explain(url: str, error: Exception) -> str:
 
 
 def nothing_in(url: str, limits: SourceLimits = USUAL) -> str:
-    """One sentence for a person on a source that ended before its first picture and its first sound."""
+    """The message for a source that ended before its first video frame and audio."""
     if lacked_memory(limits):
         return too_much_memory(url, limits)
     if url.startswith("file:"):
         return f"{shown(url)} is empty or ends before any media; check that it was written completely"
-    return f"{shown(url)} ended before any picture or sound arrived; check what the encoder sends"
+    return f"{shown(url)} ended before any video or audio arrived; check what the encoder sends"
 
 
 def describe(container: InputContainer, url: str, audio_track: int | None = None) -> SourceInfo:
-    """The video track of an open source that is used, and its audio track number ``audio_track`` (from 0); see ``tracks``.
+    """Describe an open source: the video track in use, and audio track number ``audio_track`` (from 0); see ``tracks``.
 
-    ``audio`` may be there although no track is: see ``announced``.
+    ``audio`` may be set although the track has not been found yet: see ``announced``.
 
     Raises:
-        SourceError: it has neither video nor audio, or tracks that are encrypted or that no decoder here knows.
+        SourceError: it has neither video nor audio, or the tracks are encrypted or have no decoder here.
     """
     video, audio = tracks(container, audio_track)
-    sound = sounds(container)
+    sound = audio_tracks(container)
     hidden = [
         one.type for one in (video, audio or next(filter(is_encrypted, sound), None)) if one and is_encrypted(one)
     ]
@@ -191,17 +188,17 @@ def describe(container: InputContainer, url: str, audio_track: int | None = None
     if video is None and audio is None:
         if sound:
             raise SourceError(_no_decoder("audio", url))
-        raise SourceError(f"{shown(url)} holds neither video nor audio; name another source")
+        raise SourceError(f"{shown(url)} contains neither video nor audio; name another source")
     if audio is not None and audio.codec_context is None:
-        remedy = f"choose track {' or '.join(known)}" if known else "choose none to get the pictures alone"
+        remedy = f"choose track {' or '.join(known)}" if known else "choose none to use the video alone"
         raise SourceError(
             f"{shown(url)}: there is no decoder here for its audio track {sound.index(audio) + 1}; {remedy}"
         )
     _check_whole(container, url)
-    shows = pictures(container)
+    shows = video_tracks(container)
     found = _video(video, url) if video is not None else None
     if found is not None and counts_pictures(container.format) and not url.startswith("file:"):
-        found = found.model_copy(update={"stated_rate": None})  # it is made up
+        found = found.model_copy(update={"stated_rate": None})  # the stated rate is made up
     return SourceInfo(
         url=redact(url),
         container=container.format.name,
@@ -218,12 +215,12 @@ def describe(container: InputContainer, url: str, audio_track: int | None = None
 
 
 def duration_ms(container: InputContainer) -> int | None:
-    """How long an open source says that it is, in milliseconds."""
+    """The duration that an open source states, in milliseconds; None if it does not."""
     return container.duration // 1000 if container.duration and container.duration > 0 else None
 
 
 def probe(url: str, audio_track: int | None = None, limits: SourceLimits = USUAL) -> SourceInfo:
-    """Open the resolved ``url``, describe it with what its first pictures say, and close it.
+    """Open the resolved ``url``, describe it including what its first frames reveal, and close it.
 
     Raises:
         SourceError: see ``open_source`` and ``describe``.
@@ -240,10 +237,10 @@ def probe(url: str, audio_track: int | None = None, limits: SourceLimits = USUAL
 
 
 def _check_whole(container: InputContainer, url: str) -> None:
-    """Refuse an MP4 file whose index, which stands in front, names media behind the end of the file.
+    """Refuse an MP4 file whose index, at the start, refers to media beyond the end of the file.
 
-    libavformat would read it up to there and take that for its end. A fragmented file was written to be whole up to
-    wherever its writer was killed.
+    libavformat would read it up to there and treat that as the end. Fragmented files pass: they are valid up to wherever
+    the writer was interrupted.
     """
     if "mp4" not in container.format.name.split(",") or not url.startswith("file:"):
         return
@@ -258,7 +255,7 @@ def _check_whole(container: InputContainer, url: str) -> None:
         there = next(n for n in range(len(entries)) if entries[n].pos + entries[n].size > size)
         first, cut, last = (entries[n].timestamp * stream.time_base for n in (0, there, -1))
         raise SourceError(
-            f"{shown(url)} is truncated: it breaks off after {float(cut - first):.1f} s of {float(last - first):.1f} s; "
+            f"{shown(url)} is truncated: it ends after {float(cut - first):.1f} s of {float(last - first):.1f} s; "
             "copy it again, or save what is there with: ffmpeg -i FILE -c copy NEW.mp4"
         )
 
@@ -270,16 +267,16 @@ def _video(stream: Any, url: str) -> VideoInfo:
     if not context.width or not context.height:
         if not url.startswith("file:"):
             raise SourceError(
-                f"{shown(url)}: the picture size of its video track is unknown, as no keyframe came in time that can be "
-                f"decoded ({context.name}); set the encoder's keyframe interval to 2 s"
+                f"{shown(url)}: the frame size of its video track is unknown, because no decodable keyframe arrived in time "
+                f"({context.name}); set the encoder's keyframe interval to 2 s"
             )
         raise SourceError(
-            f"{shown(url)}: the picture size of its video track is unknown; the file may be truncated, or of a kind that "
+            f"{shown(url)}: the frame size of its video track is unknown; the file may be truncated, or of a kind that "
             f"cannot be decoded here ({context.name}): convert it to H.264"
         )
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     return VideoInfo(
-        # The codec's name, not that of whatever decodes it here.
+        # The codec's name, rather than that of the decoder in use.
         codec=context.codec.canonical_name,
         width=context.width,
         height=context.height,
@@ -298,10 +295,10 @@ def _video(stream: Any, url: str) -> VideoInfo:
 
 
 def check_track(source: SourceInfo, wanted: int | None) -> None:
-    """Verify that the audio track number ``wanted`` (from 1), which was asked for by name, is there.
+    """Check that the audio track number ``wanted`` (from 1), which the user asked for, exists.
 
     Raises:
-        UsageError: the source has fewer.
+        UsageError: the source has fewer audio tracks.
     """
     if wanted is not None and wanted > source.audio_tracks:
         there = {0: "no audio track", 1: "one audio track"}.get(
@@ -313,10 +310,10 @@ def check_track(source: SourceInfo, wanted: int | None) -> None:
 
 
 def check_decodable(source: SourceInfo, binary: FFmpegBinary) -> None:
-    """Verify that ``binary``, which may be of another build than what probes, decodes the source's pictures.
+    """Check that ``binary``, which may be a different build than PyAV's FFmpeg, can decode the source's video.
 
     Raises:
-        SourceError: it has no decoder for them.
+        SourceError: it has no decoder for it.
     """
     known = decodable(binary.path)
     if source.video is not None and known and source.video.codec not in known:
@@ -327,25 +324,25 @@ def check_decodable(source: SourceInfo, binary: FFmpegBinary) -> None:
 
 
 def _no_decoder(kind: str, url: str) -> str:
-    # Without a decoder PyAV does not even tell what the track is called.
+    # PyAV does not reveal the codec's name if it has no decoder.
     return f"{shown(url)}: there is no decoder here for its {kind} track; convert it to H.264 and AAC"
 
 
 def describe_audio(stream: Any, url: str) -> AudioInfo:
-    """An audio track of an open source.
+    """Describe an audio track of an open source.
 
     Raises:
-        SourceError: no decoder here knows it.
+        SourceError: there is no decoder for it, or it has too many channels or too high a sample rate.
     """
     context = stream.codec_context
     if context is None:
         raise SourceError(_no_decoder("audio", url))
-    if context.channels > MOST_CHANNELS or context.sample_rate > MOST_SAMPLE_RATE:
+    if context.channels > MAX_CHANNELS or context.sample_rate > MAX_SAMPLE_RATE:
         raise SourceError(
-            f"{shown(url)}: sound of {context.channels} channels at {context.sample_rate} Hz cannot be used; it may have "
-            f"{MOST_CHANNELS} at {MOST_SAMPLE_RATE} Hz at most"
+            f"{shown(url)}: audio with {context.channels} channels at {context.sample_rate} Hz is not supported; the "
+            f"maximum is {MAX_CHANNELS} channels at {MAX_SAMPLE_RATE} Hz"
         )
-    # A track can be announced long before its first sound; whatever that will be becomes 48 kHz stereo.
+    # A track can be announced long before its first audio; it is converted to 48 kHz stereo in any case.
     return AudioInfo(codec=context.name, sample_rate=context.sample_rate or 48000, channels=context.channels or 2)
 
 

@@ -1,6 +1,6 @@
-"""Has a process of its own look at a source. Media of unknown origin may make it take too much memory or time, or crash it.
+"""Probe a source in a separate process, because untrusted media may exhaust memory or time, or crash the process.
 
-The process gets ``SourceLimits`` and a deadline; what it finds comes back as data. In ``serve`` is its side.
+The process runs within ``SourceLimits`` and a deadline, and returns its findings as JSON. ``serve`` is its side.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg.admission import lacked_memory, too_much_memory
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.ffmpeg.process import kill, spawn
-from streamwave.ffmpeg.remedies import mend
+from streamwave.ffmpeg.remedies import how_to_fix
 from streamwave.model import SourceInfo
 from streamwave.sources.address import local_path, shown
 from streamwave.util.private import python_argv
 
-#: How long it may take, and how much CPU time: a large FLV file is read through from one tag to the next.
+#: Deadline and CPU time in seconds: a large FLV file is searched tag by tag.
 DEADLINE_S, CPU_S = 300, 120
-#: What it found is a few hundred bytes, or one picture.
-_MOST_ANSWER_BYTES = 8_000_000
+#: Maximum size of an answer, which is a few hundred bytes, or one image.
+_MAX_ANSWER_BYTES = 8_000_000
 
 Request = dict[str, Any]
 Work = Callable[[Request, SourceLimits], Any]
 
 
 def probe(url: str, audio_track: int | None = None, limits: SourceLimits = USUAL) -> SourceInfo:
-    """What the resolved ``url`` holds: ``streamwave.ffmpeg.probe.probe`` in a process of its own.
+    """Probe the resolved ``url``: ``streamwave.ffmpeg.probe.probe`` in a separate process.
 
-    The answer for a file is remembered for as long as that is the newest one, and the file as it was.
+    The result for a file is cached until another file is probed or the file changes.
 
     Raises:
-        SourceError: see there; also if that process died of the source.
+        SourceError: see there; also if the process crashed because of the source.
     """
     with suppress(OSError):
         if url.startswith("file:"):
@@ -63,12 +63,12 @@ def _probe_file(url: str, audio_track: int | None, limits: SourceLimits, _as_it_
 
 
 def ask(module: str, request: Request, limits: SourceLimits, deadline_s: float = DEADLINE_S) -> Any:
-    """Run ``module``, which calls ``serve``, for a ``request`` about the source ``request["url"]``; its answer.
+    """Run ``module``, which calls ``serve``, with a ``request`` about the source ``request["url"]``; return its answer.
 
     Raises:
-        SourceError: what the process raised; or that it exceeded a limit or ``deadline_s``, or crashed.
+        SourceError: raised by the process, or it exceeded a limit or ``deadline_s``, or crashed.
     """
-    # The address may hold a key, so it is no argument, which all users of the machine can read.
+    # The URL may contain a key, so it is not passed as an argument, which all users of the machine can read.
     sent = json.dumps({**request, "limits": asdict(limits)}).encode()
     process = spawn(
         python_argv(module),
@@ -97,9 +97,9 @@ def ask(module: str, request: Request, limits: SourceLimits, deadline_s: float =
 
 
 def _read(pipe: int, until: float) -> bytes | None:
-    """All that comes through ``pipe``; None if that takes too long, or is too much."""
+    """Everything written to ``pipe``; None if that takes too long or is too much."""
     said = b""
-    while len(said) <= _MOST_ANSWER_BYTES:
+    while len(said) <= _MAX_ANSWER_BYTES:
         ready, _, _ = select.select([pipe], [], [], max(0.0, until - time.monotonic()))
         if not ready:
             return None
@@ -112,19 +112,19 @@ def _read(pipe: int, until: float) -> bytes | None:
 
 def _died(url: str, limits: SourceLimits, code: int | None, deadline_s: float) -> str:
     if code is None:
-        return f"{shown(url)} could not be looked at within {deadline_s:g} s; it may be damaged: {mend(url)}"
+        return f"{shown(url)} could not be probed within {deadline_s:g} s; it may be damaged: {how_to_fix(url)}"
     if code == -signal.SIGXCPU:
-        return f"{shown(url)} could not be looked at within {CPU_S} s of CPU time; it may be damaged: {mend(url)}"
+        return f"{shown(url)} could not be probed within {CPU_S} s of CPU time; it may be damaged: {how_to_fix(url)}"
     if code in (-signal.SIGKILL, -signal.SIGABRT):
         return too_much_memory(url, limits)
     return (
-        f"{shown(url)} cannot be read: what it holds crashed the process that looked at it (status {code}); "
-        f"it may be damaged: {mend(url)}"
+        f"{shown(url)} cannot be read: its content crashed the probing process (status {code}); "
+        f"it may be damaged: {how_to_fix(url)}"
     )
 
 
 def serve(work: Work) -> None:
-    """Answer the one request on standard input with what ``work`` makes of it, and end the process."""
+    """Answer the request on standard input with the result of ``work``, and exit."""
     request = json.load(sys.stdin.buffer)
     limits, url = SourceLimits(**request.pop("limits")), request["url"]
     answer: dict[str, Any] = {}
@@ -136,9 +136,9 @@ def serve(work: Work) -> None:
             answer["error"] = too_much_memory(url, limits)
     except MemoryError:
         answer["error"] = too_much_memory(url, limits)
-    except Exception as error:  # whatever it is, a source is to blame for it
+    except Exception as error:  # any error is the source's fault
         reason = (str(error) or "no reason given").splitlines()[0]
-        answer["error"] = f"{shown(url)} cannot be read ({type(error).__name__}: {reason}); {mend(url)}"
+        answer["error"] = f"{shown(url)} cannot be read ({type(error).__name__}: {reason}); {how_to_fix(url)}"
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
-    os._exit(0)  # libraries that hostile media have been through need not tidy up
+    os._exit(0)  # skip the clean-up of libraries that have processed untrusted media

@@ -1,4 +1,4 @@
-"""The only launcher of processes in the library: each one has a deadline, a bounded tail of stderr, and dies with us."""
+"""The only launcher of media processes. Each has a deadline, keeps a bounded tail of stderr, and dies with its parent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streamwave.ffmpeg.limits import ProcessLimits, exceeded
 from streamwave.util.confine import FILES, guarded
 
 STDERR_TAIL_BYTES = 8192
-#: FFmpeg takes all cores. What receives, packages and publishes needs little, but at once: it comes first.
+#: FFmpeg uses all cores. Receiving, packaging and publishing need little CPU time, but promptly, so they have priority.
 NICENESS = 5
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,13 +35,13 @@ def spawn(
     limits: ProcessLimits | None = None,
     **options: object,
 ) -> subprocess.Popen[bytes]:
-    """Start ``argv`` without a shell, in a session of its own, without our standard input, within ``limits``.
+    """Start ``argv`` without a shell, in a new session, without standard input by default, within ``limits``.
 
-    Unless ``survive``, the kernel kills it when the thread that called this ends, however that happens
-    (``PR_SET_PDEATHSIG``): call from a thread that lives as long as the process should. It can gain no privileges, and
-    if ``confined`` root's are taken from it, but for reading and writing files.
+    Unless ``survive``, the kernel kills it when the calling thread ends for whatever reason (``PR_SET_PDEATHSIG``), so call
+    this from a thread that lives as long as the process should. The process can gain no privileges; if ``confined``, it
+    also loses root's capabilities except for reading and writing files.
     """
-    # setpriv does it after the fork, without running Python between fork and exec, which can lock up in threads.
+    # setpriv does this after the fork, so no Python code runs between fork and exec, where threads could deadlock it.
     wrapper = guarded(None if survive else "KILL", keep=FILES if confined else None)
     command = [*wrapper, *argv]
     before = None if survive or wrapper else _die_with_parent
@@ -49,20 +49,20 @@ def spawn(
     with _undisturbed():
         process = subprocess.Popen(command, start_new_session=True, preexec_fn=before, close_fds=True, **options)  # type: ignore[call-overload]
         if limits is not None:
-            # It has got no further than its dynamic linker by now, and what it had then counts as well.
+            # So far it has got no further than the dynamic linker, and memory that it already has counts too.
             limits.apply(process.pid)
         return process  # type: ignore[no-any-return]
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Put off Ctrl-C and SIGTERM until the process is in the caller's hands, who then ends it like any other.
+    """Delay Ctrl-C and SIGTERM until the caller holds the process, and can end it as usual.
 
-    An interruption inside of Popen would leave a process that nobody knows of, and that outlives us if it has not yet
-    come to asking for its own end.
+    If Popen were interrupted, nobody would know of the process, and it would outlive us unless it had already set its
+    parent-death signal.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are handled in the main thread only
+        yield  # only the main thread handles signals
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers if callable(signal.getsignal(number))}
@@ -75,12 +75,12 @@ def _undisturbed() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         for came in arrived:
-            # Handled again a moment later, when the caller has the process.
+            # Redelivered a moment later, when the caller holds the process.
             threading.Timer(0.05, os.kill, (os.getpid(), came)).start()
 
 
 def kill(process: subprocess.Popen[bytes], *, grace_s: float = 0.0, first: int = signal.SIGTERM) -> int:
-    """End ``process`` and its group: signal ``first``, wait ``grace_s``, then SIGKILL; reap it and return its status."""
+    """End ``process`` and its group: signal ``first``, wait ``grace_s`` seconds, then SIGKILL; reap it, return its status."""
     if process.poll() is None and grace_s > 0:
         _signal_group(process, first)
         try:
@@ -101,9 +101,9 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
 
 
 class Launcher:
-    """Runs FFmpeg processes, at most ``slots`` of them at once, and can end them all.
+    """Runs at most ``slots`` FFmpeg processes at once, and can kill them all. Thread-safe.
 
-    Thread-safe. After ``close`` nothing new is started, so that a flow that is being cancelled cannot leave any behind.
+    After ``close`` it starts no more processes, so that a run that is being cancelled leaves none behind.
     """
 
     def __init__(self, slots: int) -> None:
@@ -114,7 +114,7 @@ class Launcher:
 
     @property
     def closed(self) -> bool:
-        """Whether ``close`` was called."""
+        """Whether ``close`` has been called."""
         return self._closed.is_set()
 
     def run(
@@ -127,12 +127,12 @@ class Launcher:
 
         Raises:
             TooCostlyError: it exceeded ``limits``.
-            FFmpegError: it exited with another status than 0, exceeded ``timeout_s``, or was ended by ``close``.
+            FFmpegError: its exit status was not 0, it exceeded ``timeout_s``, or ``close`` killed it.
         """
         with self._slot(what), tempfile.TemporaryFile() as stderr:
             with self._lock:
                 if self.closed:
-                    raise FFmpegError(f"{what}: not started, the run is ending", tuple(argv))
+                    raise FFmpegError(f"{what}: not started because the run is ending", tuple(argv))
                 try:
                     process = spawn(
                         argv, stdout=subprocess.DEVNULL, stderr=stderr, cwd=cwd, confined=True, limits=limits
@@ -166,14 +166,14 @@ class Launcher:
     def _slot(self, what: str) -> Iterator[None]:
         while not self._slots.acquire(timeout=0.5):
             if self.closed:
-                raise FFmpegError(f"{what}: not started, the run is ending")
+                raise FFmpegError(f"{what}: not started because the run is ending")
         try:
             yield
         finally:
             self._slots.release()
 
     def close(self) -> None:
-        """Kill what runs and refuse what comes."""
+        """Kill all running processes and start no more."""
         with self._lock:
             self._closed.set()
             running = list(self._running)
@@ -181,7 +181,7 @@ class Launcher:
             _signal_group(process, signal.SIGKILL)
 
     def reopen(self) -> None:
-        """Allow starts again (the next flow run in the same process)."""
+        """Allow new processes again (for the next flow run in this process)."""
         self._closed.clear()
 
 
@@ -197,7 +197,7 @@ _launcher_lock = threading.Lock()
 
 
 def launcher(slots: int = 0) -> Launcher:
-    """The launcher of this process; ``slots`` (0: as many as cores) counts only in the first call."""
+    """The launcher of this process; only the first call's ``slots`` is used (0: one per core)."""
     global _launcher
     with _launcher_lock:
         if _launcher is None:

@@ -1,6 +1,6 @@
-"""Receives through FFmpeg what PyAV's own libavformat has no protocol for, which is SRT.
+"""Receive protocols that PyAV's libavformat lacks, such as SRT, through the FFmpeg program.
 
-What comes goes through a pipe as it is, and is taken apart in this process like everything else.
+Its output comes through a pipe unchanged, and is demuxed in this process like every other source.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from streamwave.ffmpeg.process import kill, spawn
 from streamwave.ffmpeg.remedies import unreachable
 from streamwave.sources.address import protocol_whitelist
 
-#: Schemes that PyAV's libavformat does not know.
+#: Schemes that PyAV's libavformat does not support.
 RELAYED = frozenset({"srt"})
-#: How long an encoder that calls us is waited for: somebody has to press a button first.
+#: How long to wait for an encoder to connect to us, in seconds: a person has to start it.
 LISTEN_S = 600
-_LAST_WORDS_BYTES, _MOST_WORDS_BYTES = 4096, 65536
-#: It passes bytes on; libsrt has buffers of some megabytes.
+_LAST_WORDS_BYTES, _MAX_WORDS_BYTES = 4096, 65536
+#: FFmpeg only copies bytes; libsrt has buffers of a few megabytes.
 _LIMITS = ProcessLimits(memory_bytes=512 << 20, file_bytes=16 << 20)
-#: libavformat's word for a protocol that it was built without.
+#: libavformat's message for a protocol that it was built without.
 _UNKNOWN = "Protocol not found"
 
 
 def is_relayed(url: str) -> bool:
-    """Whether the already resolved ``url`` has to be received in this way."""
+    """Whether the resolved ``url`` must be received through FFmpeg."""
     return urlsplit(url).scheme.lower() in RELAYED
 
 
 def is_listener(url: str) -> bool:
-    """Whether it is the sender that calls."""
+    """Whether the sender connects to us."""
     return "listener" in parse_qs(urlsplit(url).query).get("mode", [])
 
 
 class Relay:
-    """A file object with what ``url`` sends. ``open_timeout_s`` is for its first byte, ``read_timeout_s`` for each after it.
+    """A file object with the data from ``url``. ``open_timeout_s`` applies to the first byte, ``read_timeout_s`` to later ones.
 
-    ``name`` is how the source is called in messages, ``ffmpeg_path`` the FFmpeg that receives it (see ``locate``).
-    Call from a thread that lives as long as it is read.
+    ``name`` is the source's name in messages, ``ffmpeg_path`` the FFmpeg that receives it (see ``locate``). Create it in a
+    thread that lives as long as it is read, because FFmpeg dies with that thread.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Relay:
         self._leave = weakref.finalize(self, _leave, self._process, self._errors)
 
     def read(self, size: int) -> bytes:
-        """The next bytes, ``size`` at most; none when the sender has gone.
+        """The next bytes, at most ``size``; empty when the sender has disconnected.
 
         Raises:
-            SourceError: nothing came, or nothing more for too long.
+            SourceError: no data arrived within the timeout.
         """
         if not self._leave.alive:
             return b""
@@ -74,11 +74,12 @@ class Relay:
         ready, _, _ = select.select([pipe], [], [], self._wait_s)
         if not ready:
             self._leave()
-            raise SourceError(f"{self._name} gave no answer in time; check the address and the network")
+            raise SourceError(f"{self._name} did not answer in time; check the address and the network")
         data = os.read(pipe.fileno(), size)
         if data:
             self._begun, self._wait_s = True, self._next_wait_s
-            if os.fstat(self._errors.fileno()).st_size > _MOST_WORDS_BYTES:  # it lives as long as its stream
+            # FFmpeg's messages would grow for as long as the stream runs.
+            if os.fstat(self._errors.fileno()).st_size > _MAX_WORDS_BYTES:
                 self._errors.truncate(0)
             return data
         kill(self._process, grace_s=0.5)
@@ -102,7 +103,7 @@ def _leave(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
 
 
 def _last_words(errors: IO[bytes]) -> str:
-    """Why FFmpeg gave up, without the address, which may hold a key."""
+    """FFmpeg's last message, without the URL, which may contain a key."""
     errors.seek(0)
     lines = errors.read(_LAST_WORDS_BYTES).decode("utf-8", "replace").strip().splitlines()
     return lines[-1].rpartition(": ")[2].rstrip(".") if lines else "it ended before anything arrived"
@@ -113,7 +114,7 @@ def _command(program: str, url: str) -> list[str]:
         program,
         *("-nostdin", "-hide_banner", "-loglevel", "error"),
         *("-protocol_whitelist", f"{protocol_whitelist(url)},pipe"),
-        # As bytes: nothing is looked into, and nothing held back.
+        # -f data: copy bytes without parsing or buffering them.
         *("-probesize", "32", "-analyzeduration", "0", "-f", "data", "-i", url),
         *("-map", "0", "-c", "copy", "-flush_packets", "1", "-f", "data", "pipe:1"),
     ]

@@ -1,4 +1,4 @@
-"""What a person can do about a source that does not work, which depends on whether it is a file, at a web server, or live."""
+"""What the user can do about a source that does not work: it depends on whether it is a file, on a web server, or live."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from urllib.parse import urlsplit
 _WEB = ("http", "https")
 
 
-def mend(url: str) -> str:
-    """The end of a sentence on a source that cannot be read although it is there."""
+def how_to_fix(url: str) -> str:
+    """The end of a message about a source that exists but cannot be read."""
     scheme = url.partition(":")[0].lower()
     if scheme == "file":
         return "try to play it first: if that fails, copy it again; if not, convert it to H.264 and AAC"
     if scheme in _WEB:
-        return "check that the address leads to the media itself, and not to a page, and that a player plays it"
-    return "check what the encoder sends: H.264 and AAC are understood everywhere"
+        return "check that the address leads to the media itself rather than a page, and that a player can play it"
+    return "check what the encoder sends: H.264 and AAC always work"
 
 
 def unreachable(url: str, reason: str) -> str:
-    """The end of a sentence on an address that does not answer, because of ``reason``; with that in brackets."""
+    """The end of a message about an address that does not answer, with the ``reason`` in brackets."""
     host = _unknown_host(url)
     if host is not None:
-        return f"cannot be read (no host is known as {host}); check the address, and this machine's name server"
+        return f"cannot be read (the host {host} cannot be resolved); check the address, and this machine's DNS"
     remedy = "check the address and that the source is running"
     if url.partition(":")[0].lower() in _WEB:
         remedy = "check in a browser that the address is right and leads to media"
@@ -33,12 +33,12 @@ def unreachable(url: str, reason: str) -> str:
 
 
 def _unknown_host(url: str) -> str | None:
-    """The host of ``url`` if no name server knows it, of which libavformat says no more than "Input/output error"."""
+    """The host of ``url`` if it cannot be resolved, for which libavformat reports only "Input/output error"."""
     try:
         host = urlsplit(url).hostname
     except ValueError:
         return None
-    if not host or any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY")):  # which may know more names
+    if not host or any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY")):  # a proxy may resolve more names
         return None
     try:
         socket.getaddrinfo(host, None)

@@ -1,6 +1,6 @@
-"""The source's own pictures of a chunk: whether they can be a rendition as they are, and the file that they then make.
+"""Passthrough: check whether a chunk's own video can be a rendition, and write it as one.
 
-Read from the chunk's file with PyAV; nothing is decoded here (``Transcoder.encode`` has FFmpeg do that before it uses them).
+Chunk files are read with PyAV without decoding (``Transcoder.encode`` has FFmpeg decode the chunk before it is used).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from streamwave.mp4.nal import IDR, split_nals
 from streamwave.mp4.split import split_file
 from streamwave.timing import round_half_up
 
-#: NAL units of pictures that every player understands (ITU-T H.264, table 7-1): slices, and what is said about them.
+#: NAL units in frames that every player supports (ITU-T H.264, table 7-1): slices, and supplemental information.
 _SLICE, _SEI = 1, 6
-#: Those that a sample of "avc1" does not have, or that say nothing: parameter sets, which the init segment holds; marks
-#: between pictures; filling (ISO/IEC 14496-15, 5.3.2 and 5.4.2).
+#: NAL units that are dropped: parameter sets, which the init segment of "avc1" contains, delimiters and filler data
+#: (ISO/IEC 14496-15, 5.3.2 and 5.4.2).
 _PARAMETER_SETS, _LEFT_OUT = frozenset({7, 8}), frozenset({9, 10, 11, 12})
 
 
 class Picture(NamedTuple):
-    """A picture in decoding order. ``place`` counts in the order in which they are shown, from the chunk's first."""
+    """A frame, listed in decoding order. ``place`` is its position in presentation order, from 0 at the chunk's start."""
 
     place: int
     idr: bool
@@ -38,22 +38,22 @@ class Picture(NamedTuple):
 
 
 class SourcePictures(NamedTuple):
-    """The pictures of a chunk and how a decoder is set up for them."""
+    """The frames of a chunk, and the decoder configuration for them."""
 
     configuration: AvcConfiguration
     pictures: tuple[Picture, ...]
 
     @property
     def size_bytes(self) -> int:
-        """All of them together."""
+        """Total size of the frames."""
         return sum(len(picture.data) for picture in self.pictures)
 
 
 def read_pictures(chunk: Chunk) -> SourcePictures:
-    """The source's pictures of ``chunk``.
+    """Read the source's frames of ``chunk`` from its file.
 
     Raises:
-        UnfitError: they are not H.264, or have something that not every player knows.
+        UnfitError: they are not H.264, or use something that not every player supports.
     """
     if chunk.video_path is None or Path(chunk.video_path).suffix != ".mkv":
         raise UnfitError("the source is not H.264")
@@ -86,40 +86,40 @@ def _picture(packet: bytes, place: int, found: AvcConfiguration) -> Picture:
         if kind in (_SLICE, IDR):
             slices.add(kind)
         elif kind in _PARAMETER_SETS and nal not in found.parameter_sets:
-            raise UnfitError("its parameters change from picture to picture")
+            raise UnfitError("its parameters change from frame to frame")
         elif kind in _PARAMETER_SETS or kind in _LEFT_OUT or (kind == _SEI and slices):
-            continue  # what is said of a picture stands before it (7.4.1.2.3): decoders complain of what comes late
+            continue  # SEI belongs before the slices (7.4.1.2.3); decoders complain if it comes later
         elif kind != _SEI:
-            raise UnfitError(f"it has parts that not every player knows (NAL units of type {kind})")
+            raise UnfitError(f"it has parts that not every player supports (NAL units of type {kind})")
         kept.append(len(nal).to_bytes(4, "big") + nal)
     if len(slices) != 1:
-        raise UnfitError("a packet is not one whole picture")
+        raise UnfitError("a packet is not exactly one frame")
     return Picture(place, slices == {IDR}, b"".join(kept))
 
 
 def own_segments(chunk: Chunk, pictures: Sequence[Picture], target: Fraction, delay: int) -> tuple[int, ...]:
-    """Lengths in frames of segments of ``chunk`` that begin at the source's own IDR pictures, near to ``target`` frames.
+    """Lengths in frames of segments of ``chunk`` that begin at the source's own IDR pictures, each close to ``target``.
 
-    ``delay``: by how many pictures at most one may be shown earlier than its turn in decoding.
+    ``delay``: by how many frames presentation may at most precede the position in decoding order.
 
     Raises:
-        UnfitError: there is not exactly one picture for each place, or IDR pictures are too rare or not where they should be.
+        UnfitError: there is not exactly one frame per grid point, or IDR pictures are too rare or misplaced.
     """
     places = [picture.place for picture in pictures]
     if sorted(places) != list(range(chunk.frame_count)):
-        raise UnfitError("its pictures do not lie one by one on the frame grid")
+        raise UnfitError("its frames do not match the frame grid one by one")
     if any(place + delay < number for number, place in enumerate(places)):
         raise UnfitError(
             "its B-frames reach too far" if delay else "it has B-frames, which live renditions do not have"
         )
-    # Where decoding can begin with nothing shown before: all pictures before it are decoded before it.
+    # Entry points: IDR pictures before which all earlier frames in presentation order are decoded.
     highest = [-1, *accumulate(places, max)]
     entries = [n for n, one in enumerate(pictures) if one.idr and one.place == n and highest[n] < n]
     if entries[:1] != [0]:
         raise UnfitError("it does not begin with an IDR picture")
     edges = [0]
     for entry in entries[1:]:
-        if (entry - edges[-1]) * 10 >= target * 9:  # as chunks are cut (spool.writer)
+        if (entry - edges[-1]) * 10 >= target * 9:  # the same rule as for cutting chunks (receive.writer)
             edges.append(entry)
     lengths = tuple(b - a for a, b in pairwise([*edges, chunk.frame_count]))
     if any(length * 2 >= target * 3 for length in lengths):
@@ -129,10 +129,10 @@ def own_segments(chunk: Chunk, pictures: Sequence[Picture], target: Fraction, de
 
 
 def as_rendition(chunk: Chunk, passthrough: Passthrough) -> bytes:
-    """The fragmented MP4 of the source's own pictures of ``chunk``, like what FFmpeg writes when it encodes them.
+    """The source's own frames of ``chunk`` as a fragmented MP4, in the form that FFmpeg writes when it encodes.
 
     Raises:
-        UnfitError: they are no longer what ``chunk.as_is`` was decided on.
+        UnfitError: the frames have changed since ``chunk.as_is`` was decided.
     """
     found = read_pictures(chunk)
     if len(found.pictures) != chunk.frame_count:
@@ -148,10 +148,10 @@ def _fragments(chunk: Chunk, pictures: Sequence[Picture]) -> Iterator[bytes]:
 
 
 def adopted(data: bytes, passthrough: Passthrough) -> bytes:
-    """The fragmented MP4 ``data``, whose pictures were encoded, with the init segment that they share with the source's own.
+    """The encoded fragmented MP4 ``data``, with its init segment replaced by the one shared with the source's own video.
 
     Raises:
-        MediaError: the encoder's parameter sets are not those that it promised.
+        MediaError: the encoder's parameter sets are not the expected ones.
     """
     init, fragments = split_file(data)
     if not configuration(init).parameter_sets <= configuration(passthrough.init).parameter_sets:

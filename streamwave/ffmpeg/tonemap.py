@@ -1,7 +1,7 @@
-"""High dynamic range and wide colours to BT.709: as filters on zimg, or on tables where FFmpeg has been built without it.
+"""Convert HDR and wide colours to BT.709, with zimg filters, or with lookup tables if FFmpeg was built without zimg.
 
-Brightness is kept as it is up to a bit below diffuse white, which both kinds of video have at the same place: 203 cd/m²
-in HDR (ITU-R BT.2408), 1.0 in SDR. What is brighter is rolled off up to the brightest that the source may hold.
+Luminance is unchanged up to slightly below diffuse white, which is 203 cd/m² in HDR (ITU-R BT.2408) and 1.0 in SDR.
+Above, it is rolled off up to the source's peak.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import ffmpeg
 
 #: Diffuse white of HDR video in cd/m² (ITU-R BT.2408, table 1).
 WHITE_NITS = 203
-#: The brightest pixel of a source that does not say: what most is mastered for, and what HLG means.
+#: Peak luminance to assume if the source states none: the most common mastering peak, and the nominal one of HLG.
 USUAL_PEAK_NITS = 1000
-#: Where the roll-off begins, of diffuse white.
+#: Where the roll-off begins, as a fraction of diffuse white.
 _KNEE = 0.3
 
 # ITU-R BT.2100, tables 4 and 5.
@@ -20,7 +20,7 @@ _PQ_LINEAR = (
     "10000*pow(max(pow({e},1/78.84375)-0.8359375,0)/(18.8515625-18.6875*pow({e},1/78.84375)),1/0.1593017578125)"
 )
 _HLG_SCENE = "if(lte({e},0.5),{e}*{e}/3,(exp(({e}-0.55991073)/0.17883277)+0.28466892)/12)"
-#: Linear light of BT.2020 to that of BT.709 (ITU-R BT.2087, the inverse of its matrix M2): a row per colour that comes out.
+#: Linear light from BT.2020 to BT.709 (ITU-R BT.2087, the inverse of its matrix M2), one row per output colour.
 _TO_BT709 = {
     "rr": 1.6605, "rg": -0.5876, "rb": -0.0728,
     "gr": -0.1246, "gg": 1.1329, "gb": -0.0083,
@@ -29,17 +29,17 @@ _TO_BT709 = {
 
 
 def peak(peak_nits: int | None) -> float:
-    """The brightest pixel, as a multiple of diffuse white."""
+    """The peak luminance as a multiple of diffuse white."""
     return max(peak_nits or USUAL_PEAK_NITS, WHITE_NITS) / WHITE_NITS
 
 
 def with_zimg(pictures: ffmpeg.Stream, *, hdr: bool, peak_nits: int | None) -> ffmpeg.Stream:
-    """YUV pictures that carry their colour's tags, to 8 bits of BT.709 in the limited range."""
+    """Filters from tagged YUV frames to 8-bit limited-range BT.709."""
     pictures = pictures.filter("format", "yuv420p10le|yuv422p10le|yuv444p10le")
     if hdr:
         pictures = pictures.filter("zscale", transfer="linear", primaries="bt709", npl=WHITE_NITS)
         pictures = pictures.filter("format", "gbrpf32le")
-        # The peak is said, because FFmpeg would take it from side data that not every chunk has.
+        # The peak is explicit, because FFmpeg would otherwise take it from side data that not every chunk has.
         pictures = pictures.filter("tonemap", "mobius", param=_KNEE, desat=0, peak=f"{peak(peak_nits):.4f}")
     pictures = pictures.filter(
         "zscale", primaries="bt709", transfer="bt709", matrix="bt709", range="limited", dither="ordered"
@@ -50,20 +50,20 @@ def with_zimg(pictures: ffmpeg.Stream, *, hdr: bool, peak_nits: int | None) -> f
 
 
 def with_tables(pictures: ffmpeg.Stream, transfer: str, peak_nits: int | None) -> ffmpeg.Stream:
-    """HDR pictures with the matrix of BT.2020, to R'G'B' of BT.709; each colour is rolled off by itself."""
+    """Filters from HDR frames with the BT.2020 matrix to R'G'B' in BT.709; each colour is rolled off separately."""
     top = max(peak_nits or USUAL_PEAK_NITS, WHITE_NITS)
     coded = "(val/maxval)"
-    # HLG: with the system gamma of a display of 1000 cd/m², on each colour.
+    # HLG: apply the system gamma for a 1000 cd/m² display to each colour.
     nits = (_PQ_LINEAR if transfer == "smpte2084" else f"1000*pow({_HLG_SCENE},1.2)").format(e=coded)
     linear = f"maxval*min(({nits})/{top},1)"
     limit = top / WHITE_NITS
-    # The curve that FFmpeg's tonemap filter calls mobius.
+    # The curve of FFmpeg's tonemap filter "mobius".
     a = -_KNEE * _KNEE * (limit - 1) / (_KNEE * _KNEE - 2 * _KNEE + limit)
     b = (_KNEE * _KNEE - 2 * _KNEE * limit + limit) / max(limit - 1, 1e-6)
     scale = (b * b + 2 * b * _KNEE + _KNEE * _KNEE) / (b - a)
     light = f"({coded}*{limit:.6f})"
     rolled = f"if(lte({light},{_KNEE}),{light},{scale:.6f}*({light}+{a:.6f})/({light}+{b:.6f}))"
-    # To the code that a display turns back into this light (ITU-R BT.1886), as zimg does.
+    # Encode such that a display (ITU-R BT.1886) reproduces this light, as zimg does.
     shown = f"maxval*pow({rolled},1/2.4)"
     pictures = pictures.filter("format", "gbrp16le").filter("lutrgb", r=linear, g=linear, b=linear)
     pictures = pictures.filter("colorchannelmixer", **_TO_BT709)

@@ -1,4 +1,4 @@
-"""Transcode a chunk into renditions: who joins whom in one FFmpeg process, and what counts as a good result."""
+"""Transcode a chunk into renditions: share one FFmpeg process among tasks, and verify the results."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from streamwave.util.files import link_file, replace_file
 
 log = logging.getLogger("streamwave.transcode")
 
-#: How long the first of a chunk's tasks waits for the others to join its process: much longer than they take to arrive
-#: where they run on the same machine, even when that is busy. To decode for each of them would make it busier still.
+#: How long the first task of a chunk waits for the others to join its process, in seconds. On one machine they arrive much
+#: sooner, even if it is busy; separate decodes would make it busier still.
 JOIN_S = 3.0
-#: Suffix of the empty file beside a result that is a stand-in.
+#: Suffix of the empty file that marks a result as filler.
 FILLER = ".filled"
-#: The same beside a result in which the picture stands still where some could not be decoded.
+#: Suffix of the empty file that marks a result in which a frame is repeated because others could not be decoded.
 DAMAGED = ".damaged"
-#: What a decoder says of pictures that are not as they should be, be it that it shows them all the same.
+#: Messages of a decoder about frames with errors, even if it shows them.
 _COMPLAINT = re.compile(r"\bh264 @|corrupt|error|invalid", re.IGNORECASE)
-#: What FFmpeg, or a decoder, says of pictures that it passes over, or conceals.
+#: Messages of FFmpeg or a decoder about frames that it drops or conceals.
 _DAMAGE = re.compile(r"error while decoding|error submitting packet to decoder|damaged at|no frame!", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Transcoder:
-    """What is the same for all chunks of a job. ``work`` is the folder for results."""
+    """What all chunks of a job have in common. ``work`` is the folder for results."""
 
     ffmpeg_path: str
     encoder: EncoderSettings
@@ -57,20 +57,20 @@ class Transcoder:
     passthrough: Passthrough | None = None
 
     def result_path(self, chunk: Chunk, name: str) -> Path:
-        """Where the transcoded file of a chunk in a rendition lies."""
+        """Path of a chunk's transcoded file in a rendition."""
         return self.work / f"{chunk.number:06d}" / f"{name}.mp4"
 
     def encode(self, chunk: Chunk, renditions: Sequence[Rendition]) -> None:
-        """Run one FFmpeg process for ``renditions`` and put each checked result in its place.
+        """Run one FFmpeg process for ``renditions``, verify the results, and move them into place.
 
-        Where pictures cannot be decoded, the one before stands still, and a mark is left that says so. The rendition that
-        may be the source's own pictures is those if FFmpeg decodes the chunk without a word, and is encoded if not.
+        If frames cannot be decoded, the frame before them is repeated, and the result is marked as damaged. The passthrough
+        rendition uses the source's own video if FFmpeg decodes the chunk without any message, and is encoded otherwise.
 
         Raises:
             TooCostlyError: the process exceeded ``limits``.
-            FFmpegError: it failed.
+            FFmpegError: the process failed.
             OSError: there is no space left for its result.
-            MediaError: a result has not exactly the pictures and fragments that the chunk asks for.
+            MediaError: a result does not have exactly the frames and fragments of the chunk.
         """
         renditions = [r for r in renditions if not self._known(chunk, r)]
         if not renditions:
@@ -80,7 +80,9 @@ class Transcoder:
         said = self._encode(chunk, encoded) if encoded else self._check(chunk)
         complaint = next((line for line in said.splitlines() if _COMPLAINT.search(line)), None)
         if own and complaint is not None:
-            log.info("chunk %d is encoded in %s: FFmpeg says %s", chunk.number, own[0].name, complaint)
+            log.info(
+                "chunk %d: %s is encoded, not passed through: FFmpeg reports %s", chunk.number, own[0].name, complaint
+            )
             self._encode(chunk, own)
         elif own:
             data = as_rendition(chunk, self.passthrough) if self.passthrough else b""
@@ -90,11 +92,11 @@ class Transcoder:
             replace_file(path, data)
 
     def _held_path(self, chunk: Chunk, name: str) -> Path:
-        """Where the result of a chunk whose picture stands still is kept for those that show the same for as long."""
+        """Where the result of a chunk that repeats one frame is kept for other chunks of the same frame and length."""
         return self.work / f"held-{chunk.held}" / f"{'-'.join(map(str, chunk.segments))}.{name}.mp4"
 
     def _known(self, chunk: Chunk, rendition: Rendition) -> bool:
-        """Whether the same picture stood still for as long before; what came out for it is then the result."""
+        """Use the result of an earlier chunk that repeats the same frame for as long; False if there is none."""
         if chunk.held is None:
             return False
         path = self.result_path(chunk, rendition.name)
@@ -106,12 +108,12 @@ class Transcoder:
         return True
 
     def _keep(self, chunk: Chunk, held: int, rendition: Rendition) -> None:
-        """Keep the result for chunks that show the same for as long, and nothing of pictures that stood still before."""
+        """Keep the result for later chunks of the same frame and length, and remove results of earlier frames."""
         for folder in self.work.glob("held-*"):
             if int(folder.name.removeprefix("held-")) < held:
                 shutil.rmtree(folder, ignore_errors=True)
         kept = self._held_path(chunk, rendition.name)
-        with suppress(FileNotFoundError):  # another one stands still by now
+        with suppress(FileNotFoundError):  # a later repeated frame has replaced it
             kept.parent.mkdir(parents=True, exist_ok=True)
             link_file(self.result_path(chunk, rendition.name), kept)
 
@@ -123,10 +125,10 @@ class Transcoder:
         return self._run(argv, f"chunk {chunk.number}, decoded", chunk, []).strip()
 
     def _encode(self, chunk: Chunk, renditions: Sequence[Rendition]) -> str:
-        """Encode ``renditions``; what FFmpeg has said."""
+        """Encode ``renditions``; return FFmpeg's messages."""
         folder = self.work / f"{chunk.number:06d}"
         folder.mkdir(parents=True, exist_ok=True)
-        # A name of its own for every try: one that was given up may still be writing on another machine.
+        # A unique name per attempt, because an abandoned one may still be writing on another machine.
         parts = {r.name: folder / f"{r.name}.{_unique()}.part" for r in renditions}
         argv = transcode_argv(self.ffmpeg_path, chunk, parts, {r.name: r for r in renditions}, self.encoder)
         what = f"chunk {chunk.number} to {', '.join(parts)}"
@@ -144,7 +146,7 @@ class Transcoder:
         return said.strip()
 
     def _take(self, chunk: Chunk, rendition: Rendition, part: Path) -> None:
-        """Check what FFmpeg has written for a rendition, and put it in its place."""
+        """Verify FFmpeg's output for a rendition, and move it into place."""
         data = part.read_bytes()
         check_video(data, chunk, f"chunk {chunk.number} {rendition.name}")
         if self.passthrough is not None and self._is_own(rendition):
@@ -152,10 +154,10 @@ class Transcoder:
         part.replace(self.result_path(chunk, rendition.name))
 
     def put_filler(self, chunk: Chunk, rendition: Rendition) -> None:
-        """Put black pictures in the place of a chunk of which nothing can be decoded, and leave a mark that says so.
+        """Write filler (black frames) for a chunk of which nothing can be decoded, and mark it as such.
 
         Raises:
-            FFmpegError: not even that worked.
+            FFmpegError: even that failed.
         """
         path = self.result_path(chunk, rendition.name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,11 +171,11 @@ class Transcoder:
             part.unlink(missing_ok=True)
 
     def init_segment(self, chunk: Chunk, rendition: Rendition) -> bytes:
-        """The init segment that an encode of ``chunk`` in ``rendition`` has, told by that of a single black picture.
+        """The init segment of ``rendition`` as an encode of ``chunk`` would have it, taken from an encode of one black frame.
 
         Raises:
             FFmpegError: the process failed.
-            MediaError: it wrote no init segment.
+            MediaError: its output has no init segment.
         """
         one = chunk.model_copy(update={"frame_count": 1, "segments": (1,)})
         path = self.work / f"{rendition.name}-init.{_unique()}.part"
@@ -186,15 +188,15 @@ class Transcoder:
             path.unlink(missing_ok=True)
 
     def _run(self, argv: Sequence[str], what: str, chunk: Chunk, renditions: Sequence[Rendition]) -> str:
-        """What FFmpeg has said last."""
+        """Run FFmpeg; return the tail of its messages."""
         failure: FFmpegError | None = None
         limits = self.limits.process(chunk, self.encoder.video, renditions, self.encoder.preset)
         try:
             said = self.launcher.run(argv, what=what, timeout_s=self.timeout_s, limits=limits)
         except FFmpegError as error:
             said, failure = error.stderr_tail, error
-        # Nothing is wrong with the chunk then, and no picture may be given up for it. What is written when a file is
-        # closed decides nothing about FFmpeg's exit status: a torn result may come with a 0.
+        # A full disk is not the chunk's fault, so it must not be replaced by filler. A failed write at close does not affect
+        # FFmpeg's exit status, so even status 0 may come with a truncated result.
         for number in (errno.ENOSPC, errno.EDQUOT):
             if os.strerror(number) in said:
                 raise OSError(number, os.strerror(number), str(self.work)) from failure
@@ -208,26 +210,26 @@ def _unique() -> str:
 
 
 def check_video(data: bytes, chunk: Chunk, what: str) -> None:
-    """Verify that ``data`` holds the chunk's frames, shared out over its segments as planned.
+    """Check that ``data`` has the chunk's frames, divided into its segments as planned.
 
     Raises:
-        MediaError: it does not; the message has both counts.
+        MediaError: it does not; the message has the actual and the expected numbers.
     """
     init, fragments = split_file(data)
     summary = read_init(init)
     lengths = tuple(read_fragment(fragment, summary).sample_count for fragment in fragments)
     if lengths != chunk.segments:
         raise MediaError(
-            f"{what}: {sum(lengths)} frames in segments of {list(lengths)} came out, "
-            f"{chunk.frame_count} in segments of {list(chunk.segments)} were due"
+            f"{what}: FFmpeg produced {sum(lengths)} frames in segments of {list(lengths)}, expected "
+            f"{chunk.frame_count} in segments of {list(chunk.segments)}"
         )
 
 
 def wrap_audio(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> Path:
-    """Put the chunk's AAC frames, encoded when they were received, into CMAF fragments; the path of the result.
+    """Package the chunk's AAC frames, which were encoded on arrival, as CMAF fragments; return the path of the result.
 
     Raises:
-        MediaError: the chunk's audio file does not hold the frames that its journal promises.
+        MediaError: the chunk's audio file does not have the frames that the journal lists.
     """
     try:
         frames = read_adts(Path(chunk.audio_path).read_bytes()) if chunk.audio_path else []
@@ -237,13 +239,13 @@ def wrap_audio(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> Pa
         raise MediaError(f"chunk {chunk.number} audio: its file cannot be read ({error.strerror})") from None
     if len(frames) != chunk.audio_count:
         raise MediaError(
-            f"chunk {chunk.number} audio: {len(frames)} AAC frames are there, {chunk.audio_count} were due"
+            f"chunk {chunk.number} audio: its file has {len(frames)} AAC frames, expected {chunk.audio_count}"
         )
     return put_audio(transcoder, chunk, rendition, frames)
 
 
 def put_audio(transcoder: Transcoder, chunk: Chunk, rendition: Rendition, frames: Sequence[bytes]) -> Path:
-    """Put ``frames``, as many as the chunk has, into CMAF fragments; the path of the result."""
+    """Package ``frames``, which must be as many as the chunk has, as CMAF fragments; return the path of the result."""
     pieces = [aac_init(rendition.sample_rate, rendition.channels, rendition.max_bps)]
     for time_ticks, duration in chunk.boundaries(rendition):
         first = time_ticks // AAC_FRAME - chunk.audio_first
@@ -263,10 +265,10 @@ class _Gathering:
 
 
 class SharedDecode:
-    """Lets the tasks of one chunk that run on this machine share one FFmpeg process, and so one decode.
+    """Lets the tasks of one chunk on this machine share an FFmpeg process, so that the chunk is decoded once.
 
-    Whoever comes first waits until all ``expected`` have joined or ``JOIN_S`` has passed, runs the process for those
-    who joined, and its outcome is everybody's. Who comes later, or comes again after a failure, runs alone.
+    The first task waits until all ``expected`` tasks have joined or ``JOIN_S`` has passed, then runs the process for all that
+    have joined; they all get its outcome. A task that arrives later, or retries after a failure, runs alone.
     """
 
     def __init__(self) -> None:
@@ -276,7 +278,7 @@ class SharedDecode:
     def encode(
         self, transcoder: Transcoder, chunk: Chunk, rendition: Rendition, expected: int, *, alone: bool = False
     ) -> None:
-        """Have ``rendition`` of ``chunk`` encoded; ``alone`` for a retry. Raises what ``Transcoder.encode`` raises."""
+        """Encode ``rendition`` of ``chunk``; ``alone`` for a retry. Raises what ``Transcoder.encode`` raises."""
         if alone or expected <= 1:
             transcoder.encode(chunk, [rendition])
             return
@@ -306,7 +308,7 @@ class SharedDecode:
         with self._changed:
             self._changed.wait_for(lambda: len(gathering.joined) >= expected, end - time.monotonic())
             gathering.started = True
-            # In the ladder's order, whoever came first: the same command line every time.
+            # In the ladder's order rather than that of arrival, so that the command line is always the same.
             together = sorted(gathering.joined.values(), key=lambda r: (-r.width * r.height, r.name))
         try:
             transcoder.encode(chunk, together)

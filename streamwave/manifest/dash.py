@@ -1,12 +1,12 @@
 """The DASH manifest: an MPD of the isoff-live profile (ISO/IEC 23009-1, 8.4) as a pure function of (timeline, now).
 
 Segments are addressed by $Time$ with a SegmentTimeline, so the MPD lists exactly what has been published. It follows
-the DASH-IF guidelines ("IOP" v4.3 and the restricted timing model). The CMAF profile is not claimed: it adds
-constraints on the objects that an MPD alone cannot vouch for, and no player asks for it.
+the DASH-IF guidelines ("IOP" v4.3 and the restricted timing model). It does not claim the CMAF profile, whose constraints
+on the objects an MPD cannot guarantee, and which no player requires.
 
-Times: PeriodStart and durations become decimal seconds, cut (not rounded) at the microsecond. So a period is at most a
-microsecond shorter than its pictures, never longer: the segments cover all of it, as the timing model demands. Only the
-end of what is over is said to be a little later than it is (``TAIL``).
+Times: Period@start and durations are decimal seconds, truncated (not rounded) to microseconds. So a period is up to a
+microsecond shorter than its media, never longer: segments cover all of it, as the timing model requires. Only the end of
+a static presentation is stated slightly too late (``TAIL``).
 """
 
 from __future__ import annotations
@@ -29,47 +29,49 @@ from streamwave.storage.location import BaseUrl
 PROFILE = "urn:mpeg:dash:profile:isoff-live:2011"
 NAMESPACE = "urn:mpeg:dash:schema:mpd:2011"
 
-#: mediaPresentationDuration is that much longer than what is there, in seconds. At the stated end dash.js 5.2 does not wait
-#: for the browser's word that all is played: it goes there itself, is sent back half a second and stands still for ever.
+#: mediaPresentationDuration exceeds the media by this many seconds. At the stated end, dash.js 5.2 does not wait for the
+#: browser's "ended" event: it seeks to the end itself, is sent back half a second, and stalls there forever.
 TAIL = Fraction(1, 1000)
 
-#: AdaptationSet@id, the same in all periods so that players pair them up.
+#: AdaptationSet@id, the same in all periods, so that players match adaptation sets across periods.
 ADAPTATION_SET_IDS = {"video": "1", "audio": "2"}
 
-#: ChannelConfiguration of ISO/IEC 23003-3 by channel count, where it is not the count itself.
+#: ChannelConfiguration of ISO/IEC 23003-3 by channel count, where the two differ.
 CHANNEL_CONFIGURATIONS = {8: 7}
 
 
 def duration_text(seconds: Fraction) -> str:
-    """``seconds`` >= 0 as xs:duration, cut at the microsecond: Fraction(1001, 30) is "PT33.366666S"."""
+    """``seconds`` >= 0 as xs:duration, truncated to microseconds: Fraction(1001, 30) is "PT33.366666S"."""
     whole, rest = divmod(seconds.numerator * 1_000_000 // seconds.denominator, 1_000_000)
     return f"PT{whole}.{rest:06d}".rstrip("0").rstrip(".") + "S" if rest else f"PT{whole}S"
 
 
 def wall_text(unix_ms: int) -> str:
-    """Wall clock in milliseconds since 1970 as xs:dateTime in UTC with milliseconds.
+    """A wall-clock time in milliseconds since 1970 as xs:dateTime, in UTC with milliseconds.
 
     Raises:
-        MediaError: it is in no year that has four digits.
+        MediaError: its year does not have four digits.
     """
     try:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=unix_ms)
     except OverflowError:
-        raise MediaError(f"{unix_ms} ms since 1970 is no date; set the clock, or remove the broadcast") from None
+        raise MediaError(
+            f"{unix_ms} ms since 1970 is not a valid date; set the clock, or remove the broadcast"
+        ) from None
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{unix_ms % 1000:03d}Z"
 
 
 def plain_text(text: str) -> str:
-    """``text`` on one line, without what XML 1.0 cannot hold: control characters, lone surrogates, no characters."""
+    """``text`` on one line, without what XML 1.0 cannot represent: control characters, surrogates, unassigned code points."""
     return "".join(c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs", "Cn"))
 
 
 def presentation_delay_ms(timeline: Timeline, now_unix_ms: int) -> int:
     """How far behind the wall clock a player that joins now should play, in milliseconds.
 
-    What is published lags behind the wall clock; the lag at this moment (a manifest is rendered when a segment has
-    just been published) in whole segments, plus one until the next segment, one for polling and fetching, one to spare.
-    Where keyframes are rare the next segment comes only after a whole chunk.
+    A manifest is rendered when a segment has just been published, so the media's lag behind the wall clock is measured at
+    that moment and rounded up to whole segments. Added are the time until the next segment (a whole chunk, if keyframes
+    are rare), one segment for polling and fetching, and one in reserve.
     """
     lag_ms = now_unix_ms - timeline.created_unix_ms - int(timeline.duration * 1000)
     chunk_ms = int(timeline.periods[-1].longest_chunk * 1000)
@@ -88,20 +90,20 @@ def render_mpd(
     location: str | None = None,
     memo: Memo | None = None,
 ) -> bytes:
-    """The MPD of ``timeline`` as UTF-8: dynamic while it runs, static once it has ended.
+    """Render the MPD of ``timeline`` as UTF-8: dynamic while the broadcast is live, static once it has ended.
 
-    ``now_unix_ms`` becomes publishTime and the clock for players (UTCTiming "direct"), after ``utc_timing_url`` if that
-    is given, which a player can ask itself: a "direct" clock is as old as the copy of the manifest that it stands in.
-    ``delay_ms`` overrides suggestedPresentationDelay. ``location`` is where players that have this MPD shall ask for the
-    next (5.4).
-    The MPD of a file holds no wall clock and is the same whenever it is rendered.
+    ``now_unix_ms`` becomes publishTime and the players' clock (UTCTiming "direct"). If ``utc_timing_url`` is given, it comes
+    first, because a "direct" clock is as old as the player's copy of the manifest. ``delay_ms`` overrides
+    suggestedPresentationDelay. ``location`` is where players that have this MPD request its updates (5.4). The MPD of a
+    transcoded file contains no wall-clock times, and is the same whenever it is rendered. ``memo`` of earlier renderings of the
+    same broadcast saves work without changing the result.
 
-    A DVR window leaves Period@start and times as they are, the first S@t is then above 0. In the static MPD the first
-    period begins at its first segment instead (presentationTimeOffset), without moving anything on the MPD timeline.
+    A DVR window leaves Period@start and segment times unchanged, so the first S@t becomes greater than 0. In the static MPD
+    the first period begins at its first segment instead (presentationTimeOffset), so times on the MPD timeline do not change.
 
-    Raises MediaError if nothing has been published yet (an MPD has at least one period with a segment, 5.3.1.2; publish
-    none before) or if the video renditions of a period do not have equal segment boundaries. ``memo`` of earlier
-    renderings of the same broadcast saves work and changes nothing.
+    Raises:
+        MediaError: nothing has been published yet (an MPD has at least one period with a segment, 5.3.1.2), or the video
+            renditions of a period differ in their segment boundaries.
     """
     memo, texts = memo or Memo(), list[str]()
     memo.keep([period.name for period in timeline.periods])
@@ -126,14 +128,14 @@ def render_mpd(
     if timeline.ended:
         root.set("mediaPresentationDuration", duration_text(end + TAIL))
     else:
-        # A new segment can be there at any time, so half a segment is what a player waits for it on average.
+        # Segments are published at any time, so with half a segment a player polls twice per segment.
         root.set("minimumUpdatePeriod", duration_text(Fraction(max(timeline.segment_ms // 2, 500), 1000)))
         delay = Fraction(delay_ms or presentation_delay_ms(timeline, now_unix_ms), 1000)
         root.set("suggestedPresentationDelay", duration_text(delay))
         if timeline.dvr_window_ms is not None:
             root.set("timeShiftBufferDepth", duration_text(Fraction(timeline.dvr_window_ms, 1000)))
     root.set("minBufferTime", duration_text(Fraction(timeline.segment_ms, 1000)))
-    # A chunk is split once it is one and a half segments long (timing.split_evenly).
+    # Chunks are split from one and a half segments up (timing.split_evenly).
     longest = max(timeline.longest_segment(), Fraction(3 * timeline.segment_ms, 2000))
     root.set("maxSegmentDuration", duration_text(longest))
     _add_program_information(root, timeline.info)
@@ -158,7 +160,7 @@ def _add_descriptor(parent: ET.Element, tag: str, scheme: str, value: str) -> No
 
 
 def _add_program_information(root: ET.Element, info: dict[str, str]) -> None:
-    """Title as such; whatever else the publisher said goes into Source as "key: value; …" (5.7)."""
+    """Title becomes Title; everything else the publisher sent goes into Source as "key: value; …" (5.7)."""
     clean = {key: text for key, value in info.items() if (text := plain_text(value))}
     title = clean.pop("title", "")
     source = "; ".join(f"{plain_text(key)}: {value}" for key, value in sorted(clean.items()))
@@ -171,7 +173,7 @@ def _add_program_information(root: ET.Element, info: dict[str, str]) -> None:
 
 def _add_base_urls(root: ET.Element, base_urls: Sequence[BaseUrl]) -> None:
     if not base_urls:
-        # Says nothing new, but FFmpeg's demuxer resolves a relative path of the manifest twice without it.
+        # Redundant, but without it FFmpeg's demuxer resolves the manifest's relative path twice.
         ET.SubElement(root, "BaseURL").text = "./"
     if len(base_urls) > 1:
         root.set("xmlns:dvb", "urn:dvb:dash:dash-extensions:2014-1")
@@ -193,10 +195,11 @@ def _add_period(
     *,
     trim_start: bool,
 ) -> None:
-    """One Period with an AdaptationSet per kind (5.3.2).
+    """Add a Period with one AdaptationSet per kind of media (5.3.2).
 
-    Period@duration stands only where the next period does not begin at this one's end: a pause without media.
-    ``trim_start`` moves the start of a period whose head is gone to its first segment. ``texts`` gets the S elements.
+    Period@duration is only written if the next period does not begin where this one ends, that is, at a pause without media.
+    ``trim_start``: the period starts at its first segment, because the DVR window has removed earlier ones. The S elements are
+    appended to ``texts``.
     """
     kinds = {
         kind: [t for t in period.tracks.values() if t.rendition.kind == kind and t.segments]
@@ -218,19 +221,19 @@ def _add_period(
 
 
 def _check_boundaries(period: Period, kind: str, tracks: Sequence[Track], memo: Memo) -> None:
-    """Players switch between renditions at segment boundaries: those must be equal (5.3.3.2, segmentAlignment)."""
+    """Check that segment boundaries are equal, because players switch renditions there (5.3.3.2, segmentAlignment)."""
     first, names = tracks[0], [track.rendition.name for track in tracks]
-    # What was compared for the manifest before need not be compared again.
+    # Skip the segments that were compared for an earlier manifest.
     known = max(memo.checked(period.name, kind, names) - first.removed, 0)
     for track in tracks[1:]:
-        # Track.append keeps segments contiguous, so equal durations after an equal start are equal boundaries.
+        # Track.append keeps segments contiguous, so boundaries are equal if the first start and all durations are.
         mine = [s.duration * first.timescale for s in track.segments[known:]]
         theirs = [s.duration * track.timescale for s in first.segments[known:]]
         start_differs = mine and track.segments[0].time * first.timescale != first.segments[0].time * track.timescale
         if mine != theirs or start_differs:
             raise MediaError(
                 f"period {period.name}: segment boundaries of {track.rendition.name} differ from those of "
-                f"{first.rendition.name}; publish a chunk only when all its renditions are there"
+                f"{first.rendition.name}; publish a chunk only when all its renditions are complete"
             )
     memo.note_checked(period.name, kind, names, first.removed + len(first.segments))
 
@@ -245,7 +248,7 @@ def _add_adaptation_set(
     memo: Memo,
     texts: list[str],
 ) -> None:
-    """The renditions of one kind, between which a player may switch at every segment (5.3.3)."""
+    """Add the renditions of one kind, between which a player may switch at every segment (5.3.3)."""
     attributes = {"id": ADAPTATION_SET_IDS[kind], "contentType": kind, "mimeType": f"{kind}/mp4"}
     attributes |= {"segmentAlignment": "true", "startWithSAP": "1"}
     if kind == "audio":
@@ -256,7 +259,7 @@ def _add_adaptation_set(
         attributes["maxHeight"] = str(max(t.rendition.height for t in tracks))
         if rates := [t.frame_rate for t in tracks if t.frame_rate is not None]:
             attributes["maxFrameRate"] = str(max(rates))
-        # Pictures are square-pixelled; the largest is nearest to the source's true proportions.
+        # Pixels are square, and the largest rendition is closest to the source's aspect ratio.
         divisor = gcd(largest.width, largest.height) or 1
         attributes["par"] = f"{largest.width // divisor}:{largest.height // divisor}"
     element = ET.SubElement(parent, "AdaptationSet", attributes)
@@ -272,8 +275,8 @@ def _add_adaptation_set(
             },
         )
     if kind == "video" and (period.captions if timeline.ended else period.captions_at_start):
-        # In the pictures, where players find them (ANSI/SCTE 214-1, 7.2). In a period that is being watched nothing of this
-        # may change: dash.js then takes it for another adaptation set, and loads nothing any more.
+        # Announces captions that are embedded in the video (ANSI/SCTE 214-1, 7.2). The descriptor must not appear or vanish
+        # while a period is live: dash.js would take it for a different adaptation set and stop loading segments.
         _add_descriptor(element, "Accessibility", "urn:scte:dash:cc:cea-608:2015", "CC1=und")
     _add_descriptor(element, "Role", "urn:mpeg:dash:role:2011", "main")
     shared = len({t.timescale for t in tracks}) == 1
@@ -286,9 +289,9 @@ def _add_adaptation_set(
 
 
 def _add_representation(parent: ET.Element, timeline: Timeline, track: Track) -> ET.Element:
-    """One rendition (5.3.5). Its id is the rendition's name: the templates form object names with it.
+    """Add one rendition (5.3.5). Its id is the rendition's name, because the templates form object names with it.
 
-    While the broadcast runs, bandwidth is at least the ladder's ``max_bps``: what comes is not known yet.
+    While the broadcast is live, bandwidth is at least the ladder's ``max_bps``, because later segments may reach it.
     """
     rendition = track.rendition
     measured, floor_bps = track.segments, 1
@@ -313,10 +316,10 @@ def _add_representation(parent: ET.Element, timeline: Timeline, track: Track) ->
 def _add_segment_template(
     parent: ET.Element, period: Period, track: Track, offset: Fraction, number: int, memo: Memo, depth: int
 ) -> str:
-    """SegmentTemplate with a SegmentTimeline (5.3.9.6); the period starts at ``offset`` seconds of the track.
+    """Add a SegmentTemplate with a SegmentTimeline (5.3.9.6); the period starts at ``offset`` seconds of the track.
 
-    The S elements, ``depth`` levels deep, are the result: one element with their ``number`` is put in their place, because
-    most of them are those of the rendering before.
+    Returns the text of the S elements, indented by ``depth`` levels. The tree gets a placeholder with their ``number`` instead,
+    because most of the text comes from the cache.
     """
     attributes = {"timescale": str(track.timescale)}
     if offset:
@@ -331,7 +334,7 @@ def _add_segment_template(
 
 
 def _fill_in(xml: str, texts: Sequence[str]) -> str:
-    """``xml`` with the S elements in the places that are kept for them."""
+    """Replace the placeholders in ``xml`` by their S elements."""
     parts = []
     for number, text in enumerate(texts):
         before, _, xml = xml.partition(f'<S n="{number}" />')

@@ -1,8 +1,8 @@
 """The HLS playlists (RFC 8216 and its successor draft-pantos-hls-rfc8216bis) as pure functions of the timeline.
 
-Every playlist has the same periods, each after the first behind an EXT-X-DISCONTINUITY, because players pair playlists
-up by discontinuity sequence number. A playlist whose rendition a period lacks therefore goes on there with a stand-in:
-the next smaller rendition of the same kind (else the next larger), or, where there is none, gaps (EXT-X-GAP).
+All playlists have the same periods, separated by EXT-X-DISCONTINUITY, because players match playlists by discontinuity
+sequence number. If a period lacks a playlist's rendition, the playlist continues there with a substitute: the next smaller
+rendition of the same kind, else the next larger one, else gaps (EXT-X-GAP).
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from streamwave.model import Rendition
 from streamwave.storage.location import BaseUrl
 from streamwave.timing import round_half_up
 
-#: Fragmented MP4 with EXT-X-MAP in ordinary playlists needs 6 (RFC 8216, 7); 7 is what packagers declare for CMAF.
-#: EXT-X-SERVER-CONTROL needs none: players that do not know it pass over it.
+#: Fragmented MP4 with EXT-X-MAP in media playlists requires 6 (RFC 8216, 7); packagers declare 7 for CMAF. EXT-X-SERVER-CONTROL
+#: requires no version: players that do not know it ignore it.
 VERSION = 7
 
-#: Name of the group of captions that pictures carry (EXT-X-MEDIA, RFC 8216, 4.3.4.1).
+#: Name of the group of in-band captions (EXT-X-MEDIA, RFC 8216, 4.3.4.1).
 CAPTIONS = "captions"
 
-#: Where playback starts when a player knows nothing of the network: the best variant up to this many bits per second.
+#: The first variant is the best one within this bit rate, because players start with it before they know the bandwidth.
 STARTUP_BPS = 3_000_000
 
 
 def target_duration_s(timeline: Timeline) -> int:
     """EXT-X-TARGETDURATION in seconds: no EXTINF rounds to more, and it must never change (RFC 8216, 4.3.3.1, 6.2.1).
 
-    So it is not taken from the segments but from the rule that makes them: a chunk is split as soon as it is one and a
-    half segments long (timing.split_evenly), hence no segment, rounded, exceeds that rounded up. Should one be longer
-    all the same, it raises the value once, and for good (``Timeline.longest``).
+    It is therefore derived from how chunks are split rather than from the segments: chunks are split from one and a half
+    segments up (timing.split_evenly), so no segment exceeds one and a half, rounded up. If one does nevertheless,
+    the value increases permanently (``Timeline.longest``).
     """
     return max(-(-3 * timeline.segment_ms // 2000), round_half_up(timeline.longest_segment()), 1)
 
 
 def hold_back_s(timeline: Timeline) -> int | None:
-    """EXT-X-SERVER-CONTROL:HOLD-BACK in seconds: how far behind the end of a live playlist players should begin.
+    """EXT-X-SERVER-CONTROL:HOLD-BACK in seconds: how far behind the end of a live playlist players should start.
 
-    Three target durations where nothing is said (RFC 8216bis, 4.4.3.8), and never less. Where keyframes are rare that is
-    too little: all segments of a chunk appear at once, and the next ones only after as long a chunk again. Then it is
-    the longest chunk and two target durations to notice and to fetch the next one, else None. It never falls while the
-    periods are listed, so that a reconnect does not change it, and grows in whole seconds.
+    The default is three target durations (RFC 8216bis, 4.4.3.8), which is also the minimum. That is too little if keyframes
+    are rare, because all segments of a chunk appear at once, and the next ones only a chunk's length later. Then it is the
+    longest chunk plus two target durations to notice and fetch the next one; otherwise None, for the default. It is in
+    whole seconds and does not decrease while the periods are listed, so a reconnect does not change it.
     """
     target_s = target_duration_s(timeline)
     longest_s = ceil(max((period.longest_chunk for period in timeline.periods), default=Fraction(0)))
@@ -56,7 +56,7 @@ def hold_back_s(timeline: Timeline) -> int | None:
 
 
 def playlist_renditions(timeline: Timeline) -> list[Rendition]:
-    """All renditions that have a media playlist: those of any period, and those that only removed periods had."""
+    """All renditions that have a media playlist, including those that only periods outside the DVR window had."""
     known = dict(timeline.gone_renditions)
     for period in timeline.periods:
         known |= {name: track.rendition for name, track in period.tracks.items()}
@@ -69,12 +69,15 @@ def render_master(
     base_urls: Sequence[BaseUrl] = (),
     playlist_name: Callable[[str], str] = layout.playlist_name,
 ) -> bytes:
-    """The master playlist as UTF-8: the renditions of all periods that are still listed.
+    """Render the master playlist as UTF-8, with the renditions of all listed periods.
 
-    The first variant is the best one up to STARTUP_BPS, where many players begin; then from the highest to the lowest.
-    Several ``base_urls`` give redundant variants (RFC 8216, 6.2.4), in their order. Rates are measured, and while the
-    broadcast runs at least those of the ladder. ``playlist_name`` gives the media playlist of a
-    rendition. Raises MediaError if nothing has been published yet.
+    The first variant is the best one up to STARTUP_BPS, because many players start with the first; the others follow from the
+    highest to the lowest bit rate. Several ``base_urls`` produce redundant variants (RFC 8216, 6.2.4) in their order. Bit rates
+    are measured, and while the broadcast is live they are at least those of the ladder. ``playlist_name`` returns the name of
+    a rendition's media playlist.
+
+    Raises:
+        MediaError: nothing has been published yet.
     """
     periods = _published(timeline)
     tracks = {name: track for period in periods for name, track in period.tracks.items()}  # the latest period's
@@ -109,14 +112,17 @@ def render_master(
 
 
 def render_media(timeline: Timeline, rendition_name: str, memo: Memo | None = None) -> bytes:
-    """The media playlist of one rendition over all periods as UTF-8.
+    """Render the media playlist of one rendition over all periods as UTF-8.
 
-    EVENT while it grows, VOD at the end, no type where a DVR window takes segments away, also at its end.
-    EXTINF has six decimals; each edge between segments is rounded, not each length, so that sums never drift: no edge is
-    more than half a microsecond off. EXT-X-SERVER-CONTROL stands where ``hold_back_s`` gives a value, and
-    EXT-X-PROGRAM-DATE-TIME at the start of every period whose wall clock is known. Raises MediaError if nothing has been
-    published yet, LadderError for a rendition that no period ever had. ``memo`` of earlier renderings of the same broadcast
-    saves work and changes nothing.
+    Its type is EVENT while live and VOD at the end; with a DVR window it has none, even at the end, because segments are
+    removed. EXTINF has six decimals. Segment boundaries are rounded rather than durations, so errors do not accumulate:
+    each boundary is exact to half a microsecond. EXT-X-SERVER-CONTROL is present if ``hold_back_s`` returns a value, and
+    EXT-X-PROGRAM-DATE-TIME at the start of every period whose wall-clock time is known. ``memo`` of earlier renderings of the
+    same broadcast saves work without changing the result.
+
+    Raises:
+        MediaError: nothing has been published yet.
+        LadderError: no period ever had this rendition.
     """
     memo = memo or Memo()
     _published(timeline)
@@ -124,7 +130,7 @@ def render_media(timeline: Timeline, rendition_name: str, memo: Memo | None = No
     if rendition is None:
         raise LadderError(f"no period has a rendition {rendition_name!r}: choose one of those in the master playlist")
     sources = [(period, *_source(period, rendition)) for period in timeline.periods]
-    # Periods at the front that have nothing left count as removed; a later empty one has just begun.
+    # Leading periods without segments count as removed; a later empty period has just begun.
     skipped = 0
     while skipped < len(sources) - 1 and ((track := sources[skipped][1]) is None or not track.segments):
         skipped += 1
@@ -163,7 +169,7 @@ def _published(timeline: Timeline) -> list[Period]:
 
 
 def _source(period: Period, rendition: Rendition) -> tuple[Track | None, bool]:
-    """The track that ``rendition``'s playlist lists in ``period``, and whether only as gaps."""
+    """The track that ``rendition``'s playlist lists in ``period``, and whether its segments are listed as gaps."""
     if rendition.name in period.tracks:
         return period.tracks[rendition.name], False
     same = [t for t in period.tracks.values() if t.rendition.kind == rendition.kind]
@@ -172,7 +178,7 @@ def _source(period: Period, rendition: Rendition) -> tuple[Track | None, bool]:
         if smaller:
             return max(smaller, key=lambda t: t.rendition.max_bps), False
         return min(same, key=lambda t: t.rendition.max_bps), False
-    # Gaps need lengths: those of the other kind, so that both playlists last equally long.
+    # Gaps use the durations of the other kind, so that both playlists have the same length.
     return next(iter(period.tracks.values()), None), True
 
 
@@ -185,7 +191,7 @@ def _period_parts(period: Period, track: Track, is_gap: bool, memo: Memo, discon
     if not is_gap:
         head.append(f'#EXT-X-MAP:URI="{layout.init_name(period.name, name)}"')
     if period.wall_unix_ms is not None:
-        # Not of whole milliseconds in general; the rounding is the same in every rendering.
+        # Rounded to milliseconds, in the same way in every rendering.
         since_ms = round_half_up(Fraction(track.segments[0].time * 1000, timescale))
         head.append(f"#EXT-X-PROGRAM-DATE-TIME:{wall_text(period.wall_unix_ms + since_ms)}")
     yield _text(head)
@@ -196,7 +202,7 @@ def _period_parts(period: Period, track: Track, is_gap: bool, memo: Memo, discon
             for ticks in (segment.time, segment.time + segment.duration)
         )
         whole, rest = divmod(end - start, 1_000_000)
-        # A gap is not to be loaded; it names an object that exists, as everything in a playlist does.
+        # Players do not load gaps, but their URI is required; an existing object is named, like everywhere in a playlist.
         gap = "#EXT-X-GAP\n" if is_gap else ""
         return f"{gap}#EXTINF:{whole}.{rest:06d},\n{layout.segment_name(period.name, name, segment.time)}\n"
 
@@ -204,7 +210,7 @@ def _period_parts(period: Period, track: Track, is_gap: bool, memo: Memo, discon
 
 
 def _rates(timeline: Timeline, periods: Sequence[Period], rendition: Rendition) -> tuple[int, int]:
-    """(peak, mean) in bits per second of what the playlist of ``rendition`` lists."""
+    """(peak, average) bit rate in bits per second of the segments that ``rendition``'s playlist lists."""
     tracks = [track for track, is_gap in (_source(p, rendition) for p in periods) if track is not None and not is_gap]
     target_s = target_duration_s(timeline)
     newest = 0 if timeline.ended else -RECENT_SEGMENTS
@@ -222,7 +228,7 @@ def _stream_inf(
     members: Sequence[Rendition],
     group: str,
 ) -> str:
-    """EXT-X-STREAM-INF of a video rendition with its audio, or of audio alone (RFC 8216, 4.3.4.2)."""
+    """EXT-X-STREAM-INF for a video rendition with its audio, or for audio alone (RFC 8216, 4.3.4.2)."""
     codecs: list[str] = []
     for member in members:
         for period in periods:
@@ -241,6 +247,6 @@ def _stream_inf(
     if rendition.kind == "video" and any(period.captions for period in periods):
         attributes.append(f'CLOSED-CAPTIONS="{CAPTIONS}"')
     elif rendition.kind == "audio" or timeline.ended:
-        # Not while captions may still begin: players read this playlist once, and look for none where there are to be none.
+        # Not while captions may still begin: players read the master playlist once, and NONE makes them ignore captions.
         attributes.append("CLOSED-CAPTIONS=NONE")
     return "#EXT-X-STREAM-INF:" + ",".join(attributes)

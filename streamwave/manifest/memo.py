@@ -1,8 +1,8 @@
-"""What manifests consist of for the most part, kept from one rendering to the next: the lines of segments.
+"""Cache of the text of segments, which is most of a manifest, from one rendering to the next.
 
-A broadcast only grows at its end, and a DVR window only takes away from its front. So the text of a segment is rendered
-once, and the cost of a manifest does not depend on how long the broadcast is, but for the copying of its bytes. With a
-fresh ``Memo`` the same functions render everything; the result is the same to the byte.
+A broadcast only grows at its end, and a DVR window only removes segments at the front. So the text of a segment is rendered
+once, and apart from copying bytes, the cost of a manifest does not depend on the length of the broadcast. With a new
+``Memo`` the same functions render everything from scratch, with byte-identical results.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from streamwave.manifest.timeline import SegmentRef, Track
 
 
 class Lines:
-    """Text of the listed segments of a track, a piece for each."""
+    """Text of the listed segments of a track, one piece per segment."""
 
     def __init__(self) -> None:
         self._text = bytearray()
@@ -22,10 +22,10 @@ class Lines:
         self._first = 0  # number of the first segment in its period
 
     def text(self, track: Track, render: Callable[[SegmentRef], str]) -> bytes:
-        """The text of all segments, of which ``render`` makes those that are new."""
+        """The text of all segments; ``render`` is called for new ones only."""
         end = self._first + len(self._sizes)
         if not self._first <= track.removed <= end <= track.removed + len(track.segments):
-            self.__init__()  # type: ignore[misc]  # another track
+            self.__init__()  # type: ignore[misc]  # a different track
             self._first = end = track.removed
         gone = 0
         while self._first < track.removed:
@@ -45,16 +45,16 @@ class Runs:
     def __init__(self) -> None:
         self._runs: deque[tuple[int, int, int]] = (
             deque()
-        )  # duration in ticks, segments, bytes in the text (0: last run)
-        self._text = bytearray()  # all runs but the first and the last, each behind the indent
+        )  # duration in ticks, number of segments, bytes in the text (0 for the last run)
+        self._text = bytearray()  # all runs but the first and last, each preceded by the indent
         self._first = 0  # number of the first segment in its period
         self._end = 0
 
     def text(self, track: Track, indent: str) -> str:
-        """S elements one below the other, for segments that follow each other without a hole; the first has its time."""
+        """S elements, one per line, for contiguous segments; only the first has a time (S@t)."""
         listed_end = track.removed + len(track.segments)
         if not self._first <= track.removed <= self._end <= listed_end:
-            self.__init__()  # type: ignore[misc]  # another track
+            self.__init__()  # type: ignore[misc]  # a different track
             self._first = self._end = track.removed
         for segment in track.segments[self._end - track.removed :]:
             self._add(segment.duration, indent)
@@ -87,7 +87,7 @@ class Runs:
                 continue
             self._runs.popleft()
             if self._runs:
-                # What was second is first now and is rendered with its time.
+                # The second run is now the first, and is rendered with its time.
                 duration, count, size = self._runs[0]
                 del self._text[:size]
                 self._runs[0] = (duration, count, 0)
@@ -99,7 +99,7 @@ def _element(time: str, duration: int, count: int) -> str:
 
 
 class Memo:
-    """What one broadcast's manifests have in common with the ones before. Not thread-safe."""
+    """The cached parts of one broadcast's manifests. Not thread-safe."""
 
     def __init__(self) -> None:
         self._lines: dict[tuple[str, str, bool], Lines] = {}
@@ -107,24 +107,24 @@ class Memo:
         self._checked: dict[tuple[str, str], tuple[Sequence[str], int]] = {}
 
     def lines(self, period: str, rendition: str, is_gap: bool) -> Lines:
-        """Those of a playlist for a rendition in a period, as segments or as gaps."""
+        """The cached lines of a rendition in a period, for segments or gaps in a playlist."""
         return self._lines.setdefault((period, rendition, is_gap), Lines())
 
     def runs(self, period: str, rendition: str, indent: str) -> Runs:
-        """Those of a rendition in a period."""
+        """The cached runs of a rendition in a period."""
         return self._runs.setdefault((period, rendition, indent), Runs())
 
     def checked(self, period: str, kind: str, names: Sequence[str]) -> int:
-        """Number of the segment in the period up to which the boundaries of ``names`` are known to be equal."""
+        """Number of leading segments of the period whose boundaries are known to be equal in the renditions ``names``."""
         known, number = self._checked.get((period, kind), (names, 0))
         return number if known == names else 0
 
     def note_checked(self, period: str, kind: str, names: Sequence[str], number: int) -> None:
-        """They are equal up to ``number``."""
+        """Remember that the boundaries of ``names`` are equal up to ``number``."""
         self._checked[period, kind] = (names, number)
 
     def keep(self, periods: Sequence[str]) -> None:
-        """Forget what belongs to other periods: a DVR window has left them behind."""
+        """Forget all periods but these; the others have left the DVR window."""
         self._lines = {key: value for key, value in self._lines.items() if key[0] in periods}
         self._runs = {key: value for key, value in self._runs.items() if key[0] in periods}
         self._checked = {key: value for key, value in self._checked.items() if key[0] in periods}

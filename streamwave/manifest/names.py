@@ -7,14 +7,14 @@ from streamwave.manifest.timeline import Timeline
 
 
 def is_named(timeline: Timeline, name: str) -> bool:
-    """Whether the manifests of ``timeline`` name this media object; takes no longer for a long window."""
+    """Whether the manifests of ``timeline`` refer to this media object. The cost does not depend on the window's length."""
     if name.count("/") != 2:
-        return False  # a part of the ledger
+        return False  # part of the ledger
     period_name, rendition, last = name.split("/")
     for period in timeline.periods:
         track = period.tracks.get(rendition) if period.name == period_name else None
         if track is not None:
-            # Segments go from the front only, and follow each other without a hole.
+            # Segments are removed at the front only, and are contiguous.
             if last == "init.mp4" or not track.segments:
                 return True
             return int(last.removesuffix(".m4s")) >= track.segments[0].time
@@ -22,7 +22,7 @@ def is_named(timeline: Timeline, name: str) -> bool:
 
 
 def named_objects(timeline: Timeline) -> set[str]:
-    """Names of all media that the ledger and the manifests of ``timeline`` name."""
+    """Names of all media objects that the ledger and manifests of ``timeline`` refer to."""
     names = set()
     for period in timeline.periods:
         for rendition, track in period.tracks.items():

@@ -1,4 +1,4 @@
-"""A chunk after the package step: media segments as files, ready to be published and recorded in the ledger."""
+"""A chunk after the package step: media segments in files, ready to be published and recorded in the ledger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from streamwave.model import Frozen, Rational, Rendition
 class PackagedSegment(Frozen):
     """A media segment ready to be stored: ``[time, time + duration)`` in ticks, its bytes in the file ``path``.
 
-    ``digest`` is that of the bytes; empty where nobody has made one.
+    ``digest`` is the digest of the bytes; empty if it has not been computed.
     """
 
     time: int
@@ -19,7 +19,7 @@ class PackagedSegment(Frozen):
 
 
 class PackagedTrack(Frozen):
-    """One rendition of a packaged chunk. ``init_path`` holds the init segment, ``init_sha256`` tells whether it changed."""
+    """One rendition of a packaged chunk. ``init_path`` is the init segment's file; ``init_sha256`` reveals a change of it."""
 
     rendition: Rendition
     timescale: int
@@ -29,19 +29,19 @@ class PackagedTrack(Frozen):
     init_size: int
     frame_rate: Rational | None
     segments: tuple[PackagedSegment, ...]
-    captions: bool = False  # its pictures carry captions
+    captions: bool = False  # the video carries captions
 
 
 class PackagedChunk(Frozen):
-    """All renditions of a chunk, checked and in place."""
+    """All renditions of a chunk, checked."""
 
     number: int
     tracks: tuple[PackagedTrack, ...]
     closed_unix_ms: int = 0
     filled: tuple[str, ...] = ()  # renditions in which nothing of the chunk could be decoded
-    damaged: bool = False  # some of its pictures could not, and another one stands still in their place
+    damaged: bool = False  # some frames could not be decoded, and the last good one is repeated
 
     @property
     def size_bytes(self) -> int:
-        """Size of all its media segments."""
+        """Total size of the media segments."""
         return sum(segment.size for track in self.tracks for segment in track.segments)

@@ -1,4 +1,4 @@
-"""How far a publication is, as a plain value that may be passed around."""
+"""The progress of a publication, as a plain value."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from streamwave.manifest.ledger import Ledger
 
-#: What people are told of ``damaged_chunks``.
-STANDS_STILL = "{} chunks hold pictures that could not be decoded; the one before them stands still"
+#: The sentence about ``damaged_chunks`` for users.
+STANDS_STILL = "{} chunks contain frames that could not be decoded; the last good frame is repeated"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a publication is. ``period_ms`` counts from the start of the last period, ``total_ms`` from the first."""
+    """Progress of a publication. ``period_ms`` counts from the start of the last period, ``total_ms`` from the first."""
 
     chunks: int = 0
     black_chunks: int = 0
@@ -26,15 +26,15 @@ class Progress:
 
     @classmethod
     def of(cls, ledger: Ledger) -> Progress:
-        """What ``ledger`` says now."""
+        """The progress recorded in ``ledger``."""
         if ledger.timeline is None or not ledger.periods:
             return cls()
         period = ledger.timeline.periods[-1]
         return cls(
             chunks=ledger.chunk_count,
-            black_chunks=ledger.black_chunks,
-            silent_chunks=ledger.silent_chunks,
-            damaged_chunks=ledger.damaged_chunks,
+            black_chunks=ledger.losses.black_chunks,
+            silent_chunks=ledger.losses.silent_chunks,
+            damaged_chunks=ledger.losses.damaged_chunks,
             session=ledger.periods[-1].session,
             period_ms=int(period.duration * 1000),
             total_ms=int(ledger.timeline.duration * 1000),
@@ -47,10 +47,10 @@ class Progress:
         )
 
     def news(self, before: Progress) -> list[str]:
-        """Sentences on what could not be published as it was received, where there is more of it than ``before``."""
+        """A sentence for each kind of loss (black, silent or damaged chunks) that has increased since ``before``."""
         told = (
             (self.black_chunks, before.black_chunks, "{} chunks could not be decoded and are shown in black"),
-            (self.silent_chunks, before.silent_chunks, "the sound of {} chunks could not be read and is silent"),
+            (self.silent_chunks, before.silent_chunks, "the audio of {} chunks could not be read and is silent"),
             (self.damaged_chunks, before.damaged_chunks, STANDS_STILL),
         )
         return [text.format(count) for count, known, text in told if count > known]

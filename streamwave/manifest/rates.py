@@ -1,7 +1,7 @@
-"""Bit rates as the two manifests define them, from the sizes of what was published. Integers in, integers out.
+"""Bit rates as the two manifest formats define them, computed in integers from the sizes of published segments.
 
-DASH's bandwidth is a promise about buffering, HLS's a peak over about one target duration. Neither is the highest rate
-of a single segment: a last segment of one picture would then make a rendition look ten times as expensive as it is.
+DASH's bandwidth is a guarantee for buffering, HLS's a peak over about one target duration. Neither is the highest bit rate
+of a single segment: a last segment of one frame would make a rendition look ten times as expensive as it is.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ from collections.abc import Iterable, Sequence
 
 from streamwave.manifest.timeline import SegmentRef, Track
 
-#: While a broadcast runs, peaks are those of so many last segments (half an hour of 2 s): the work is then bounded, and
-#: the ladder's limits hold for the rest.
+#: While a broadcast is live, peaks are computed over this many of the newest segments (half an hour at 2 s), which bounds the
+#: work; the ladder's limits cover the earlier ones.
 RECENT_SEGMENTS = 900
 
 
 def buffered_bps(segments: Sequence[SegmentRef], timescale: int, buffer_ms: int, floor_bps: int = 1) -> int:
     """Representation@bandwidth in bits per second (ISO/IEC 23009-1, 5.3.5.2), at least ``floor_bps``.
 
-    The smallest rate at which a player that starts at any segment, ``buffer_ms`` after the first bit began to arrive,
-    has every segment whole by the time it is due: bits(i..j) <= bandwidth * (buffer + time(j) - time(i)).
+    The smallest bit rate at which a player can start at any segment, ``buffer_ms`` after its first bit began to arrive, and
+    then receives every segment completely by its presentation time:
+    bits(i..j) <= bandwidth * (buffer + time(j) - time(i)).
     """
     buffer_ticks = max(buffer_ms * timescale // 1000, 1)
     rate = max(floor_bps, 1)
     while True:
-        # For a given rate the worst j for every i is found in one pass; the rate is raised until nobody starves.
+        # One pass finds the worst (i, j) for a given rate; the rate is raised until no segment is late.
         worst, worst_bits, worst_ticks = 0, 0, 1
         total, least, least_total, least_time = 0, None, 0, 0
         for segment in segments:
@@ -44,13 +45,13 @@ def buffered_bps(segments: Sequence[SegmentRef], timescale: int, buffer_ms: int,
 def peak_bps(segments: Sequence[SegmentRef], timescale: int, target_s: int) -> int:
     """Peak segment bit rate in bits per second, rounded up (RFC 8216, 4.1).
 
-    The highest rate of any run of segments that lasts 0.5 to 1.5 target durations; the mean of a shorter track.
+    The highest bit rate of any run of segments that lasts 0.5 to 1.5 target durations; the average, if the track is shorter.
     """
     least, most = target_s * timescale, 3 * target_s * timescale  # in half ticks
     peak = 0
     for first in range(len(segments)):
         bits = ticks = 0
-        for index in range(first, min(first + 64, len(segments))):  # bounds the work for absurdly short segments
+        for index in range(first, min(first + 64, len(segments))):  # limits the work if segments are absurdly short
             bits, ticks = bits + segments[index].size * 8, ticks + segments[index].duration
             if 2 * ticks > most:
                 break
@@ -61,7 +62,7 @@ def peak_bps(segments: Sequence[SegmentRef], timescale: int, target_s: int) -> i
 
 
 def average_bps(tracks: Iterable[Track]) -> int:
-    """Mean bit rate over several tracks that follow each other, in bits per second, rounded up."""
+    """Average bit rate over consecutive tracks, in bits per second, rounded up."""
     bits, microseconds = 0, 0
     for track in tracks:
         bits += 8 * track.total_size

@@ -14,7 +14,7 @@ from streamwave.storage.location import BaseUrl
 
 
 def manifest_names(timeline: Timeline) -> list[str]:
-    """Names of all manifests that the broadcast may ever have had, those that name others first."""
+    """Names of all manifests that the broadcast may have had, those that refer to others first."""
     names = [playlist_name(r.name) for r in playlist_renditions(timeline)]
     recordings = [recording_name(r.name) for r in playlist_renditions(timeline)]
     return [MANIFEST, LIVE_MANIFEST, MASTER, *names, *recordings]
@@ -23,16 +23,16 @@ def manifest_names(timeline: Timeline) -> list[str]:
 def render_all(
     ledger: Ledger, *, now_unix_ms: int, utc_timing_url: str | None, base_urls: Sequence[BaseUrl], memo: Memo
 ) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """The media playlists, and what names them: master playlist, then MPD. A broadcast that has begun must be there.
+    """The media playlists, and what refers to them: the master playlist, then the MPD. The broadcast must have begun.
 
-    Of a live broadcast there is a second MPD, to which the first sends the players that have begun to watch. It is the
-    same, but in the end nothing moves in it, while the first becomes the recording's (docs/decisions/0012).
+    A live broadcast has a second MPD, to which the first one directs players that have started. While live the two are equal.
+    After the end, the second keeps the live timeline, and the first describes the recording (docs/decisions/0012).
     """
     shown = ledger.shown
     assert shown is not None
     playlists, named = [(shown, playlist_name)], playlist_name
     if shown.ended and ledger.window is not None:
-        # Players rely on numbers that never go back at one address: the window ends there, the recording is new.
+        # At one URL, sequence numbers must never decrease. So the window's playlists end, and the recording gets new ones.
         playlists, named = [(ledger.window, playlist_name), (shown, recording_name)], recording_name
     rendered = {
         name(rendition.name): render_media(timeline, rendition.name, memo)

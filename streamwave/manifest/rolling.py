@@ -1,8 +1,8 @@
-"""The state of a ledger that forgets: what a channel without end keeps of itself, however long it runs.
+"""The summary of a ledger that forgets: what an endless channel keeps, so that its ledger stays bounded.
 
-Where nothing is to be kept but the DVR window, lines of chunks that have left it are of no use. So from time to time the
-first part of the ledger is replaced by its beginning and one ``state`` line that says all that still counts, and the
-parts in between go.
+If only the DVR window is kept, the lines of chunks that have left it are useless. So from time to time, the first part of the
+ledger is replaced by its first line and a ``state`` line that records everything still relevant, and the parts in between are
+deleted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streamwave.model import Frozen, Rational, Rendition
 
 
 class TrackState(Frozen):
-    """A ``Track``."""
+    """The state of a ``Track``."""
 
     rendition: Rendition
     timescale: int = Field(gt=0)
@@ -30,7 +30,7 @@ class TrackState(Frozen):
 
 
 class PeriodState(Frozen):
-    """A ``Period``."""
+    """The state of a ``Period``."""
 
     name: str
     start: Rational
@@ -42,9 +42,9 @@ class PeriodState(Frozen):
 
 
 class StateLine(Frozen):
-    """All that the parts before ``part`` said. ``lines`` are the period lines of all sessions, as they were written.
+    """Everything still relevant from the parts before ``part``. ``lines`` are the original period lines of all sessions.
 
-    ``left`` names the objects that have left the window and are not deleted yet.
+    ``left`` names the objects that have left the window but are not deleted yet.
     """
 
     type: Literal["state"] = "state"
@@ -66,7 +66,7 @@ class StateLine(Frozen):
 
 
 def snapshot(timeline: Timeline) -> dict[str, Any]:
-    """What a ``StateLine`` says of ``timeline``."""
+    """The fields of a ``StateLine`` that describe ``timeline``."""
     periods = tuple(
         PeriodState(
             name=period.name, start=period.start, wall_unix_ms=period.wall_unix_ms, longest_chunk=period.longest_chunk,
@@ -92,7 +92,7 @@ def snapshot(timeline: Timeline) -> dict[str, Any]:
 
 
 def restore(timeline: Timeline, state: StateLine) -> None:
-    """Give ``timeline``, which is empty, what ``state`` says of it."""
+    """Fill the empty ``timeline`` from ``state``."""
     for period in state.periods:
         tracks = {
             t.rendition.name: Track(

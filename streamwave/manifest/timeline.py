@@ -1,7 +1,7 @@
-"""What a broadcast has published, as plain values: the input from which every manifest is rendered.
+"""What a broadcast has published, as plain values: the input for rendering every manifest.
 
-A timeline is a list of periods (ISO/IEC 23009-1, 5.3.2; an HLS discontinuity each, RFC 8216 section 4.3.2.3). A period
-holds one track per rendition. Times are ticks in the track's timescale, starting at 0 in each period.
+A timeline is a list of periods (ISO/IEC 23009-1, 5.3.2; each is an HLS discontinuity, RFC 8216 section 4.3.2.3). A period
+has one track per rendition. Times are ticks in the track's timescale, starting at 0 in each period.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import NamedTuple
 from streamwave.errors import MediaError
 from streamwave.model import Rendition
 
-#: By how much pictures and sound may end apart because the one is counted in pictures and the other in AAC frames, in seconds.
+#: Maximum difference between the ends of video and audio, in seconds. They differ because frame durations do.
 UNEVEN = Fraction(1, 10)
-#: What ``Timeline.as_watched`` adds. shaka-player takes ends that are 2 ms apart for the same.
+#: What ``Timeline.as_watched`` adds, in seconds. shaka-player treats ends within 2 ms as equal.
 OVER = Fraction(1, 100)
 
 
@@ -38,8 +38,8 @@ class Track:
     init_size: int
     frame_rate: Fraction | None = None
     segments: list[SegmentRef] = field(default_factory=list)
-    removed: int = 0  # segments that a DVR window has dropped from the front
-    longest: int = 0  # duration of the longest segment that there ever was, in ticks
+    removed: int = 0  # segments that the DVR window has removed from the front
+    longest: int = 0  # duration in ticks of the longest segment so far, including removed ones
     total_size: int = 0  # bytes of the listed segments
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class Track:
         return self.segments[-1].time + self.segments[-1].duration if self.segments else 0
 
     def stretched(self, end: Fraction) -> Track:
-        """The same, but the last segment lasts until ``end`` (a whole tick) if it nearly does."""
+        """A copy whose last segment is extended to ``end`` (a whole tick), if the track ends at most ``UNEVEN`` before it."""
         if not self.segments or end - self.duration > UNEVEN:
             return self
         *others, last = self.segments
@@ -64,7 +64,7 @@ class Track:
         return Fraction(self.end, self.timescale)
 
     def append(self, segment: SegmentRef) -> None:
-        """Add the next segment; it must begin where the last one ended."""
+        """Add the next segment, which must begin where the last one ended; MediaError if it does not."""
         if segment.duration <= 0:
             raise MediaError(f"{self.rendition.name}: a segment at {segment.time} lasts {segment.duration} ticks")
         if self.segments and segment.time != self.end:
@@ -74,7 +74,7 @@ class Track:
         self.total_size += segment.size
 
     def drop(self, count: int) -> list[SegmentRef]:
-        """Take ``count`` segments away from the front."""
+        """Remove ``count`` segments from the front and return them."""
         gone = self.segments[:count]
         del self.segments[:count]
         self.removed += count
@@ -82,11 +82,11 @@ class Track:
         return gone
 
     def peak_bps(self) -> int:
-        """Highest bit rate of a segment, in bits per second, rounded up."""
+        """Highest bit rate of a single segment, in bits per second, rounded up."""
         return max((-(-s.size * 8 * self.timescale // s.duration) for s in self.segments), default=0)
 
     def average_bps(self) -> int:
-        """Mean bit rate over all segments, in bits per second, rounded up."""
+        """Average bit rate over all listed segments, in bits per second, rounded up."""
         ticks = self.listed_ticks
         return -(-self.total_size * 8 * self.timescale // ticks) if ticks else 0
 
@@ -98,12 +98,12 @@ class Track:
 
 @dataclass
 class Period:
-    """A stretch of the broadcast with one set of init segments.
+    """A part of the broadcast with one set of init segments.
 
-    ``name`` is the folder of its objects; ``start`` in seconds since the broadcast's start; ``wall_unix_ms`` is the
-    wall clock at its start (for EXT-X-PROGRAM-DATE-TIME), or None for a file. ``longest_chunk`` in seconds: the segments
-    of a chunk appear all at once, so players have to bridge that much between two of them. ``captions``: some of its
-    pictures carry captions (CEA-608); ``captions_at_start``: those of its first chunk do.
+    ``name`` is the folder of its objects; ``start`` is in seconds since the broadcast's start; ``wall_unix_ms`` is the
+    wall-clock time at its start (for EXT-X-PROGRAM-DATE-TIME), or None for a file. ``longest_chunk`` is in seconds: all
+    segments of a chunk appear at once, so players must bridge that time between chunks. ``captions``: some of its video
+    carries captions (CEA-608); ``captions_at_start``: that of its first chunk does.
     """
 
     name: str
@@ -116,20 +116,20 @@ class Period:
 
     @property
     def duration(self) -> Fraction:
-        """Length of the longest track, in seconds: readers drop what lies beyond the end of a period."""
+        """Length of the longest track, in seconds: readers drop media beyond the end of a period."""
         return max((t.duration for t in self.tracks.values()), default=Fraction(0))
 
 
 @dataclass
 class Timeline:
-    """A broadcast: its periods, and whether it has ended (then manifests are static).
+    """A broadcast: its periods, and whether it has ended (its manifests are then static).
 
-    ``created_unix_ms`` is the wall clock at the broadcast's start (MPD@availabilityStartTime);
-    ``segment_ms`` the usual segment length in milliseconds (what players poll by);
-    ``info`` what the publisher said of it: title, encoder (ProgramInformation).
+    ``created_unix_ms`` is the wall-clock time at the broadcast's start (MPD@availabilityStartTime); ``segment_ms`` is the
+    usual segment length in milliseconds, at which players poll; ``info`` is metadata from the publisher, such as title and
+    encoder (ProgramInformation).
 
-    What a DVR window has taken away for good leaves only counts behind, so that memory stays bounded: ``gone_periods``,
-    ``gone_segments`` by kind, ``gone_renditions`` (their HLS playlists must live on) and ``longest`` in seconds.
+    Only counts remain of what has left a DVR window for good, so that memory stays bounded: ``gone_periods``,
+    ``gone_segments`` by kind, ``gone_renditions`` (whose HLS playlists must continue), and ``longest`` in seconds.
     """
 
     created_unix_ms: int
@@ -150,22 +150,22 @@ class Timeline:
 
     @property
     def head(self) -> Fraction:
-        """What a DVR window has taken from the front of the first period, in seconds."""
+        """How much the DVR window has removed from the front of the first period, in seconds."""
         tracks = [t for t in self.periods[0].tracks.values() if t.segments] if self.periods else []
-        # The pictures lead: sound is cut at frames of its own.
+        # Video decides, because audio segments end at AAC frame boundaries.
         tracks.sort(key=lambda track: track.rendition.kind != "video")
         return Fraction(tracks[0].segments[0].time, tracks[0].timescale) if tracks else Fraction(0)
 
     @property
     def watchable(self) -> Fraction:
-        """From the first listed segment to the end, in seconds: what of ``duration`` a DVR window has left."""
+        """From the first listed segment to the end, in seconds: ``duration`` without what the DVR window has removed."""
         first = self.periods[:1]
         if not self.gone_periods and not any(track.removed for period in first for track in period.tracks.values()):
             return self.duration
         return self.duration - first[0].start - self.head
 
     def recorded_starts(self) -> list[Fraction]:
-        """Where each period begins in the recording, in seconds: its first segment at 0, and no pauses in between."""
+        """Start of each period in the recording, in seconds: the first segment is at 0, and there are no pauses."""
         starts, start = [], -self.head
         for period in self.periods:
             starts.append(start)
@@ -174,21 +174,20 @@ class Timeline:
 
     @property
     def live_born(self) -> bool:
-        """Whether this began as a live broadcast: the wall clock of its pictures is known."""
+        """Whether the broadcast was live rather than a transcoded file: the wall-clock time of its periods is known."""
         return any(period.wall_unix_ms is not None for period in self.periods)
 
     def as_watched(self) -> Timeline:
-        """What has ended as players shall know it that were there: periods begin where they did while live, with or
-        without captions as then.
+        """The ended timeline, for clients that watched it live: with the period starts and captions that it had while live.
 
-        The last segments are said to last a little longer than they do, until the end. A player that had them all before
-        it learned of the end (as usual) measures them against it: dash.js and shaka-player wait for ever for the rest
-        where sound and pictures do not end together, or not to a microsecond.
+        The stated durations of the last segments are slightly longer than the media, up to the stated end. A player that had
+        loaded all segments before it learned of the end compares them with it: dash.js and shaka-player wait forever for the
+        rest if audio and video do not end together to the microsecond.
         """
         periods = [replace(period, captions=period.captions_at_start) for period in self.periods]
         last = periods[-1]
         end = last.duration + OVER
-        # All renditions of a kind must still end together: at a tick that they all have.
+        # All renditions of a kind must still end together, at a tick that exists in all their timescales.
         units: dict[str, int] = {}
         for track in last.tracks.values():
             units[track.rendition.kind] = gcd(units.get(track.rendition.kind, 0), track.timescale)
@@ -197,15 +196,16 @@ class Timeline:
         return replace(self, periods=periods)
 
     def longest_segment(self) -> Fraction:
-        """The longest segment that was ever published, in seconds."""
+        """The longest segment published so far, including removed ones, in seconds."""
         tracks = [t for p in self.periods for t in p.tracks.values()]
         return max([self.longest, *(Fraction(t.longest, t.timescale) for t in tracks)])
 
     def trim(self) -> list[tuple[str, str, SegmentRef]]:
-        """Forget what lies wholly before the DVR window and return it as (period, rendition, segment).
+        """Remove everything before the DVR window, and return it as (period, rendition, segment).
 
-        A period goes when all of it is outside, so that its tracks never end up with a hole; of the last period every
-        track keeps a segment. The objects must stay readable for a while: players hold older manifests.
+        A period is removed with all its tracks once it is entirely outside, so that no track ends up with a hole. Until then
+        segments are removed from its front, but every track keeps at least one. The objects must stay available for a while,
+        because players hold older manifests.
         """
         if self.dvr_window_ms is None or not self.periods:
             return []
@@ -220,7 +220,7 @@ class Timeline:
                 self.gone_renditions[name] = track.rendition
                 out += [(period.name, name, segment) for segment in track.segments]
             for kind in ("video", "audio"):
-                # A kind that the period lacks was listed as gaps, one for each segment of the other kind.
+                # A kind that the period lacks was listed as gaps, one per segment of the other kind.
                 count = kinds.get(kind, max(kinds.values(), default=0))
                 self.gone_segments[kind] = self.gone_segments.get(kind, 0) + count
             self.gone_periods += 1

@@ -1,8 +1,8 @@
-"""The MP4 boxes that StreamWave reads or writes: bytes in, bytes out, no files and no processes.
+"""The MP4 boxes that StreamWave reads or writes: pure functions of bytes, without files or processes.
 
-``split`` takes FFmpeg's fragmented file apart and puts CMAF segments together, ``normal`` makes init segments equal
-across chunks, ``init`` and ``fragment`` read what they say, ``nal`` looks at the pictures, ``avc`` puts pictures into
-fragments, ``aac`` and ``adts`` do the audio, ``boxes`` and ``asc`` are what all of these are made of.
+``split`` splits FFmpeg's fragmented file and joins fragments into CMAF segments, ``normal`` makes init segments identical
+across chunks, ``init`` and ``fragment`` parse segments, ``nal`` inspects H.264 samples, ``avc`` builds video fragments, ``aac``
+and ``adts`` handle audio, and ``boxes`` and ``asc`` are the building blocks of them all.
 """
 
 from streamwave.mp4.aac import aac_fragment, aac_init

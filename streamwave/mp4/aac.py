@@ -10,20 +10,21 @@ from streamwave.mp4.asc import build_config, channel_configuration
 from streamwave.mp4.boxes import box, full_box
 from streamwave.timing import AAC_FRAME
 
-# cmfc and cmf2 are the structural brands of CMAF (ISO/IEC 23000-19, 7.2); cmf2 says, among others, that there is no
+# cmfc and cmf2 are the structural brands of CMAF (ISO/IEC 23000-19, 7.2); cmf2 implies, among other things, that there is no
 # edit list. iso6 covers tfdt and default-base-is-moof.
 _FTYP = box("ftyp", b"cmfc", bytes(4), b"iso6cmfccmf2")
 
 _TRACK_ID = 1
-_SYNC = 0x02000000  # sample_depends_on = 2: on no other sample (ISO/IEC 14496-12, 8.8.3.1)
+_SYNC = 0x02000000  # sample_depends_on = 2: independent (ISO/IEC 14496-12, 8.8.3.1)
 _MATRIX = struct.pack(">9I", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)  # unity
 _UNDETERMINED = 0x55C4  # language "und", 5 bits per letter
 
 
 def aac_init(sample_rate: int, channels: int, bit_rate_bps: int) -> bytes:
-    """Init segment of an AAC-LC track whose timescale is the sample rate; no edit list.
+    """Init segment of an AAC-LC track without edit list, whose timescale is the sample rate.
 
-    Raises MediaError for a sample rate (Hz) or number of channels that AAC-LC does not have.
+    Raises:
+        MediaError: AAC-LC does not support the sample rate (Hz) or number of channels.
     """
     if not 0 < bit_rate_bps < 1 << 32:
         raise MediaError(f"an audio bit rate of {bit_rate_bps} bit/s is impossible; choose for example 128000")
@@ -36,7 +37,7 @@ def aac_init(sample_rate: int, channels: int, bit_rate_bps: int) -> bytes:
     mdhd = full_box("mdhd", 0, 0, struct.pack(">4IHH", 0, 0, sample_rate, 0, _UNDETERMINED, 0))
     hdlr = full_box("hdlr", 0, 0, struct.pack(">4x4s12x", b"soun"), b"SoundHandler\0")
     dref = full_box("dref", 0, 0, struct.pack(">I", 1), full_box("url ", 0, 1))
-    # The sample rate is 16.16 fixed point; where it does not fit only the AudioSpecificConfig tells it.
+    # The sample rate is 16.16 fixed point; a rate that does not fit is stated only by the AudioSpecificConfig.
     rate = sample_rate << 16 if sample_rate < 1 << 16 else 0
     mp4a = box("mp4a", struct.pack(">6xH8xHH4xI", 1, channels, 16, rate), _esds(sample_rate, channels, bit_rate_bps))
     stbl = box(
@@ -49,14 +50,17 @@ def aac_init(sample_rate: int, channels: int, bit_rate_bps: int) -> bytes:
 
 
 def aac_fragment(*, sequence: int, time: int, frames: Sequence[bytes]) -> bytes:
-    """One moof + mdat with ``frames`` (raw AAC frames, 1024 samples each) from ``time`` (ticks of the sample rate) on.
+    """One moof + mdat with ``frames`` (raw AAC frames of 1024 samples), starting at ``time`` (ticks of the sample rate).
 
-    Durations and flags stand in the fragment itself, as the brand cmf2 demands (ISO/IEC 23000-19, 7.7.3).
+    Durations and flags are in the fragment itself, as the brand cmf2 requires (ISO/IEC 23000-19, 7.7.3).
+
+    Raises:
+        MediaError: there are no frames or an empty one, or a number is out of range.
     """
     if not frames or not all(frames):
-        raise MediaError("an audio fragment needs frames, none of them empty; check the chunk's audio")
+        raise MediaError("an audio fragment needs at least one frame, and none may be empty; check the chunk's audio")
     if not 0 < sequence < 1 << 32 or not 0 <= time < 1 << 64:
-        raise MediaError(f"a fragment can not have sequence number {sequence} and time {time}; check the timeline")
+        raise MediaError(f"a fragment cannot have sequence number {sequence} and time {time}; check the timeline")
     # default-base-is-moof, default duration, default flags; then data offset and sample sizes in trun.
     tfhd = full_box("tfhd", 0, 0x020028, struct.pack(">3I", _TRACK_ID, AAC_FRAME, _SYNC))
     tfdt = full_box("tfdt", 1, 0, struct.pack(">Q", time))
@@ -72,7 +76,7 @@ def aac_fragment(*, sequence: int, time: int, frames: Sequence[bytes]) -> bytes:
 
 
 def _esds(sample_rate: int, channels: int, bit_rate_bps: int) -> bytes:
-    """Elementary stream descriptors (ISO/IEC 14496-1, 7.2.6), each a tag, a length in one byte, and the content."""
+    """Elementary stream descriptors (ISO/IEC 14496-1, 7.2.6). Each is a tag, a length in one byte, and its content."""
 
     def descriptor(tag: int, *content: bytes) -> bytes:
         joined = b"".join(content)

@@ -10,7 +10,11 @@ _MAX_FRAME = (1 << 13) - 1  # aac_frame_length has 13 bits
 
 
 def adts_frame(frame: bytes, sample_rate: int, channels: int) -> bytes:
-    """``frame`` (one raw AAC-LC frame) behind an ADTS header without checksum."""
+    """An ADTS frame: a header without checksum, and ``frame`` (one raw AAC-LC frame).
+
+    Raises:
+        MediaError: the frame is empty or too long.
+    """
     length = _HEADER + len(frame)
     if not frame or length > _MAX_FRAME:
         raise MediaError(f"an AAC frame of {len(frame)} bytes does not fit into ADTS; encode the audio again")
@@ -23,9 +27,10 @@ def adts_frame(frame: bytes, sample_rate: int, channels: int) -> bytes:
 
 
 def read_adts(data: bytes) -> list[bytes]:
-    """The raw AAC-LC frames in ``data``, in order; none for no data.
+    """The raw AAC-LC frames in ``data``, in order; an empty list for no data.
 
-    Raises MediaError on anything that is not whole ADTS frames of AAC-LC, all with the same sample rate and channels.
+    Raises:
+        MediaError: ``data`` is not a sequence of complete ADTS frames of AAC-LC with one sample rate and channel count.
     """
     frames: list[bytes] = []
     position, stated = 0, -1
@@ -35,14 +40,14 @@ def read_adts(data: bytes) -> list[bytes]:
         header = int.from_bytes(data[position : position + _HEADER], "big")
         # 12 bits syncword, 1 bit MPEG version, 2 bits layer (0), 1 bit "no checksum"
         if header >> 44 != 0xFFF or header >> 41 & 3:
-            raise MediaError(f"this is not ADTS: no frame starts at {position}; give a file of AAC frames")
+            raise MediaError(f"this is not ADTS: no frame starts at {position}; use a file of ADTS frames")
         if header >> 38 & 3 != AAC_LC - 1:
             raise MediaError(f"the AAC at {position} is not AAC-LC; encode the audio again")
         if header & 3:
             raise MediaError(f"the ADTS frame at {position} packs several AAC frames; encode the audio again")
-        parameters = header >> 30 & 0xF7  # sample rate and channels around the private bit
+        parameters = header >> 30 & 0xF7  # sample rate and channels, without the private bit between them
         if stated not in (-1, parameters):
-            raise MediaError(f"the sample rate or the channels change at {position}; encode the audio again")
+            raise MediaError(f"the sample rate or channel count changes at {position}; encode the audio again")
         stated = parameters
         start = position + (_HEADER if header >> 40 & 1 else _HEADER + 2)
         end = position + (header >> 13 & _MAX_FRAME)

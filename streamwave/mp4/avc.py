@@ -1,4 +1,4 @@
-"""CMAF for H.264: fragments of pictures that are there already (ISO/IEC 23000-19, 7.3.2.3; ISO/IEC 14496-12, 8.8)."""
+"""CMAF for H.264: build fragments from encoded frames (ISO/IEC 23000-19, 7.3.2.3; ISO/IEC 14496-12, 8.8)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from streamwave.mp4.boxes import box, full_box
 from streamwave.mp4.fragment import DATA_OFFSET, DURATION, FLAGS, NON_SYNC, OFFSET, SIZE, FragmentSummary
 
 _TRACK_ID = 1
-#: sample_depends_on: 2 on no other sample, 1 on others (ISO/IEC 14496-12, 8.8.3.1).
+#: sample_depends_on: 2 is independent, 1 depends on others (ISO/IEC 14496-12, 8.8.3.1).
 _SYNC, _DEPENDENT = 0x02000000, 0x01000000 | NON_SYNC
 
 
 class Sample(NamedTuple):
-    """A picture in decoding order: its NAL units with their lengths, whether it is an IDR picture, and its ``place`` in the
-    order in which the pictures of its fragment are shown, from 0."""
+    """A frame: its NAL units with their lengths, whether it is an IDR picture, and its ``place`` in presentation order
+    within the fragment, from 0. Samples are listed in decoding order."""
 
     data: bytes
     sync: bool
@@ -26,15 +26,15 @@ class Sample(NamedTuple):
 
 
 def samples_of(fragment: bytes, found: FragmentSummary) -> list[Sample]:
-    """The pictures of ``fragment``, of which ``found`` is the summary.
+    """The frames of ``fragment``, whose summary is ``found``.
 
     Raises:
-        MediaError: they are not shown one after the other, each for as long as the others.
+        MediaError: the frames are not contiguous in presentation order, or differ in duration.
     """
     ticks, rest = divmod(found.duration, found.sample_count)
     shown = [(at - found.time) / ticks if ticks else -1 for at in found.presentation_times]
     if rest or sorted(shown) != list(range(found.sample_count)):
-        raise MediaError("the pictures of a fragment are not shown one after the other; produce the file again")
+        raise MediaError("the frames of a fragment do not follow each other without gaps; re-create the file")
     return [
         Sample(fragment[at : at + size], sync, int(place))
         for at, size, sync, place in zip(found.positions, found.sizes, found.syncs, shown, strict=True)
@@ -42,16 +42,16 @@ def samples_of(fragment: bytes, found: FragmentSummary) -> list[Sample]:
 
 
 def decode_ticks(places: Sequence[int], frame_ticks: int) -> list[int]:
-    """When each of the pictures shown at ``places`` (in decoding order) is decoded, in ticks, and where the last one ends.
+    """Decode times in ticks of frames presented at ``places`` (in decoding order), followed by the end of the last one.
 
-    No picture is decoded after it is shown, the first one when it is shown. So composition offsets need neither a sign nor
-    an edit list that takes them back, of which some readers know the one and some the other
-    (docs/decisions/0024-timelines.md). Each is decoded as late as it can be a whole picture before the next one; what
-    would begin before the fragment follows its first picture a tick apart. No picture ends after its fragment, and the
-    one that is shown last ends with it (to those ticks).
+    No frame is decoded after its presentation time, and the first one is decoded exactly at that time. So composition offsets
+    are never negative, and no edit list has to compensate for them; some readers do not support the one, some the other
+    (docs/decisions/0024-timelines.md). Each frame is decoded as late as possible, one frame duration before the next;
+    frames that would then precede the fragment follow its first frame at intervals of one tick. No frame ends after its
+    fragment, and the last one in presentation order ends with it, give or take those ticks.
 
     Raises:
-        MediaError: the places are not those of a fragment that begins with the picture that is shown first.
+        MediaError: the frame decoded first is not the one presented first.
     """
     count, times = len(places), list[int]()
     latest = count
@@ -61,26 +61,26 @@ def decode_ticks(places: Sequence[int], frame_ticks: int) -> list[int]:
     times = [*(max(time, number) for number, time in enumerate(reversed(times))), count * frame_ticks]
     late = any(time > place * frame_ticks for time, place in zip(times, places, strict=False))
     if late or sorted(places) != list(range(count)) or any(a >= b for a, b in pairwise(times)):
-        raise MediaError("a fragment of pictures begins with the one that is shown first; encode with closed GOPs")
+        raise MediaError("the first frame of a fragment must also be presented first; encode with closed GOPs")
     return times
 
 
 def avc_fragment(*, sequence: int, time: int, frame_ticks: int, samples: Sequence[Sample]) -> bytes:
-    """One moof + mdat with ``samples`` of ``frame_ticks`` each, shown from ``time`` (ticks) on.
+    """One moof + mdat with ``samples``, each lasting ``frame_ticks``, presented from ``time`` (ticks) on.
 
     Raises:
-        MediaError: there are none, or numbers do not fit.
+        MediaError: there are no samples or an empty one, or a number is out of range.
     """
     if not samples or not all(sample.data for sample in samples):
-        raise MediaError("a video fragment needs pictures, none of them empty; check the chunk")
+        raise MediaError("a video fragment needs at least one frame, and none may be empty; check the chunk")
     if not 0 < sequence < 1 << 32 or not 0 <= time < 1 << 64:
-        raise MediaError(f"a fragment can not have sequence number {sequence} and time {time}; check the timeline")
+        raise MediaError(f"a fragment cannot have sequence number {sequence} and time {time}; check the timeline")
     if len(samples) * frame_ticks >= 1 << 31:
-        raise MediaError(f"a fragment can not have {len(samples)} pictures of {frame_ticks} ticks; check the timeline")
+        raise MediaError(f"a fragment cannot have {len(samples)} frames of {frame_ticks} ticks; check the timeline")
     decoded = decode_ticks([sample.place for sample in samples], frame_ticks)
     # default-base-is-moof, default duration.
     tfhd = full_box("tfhd", 0, 0x020008, struct.pack(">2I", _TRACK_ID, frame_ticks))
-    # 64 bits, so that the size of a fragment does not depend on its time.
+    # Always 64 bits, so that the size of a fragment does not depend on its time.
     tfdt = full_box("tfdt", 1, 0, struct.pack(">Q", time))
     mfhd = full_box("mfhd", 0, 0, struct.pack(">I", sequence))
     reordered = any(sample.place != number for number, sample in enumerate(samples))

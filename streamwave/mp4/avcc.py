@@ -1,4 +1,4 @@
-"""avcC: how a decoder of H.264 is set up (ISO/IEC 14496-15, 5.3.3.1). Contained in: the sample entry avc1."""
+"""avcC: the configuration of an H.264 decoder (ISO/IEC 14496-15, 5.3.3.1). Contained in: the sample entry avc1."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from streamwave.errors import MediaError
 from streamwave.mp4.boxes import box, iter_boxes, need
 from streamwave.mp4.init import VISUAL_ENTRY, sample_entry
 
-#: profile_idc of the profiles whose records end with chroma format and bit depths.
+#: profile_idc of the profiles whose records end with the chroma format and bit depths.
 _WITH_EXTENSION = frozenset({100, 110, 122, 144})
-#: 4:2:0, 8 bits each, no extension of a sequence parameter set; reserved bits are ones.
+#: 4:2:0, 8 bits, no sequence parameter set extensions; reserved bits are ones.
 _EXTENSION = bytes((0xFD, 0xF8, 0xF8, 0))
-_MOST_SPS, _MOST_PPS = 31, 255
+_MAX_SPS, _MAX_PPS = 31, 255
 
 
 @dataclass(frozen=True)
 class AvcConfiguration:
-    """A configuration record. ``sps`` and ``pps`` are NAL units, ``nal_length_bytes`` what is in front of one in a sample."""
+    """A configuration record. ``sps`` and ``pps`` are NAL units; in samples, ``nal_length_bytes`` bytes precede each
+    NAL unit.
+    """
 
     profile: int
     constraints: int
@@ -35,13 +37,13 @@ class AvcConfiguration:
 
     @classmethod
     def read(cls, record: bytes) -> AvcConfiguration:
-        """The record that begins with ``record``.
+        """Parse ``record``; bytes after its end are ignored.
 
         Raises:
-            MediaError: it is none, or cut off.
+            MediaError: it is not a configuration record, or truncated.
         """
         if len(record) < 7 or record[0] != 1:
-            raise MediaError("damaged MP4: a configuration of H.264 of an unknown version; produce the file again")
+            raise MediaError("damaged MP4: unknown version of the H.264 configuration; re-create the file")
         sets: list[tuple[bytes, ...]] = []
         at = 5
         for mask in (0x1F, 0xFF):
@@ -49,21 +51,21 @@ class AvcConfiguration:
             for _ in range(count):
                 end = at + 2 + int.from_bytes(record[at : at + 2], "big")
                 if not at + 2 < end <= len(record):
-                    raise MediaError("damaged MP4: a configuration of H.264 is cut off; produce the file again")
+                    raise MediaError("damaged MP4: the H.264 configuration is truncated; re-create the file")
                 found.append(record[at + 2 : end])
                 at = end
             sets.append(tuple(found))
         return cls(record[1], record[2], record[3], (record[4] & 3) + 1, *sets)
 
     def joined(self, other: AvcConfiguration) -> AvcConfiguration:
-        """One record for pictures of both: the profile and level to which all conform. Parameter sets of ``other`` come last.
+        """One record for the video of both: a profile and level to which both conform. ``other``'s parameter sets come last.
 
         Raises:
             MediaError: there are more parameter sets than a record can hold.
         """
         sps = (*self.sps, *(one for one in other.sps if one not in self.sps))
         pps = (*self.pps, *(one for one in other.pps if one not in self.pps))
-        if len(sps) > _MOST_SPS or len(pps) > _MOST_PPS:
+        if len(sps) > _MAX_SPS or len(pps) > _MAX_PPS:
             raise MediaError(
                 f"{len(sps)} sequence and {len(pps)} picture parameter sets are more than an init segment holds"
             )
@@ -77,7 +79,7 @@ class AvcConfiguration:
         )
 
     def write(self) -> bytes:
-        """The record, for 8-bit pictures in 4:2:0."""
+        """The record as bytes, for 8-bit video in 4:2:0."""
         head = bytes((1, self.profile, self.constraints, self.level, 0xFC | self.nal_length_bytes - 1))
         return b"".join(
             (
@@ -94,26 +96,26 @@ def _sized(nal: bytes) -> bytes:
 
 
 def configuration(init: bytes) -> AvcConfiguration:
-    """The configuration record in an init segment of one H.264 track.
+    """The configuration record in the init segment of an H.264 track.
 
     Raises:
         MediaError: there is none.
     """
     entry = sample_entry(init)
     if entry.type != "avc1":
-        raise MediaError(f"this init segment is of {entry.type!r}; give one of H.264")
+        raise MediaError(f"this init segment is for {entry.type!r}; use one for H.264")
     found = need(init, "avcC", entry.payload + VISUAL_ENTRY, entry.end)
     return AvcConfiguration.read(init[found.payload : found.end])
 
 
 def with_configuration(init: bytes, record: AvcConfiguration) -> bytes:
-    """``init`` with ``record`` in the place of its own one."""
+    """``init`` with its configuration record replaced by ``record``."""
     return _rebuilt(
         init, 0, len(init), ("moov", "trak", "mdia", "minf", "stbl", "stsd", "avc1", "avcC"), record.write()
     )
 
 
-#: What stands in front of the inner boxes of those that are more than containers.
+#: Bytes before the first inner box, for boxes that are more than plain containers.
 _FRONT = {"stsd": 8, "avc1": VISUAL_ENTRY}
 
 

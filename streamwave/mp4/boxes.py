@@ -1,7 +1,7 @@
-"""Boxes of the ISO base media file format: read them in place, build them (ISO/IEC 14496-12, 4.2).
+"""Boxes of the ISO base media file format: parse them in place, and build them (ISO/IEC 14496-12, 4.2).
 
-A box is a size, a four-character code and a payload; a full box adds a version and flags. Nothing here copies payloads
-while reading: a `Box` only says where in the data a box lies.
+A box is a size, a four-character code and a payload; a full box adds a version and flags. Parsing copies no payloads: a `Box`
+only states the position of a box in the data.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from streamwave.errors import MediaError
 
 
 class Box(NamedTuple):
-    """Where a box lies: the half-open range [start, end) holds it all, [payload, end) what follows its header."""
+    """Position of a box: the half-open range [start, end) is the whole box, [payload, end) is what follows its header."""
 
     type: str
     start: int
@@ -23,28 +23,30 @@ class Box(NamedTuple):
 
 
 def iter_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
-    """The boxes that follow each other in ``data[start:end]``.
+    """The consecutive boxes in ``data[start:end]``.
 
-    Raises MediaError where a header or a payload is cut off, and for a box that is "open to the end of the file"
-    (size 0): finished media has none, and such a box cannot be followed by the next segment.
+    A box that is "open to the end of the file" (size 0) is refused: finished media has none, and no segment could follow it.
+
+    Raises:
+        MediaError: a header or payload is truncated, or a box has size 0.
     """
     limit = len(data) if end is None else end
     while start < limit:
         if limit - start < 8:
-            raise MediaError(f"truncated MP4: {limit - start} stray bytes at {start}; produce the file again")
+            raise MediaError(f"truncated MP4: {limit - start} stray bytes at {start}; re-create the file")
         size, code = struct.unpack_from(">I4s", data, start)
         header = 8
         if size == 1:
             if limit - start < 16:
-                raise MediaError(f"truncated MP4: the header of a box at {start} is cut off; produce the file again")
+                raise MediaError(f"truncated MP4: the header of the box at {start} is incomplete; re-create the file")
             (size,) = struct.unpack_from(">Q", data, start + 8)
             header = 16
         if size < header:
-            raise MediaError(f"damaged MP4: the box at {start} claims {size} bytes; produce the file again")
+            raise MediaError(f"damaged MP4: the box at {start} claims {size} bytes; re-create the file")
         if size > limit - start:
             raise MediaError(
                 f"truncated MP4: box {code!r} at {start} has {size} bytes but {limit - start} are left; "
-                "produce the file again"
+                "re-create the file"
             )
         yield Box(code.decode("latin-1"), start, start + header, start + size)
         start += size
@@ -65,15 +67,15 @@ def find(data: bytes, path: str, start: int = 0, end: int | None = None) -> Box 
 
 
 def need(data: bytes, path: str, start: int = 0, end: int | None = None) -> Box:
-    """The only box at ``path``; MediaError if it is missing or there are several."""
+    """The only box at ``path``; MediaError if it is missing or not the only one."""
     found = find_all(data, path, start, end)
     if len(found) != 1:
-        raise MediaError(f"damaged MP4: {len(found)} boxes {path} where one belongs; produce the file again")
+        raise MediaError(f"damaged MP4: {len(found)} boxes {path} instead of one; re-create the file")
     return found[0]
 
 
 def box(code: str, *payload: bytes) -> bytes:
-    """A box with a 32-bit size, or a 64-bit one where the payload needs it."""
+    """A box with a 32-bit size, or a 64-bit one if the payload is too large for that."""
     size = 8 + sum(map(len, payload))
     if size < 1 << 32:
         return b"".join((struct.pack(">I4s", size, code.encode("latin-1")), *payload))
@@ -86,7 +88,7 @@ def full_box(code: str, version: int, flags: int, *payload: bytes) -> bytes:
 
 
 class Fields:
-    """Reads big-endian fields one after the other from the payload of a box; MediaError when they run out."""
+    """Reads consecutive big-endian fields from the payload of a box; MediaError if they run out."""
 
     def __init__(self, data: bytes, where: Box) -> None:
         self._data, self._box, self.position = data, where, where.payload
@@ -95,8 +97,8 @@ class Fields:
         """The next ``size`` bytes."""
         if size > self._box.end - self.position:
             raise MediaError(
-                f"damaged MP4: box {self._box.type!r} at {self._box.start} is too short for what it announces; "
-                "produce the file again"
+                f"damaged MP4: box {self._box.type!r} at {self._box.start} is too short for its content; "
+                "re-create the file"
             )
         self.position += size
         return self._data[self.position - size : self.position]

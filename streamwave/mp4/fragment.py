@@ -1,4 +1,4 @@
-"""What a fragment (moof + mdat) holds: times, durations and places of its samples (ISO/IEC 14496-12, 8.8)."""
+"""Parse a fragment (moof + mdat): times, durations and positions of its samples (ISO/IEC 14496-12, 8.8)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from streamwave.errors import MediaError
 from streamwave.mp4.boxes import Box, Fields, find_all, need
 from streamwave.mp4.init import InitSummary
 
-#: Bit of the sample flags that marks a sample at which decoding can not begin (ISO/IEC 14496-12, 8.8.3.1).
+#: Bit of the sample flags for samples at which decoding cannot begin (ISO/IEC 14496-12, 8.8.3.1).
 NON_SYNC = 0x10000
 
 # Flags of tfhd (8.8.7.1).
 _BASE_OFFSET, _DESCRIPTION, _DEFAULT_DURATION, _DEFAULT_SIZE, _DEFAULT_FLAGS = 0x1, 0x2, 0x8, 0x10, 0x20
 
-#: Flags of trun (8.8.8.1): two fields of the run, then those that every sample has, in this order.
+#: Flags of trun (8.8.8.1): two fields of the run, then the fields of every sample, in file order.
 DATA_OFFSET, FIRST_FLAGS, DURATION, SIZE, FLAGS, OFFSET = 0x1, 0x4, 0x100, 0x200, 0x400, 0x800
 
 
 @dataclass(frozen=True)
 class FragmentSummary:
-    """The samples of one fragment in decoding order; all tuples have one member per sample.
+    """The samples of one fragment in decoding order; every tuple has one member per sample.
 
-    ``time`` is the decode time of the first sample (tfdt) in ticks of the track's timescale, ``durations`` and
-    ``composition_offsets`` (composition minus decode time as stored, may be negative) likewise. ``sizes`` are bytes,
-    ``positions`` are where the samples begin in the fragment, ``syncs`` tells whether decoding can begin there.
-    ``edit_ticks`` comes from the init segment's edit list: presentation is that much earlier than composition.
+    ``time`` is the decode time of the first sample (tfdt), ``durations`` are in ticks of the track's timescale too, and so are
+    ``composition_offsets`` (composition time minus decode time as stored; may be negative). ``sizes`` are in bytes,
+    ``positions``
+    are offsets of the samples in the fragment, ``syncs`` tells whether decoding can begin at a sample. ``edit_ticks`` comes
+    from the init segment's edit list: presentation time is composition time minus ``edit_ticks``.
     """
 
     sequence: int
@@ -39,7 +40,7 @@ class FragmentSummary:
 
     @property
     def sample_count(self) -> int:
-        """Samples in the fragment: pictures, or AAC frames."""
+        """Number of samples: video frames, or AAC frames."""
         return len(self.sizes)
 
     @property
@@ -49,7 +50,7 @@ class FragmentSummary:
 
     @property
     def presentation_times(self) -> tuple[int, ...]:
-        """When each sample is presented, in ticks, in decoding order; the edit list is taken into account."""
+        """Presentation time of each sample in ticks, in decoding order, with the edit list applied."""
         times, decode = [], self.time - self.edit_ticks
         for duration, offset in zip(self.durations, self.composition_offsets, strict=True):
             times.append(decode + offset)
@@ -58,15 +59,16 @@ class FragmentSummary:
 
     @property
     def earliest(self) -> int:
-        """When the first sample is presented, in ticks."""
+        """The earliest presentation time of a sample, in ticks."""
         return min(self.presentation_times)
 
 
 def read_fragment(fragment: bytes, init: InitSummary) -> FragmentSummary:
-    """The summary of ``fragment``, whose track ``init`` describes.
+    """Parse ``fragment``, whose track ``init`` describes.
 
-    Raises MediaError when boxes are missing, cut off or belong to another track, when samples lie outside the mdat, and
-    for addressing that depends on the place in a file (base-data-offset).
+    Raises:
+        MediaError: boxes are missing, truncated or belong to another track, samples lie outside the mdat, or addressing is
+            relative to the file (base-data-offset).
     """
     moof, mdat = need(fragment, "moof"), need(fragment, "mdat")
     traf = need(fragment, "traf", moof.payload, moof.end)
@@ -83,7 +85,7 @@ def read_fragment(fragment: bytes, init: InitSummary) -> FragmentSummary:
             f"a fragment belongs to track {track_id}, the init segment to {init.track_id}; use its own init"
         )
     if flags & _BASE_OFFSET:
-        raise MediaError("a fragment can not be moved: it has absolute offsets; encode with -movflags +cmaf")
+        raise MediaError("a fragment cannot be moved because it has absolute offsets; encode with -movflags +cmaf")
     if flags & _DESCRIPTION:
         tfhd.unsigned(4)
     defaults = (
@@ -93,11 +95,11 @@ def read_fragment(fragment: bytes, init: InitSummary) -> FragmentSummary:
     )
 
     samples: list[tuple[int, int, int, bool, int]] = []
-    position = moof.start  # without a data offset the first run would begin at the moof (8.8.8.3)
+    position = moof.start  # without a data offset the first run begins at the moof (8.8.8.3)
     for trun in find_all(fragment, "trun", traf.payload, traf.end):
         position = _read_run(fragment, trun, defaults, moof.start, position, mdat, samples)
     if not samples:
-        raise MediaError("a fragment has no samples; produce the file again")
+        raise MediaError("a fragment has no samples; re-create the file")
     durations, sizes, offsets, syncs, positions = zip(*samples, strict=True)
     return FragmentSummary(sequence, time, durations, sizes, offsets, syncs, positions, init.edit_ticks)
 
@@ -111,12 +113,12 @@ def _read_run(
     mdat: Box,
     samples: list[tuple[int, int, int, bool, int]],
 ) -> int:
-    """Append (duration, size, composition offset, sync, position) of each sample; where the run's data ends."""
+    """Append (duration, size, composition offset, sync, position) of each sample; return where the run's data ends."""
     fields = Fields(data, trun)
     version, flags = fields.version_flags()
     count = fields.unsigned(4)
-    if count > mdat.end - mdat.payload:  # every sample has a byte; checked first so that a wild count costs nothing
-        raise MediaError(f"damaged MP4: a run of {count} samples is larger than its mdat; produce the file again")
+    if count > mdat.end - mdat.payload:  # a sample has at least one byte; checked first, so a bogus count costs nothing
+        raise MediaError(f"damaged MP4: a run of {count} samples is larger than its mdat; re-create the file")
     if flags & DATA_OFFSET:
         position = base + fields.signed(4)
     first_flags = fields.unsigned(4) if flags & FIRST_FLAGS else None
@@ -126,12 +128,12 @@ def _read_run(
         sample_flags = fields.unsigned(4) if flags & FLAGS else defaults[2]
         if number == 0 and first_flags is not None:
             sample_flags = first_flags
-        # Version 0 is unsigned; negative offsets came with version 1.
+        # Offsets are unsigned in version 0, signed in version 1.
         offset = 0 if not flags & OFFSET else fields.signed(4) if version else fields.unsigned(4)
         if size == 0 or position < mdat.payload or position + size > mdat.end:
             raise MediaError(
                 f"damaged MP4: sample {len(samples)} ({size} bytes at {position}) lies outside the mdat; "
-                "produce the file again"
+                "re-create the file"
             )
         samples.append((duration, size, offset, not sample_flags & NON_SYNC, position))
         position += size

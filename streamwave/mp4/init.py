@@ -1,4 +1,4 @@
-"""What an init segment says about its one track (ISO/IEC 14496-12, 8.2 to 8.8; ISO/IEC 14496-15, 5.3; RFC 6381)."""
+"""Parse the init segment of a single track (ISO/IEC 14496-12, 8.2 to 8.8; ISO/IEC 14496-15, 5.3; RFC 6381)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class InitSummary:
     ``codecs`` is an RFC 6381 string, ``timescale`` in ticks per second, ``handler`` "vide" or "soun". Video has
     ``width_px``, ``height_px`` and ``nal_length_bytes``, audio has ``sample_rate`` and ``channels``; the others are 0.
     ``default_*`` are the defaults of the track's samples (trex): ticks, bytes, and flags as in ISO/IEC 14496-12, 8.8.3.
-    ``edit_ticks`` is the media time at which the presentation begins (the edit list's media_time; 0 without a list): a
-    sample is presented that many ticks before its composition time.
+    ``edit_ticks`` is the media time at which the presentation begins (the edit list's media_time; 0 without an edit list):
+    presentation time is composition time minus ``edit_ticks``.
     """
 
     codecs: str
@@ -39,23 +39,24 @@ class InitSummary:
 
 
 def read_init(init: bytes) -> InitSummary:
-    """The summary of an init segment with one track of H.264 ("avc1", "avc3") or AAC ("mp4a").
+    """Parse an init segment with one track of H.264 ("avc1", "avc3") or AAC ("mp4a").
 
-    Raises MediaError when it is damaged, has several tracks, another codec, or an edit list with more than one start.
+    Raises:
+        MediaError: it is damaged, or has several tracks, another codec, or an edit list that does more than shift the start.
     """
     track = need(init, "moov/trak")
     media = need(init, "mdia", track.payload, track.end)
     track_id = _after_times(init, need(init, "tkhd", track.payload, track.end))
     timescale = _after_times(init, need(init, "mdhd", media.payload, media.end))
     if timescale == 0:
-        raise MediaError("damaged MP4: the timescale is 0; produce the file again")
+        raise MediaError("damaged MP4: the timescale is 0; re-create the file")
     hdlr = Fields(init, need(init, "hdlr", media.payload, media.end))
     hdlr.raw(8)
     handler = hdlr.raw(4).decode("latin-1")
     trex = Fields(init, need(init, "moov/mvex/trex"))
     trex.version_flags()
     if trex.unsigned(4) != track_id:
-        raise MediaError("damaged MP4: trex belongs to another track; produce the file again")
+        raise MediaError("damaged MP4: trex belongs to another track; re-create the file")
     trex.unsigned(4)
     duration, size, flags = trex.unsigned(4), trex.unsigned(4), trex.unsigned(4)
 
@@ -69,7 +70,7 @@ def read_init(init: bytes) -> InitSummary:
         avcc = Fields(init, need(init, "avcC", entry.payload + VISUAL_ENTRY, entry.end))
         version, profile, constraints, level, lengths = avcc.raw(5)
         if version != 1:
-            raise MediaError(f"damaged MP4: avcC has the unknown version {version}; produce the file again")
+            raise MediaError(f"damaged MP4: avcC has the unknown version {version}; re-create the file")
         codecs = f"{entry.type}.{profile:02X}{constraints:02X}{level:02X}"
         return InitSummary(codecs, *common, width, height, (lengths & 3) + 1, 0, 0, *defaults)
     if entry.type == "mp4a":
@@ -80,18 +81,18 @@ def read_init(init: bytes) -> InitSummary:
 
 
 def sample_entry(init: bytes) -> Box:
-    """The one sample entry of the one track."""
+    """The only sample entry of the only track."""
     stsd = need(init, "moov/trak/mdia/minf/stbl/stsd")
     entries = list(iter_boxes(init, stsd.payload + 8, stsd.end))
     if len(entries) != 1:
-        raise MediaError(f"an init segment describes one kind of sample, this one {len(entries)}; produce it again")
+        raise MediaError(f"an init segment must have one sample entry, this one has {len(entries)}; re-create it")
     return entries[0]
 
 
 def _edit_ticks(data: bytes, track: Box) -> int:
-    """media_time of the track's edit list (ISO/IEC 14496-12, 8.6.6), of which only "all, from there on" is understood.
+    """media_time of the track's edit list (ISO/IEC 14496-12, 8.6.6). Only lists that shift the start are supported.
 
-    The segment duration isn't looked at: fragments that follow have no end to speak of.
+    The segment duration is ignored, because the track's duration is not known when the init segment is written.
     """
     elst = find(data, "edts/elst", track.payload, track.end)
     if elst is None:
@@ -105,7 +106,7 @@ def _edit_ticks(data: bytes, track: Box) -> int:
     fields.raw(wide)
     media_time, rate = fields.signed(wide), fields.unsigned(4)
     if count > 1 or media_time < 0 or rate != 1 << 16:
-        raise MediaError("an edit list does more than to move the start; encode with -movflags +cmaf")
+        raise MediaError("an edit list does more than shift the start; encode with -movflags +cmaf")
     return media_time
 
 
@@ -123,9 +124,9 @@ def _decoder_info(data: bytes, esds: Box) -> bytes:
     fields.version_flags()
 
     def enter(wanted: int) -> int:
-        """Read the header of the descriptor with tag ``wanted``; its length in bytes."""
+        """Read the header of the descriptor with tag ``wanted``; return its length in bytes."""
         if (tag := fields.unsigned(1)) != wanted:
-            raise MediaError(f"damaged MP4: descriptor {tag} where {wanted} belongs in esds; produce the file again")
+            raise MediaError(f"damaged MP4: descriptor {tag} instead of {wanted} in esds; re-create the file")
         length = 0
         for _ in range(4):
             byte = fields.unsigned(1)

@@ -1,4 +1,4 @@
-"""Make FFmpeg's video init segment a property of the encoding alone, so that every chunk has the same bytes."""
+"""Normalise FFmpeg's video init segment, so that it depends only on the encoding and is byte-identical for all chunks."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from streamwave.errors import MediaError
 from streamwave.mp4.boxes import Box, Fields, box, iter_boxes, need
 from streamwave.mp4.init import VISUAL_ENTRY, read_init, sample_entry
 
-# cmfc is the structural brand of CMAF (ISO/IEC 23000-19, 7.2); its stricter sister cmf2 wants signed composition offsets.
+# cmfc is the structural brand of CMAF (ISO/IEC 23000-19, 7.2); the stricter cmf2 requires signed composition offsets.
 # iso6 covers tfdt and default-base-is-moof.
 _FTYP = box("ftyp", b"cmfc", bytes(4), b"iso6cmfc")
 
-# The name of the encoder (udta, compressorname) and the mean bit rate (btrt) differ between hosts and chunks; mehd and
-# edts speak of a finished file. None of them changes a decoded picture. mdcv and clli speak of the source's HDR.
+# The encoder's name (udta, compressorname) and the mean bit rate (btrt) differ between hosts and chunks; mehd and edts
+# describe a finished file; mdcv and clli describe the source's HDR. None of them affects decoding.
 _DROPPED = frozenset({"udta", "meta", "mehd", "btrt", "edts", "free", "skip", "mdcv", "clli"})
 _UPRIGHT = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 _CONTAINERS = frozenset({"moov", "trak", "mdia", "minf", "stbl", "mvex"})
 
 
 def video_init(init: bytes) -> bytes:
-    """FFmpeg's init segment of one H.264 track as a CMAF header that is the same for all chunks of a rendition.
+    """Turn FFmpeg's init segment of one H.264 track into a CMAF header that is identical for all chunks of a rendition.
 
-    Replaces the brands, zeroes creation times and durations, empties the compressor's name, drops btrt, udta, mehd and an
+    Replaces the brands, zeroes creation times and durations, empties compressorname, and drops btrt, udta, mehd and an
     edit list without effect.
 
-    Raises MediaError for an edit list that moves the presentation (write the file with ``-movflags +cmaf``), and for
-    anything that `read_init` does not understand.
+    Raises:
+        MediaError: an edit list shifts the presentation (write the file with ``-movflags +cmaf``), or `read_init` refuses
+            the segment.
     """
     summary = read_init(init)
     if not summary.nal_length_bytes:
-        raise MediaError("this init segment is not of H.264 video; use aac_init for audio")
+        raise MediaError("this init segment is not for H.264 video; use aac_init for audio")
     if summary.edit_ticks:
         raise MediaError(
-            f"an edit list moves the presentation (media time {summary.edit_ticks}); encode with -movflags +cmaf"
+            f"an edit list shifts the presentation (media time {summary.edit_ticks}); encode with -movflags +cmaf"
         )
     return _FTYP + _rewrite(init, need(init, "moov"))
 
@@ -51,14 +52,14 @@ def _rewrite(data: bytes, at: Box) -> bytes:
 
 
 def _track_header(data: bytes, at: Box) -> bytes:
-    """tkhd without times, and without the source's rotation (14496-12, 8.3.2), which the pictures have had already."""
+    """tkhd without times and without the source's rotation (14496-12, 8.3.2), which has already been applied."""
     header = _without_times(data, at)
     size = header[-8:]  # width and height follow the matrix
     return header[: -len(_UPRIGHT) - 8] + _UPRIGHT + size
 
 
 def _without_times(data: bytes, at: Box) -> bytes:
-    """mvhd, tkhd or mdhd with creation time, modification time and duration 0; each has one more field in between."""
+    """mvhd, tkhd or mdhd with zero creation time, modification time and duration; the fields between them are kept."""
     fields = Fields(data, at)
     head = fields.raw(4)
     wide = 8 if head[0] else 4

@@ -1,4 +1,4 @@
-"""What parameter sets of H.264 say of their pictures, as far as it decides whether players show them as they are.
+"""Parse parameter sets, as far as they decide whether players can show the source's own video.
 
 ITU-T H.264, 7.3.2.1.1 (sequence parameter set), 7.3.2.2 (picture parameter set), E.1.1 (VUI).
 """
@@ -12,14 +12,14 @@ from streamwave.mp4.bits import Bits
 
 #: NAL unit types (table 7-1).
 SPS, PPS = 7, 8
-#: profile_idc of those that say how colour is sampled; in all others it is 8 bits in 4:2:0.
+#: profile_idc of the profiles that state the chroma format; all others are 8 bits in 4:2:0.
 _HIGH = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _EXTENDED_SAR = 255
 
 
 @dataclass(frozen=True)
 class SequenceParameters:
-    """A sequence parameter set. Sizes in pixels, as they are shown; ``constraints`` are the flags 0 to 5 from the left."""
+    """A sequence parameter set. Sizes are in pixels after cropping; ``constraints`` has constraint_set0_flag in its top bit."""
 
     id: int
     profile: int
@@ -28,18 +28,18 @@ class SequenceParameters:
     width_px: int
     height_px: int
     frames_only: bool
-    square_pixels: bool  # or nothing is said of their shape
+    square_pixels: bool  # or the aspect ratio is not stated
     plain_colour: bool  # 8 bits in 4:2:0
 
 
 def read_sps(nal: bytes) -> SequenceParameters:
-    """The sequence parameter set in a NAL unit.
+    """Parse the sequence parameter set in a NAL unit.
 
     Raises:
-        MediaError: it is none, or damaged.
+        MediaError: it is not one, or damaged.
     """
     if not nal or nal[0] & 0x1F != SPS:
-        raise MediaError("damaged H.264: no sequence parameter set where one belongs; encode the source again")
+        raise MediaError("damaged H.264: a sequence parameter set is missing; encode the source again")
     bits = Bits(nal)
     profile, constraints, level, number = bits.u(8), bits.u(8), bits.u(8), bits.ue()
     chroma, depths = 1, [0, 0]
@@ -84,7 +84,7 @@ def read_sps(nal: bytes) -> SequenceParameters:
 
 
 def hevc_size(nal: bytes) -> tuple[int, int]:
-    """Width and height of pictures in pixels, as they are coded, by a sequence parameter set of HEVC (ITU-T H.265, 7.3.2.2).
+    """Coded width and height in pixels, from a sequence parameter set of HEVC (ITU-T H.265, 7.3.2.2).
 
     Raises:
         MediaError: it is damaged.
@@ -115,7 +115,7 @@ def _is_square(bits: Bits) -> bool:
 
 
 def _skip_scaling(bits: Bits, count: int) -> None:
-    """Scaling lists (7.3.2.1.1.1)."""
+    """Skip the scaling lists (7.3.2.1.1.1)."""
     for number in range(count):
         if bits.u(1):
             last, following = 8, 8
@@ -126,21 +126,21 @@ def _skip_scaling(bits: Bits, count: int) -> None:
 
 
 def pps_id(nal: bytes) -> int:
-    """The number of the picture parameter set in a NAL unit.
+    """The id of the picture parameter set in a NAL unit.
 
     Raises:
-        MediaError: it is none, or damaged.
+        MediaError: it is not one, or damaged.
     """
     if not nal or nal[0] & 0x1F != PPS:
-        raise MediaError("damaged H.264: no picture parameter set where one belongs; encode the source again")
+        raise MediaError("damaged H.264: a picture parameter set is missing; encode the source again")
     return Bits(nal).ue()
 
 
 def slice_pps(nal: bytes) -> int:
-    """The number of the picture parameter set that a slice refers to (7.3.3).
+    """The id of the picture parameter set that a slice refers to (7.3.3).
 
     Raises:
-        MediaError: it is damaged.
+        MediaError: the slice header is damaged.
     """
     bits = Bits(nal[:64])
     bits.ue()  # first_mb_in_slice

@@ -7,7 +7,7 @@ from fractions import Fraction
 from streamwave.ffmpeg.transcode import FILLER, Transcoder, put_audio
 from streamwave.model import Chunk, Rendition
 from streamwave.receive.audio import AudioTrack
-from streamwave.receive.sound import Sound
+from streamwave.receive.audio_decoder import AudioDecoder
 
 
 def put_filler(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> None:
@@ -25,6 +25,6 @@ def put_filler(transcoder: Transcoder, chunk: Chunk, rendition: Rendition) -> No
 
 def silence(bit_rate_bps: int, count: int) -> list[bytes]:
     """``count`` AAC frames of silence, encoded with the parameters of the session's audio."""
-    track = AudioTrack(bit_rate_bps, Sound(Fraction(0)))
+    track = AudioTrack(bit_rate_bps, AudioDecoder(Fraction(0)))
     track.fill_to(count)
     return track.take(count)

@@ -15,7 +15,7 @@ from streamwave.broadcasts.listing import Listing
 from streamwave.config.settings import Settings
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.model import ChunkRecord, State
 from streamwave.pipeline import ladder as ladders
 from streamwave.pipeline.job import Job
@@ -24,7 +24,7 @@ from streamwave.pipeline.program import Program
 from streamwave.pipeline.status import RunStatus
 from streamwave.pipeline.worker import worker
 from streamwave.publish.outputs import Outputs
-from streamwave.receive.audio import SAMPLE_RATE
+from streamwave.receive.samples import SAMPLE_RATE
 from streamwave.spool.advice import bitrate
 from streamwave.spool.broadcast import BroadcastSpool
 from streamwave.spool.encoding import FILE as ENCODING
@@ -285,7 +285,7 @@ class LiveBroadcast:
         if published is not None:
             self._describe()
             published.finish_first()
-            whole = published.wait_for_others(GRACE_S, self.status.pulse, until_tried=False)
+            whole = published.completion.wait_for_others(GRACE_S, self.status.pulse, until_tried=False)
             before = published.complete
             self._list(published, before, on_wait)
             if not whole:
@@ -301,15 +301,15 @@ class LiveBroadcast:
         """List the recording at ``places``, retrying, because otherwise viewers would see it as live forever."""
         refused = self._listing.update(published, places)
         if refused:
-            on_wait(unlisted(published, refused), published.hurry)
+            on_wait(unlisted(published, refused), published.completion.hurry)
             self._listing.try_again(published, refused, self.status.pulse)
 
     def _wait_for_others(self, published: Outputs, on_wait: OnWait) -> None:
         news = waiting(published)
         self.status.warn(f"{news}, or until its run is cancelled")
         self.status.tell(State.FINISHING)
-        on_wait(news, published.hurry)
-        published.wait_for_others(published.patience_s, self.status.pulse)
+        on_wait(news, published.completion.hurry)
+        published.completion.wait_for_others(published.patience_s, self.status.pulse)
         self.left_behind = published.left_behind
         for url, why in self.left_behind.items():
             self.status.warn(left(url, why, f"{self.spool.stream}/{self.spool.broadcast}"))

@@ -33,7 +33,7 @@ def left(url: str, why: str, path: str) -> str:
 
 def _until(published: Outputs) -> str:
     """The time until which outputs are waited for."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + published.patience_left_s))
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + published.completion.patience_left_s))
 
 
 def _with_error(url: str, why: str) -> str:

@@ -18,14 +18,14 @@ from streamwave.errors import IncompleteError, OutputError, SourceError, StreamW
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import check_decodable, check_track
 from streamwave.ffmpeg.probing import probe
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.progress import STANDS_STILL
 from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.pipeline import ladder as ladders
 from streamwave.pipeline.job import Job
 from streamwave.pipeline.worker import worker
-from streamwave.receive.audio import SAMPLE_RATE
 from streamwave.receive.launch import start_segmenter, stop_segmenter
+from streamwave.receive.samples import SAMPLE_RATE
 from streamwave.sources.address import local_path, redact, resolve_source
 from streamwave.sources.hosts import check_host
 from streamwave.sources.hosts import confine as confine_hosts
@@ -154,20 +154,20 @@ class FileSession:
         """Sentences about the file that its owner should know."""
         ledger = worker.publication(self.job).ledger
         noted = dict.fromkeys(a.text for a in self.advice if a.code in NOTED)
-        return [*noted, *([STANDS_STILL.format(ledger.damaged_chunks)] if ledger.damaged_chunks else [])]
+        return [*noted, *([STANDS_STILL.format(ledger.losses.damaged_chunks)] if ledger.losses.damaged_chunks else [])]
 
     def filler(self) -> str | None:
         """A sentence about the chunks that were replaced by black frames or silence; None if there are none."""
         ledger = worker.publication(self.job).ledger
-        if not ledger.filled_numbers:
+        if not ledger.losses.filled_numbers:
             return None
         what = [
             f"{count} of {ledger.chunk_count} chunks {how}"
-            for count, how in ((ledger.black_chunks, "are black"), (ledger.silent_chunks, "are silent"))
+            for count, how in ((ledger.losses.black_chunks, "are black"), (ledger.losses.silent_chunks, "are silent"))
             if count
         ]
-        numbers = ", ".join(str(number) for number in ledger.filled_numbers[:NAMED])
-        more = ", …" if len(ledger.filled_numbers) > NAMED else ""
+        numbers = ", ".join(str(number) for number in ledger.losses.filled_numbers[:NAMED])
+        more = ", …" if len(ledger.losses.filled_numbers) > NAMED else ""
         return (
             f"{' and '.join(what)} because they could not be decoded (numbers {numbers}{more}); "
             "everything else is complete; repair the source and run the command again with --overwrite"

@@ -1,1 +1,1 @@
-"""Publishing a broadcast: segments, manifests and ledger, to one output or several."""
+"""Publishing a broadcast to one or several outputs: segments, manifests and ledger."""

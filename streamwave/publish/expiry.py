@@ -1,4 +1,4 @@
-"""Delete what has left the DVR window of a channel that keeps nothing else, once no player can want it any more."""
+"""Delete segments that have left the DVR window of a channel that keeps no recording, once no player can request them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from streamwave.storage.store import Store
 
 log = logging.getLogger("streamwave.retention")
 
-#: Segment durations for which an object outlives the last manifest that named it: players hold older manifests.
+#: An object outlives the last manifest that named it by this many segment durations, because players hold older manifests.
 GRACE_SEGMENTS = 3
 
 
 class Expiry:
-    """Deletes from ``store`` what a ledger says has left.
+    """Deletes from ``store`` the objects that are listed in ``Ledger.left``.
 
-    ``clock`` counts seconds and never runs backwards; what the wall clock does is of no concern. After a restart
-    everything that is still to be deleted waits anew, because nobody knows for how long it has waited.
+    ``clock`` is monotonic, in seconds. After a restart the grace period of all objects begins again, because how long they
+    have waited is not recorded.
     """
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,27 +32,27 @@ class Expiry:
         self._left_at: dict[str, float] = {}
 
     def note(self, ledger: Ledger) -> None:
-        """Call when the manifests of ``ledger`` have been written: what is left out of them begins to wait."""
+        """Start the grace period of objects that the manifests, which have just been written, do not name any more."""
         now = self._clock()
         for name in ledger.left:
             self._left_at.setdefault(name, now)
 
     def run(self, ledger: Ledger) -> int:
-        """Call when ``ledger`` is saved: delete what is due; the number of objects that went.
+        """Delete the objects that are due; how many were deleted. ``ledger`` must have been saved.
 
-        What cannot be deleted now is tried again the next time.
+        Objects that cannot be deleted now are tried again with the next call.
         """
         if not ledger.left or ledger.timeline is None:
             return 0
         latest = self._clock() - grace_s(ledger.timeline)
         gone = 0
         for name in [name for name in ledger.left if self._left_at.get(name, math.inf) <= latest]:
-            # It has left for good, so this never holds; to delete what is named would be worse than to keep too much.
+            # Always true unless there is a bug: deleting an object that is named is worse than keeping one too many.
             if not is_named(ledger.timeline, name):
                 try:
                     self._store.delete(name)
                 except OutputError as error:
-                    log.warning("%s has left the DVR window and was not deleted: %s", name, error)
+                    log.warning("%s has left the DVR window and could not be deleted: %s", name, error)
                     break
                 gone += 1
             del ledger.left[name]
@@ -61,5 +61,5 @@ class Expiry:
 
 
 def grace_s(timeline: Timeline) -> Fraction:
-    """For how many seconds an object outlives the last manifest that named it."""
+    """How long an object outlives the last manifest that named it, in seconds."""
     return GRACE_SEGMENTS * max(timeline.longest_segment(), Fraction(timeline.segment_ms, 1000))

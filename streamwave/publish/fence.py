@@ -1,15 +1,15 @@
 """The fence: one run at a time publishes a broadcast, and a run that was replaced notices before it names anything.
 
-An object holds the token of the run in charge; who takes over writes its own and then reads what was published. There is
-no request that both looks and writes, so a run that was stopped for a while between the two (a stale one) can still
-write once more. What that does is harmless, whatever its encoder made of the same chunks:
+An object at the output holds the token of the run in charge. A run that takes over writes its own token and then reads what
+was published. No request both checks the token and writes, so a run that was suspended between the two (a stale run) can
+still write once more. That is harmless, even though its encoder may have produced other bytes from the same chunks:
 
 - Segments. Two encodes of a chunk need not be equal byte for byte (live encoders have several threads), but name, time
-  and duration follow from the journal, the init segment from the settings kept in the spool, and each segment is one
-  object. So readers get a whole segment of either run, which fits its neighbours of the other. Only size and
-  digest in the ledger may be those of the other one: the size counts for stated bandwidths, no manifest names byte
-  ranges, and a digest is only looked at where the size is right.
-- Manifests and ledger. The successor writes all of them with its next chunk, from its own state.
+  and duration follow from the journal, the init segment follows from the settings kept in the spool, and each segment is one
+  object. So a reader gets a whole segment of either run, and it fits the neighbouring segments of the other run. Only the
+  size and the digest in the ledger may belong to the other encode. The size only affects the stated bandwidths, because no
+  manifest names byte ranges; the digest is compared only where the size is right.
+- Manifests and ledger. The new run writes all of them with its next chunk, from its own state.
 """
 
 from __future__ import annotations
@@ -23,41 +23,48 @@ from streamwave.layout import FENCE, ledger_name
 from streamwave.storage.store import Store
 from streamwave.untrusted import parse_json
 
-#: For how long a look at the fence is good enough to write on, where a look is a round trip. Who takes over waits for
-#: as long before it reads the ledger, so that what was written on the strength of an older look is in there.
+#: For this many seconds a run at a remote store may write without looking at the fence again. A run that takes over waits as
+#: long before it reads the ledger, so that the ledger contains whatever was written after an older look.
 FRESH_S = 1.0
 
 
 class Fence:
-    """The fence of the broadcast at ``store``, as the run sees it that ``token`` stands for. Thread-safe."""
+    """The fence of the broadcast at ``store``, for the run that ``token`` identifies. Thread-safe."""
 
     def __init__(self, store: Store, token: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._token, self._clock = store, token, clock
-        self._seen: float | None = None  # when the last look began that found it ours
+        self._seen: float | None = None  # start of the last look that found our token
+        self._given_up = False
 
     def take(self, *, ended: bool) -> None:
-        """Become the run in charge. ``ended``: the broadcast is complete, and nobody can be writing to it.
+        """Become the run in charge. ``ended``: the broadcast is complete, so no other run can be writing to it.
 
         Raises:
-            OutputError: the store refused.
+            OutputError: the store refused a request.
         """
         before = self._holder()
         self._store.put(FENCE, json.dumps({"token": self._token}).encode())
         if self._store.remote and before not in (None, self._token) and not ended:
             time.sleep(FRESH_S)
 
+    def give_up(self) -> None:
+        """From now on ``look`` and ``check`` say that this run may not write."""
+        self._given_up = True
+
     def holds(self) -> bool:
-        """Whether this run is in charge."""
+        """Whether the fence holds this run's token."""
         return self._holder() == self._token
 
     def look(self) -> None:
-        """Make sure that this run is in charge.
+        """Read the fence and make sure that this run is in charge.
 
         Raises:
-            FencedError: another one is.
-            EmptiedError: the whole broadcast has gone, and its output is in its place.
-            OutputError: it has gone, and so has the output, as it looks while a disk is not mounted.
+            FencedError: another run is in charge, or this one has given up.
+            EmptiedError: the broadcast was deleted; its output is still there.
+            OutputError: the broadcast and its output have gone, as happens when a disk is not mounted.
         """
+        if self._given_up:
+            raise FencedError(f"publishing to {self._store.url} was given up")
         began = self._clock()
         holder = self._holder()
         if holder == self._token:
@@ -72,8 +79,9 @@ class Fence:
         raise FencedError(f"another run has taken over {self._store.url}; this one ends")
 
     def check(self) -> None:
-        """As ``look``, unless that is a round trip and was done a moment ago."""
-        if not self._store.remote or self._seen is None or self._clock() - self._seen > FRESH_S:
+        """Like ``look``, but without a request to a remote store if the last look is recent (``FRESH_S``)."""
+        recent = self._seen is not None and self._clock() - self._seen <= FRESH_S
+        if self._given_up or not self._store.remote or not recent:
             self.look()
 
     def _holder(self) -> str | None:
@@ -82,5 +90,5 @@ class Fence:
             return None
         try:
             return str(parse_json(data).get("token"))
-        except (ValueError, AttributeError):  # a disk has damaged it: whoever it is, it is not us
+        except (ValueError, AttributeError):  # damaged on the disk, so it is not our token
             return ""

@@ -1,4 +1,4 @@
-"""Write the manifests of one broadcast to one store, at most so often: those that are due within an interval become one."""
+"""Write the manifests of one broadcast to one store, at most once per interval."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from streamwave.storage.store import Store
 
 
 class Manifests:
-    """The manifests at ``store``, written by ``puts``. Not thread-safe: its publication's lock guards it.
+    """The manifests at ``store``, written by ``puts``. Not thread-safe: the publication's lock guards it.
 
-    ``on_time`` is called without that lock, from a thread, when manifests are due that could not be written at once.
+    ``on_time`` is called from a timer's thread, without that lock, when manifests have to be written that were requested
+    before the interval was over.
     """
 
     def __init__(
@@ -37,22 +38,23 @@ class Manifests:
         self._last_at = -interval_s
         self._known_playlists: set[str] = set()
         self._memo = Memo()
-        self._closed_unix_ms: list[int] = []  # when the chunks were closed that the next manifest names first
-        #: What is published has changed since they were written.
+        #: Closing times of the chunks that the next manifest names for the first time.
+        self._closed_unix_ms: list[int] = []
+        #: Something was published after they were last written.
         self.due = False
-        #: Of the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
+        #: For the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
         self.latencies_ms: deque[int] = deque(maxlen=300)
 
     def add(self, closed_unix_ms: int) -> None:
-        """The next manifest names a chunk more, whose last frame arrived then."""
+        """Note that the next manifest names another chunk, whose last frame arrived at ``closed_unix_ms``."""
         self._closed_unix_ms.append(closed_unix_ms)
 
     def forget(self) -> None:
-        """The ledger is another one than before: nothing that was rendered of it can be used again."""
+        """Drop what was rendered from the ledger so far, because another ledger takes its place."""
         self._memo = Memo()
 
     def request(self) -> bool:
-        """They are due: whether at once. If not, ``on_time`` is called when the interval since the last ones is over."""
+        """Ask for new manifests; whether they may be written now. If not, ``on_time`` is called at the end of the interval."""
         self.due = True
         rest_s = self._last_at + self._interval_s - time.monotonic()
         if rest_s > 0 and self._timer is None:
@@ -60,38 +62,38 @@ class Manifests:
         return rest_s <= 0
 
     def schedule(self, after_s: float) -> None:
-        """Have ``on_time`` called after that time."""
+        """Have ``on_time`` called after ``after_s`` seconds."""
         self._timer = threading.Timer(after_s, self._on_time)
         self._timer.daemon = True
         self._timer.start()
 
     def on_schedule(self) -> bool:
-        """``on_time`` has been called: whether they are still due."""
+        """Call first in ``on_time``; whether manifests are still due."""
         self._timer = None
         return self.due
 
     def cancel(self) -> None:
-        """Have ``on_time`` not called any more."""
+        """Cancel the scheduled call of ``on_time``, if there is one."""
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
 
     def write(self, ledger: Ledger) -> None:
-        """Write those of ``ledger`` now.
+        """Write the manifests of ``ledger`` now.
 
         Raises:
-            OutputError: the store refused.
+            OutputError: the store refused a request.
         """
         playlists, others = render_all(
             ledger, now_unix_ms=time.time_ns() // 1_000_000, utc_timing_url=self._utc_timing_url,
             base_urls=self._base_urls, memo=self._memo,
         )  # fmt: skip
         if self._store.remote and playlists.keys() <= self._known_playlists:
-            # All that they name is there; in which order they come does not matter.
+            # The master playlist and the MPD name nothing new, so all of them can be written at the same time.
             self._puts.put(playlists | others)
         else:
             self._puts.put(playlists)
-            self._puts.put(others)  # which do not name each other
+            self._puts.put(others)  # these name playlists and segments, but not each other
             self._known_playlists = set(playlists)
         self.due, self._last_at = False, time.monotonic()
         self.cancel()

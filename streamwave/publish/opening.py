@@ -1,4 +1,4 @@
-"""Open the publication of a broadcast at all of its outputs."""
+"""Open the publication of a broadcast to all of its outputs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def open_publication(
     levels: int = 0,
     copy_of: Store | None = None,
 ) -> Outputs:
-    """A broadcast's publication at ``addresses``, the broadcast's own places there; to be closed by the caller.
+    """Publish a broadcast to ``addresses``, its own folders at the outputs. The caller closes the result.
 
-    ``store_options`` are those of S3 in general. ``patience_s`` is ``Outputs``'; all else is ``Publication``'s, but that only
-    local outputs get the ``utc_timing_url``: it is that of our own media server. Nothing is read or written before use.
+    ``store_options`` are the general options of S3. ``Outputs`` gets ``patience_s``, ``Publication`` everything else.
+    Only local outputs get the ``utc_timing_url``, which is that of our own media server. Nothing is read or written before
+    the result is used.
     """
 
     def at(address: OutputAddress) -> tuple[str, Callable[[], Publication]]:

@@ -1,60 +1,67 @@
 """Publishing to several outputs at once: each has a thread and a bounded queue, so that none waits for another.
 
-A chunk counts as published once one output has stored it; the others follow at their own pace, from the files of the
-chunk while those lie in their queue, else from the output that is furthest. What an output holds, its own ledger says: that is
-what it goes on from after any interruption (docs/decisions/0010-several-outputs.md).
+A chunk counts as published once one output has stored it. The others follow at their own pace: from the files of the chunk
+while it is in their queue, else by copying from the output that is furthest. After any interruption an output continues from
+what its own ledger says (docs/decisions/0010-several-outputs.md).
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 from streamwave.errors import FencedError, OutputError, StreamWaveError
-from streamwave.manifest.ledger import BroadcastLine, Ledger
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.manifest.timeline import Timeline
+from streamwave.publish.completion import Completion
+from streamwave.publish.delivery import Delivery
 from streamwave.publish.publication import Publication
-from streamwave.publish.queue import OutputQueue, Parcel
+from streamwave.publish.queue import OutputQueue
 from streamwave.publish.standing import Standing
 
-#: How long an end waits for threads that are in the middle of a request.
+#: How long closing waits for threads that are in the middle of a request.
 JOIN_S = 5.0
-#: How long a new run waits for outputs that do not answer, before it goes on with those that do.
+#: How long a new run waits for outputs that do not answer, before it starts with those that do.
 BEGIN_S = 30.0
-#: The same once an output has answered that holds all that is known to be published, so that no other can know more.
+#: The same once an output has answered that holds every chunk known to be published, so that no other can hold more.
 BEGIN_KNOWN_S = 2.0
 
 
 class Outputs(Standing):
-    """One broadcast being published to one or several outputs by this run. Thread-safe; chunks must come in order.
+    """One broadcast that this run publishes to one or several outputs. Thread-safe; chunks must come in order.
 
     ``outputs`` are (address, function that opens the publication there, which may raise OutputError at any time).
-    ``patience_s`` is how long a chunk may wait for outputs that all refuse.
+    ``patience_s`` is how long a chunk, or the end, waits while all outputs refuse.
     """
 
     def __init__(self, outputs: Sequence[tuple[str, Callable[[], Publication]]], *, patience_s: float) -> None:
         self.changed = threading.Condition()
-        self.closing = self.ending = self.hurried = False
-        self._ended_at = 0.0
+        self.closing = False
         #: Called with a sentence, from any thread, when an output begins to refuse or can be written again.
         self.on_change: Callable[[str], None] = lambda news: None
         self.header: BroadcastLine | None = None
         self.info: dict[str, str] | None = None
         self.patience_s = patience_s
+        self.completion = Completion(self, self.changed, patience_s)
         self._publish_lock = threading.Lock()
         self._closed = threading.Event()
         self._started = False
         self.queues = [OutputQueue(self, number, url, make) for number, (url, make) in enumerate(outputs)]
 
     @property
+    def ending(self) -> bool:
+        """Whether outputs that have all chunks write their static manifests."""
+        return self.completion.begun
+
+    @property
     def leader(self) -> Publication:
-        """The output that is furthest.
+        """The publication of the output that is furthest.
 
         Raises:
-            OutputError: none could be opened.
+            OutputError: no output could be opened.
         """
         self._start()
         found = [output for output in self.queues if output.publication is not None]
@@ -66,7 +73,7 @@ class Outputs(Standing):
 
     @property
     def publications(self) -> list[Publication | None]:
-        """All outputs in their order; None for one that could not be opened yet."""
+        """One for each output, in their order; None for an output that could not be opened yet."""
         return [output.publication for output in self.queues]
 
     @property
@@ -76,11 +83,11 @@ class Outputs(Standing):
 
     @property
     def timeline(self) -> Timeline:
-        """What has been published where that is most."""
+        """The timeline of the output that is furthest."""
         return self.leader.timeline
 
     def _start(self, *, known_chunks: int | None = None) -> None:
-        """Open all outputs; go on as soon as all have answered, or the time for that is over and one has."""
+        """Open all outputs; return once all have answered, or at least one has and the time for the others is over."""
         with self.changed:
             if self._started:
                 return
@@ -103,10 +110,10 @@ class Outputs(Standing):
         self.changed.wait_for(lambda: settled() or is_known(), BEGIN_S)
 
     def begin(self, header: BroadcastLine, *, known_chunks: int | None = None) -> None:
-        """Take over the publishing at every output, and start the ledgers unless there are some.
+        """Take over the publishing at every output, and start the ledgers where there are none.
 
-        ``known_chunks``: how many chunks are known to be published where that is most. Once an output holds these, hardly any
-        time is given to others that do not answer.
+        ``known_chunks`` is how many chunks the output that is furthest is known to hold. Once an output has answered that
+        holds as many, the others get little time to answer.
 
         Raises:
             OutputError: no output can be used: it holds another broadcast, or cannot be written.
@@ -129,7 +136,7 @@ class Outputs(Standing):
         return self.leader.next_chunk(session)
 
     def describe(self, info: dict[str, str]) -> None:
-        """Have manifests say ``info`` of the broadcast from the next chunk on (not sooner: all ledgers are the same)."""
+        """Publish the metadata ``info`` together with the next chunk, not sooner, so that all ledgers stay the same."""
         self.info = dict(info)
 
     def publish(
@@ -140,114 +147,57 @@ class Outputs(Standing):
         wall_unix_ms: int | None = None,
         done: Callable[[], None] = lambda: None,
     ) -> None:
-        """Hand the next chunk to all outputs and wait until one has stored it. Repeating the last one is harmless.
+        """Hand the next chunk to all outputs and wait until one has stored it. Repeating the last chunk is harmless.
 
-        ``done`` is called once no output needs the chunk's files any more. The other arguments are ``Publication.publish``'s.
+        ``done`` is called once no output needs the chunk's files any more. See ``Publication.publish`` for the other
+        arguments.
 
         Raises:
-            MediaError: it does not join on.
-            OutputError: all outputs have refused it for longer than ``patience_s``; nothing names what is missing.
+            MediaError: the chunk does not continue what is published.
+            OutputError: all outputs have refused for longer than ``patience_s``; no manifest names what is missing.
             FencedError: another run publishes this broadcast now.
         """
         self._start()
         end = time.monotonic() + self.patience_s
         with self._publish_lock:
-            parcel = Parcel(chunk, session, period, wall_unix_ms, done, self.info, open_queues=len(self.queues))
-            left_out = 0
-            for output in self.queues:
-                try:
-                    output.parcels.put_nowait(parcel)
-                except queue.Full:
-                    with self.changed:
-                        output.skipped = parcel
-                    left_out += 1
-            with self.changed:
-                parcel.open_queues -= left_out
-                last = parcel.open_queues == 0
-        if last:
-            done()
+            delivery = Delivery(self.changed, chunk, session, period, wall_unix_ms, done, self.info)
+            delivery.hand_out(self.queues)
         with self.changed:
-            while not parcel.stored:
-                fatal = parcel.fault or self.fatal
+            while not delivery.stored:
+                fatal = delivery.fault or self.fatal
                 if fatal is not None:
                     raise fatal
                 if time.monotonic() >= end and (refusal := self.refusal):
                     raise OutputError(refusal)
                 if self.closing:
-                    raise FencedError("the publishing was given up")
+                    raise FencedError("publishing was given up")
                 self.changed.wait(0.2)
-            if parcel.fault is not None:
-                raise parcel.fault
+            if delivery.fault is not None:
+                raise delivery.fault
 
     def finish(self) -> None:
-        """The broadcast is complete: static manifests at every output, as soon as it has caught up.
+        """Complete the broadcast: each output gets static manifests as soon as it has all chunks.
 
-        Places that do not get there within the patience stay behind; how far, ``lags`` says.
+        Outputs that do not get that far within the patience stay behind; ``lags`` says by how much.
 
         Raises:
-            OutputError: no output could be finished.
+            OutputError: no output could be completed.
             FencedError: another run publishes this broadcast now.
         """
         self.finish_first()
-        self.wait_for_others(self.patience_s)
+        self.completion.wait_for_others(self.patience_s)
 
     def finish_first(self) -> None:
-        """As ``finish``, but waits for no output longer than until the first one is complete."""
+        """Like ``finish``, but return as soon as one output is complete."""
         self._start()
-        self._ended_at = time.monotonic()
-        self.ending = True
-        with self.changed:
-            while not any(output.finished for output in self.queues):
-                if (fatal := self.fatal) is not None:
-                    raise fatal
-                if not self.patience_left_s and (refusal := self.refusal):
-                    raise OutputError(refusal)
-                self.changed.wait(0.2)
-
-    def wait_for_others(
-        self, limit_s: float, meanwhile: Callable[[], None] = lambda: None, *, until_tried: bool = True
-    ) -> bool:
-        """Whether all outputs are complete, at most ``limit_s`` after ``finish_first`` was called.
-
-        With ``until_tried``, one that refuses nothing may take longer. ``meanwhile`` is called several times a second.
-        ``hurry`` ends the waiting.
-
-        Raises:
-            FencedError: another run publishes this broadcast now.
-        """
-        while True:
-            with self.changed:
-                if all(output.finished for output in self.queues):
-                    return True
-                if (fatal := self.fatal) is not None:
-                    raise fatal
-                tried = not until_tried or all(output.finished or output.error for output in self.queues)
-                if self.hurried or (tried and self._over(limit_s)):
-                    return False
-                self.changed.wait(0.2)
-            meanwhile()
-
-    def _over(self, limit_s: float) -> bool:
-        return (
-            all(output.finished or output.fatal for output in self.queues)
-            or time.monotonic() >= self._ended_at + limit_s
-        )
-
-    @property
-    def patience_left_s(self) -> float:
-        """How much longer outputs that are behind are waited for, in seconds."""
-        return max(0.0, self._ended_at + self.patience_s - time.monotonic())
-
-    def hurry(self) -> None:
-        """Wait no longer for outputs that are behind. May be called by a signal's handler."""
-        self.hurried = True
+        self.completion.wait_for_first()
 
     def pause(self, seconds: float) -> None:
-        """Wait that long, or until the end."""
+        """Wait that long, or until the outputs are closed."""
         self._closed.wait(seconds)
 
     def discard(self) -> None:
-        """Remove the unfinished broadcast everywhere (see ``Publication.discard``)."""
+        """Remove the unfinished broadcast from every output (see ``Publication.discard``)."""
         self._end_threads()
         faults = []
         for publication in filter(None, self.publications):

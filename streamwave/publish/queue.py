@@ -1,4 +1,4 @@
-"""One of the outputs that a broadcast is published to: its queue, and the thread that works it off."""
+"""One of the outputs of a broadcast: a queue of chunks, and the thread that publishes them."""
 
 from __future__ import annotations
 
@@ -6,80 +6,80 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from streamwave.errors import EmptiedError, FencedError, OutputError
-from streamwave.manifest.ledger import BroadcastLine
-from streamwave.manifest.packaged import PackagedChunk
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.progress import Progress
+from streamwave.publish.delivery import Delivery
 from streamwave.publish.publication import Publication
 
-log = logging.getLogger("streamwave.targets")
+log = logging.getLogger("streamwave.outputs")
 
-#: Chunks whose files are kept for an output that is behind; beyond that it copies from another output.
+#: Chunks whose files are kept for an output that is behind; an output that is further behind copies from another one.
 QUEUE_CHUNKS = 30
-#: Pauses between tries of an output that refuses, in seconds; the last one for as long as it takes.
+#: Pauses between attempts at an output that refuses, in seconds; the last pause repeats.
 PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
-@dataclass(eq=False)
-class Parcel:
-    """A chunk on its way to all outputs. ``done`` is called when no output needs its files any more."""
-
-    chunk: PackagedChunk
-    session: str
-    period: str
-    wall_unix_ms: int | None
-    done: Callable[[], None]
-    info: dict[str, str] | None = None  # what is known of the broadcast by now, where that is to be told
-    open_queues: int = 0
-    stored: bool = False
-    fault: Exception | None = None
-
-
 class Owner(Protocol):
-    """The broadcast that a queue belongs to: what all of them share. ``changed`` guards it."""
+    """What the outputs of a broadcast share. ``changed`` guards it."""
 
     changed: threading.Condition
     closing: bool
-    ending: bool
     header: BroadcastLine | None
     info: dict[str, str] | None
     patience_s: float
     on_change: Callable[[str], None]
 
     @property
+    def ending(self) -> bool:
+        """Whether outputs that have all chunks write their static manifests."""
+
+    @property
     def queues(self) -> Sequence[OutputQueue]:
         """One queue for each output, in their order."""
 
     def pause(self, seconds: float) -> None:
-        """Wait that long, or until the end."""
+        """Wait that long, or until the outputs are closed."""
 
 
 class OutputQueue:
-    """One output: its queue, and the thread that works it off."""
+    """One output. ``thread`` publishes the deliveries in ``deliveries``, and copies from other outputs when it is behind.
+
+    ``make`` opens the publication, and may raise OutputError at any time.
+    """
 
     def __init__(self, owner: Owner, number: int, url: str, make: Callable[[], Publication]) -> None:
         self.owner, self.number, self.url = owner, number, url
         self._make = make
         self.publication: Publication | None = None
-        self.parcels: queue.Queue[Parcel] = queue.Queue(QUEUE_CHUNKS)
-        self.skipped: Parcel | None = None  # the last one that found the queue full
+        self.deliveries: queue.Queue[Delivery] = queue.Queue(QUEUE_CHUNKS)
+        self.skipped: Delivery | None = None  # the last one that did not fit into the queue
         self.error: str | None = None
-        self.lost: Publication | None = None  # the one of which all was deleted
+        self.lost: Publication | None = None  # the publication whose objects were deleted
         self.fatal: Exception | None = None
         self.ready = self.finished = False
-        self.emptied = False  # somebody has deleted all of it, and it has not got back yet what others have
+        self.emptied = False  # its objects were deleted, and it has not copied yet what other outputs have
         self.thread = threading.Thread(target=self._run, name=f"output-{number}", daemon=True)
 
     @property
     def progress(self) -> Progress:
-        """How far it is."""
+        """How far this output is."""
         return self.publication.progress if self.publication is not None else Progress()
 
+    def offer(self, delivery: Delivery) -> bool:
+        """Queue ``delivery``; False if the queue is full, and the chunk has to be copied from another output."""
+        try:
+            self.deliveries.put_nowait(delivery)
+        except queue.Full:
+            with self.owner.changed:
+                self.skipped = delivery
+            return False
+        return True
+
     def _run(self) -> None:
-        parcel: Parcel | None = None
+        delivery: Delivery | None = None
         tries = 0
         while not self.owner.closing:
             try:
@@ -87,12 +87,12 @@ class OutputQueue:
                     self._begin()
                 elif self.emptied and self.lost is self.publication:
                     self._begin_again()
-                if parcel is None:
-                    parcel = self._next()
-                if parcel is not None:
-                    self._deliver(parcel)
-                    self._let_go(parcel, stored=True)
-                    parcel = None
+                if delivery is None:
+                    delivery = self._next()
+                if delivery is not None:
+                    self._deliver(delivery)
+                    delivery.release(stored=True)
+                    delivery = None
                 elif self.skipped is not None or self._is_behind():
                     self._catch_up()
                     self.emptied = False
@@ -105,25 +105,22 @@ class OutputQueue:
                         self.finished = True
                         self.owner.changed.notify_all()
                 tries = 0
-                self._says(None)
+                self._report(None)
             except FencedError as error:
-                self._fail(error, parcel)
+                self._fail(error, delivery)
                 return
             except OutputError as error:
                 if isinstance(error, EmptiedError):
                     self.emptied, self.lost = True, self.publication
-                self._says(str(error))
+                self._report(str(error))
                 self.owner.pause(PAUSES_S[min(tries, len(PAUSES_S) - 1)])
                 tries += 1
-            except (
-                Exception
-            ) as error:  # a chunk that does not join on, or a fault of ours: whoever publishes has to know
-                if parcel is None:
+            except Exception as error:  # the chunk does not fit, or there is a bug: ``Outputs.publish`` raises it
+                if delivery is None:
                     self._fail(error, None)
                     return
-                parcel.fault = error
-                self._let_go(parcel, stored=False)
-                parcel = None
+                delivery.release(fault=error)
+                delivery = None
 
     def _begin(self) -> None:
         publication = self.publication or self._make()
@@ -135,7 +132,7 @@ class OutputQueue:
             self.owner.changed.notify_all()
 
     def _begin_again(self) -> None:
-        """All of it was deleted: begin with nothing, as an output that is behind."""
+        """Start again with an empty ledger, like an output that is behind: everything here was deleted."""
         before, again = self.publication, self._make()
         if self.owner.header is not None:
             again.begin(self.owner.header)
@@ -144,45 +141,45 @@ class OutputQueue:
         if before is not None:
             before.close(wait_for_puts=False)
         others = [output for output in self.owner.queues if output is not self and output.progress.chunks]
-        how = "gets what other outputs hold of it" if others else "begins there again with what arrives from now on"
+        how = "is copied from the other outputs" if others else "starts again there with the next chunk"
         news = f"the broadcast was deleted from {self.url} while it was being published; it {how}"
         log.warning("%s", news)
         self.owner.on_change(news)
 
-    def _next(self) -> Parcel | None:
+    def _next(self) -> Delivery | None:
         try:
-            return self.parcels.get(timeout=0.02 if self.owner.ending else 0.1)
+            return self.deliveries.get(timeout=0.02 if self.owner.ending else 0.1)
         except queue.Empty:
             return None
 
-    def _deliver(self, parcel: Parcel) -> None:
+    def _deliver(self, delivery: Delivery) -> None:
         assert self.publication is not None
         if self.emptied:
             self._catch_up()
             self.emptied = False
-        place = self.publication.place(parcel.session, parcel.chunk.number)
-        # Whether the first chunk of a session is the next one only shows when nothing of the one before is missing.
-        if place == "later" or (self.skipped is not None and self.publication.progress.session != parcel.session):
-            self.publication.reload()  # a process on another machine may have published
+        place = self.publication.place(delivery.session, delivery.chunk.number)
+        # The first chunk of a session is only next if nothing of the session before is missing here.
+        if place == "later" or (self.skipped is not None and self.publication.progress.session != delivery.session):
+            self.publication.reload()  # another machine may have published
             self._catch_up()
-            place = self.publication.place(parcel.session, parcel.chunk.number)
-        if place == "next" and parcel.info is not None:
-            self.publication.describe(parcel.info)
-        # The last one again: it may not be visible yet.
-        if place == "next" or parcel.chunk.number == (self.publication.next_chunk(parcel.session) or 0) - 1:
-            self.publication.publish(parcel.chunk, parcel.session, parcel.period, parcel.wall_unix_ms)
+            place = self.publication.place(delivery.session, delivery.chunk.number)
+        if place == "next" and delivery.info is not None:
+            self.publication.describe(delivery.info)
+        # The last chunk is repeated: it may not be visible yet.
+        if place == "next" or delivery.chunk.number == (self.publication.next_chunk(delivery.session) or 0) - 1:
+            self.publication.publish(delivery.chunk, delivery.session, delivery.period, delivery.wall_unix_ms)
         elif place == "later" and len(self.owner.queues) > 1:
-            raise OutputError(f"{self.url} lacks chunks before {parcel.chunk.number}, which no other output has")
+            raise OutputError(f"{self.url} lacks chunks before {delivery.chunk.number}, which no other output has")
         elif place == "later":
-            self.publication.publish(parcel.chunk, parcel.session, parcel.period, parcel.wall_unix_ms)  # says why not
+            # Raises the error that says which chunk is next.
+            self.publication.publish(delivery.chunk, delivery.session, delivery.period, delivery.wall_unix_ms)
 
     def _is_behind(self) -> bool:
-        return any(
-            output.progress.chunks > self.progress.chunks for output in self.owner.queues if output is not self
-        ) and (self.parcels.empty())
+        others = [output for output in self.owner.queues if output is not self]
+        return any(output.progress.chunks > self.progress.chunks for output in others) and self.deliveries.empty()
 
     def _catch_up(self) -> None:
-        """Copy from the output that is furthest; nothing is left to do once it has all that we were not given."""
+        """Copy from the output that is furthest, at least up to the last chunk that did not fit into the queue."""
         mine = self.publication
         assert mine is not None
         before = self.skipped
@@ -199,21 +196,12 @@ class OutputQueue:
                 if before is self.skipped:
                     self.skipped = None
 
-    def _let_go(self, parcel: Parcel, *, stored: bool) -> None:
-        with self.owner.changed:
-            parcel.stored = parcel.stored or stored
-            parcel.open_queues -= 1
-            self.owner.changed.notify_all()
-            last = parcel.open_queues == 0
-        if last:
-            parcel.done()
-
-    def _says(self, error: str | None) -> None:
+    def _report(self, error: str | None) -> None:
         if error == self.error:
             return
         with self.owner.changed:
             if error is not None:
-                # Where nothing goes on without this output, the error that ends the run says it.
+                # If everything depends on this output, the run ends with this error instead.
                 if self.owner.patience_s > 0 or len(self.owner.queues) > 1:
                     log.warning("%s", error)
             else:
@@ -222,9 +210,9 @@ class OutputQueue:
             self.owner.changed.notify_all()
         self.owner.on_change(error or f"{self.url} can be written again")
 
-    def _fail(self, error: Exception, parcel: Parcel | None) -> None:
+    def _fail(self, error: Exception, delivery: Delivery | None) -> None:
         with self.owner.changed:
             self.fatal, self.error = error, str(error)
-            if parcel is not None:
-                parcel.fault = error
+            if delivery is not None:
+                delivery.fault = error
             self.owner.changed.notify_all()

@@ -1,20 +1,22 @@
-"""How an output that is behind gets what another one has: chunk by chunk, or, where only a window is kept, that window.
+"""How an output that is behind gets what another output has: chunk by chunk, or the DVR window as a whole.
 
-Of a channel that keeps nothing but its DVR window, the chunks that an output lacks may be deleted everywhere by the time
-that it is back, and the ledger's lines on them forgotten. So it takes over what the other one holds now.
+If a channel keeps only its DVR window, then by the time an output is back, the chunks that it lacks may be deleted at every
+output, and their lines dropped from the ledgers. Such an output copies what the other one holds now.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 from streamwave.errors import OutputError
 from streamwave.layout import init_name, segment_name
-from streamwave.manifest.ledger import ChunkLine, EndLine, InfoLine, Ledger, PeriodLine
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import ChunkLine, EndLine, InfoLine, PeriodLine
 from streamwave.manifest.names import named_objects
+from streamwave.publish.additions import Addition
 from streamwave.storage.store import Store
 
 #: Objects of a window that are read and written at the same time.
@@ -22,31 +24,40 @@ PARALLEL = 8
 
 
 class Published(Protocol):
-    """A publication, as far as copying needs it."""
+    """The part of a publication that copying needs."""
 
-    lock: Any  # a lock that may be taken again by the thread that has it
+    lock: Any  # reentrant
     store: Store
     ledger: Ledger
 
     def describe(self, info: dict[str, str]) -> None:
-        """Have the next manifest say ``info`` of the broadcast."""
+        """Put the metadata ``info`` into the next manifest."""
 
-    def take_over(self, line: PeriodLine | ChunkLine, names: Sequence[str], source: Store) -> None:
-        """Add a line of another ledger, whose objects ``names`` are read from ``source``."""
+    def take_over(self, addition: Addition) -> None:
+        """Add part of another store's ledger, with its objects."""
+
+    def replace_ledger(self, found: Ledger) -> None:
+        """Publish ``found``, whose objects are in the store already, in place of the present ledger."""
 
     def finish(self) -> None:
-        """The broadcast is complete."""
+        """Complete the broadcast."""
 
 
-def copy_chunks(mine: Published, other: Published, go_on: Callable[[], bool]) -> int:
-    """Publish at ``mine`` line by line what ``other`` has published since; how many chunks. ``go_on`` is asked before each.
+def copy_missing(mine: Published, other: Published, go_on: Callable[[], bool]) -> int:
+    """Publish at ``mine`` what ``other`` has published and ``mine`` lacks; the number of chunks. ``go_on`` False ends it.
 
     Raises:
-        OutputError: one of the two stores refused, or a segment is not there any more; nothing names what is missing.
+        OutputError: a store refused a request, or a segment is gone; no manifest names what is missing.
         FencedError: another run publishes this broadcast now.
     """
+    header = mine.ledger.header
+    only_window = header is not None and not header.keep and header.dvr_window_ms
+    return _copy_window(mine, other, go_on) if only_window else _copy_chunks(mine, other, go_on)
+
+
+def _copy_chunks(mine: Published, other: Published, go_on: Callable[[], bool]) -> int:
     copied = 0
-    while lines := mine.ledger.lines_after(other.ledger):
+    while lines := mine.ledger.parts.lines_after(other.store):
         for line in lines:
             if not go_on():
                 return copied
@@ -56,9 +67,21 @@ def copy_chunks(mine: Published, other: Published, go_on: Callable[[], bool]) ->
                 elif isinstance(line, InfoLine):
                     mine.describe(line.info)
                 elif isinstance(line, PeriodLine | ChunkLine):
-                    mine.take_over(line, _objects(mine.ledger, line), other.store)
+                    mine.take_over(_addition(mine, line, other.store))
                 copied += isinstance(line, ChunkLine)
     return copied
+
+
+def _addition(mine: Published, line: PeriodLine | ChunkLine, source: Store) -> Addition:
+    """``line`` with its objects, which are read from ``source``."""
+
+    def read(name: str) -> bytes:
+        data = source.get(name)
+        if data is None:
+            raise _lacking(source, name, mine.store)
+        return data
+
+    return Addition(tuple((name, partial(read, name)) for name in _objects(mine.ledger, line)), (line,))
 
 
 def _objects(ledger: Ledger, line: PeriodLine | ChunkLine) -> list[str]:
@@ -68,22 +91,20 @@ def _objects(ledger: Ledger, line: PeriodLine | ChunkLine) -> list[str]:
     return [segment_name(period, name, s[0]) for name, segments in line.segments.items() for s in segments]
 
 
-def same_manifest(one: bytes, other: bytes | None) -> bool:
-    """Whether two manifests differ in nothing but when they were written (``publishTime``, ISO/IEC 23009-1, 5.3.1.2)."""
+def _copy_window(mine: Published, other: Published, go_on: Callable[[], bool]) -> int:
+    with mine.lock:
+        before = mine.ledger
+        found = _copied_window(before, mine.store, other.store, go_on)
+        if found is None:
+            return 0
+        mine.replace_ledger(found)
+        return found.chunk_count - before.chunk_count
 
-    def undated(manifest: bytes) -> bytes:
-        return re.sub(rb' publishTime="[^"]*"', b"", manifest, count=1)
 
-    return other is not None and undated(one) == undated(other)
+def _copied_window(mine: Ledger, store: Store, source: Store, go_on: Callable[[], bool]) -> Ledger | None:
+    """Copy all that the ledger at ``source`` names to ``store``; that ledger, moved there and not saved yet.
 
-
-def copied_window(mine: Ledger, source: Store, go_on: Callable[[], bool]) -> Ledger | None:
-    """Store at ``mine``'s place all that the ledger at ``source`` names; that ledger, for that place and not saved.
-
-    None if there is nothing new, or ``go_on`` says no; it is asked before each object.
-
-    Raises:
-        OutputError: one of the two stores refused, or lacks what it names.
+    None if there is nothing new, or ``go_on``, which is asked before each object, says no.
     """
     assert mine.timeline is not None
     there, tried = named_objects(mine.timeline), set[str]()
@@ -91,11 +112,11 @@ def copied_window(mine: Ledger, source: Store, go_on: Callable[[], bool]) -> Led
     def copy(name: str) -> None:
         data = source.get(name) if go_on() else None
         if data is not None:
-            mine.store.put(name, data)
+            store.put(name, data)
             there.add(name)
 
     while go_on():
-        # Meanwhile the window moves on there, and what has left it goes; each round is shorter than the one before.
+        # Meanwhile the window moves on at the source, and what has left it is deleted; each round is shorter than the last.
         found = Ledger.load(source, without_end=True)
         if found.timeline is None or found.chunk_count <= mine.chunk_count:
             return None
@@ -104,8 +125,12 @@ def copied_window(mine: Ledger, source: Store, go_on: Callable[[], bool]) -> Led
         if not missing:
             return found.moved_to(mine, sorted(there - named))
         if lost := missing & tried:
-            raise OutputError(f"{source.url} lacks {min(lost)}, so {mine.store.url} cannot get it from there")
+            raise _lacking(source, min(lost), store)
         tried |= missing
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="copy") as pool:
             list(pool.map(copy, sorted(missing)))
     return None
+
+
+def _lacking(source: Store, name: str, store: Store) -> OutputError:
+    return OutputError(f"{source.url} lacks {name}, so {store.url} cannot get it from there")

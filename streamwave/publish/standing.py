@@ -1,4 +1,4 @@
-"""How far a broadcast is at each of its outputs, and what is wrong there."""
+"""How far a broadcast has been published at each of its outputs, and the errors there."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from streamwave.publish.queue import OutputQueue
 
 
 class Standing:
-    """Reads the queues of all outputs, in their order. Never waits for an output."""
+    """The state of all outputs, read from their queues without waiting. ``queues`` are in the order of the outputs."""
 
     queues: Sequence[OutputQueue]
 
     @property
     def progress(self) -> Progress:
-        """How far the output is that is furthest."""
+        """Progress of the output that is furthest."""
         return max((output.progress for output in self.queues), key=lambda progress: (progress.ended, progress.chunks))
 
     @property
     def latencies_ms(self) -> list[int]:
-        """Of the last chunks at that output: milliseconds from the last frame's arrival to the manifest that names it."""
+        """For the last chunks at that output: milliseconds from the last frame's arrival to the manifest that names it."""
         found = [output.publication for output in self.queues if output.publication is not None]
         best = max(found, key=lambda one: one.progress.chunks, default=None)
         return list(best.latencies_ms) if best is not None else []
 
     def latency(self) -> dict[str, int]:
-        """``median``, ``p95`` and ``last`` of these; empty while there are none."""
+        """``median``, ``p95`` and ``last`` of ``latencies_ms``; empty while there are none."""
         latencies = self.latencies_ms
         ranked = sorted(latencies)
         if not ranked:
@@ -37,7 +37,7 @@ class Standing:
         return {"median": ranked[len(ranked) // 2], "p95": p95, "last": latencies[-1]}
 
     def lags(self) -> list[Mapping[str, Any]]:
-        """Of every output: ``output``, ``chunks`` and ``lag_chunks``, ``lag_ms`` (media behind the furthest), ``error``."""
+        """For every output: ``output``, ``chunks``, ``error``, and ``lag_chunks`` and ``lag_ms`` behind the furthest output."""
         best = self.progress
         return [
             {
@@ -52,13 +52,13 @@ class Standing:
 
     @property
     def refusal(self) -> str | None:
-        """What is wrong with the first output, if all of them refuse."""
+        """The error of the first output, if all outputs refuse."""
         errors = [output.error for output in self.queues if output.error]
         return errors[0] if len(errors) == len(self.queues) else None
 
     @property
     def fatal(self) -> Exception | None:
-        """What has ended the publishing for good: being fenced out of one output is being fenced out of all."""
+        """The error that ended the publishing for good. Being fenced out of one output means being fenced out of all."""
         for output in self.queues:
             if isinstance(output.fatal, FencedError):
                 return output.fatal
@@ -68,7 +68,7 @@ class Standing:
 
     @property
     def writable(self) -> set[str]:
-        """Addresses of the outputs that refuse nothing at the moment."""
+        """Addresses of the outputs that accept writes at the moment."""
         return {output.url for output in self.queues if output.ready and output.error is None}
 
     @property
@@ -78,5 +78,5 @@ class Standing:
 
     @property
     def left_behind(self) -> dict[str, str]:
-        """The other outputs, and what is wrong with each."""
+        """The other outputs, each with its error."""
         return {output.url: output.error or "it is behind" for output in self.queues if not output.finished}

@@ -1,4 +1,4 @@
-"""Watches a source while it is received for what its publisher could do better. Says each thing once."""
+"""Finds out what the publisher of a source could do better, while the source is received. Gives each piece of advice once."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from streamwave.spool import advice
 from streamwave.spool.advice import Advice
 from streamwave.timing import round_half_up
 
-#: The first seconds of a live source are a burst of what the server has kept: no clock can be read from them.
+#: At the beginning of a live source comes a burst of packets that the server has buffered; they say nothing about its clock.
 SETTLE_MS = 10_000
 
 
 class Advisor:
-    """One connection. Times in milliseconds since its origin; ``live`` sources have to keep up with our clock, too."""
+    """Watches one connection. Times are in milliseconds since its origin; only ``live`` sources are compared with our clock."""
 
     def __init__(self, *, live: bool) -> None:
         self._live = live
         self._origin: Fraction | None = None
         self._key_ms = 0
         self._shown_ms: int | None = None
-        self._clock: tuple[int, int] | None = None  # media time and wall clock that belonged together
+        self._clock: tuple[int, int] | None = None  # media time, and the wall clock at that time
         self._said: set[str] = set()
         self._new: list[Advice] = []
 
     def take(self) -> list[Advice]:
-        """What is new since the last call."""
+        """The advice since the last call."""
         new, self._new = self._new, []
         return new
 
     def say(self, *what: Advice | None, again: bool = False) -> None:
-        """Note something; only the first of a code counts unless ``again``."""
+        """Give advice. Only the first with a code counts, unless ``again``."""
         for found in what:
             if found is not None and (again or found.code not in self._said):
                 self._said.add(found.code)
                 self._new.append(found)
 
     def ms(self, at: Fraction) -> int:
-        """A time on the source's clock since the first picture."""
+        """A time on the source's clock, in milliseconds since the first picture."""
         if self._origin is None:
             self._origin = at
         return round_half_up((at - self._origin) * 1000)
 
     def picture(self, timed: Timed, now_ms: int, *, entry: bool = True) -> None:
-        """See a picture go by; ``now_ms`` is the wall clock. Not every keyframe is an ``entry`` (``VideoParameters``)."""
+        """Watch a picture; ``now_ms`` is the wall clock. ``entry``: see ``VideoParameters.is_entry``."""
         at_ms = self.ms(timed.shown)
         if self._shown_ms is None:
-            self._key_ms = at_ms  # there may have been sound alone before
+            self._key_ms = at_ms  # only audio may have come before
         since_ms = at_ms - self._key_ms
         if timed.packet.is_keyframe and entry:
             self._key_ms = at_ms
@@ -72,16 +72,16 @@ class Advisor:
             self.say(advice.clock_drift(drift_ms, over_ms, at_ms))
 
     def sound_begins(self, at: Fraction, *, heard: bool = True) -> None:
-        """The first sound that comes after the first picture is ``heard`` at ``at``, or left out."""
+        """Audio begins at ``at``, after the first picture; it is published (``heard``) or left out."""
         if not heard:
             self.say(advice.sound_unheard(self.ms(at)))
         elif self._live:
             self.say(advice.sound_late(self.ms(at)))
 
     def counts(self, at: Fraction, *, jumps: int, lost: int, damaged: int, slip: Fraction, heard: bool = True) -> None:
-        """See what was counted so far; ``slip`` in seconds of silence put in, less sound taken out.
+        """Watch the counters; ``slip`` is the seconds of silence inserted, less the seconds of audio dropped.
 
-        ``heard``: some sound has come, or need not.
+        ``heard``: audio has come, or none is expected.
         """
         at_ms = self.ms(at)
         if self._live and not heard:

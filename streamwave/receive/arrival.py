@@ -1,7 +1,7 @@
-"""Times for pictures that bear none: when they arrived (docs/decisions/0027-sources-without-times.md).
+"""Timestamps for pictures that have none: the times of their arrival (docs/decisions/0027-sources-without-times.md).
 
-``Arrivals`` notes when the bytes of a connection came, ``ArrivalClock`` gives each picture the time of its first byte, but
-for some trembling.
+``Arrivals`` records when the bytes of a connection came; ``ArrivalClock`` gives each picture the time of its first byte,
+without the jitter.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from av import Packet
 
 from streamwave.timing import round_half_up
 
-#: Distances that tell the usual one.
+#: The usual distance between pictures is taken from this many.
 _STEPS = 32
-#: For so long it is found out at the beginning; pictures that come closer together come at once.
+#: The first seconds, from which the usual distance is found; pictures with a shorter distance come in a burst.
 _LOOK_S, _SHORTEST_S = Fraction(2), Fraction(1, 500)
-#: How fast what trembles is drawn to when it arrived: by this part of the difference with each picture.
+#: How fast the clock follows arrivals in spite of jitter: by this part of the difference with each picture.
 _PULL = Fraction(1, 8)
-#: Pictures, and their bytes, that are held until it is known how many came together.
+#: Pictures, and their bytes, that are held until it is known how many of them came together.
 _MOST_HELD, _MOST_HELD_BYTES = 512, 32_000_000
-#: Pieces that have come and whose pictures have not: many times what libavformat and we hold back.
+#: Pieces whose arrival is recorded: many times the data that libavformat and the reader hold back.
 _MOST_NOTED = 65_536
-#: Packets have times in these units where those of their track are coarser.
+#: The time base of packets whose track has a coarser one.
 _MICROSECOND = Fraction(1, 1_000_000)
 
 
 class Arrivals:
-    """When the bytes of one connection came. ``clock_ns`` never goes back, whatever happens to the time of day."""
+    """Records when the bytes of one connection arrived. ``clock_ns`` is monotonic."""
 
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
-        self._noted: deque[tuple[int, int]] = deque(maxlen=_MOST_NOTED)  # the first byte of a piece, and when it came
+        self._noted: deque[tuple[int, int]] = deque(maxlen=_MOST_NOTED)  # position of a piece, and its arrival
         self._asked = True
 
     def note(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """The same ``pieces``, each of which is noted when it comes."""
+        """Pass on ``pieces`` and record the arrival of each."""
         position = 0
         for piece in pieces:
             if self._asked:
@@ -49,44 +49,45 @@ class Arrivals:
             yield piece
 
     def forget(self) -> None:
-        """Note nothing more: nobody will ask."""
+        """Stop recording, because the times are not needed."""
         self._asked = False
         self._noted.clear()
 
     def at(self, position: int) -> Fraction:
-        """When the byte at ``position`` came, in seconds; those before it must not be asked for any more."""
+        """Arrival of the byte at ``position``, in seconds. Later calls must not ask for earlier bytes."""
         while len(self._noted) > 1 and self._noted[1][0] <= position:
             self._noted.popleft()
         return Fraction(self._noted[0][1], 1_000_000_000)
 
 
 class ArrivalClock:
-    """Gives the packets of ``track`` times. ``put`` takes a packet, and at the end an empty one, and returns what is ready.
+    """Gives timestamps to the packets of ``track``.
 
-    A picture is shown when it arrived, but for the trembling of networks. Those that come together, sooner after one another
-    than half the usual distance, were held up on their way: they are spread over the time since the picture before.
+    A picture is shown when it arrived, without the jitter of the network. Pictures that come together, at less than half the
+    usual distance, were delayed on their way: they are spread over the time since the picture before them.
     """
 
     def __init__(self, arrivals: Arrivals, track: Any) -> None:
         self._arrivals = arrivals
         self._base = min(Fraction(track.time_base), _MICROSECOND)
         self._in_order = not track.codec_context.has_b_frames
-        self._position = 0  # of the byte behind the latest packet
+        self._position = 0  # of the byte after the latest packet
         self._first: list[tuple[Packet[Any], Fraction]] | None = []  # until the usual distance is known
         self._steps: deque[Fraction] = deque(maxlen=_STEPS)
         self._held: list[Packet[Any]] = []
         self._held_bytes = 0
-        self._came = Fraction(0)  # when the latest that is held came, in seconds
-        self._before: tuple[Fraction, Fraction] | None = None  # when the last one that is not held came, and is shown
-        # More came at once than is held: nobody sends it in real time, so its arrival is no clock until it is late again.
+        self._came = Fraction(0)  # arrival of the latest picture that is held, in seconds
+        #: Arrival and presentation time of the last picture that is not held.
+        self._before: tuple[Fraction, Fraction] | None = None
+        # More pictures came in a burst than are held, so the source is not in real time: ignore arrivals until one is late.
         self._at_once = False
-        self._ahead = Fraction(0)  # by how much the clock is ahead of arrivals for good
+        self._ahead = Fraction(0)  # by how much the clock is permanently ahead of arrivals
 
     def put(self, packet: Packet[Any]) -> list[Packet[Any]]:
-        """The packets that are ready; an empty packet asks for the rest."""
+        """Take a packet; the packets that are ready. An empty packet asks for the rest."""
         if not packet.size:
             return [*(self._begin(self._first) if self._first else []), *self._released(), packet]
-        # Parsers tell the block in which a packet begins, or nothing; there, one packet follows the other.
+        # Parsers give the position of the block in which a packet begins, or none; then the packet follows the one before.
         position = max(packet.pos or 0, self._position)
         self._position = position + packet.size
         came = self._arrivals.at(position)
@@ -98,7 +99,7 @@ class ArrivalClock:
         return self._begin(self._first) if enough else []
 
     def _begin(self, first: list[tuple[Packet[Any], Fraction]]) -> list[Packet[Any]]:
-        """Find out how far apart pictures come, and take those that told it. A server may send the first of them at once."""
+        """Find the usual distance between pictures, and take those held so far. A server may send the first ones in a burst."""
         self._first = None
         times = [came for _, came in first]
         late = [came for came in times if came - times[0] >= _LOOK_S / 2]
@@ -108,9 +109,9 @@ class ArrivalClock:
             self._steps.extend([_rounded(step)] * (_STEPS // 4))
             begins = None
             if late is not times and _without_pause(times[: 1 - len(late)]) * 2 < step:
-                begins = min(came - number * step for number, came in enumerate(times))  # they were made before
+                begins = min(came - number * step for number, came in enumerate(times))  # the burst was made earlier
             elif abs(times[-1] - times[0] - (len(times) - 1) * step) < step:
-                # One of them alone would be early or late.
+                # The arrival of a single picture could be early or late.
                 begins = sum(times, Fraction(0)) / len(times) - (len(times) - 1) * step / 2
             if begins is not None:
                 self._before = (_rounded(begins - step),) * 2
@@ -129,13 +130,13 @@ class ArrivalClock:
         return ready
 
     def _step(self, packet: Packet[Any]) -> Fraction:
-        """The usual distance of pictures, without pauses; what the demuxer supposes where nothing tells."""
+        """The usual distance of pictures, without pauses; the demuxer's assumption while it is unknown."""
         if not self._steps:
             return (packet.duration or 0) * Fraction(packet.time_base or 0) or Fraction(1, 25)
         return _usual(self._steps)
 
     def _released(self) -> list[Packet[Any]]:
-        """What is held, with its times."""
+        """The pictures that are held, with timestamps."""
         ready, self._held, self._held_bytes = self._held, [], 0
         if not ready:
             return []
@@ -154,7 +155,7 @@ class ArrivalClock:
                     step = (last - shown) / count
                 else:
                     last = max(last, shown + count * step / 4)
-                    step = min(step, (last - shown) / count)  # close to each other where a pause came before
+                    step = min(step, (last - shown) / count)  # close to each other after a pause
         last = _rounded(last)
         self._before = self._came, last
         for back, packet in enumerate(reversed(ready)):
@@ -162,7 +163,7 @@ class ArrivalClock:
         return ready
 
     def _stamp(self, packet: Packet[Any], at: Fraction, step: Fraction) -> None:
-        """Let ``packet`` be decoded ``at``, and shown as many pictures later as the demuxer says, if it says that."""
+        """Let ``packet`` be decoded ``at``, and shown as many pictures later as the demuxer says, if it does."""
         length, pts, dts = packet.duration or 0, packet.pts, packet.dts
         packet.duration = round_half_up(length * Fraction(packet.time_base or 0) / self._base)
         packet.time_base, packet.dts, packet.pts = self._base, round_half_up(at / self._base), None
@@ -174,12 +175,12 @@ class ArrivalClock:
 
 
 def _rounded(at: Fraction) -> Fraction:
-    """To the nanosecond, the clock's own step: what is computed from itself would get longer with each picture."""
+    """Round to the nanosecond, the clock's resolution; otherwise the fractions would grow with each picture."""
     return Fraction(round_half_up(at * 1_000_000_000), 1_000_000_000)
 
 
 def _without_pause(times: list[Fraction]) -> Fraction:
-    """The mean distance of times that follow each other, without a pause that is longer than all others together."""
+    """The mean distance between consecutive times, without a pause that is longer than all other distances together."""
     steps = [after - came for came, after in pairwise(times)]
     if len(steps) > 2 and max(steps) * 2 > sum(steps):
         steps.remove(max(steps))
@@ -187,7 +188,7 @@ def _without_pause(times: list[Fraction]) -> Fraction:
 
 
 def _usual(steps: Collection[Fraction]) -> Fraction:
-    """The usual one, by the mean of those that are no pauses."""
+    """The mean of ``steps`` without those that are pauses."""
     if not steps:
         return Fraction(0)
     middle = sorted(steps)[len(steps) // 2]

@@ -1,4 +1,4 @@
-"""Finds out at a keyframe whether the pictures from there on are of another kind than before."""
+"""Finds out at a keyframe whether the parameters of the pictures change there."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from av import CodecContext, Packet, VideoFrame
 from streamwave.ffmpeg.admission import check_pixels
 from streamwave.model import VideoInfo
 from streamwave.receive.nals import nal_type, nals, refreshes_gradually
-from streamwave.receive.sizes import SPS, told_size
+from streamwave.receive.sizes import SPS, stated_size
 from streamwave.spool.options import Options
 
-#: Codecs whose keyframes are decoded to learn their size: it is in no header that would be read otherwise.
+#: Codecs whose keyframes are decoded to learn their size, because it is in no header that is read here.
 _LOOKED_AT = frozenset({"vp8", "vp9", "libdav1d", "av1", "mjpeg"})
-#: What players must be told anew if it changes.
+#: Parameters whose change players must be told of.
 _LOOKS = ("codec", "width", "height", "sample_aspect", "pixel_format")
 _MPEG2_SEQUENCE = b"\x00\x00\x01\xb3"
 
@@ -31,9 +31,9 @@ class Change(Enum):
 
 
 class VideoParameters:
-    """The parameters of a video track, followed from keyframe to keyframe. ``info`` and ``extradata`` are the present ones.
+    """The parameters of a video track, followed from keyframe to keyframe. ``info`` and ``extradata`` are the current ones.
 
-    ``stream`` is the track, which may become another one.
+    ``stream`` is the track; another track may take its place.
     """
 
     def __init__(self, stream: Any, info: VideoInfo, options: Options) -> None:
@@ -49,24 +49,24 @@ class VideoParameters:
         self._looked = False
 
     def look(self, packet: Packet[Any], stream: Any, info: VideoInfo | None) -> Change:
-        """Take in a keyframe of ``stream``; where that is another one than before, with what is known of it.
+        """Examine a keyframe of ``stream``; what changes with it. ``info`` describes ``stream``.
 
         Raises:
-            SourceError: its pictures are larger than the limits allow, whatever the source has said of them before.
+            SourceError: the pictures are larger than the limits allow, whatever the source has stated before.
         """
         if stream is not self.stream and info is not None:
             return self._go_on(stream, info, packet)
-        told = self._told(packet)
-        size = told_size(self._codec, bytes(packet), self.extradata, told)
+        stated = self._stated(packet)
+        size = stated_size(self._codec, bytes(packet), self.extradata, stated)
         if size is not None:
             check_pixels(*size, self._options.source, self._options.limits)
-        replaced = told is not None and told != self.extradata
+        replaced = stated is not None and stated != self.extradata
         if replaced:
-            self.extradata = told
-        signature = self._signature_of(packet, told)
+            self.extradata = stated
+        signature = self._signature_of(packet, stated)
         before, self._signature = self._signature, signature if signature is not None else self._signature
         looks = self._codec in _LOOKED_AT
-        # What the first keyframe says is known; where it says nothing, a later one may say something else than the extradata.
+        # The first keyframe agrees with the extradata; if it has no headers, those of a later one may differ from it.
         known, self._looked = signature is None or signature == before or not self._looked, True
         if not replaced and not looks and known:
             return Change.NONE
@@ -93,30 +93,30 @@ class VideoParameters:
         return Change.DECODING if same else Change.PICTURE
 
     def is_entry(self, packet: Packet[Any]) -> bool:
-        """Whether what follows a packet that is marked as a keyframe can be decoded from there on.
+        """Whether decoding can start at a packet that is marked as a keyframe.
 
-        With intra refresh (H.264) the mark only says that the picture will be whole some pictures later.
+        With intra refresh (H.264) the mark only says that the picture is complete some pictures later.
         """
         return self._codec != "h264" or not refreshes_gradually(bytes(packet), self.extradata)
 
     @staticmethod
-    def _told(packet: Packet[Any]) -> bytes | None:
+    def _stated(packet: Packet[Any]) -> bytes | None:
         if not packet.has_sidedata("new_extradata"):
             return None
         return bytes(packet.get_sidedata("new_extradata"))
 
-    def _signature_of(self, packet: Packet[Any], told: bytes | None) -> bytes | None:
+    def _signature_of(self, packet: Packet[Any], stated: bytes | None) -> bytes | None:
         """The headers that describe the pictures, or None if the keyframe has none."""
         data = bytes(packet)
         if self._codec in SPS:
             kind = SPS[self._codec]
             found = [nal for nal in nals(data, self.extradata) if nal_type(nal, self._codec) == kind]
-            return b"".join(found) or told
+            return b"".join(found) or stated
         if self._codec == "mpeg2video":
             at = data.find(_MPEG2_SEQUENCE)
-            # Size, aspect and rate; what follows is the bit rate, which may vary (ISO/IEC 13818-2, 6.2.2.1).
+            # Size, aspect and rate. The bit rate after them may vary (ISO/IEC 13818-2, 6.2.2.1).
             return data[at + 4 : at + 8] if at >= 0 else None
-        return told
+        return stated
 
     def _decode(self, packet: Packet[Any]) -> VideoFrame | None:
         self._aspect: Fraction | None = None

@@ -1,7 +1,7 @@
-"""One chunk on disk: the source's own video packets in a container that keeps milliseconds exactly, and AAC in ADTS.
+"""One chunk on disk: the source's video packets in a container that keeps milliseconds exactly, and AAC in ADTS.
 
-That container is Matroska, NUT for codecs to which Matroska gives no name of their own (it refuses some, and keeps only the
-decoding times of others), and QuickTime for what NUT does not know either.
+The container is Matroska; NUT for codecs that have no codec ID of their own in Matroska (it refuses some, and keeps only the
+decoding times of others); and QuickTime for codecs that NUT does not know either.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from streamwave.errors import SourceError
 from streamwave.ffmpeg.chunks import open_chunk
 from streamwave.model import CONTAINERS
 from streamwave.mp4.adts import adts_frame
-from streamwave.receive.sound import CHANNELS, SAMPLE_RATE
+from streamwave.receive.samples import CHANNELS, SAMPLE_RATE
 from streamwave.spool.journal import chunk_name
 
-#: Codecs that have a name of their own in Matroska (https://www.matroska.org/technical/codec_specs.html).
+#: Codecs that have a codec ID of their own in Matroska (https://www.matroska.org/technical/codec_specs.html).
 _MATROSKA = frozenset(
     {
         "av1", "dirac", "ffv1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v3", "prores",
@@ -35,24 +35,24 @@ _MATROSKA = frozenset(
 _RAW = frozenset(
     {"abgr", "argb", "bgr24", "bgra", "rgb24", "rgb48be", "rgb565le", "rgba", "uyvy422", "yuyv422"}
 )  # fmt: skip
-#: Those that NUT keeps, and the mark by which it tells how they are laid out (https://www.ffmpeg.org/~michael/nut4cc.txt).
+#: Uncompressed pixel formats that NUT keeps, with the codec tag that states the layout (https://www.ffmpeg.org/~michael/nut4cc.txt).
 _LAID_OUT = {
     "gray": "Y800", "nv12": "NV12", "nv21": "NV21", "yuv411p": "Y41B", "yuv420p": "I420", "yuv422p": "Y42B", "yuv444p": "444P",
     "yuv420p10le": "Y3\x0b\x0a", "yuv422p10le": "Y3\x0a\x0a", "yuv444p10le": "Y3\x00\x0a",
 }  # fmt: skip
-#: Codecs of which the source's own mark says how the pictures are laid out.
+#: Codecs whose pixel layout is stated by the source's codec tag.
 _MARKED = frozenset({"speedhq", "utvideo"})
 MILLISECOND = Fraction(1, 1000)
-#: A chunk's decoding times are made up: they begin this long before its first picture.
+#: A chunk's decoding times are invented: they begin this long before its first picture.
 DECODED_BEFORE_MS = 3_600_000
-#: What a packet counts for in a chunk's size beyond its bytes: without it, there could be any number of empty ones.
+#: Each packet adds this much to a chunk's size, so that the number of empty packets is bounded too.
 PACKET_BYTES = 1000
-#: Errors of the disk, not of the packet.
+#: Errors of the disk; all others are the packet's fault.
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS})
 
 
 def _sync(path: Path) -> int:
-    """Make the file's content durable; its size in bytes."""
+    """Sync a file to disk; its size in bytes."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -62,10 +62,11 @@ def _sync(path: Path) -> int:
 
 
 class VideoChunk:
-    """A chunk that is being received: video packets go to its file as they come.
+    """A chunk that is being received: its video packets are written to its file as they come.
 
-    ``key_ms`` is when the keyframe is shown from which it is decoded: its first picture, at ``start_ms``, unless it has a
-    lead. Before the origin that is negative, which files do not keep: times in the file are later then, by ``later_ms``.
+    ``key_ms`` is the presentation time of the keyframe from which it is decoded. That is its first picture, at ``start_ms``,
+    unless the file has a lead: pictures that are only needed for decoding. If ``key_ms`` is before the origin, and so negative,
+    all times in the file are later by ``later_ms``, because files cannot hold negative times.
     """
 
     def __init__(
@@ -84,10 +85,10 @@ class VideoChunk:
         self.starts_ms: list[int] = []
         self.newest_ms: int | None = None
         self.end_ms = start_ms
-        self.size_bytes = 0  # about
-        self.hidden_ms = key_ms  # the latest picture in the file that is not to be shown
+        self.size_bytes = 0  # approximately
+        self.hidden_ms = key_ms  # the latest picture of the lead
         self.refused = 0
-        self.lead = 0  # pictures that are not counted
+        self.lead = 0  # pictures of the lead
         self.last_arrival_unix_ms = 0
         self.path, self._out, self._stream = _created(folder, number, template)
         if extradata is not None:
@@ -105,14 +106,14 @@ class VideoChunk:
     def write(self, packet: Packet[Any], pts_ms: int, duration_ms: int, *, counted: bool = True) -> None:
         """Add one packet, with times in milliseconds since the session's origin.
 
-        One that is not ``counted`` is not a picture of this chunk, but is needed to decode one that is.
+        A packet that is not ``counted`` belongs to the lead: it is needed to decode pictures of this chunk.
         """
         packet.stream = self._stream
         packet.time_base = MILLISECOND
         packet.pts, packet.duration = pts_ms + self.later_ms, duration_ms
-        # Matroska stores no decoding times. The muxer only wants them to grow and to be before the presentation times,
-        # which not every source keeps to, and which rounding to milliseconds can break. QuickTime has nothing else to tell
-        # by how long a picture lasts, and the last one of a chunk has to last until it is shown.
+        # Matroska stores no decoding times. The muxer only requires that they increase and are not after the presentation
+        # times. Not every source complies, and rounding to milliseconds can break the order. QuickTime derives the durations
+        # of pictures from decoding times, and the last picture of a chunk has to last until it is shown.
         packet.dts = packet.pts if self._in_order and packet.pts > self._next_dts else min(self._next_dts, packet.pts)
         self._next_dts = max(self._next_dts, packet.dts) + 1
         self.size_bytes += packet.size + PACKET_BYTES
@@ -138,9 +139,9 @@ class VideoChunk:
         return _sync(self.path)
 
     def lead_from(self, before: VideoChunk, path: Path | None = None) -> None:
-        """Begin with all of the finished file of ``before``: it is needed to decode what follows, up to ``start_ms``.
+        """Copy the finished file of ``before`` into this one, as the lead up to ``start_ms``.
 
-        ``path`` is where that is kept if its own name may have gone.
+        ``path`` is another name of that file, if the consumer may have removed it.
         """
         self.key_ms = before.key_ms
         if self.path.suffix != ".mkv":
@@ -154,13 +155,13 @@ class VideoChunk:
         self.last_arrival_unix_ms = before.last_arrival_unix_ms
 
     def put_off(self, number: int, start_ms: int) -> None:
-        """Become the chunk ``number``, and begin later: it has no picture yet that is to be shown."""
+        """Become chunk ``number``, and begin at ``start_ms``. The chunk must not have any picture but its lead."""
         path = self.path.with_name(chunk_name(number, self.path.suffix[1:]))
         self.path = self.path.replace(path)
         self.number, self.start_ms, self.end_ms = number, start_ms, start_ms
 
     def move_to(self, other: VideoChunk, shift_ms: int) -> None:
-        """Finish this file and put its packets, ``shift_ms`` earlier, into ``other``; then this one goes."""
+        """Write the packets of this chunk, ``shift_ms`` earlier, to ``other``, and remove its file."""
         self._out.close()
         with open_chunk(self.path) as container:
             for packet in container.demux(video=0):
@@ -170,7 +171,7 @@ class VideoChunk:
         self.path.unlink(missing_ok=True)
 
     def abandon(self) -> None:
-        """Drop the file."""
+        """Remove the file."""
         try:
             self._out.close()
         finally:
@@ -178,28 +179,28 @@ class VideoChunk:
 
 
 def _keeps(suffix: str, codec: str, pixel_format: str | None) -> bool:
-    """Whether a container that may take a codec's packets gives them back as they were."""
+    """Whether a container returns a codec's packets as they were written, if it accepts the codec."""
     if codec == "rawvideo":
         return pixel_format in {"mov": _RAW, "nut": _LAID_OUT}.get(suffix, ())
     return suffix != "mkv" or codec in _MATROSKA
 
 
 def _created(folder: Path, number: int, template: Any) -> tuple[Path, Any, Any]:
-    """A new file for the packets of ``template`` in a container that takes them: path, container, track.
+    """A new file for the packets of ``template``, in a container that keeps them: path, container, track.
 
     Raises:
-        SourceError: there is none.
+        SourceError: no container keeps them.
     """
     codec = template.codec_context.codec.canonical_name
     for suffix, name in CONTAINERS.items():
         if not _keeps(suffix, codec, template.codec_context.pix_fmt):
             continue
         path = folder / chunk_name(number, suffix)
-        # Shifting negative decoding times would shift the presentation times too, and those are the exact ones.
+        # Shifting negative decoding times would shift the presentation times too, which are exact.
         options = {"avoid_negative_ts": "disabled", **({"video_track_timescale": "1000"} if suffix == "mov" else {})}
         out = av.open(str(path), "w", format=name, options=options)
         try:
-            # The decoder's parameters: not for every codec there is an encoder whose ones could be taken.
+            # The decoder's parameters are copied, because not every codec has an encoder.
             stream: Any = out.add_stream_from_template(template, opaque=True)
         except ValueError:  # the container does not know the codec
             out.close()
@@ -209,7 +210,7 @@ def _created(folder: Path, number: int, template: Any) -> tuple[Path, Any, Any]:
                 stream.codec_tag = (
                     _LAID_OUT[template.codec_context.pix_fmt] if codec == "rawvideo" else template.codec_tag
                 )
-            stream.time_base = MILLISECOND  # NUT makes a finer one of it, which has to be a multiple
+            stream.time_base = MILLISECOND  # NUT chooses a finer time base, which has to be a multiple of this one
             return path, out, stream
     what = f"{codec} ({template.codec_context.pix_fmt})" if codec == "rawvideo" else codec
     raise SourceError(f"video in {what} cannot be cut into chunks; convert the source to H.264")

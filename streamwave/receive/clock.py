@@ -1,7 +1,7 @@
 """One unbroken clock for a source whose timestamps jump, wrap around, or are missing.
 
-Pictures and sound of a source share a clock. Where that jumps, both are shifted by the same amount, so that they stay in
-sync, and the pictures go on one picture after the last (docs/decisions/0009-source-clock.md).
+Pictures and audio of a source share a clock. Where it jumps, both are shifted by the same amount, so that they stay in sync,
+and the next picture follows directly after the last one (docs/decisions/0009-source-clock.md).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from streamwave.timing import round_half_up
 
 Kind = Literal["video", "audio"]
 
-#: A step ahead of more than this is a jump; what is shorter is a pause, in which the picture stands still.
+#: A step ahead of more seconds than this is a jump; a shorter one is a pause, in which the picture is frozen.
 AHEAD_S = Fraction(10)
-#: A step back of more than this is a jump; what is shorter is a clumsy writer.
+#: A step back of more seconds than this is a jump; a shorter one is an inaccurate muxer.
 BACK_S = Fraction(1, 2)
 #: The same where only presentation times are known, which go back and forth with B-frames.
 BACK_SHOWN_S = Fraction(1)
 #: Pictures that may be decoded before one that is shown before them (ITU-T H.264, A.3.1: max_dec_frame_buffering).
 MOST_REORDERED = 16
-#: Clocks that begin again at zero: MPEG-TS (33 bits at 90 kHz), RTMP and FLV (32 bits of milliseconds, signed or not).
+#: Seconds after which clocks wrap around: MPEG-TS (33 bits at 90 kHz), RTMP and FLV (32 bits of milliseconds, signed or not).
 WRAPS_S = (Fraction(2**33, 90_000), Fraction(2**32, 1000), Fraction(2**31, 1000))
-#: Sound that has jumped waits for the picture to jump too, at most this long and this many packets.
+#: Audio that has jumped waits for the pictures to jump too, at most this many seconds and this many packets.
 HOLD_S = Fraction(2)
 HOLD_PACKETS = 200
 
@@ -47,7 +47,7 @@ class Timed:
 class _Track:
     offset: Fraction = Fraction(0)  # seconds to add to the source's times
     due: Fraction | None = None  # when the next packet is expected
-    by_shown: bool = False  # which was told by when the last one is shown, because that is all it says
+    by_shown: bool = False  # ``due`` follows from the last presentation time, because decoding times are unknown
     shown_until: Fraction | None = None
     step: Fraction = Fraction(0)  # duration of a packet
 
@@ -55,8 +55,8 @@ class _Track:
 class SourceClock:
     """Puts packets on one clock, in the order in which they come.
 
-    ``on_grid`` (see there) is set once the frame grid is known. ``jumps`` counts what was mended. ``steady``: the times are our
-    own, and need no mending however long nothing comes.
+    ``on_grid`` rounds a time to the frame grid, once that is known. ``jumps`` counts corrected jumps, ``untimed`` packets
+    without a time. ``steady``: timestamps are our own, and are right however long no packet comes.
     """
 
     def __init__(self, *, video: bool, steady: bool = False) -> None:
@@ -71,7 +71,7 @@ class SourceClock:
         self._held_s = Fraction(0)
 
     def put(self, packet: Packet[Any], kind: Kind) -> Iterator[Timed]:
-        """Take in a packet; the packets that can be placed now: mostly this one."""
+        """Take a packet; the packets that can be placed now, usually this one."""
         if kind == "audio" and self._held:
             yield from self._hold(packet)
             return
@@ -88,7 +88,7 @@ class SourceClock:
             yield from self.flush()
 
     def flush(self) -> Iterator[Timed]:
-        """What was waiting for a picture."""
+        """Place the audio that was waiting for a picture."""
         held, self._held, self._held_s = self._held, [], Fraction(0)
         for packet in held:
             timed = self._place(packet, "audio", alone=True)
@@ -102,21 +102,21 @@ class SourceClock:
             yield from self.flush()
 
     def _place(self, packet: Packet[Any], kind: Kind, *, alone: bool = False) -> Timed | None:
-        """The packet's place; None if it has no time at all, or is sound that should wait for the picture."""
+        """The packet on this clock; None if it has no time at all, or is audio that has to wait for the pictures."""
         track = self._tracks[kind]
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is None:
-            # A raw stream: one packet follows the other.
+            # An elementary stream without timestamps: each packet follows the one before.
             track.step = _seconds(packet.duration or 0, packet) or track.step
             if kind == "video" and track.due is None and track.step:
                 track.due = Fraction(0)
             return None if track.due is None else self._at(track, packet, kind, track.due, track.due)
         raw = _seconds(stamp, packet)
-        if is_hidden(packet):  # it lies before or behind its edit, and beside other edits
+        if is_hidden(packet):  # its time is outside its edit, and may be within another one
             return Timed(packet, kind, raw + track.offset + _distance(packet), raw + track.offset)
         other = self._tracks["audio" if kind == "video" else "video"]
         due = track.due if track.due is not None else other.due
-        # The first packet of a track may lie well before those of the other that have come.
+        # The first packet of a track may be well before the newest packet of the other track.
         back = AHEAD_S if track.due is None else BACK_S
         if track.due is not None and (packet.dts is None or track.by_shown):
             back = max(BACK_SHOWN_S, MOST_REORDERED * track.step)
@@ -141,7 +141,7 @@ class SourceClock:
         *,
         wait: bool,
     ) -> Fraction | None:
-        """The offset for a packet that is far from where it is due; None to wait for the picture to jump."""
+        """The offset for a packet that is far from where it is due; None to wait for the pictures to jump."""
 
         def fits(offset: Fraction) -> bool:
             return -back <= raw + offset - due <= AHEAD_S
@@ -154,13 +154,13 @@ class SourceClock:
                     return offset
         at = raw + track.offset
         if at > due and other.due is not None and other.offset == track.offset and abs(other.due - at) <= AHEAD_S:
-            return track.offset  # the other track has gone on all the time: it was a pause
+            return track.offset  # the other track went on meanwhile, so this was a pause
         if wait and other.due is not None:
             return None
         self.jumps += 1
         if track is self._tracks["audio"] or track.shown_until is None or not packet.is_keyframe:
             return track.offset + due - at
-        # By the time at which it is shown: the number of reordered pictures may be another one now.
+        # By its presentation time, because the number of reordered pictures may have changed.
         shown = at + (Fraction(0) if packet.pts is None else _distance(packet))
         return track.offset + self.on_grid(max(track.shown_until, due)) - shown
 
@@ -172,7 +172,7 @@ class SourceClock:
         track.due, track.by_shown = decoded + track.step, packet.dts is None and packet.pts is not None
         until = shown + track.step
         track.shown_until = until if track.shown_until is None else max(until, track.shown_until)
-        # After a jump back nothing of before counts.
+        # After a jump back, earlier presentation times do not count.
         if track.shown_until - until > BACK_SHOWN_S:
             track.shown_until = until
         return Timed(packet, kind, shown, decoded)
@@ -184,7 +184,7 @@ def _seconds(stamp: int, packet: Packet[Any]) -> Fraction:
 
 
 def _distance(packet: Packet[Any]) -> Fraction:
-    """How long after its decoding a packet is shown. One of the two times may have wrapped around already."""
+    """Seconds from a packet's decoding to its presentation time. One of the two may have wrapped around already."""
     if packet.pts is None or packet.dts is None:
         return Fraction(0)
     apart = _seconds(packet.pts - packet.dts, packet)
@@ -196,13 +196,13 @@ def _distance(packet: Packet[Any]) -> Fraction:
 
 
 def in_step(first: Timed, track: Any) -> Timed:
-    """A source's first picture, a little later if that puts those after it on the grid that begins with it.
+    """A source's first picture, shown a little later if that puts the pictures after it on the grid that begins with it.
 
-    FFmpeg's files in fragments let it last longer by as much as primes the sound, which is half a picture and more.
+    In fragmented files by FFmpeg, the first picture is longer by the priming of the audio, half a picture or more.
     """
     length, rate = _seconds(first.packet.duration or 0, first.packet), Fraction(track.guessed_rate or 0)
     if not rate or abs(rate - Fraction(track.average_rate or 0)) * 20 > rate:
-        return first  # what a usual picture lasts is not known
+        return first  # the usual duration of a picture is unknown
     usual = 1 / rate
     if not usual < length < 4 * usual or length % usual < usual / 4:
         return first
@@ -210,8 +210,10 @@ def in_step(first: Timed, track: Any) -> Timed:
 
 
 def shown_from(first: Timed, track: Any) -> Fraction:
-    """When a source's first picture is shown, in seconds; the edit list of an MP4 file may hide those before it, and may
-    begin within one that it hides."""
+    """Presentation time of a source's first visible picture, in seconds.
+
+    The edit list of an MP4 file may hide pictures before it, and may begin within a hidden picture.
+    """
     if not is_hidden(first.packet) or track.start_time is None:
         return first.shown
     start = Fraction(track.start_time * track.time_base)
@@ -222,7 +224,7 @@ def shown_from(first: Timed, track: Any) -> Fraction:
 
 
 def heard_from(first: Timed, track: Any) -> Fraction:
-    """When sound without pictures begins, in seconds: behind the priming of its encoder, which the decoder drops."""
+    """When audio without pictures begins, in seconds: after the encoder's priming samples, which the decoder drops."""
     if track.start_time is not None:
         begins: Fraction = track.start_time * track.time_base
         if abs(begins - first.shown) < Fraction(1, 10):
@@ -231,5 +233,5 @@ def heard_from(first: Timed, track: Any) -> Fraction:
 
 
 def grid_from(origin: Fraction, rate: Fraction) -> Callable[[Fraction], Fraction]:
-    """A function that gives the grid point of ``rate`` pictures a second, from ``origin`` on, nearest to a time in seconds."""
+    """A function that rounds a time in seconds to the grid of ``rate`` pictures a second that begins at ``origin``."""
     return lambda at: origin + round_half_up((at - origin) * rate) / rate

@@ -1,4 +1,4 @@
-"""Journals the chunks of one session that are closed, each as soon as its audio is complete."""
+"""Journals the closed chunks of one session, each as soon as its audio is complete."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from pathlib import Path
 from streamwave.ffmpeg.examine import examine_file
 from streamwave.model import ChunkRecord, SourceInfo
 from streamwave.receive.advisor import Advisor
-from streamwave.receive.audio import SAMPLE_RATE, AudioTrack
+from streamwave.receive.audio import AudioTrack
 from streamwave.receive.chunkfile import VideoChunk, write_audio
-from streamwave.receive.standing import StandingChunk
+from streamwave.receive.frozen import FrozenChunk
+from streamwave.receive.samples import SAMPLE_RATE
 from streamwave.spool.advice import rate_capped
 from streamwave.spool.journal import AdviceLine, ChunkLine, EndRecord, JournalWriter, OpenRecord
 from streamwave.spool.options import Options
 from streamwave.spool.quota import INODE_BYTES, Quota
 from streamwave.timing import AAC_FRAME, aac_frame_at_ms, choose_rate, round_half_up, thinned
 
-#: How far the pictures may be ahead before a chunk stops waiting for its audio and takes silence instead: live, and in a
+#: How far the pictures may be ahead before a chunk stops waiting for its audio and gets silence instead: live, and in a
 #: file, where waiting costs nothing.
 AUDIO_WAIT_MS, FILE_AUDIO_WAIT_MS = 500, 10_000
-#: Broadcasts, and encoders that process their sound, send it a second or two later than its pictures, always. That much
-#: longer is waited, up to this in all; once a chunk has waited in vain no longer, until some comes again.
+#: TV broadcasts, and encoders that process audio, always send it a second or two after its pictures. A chunk waits that much
+#: longer, up to this in total; once a chunk has waited in vain, the next ones do not, until audio comes again.
 MOST_AUDIO_WAIT_MS = 5000
-#: The same where nothing says that there will be any: what comes all the same is sent hardly later than its pictures, and
-#: who has nothing but pictures is not to wait for it.
+#: The same where no audio is announced: if it comes nevertheless, it is sent together with its pictures, and a source that has
+#: only pictures must not be delayed.
 UNAWAITED_WAIT_MS = 200
 
 
@@ -50,14 +51,14 @@ class ClosedChunks:
         self.origin_unix_ms = origin_unix_ms
         self.audio = audio
         self.rate: Fraction | None = None
-        self._thinned: Fraction | None = None  # the source's rate, if that is more than the grid can have
-        self.closing: deque[tuple[VideoChunk | StandingChunk, int, int]] = deque()  # chunk, next_ms, size
-        self._audio_first = 0
-        self._quota = Quota(self.folder, options.stream_limits)
+        self._thinned: Fraction | None = None  # the source's rate, if the grid cannot have it
+        self.closing: deque[tuple[VideoChunk | FrozenChunk, int, int]] = deque()  # chunk, next_ms, size
+        self.audio_first = 0
+        self.quota = Quota(self.folder, options.stream_limits)
 
     @property
     def folder(self) -> Path:
-        """The spool of the session."""
+        """The folder of the session in the spool."""
         return self.journal.folder
 
     @property
@@ -70,7 +71,7 @@ class ClosedChunks:
         return round_half_up((at - self.origin) * 1000)
 
     def complete(self, newest: Fraction | None = None, *, force: bool = False, last: bool = False) -> bool:
-        """Journal the closed chunks whose audio is there, or was waited for long enough; whether none is left.
+        """Journal the closed chunks whose audio has come, or has been waited for long enough; whether none is left.
 
         ``newest`` is the time of the newest picture. ``last``: the session has ended, so the last chunk gets all audio.
         """
@@ -92,7 +93,7 @@ class ClosedChunks:
                     size += audio_size
             if not self.opened:
                 self.info = examine_file(chunk.path, self.info, self.options.limits.max_pixels)
-                rate = self._rate_with(chunk)
+                rate = self.rate_with(chunk)
                 self._thinned = thinned(rate, chunk.starts_ms)
                 self._open(rate)
             self.closing.popleft()
@@ -104,12 +105,12 @@ class ClosedChunks:
             return UNAWAITED_WAIT_MS
         return min(AUDIO_WAIT_MS + audio.lag_ms, MOST_AUDIO_WAIT_MS) if self.options.live else FILE_AUDIO_WAIT_MS
 
-    def _end_ms(self, chunk: VideoChunk) -> int:
-        """When the last picture of a chunk with which something ends has been shown for as long as any other."""
-        return round_half_up(max(chunk.starts_ms) + 1000 / self._rate_with(chunk))
+    def end_ms(self, chunk: VideoChunk) -> int:
+        """When the last picture of ``chunk`` has been shown as long as any other."""
+        return round_half_up(max(chunk.starts_ms) + 1000 / self.rate_with(chunk))
 
-    def _rate_with(self, first: VideoChunk | StandingChunk) -> Fraction:
-        """The rate of the session's grid, or that which it has if ``first`` is its first chunk."""
+    def rate_with(self, first: VideoChunk | FrozenChunk) -> Fraction:
+        """The rate of the session's grid; if it is not chosen yet, the rate with ``first`` as the first chunk."""
         if self.rate is not None:
             return self.rate
         assert self.info.video is not None
@@ -127,7 +128,7 @@ class ClosedChunks:
     def _append(
         self,
         number: int,
-        chunk: VideoChunk | StandingChunk | None,
+        chunk: VideoChunk | FrozenChunk | None,
         start_ms: int,
         next_ms: int,
         audio: tuple[str | None, int],
@@ -143,33 +144,33 @@ class ClosedChunks:
                     start_ms=start_ms,
                     next_ms=next_ms,
                     later_ms=chunk.later_ms if chunk is not None else 0,
-                    held=chunk.held if isinstance(chunk, StandingChunk) else None,
+                    held=chunk.held if isinstance(chunk, FrozenChunk) else None,
                     pictures=len(chunk.starts_ms) if chunk is not None else 0,
                     lead=chunk.lead if chunk is not None else 0,
                     audio_file=name,
-                    audio_first=self._audio_first,
+                    audio_first=self.audio_first,
                     audio_count=count,
                     size_bytes=size,
                     closed_unix_ms=arrived or time.time_ns() // 1_000_000,
                 )
             )
         )
-        self._audio_first += count
-        self._quota.add(INODE_BYTES)
+        self.audio_first += count
+        self.quota.add(INODE_BYTES)
 
-    def _append_audio(self, number: int, until: int) -> None:
+    def append_audio(self, number: int, until: int) -> None:
         """Journal a chunk of a session without pictures: the audio before the frame ``until``."""
         assert self.audio is not None
         frames = self.audio.take(until)
-        first_ms = round_half_up(Fraction(self._audio_first * AAC_FRAME * 1000, SAMPLE_RATE))
-        next_ms = round_half_up(Fraction((self._audio_first + len(frames)) * AAC_FRAME * 1000, SAMPLE_RATE))
+        first_ms = round_half_up(Fraction(self.audio_first * AAC_FRAME * 1000, SAMPLE_RATE))
+        next_ms = round_half_up(Fraction((self.audio_first + len(frames)) * AAC_FRAME * 1000, SAMPLE_RATE))
         name, size = write_audio(self.folder, number, frames)
-        self._quota.add(size)
+        self.quota.add(size)
         self._open(Fraction(SAMPLE_RATE, AAC_FRAME))  # a grid of AAC frames
         self._append(number, None, first_ms, next_ms, (name, len(frames)), size)
 
     def advise(self, advisor: Advisor) -> None:
-        """Journal what was found since the last time that the publisher could do better."""
+        """Journal the advice for the publisher that is new."""
         if self.opened:
             if self._thinned is not None and self.rate is not None:
                 advisor.say(rate_capped(self._thinned, self.rate, live=self.options.live))

@@ -1,4 +1,4 @@
-"""H.264 pictures that are coded as two fields: what of a packet tells which of them it holds."""
+"""H.264 pictures that are coded as two fields: which field a packet holds, read from its slice headers."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from streamwave.mp4.bits import Bits
 from streamwave.receive.nals import nal_type, nals
 
 _SLICE, _IDR, _SPS = 1, 5, 7
-#: Profiles whose parameter sets tell of colour before anything else (ITU-T H.264, 7.3.2.1.1).
+#: Profiles whose parameter sets begin with the colour format (ITU-T H.264, 7.3.2.1.1).
 _WITH_COLOUR = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field: which of the two, and the number of the picture that it belongs to (``frame_num``)."""
+    """One field of the picture with the number ``picture`` (``frame_num``)."""
 
     bottom: bool
     picture: int
     idr: bool
 
     def ends(self, first: Field) -> bool:
-        """Whether it is the second field of the picture of which ``first`` is the first one (7.4.1.2.4)."""
+        """Whether this is the second field of the picture that begins with ``first`` (7.4.1.2.4)."""
         return self.bottom != first.bottom and self.picture == first.picture and not self.idr
 
 
 class Fields:
-    """Reads the headers of one track's slices."""
+    """Reads the slice headers of one track."""
 
     def __init__(self, extradata: bytes | None) -> None:
         self._interlaced, self._number_bits, self._planes = False, 0, False
@@ -35,7 +35,7 @@ class Fields:
             self._learn(unit)
 
     def alone(self, data: bytes, extradata: bytes | None) -> Field | None:
-        """The field that a packet holds; None if it holds a whole picture, or what it holds cannot be read."""
+        """The field that a packet holds; None if it holds a whole picture or cannot be read."""
         found: set[Field] = set()
         for unit in nals(data, extradata):
             kind = nal_type(unit, "h264")
@@ -51,7 +51,7 @@ class Fields:
         return found.pop() if len(found) == 1 else None
 
     def _field(self, unit: bytes) -> Field | None:
-        """7.3.3."""
+        """Read a slice header (7.3.3)."""
         bits = Bits(unit[:40])
         try:
             bits.ue(), bits.ue(), bits.ue()
@@ -62,7 +62,7 @@ class Fields:
             return None
 
     def _learn(self, unit: bytes) -> None:
-        """7.3.2.1.1. What cannot be read leaves pictures as they come."""
+        """Read a sequence parameter set (7.3.2.1.1). If it cannot be read, no packet counts as a field."""
         self._interlaced = False
         bits = Bits(unit)
         try:
@@ -90,7 +90,7 @@ class Fields:
 
 
 def _sets(extradata: bytes | None) -> list[bytes]:
-    """The sequence parameter sets that stand in front (ISO/IEC 14496-15, 5.3.3.1, or as a byte stream)."""
+    """The sequence parameter sets in ``extradata`` (a record as in ISO/IEC 14496-15, 5.3.3.1, or a byte stream)."""
     if not extradata:
         return []
     if extradata[0] != 1:

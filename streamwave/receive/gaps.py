@@ -1,4 +1,4 @@
-"""Where the edit list of an MP4 file shows nothing in the middle, of which libavformat makes the beginning of the media."""
+"""Gaps: empty edits in the middle of an MP4 file, in whose place libavformat repeats the beginning of the media."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from streamwave.mp4.boxes import Box, Fields, find, find_all, need
 
 #: Half-open ranges of the presentation, in seconds.
 Gaps = tuple[tuple[Fraction, Fraction], ...]
-#: libavformat rounds each edit to the ticks of its track, so later ones may be off by some.
+#: Tolerance: libavformat rounds each edit to the ticks of its track, so later edits may be off by some ticks.
 ROUNDING_S = Fraction(1, 1000)
-#: An index that is larger is not looked at: it is read as a whole.
+#: Largest index that is read, because it is read as a whole.
 MOST_INDEX_BYTES = 64_000_000
-#: Nor is it looked for behind so many others.
+#: Most boxes before the index.
 MOST_BOXES = 10_000
-#: Each packet is compared with each gap; nobody edits that often.
+#: Most edits that are read, because each packet is compared with each gap.
 MOST_EDITS = 1000
 
 
 def gaps_of(url: str, format_name: str) -> dict[int, Gaps]:
-    """The gaps of each track by its number in the file (track_ID); none of what is no local MP4 file or is damaged."""
+    """The gaps of each track by its track_ID; none if ``url`` is not a local MP4 file, or is damaged."""
     if not url.startswith("file:") or "mp4" not in format_name.split(","):
         return {}
     file = open_local(url)
@@ -40,7 +40,7 @@ def gaps_of(url: str, format_name: str) -> dict[int, Gaps]:
 
 
 def in_gap(gaps: Gaps, packet: Packet[Any]) -> bool:
-    """Whether ``packet`` would be presented in one of them."""
+    """Whether the presentation time of ``packet`` is in a gap."""
     if not gaps or packet.pts is None:
         return False
     at = (packet.pts + Fraction(1, 2)) * Fraction(packet.time_base or 0) + ROUNDING_S
@@ -48,7 +48,7 @@ def in_gap(gaps: Gaps, packet: Packet[Any]) -> bool:
 
 
 def _after_times(data: bytes, header: Box) -> int:
-    """What follows the two times of a header: the timescale in mvhd, track_ID in tkhd."""
+    """The field after the two times of a header: the timescale in mvhd, track_ID in tkhd."""
     fields = Fields(data, header)
     version, _ = fields.version_flags()
     fields.raw(16 if version else 8)

@@ -1,6 +1,6 @@
-"""Where a live source is cut that sends no keyframes, and when it is given up.
+"""Where a live source that sends no keyframes is cut, and when it is given up.
 
-A chunk that begins at no keyframe gets a copy of all packets since the last one, of which only its own pictures show.
+A chunk that does not begin at a keyframe gets a copy of all packets since the last keyframe, as its lead.
 docs/decisions/0020-what-one-stream-may-use.md has the figures.
 """
 
@@ -11,18 +11,18 @@ from fractions import Fraction
 from streamwave.errors import SourceError
 from streamwave.receive.chunkfile import VideoChunk
 
-#: A live source without a keyframe for this long is cut where there is none. The pieces are at least this share as long as
-#: what is copied: all of them together hold, and cost to decode, at most three times what came.
+#: A live source without a keyframe for this long is cut between keyframes. A piece is at least this share as long as what is
+#: copied into it, so that all pieces together hold, and cost to decode, at most three times what was received.
 KEYLESS_MS, PIECE_SHARE = 12_000, Fraction(1, 2)
-#: Beyond this the source is given up. By then a piece is as long as a third of it, and viewers see everything as late.
+#: The source is given up after this long. By then a piece is a third as long, and delays viewers by as much.
 MOST_KEYLESS_MS = 60_000
 
 
 def ends_without_key(chunk: VideoChunk, at_ms: int, segment_ms: int) -> bool:
-    """Whether ``chunk`` of a live source ends before a picture at ``at_ms``, no keyframe, because none has come for long.
+    """Whether ``chunk`` of a live source ends before a picture at ``at_ms`` that is not a keyframe, for lack of keyframes.
 
     Raises:
-        SourceError: for too long.
+        SourceError: no keyframe has come for too long.
     """
     keyless_ms = at_ms - chunk.key_ms
     if keyless_ms < KEYLESS_MS or chunk.newest_ms is None or at_ms <= chunk.newest_ms:

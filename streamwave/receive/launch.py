@@ -1,4 +1,4 @@
-"""Start a segmenter as a process of its own, and end it from the process that started it."""
+"""Start a segmenter as a process of its own, and end it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from streamwave.util.private import python_argv
 
 
 def start_segmenter(options: Options, *, survive: bool = False) -> subprocess.Popen[bytes]:
-    """Run the segmenter for ``options``; its log is ``segmenter.log`` in the spool. ``survive``: it outlives us.
+    """Run the segmenter for ``options``; its log is ``segmenter.log`` in the spool. ``survive``: it outlives this process.
 
-    The source may hold a key or a password, so it travels through standard input: every user of the machine can read a
-    command line. There stands only the spool's folder, by which people tell segmenters apart.
+    The options are passed through standard input, because the source may contain a key or a password, and every user of the
+    machine can read a command line. The command line only names the spool's folder, which tells segmenters apart.
     """
     options.spool.mkdir(parents=True, exist_ok=True)
     with (options.spool / LOG_FILE).open("ab") as log:
@@ -29,11 +29,11 @@ def start_segmenter(options: Options, *, survive: bool = False) -> subprocess.Po
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            # As Python knows it: what ``source_hosts.confine`` has told libavformat in this process is not the segmenter's.
+            # Python's copy, without the variables that ``source_hosts.confine`` has set for libavformat in this process.
             env=dict(os.environ),
         )
     assert process.stdin is not None
-    # Much smaller than what a pipe holds, so nobody waits; a process that is gone already tells so by its exit.
+    # The options fit into a pipe, so this does not block. A process that has gone already is noticed by its exit.
     with suppress(BrokenPipeError):
         process.stdin.write(TypeAdapter(Options).dump_json(options))
     with suppress(BrokenPipeError):

@@ -1,4 +1,4 @@
-"""NAL units of received H.264 and HEVC packets, as far as chunks depend on them."""
+"""NAL units of H.264 and HEVC packets."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator
 #: ITU-T H.264, table 7-1 and D.1.
 _H264_IDR, _H264_SEI, _RECOVERY_POINT = 5, 6, 6
 
-#: NAL units that are no slice but go with one, half open: table 7-1 of H.264, and of H.265.
+#: Half-open range of the types of NAL units that accompany slices: table 7-1 of H.264, and of H.265.
 _BESIDE = {"h264": (6, 13), "hevc": (32, 41)}
 
 
 def nal_type(nal: bytes, codec: str) -> int:
-    """Kind of a NAL unit (ITU-T H.264, 7.3.1; H.265, 7.3.1.2)."""
+    """Type of a NAL unit (ITU-T H.264, 7.3.1; H.265, 7.3.1.2)."""
     return nal[0] & 0x1F if codec == "h264" else nal[0] >> 1 & 0x3F
 
 
 def nals(data: bytes, extradata: bytes | None) -> Iterator[bytes]:
-    """The NAL units of a packet, whose lengths are in front (ISO/IEC 14496-15) if ``extradata`` is a configuration record."""
+    """The NAL units of a packet: with length fields (ISO/IEC 14496-15) if ``extradata`` is a configuration record."""
     if extradata and extradata[0] == 1:
         at = 0
         while at + 4 <= len(data):
@@ -37,9 +37,9 @@ def nals(data: bytes, extradata: bytes | None) -> Iterator[bytes]:
 
 
 def holds_no_picture(data: bytes, codec: str, extradata: bytes | None) -> bool:
-    """Whether a packet holds parameters, supplemental information and the like, and nothing else.
+    """Whether a packet holds only parameter sets, SEI and the like.
 
-    What is damaged is taken for a picture: that is for the decoder to tell.
+    A damaged packet counts as a picture; the decoder finds out whether it is one.
     """
     least, after = _BESIDE[codec]
     units = list(nals(data, extradata))
@@ -56,7 +56,7 @@ def refreshes_gradually(data: bytes, extradata: bytes | None) -> bool:
         if kind == _H264_IDR:
             return False
         if kind == _H264_SEI:
-            # recovery_frame_cnt comes first, as ue(v): a leading 1 is zero.
+            # recovery_frame_cnt comes first, as ue(v): a leading 1 bit means zero.
             found = found or any(message and not message[0] & 0x80 for message in _recovery_points(nal[1:]))
     return found
 

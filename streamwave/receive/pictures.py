@@ -1,7 +1,7 @@
-"""From a source's packets of video to its pictures: one in each packet, each with the time at which it is shown.
+"""Turns a source's video packets into pictures: one in each packet, each with its presentation time.
 
-Some sources send what belongs to a picture ahead of it, or the same twice; AVI packs two pictures into one packet and
-knows only the order in which they are decoded; raw streams have no times at all; MP4 hides pictures by its edit list.
+Some sources send parameter sets in packets of their own, or packets twice; AVI packs two pictures into one packet and stores
+only the decoding order; elementary streams have no timestamps at all; MP4 hides pictures by its edit list.
 """
 
 from __future__ import annotations
@@ -20,44 +20,46 @@ from streamwave.receive.fields import Field, Fields
 from streamwave.receive.gaps import Gaps, in_gap
 from streamwave.receive.nals import holds_no_picture
 
-#: Codecs of which the order of display can be read from the packets when the container does not tell it.
+#: Codecs whose display order can be read from the packets if the container does not store it.
 _ORDERED = frozenset({"h264", "hevc"})
-#: What the user data of MPEG-4 part 2 says where a packet may hold a picture and the one that is shown before it.
+#: User data of MPEG-4 part 2 streams in which a packet may hold a picture together with the one shown before it.
 _PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")
-#: A picture in MPEG-4 part 2, whose next two bits are its kind (ISO/IEC 14496-2, 6.2.5).
+#: A picture in MPEG-4 part 2, whose next two bits are its coding type (ISO/IEC 14496-2, 6.2.5).
 _VOP, _B_VOP = b"\x00\x00\x01\xb6", 2
-#: What comes so long before the next picture does not belong to it, but to one that got lost.
+#: Packets without a picture that come more seconds before the next picture belong to one that was lost.
 _LOST_S = Fraction(1, 2)
-#: Packets from the beginning that are put behind the end, so that the last ones are told their order, too.
+#: Packets from the beginning that are appended at the end, so that the filter finds the order of the last ones too.
 _FOLLOW = 32
-#: The filter holds 64 packets.
+#: Most packets that are appended; the filter holds 64.
 _MOST_FOLLOWING = 128
-#: Hidden packets that are held at most, until it is known whether they are needed.
+#: Most hidden packets that are held until it is known whether they are needed.
 _HELD = 600
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """How an edit list treats a packet: whether it is hidden and, for the first packet of an edit, how many ticks after it the
-    first picture of the edit is shown."""
+    """How an edit list treats a packet.
+
+    ``begins`` is set on the first packet of an edit: the ticks from that packet to the first picture that the edit shows.
+    """
 
     hidden: bool
     begins: int | None = None
 
 
 def is_hidden(packet: Packet[Any]) -> bool:
-    """Whether an edit list hides the picture: it is there because shown ones may be decoded from it."""
+    """Whether an edit list hides the picture, which is only kept because shown pictures may refer to it."""
     return packet.is_discard or (isinstance(packet.opaque, _Mark) and packet.opaque.hidden)
 
 
 def edit_begins_s(packet: Packet[Any]) -> Fraction | None:
-    """How many seconds after ``packet`` the edit begins that it is the first one of, if the edit hides any of its pictures."""
+    """Seconds from ``packet`` to the first shown picture, if ``packet`` is the first of an edit that hides some pictures."""
     begins = packet.opaque.begins if isinstance(packet.opaque, _Mark) else None
     return None if begins is None else begins * Fraction(packet.time_base or 0)
 
 
 class Pictures:
-    """The pictures of one track. ``put`` takes a packet, and at the end an empty one, and gives those that are ready."""
+    """The pictures of one track. ``put`` takes a packet, or an empty one at the end, and returns the packets that are ready."""
 
     def __init__(self, stream: Any, container: str, gaps: Gaps = ()) -> None:
         name = stream.codec_context.name if stream.codec_context is not None else ""
@@ -87,9 +89,9 @@ class Pictures:
         return ready
 
     def _undelayed(self, packet: Packet[Any]) -> None:
-        """AVI shows its first picture at its beginning, however long a decoder takes to put the next ones into order.
+        """Undo the reordering delay in AVI, where the first picture is shown at the very beginning.
 
-        Nothing in it says that the sound would be late by as much.
+        The audio does not have that delay, so the two would be out of sync.
         """
         if packet.pts is None or packet.dts is None:
             return
@@ -99,12 +101,11 @@ class Pictures:
 
 
 class _Edits:
-    """Of what an edit list hides, keeps what shown pictures are decoded from, and puts each edit in its place (ISO/IEC
-    14496-12, 8.6.6).
+    """Applies an edit list (ISO/IEC 14496-12, 8.6.6): drops hidden pictures that no shown one refers to, and places each edit.
 
-    libavformat goes on behind an edit up to the second keyframe. The first packet of an edit that is shown gets the decoding
-    time at which the edit begins; that is wrong by as much as the order of its pictures is another one than at the
-    beginning of the first edit. What it shows in gaps is left out.
+    libavformat reads past the end of an edit up to the second keyframe. It gives the first shown packet of an edit the decoding
+    time at which the edit begins. That is off by the difference between the reordering of these pictures and of those at the
+    beginning of the first edit. Packets that libavformat puts into gaps are dropped.
     """
 
     def __init__(self, stream: Any, gaps: Gaps) -> None:
@@ -112,7 +113,7 @@ class _Edits:
         self._start: int = stream.start_time or 0
         self._began: int | None = None  # decoding time of the first packet that is shown
         self._decoded: int | None = None
-        self._opening = False  # it is not known yet which picture of the edit is shown first
+        self._opening = False  # the first shown picture of the edit is not known yet
         self._shift = 0
         self._held: list[Packet[Any]] = []
 
@@ -128,7 +129,7 @@ class _Edits:
             self._held = []
         self._held.append(packet)
         if self._began is not None and not packet.is_discard and _leads(self._held[0], packet):
-            self._opening = True  # although time did not go back: the edit before is longer than its media
+            self._opening = True  # although time did not go back, because the edit before is longer than its media
         if self._opening:
             shown = [one.pts or 0 for one in self._held if not one.is_discard]
             known = bool(shown) and packet.dts >= min(shown)
@@ -139,7 +140,7 @@ class _Edits:
         return ready
 
     def _opened(self) -> list[Packet[Any]]:
-        """The first packets of an edit of which no more come, if any of them is shown."""
+        """The held packets at the beginning of an edit that has ended, if any of them is shown."""
         shows = self._opening and any(not one.is_discard for one in self._held)
         return self._released() if shows else []
 
@@ -160,14 +161,14 @@ class _Edits:
 
 
 def _leads(key: Packet[Any], packet: Packet[Any]) -> bool:
-    """Whether ``key`` is hidden because it is before the edit of ``packet``, not after its end."""
+    """Whether ``key`` is hidden because it precedes the edit of ``packet``, not because it follows its end."""
     return key.is_keyframe and key.is_discard and (key.pts or 0) < (packet.pts or 0)
 
 
 class _Joined:
-    """Puts parameters, supplemental information and the like that come alone in front of the next picture.
+    """Puts parameter sets, SEI and the like that come in packets of their own in front of the next picture.
 
-    What comes a second time, as from a relay that stumbles, is left out.
+    A packet that is repeated, as by a relay with hiccups, is dropped.
     """
 
     def __init__(self, stream: Any, codec: str) -> None:
@@ -212,13 +213,13 @@ def _copy(packet: Packet[Any], data: bytes) -> Packet[Any]:
 
 
 class _Unpacked:
-    """Takes packets of MPEG-4 part 2 that hold two pictures apart. Only then are their times wrong, and made anew."""
+    """Splits packets of MPEG-4 part 2 that hold two pictures, whose times are wrong, and gives the pictures new times."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._filter: BitStreamFilterContext | None = None
         self._asked = False
-        self._waiting: list[Packet[Any]] = []  # the last picture that is no B-frame, and the B-frames since
+        self._waiting: list[Packet[Any]] = []  # the last picture other than a B-frame, and the B-frames since
 
     def put(self, packet: Packet[Any]) -> list[Packet[Any]]:
         if not self._asked:
@@ -228,7 +229,7 @@ class _Unpacked:
         if self._filter is None:
             return [packet] if packet.size else []
         out: list[Packet[Any]] = []
-        ended = not packet.size  # the filter takes what is in it
+        ended = not packet.size  # the filter consumes the packet
         for one in self._filter.filter(None if ended else packet):
             one.stream, one.time_base = self._stream, self._stream.time_base
             out += self._timed(one)
@@ -238,7 +239,7 @@ class _Unpacked:
         return out
 
     def _timed(self, packet: Packet[Any]) -> list[Packet[Any]]:
-        """What is shown before ``packet``: a picture that is no B-frame is shown when the next such one is decoded."""
+        """The pictures shown before ``packet``. A picture other than a B-frame is shown when the next one is decoded."""
         data = bytes(packet)
         at = data.find(_VOP)
         if at >= 0 and at + 4 < len(data) and data[at + 4] >> 6 == _B_VOP:
@@ -257,11 +258,11 @@ class _Unpacked:
 
 
 class _Order:
-    """Gives pictures their presentation times where the container has only decoding times (AVI) or none (raw streams)."""
+    """Finds presentation times where the container has only decoding times (AVI) or no times (elementary streams)."""
 
     def __init__(self, stream: Any, container: str) -> None:
         self._stream = stream
-        self._untold = container == "avi"  # libavformat makes some up, in the order of decoding
+        self._untold = container == "avi"  # libavformat invents presentation times, in decoding order
         self._filter: BitStreamFilterContext | None = None
         self._asked = False
         self._next = 0
@@ -281,7 +282,7 @@ class _Order:
         length = packet.duration or 0
         if packet.dts is None:
             packet.dts = self._next
-        elif self._lengths and not self._untold:  # by its arrival, and the duration is what the demuxer supposes
+        elif self._lengths and not self._untold:  # its time is its arrival; its duration is assumed
             length = packet.dts - self._next + self._lengths[-1]
         packet.pts = None
         self._next = packet.dts + length
@@ -292,9 +293,10 @@ class _Order:
         return self._out(self._filter.filter(packet))
 
     def _rest(self) -> list[Packet[Any]]:
-        """The filter does not know the order of the last GOP until one more has begun: it is given the first again.
+        """The pictures that are still in the filter.
 
-        Of what is in it when it is told of the end it may mix GOPs up, so it is filled until all is out.
+        It finds the order of a GOP when the next one begins, so the first GOP is appended to the last. Flushing could mix up
+        the GOPs that it holds, so packets are appended until all pictures have come out.
         """
         assert self._filter is not None
         out: list[Packet[Any]] = []
@@ -316,7 +318,7 @@ class _Order:
 
 
 class _Paired:
-    """Puts the two fields of a picture, which broadcasts send apart, into one packet."""
+    """Joins the two fields of a picture, which TV broadcasts send in separate packets."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

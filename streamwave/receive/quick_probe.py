@@ -1,6 +1,6 @@
-"""A quick look through the first packets of a source, for ``streamwave probe``. Nothing is decoded.
+"""Examines the first packets of a source, for ``streamwave probe``, without decoding anything.
 
-It is done by a process of its own, see ``probing``.
+A process of its own does it, see ``probing``.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from streamwave.spool import advice
 from streamwave.spool.advice import Advice
 from streamwave.timing import choose_rate, thinned, varies
 
-#: How much of the source is looked at, and how long that may take with one that sends in real time.
+#: How many seconds of the source are examined, and how many that may take if it is sent in real time.
 LOOK_S = 30
 PATIENCE_S = 12.0
-#: A chunk of the usual length.
+#: The usual length of a chunk.
 FIRST_MS = 2000
 
 
 def look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits = USUAL) -> list[Advice]:
-    """What the publisher of the resolved ``url`` could do better; ``renditions`` are those planned for it.
+    """Advice for the publisher of the resolved ``url``; ``renditions`` are those planned for it.
 
     Raises:
-        SourceError: it cannot be opened, or the process that does so died of it.
+        SourceError: the source cannot be opened, or crashes the process that does so.
     """
     request = {"url": url, "renditions": [one.model_dump(mode="json") for one in renditions]}
     deadline_s = DEADLINE_S + (LISTEN_S if is_listener(url) else 0)
@@ -50,7 +50,7 @@ def _look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits) -> 
     with open_source(url, live=live, limits=limits) as container:
         video, audio = tracks(container)
         if video is None or (live and counts_pictures(container.format)):
-            return []  # of its pictures nobody knows when they were made
+            return []  # its pictures have no timestamps
         clock, pictures = SourceClock(video=True), Pictures(video, container.format.name)
         damaged, at = 0, Fraction(0)
         try:
@@ -66,14 +66,14 @@ def _look(url: str, renditions: tuple[Rendition, ...], limits: SourceLimits) -> 
                 if (starts_ms and starts_ms[-1] > LOOK_S * 1000) or time.monotonic() > end:
                     break
         except IndexError:
-            pass  # tracks were added, see ``Reader``; what was seen is enough
+            pass  # tracks were added, see ``Reader``; the packets so far are enough
         except av.error.FFmpegError:
             damaged = 1
         stated = video.average_rate or video.guessed_rate
     advisor.counts(at, jumps=clock.jumps, lost=clock.untimed, damaged=damaged, slip=Fraction(0))
     if len(starts_ms) > 1:
         starts_ms.sort()
-        # As for the grid, for which the first chunk decides.
+        # The first chunk decides on the grid.
         first = [at_ms for at_ms in starts_ms if at_ms - starts_ms[0] < FIRST_MS]
         rate = choose_rate(Fraction(stated) if stated else None, first)
         more = thinned(rate, first)

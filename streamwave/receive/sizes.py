@@ -1,4 +1,4 @@
-"""How large pictures are by their own word, read from sequence parameter sets before anything decodes them."""
+"""The size of pictures as stated in sequence parameter sets, read before anything is decoded."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from streamwave.receive.nals import nal_type, nals
 
 #: NAL units that hold a sequence parameter set: ITU-T H.264 table 7-1, H.265 table 7-1.
 SPS = {"h264": 7, "hevc": 33}
-#: One is much shorter; what follows is not looked at.
+#: Bytes of a parameter set that are read; a valid one is much shorter.
 _MOST_BYTES = 512
 
 
-def told_size(codec: str, data: bytes, extradata: bytes | None, told: bytes | None = None) -> tuple[int, int] | None:
-    """Width and height of the largest pictures that a packet speaks of, in pixels; None if it speaks of none.
+def stated_size(
+    codec: str, data: bytes, extradata: bytes | None, record: bytes | None = None
+) -> tuple[int, int] | None:
+    """Width and height of the largest pictures that a packet states, in pixels; None if it states none.
 
-    ``told`` is a configuration record that comes with it. Only of H.264 and HEVC: others have no such sets.
+    ``record`` is a configuration record that comes with the packet. Only H.264 and HEVC have such parameter sets.
     """
     if codec not in SPS:
         return None
     found = []
-    for nal in [*nals(data, extradata), *_of_record(codec, told or b"")]:
+    for nal in [*nals(data, extradata), *_of_record(codec, record or b"")]:
         if nal_type(nal, codec) == SPS[codec]:
             with suppress(MediaError):
                 found.append(_size(codec, nal[:_MOST_BYTES]))
@@ -38,13 +40,13 @@ def _size(codec: str, nal: bytes) -> tuple[int, int]:
 
 
 def _of_record(codec: str, record: bytes) -> Iterator[bytes]:
-    """The units of a configuration record (ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1); those of a damaged one, up to there."""
+    """The NAL units of a configuration record (ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1), up to the first that is damaged."""
     if record[:1] != b"\x01":
         yield from nals(record, None)
         return
     at, arrays = (23, record[22] if len(record) > 22 else 0) if codec == "hevc" else (4, 1)
     for _ in range(arrays):
-        at += 1  # behind the kind of units in the array; in H.264, behind the length of their lengths
+        at += 1  # skips the type of the array's units; in H.264, the size of their length fields
         counted = 2 if codec == "hevc" else 1
         count = int.from_bytes(record[at : at + counted], "big") & (0xFFFF if codec == "hevc" else 0x1F)
         at += counted

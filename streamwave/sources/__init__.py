@@ -1,1 +1,1 @@
-"""Which sources may be opened, and which hosts they may be fetched from."""
+"""Which sources may be opened, and from which hosts they may be fetched."""

@@ -1,4 +1,4 @@
-"""Which sources may be opened, checked before any library sees them."""
+"""Validate the address of a source before any library opens it."""
 
 from __future__ import annotations
 
@@ -10,51 +10,54 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit, urlunsplit
 
 from streamwave.errors import SourceError, UsageError
 
-#: URL schemes that a source may have, and the protocols that libavformat may use underneath each.
+#: URL schemes of sources, and the protocols that libavformat may use for each.
 PROTOCOLS: dict[str, str] = {
     "file": "file",
     "rtmp": "rtmp,tcp",
     "rtmps": "rtmps,tls,tcp,httpproxy",
     "srt": "srt,udp",
-    # Either may lead to the other, and a playlist's segments may be encrypted.
+    # HTTP and HTTPS may redirect to each other, and HLS segments may be encrypted.
     "http": "http,https,tls,tcp,httpproxy,crypto",
     "https": "https,http,tls,tcp,httpproxy,crypto",
 }
 
-#: Characters of a source's name that a message holds, and how many of them are from its end.
-MOST_SHOWN, ENDING = 300, 60
+#: Maximum length of a source's name in messages, and how many characters of its end are kept.
+MAX_SHOWN, SHOWN_END = 300, 60
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 def is_stream_name(name: str) -> bool:
-    """Whether ``name`` may name a stream: ``[a-z0-9][a-z0-9_-]{0,63}``."""
+    """Whether ``name`` is a valid stream name: ``[a-z0-9][a-z0-9_-]{0,63}``."""
     return _NAME.fullmatch(name) is not None
 
 
 def check_stream_name(name: str) -> None:
-    """Raises UsageError, with what is allowed, unless ``name`` may name a stream."""
+    """Check that ``name`` is a valid stream name.
+
+    Raises:
+        UsageError: it is not; the message says what is allowed.
+    """
     if not is_stream_name(name):
         raise UsageError(f"{name[:70]!r} is not a valid stream name; use a-z, 0-9, - and _, at most 64 characters")
 
 
 def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:
-    """The URL to open for ``source``: ``file:///absolute/path``, percent-encoded, or a URL of an allowed scheme.
+    """The URL to open for ``source``: ``file:///absolute/path``, percent-encoded, or a URL with an allowed scheme.
 
-    A path is taken as it is, whatever characters it holds. Bytes that are no UTF-8 come as Python gives them
-    (``surrogateescape``) or, where text cannot carry them (JSON, gRPC), percent-encoded behind ``file://``
-    (docs/decisions/0026-names-of-files.md). ``roots`` confines files to these folders; None allows every file (a person at
-    their own shell).
+    A path may contain any characters. Bytes that are not UTF-8 arrive as Python's surrogate escapes, or, where text cannot
+    carry those (JSON, gRPC), percent-encoded after ``file://`` (docs/decisions/0026-names-of-files.md). ``roots`` restricts
+    files to these folders; None allows every file, for users at their own shell.
 
     Raises:
-        SourceError: missing file, folder, forbidden scheme or a path outside of the roots.
+        SourceError: the file is missing, a folder, or outside the roots, or the scheme is not allowed.
     """
     if not source:
         raise SourceError("the source is empty; name a file or a URL")
     said = shown(source)
     if "\0" in source or not _is_bytes(source):
         raise SourceError(
-            f"{said} cannot be a file's name or a URL: it has a character that neither can hold; check it"
+            f"{said} is neither a file name nor a URL: it contains a character that neither allows; check it"
         )
     if len(source) > 4096:
         raise SourceError(f"{said} is longer than the 4096 characters that a source's path or URL may have; shorten it")
@@ -71,11 +74,11 @@ def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:
         real = [Path(re.sub("^//+", "/", path)).resolve() for path in paths]
     except (OSError, RuntimeError, ValueError):
         raise SourceError(_no_file(said)) from None
-    # Asked first, so that a caller who is confined cannot find out which files there are elsewhere.
+    # Check the roots before existence, so that a confined caller cannot find out which files exist elsewhere.
     within = [one for one in real if roots is None or any(one.is_relative_to(root.resolve()) for root in roots)]
     if not within:
         raise SourceError(
-            f"{said} is outside of the folders that sources may come from; see STREAMWAVE_ALLOWED_FILE_ROOTS"
+            f"{said} is outside the folders that sources may come from; see STREAMWAVE_ALLOWED_FILE_ROOTS"
         )
     found = next(filter(_exists, within), None)
     if found is None:
@@ -91,23 +94,23 @@ def _check_url(url: str, scheme: str, said: str) -> None:
     if scheme.lower() not in PROTOCOLS or not _parts(url).netloc:
         allowed = ", ".join(f"{name}://" for name in PROTOCOLS if name != "file")
         raise SourceError(
-            f"there is no file {said}, and sources of the kind {scheme[:20]!r} are not allowed; use a file or {allowed}"
+            f"there is no file {said}, and sources of type {scheme[:20]!r} are not allowed; use a file or {allowed}"
         )
     if not url.isprintable():
         raise SourceError(
-            f"the address {said} holds characters that a URL cannot have (such as line breaks, or spaces of other widths); "
-            "copy it again, or write them percent-encoded"
+            f"the address {said} contains characters that a URL cannot (such as line breaks or unusual spaces); copy it again, "
+            "or percent-encode them"
         )
 
 
 def _meant(rest: str, said: str) -> list[str]:
-    """The paths that ``file:`` with ``rest`` behind it may stand for: of a URL (RFC 8089), and as FFmpeg writes it."""
+    """The paths that ``file:`` followed by ``rest`` may mean: as a URL (RFC 8089), or as FFmpeg interprets it."""
     if rest.startswith("//"):
         host, _, path = rest[2:].partition("/")
         if host.lower() not in ("", "localhost"):
             raise SourceError(
-                f"there is no file {said}: what follows file:// is the name of a host; write file:///folder/film.mp4, or the "
-                "path alone"
+                f"there is no file {said}: file:// is followed by a host name; write file:///folder/film.mp4, or the path "
+                "alone"
             )
         return [_decoded(f"/{path}"), f"/{path}"]
     return [rest, _decoded(rest)]
@@ -119,26 +122,26 @@ def _decoded(path: str) -> str:
 
 def _no_file(said: str) -> str:
     if said.startswith("~"):
-        return f"there is no file {said}; a shell replaces ~ only without quotation marks, so write the whole path"
+        return f"there is no file {said}; the shell expands ~ only outside quotation marks, so write the full path"
     return f"there is no file {said}; check the path"
 
 
 def _is_bytes(text: str) -> bool:
     try:
         return bool(os.fsencode(text))
-    except UnicodeEncodeError:  # half of a surrogate pair
+    except UnicodeEncodeError:  # an unpaired surrogate
         return False
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # a name that is too long for any file, or holds what no name can
+    except (OSError, ValueError):  # the name is too long, or contains a NUL
         return False
 
 
 def local_path(url: str) -> str:
-    """The path that a resolved ``file:`` URL stands for, as the system calls of Python take it."""
+    """The path of a resolved ``file:`` URL, as Python's system calls take it."""
     rest = url.removeprefix("file:")
     return _decoded(rest.removeprefix("//")) if rest.startswith("//") else rest
 
@@ -146,23 +149,23 @@ def local_path(url: str) -> str:
 def _parts(url: str) -> SplitResult:
     try:
         return urlsplit(url)
-    except ValueError:  # brackets that are no IPv6 address
+    except ValueError:  # brackets without an IPv6 address
         return SplitResult("", "", "", "", "")
 
 
 def protocol_whitelist(url: str) -> str:
-    """The protocols that opening ``url`` may use, in libavformat's comma-separated form."""
+    """The protocols that may be used to open ``url``, in libavformat's comma-separated form."""
     return PROTOCOLS[url.split(":", 1)[0].lower()]
 
 
 def redact(url: str) -> str:
-    """``url`` without what may be a key: user, password, query, and what follows the application of an RTMP address.
+    """``url`` without possible secrets: user, password, query, and everything after the application of an RTMP address.
 
     For logs, errors and manifests.
     """
     try:
         parts = urlsplit(url)
-    except ValueError:  # nothing tells where in it a secret stands
+    except ValueError:  # the secret's position is unknown
         return "***"
     if not parts.netloc:
         return url
@@ -175,11 +178,10 @@ def redact(url: str) -> str:
 
 
 def shown(source: str) -> str:
-    """How a source is named in messages, logs and Prefect: a path as it is, a URL without secrets.
+    """The name of a source in messages, logs and Prefect: a path unchanged, a URL without secrets.
 
-    Always printable and on one line. Where a path holds anything else (line breaks, marks that turn the direction of
-    writing, bytes that are no UTF-8), it is shown as a ``file:`` URL with that percent-encoded, which can be given as a
-    source again.
+    Always printable and on one line. A path that contains anything else (line breaks, bidirectional controls, bytes that are
+    not UTF-8) is shown as a ``file:`` URL with those percent-encoded, which is again a valid source.
     """
     text = local_path(source) if re.match("file:/(//)?[^/]", source) else redact(source)
     if not text.isprintable():
@@ -187,7 +189,7 @@ def shown(source: str) -> str:
         text = scheme + "".join(
             one if one.isprintable() and (one != "%" or not scheme) else _percent(one) for one in text
         )
-    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - ENDING - 1]}…{text[-ENDING:]}"
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - SHOWN_END - 1]}…{text[-SHOWN_END:]}"
 
 
 def _percent(letter: str) -> str:

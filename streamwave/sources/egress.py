@@ -1,7 +1,7 @@
-"""An HTTP proxy (RFC 9110, 9.3.6 and RFC 9112, 3.2.2) on a port of this machine, for libavformat in this process.
+"""An HTTP proxy (RFC 9110, 9.3.6 and RFC 9112, 3.2.2) on a local port, for libavformat in this process.
 
-Every connection goes to an address that was looked at right before: not a name that could mean another one a moment later.
-What is refused and what cannot be reached get the same answer.
+It resolves each host, checks the addresses, and connects to one of exactly those, so a DNS change between check and use has no
+effect. Refused and unreachable hosts get the same response.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from streamwave.errors import SourceError
 
 _HEAD_BYTES = 64 * 1024
 _PIECE_BYTES = 64 * 1024
-#: For the request, and for a connection to be made.
+#: Timeout of reading the request and of connecting.
 _TIMEOUT_S = 15.0
-#: A connection over which nothing has gone in either direction for this long is given up.
+#: A connection that carries no data in either direction for this long is closed.
 _IDLE_S = 600.0
 _REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Egress:
-    """The proxy. ``resolve`` gives the addresses of a host that may be connected to, or raises SourceError."""
+    """The proxy. ``resolve`` returns the addresses of a host that may be connected to, or raises SourceError."""
 
     def __init__(self, resolve: Callable[[str], list[str]]) -> None:
         class Handler(socketserver.BaseRequestHandler):
@@ -38,7 +38,7 @@ class Egress:
         self._server.daemon_threads = True
 
     def start(self) -> str:
-        """Serve for as long as this process lives; the proxy's address."""
+        """Start the proxy, which runs for the life of this process; return its address."""
         threading.Thread(target=self._server.serve_forever, name="egress", daemon=True).start()
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -92,7 +92,7 @@ def _connect(addresses: list[str], port: int) -> socket.socket:
 
 
 def _pass_on(client: socket.socket, server: socket.socket) -> None:
-    """Pass on what either sends until either ends."""
+    """Relay data in both directions until either side closes."""
     other = {client.fileno(): server, server.fileno(): client}
     ends = {client.fileno(): client, server.fileno(): server}
     waiting = select.poll()

@@ -1,10 +1,10 @@
-"""Which hosts a source may be fetched from when others than this machine's user name it: those of the public internet.
+"""Which hosts a source may be fetched from if another user names it: by default, hosts on the public internet.
 
-Whoever may name sources to the services could otherwise reach what only this machine reaches: its own loopback services, its
-network, a cloud's metadata. Names are resolved and looked at where the connection is made, so that neither a redirect, nor
-an address in a playlist, nor a name that changes its address leads elsewhere: ``confine`` has libavformat make all connections
-of HTTP and TLS through a proxy of this process (``egress``), and ``reach`` gives those without a proxy the address itself.
-docs/decisions/0019-edges.md says what else was weighed.
+Otherwise, everyone who may name a source to the services could reach what only this machine can: its loopback services, its
+network, a cloud's metadata service. Host names are resolved and checked where the connection is made, so a redirect, an address
+in a playlist, or a changed DNS record cannot lead elsewhere. ``confine`` makes libavformat open all HTTP and TLS connections
+through a proxy in this process (``egress``); for protocols without proxy support, ``reach`` replaces the host name by the
+checked address. docs/decisions/0019-edges.md has the alternatives.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from streamwave.sources.egress import Egress
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-#: Addresses that are public by their range and yet no business of a source: a cloud's agent (Azure), a relay (RFC 7526).
+#: Addresses in public ranges that no source uses: a cloud's agent (Azure), a 6to4 relay (RFC 7526).
 _NOT_PUBLIC = frozenset(ipaddress.ip_address(one) for one in ("168.63.129.16", "192.88.99.1"))
-#: All that is given out of IPv6 for hosts of the internet (RFC 4291, 2.4); the rest is local, embeds an IPv4 address in a way
-#: that few networks know, or is for routers.
+#: The IPv6 range assigned to internet hosts (RFC 4291, 2.4). All others are local, multicast, or embed an IPv4 address.
 _UNICAST = ipaddress.ip_network("2000::/3")
-#: IPv6 addresses that stand for an IPv4 address, which is their last 32 bits (RFC 6052, 2.1).
+#: IPv6 addresses whose last 32 bits are an IPv4 address (RFC 6052, 2.1).
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _DEFAULT_PORTS = {"rtmp": 1935, "rtmps": 443, "http": 80, "https": 443, "srt": 0}
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]{0,252})")
@@ -35,7 +34,7 @@ _allowed: tuple[str, ...] | None = None
 
 
 def to_hosts(value: object) -> object:
-    """Host names, addresses and networks from text, joined by commas."""
+    """Validator: host names, addresses and networks, from text separated by commas."""
     if not isinstance(value, str):
         return value
     found = tuple(part.strip().lower().rstrip(".") for part in value.split(",") if part.strip())
@@ -46,10 +45,10 @@ def to_hosts(value: object) -> object:
 
 
 def check_host(url: str, allowed: Sequence[str]) -> None:
-    """Refuse the resolved ``url`` unless its host is public or ``allowed``; files pass.
+    """Refuse the resolved ``url`` unless its host is public or ``allowed``. Files always pass.
 
     Raises:
-        SourceError: it is not, or it has no address: the caller is not told which, nor whether anything answers there.
+        SourceError: the host is neither, or cannot be resolved. The message does not reveal which, nor whether it answers.
     """
     parts = urlsplit(url)
     if parts.scheme.lower() not in _DEFAULT_PORTS or is_listening(url):
@@ -59,7 +58,7 @@ def check_host(url: str, allowed: Sequence[str]) -> None:
 
 
 def addresses(host: str, allowed: Sequence[str]) -> list[str]:
-    """The addresses of ``host``, in numbers, all of which may be connected to.
+    """The numeric addresses of ``host``, all of which may be connected to.
 
     Raises:
         SourceError: see ``check_host``.
@@ -71,26 +70,26 @@ def addresses(host: str, allowed: Sequence[str]) -> list[str]:
     numbers = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     if not numbers or not all(_may_be(host, number, allowed) for number in numbers):
         raise SourceError(
-            f"sources from the host {host[:100]!r} are not allowed (it is not public, or has no address); "
+            f"sources from the host {host[:100]!r} are not allowed (it is not public, or cannot be resolved); "
             "STREAMWAVE_SOURCE_HOSTS can allow it"
         )
     return numbers
 
 
 def confine(allowed: Sequence[str]) -> None:
-    """From now on this process opens sources only from hosts that are public or ``allowed``. Once, before any is opened."""
+    """Restrict this process to sources on hosts that are public or ``allowed``. Call it once, before opening any source."""
     global _allowed
     if _allowed == tuple(allowed):
         return
     _allowed = tuple(allowed)
     proxy = Egress(lambda host: addresses(host, allowed)).start()
-    # Only in the environment that libavformat reads, not in os.environ: what Python reaches is not its business (a store).
+    # Set only in the C environment that libavformat reads, not in os.environ: Python's own requests (to a store) are exempt.
     os.putenv("http_proxy", proxy)
     os.unsetenv("no_proxy")
 
 
 def reach(url: str) -> tuple[str, dict[str, str]]:
-    """What to open for the resolved ``url``, and libavformat's options for that: the same, but in a confined process.
+    """The URL to open for the resolved ``url``, with options for libavformat; unchanged unless this process is confined.
 
     Raises:
         SourceError: see ``check_host``.
@@ -105,13 +104,13 @@ def reach(url: str) -> tuple[str, dict[str, str]]:
     pinned = urlunsplit(parts._replace(netloc=f"{user}{at}{there}" + (f":{port}" if port else ""), fragment=""))
     if parts.scheme.lower() == "srt":
         return pinned, {}
-    # What the server is told of its address keeps the name, by which it may know its tenants.
+    # Keep the host name in tcUrl, because the server may use it for virtual hosts.
     named = f"[{host}]" if ":" in host else host
     return pinned, {"rtmp_tcurl": f"rtmp://{named}:{port}/{_application(parts)}"}
 
 
 def is_listening(url: str) -> bool:
-    """Whether it is surely the sender that calls, by the words that FFmpeg itself understands."""
+    """Whether the URL makes us listen for the sender (``mode=listener``), judged exactly as FFmpeg parses it."""
     parts = urlsplit(url)
     modes = re.findall(r"(?:^|[&;])\s*mode=([^&;]*)", parts.query)
     return parts.scheme.lower() == "srt" and modes == ["listener"] and parts.query.count("mode") == 1
@@ -123,12 +122,12 @@ def _host_and_port(parts: SplitResult) -> tuple[str, int]:
     except ValueError:
         host, port = "", 0
     if not host or (parts.scheme.lower() == "srt" and not port):
-        raise SourceError("the source's address has no host or no proper port; write it as scheme://host:port/path")
+        raise SourceError("the source's address has no host or no valid port; write it as scheme://host:port/path")
     return host.rstrip("."), port
 
 
 def _application(parts: SplitResult) -> str:
-    """What of the address names an RTMP application, as libavformat's rtmpproto.c finds it."""
+    """The part of the path that names an RTMP application, determined as in libavformat's rtmpproto.c."""
     path = parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")
     first, slash, rest = path.partition("/")
     second, more, _ = rest.partition("/")
@@ -153,7 +152,7 @@ def _is_public(address: _Address) -> bool:
 
 
 def _within(address: _Address) -> list[_Address]:
-    """The IPv4 addresses that an IPv6 address leads to."""
+    """The IPv4 addresses embedded in an IPv6 address."""
     if isinstance(address, ipaddress.IPv4Address):
         return []
     inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]

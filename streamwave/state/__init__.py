@@ -1,1 +1,1 @@
-"""The folder that holds our state, and the secrets in it."""
+"""StreamWave's state folder, and the secrets in it."""

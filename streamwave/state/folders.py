@@ -1,7 +1,7 @@
-"""The folders that hold our state are their user's alone; those that an earlier version made readable are closed.
+"""Make StreamWave's state folders private to its user, including those that an earlier version left readable.
 
-What is looked at is what lies directly in them and one level below, never the chunks of a spool: a closed folder
-protects everything in it. Nothing is changed that could be another program's.
+Only the folders' entries and those one level below are checked, never the chunks of a spool: a private folder protects
+everything in it. Files that could belong to another program are left alone.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from streamwave.errors import SettingsError
 from streamwave.util.private import make_folder
 from streamwave.util.trust import fault, user_name
 
-#: All that we put into STREAMWAVE_STATE_DIR. A folder that holds something else is not ours alone and stays open.
+#: Every name that StreamWave creates in STREAMWAVE_STATE_DIR. A folder that contains others is shared and stays readable.
 KNOWN = re.compile(
     r"spool|replica|prefect.*|logs|nginx.*|rtmp.*|empty|demo|clip-.*|setup.*|streamwave\.db.*|hook-token|grpc-token|clock\.json"
     r"|processing\.ready|\..*"
 )
-#: In a folder that is not ours alone, such as /var, names prove nothing: these files do, and these inside of a folder.
+#: In a shared folder such as /var, other names prove nothing. These files are StreamWave's, as are folders that contain these.
 _FILES = re.compile(r"streamwave\.db.*|hook-token|grpc-token|processing\.ready|setup-prefect\.log")
 _INSIDE = {
     "prefect": ("prefect.db", "server.log"),
@@ -31,14 +31,14 @@ _INSIDE = {
     "nginx": ("temp",),
     "rtmp": ("temp",),
 }
-#: In these are too many files to look at, or what another start looks after.
+#: Folders that have too many files to check, or that are checked elsewhere.
 _DEEP = {"spool", "replica", "demo", "empty"}
-#: What is in a spool besides a folder per stream, in which there is a folder per broadcast.
+#: What a spool contains besides a folder per stream, and what is in the folder of a stream: a folder per broadcast.
 _IN_SPOOL, _BROADCAST = re.compile(r"opening\.lock|file-.*|\..*"), re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}|\..*")
 
 
 def state_folders(settings: Settings) -> list[tuple[str, Path]]:
-    """Each folder of ours that is not inside another, with the setting that names it."""
+    """Each state folder that is not inside another one, with the setting that names it."""
     state = settings.state_dir
     found = [("STREAMWAVE_STATE_DIR", state)]
     if not settings.spool_dir.is_relative_to(state):
@@ -47,10 +47,10 @@ def state_folders(settings: Settings) -> list[tuple[str, Path]]:
 
 
 def close_state(settings: Settings, *, make: bool = False) -> None:
-    """Close our folders to everybody else; ``make`` those that are missing. Fast, and harmless at each start.
+    """Make the state folders private; with ``make``, create missing ones. Fast and idempotent, so it runs at every start.
 
     Raises:
-        SettingsError: one belongs to somebody else, or others may write to it and more than ours is in it.
+        SettingsError: a folder belongs to another user, or is world-writable and contains other programs' files.
     """
     for variable, folder in state_folders(settings):
         reason = unsafe(folder)
@@ -63,7 +63,7 @@ def close_state(settings: Settings, *, make: bool = False) -> None:
 
 
 def unsafe(folder: Path) -> str | None:
-    """Why ``folder`` cannot be made ours alone by its modes: it, or a link that leads to it, is somebody else's."""
+    """Why ``folder`` cannot be made private by changing its mode: it, or a link to it, belongs to another user."""
     for look in (os.lstat, os.stat):
         try:
             owner = look(folder).st_uid
@@ -94,7 +94,7 @@ def _close(settings: Settings, variable: str, folder: Path, make: bool) -> None:
         restrict(folder, follow=True)
     elif mode & stat.S_IWOTH:
         raise SettingsError(
-            f"everybody may write to {folder}, which holds more than StreamWave's files: chmod o-w it, or set {variable} "
+            f"everybody may write to {folder}, which contains other files than StreamWave's: chmod o-w it, or set {variable} "
             "to a folder of its own"
         )
     else:
@@ -118,7 +118,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _is_spool(folder: Path) -> bool:
-    """Whether nothing but a spool is in a folder."""
+    """Whether a folder contains a spool and nothing else."""
     try:
         streams = [path for path in folder.iterdir() if not _IN_SPOOL.fullmatch(path.name)]
         return all(_BROADCAST.fullmatch(name) for stream in streams for name in os.listdir(stream))
@@ -127,12 +127,12 @@ def _is_spool(folder: Path) -> bool:
 
 
 def holds_output(settings: Settings, folder: Path) -> bool:
-    """Whether an output is in ``folder``, which then must stay open: what is published is for everybody."""
+    """Whether ``folder`` contains an output. It must then stay readable, because web servers read published files."""
     return any(Path(target.url).absolute().is_relative_to(folder) for target in settings.outputs if target.is_local)
 
 
 def restrict(path: Path, *, follow: bool = False) -> None:
-    """Take from everybody else what they may do with a file or folder of ours. Neither links nor what is not ours is touched.
+    """Remove all permissions of other users from our file or folder. Links and files of other users are left alone.
 
     ``follow``: ``path`` is named by a setting, and may be a link.
     """
@@ -156,7 +156,7 @@ def _is_plain(mode: int) -> bool:
 
 
 def open_to_others(settings: Settings) -> list[tuple[str, str]]:
-    """For each folder of our state that others can look into or change, a sentence, and what to do."""
+    """For each state folder that others can read or change: a sentence that says so, and what to do."""
     found: list[tuple[str, str]] = []
     for variable, folder in state_folders(settings):
         reason = unsafe(folder) or fault(folder)

@@ -1,4 +1,4 @@
-"""What Prefect's API asks for: the authentication of the server that we start, and the address of whichever is used."""
+"""Access to Prefect's API: the credentials of the server that StreamWave starts, and the address of the server in use."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from streamwave.config.settings import Settings
 from streamwave.errors import SettingsError
 from streamwave.state.secret import lasting_secret
 
-#: In PREFECT_HOME, beside the database whose server asks for it.
+#: File in PREFECT_HOME, next to the database of the server that requires these credentials.
 FILE = "streamwave-auth"
 USER = "streamwave"
 
 
 def auth_string(settings: Settings) -> str | None:
-    """What clients have to show Prefect's server, ``user:password``; None if a server that is not ours asks for nothing.
+    """The credentials for Prefect's server, ``user:password``; None if an external server is used and none are set.
 
-    Ours always asks for something: what the user has set, or else what is generated at first use.
+    The server that StreamWave starts always requires credentials: those that the user has set, or generated ones.
 
     Raises:
-        SettingsError: the user has set two different ones for our server.
-        OutputError: the generated one can't be kept.
+        SettingsError: the settings name two different credentials for our server.
+        OutputError: the generated credentials cannot be stored.
     """
     ours, theirs = settings.prefect_server_auth, settings.prefect_auth
     if settings.prefect_api_url is not None:
@@ -37,6 +37,6 @@ def auth_string(settings: Settings) -> str | None:
 
 
 def client_environment(settings: Settings) -> dict[str, str]:
-    """Environment of a process that uses Prefect's API. Other users cannot read it, unlike a command line."""
+    """Environment of a process that uses Prefect's API. Unlike a command line, other users cannot read it."""
     auth = auth_string(settings)
     return {"PREFECT_API_URL": settings.prefect_url} | ({"PREFECT_API_AUTH_STRING": auth} if auth else {})

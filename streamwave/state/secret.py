@@ -1,4 +1,4 @@
-"""Files that hold secrets: readable by their owner only, from their first byte on."""
+"""Files that hold secrets. They are created with mode 0600, so that no other user can ever read them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from streamwave.errors import OutputError
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Replace ``path``; also one that others could read.
+    """Write ``text`` to a new private file that replaces ``path``, even if that one was readable by others.
 
     Raises:
-        OSError: it can't be written.
+        OSError: it cannot be written.
     """
     _write_beside(path, text).replace(path)
 
 
 def lasting_secret(path: Path, make: Callable[[], str]) -> str:
-    """The secret that ``path`` keeps; ``make`` forms it on first use. Of two processes that make it at once the first counts.
+    """The secret stored in ``path``, or a new one from ``make``. If two processes create it at once, the first wins.
 
     Raises:
-        OutputError: the file can't be read or written.
+        OutputError: the file cannot be read or written.
     """
     try:
         found = _read(path)
@@ -31,7 +31,7 @@ def lasting_secret(path: Path, make: Callable[[], str]) -> str:
             path.parent.mkdir(parents=True, exist_ok=True)
             part = _write_beside(path, make())
             try:
-                os.link(part, path)  # and not a rename, which would replace the file of the other process
+                os.link(part, path)  # not a rename, which would replace the file of the other process
             except FileExistsError:
                 pass
             finally:
@@ -57,7 +57,7 @@ def _write_beside(path: Path, text: str) -> Path:
 
 
 def _read(path: Path) -> str:
-    """The text without surrounding space, empty if there is no file. Takes the file away from others who could read it."""
+    """The text without surrounding whitespace; empty if there is no file. Makes a file private that others could read."""
     try:
         with path.open(encoding="utf-8") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:

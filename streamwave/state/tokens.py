@@ -1,4 +1,4 @@
-"""The token of the processing service: every caller shows it, because every user of the machine reaches its port."""
+"""The token of the processing service. Every caller must send it, because every user of the machine can reach the port."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import secrets
 from streamwave.config.settings import Settings
 from streamwave.state.secret import lasting_secret
 
-#: In STREAMWAVE_STATE_DIR.
+#: Name of the file in STREAMWAVE_STATE_DIR.
 GRPC_TOKEN_FILE = "grpc-token"
 
 
 def grpc_token(settings: Settings) -> str:
-    """STREAMWAVE_GRPC_TOKEN, or a token of this installation, made on first use and readable by its owner only.
+    """STREAMWAVE_GRPC_TOKEN, or this installation's token, which is generated at first use and readable by its owner only.
 
     Raises:
-        OutputError: the state folder can't be written to.
+        OutputError: the state folder is not writable.
     """
     if settings.grpc_token is not None:
         return settings.grpc_token.get_secret_value()

@@ -1,7 +1,8 @@
-"""A folder on a local disk, where writing can be atomic and durable."""
+"""A store in a folder on a local disk, with atomic and durable writes."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,16 +12,20 @@ from streamwave.errors import OutputError
 from streamwave.storage.base import Entry, Store, check_name, reason
 from streamwave.util.files import PUBLIC_FILE, make_public_folder, replace_file
 
+#: How often something is done again because a folder was removed in the middle of it.
+_TRIES = 5
 _TEMPORARY = re.compile(r"\.[A-Za-z0-9_][A-Za-z0-9._-]*\.[0-9a-f]{8}")
 
 
 class LocalStore(Store):
-    """A folder on a local disk: temporary file beside the target, fsync, rename, fsync of the folder."""
+    """A folder on a local disk. A put writes a temporary file in the same folder, syncs and renames it, and syncs the
+    folder.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.url = str(root)
-        with self._explained():  # a name that is too long, a folder above that may not be looked into
+        with self._explained():  # the name is too long, or a parent folder is not accessible
             self._missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         self._folders: set[Path] = set()
         self._place: tuple[Path, tuple[int, int] | None] = self.root, None
@@ -48,11 +53,14 @@ class LocalStore(Store):
         path = self._path(name)
         self._folders.add(path.parent)
         with self._explained():
-            try:
-                replace_file(path, data, durable=True, mode=PUBLIC_FILE)
-            except FileNotFoundError:
-                make_public_folder(path.parent)
-                replace_file(path, data, durable=True, mode=PUBLIC_FILE)
+            # Who deletes the last broadcast of a stream removes its folder as well, perhaps at this very moment.
+            for _ in range(_TRIES - 1):
+                try:
+                    replace_file(path, data, durable=True, mode=PUBLIC_FILE)
+                    return
+                except FileNotFoundError:
+                    make_public_folder(path.parent)
+            replace_file(path, data, durable=True, mode=PUBLIC_FILE)
 
     def get(self, name: str) -> bytes | None:
         try:
@@ -74,9 +82,9 @@ class LocalStore(Store):
 
     def entries(self, folder: str = "") -> list[Entry]:
         found = []
-        for path in (self._path(folder) if folder else self.root).rglob("*"):
-            # Not yet there under its name, or gone since it was listed.
-            if not _TEMPORARY.fullmatch(path.name):
+        for place, _, files in os.walk(self._path(folder) if folder else self.root, onerror=_unless_hidden):
+            # Skip temporary files, and files that were deleted after they were listed.
+            for path in (Path(place, file) for file in files if not _TEMPORARY.fullmatch(file)):
                 with suppress(FileNotFoundError):
                     stat = path.stat()
                     if path.is_file():
@@ -86,14 +94,20 @@ class LocalStore(Store):
 
     def list_matching(self, pattern: str) -> list[str]:
         with self._explained():
-            return sorted(str(path.relative_to(self.root)) for path in self.root.glob(pattern) if path.is_file())
+            for _ in range(_TRIES - 1):
+                with suppress(FileNotFoundError):  # a folder that has gone since it was listed
+                    return self._matching(pattern)
+            return self._matching(pattern)
+
+    def _matching(self, pattern: str) -> list[str]:
+        return sorted(str(path.relative_to(self.root)) for path in self.root.glob(pattern) if path.is_file())
 
     def prune(self) -> None:
         inside = {parent for folder in self._folders for parent in (folder, *folder.parents)}
         for folder in sorted(inside, reverse=True):
             if folder != self.root and folder.is_relative_to(self.root):
                 _rmdir(folder)
-        for folder in self._missing:  # the innermost first; those that were there before us stay
+        for folder in self._missing:  # innermost first; folders that existed before are kept
             _rmdir(folder)
 
     def tidy(self) -> None:
@@ -104,8 +118,14 @@ class LocalStore(Store):
                         path.unlink(missing_ok=True)
 
 
+def _unless_hidden(error: OSError) -> None:
+    """Skip folders that were deleted after they were listed, and those that may not be read."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
+        raise error
+
+
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Device and number of a folder, None if it is not there."""
+    """Device and inode number of a folder; None if it does not exist."""
     try:
         stat = folder.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Where else a broadcast can be read: the addresses of its root on other servers or CDNs."""
+"""Base URLs: addresses of a broadcast's root on other servers or CDNs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from streamwave.errors import SettingsError
 class BaseUrl:
     """The root of the broadcast on one server, absolute or relative to the manifest; a missing final slash is added.
 
-    ``service_location`` names the server or CDN (ISO/IEC 23009-1, 5.6.4); of the lowest ``priority`` one is drawn with
-    chance ``weight`` (ETSI TS 103 285, 10.8.2.1). Raises SettingsError for an address that no manifest can hold.
+    ``service_location`` names the server or CDN (ISO/IEC 23009-1, 5.6.4). Clients choose among the base URLs with the lowest
+    ``priority`` at random, in proportion to ``weight`` (ETSI TS 103 285, 10.8.2.1).
+
+    Raises:
+        SettingsError: the URL contains characters that a manifest cannot hold.
     """
 
     url: str
@@ -23,7 +26,7 @@ class BaseUrl:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[!#-;=?-~]+", self.url):
-            raise SettingsError(f"base address {self.url!r} holds characters that a URL cannot: percent-encode them")
+            raise SettingsError(f"base address {self.url!r} contains characters that a URL cannot: percent-encode them")
         if self.priority < 1 or self.weight < 1:
             raise SettingsError(f"base address {self.url}: priority and weight start at 1")
         if not self.url.endswith("/"):

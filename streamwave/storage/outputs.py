@@ -1,12 +1,12 @@
-"""Outputs: the one or several places that a broadcast is written to, as a person writes them in ``OUTPUT_DIR``.
+"""Outputs: the one or several places that a broadcast is written to, in the syntax of ``OUTPUT_DIR``.
 
-One place is a folder or an fsspec URL. Several are joined by commas (``/srv/out, s3://bucket/tv``), or are a JSON list,
-whose members may be objects where S3 places differ in more than their address::
+A single output is a folder or an fsspec URL. Several are separated by commas (``/srv/out, s3://bucket/tv``), or given as a
+JSON list, whose members are objects where S3 outputs differ in more than their address::
 
     ["/srv/out", {"url": "s3://backup/tv", "endpoint": "https://s3.example.org", "region": "eu-1", "profile": "backup"}]
 
-Credentials never stand here: ``profile`` names those of the AWS configuration. One string carries all of it through
-jobs and spools, so that whoever reads it finds either a plain address or a JSON list.
+Credentials are never part of it: ``profile`` names a profile of the AWS configuration. Jobs and spools store all outputs as
+one string, which is either a plain address or a JSON list.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_OUTPUTS = 8
 
 
 class OutputAddress(Frozen):
-    """One place. What is not None wins over the general settings for S3."""
+    """One output. Fields that are not None override the general S3 settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,25 +45,25 @@ class OutputAddress(Frozen):
 
     @property
     def is_s3(self) -> bool:
-        """Whether the place is a bucket."""
+        """Whether the output is in an S3 bucket."""
         return self.url.startswith(("s3://", "s3a://"))
 
     @property
     def bucket(self) -> str:
-        """Name of the bucket; empty for other places."""
+        """Name of the bucket; empty for other outputs."""
         return self.url.partition("://")[2].partition("/")[0] if self.is_s3 else ""
 
     @property
     def is_local(self) -> bool:
-        """Whether the place is a folder of this machine."""
+        """Whether the output is a folder on this machine."""
         return "://" not in self.url
 
     def below(self, path: str) -> OutputAddress:
-        """The place of a broadcast in this one."""
+        """The address of ``path``, such as a broadcast, in this output."""
         return self.model_copy(update={"url": f"{self.url.rstrip('/')}/{path}"})
 
     def options(self, s3: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of the file system: those for S3 in general (``Settings.s3_options``), changed by our own."""
+        """Arguments of the file system: the general ones for S3 (``Settings.s3_options``) with this output's own applied."""
         if not self.is_s3:
             return {}
         options = dict(s3)
@@ -79,14 +79,14 @@ class OutputAddress(Frozen):
         return options
 
     def http_address(self, s3: Mapping[str, Any]) -> str | None:
-        """Where the S3 service hands out the place's objects, to those who may read them; None for other places."""
+        """The URL at which the S3 service itself serves the objects to those with access; None for other outputs."""
         if not self.is_s3:
             return None
         client = self.options(s3).get("client_kwargs", {})
         region, folder = client.get("region_name"), self.url.partition("://")[2].partition("/")[2].strip("/")
         if client.get("endpoint_url"):
             root = f"{client['endpoint_url'].rstrip('/')}/{self.bucket}"
-        elif "." in self.bucket and region:  # no certificate is made out for such a host
+        elif "." in self.bucket and region:  # a bucket name with dots does not match the service's certificate
             root = f"https://s3.{region}.amazonaws.com/{self.bucket}"
         else:
             root = (
@@ -97,19 +97,19 @@ class OutputAddress(Frozen):
         return f"{root}/{quote(folder)}".rstrip("/")
 
     def open(self, s3: Mapping[str, Any], *, quick: bool = False) -> Store:
-        """The store at this place.
+        """The store at this output.
 
         Raises:
-            OutputError: the address cannot be one.
+            OutputError: the address is invalid.
         """
         return open_store(self.url, self.options(s3), quick=quick)
 
 
 def parse_outputs(text: str) -> tuple[OutputAddress, ...]:
-    """The places that ``text`` names, at least one, all different.
+    """The outputs in ``text``: at least one, all different.
 
     Raises:
-        ValueError: it names none, one twice, or too many; or it is a list that cannot be read.
+        ValueError: it contains none, too many, or the same one twice, or is a list that cannot be parsed.
     """
     addresses = _listed(text) if text.lstrip().startswith("[") else [OutputAddress(url=part) for part in _joined(text)]
     urls = [address.url.rstrip("/") for address in addresses]
@@ -120,12 +120,12 @@ def parse_outputs(text: str) -> tuple[OutputAddress, ...]:
     places = list(map(normal_place, addresses))
     if len(set(places)) < len(places):
         raise ValueError(
-            "an address stands there twice; places of the same name at different endpoints need different folders"
+            "the same output is listed twice; outputs of the same name at different endpoints need different folders"
         )
     for inner, outer in permutations(places, 2):
         if inner.startswith(f"{outer.rstrip('/')}/"):
             raise ValueError(
-                f"{inner} lies in {outer}, whose broadcasts it would look like; choose folders side by side"
+                f"{inner} is inside {outer}, and would look like one of its broadcasts; choose separate folders"
             )
     if len(urls) > MAX_OUTPUTS:
         raise ValueError(f"at most {MAX_OUTPUTS} addresses")
@@ -133,7 +133,7 @@ def parse_outputs(text: str) -> tuple[OutputAddress, ...]:
 
 
 def normal_place(address: OutputAddress) -> str:
-    """Where an output is, written in one way only."""
+    """A normalised form of an output's address, in which equal outputs compare equal."""
     scheme, separator, path = address.url.rpartition("://")
     if scheme in ("", "file", "local"):
         return os.path.abspath(os.path.expanduser(path))
@@ -144,28 +144,30 @@ def _check_address(address: OutputAddress) -> None:
     if address.is_local:
         if address.url.startswith("~") and os.path.expanduser(address.url) == address.url:
             raise ValueError(
-                f"{address.url.partition('/')[0]} is no home of a user here; write the whole path, or ./{address.url} if a "
-                "folder here is called so"
+                f"{address.url.partition('/')[0]} is not the home of a user here; write the full path, or ./{address.url} if "
+                "a folder has that name"
             )
         scheme, separator, path = address.url.partition(":")
         if separator and scheme.lower() in fsspec.available_protocols():
             raise ValueError(
                 f"{address.url!r} is neither an address nor a folder; write {scheme.lower()}://{path.lstrip('/')}, "
-                f"or ./{address.url} if a folder here is called so"
+                f"or ./{address.url} if a folder has that name"
             )
         return
     if address.endpoint and not re.match(ENDPOINT, address.endpoint):
-        raise ValueError("an 'endpoint' is no http or https address without user and query, as https://s3.example.org")
+        raise ValueError(
+            "'endpoint' must be an http or https address without user and query, as https://s3.example.org"
+        )
     check_address(address.url)
 
 
 def _joined(text: str) -> list[str]:
-    """What commas join. A folder's own name may have some, so that what follows one has to look like a place."""
+    """Split at commas. A folder's name may contain commas too, so every part must look like an output."""
     parts = [part.strip() for part in text.split(",")]
     for part in parts[1:]:
         if part and not re.match(r"~|\.{0,2}(/|$)|[A-Za-z][A-Za-z0-9+.:-]*:/", part):
             raise ValueError(
-                f"commas join outputs, and {part[:80]!r} is neither an address nor begins with / or ./; "
+                f"commas separate outputs, and {part[:80]!r} is neither an address nor begins with / or ./; "
                 'a folder with a comma in its name is written ["FOLDER"]'
             )
     return parts
@@ -175,7 +177,7 @@ def _listed(text: str) -> list[OutputAddress]:
     try:
         members = parse_json(text)
     except ValueError as error:
-        raise ValueError(f"it begins like a JSON list of addresses and is none ({error})") from None
+        raise ValueError(f"it begins like a JSON list, but cannot be parsed ({error})") from None
     addresses = []
     for number, member in enumerate(members, 1):
         if isinstance(member, str):
@@ -199,7 +201,7 @@ def _listed(text: str) -> list[OutputAddress]:
 
 
 def format_outputs(addresses: Sequence[OutputAddress]) -> str:
-    """What ``parse_outputs`` reads back: the address where it is a single plain one, else a JSON list."""
+    """The inverse of ``parse_outputs``: a plain address if possible, else a JSON list."""
     plain = [
         address.url if address == OutputAddress(url=address.url) else address.model_dump(exclude_none=True)
         for address in addresses
@@ -210,10 +212,10 @@ def format_outputs(addresses: Sequence[OutputAddress]) -> str:
 
 
 def outputs(text: str) -> tuple[OutputAddress, ...]:
-    """As ``parse_outputs``, for a text that did not come from the settings.
+    """Like ``parse_outputs``, for text that does not come from the settings.
 
     Raises:
-        OutputError: it names no places.
+        OutputError: it contains no valid outputs.
     """
     try:
         return parse_outputs(text)
@@ -222,21 +224,21 @@ def outputs(text: str) -> tuple[OutputAddress, ...]:
 
 
 def outputs_below(text: str, path: str) -> str:
-    """The outputs of a broadcast in the outputs ``text``."""
+    """The outputs of one broadcast, given the outputs ``text`` and the broadcast's path in them."""
     return format_outputs([address.below(path) for address in outputs(text)])
 
 
 def outputs_above(text: str, levels: int) -> str:
-    """The outputs that lie ``levels`` folders above the outputs ``text``."""
+    """The outputs ``levels`` folders above the outputs ``text``."""
     above = [address.model_copy(update={"url": address.url.rsplit("/", levels)[0]}) for address in outputs(text)]
     return format_outputs(above)
 
 
 def check_outputs(text: str, s3: Mapping[str, Any]) -> list[str]:
-    """Prove that objects can be written to at least one of the outputs; what is wrong with the others.
+    """Check that objects can be written to at least one output; return what is wrong with the others.
 
     Raises:
-        OutputError: to none; the message is that of the first.
+        OutputError: all outputs failed; the message is that of the first.
     """
     addresses, faults = outputs(text), []
     for address in addresses:

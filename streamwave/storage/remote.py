@@ -1,4 +1,4 @@
-"""Any file system of fsspec other than the local disk, foremost S3. A put is one request: no reader can see half of it."""
+"""A store on any fsspec file system but the local disk, mainly S3. A put is one request, so it is atomic."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Found = TypeVar("_Found")
 
 
 class FsspecStore(Store):
-    """``quick``: one short attempt per request, for those who wait to see a fault and not for its being mended."""
+    """A store on an fsspec file system. ``quick``: one short attempt per request, for callers that want errors at once."""
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, *, quick: bool = False) -> None:
         self.url = url.rstrip("/")
@@ -32,7 +32,7 @@ class FsspecStore(Store):
             self._connect()
         except (ValueError, ImportError) as error:
             raise OutputError(f"{url} is not an address that can be written to ({error})") from None
-        except Exception as error:  # some connect at once
+        except Exception as error:  # some file systems connect immediately
             raise OutputError(f"{url} cannot be reached ({reason(error)})") from None
         self.remote = self._s3 or getattr(self._fs, "async_impl", False)
 
@@ -43,7 +43,7 @@ class FsspecStore(Store):
             self._fs.retries = 1 if self._quick else s3.ROUNDS
 
     def _look_for_credentials(self) -> None:
-        """Use others from now on if there are any: a stream runs for longer than many credentials are valid."""
+        """Switch to new credentials if there are any: a stream can run longer than its credentials are valid."""
         if self._quick or "key" in self._given:
             return
         if s3.renew_session(self._given.get("profile")) is not self._options["session"]:
@@ -58,7 +58,7 @@ class FsspecStore(Store):
             yield
         except OutputError:
             raise
-        except Exception as error:  # every file system has errors of its own
+        except Exception as error:  # every file system raises errors of its own
             why = s3.explain(error) if self._s3 else None
             if why in s3.OF_CREDENTIALS:
                 self._look_for_credentials()
@@ -67,14 +67,14 @@ class FsspecStore(Store):
     def put(self, name: str, data: bytes) -> None:
         extra: dict[str, Any] = {}
         if self._s3:
-            # Above twice this size s3fs would write in parts.
+            # s3fs would start a multipart upload above twice this size.
             extra = {"ContentType": content_type(name), "CacheControl": cache_control(name), "chunksize": s3.ONE_PUT}
         path = self._path(name)
         with self._explained("written"):
             self._fs.pipe_file(path, data, **extra)
 
     def get(self, name: str) -> bytes | None:
-        # s3fs would ask for the size first, and then perhaps read ranges of two different objects of that name.
+        # By default, s3fs gets the size first and then reads ranges, which could be of two different versions of the object.
         extra = {"max_concurrency": 1} if self._s3 else {}
         path = self._path(name)
         with self._explained("read"):
@@ -106,7 +106,7 @@ class FsspecStore(Store):
         ]
 
     def list_matching(self, pattern: str) -> list[str]:
-        # fsspec's glob takes a listing that fails for an empty one, and lists far more than it needs.
+        # fsspec's glob treats a failed listing as empty, and lists far more than necessary.
         *folders, last = pattern.split("/")
         below = [self._root]
         with self._explained("read"), ThreadPoolExecutor(PARALLEL_LISTINGS, thread_name_prefix="list") as pool:
@@ -123,10 +123,10 @@ class FsspecStore(Store):
 
     def _listed(self, folder: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._unless_absent(lambda: list(self._fs.ls(folder, detail=True)), [])
-        return [info for info in found if info["name"] != folder]  # that is an object and no folder
+        return [info for info in found if info["name"] != folder]  # an object with the folder's own name
 
     def _unless_absent(self, ask: Callable[[], _Found], absent: _Found) -> _Found:
-        """What ``ask`` gives, or ``absent`` where there is no such object. A bucket has to be there."""
+        """The result of ``ask``, or ``absent`` if the object does not exist. A missing bucket is an error."""
         try:
             return ask()
         except FileNotFoundError as error:
@@ -145,7 +145,7 @@ class FsspecStore(Store):
 
 
 def _modified_unix_ms(info: Mapping[str, Any]) -> int:
-    """When an object was written; file systems call it what they like."""
+    """When an object was written. File systems use different names for this."""
     for key in ("LastModified", "mtime", "updated", "last_modified", "created"):
         moment = info.get(key)
         if isinstance(moment, datetime):

@@ -1,8 +1,8 @@
-"""How we talk to S3: time-outs and retries for every request, and what its errors mean for a person.
+"""Access to S3: timeouts and retries of every request, and the meaning of errors for the user.
 
-Retries are botocore's ("standard" mode: 429, 500, 502, 503, 504, SlowDown, broken connections, time-outs; back-off
-with jitter) and, where the body of an answer broke off, s3fs's own around them. Both are bounded: a request to an
-endpoint that answers nothing at all gives up after ``ROUNDS`` x (1 + ``RETRIES``) time-outs, two minutes.
+botocore retries ("standard" mode: 429, 500, 502, 503, 504, SlowDown, broken connections and timeouts, with jittered
+back-off), and s3fs retries around it if the body of a response breaks off. Both are bounded: if an endpoint does not answer at
+all, a request fails after ``ROUNDS`` x (1 + ``RETRIES``) timeouts, two minutes.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 20
-#: Tries of botocore after the first, and how often s3fs goes through all of them.
+#: botocore's retries, and how often s3fs repeats the whole sequence.
 RETRIES = 2
 ROUNDS = 2
-#: Requests that may be under way at once; more wait for a connection.
+#: Concurrent requests; further ones wait for a free connection.
 CONNECTIONS = 32
-#: Parts of a multipart upload would be this large; S3 takes 5 GiB in one PUT, and no segment comes near.
+#: Part size of multipart uploads, chosen so that none happens: S3 accepts 5 GiB in one PUT, and no segment is that large.
 ONE_PUT = 2 * 2**30
 
 _QUICK = {"connect_timeout": 5, "read_timeout": 10, "retries": {"total_max_attempts": 1}}
 
 
 def connection(options: Mapping[str, Any], *, quick: bool = False) -> dict[str, Any]:
-    """Arguments for s3fs: ``options`` with time-outs and retries in ``config_kwargs`` where those have none."""
+    """Arguments for s3fs: ``options`` plus default timeouts and retries in ``config_kwargs``."""
     config: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "read_timeout": READ_TIMEOUT_S,
@@ -35,7 +35,7 @@ def connection(options: Mapping[str, Any], *, quick: bool = False) -> dict[str, 
     }
     endpoint = options.get("client_kwargs", {}).get("endpoint_url")
     if endpoint and "AWS_REQUEST_CHECKSUM_CALCULATION" not in os.environ:
-        # Backblaze and others refuse the headers that Amazon has introduced; the body is signed then, which is as good.
+        # Backblaze and others reject Amazon's new checksum headers; without them the body is signed, which is as good.
         # https://github.com/boto/s3transfer/issues/327
         config["request_checksum_calculation"] = "when_required"
     config |= options.get("config_kwargs", {}) | (_QUICK if quick else {})
@@ -51,12 +51,12 @@ def connection(options: Mapping[str, Any], *, quick: bool = False) -> dict[str, 
 
 
 def _session(profile: str | None) -> Any:
-    """A session of aiobotocore that sends a PUT's body at once.
+    """An aiobotocore session that sends the body of a PUT immediately.
 
-    botocore would ask first whether it may ("Expect: 100-continue") and wait for that answer: a round trip for every
-    object. It is of use where bodies are large or cannot be sent again; ours are neither.
+    By default, botocore sends "Expect: 100-continue" and waits for permission: one more round trip per object. That helps
+    with bodies that are large or cannot be sent again; ours are neither.
     """
-    from aiobotocore.session import AioSession  # heavy, and only those on S3 need it
+    from aiobotocore.session import AioSession  # a slow import that only S3 needs
     from botocore.handlers import add_expect_header
 
     session = AioSession(profile=profile)
@@ -64,7 +64,7 @@ def _session(profile: str | None) -> Any:
     return session
 
 
-#: A session keeps the credentials that it found first: by profile, the one that all share, and what was found for it last.
+#: A session keeps the credentials that it found first. By profile: the shared session, and the newest credentials found.
 _shared: dict[str | None, Any] = {}
 _found: dict[str | None, Any] = {}
 _sharing = threading.Lock()
@@ -78,9 +78,9 @@ def _shared_session(profile: str | None) -> Any:
 
 
 def renew_session(profile: str | None) -> Any:
-    """The session that all share, after credentials were refused: another one if others are found now.
+    """The shared session, replaced if different credentials can be found now. Call this after credentials were refused.
 
-    Somebody may have mended them, or renewed a token in the file of the profile.
+    The user may have corrected them, or a tool may have renewed a token in the profile's file.
     """
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
@@ -106,7 +106,7 @@ def options(
     storage_class: str | None = None,
     acl: str | None = None,
 ) -> dict[str, Any]:
-    """Arguments for s3fs that say where the service is and how objects are put, as far as they are given."""
+    """Arguments for s3fs from these settings: where the service is, and how objects are written."""
     client = {"region_name": region, "endpoint_url": endpoint}
     put = {"ServerSideEncryption": sse, "SSEKMSKeyId": sse_kms_key, "StorageClass": storage_class, "ACL": acl}
     found: dict[str, Any] = {"client_kwargs": {key: value for key, value in client.items() if value}}
@@ -118,20 +118,18 @@ def options(
 
 
 _NO_CREDENTIALS = "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-_UNKNOWN_KEY = "the access key is not known there; check AWS_ACCESS_KEY_ID"
+_UNKNOWN_KEY = "the service does not know the access key; check AWS_ACCESS_KEY_ID"
 _WRONG_KEY = "the secret key is wrong; check AWS_SECRET_ACCESS_KEY"
 _EXPIRED = "the credentials have expired; renew them"
 _WRONG_TOKEN = "the session token is wrong; check AWS_SESSION_TOKEN"
-#: Meanings of errors that go away with other credentials.
+#: Errors that new credentials can fix.
 OF_CREDENTIALS = frozenset({_NO_CREDENTIALS, _UNKNOWN_KEY, _WRONG_KEY, _EXPIRED, _WRONG_TOKEN})
 _NETWORK = "check STREAMWAVE_S3_ENDPOINT and the network"
-_BROKE_OFF = f"the connection broke off; {_NETWORK}"
+_BROKE_OFF = f"the connection was lost; {_NETWORK}"
 _LATE = f"the endpoint did not answer in time; {_NETWORK}"
-_NO_HTTPS = "it does not speak HTTPS; check whether STREAMWAVE_S3_ENDPOINT should begin with http://"
-_KEY_DENIED = (
-    "access denied to the key of the encryption; the credentials need kms:GenerateDataKey and kms:Decrypt on it"
-)
-_COLD = "its storage class does not answer at once; restore it, and choose another STREAMWAVE_S3_STORAGE_CLASS"
+_NO_HTTPS = "the endpoint does not speak HTTPS; check whether STREAMWAVE_S3_ENDPOINT should begin with http://"
+_KEY_DENIED = "access denied to the encryption key; the credentials need kms:GenerateDataKey and kms:Decrypt on it"
+_COLD = "its storage class does not allow immediate reads; restore it, and choose another STREAMWAVE_S3_STORAGE_CLASS"
 _MEANINGS = (
     ("NoSuchBucket", "there is no such bucket; check S3_BUCKET, S3_REGION and STREAMWAVE_S3_ENDPOINT"),
     ("bucket does not exist", "there is no such bucket; check S3_BUCKET, S3_REGION and STREAMWAVE_S3_ENDPOINT"),
@@ -146,16 +144,16 @@ _MEANINGS = (
     ("signature we calculated does not match", _WRONG_KEY),
     ("ExpiredToken", _EXPIRED),
     ("InvalidToken", _WRONG_TOKEN),
-    ("RequestTimeTooSkewed", "this machine's clock is wrong; set it, best by NTP"),
+    ("RequestTimeTooSkewed", "this machine's clock is wrong; set it, preferably by NTP"),
     ("kms:", _KEY_DENIED),
-    ("KMS.", "the key of the encryption cannot be used; check STREAMWAVE_S3_SSE_KMS_KEY"),
+    ("KMS.", "the encryption key cannot be used; check STREAMWAVE_S3_SSE_KMS_KEY"),
     ("InvalidObjectState", _COLD),
     ("InvalidStorageClass", "the service has no such storage class; check STREAMWAVE_S3_STORAGE_CLASS"),
     (
         "AccessControlListNotSupported",
-        "the bucket takes no access lists; unset STREAMWAVE_S3_ACL and use a bucket policy",
+        "the bucket does not accept ACLs; unset STREAMWAVE_S3_ACL and use a bucket policy",
     ),
-    ("Invalid bucket name", "no bucket can have such a name; check S3_BUCKET or OUTPUT_DIR"),
+    ("Invalid bucket name", "the bucket name is invalid; check S3_BUCKET or OUTPUT_DIR"),
     ("PermanentRedirect", "the bucket is in another region; check S3_REGION"),
     ("must be addressed using", "the bucket is in another region; check S3_REGION"),
     ("AuthorizationHeaderMalformed", "the bucket is in another region; check S3_REGION"),
@@ -168,9 +166,9 @@ _MEANINGS = (
     ("wrong version number", _NO_HTTPS),
     ("record layer failure", _NO_HTTPS),
     ("connect to proxy", "the proxy does not answer; check HTTPS_PROXY and HTTP_PROXY"),
-    ("SSL validation failed", "its certificate is not accepted; check STREAMWAVE_S3_ENDPOINT and its certificate"),
-    ("SlowDown", "the service asks for fewer requests"),
-    ("TooManyRequests", "the service asks for fewer requests"),
+    ("SSL validation failed", "its certificate is not trusted; check STREAMWAVE_S3_ENDPOINT and its certificate"),
+    ("SlowDown", "the service is throttling requests"),
+    ("TooManyRequests", "the service is throttling requests"),
 )
 _DENIED = (
     "access denied; the credentials need s3:GetObject, s3:PutObject and s3:DeleteObject on the objects "
@@ -179,7 +177,7 @@ _DENIED = (
 
 
 def explain(error: BaseException) -> str | None:
-    """What an error of s3fs or botocore means, or None if it says it well enough itself."""
+    """What an error of s3fs or botocore means, or None if its own message is clear enough."""
     chain = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)

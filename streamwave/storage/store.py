@@ -1,4 +1,4 @@
-"""Opening a store: which kind of place an address means."""
+"""Open the store that an address refers to."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = [
 
 
 def open_store(url: str, options: Mapping[str, Any] | None = None, *, quick: bool = False) -> Store:
-    """The store for a folder or an fsspec URL. ``quick``: one short attempt per request (see ``Store.check``).
+    """The store at a folder or an fsspec URL. ``quick``: one short attempt per request (see ``FsspecStore``).
 
     Raises:
-        OutputError: the URL has an unknown scheme.
+        OutputError: the address is empty or invalid, or has an unknown scheme.
     """
     if "\0" in url or not url.strip():
         raise OutputError("the output must be a folder or an address such as s3://bucket/prefix")
@@ -40,7 +40,7 @@ def open_store(url: str, options: Mapping[str, Any] | None = None, *, quick: boo
             return LocalStore(Path(url).expanduser())
         except RuntimeError:
             raise OutputError(
-                f"~ in the output {url!r} names a user who has no home here; write the whole path"
+                f"~ in the output {url!r} names a user without a home folder here; write the full path"
             ) from None
     if scheme[1].lower() in ("file", "local"):
         return LocalStore(Path(url.split("://", 1)[1]))

@@ -1,1 +1,1 @@
-"""Small helpers without knowledge of media: files, locks, processes, what others on this machine may touch."""
+"""Helpers that know nothing about media: files, locks, processes, and protection from other users of the machine."""

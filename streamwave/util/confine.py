@@ -1,4 +1,4 @@
-"""What is put in front of a command so that its process can gain no privileges, loses root's, and dies with its starter."""
+"""Command prefixes that keep a process from gaining privileges, drop root's capabilities, and tie it to its parent's life."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from functools import cache
 from streamwave.util.programs import ask
 from streamwave.util.trust import program
 
-#: All that FFmpeg needs of root's capabilities: files of other users, as root has always read and written them.
+#: The only capabilities of root that FFmpeg needs: to read and write other users' files, as root always could.
 FILES = ("dac_override", "dac_read_search")
 
 
 def guarded(death_signal: str | None, keep: Sequence[str] | None = None) -> list[str]:
-    """Beginning of a command line (setpriv(1)); empty where there is no setpriv.
+    """Prefix for a command line (setpriv(1)); empty if setpriv is not installed.
 
-    ``death_signal`` is what the process gets when the thread that starts it ends. ``keep``: of root's capabilities
-    (capabilities(7)) these remain, for it and all that it starts; None: all.
+    ``death_signal`` is sent to the process when the thread that started it ends. ``keep`` lists the capabilities of root
+    (capabilities(7)) that the process and its children retain; None retains all.
     """
     setpriv = _setpriv()
     if setpriv is None:
@@ -34,7 +34,7 @@ def _setpriv() -> str | None:
 @cache
 def _without(setpriv: str, keep: tuple[str, ...]) -> list[str]:
     if os.geteuid() != 0:
-        return []  # there are none to lose
+        return []  # not root: there are no capabilities to drop
     options = ["--bounding-set=" + ",".join(["-all", *(f"+{name}" for name in keep)]), "--inh-caps=-all"]
-    # A container may have taken the capability for this from root: then it has bounded the others itself.
+    # A container may have taken away the capability that this needs; it has then restricted the others itself.
     return options if ask(setpriv, *options, "--", setpriv, "--version").startswith("setpriv from") else []

@@ -1,11 +1,11 @@
-"""Digests by which stored media are known again: whether an object still holds the bytes that were published."""
+"""Digests that show whether a stored object still holds the bytes that were published."""
 
 from __future__ import annotations
 
 import hashlib
 
-#: Hexadecimal digits that are kept. What changes is hardware's doing and nobody's intent, so 64 bits are plenty, and the
-#: ledger's part, which is written with every chunk, stays small.
+#: Hexadecimal digits that are kept. They guard against hardware faults, not attackers, so 64 bits are plenty and keep the
+#: ledger, which grows with every chunk, small.
 DIGITS = 16
 
 
@@ -15,5 +15,5 @@ def digest_of(data: bytes) -> str:
 
 
 def fingerprint(*parts: object) -> str:
-    """A digest that tells whether two runs do the same job."""
+    """A digest that is equal if two runs do the same job."""
     return hashlib.sha256("\n".join(str(part) for part in parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Files of ours on the local disk that are never seen torn: written beside their place, then renamed."""
+"""Atomic writes to the local disk: data goes to a temporary file in the same folder, which is then renamed."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 
 from streamwave.util.private import make_folder
 
-#: What is published is there for web servers of other users, whatever the umask.
+#: Published files are readable by web servers that run as other users, whatever the umask.
 PUBLIC_FILE, PUBLIC_FOLDER = 0o644, 0o755
 
 
 def replace_file(path: Path, data: bytes, *, durable: bool = False, mode: int | None = None) -> None:
-    """Put ``data`` in the place of ``path``, whole or not at all; ``durable``: it is there after a power cut as well.
+    """Replace ``path`` by ``data`` atomically; ``durable``: the new content also survives a power failure.
 
-    ``mode`` are its permissions; without it the umask decides, which lets nobody but us read it.
+    ``mode`` sets the permissions; without it the umask applies, which normally makes the file private.
 
-    Several writers at once are no trouble: each has a temporary file of its own, and the last one counts.
+    Several processes may write at once: each uses its own temporary file, and the last rename wins.
 
     Raises:
-        OSError: it cannot be written; nothing is left of the attempt.
+        OSError: the file cannot be written; no temporary file is left behind.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -32,7 +32,7 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False, mode: int | 
             file.write(data)
             if durable:
                 file.flush()
-                os.fsync(file.fileno())  # before its name: a crash must not leave the name on an empty file
+                os.fsync(file.fileno())  # before the rename: a crash must not leave the name on an empty file
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -42,10 +42,10 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False, mode: int | 
 
 
 def make_public_folder(folder: Path) -> None:
-    """Make a folder of what is published, durably: a name is as safe as the folders that lead to it.
+    """Create a folder for published files durably, including missing parents: a file is only as durable as its folders.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
@@ -54,10 +54,10 @@ def make_public_folder(folder: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make renames and new names in ``folder`` durable.
+    """Make renames and new files in ``folder`` durable.
 
     Raises:
-        OSError: the folder is gone, or the disk refuses.
+        OSError: the folder is missing, or the disk reports an error.
     """
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -67,7 +67,7 @@ def fsync_folder(folder: Path) -> None:
 
 
 def link_file(source: Path, target: Path) -> None:
-    """Give ``source`` the further name ``target``, in the place of what is there; a copy where the disk knows no such names.
+    """Make ``target`` a hard link to ``source``, replacing an existing file; a copy if the file system does not support links.
 
     Raises:
         OSError: it cannot be written.
@@ -82,4 +82,4 @@ def link_file(source: Path, target: Path) -> None:
             shutil.copyfile(source, part)
         part.replace(target)
     finally:
-        part.unlink(missing_ok=True)  # two names of one file are not replaced by each other
+        part.unlink(missing_ok=True)  # rename(2) does nothing if both are links to the same file

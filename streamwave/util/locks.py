@@ -1,4 +1,4 @@
-"""Who holds a file lock, from what the kernel tells of processes: a number alone may belong to somebody else by now."""
+"""Ask the kernel which process holds a file lock; a stored pid may belong to another process by now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import IO
 
 
 def is_locked(path: Path) -> bool:
-    """Whether anybody holds an exclusive ``flock`` on ``path``. The kernel lets go of it the moment that he dies."""
+    """Whether any process holds an exclusive ``flock`` on ``path``. The kernel releases the lock when the process dies."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -25,14 +25,14 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def passing_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive ``flock`` on ``path``, a file that is there only for as long as somebody holds or wants it.
+    """Hold an exclusive ``flock`` on ``path``, a file that exists only while a process holds the lock or waits for it.
 
-    Waits for whoever holds it. What a killed process leaves is taken over, and gone afterwards.
+    Blocks until the lock is free. A file that a killed process left behind is reused, and removed afterwards.
     """
     while True:
         with open(path, "ab", opener=_ours_alone) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            # Whoever held it has removed it: somebody else may hold the file that has its name by now.
+            # The previous holder has removed the file: another process may already hold a new one of the same name.
             if not _is_at(file, path):
                 continue
             try:
@@ -43,7 +43,7 @@ def passing_lock(path: Path) -> Iterator[None]:
 
 
 def _ours_alone(path: str, flags: int) -> int:
-    # Whoever can open it can hold it.
+    # Mode 0600: any user who can open the file could lock it.
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
@@ -55,10 +55,10 @@ def _is_at(file: IO[bytes], path: Path) -> bool:
 
 
 def holds(pid: int, path: Path) -> bool:
-    """Whether the process ``pid`` itself holds an exclusive ``flock`` on ``path``, as far as can be seen from here.
+    """Whether the process ``pid`` itself holds an exclusive ``flock`` on ``path``, as far as this process can see.
 
-    It has to have that very file open, and the kernel to list the lock at that descriptor (proc(5), ``fdinfo``): an
-    inode's number alone is that of files on other disks too, and a reader has the file open as well.
+    The process must have this very file open, and the kernel must list the lock at that descriptor (proc(5), ``fdinfo``). The
+    inode number alone is not unique across file systems, and a process that only reads has the file open too.
     """
     if pid <= 0:
         return False
@@ -84,14 +84,14 @@ def _holds(pid: int, descriptor: Path, wanted: os.stat_result) -> bool:
 
 
 def lock_holder(path: Path) -> int | None:
-    """The process that holds an exclusive ``flock`` on ``path``, if it can be seen from here; never our own."""
+    """The process that holds an exclusive ``flock`` on ``path``, if visible from here; never this process."""
     try:
         inode = str(path.stat().st_ino)
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
     for line in lines:
-        # 1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF; waiting ones have "->" behind the number
+        # 1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF; waiting processes have "->" after the number
         fields = line.split()
         if fields[1:4] == ["FLOCK", "ADVISORY", "WRITE"] and fields[5].rpartition(":")[2] == inode:
             pid = int(fields[4])
@@ -101,11 +101,11 @@ def lock_holder(path: Path) -> int | None:
 
 
 def signal_holder(pid: int, path: Path, number: signal.Signals) -> bool:
-    """Send a signal to the process ``pid`` if it holds ``path`` and is not ourselves; whether it was sent."""
+    """Send a signal to the process ``pid`` if it holds ``path`` and is not this process; return whether it was sent."""
     if pid == os.getpid():
         return False
     try:
-        # From here on the process is meant, and no other that may get its number.
+        # A pidfd keeps referring to this process, even if its number is reused.
         handle = os.pidfd_open(pid)
     except OSError:
         return False

@@ -1,7 +1,8 @@
-"""Logs that stay small, whoever makes us write them: files are cut to their newest part, repeated messages are counted.
+"""Logs of bounded size: files are truncated to their newest part, and repeated messages are counted instead of written.
 
-Processes write their log by themselves (O_APPEND), also when whoever started them is gone; ``ShortLog`` is a thread, of
-theirs or of their owner's, that looks at the file's size. docs/decisions/0019-edges.md lists every log and its bound.
+Processes append to their log directly (O_APPEND), so logging continues when the process that started them is gone.
+``ShortLog`` is a thread in that process or its parent that watches the file's size. docs/decisions/0019-edges.md lists every
+log and its bound.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-#: A log that has become longer than this is cut to its newest half.
+#: Maximum size; a longer log is truncated to its newest part, of half this size.
 LOG_BYTES = 4_000_000
-#: How often its size is looked at; until then it may grow beyond that.
+#: How often the size is checked; between checks the log may exceed the limit.
 LOOK_S = 1.0
-#: Of the same message so many are written in this time; the next one says how many were left out.
-MOST, PER_S = 20, 10.0
-#: Messages that are told apart for that; those that come on top of it count as one.
+#: This many messages of one kind are written per interval; the next one afterwards says how many were suppressed.
+MAX_SIMILAR, PER_S = 20, 10.0
+#: Kinds of messages that are counted separately; all others share one counter.
 _KINDS = 500
-#: Functions that a log names of an error's traceback, the innermost first.
+#: Stack frames of an error that are logged, innermost first.
 _FRAMES = 3
 
 _FORMAT, _DATE = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S"
 
 
 def cut(path: Path, max_bytes: int) -> None:
-    """Leave the newest half of ``max_bytes`` of a log that is longer. What is written to it meanwhile may be lost."""
-    with suppress(OSError):  # it is not there (yet), or the disk is full
+    """Truncate a log longer than ``max_bytes`` to the newest half of that. Lines written at the same moment may be lost."""
+    with suppress(OSError):  # the file does not exist (yet), or the disk is full
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             size = os.fstat(handle).st_size
@@ -40,13 +41,13 @@ def cut(path: Path, max_bytes: int) -> None:
                 return
             kept = os.pread(handle, max_bytes // 2, size - max_bytes // 2)
             os.ftruncate(handle, 0)
-            os.write(handle, b"[what was here before was too long and is left out]\n" + kept[kept.find(b"\n") + 1 :])
+            os.write(handle, b"[older lines removed to limit the size of this log]\n" + kept[kept.find(b"\n") + 1 :])
         finally:
             os.close(handle)
 
 
 class ShortLog:
-    """Keeps the log at ``path`` short until ``close``, or for as long as this process lives; a context manager."""
+    """Context manager that keeps the log at ``path`` short until ``close``, or for the life of this process."""
 
     def __init__(self, path: Path, max_bytes: int = LOG_BYTES) -> None:
         self._path, self._max_bytes = path, max_bytes
@@ -58,7 +59,7 @@ class ShortLog:
             cut(self._path, self._max_bytes)
 
     def close(self) -> None:
-        """Look at it no more."""
+        """Stop watching."""
         self._closed.set()
         cut(self._path, self._max_bytes)
 
@@ -70,19 +71,19 @@ class ShortLog:
 
 
 class Repeated(logging.Filter):
-    """Lets ``MOST`` warnings (or worse) of the same kind pass in ``PER_S``; the one after that says how many did not.
+    """Lets ``MAX_SIMILAR`` warnings (or worse) of one kind pass per ``PER_S`` seconds; the next one afterwards counts the rest.
 
-    The same kind is the same text before its values are put in, of the same logger. Thread-safe.
+    Messages are of the same kind if they have the same logger and the same format string. Thread-safe.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: dict[tuple[str, str], tuple[float, int]] = {}  # until when, and how many so far
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}  # end of the interval, and messages so far
         self._tidied = 0.0
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether ``record`` is written."""
+        """Whether to write ``record``."""
         if record.levelno < logging.WARNING:
             return True
         now, kind = time.monotonic(), (record.name, str(record.msg)[:100])
@@ -95,15 +96,15 @@ class Repeated(logging.Filter):
             until, count = self._seen.get(kind, (0.0, 0))
             if now < until:
                 self._seen[kind] = (until, count + 1)
-                return count < MOST
+                return count < MAX_SIMILAR
             self._seen[kind] = (now + PER_S, 1)
-        if count > MOST:
-            record.msg, record.args = f"{record.getMessage()} [and {count - MOST} more like this before]", ()
+        if count > MAX_SIMILAR:
+            record.msg, record.args = f"{record.getMessage()} [{count - MAX_SIMILAR} similar messages suppressed]", ()
         return True
 
 
 class OneLine(logging.Formatter):
-    """A line for each record, in UTC: of an error its kind, its message and where it was raised; all of it with ``debug``."""
+    """One line per record, in UTC. Errors show their type, message and origin; with ``debug``, the full traceback."""
 
     converter = staticmethod(time.gmtime)
 
@@ -130,7 +131,7 @@ def _where(error: BaseException) -> str:
 
 
 def log_to_stderr(level: str, ours: str) -> None:
-    """Log to standard error: of the logger ``ours`` from ``level`` on, of all others warnings."""
+    """Log to standard error: the logger ``ours`` from ``level`` up, all others from warnings up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine(debug=level == "debug"))
     handler.addFilter(Repeated())

@@ -1,7 +1,7 @@
-"""Which web requests may reach the servers of this machine: those made for its own names, and not by pages of others.
+"""Refuse web requests that are not meant for this server: for host names not its own, or from pages of other sites.
 
-A browser on this machine is a way in for every page that it shows: a page can send requests to 127.0.0.1, and read the
-answers once its own host name points there (DNS rebinding). The headers Host and Origin, which no page can choose, tell both.
+Any web page that a browser on this machine shows can send requests to 127.0.0.1, and can read the responses if its own host
+name resolves to that address (DNS rebinding). The headers Host and Origin reveal both, and no page can forge them.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _WILDCARDS = ("0.0.0.0", "::", "")
 
 @dataclass(frozen=True)
 class OwnNames:
-    """The names of a server that listens on ``listening``; ``allowed`` are further ones, in lower case.
+    """The host names of a server that listens on ``listening``; ``allowed`` has additional names, in lower case.
 
-    An address is no danger as a name, because nobody can point it elsewhere: one that listens on all addresses answers to all.
+    IP addresses are safe, because no attacker can make one resolve elsewhere: a server on all addresses accepts any of them.
     """
 
     listening: str
     allowed: Collection[str] = ()
 
     def __contains__(self, authority: str) -> bool:
-        """Whether ``authority`` (RFC 3986, 3.2: a host, perhaps with a port) names the server."""
+        """Whether ``authority`` (RFC 3986, 3.2: a host with an optional port) names this server."""
         host = host_of(authority)
         if host is None:
             return False
@@ -49,7 +49,7 @@ def host_of(authority: str) -> str | None:
     """The host of ``HOST``, ``HOST:PORT`` or ``[IPv6]:PORT`` in lower case; None if it is none of these."""
     try:
         parts = urlsplit(f"//{authority}")
-        parts.port  # noqa: B018  raises if it is no number
+        parts.port  # noqa: B018  raises if the port is not a number
     except ValueError:
         return None
     if parts.netloc != authority or "@" in authority or not parts.hostname:
@@ -58,10 +58,10 @@ def host_of(authority: str) -> str | None:
 
 
 def refusal(headers: Mapping[str, str], method: str, names: OwnNames) -> str | None:
-    """Why a request with these ``headers`` (names in lower case) is refused; None if it is not. WebSockets begin with GET.
+    """The reason to refuse a request with these ``headers`` (names in lower case), or None. WebSockets start with GET.
 
-    Programs send neither ``Origin`` nor ``Sec-Fetch-Site``; browsers send the first with all that can change anything, and
-    the second (Fetch Metadata Request Headers, W3C) with all that they fetch from this machine.
+    Programs send neither ``Origin`` nor ``Sec-Fetch-Site``. Browsers send ``Origin`` with every request that can change
+    something, and ``Sec-Fetch-Site`` (Fetch Metadata Request Headers, W3C) with every request to this machine.
     """
     host = headers.get("host", "")
     if host not in names:
@@ -72,19 +72,19 @@ def refusal(headers: Mapping[str, str], method: str, names: OwnNames) -> str | N
     foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site") and origin is None
     followed_link = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
     if foreign and not (followed_link and headers.get("sec-fetch-dest") == "document"):
-        return "web pages of other origins may not use what this server answers"
+        return "web pages of other origins may not use this server's responses"
     return None
 
 
 def _is_own(origin: str, host: str, names: OwnNames) -> bool:
     scheme, _, authority = origin.partition("://")
-    if scheme not in ("http", "https"):  # "null" too, which sandboxed pages send
+    if scheme not in ("http", "https"):  # also excludes "null", which sandboxed pages send
         return False
     return authority.lower() == host.lower() or host_of(authority) in names.allowed
 
 
 class OwnSite:
-    """ASGI middleware that refuses what ``refusal`` says, as HTTP status 403, before anything else looks at the request."""
+    """ASGI middleware that answers requests for which ``refusal`` gives a reason with 403, before the application runs."""
 
     def __init__(self, app: App, names: OwnNames) -> None:
         self.app, self.names = app, names
@@ -102,7 +102,7 @@ class OwnSite:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: answered with 403
+            await send({"type": "websocket.close", "code": 1008})  # before acceptance: answered with 403
         else:
             body = f'{{"error": "{why}"}}'.encode()
             named = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

@@ -1,6 +1,6 @@
-"""What every process of ours does first: its files are its user's alone, and it can gain no privileges any more.
+"""Start-up of every StreamWave process: its files are private to its user, and it can gain no privileges.
 
-Modes of what is published are explicit instead (``files.py``), and what a person asks for (an export) follows their umask.
+Published files get explicit modes instead (``files.py``); files that a user asks for, such as exports, follow the user's umask.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import stat
 import sys
 from pathlib import Path
 
-#: What `up` and `serve` say to root.
+#: The warning that `up` and `serve` print to root.
 RUN_AS_USER = (
-    "running as root, so whoever finds a hole in FFmpeg or nginx is root too; make a user for it: adduser --system --group "
-    "streamwave, chown -R streamwave the state folder and the output, then sudo -u streamwave streamwave up"
+    "running as root: a vulnerability in FFmpeg or nginx would give an attacker root too. Create a user for StreamWave: "
+    "adduser --system --group streamwave, chown -R streamwave the state folder and the output, then sudo -u streamwave "
+    "streamwave up"
 )
 
 _PR_SET_NO_NEW_PRIVS = 38
@@ -23,12 +24,12 @@ _umask_of_user: int | None = None
 
 
 def begin() -> None:
-    """Set umask 077 and no_new_privs (prctl(2)), which children inherit. Call it before there are threads."""
+    """Set umask 077 and no_new_privs (prctl(2)), which child processes inherit. Call it before any thread starts."""
     global _umask_of_user
     before = os.umask(0o077)
     if _umask_of_user is None:
         _umask_of_user = before
-    # A kernel or a sandbox that refuses leaves us as we were.
+    # Ignore the result: if the kernel or a sandbox refuses, the process continues without it.
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
@@ -42,15 +43,16 @@ def umask_of_user() -> int:
 
 
 def python_argv(module: str, *arguments: str) -> list[str]:
-    """Command that runs ``module``. ``-P``: a file in the working directory cannot take the place of a module."""
+    """Command that runs ``module``. ``-P`` keeps a file in the working directory from shadowing a module."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def make_folder(folder: Path, mode: int = 0o700) -> None:
-    """Make ``folder`` with ``mode`` whatever the umask, and those above it with the user's. One that is there stays as it is.
+    """Create ``folder`` with ``mode`` regardless of the umask, and missing parents with the user's umask. Existing ones
+    are kept.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     above = 0o777 & ~umask_of_user()
     for path in reversed((folder, *folder.parents)):
@@ -60,9 +62,9 @@ def make_folder(folder: Path, mode: int = 0o700) -> None:
 
 
 def set_mode(folder: Path, mode: int) -> None:
-    """Give a folder the permissions ``mode``; it keeps its set-group-ID bit, which is inherited.
+    """Set a folder's permissions to ``mode``, keeping its set-group-ID bit, which may be inherited.
 
     Raises:
-        OSError: it is not ours.
+        OSError: the folder belongs to another user.
     """
     os.chmod(folder, stat.S_IMODE(folder.stat().st_mode) & ~0o777 | mode)

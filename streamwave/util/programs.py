@@ -1,15 +1,15 @@
-"""Ask a program on this machine about itself."""
+"""Run a program to ask for its version or capabilities."""
 
 from __future__ import annotations
 
 import subprocess
 
-#: Asking a program for its version takes milliseconds; one that has not answered by then is another program.
+#: A version query takes milliseconds; a program that has not answered by then is not the one expected.
 _ANSWER_TIMEOUT_S = 20
 
 
 def ask(program: str, *arguments: str) -> str:
-    """What ``program`` prints about itself; empty if it cannot be started or does not answer."""
+    """What ``program`` prints; empty if it cannot be started or does not answer."""
     try:
         answer = subprocess.run(
             [program, *arguments],

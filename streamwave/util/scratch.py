@@ -1,4 +1,4 @@
-"""Folders of one run, which are removed even if the run is killed: by whoever makes the next one."""
+"""Temporary folders of one run. If the run is killed, the next run removes them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-#: File in such a folder that the run holds locked; the lock of one that was killed is gone.
+#: File in the folder that the run keeps locked; the kernel releases the lock if the run is killed.
 OWNER = "owner"
 
 
 def make_scratch(root: Path, prefix: str) -> tuple[Path, IO[bytes]]:
-    """A new folder in ``root``, and the file in it that is locked for as long as the run lives.
+    """Create a new folder in ``root``; return it and its lock file, which stays locked while the run lives.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     root.mkdir(parents=True, exist_ok=True)
     remove_abandoned(root, prefix)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
-    # Locked before it gets its name: whoever finds it under that can rely on it.
+    # Lock the file before renaming it to its final name, so that nobody finds it unlocked.
     owner = (folder / f".{OWNER}").open("wb")
     fcntl.flock(owner, fcntl.LOCK_EX)
     (folder / f".{OWNER}").replace(folder / OWNER)
@@ -31,7 +31,7 @@ def make_scratch(root: Path, prefix: str) -> tuple[Path, IO[bytes]]:
 
 
 def remove_abandoned(root: Path, prefix: str) -> None:
-    """Remove the folders of runs that were killed and could not do it themselves."""
+    """Remove the folders of runs that were killed before they could do so."""
     for path in root.glob(f"{prefix}*/{OWNER}"):
         with suppress(OSError), path.open("rb") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,7 +40,7 @@ def remove_abandoned(root: Path, prefix: str) -> None:
 
 @contextmanager
 def scratch_folder(root: Path, prefix: str) -> Iterator[Path]:
-    """``make_scratch`` for the time of a block; afterwards it is gone."""
+    """``make_scratch`` as a context manager that removes the folder at the end."""
     folder, owner = make_scratch(root, prefix)
     try:
         yield folder

@@ -1,7 +1,7 @@
-"""Who else could change a file or a folder, and so what our processes do that read or execute it.
+"""Find out whether other users could change a file or folder, and with it what our processes read or execute.
 
-The rule is sshd's for a user's files: they belong to the user or to root, and nobody else may write to them. A group that
-has only this user counts as nobody else, because such groups come with a umask of 002.
+The rule is sshd's for a user's files: they belong to the user or root, and nobody else may write to them. A group whose only
+member is this user is accepted, because systems that create such groups also set the umask to 002.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 
 from streamwave.errors import SettingsError
 
-#: Names a file of settings in place of ``.env``; empty: none is read.
+#: Names a settings file to read instead of ``.env``; if empty, none is read.
 ENV_FILE_VARIABLE = "STREAMWAVE_ENV_FILE"
 ENV_FILE = ".env"
 
 
 def fault(path: Path) -> str | None:
-    """Why others could change the file or folder ``path`` (links are followed); None if they cannot, or it is not there."""
+    """Why other users could change the file or folder ``path`` (following links); None if they cannot, or it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -38,44 +38,44 @@ def fault(path: Path) -> str | None:
 
 
 def fault_of_file(path: Path) -> str | None:
-    """``fault`` of a file, of the folder in which it is looked up, and of the one that a link leads to."""
+    """``fault`` for a file, the folder that contains it, and, if it is a link, the target and its folder."""
     real = Path(os.path.realpath(path))
     places = dict.fromkeys((path.parent.absolute(), real.parent, real))
     return next((found for found in map(fault, places) if found), None)
 
 
 def remedy(reason: str) -> str:
-    """What to do about a ``fault``."""
+    """What to do about a ``fault``, as the end of a message."""
     what = "chown it to yourself, or run this as its owner" if " belongs to " in reason else "chmod go-w it"
     return f"{what}, or start from a folder of your own"
 
 
 def env_file() -> Path | None:
-    """The file of settings to read: the one that STREAMWAVE_ENV_FILE names, else ``.env`` in the working directory.
+    """The settings file to read: the one that STREAMWAVE_ENV_FILE names, else ``.env`` in the working directory.
 
     Raises:
-        SettingsError: the named one is missing, or somebody else could have written the one that is here.
+        SettingsError: the named file is missing, or another user could have written ``.env``.
     """
     named = os.environ.get(ENV_FILE_VARIABLE)
     if named is not None:
         if named and not os.path.isfile(named):
-            raise SettingsError(f"{ENV_FILE_VARIABLE} names {named!r}, which is no file")
+            raise SettingsError(f"{ENV_FILE_VARIABLE} names {named!r}, which does not exist or is not a file")
         return Path(named) if named else None
     if not os.path.exists(ENV_FILE):
         return None
     if reason := fault_of_file(Path(ENV_FILE)):
         raise SettingsError(
             f"{ENV_FILE} is not read, because {reason}: {remedy(reason)}; {ENV_FILE_VARIABLE}=/path/to/file reads a file "
-            "all the same, and empty none"
+            "regardless, and an empty value reads none"
         )
     return Path(ENV_FILE)
 
 
 def check_named_here(variable: str, value: str) -> None:
-    """Refuse a setting that names a file by a relative path, if somebody else could have written what is there.
+    """Refuse a setting that names a file by a relative path if another user could have written that file.
 
     Raises:
-        SettingsError: they could.
+        SettingsError: another user could have written it.
     """
     if os.path.isabs(value) or not os.path.exists(value):
         return
@@ -84,26 +84,26 @@ def check_named_here(variable: str, value: str) -> None:
 
 
 def check_working_folder() -> None:
-    """Refuse to run for long in a folder that others can write to: they could put files of settings or code there.
+    """Refuse to start a service in a folder that others can write to: they could place settings or code there.
 
     Raises:
-        SettingsError: they can.
+        SettingsError: others can write to it.
     """
     if reason := fault(Path.cwd()):
-        raise SettingsError(f"{reason}, the folder this is started in: {remedy(reason)}")
+        raise SettingsError(f"the working directory is not safe, because {reason}: {remedy(reason)}")
 
 
 def safe_folder(home: Path) -> Path | None:
-    """Where a child should run that needs no relative path: ``home`` if others can write to this folder, else None."""
+    """Working directory for a child that needs no relative paths: ``home`` if others can write to ours, else None (ours)."""
     return home if fault(Path.cwd()) else None
 
 
 @contextmanager
 def away_from_here(home: Path) -> Iterator[None]:
-    """Stand in ``home`` while Prefect is loaded, if others can write to the working directory: Prefect reads settings there.
+    """Change to ``home`` while Prefect is loaded if others can write to the working directory, where Prefect reads settings.
 
     Raises:
-        SettingsError: a file is there that Prefect would take settings from.
+        SettingsError: the working directory contains a file from which Prefect would read settings.
     """
     here, reason = Path.cwd(), fault(Path.cwd())
     if reason is None:
@@ -121,16 +121,16 @@ def away_from_here(home: Path) -> Iterator[None]:
 
 
 def program(name: str, *further: str) -> str | None:
-    """Path of a program: ``name`` itself if it is a path, else as found in PATH and then the folders ``further``.
+    """Path of a program: ``name`` itself if it is a path, else the first match in PATH and then the folders ``further``.
 
-    Entries of PATH that are relative (``.``, an empty one) depend on where one stands, and are passed over.
+    Relative entries of PATH (``.``, or an empty one) depend on the working directory and are skipped.
     """
     folders = [*os.environ.get("PATH", os.defpath).split(os.pathsep), *further]
     return shutil.which(name, path=os.pathsep.join(filter(os.path.isabs, folders)) or os.defpath)
 
 
 def user_name(uid: int) -> str:
-    """A user's name, or number where it has none."""
+    """The name of a user, or "user" and the number if there is none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

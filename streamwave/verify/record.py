@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from streamwave.errors import DamagedError, MediaError
 from streamwave.layout import MANIFEST, init_name, ledger_name, segment_name
-from streamwave.manifest.ledger import ChunkLine, Ledger, PeriodLine, read_lines
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import ChunkLine, PeriodLine, read_lines
 from streamwave.manifest.names import named_objects
 from streamwave.manifest.rolling import StateLine
 from streamwave.manifest.timeline import Timeline

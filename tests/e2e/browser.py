@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from services.media.edges import Edges
+from services.media.exposure import Exposure
 from services.media.server import MediaServer
 from tests.support.ports import free_port
 
@@ -21,7 +21,7 @@ HARNESS = Path(__file__).parent / "harness"
 Player = Literal["dashjs", "hlsjs", "shaka"]
 
 #: The harness page plays streams from other servers.
-ANYWHERE = Edges(play_from=("*",))
+ANYWHERE = Exposure(play_from=("*",))
 
 #: Software decoding, no services of its own, no permission needed to play.
 CHROMIUM_FLAGS = (
@@ -85,6 +85,10 @@ class PlayReport:
     def played_s(self) -> float:
         """Seconds of the presentation that were shown."""
         return sum(end - start for start, end in self.played)
+
+
+#: Five seconds by itself, which a busy machine may need to load a page.
+expect.set_options(timeout=60_000)
 
 
 class PlayerHarness:
@@ -176,7 +180,7 @@ def open_harness(scratch: Path) -> Iterator[PlayerHarness]:
     binary = shutil.which("chromium")
     assert binary, "Chromium is not installed: apt install chromium"
     with (
-        MediaServer(scratch, web=HARNESS, port=free_port(), host="127.0.0.1", edges=ANYWHERE) as server,
+        MediaServer(scratch, web=HARNESS, port=free_port(), host="127.0.0.1", exposure=ANYWHERE) as server,
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=binary, args=list(CHROMIUM_FLAGS), timeout=60_000)

@@ -118,7 +118,7 @@ def test_what_the_ledger_tells_in_short_is_shown_too(
     tmp_path: Path, chunks: list[PackagedChunk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rolling ledger of a channel no longer has the line of the first period, but its summary is shown."""
-    monkeypatch.setattr("streamwave.manifest.ledger.PART_CHUNKS", 1)
+    monkeypatch.setattr("streamwave.manifest.parts.PART_CHUNKS", 1)
     publish(Output(str(tmp_path / "out"), {}, tmp_path), chunks, finish=False, dvr_window_ms=1000, keep=False)
     shown = Cli(tmp_path, {"OUTPUT_DIR": str(tmp_path / "out"), "COLUMNS": "160"}).run("broadcasts", "show", PATH).out
     assert "session 000000 (2 chunks)" in shown

@@ -56,7 +56,7 @@ def of_files(folder: Path) -> dict[str, Command]:
     ffmpeg("-f", "lavfi", "-i", "sine=d=1", str(folder / "tone.wav"))
     return {
         "check the path": transcode("missing.mp4"),
-        "a shell replaces ~": transcode("~/film.mp4"),
+        "the shell expands ~": transcode("~/film.mp4"),
         "write file:///": transcode("file://films/film.mp4"),
         "the source is empty": transcode(""),
         "4096": transcode("x" * 5000),
@@ -65,7 +65,7 @@ def of_files(folder: Path) -> dict[str, Command]:
         "not a regular file": transcode("/dev/null"),
         "is empty (0 bytes)": transcode("empty.mp4"),
         "try to play it first": transcode("cut.mp4"),
-        "of another kind": transcode("notes.txt"),
+        "of an unsupported kind": transcode("notes.txt"),
         "a list of other files": transcode("list.m3u8"),
         "neither video nor audio": transcode("words.mkv"),
         "there is no number 3": transcode("film.mp4", "--audio-track", "3"),
@@ -79,10 +79,10 @@ def of_addresses(site: str, closed: int) -> dict[str, Command]:
     return {
         "404 Not Found": transcode(f"{site}/404"),
         "403 Forbidden": command("probe", f"{site}/403"),
-        "no host is known as no-such-host.invalid": transcode("http://no-such-host.invalid/film.mp4"),
+        "the host no-such-host.invalid cannot be resolved": transcode("http://no-such-host.invalid/film.mp4"),
         "Connection refused); check the address and that": command("probe", f"rtmp://127.0.0.1:{closed}/live/key"),
         "port and passphrase": command("probe", f"srt://127.0.0.1:{closed}"),
-        "characters that a URL cannot have": command("probe", f"{site}/a\u202fb"),
+        "contains characters that a URL cannot": command("probe", f"{site}/a\u202fb"),
     }
 
 
@@ -95,8 +95,8 @@ def of_outputs(folder: Path, closed: int) -> dict[str, Command]:
         "--output is empty": "",
         "'part 1' is neither an address": "out/Talk, part 1",
         "'b' is neither an address": "a,b",
-        "no home of a user": "~nobody-at-all/out",
-        "no kind of store": "s33://bucket/x",
+        "not the home of a user": "~nobody-at-all/out",
+        "unknown kind of store": "s33://bucket/x",
         "names no bucket": "s3://",
         "neither an address nor a folder": "s3:/bucket/x",
         "a user or a password": "s3://user:pw@bucket/x",
@@ -118,10 +118,10 @@ def of_settings(folder: Path, closed: int, taken: int) -> dict[str, Command]:
         "from 0 to 51": transcode("film.mp4", STREAMWAVE_CRF="99"),
         "one of ultrafast": transcode("film.mp4", STREAMWAVE_PRESET="quick"),
         "S3_BUCKET is not set": transcode("film.mp4", USE_S3="true"),
-        "OUTPUT_DIR is '~nobody-at-all/x': ~nobody-at-all is no home": transcode(
+        "OUTPUT_DIR is '~nobody-at-all/x': ~nobody-at-all is not the home": transcode(
             "film.mp4", OUTPUT_DIR="~nobody-at-all/x"
         ),
-        "write the whole path); allowed": transcode("film.mp4", STREAMWAVE_SPOOL_DIR="~nobody-at-all/x"),
+        "write the full path); allowed": transcode("film.mp4", STREAMWAVE_SPOOL_DIR="~nobody-at-all/x"),
         "set STREAMWAVE_STATE_DIR": transcode("film.mp4", STREAMWAVE_STATE_DIR="/proc/x"),
         "set STREAMWAVE_SPOOL_DIR": transcode("film.mp4", STREAMWAVE_SPOOL_DIR="/proc/x"),
         "no rendition '8k'": transcode("film.mp4", "--ladder", "8k"),

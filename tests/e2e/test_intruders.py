@@ -41,7 +41,7 @@ os.setuid(int(sys.argv[1]))
 for method, url, body in json.loads(sys.argv[2]):
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method)
     try:
-        print(urllib.request.urlopen(request, timeout=20).status)
+        print(urllib.request.urlopen(request, timeout=60).status)
     except urllib.error.HTTPError as error:
         print(error.code)
 for path in sys.argv[3:]:
@@ -55,7 +55,7 @@ for path in sys.argv[3:]:
 def ask(running: Installation, method: str, path: str, body: Any = None) -> Any:
     """A request to Prefect's API with the login."""
     url, auth = f"{running.prefect.url}{path}", basic(running.prefect.auth)
-    answer = httpx.request(method, url, json=body, auth=auth, timeout=30, trust_env=False).raise_for_status()
+    answer = httpx.request(method, url, json=body, auth=auth, timeout=60, trust_env=False).raise_for_status()
     return answer.json() if answer.content else None
 
 
@@ -279,7 +279,7 @@ def test_hosts_and_origins_without_a_browser(running: Installation) -> None:
             ({"Origin": f"http://127.0.0.1:{settings.media_port}"}, 403),
             ({"Origin": "null"}, 403),
         ):
-            assert httpx.get(url, headers=headers, trust_env=False).status_code == status, headers
+            assert httpx.get(url, headers=headers, timeout=60, trust_env=False).status_code == status, headers
 
 
 def test_a_person_logs_in(running: Installation, browser: Browser) -> None:

@@ -73,7 +73,7 @@ def is_completed(running: Installation, spool: BroadcastSpool) -> bool:
 def test_prefect_shows_one_completed_run_for_each(running: Installation, recordings: dict[str, BroadcastSpool]) -> None:
     for spool in recordings.values():
         (run,) = running.flow_runs(spool)
-        completed = wait_for(partial(is_completed, running, spool), "the end of the run", 60)
+        completed = wait_for(partial(is_completed, running, spool), "the end of the run")
         assert completed, run
 
 
@@ -89,8 +89,8 @@ def test_the_api_lists_itself_and_starts_a_session_once(
         with running.publish(clips["short"], key) as publisher:
             spool = running.broadcast("twice")
             request = pb.StartStreamRequest(session=f"twice/{spool.broadcast}/000000")
-            first = wait_for(lambda: rpc.StartStream(request, timeout=30).flow_run_id, "the flow run")
-            again = rpc.StartStream(request, timeout=30)
+            first = wait_for(lambda: rpc.StartStream(request, timeout=60).flow_run_id, "the flow run")
+            again = rpc.StartStream(request, timeout=60)
             assert (again.flow_run_id, again.created) == (first, False)
             assert publisher.wait(60) == 0
     assert_exact(running.finished(spool), [clips["short"]])
@@ -109,7 +109,7 @@ def test_ten_publishes_in_a_row_leave_nothing_behind(
     assert len(broadcasts(running.settings.spool_dir, "cycle")) == 1
     assert_exact(root, [clips["cycle"]] * CYCLES)
     # The process of the finished run is replaced by one that waits for the next run; there must be no other new process.
-    wait_for(lambda: len(running.processes()) <= len(processes), f"{running.processes()} to end", 60)
+    wait_for(lambda: len(running.processes()) <= len(processes), f"{running.processes()} to end")
     assert running.leftovers() == []
 
     def grown() -> dict[str, tuple[int, int]]:
@@ -117,4 +117,4 @@ def test_ten_publishes_in_a_row_leave_nothing_behind(
         more = {name: (now[name][0] - before[name][0], now[name][1] - before[name][1]) for name in before}
         return {name: counts for name, counts in more.items() if max(counts) >= CYCLES // 2}
 
-    wait_for(lambda: not grown(), "threads and descriptors to be released", 60)
+    wait_for(lambda: not grown(), "threads and descriptors to be released")

@@ -117,7 +117,7 @@ def test_only_sound_becomes_a_radio_stream(
 def test_rubbish_instead_of_pictures_is_said(running: Installation, spools: dict[str, BroadcastSpool]) -> None:
     assert spools["garbage"].status()["state"] == "finished"
     (warning,) = status_warnings(spools["garbage"])
-    assert "the picture size of its video track is unknown" in warning
+    assert "the frame size of its video track is unknown" in warning
     assert not (running.root(spools["garbage"]) / "manifest.mpd").exists()
 
 
@@ -125,13 +125,13 @@ def test_a_publisher_that_sends_nothing_is_let_go_and_it_is_said(
     running: Installation, spools: dict[str, BroadcastSpool], clips: dict[str, Clip]
 ) -> None:
     (warning,) = status_warnings(spools["silent"])
-    assert "ended before any picture or sound arrived" in warning
+    assert "ended before any video or audio arrived" in warning
     assert not (running.root(spools["silent"]) / "manifest.mpd").exists()
 
 
 def test_nothing_is_left_of_them(running: Installation, spools: dict[str, BroadcastSpool], s3: S3) -> None:
     assert running.leftovers() == []
-    wait_for(lambda: s3.objects("spool") == {}, "the bucket to be empty", 20)
+    wait_for(lambda: s3.objects("spool") == {}, "the bucket to be empty")
     assert running.cli.ffmpegs() == []
     log = running.log.read_text()
     assert "Traceback" not in log

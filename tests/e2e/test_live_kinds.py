@@ -42,7 +42,7 @@ def spools(running: Installation, count: int) -> list[BroadcastSpool]:
         known = broadcasts(running.settings.spool_dir, "show")
         return known if len(known) >= count else []
 
-    known = wait_for(found, f"{count} broadcasts", 30)
+    known = wait_for(found, f"{count} broadcasts")
     assert len(known) == count
     return known
 

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from services.media.server import MediaServer
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish.publication import Publication
 from streamwave.storage.store import LocalStore
@@ -83,7 +83,7 @@ def watched(harness: PlayerHarness, live: Live, media: Path, path: str) -> Itera
     with ExitStack() as stack:
         server = stack.enter_context(MediaServer(media, port=free_port(), host="127.0.0.1"))
         live.start()
-        wait_for(lambda: live.published >= 2, "the second chunk", 20)
+        wait_for(lambda: live.published >= 2, "the second chunk")
         yield [
             stack.enter_context(harness.playing(f"{server.url}/media/{path}/{entry}", player))
             for player, entry in ENTRY.items()
@@ -92,7 +92,7 @@ def watched(harness: PlayerHarness, live: Live, media: Path, path: str) -> Itera
 
 def all_of(pages: list[Playing], condition: Callable[[PlayReport], bool], what: str) -> list[PlayReport]:
     """Wait until the reports of all players meet ``condition``, and return them."""
-    end = time.monotonic() + 45
+    end = time.monotonic() + 90
     while True:
         found = [playing.report() for playing in pages]
         if all(report is not None and condition(report) for report in found):
@@ -147,23 +147,23 @@ def test_our_page_offers_the_whole_recording_to_who_watched_through_a_window_by_
     live = Live(tmp_path / "show" / "b1", chunks, dvr_window_ms=4000)
     with MediaServer(tmp_path, port=free_port(), host="127.0.0.1") as server, harness.page() as page:
         live.start()
-        wait_for(lambda: live.published >= CHUNKS + 2, "a window that has left the beginning behind", 20)
+        wait_for(lambda: live.published >= CHUNKS + 2, "a window that has left the beginning behind")
         page.goto(f"{server.url}/?src=/media/show/b1/master.m3u8")
-        expect(page.locator("#badge")).to_have_text("LIVE", timeout=20_000)
+        expect(page.locator("#badge")).to_have_text("LIVE", timeout=60_000)
         page.locator("#quality").select_option("60")
-        wait_for(lambda: live.published == 2 * CHUNKS, "the last chunk", 30)
+        wait_for(lambda: live.published == 2 * CHUNKS, "the last chunk")
         assert page.evaluate("Number(document.querySelector('#seek').max)") > 0
-        expect(page.locator("#badge")).to_have_text("RECORDING", timeout=20_000)
+        expect(page.locator("#badge")).to_have_text("RECORDING", timeout=60_000)
         # The window had four of its ten seconds; no page had to be reloaded.
-        expect(page.locator("#time")).to_contain_text("/ 0:10", timeout=20_000)
+        expect(page.locator("#time")).to_contain_text("/ 0:10", timeout=60_000)
         # Playback continued to the end.
-        wait_for(lambda: page.evaluate("document.querySelector('video').ended"), "the end", 20)
+        wait_for(lambda: page.evaluate("document.querySelector('video').ended"), "the end")
         assert page.evaluate("document.querySelector('video').currentTime") == pytest.approx(2 * CHUNKS, abs=0.1)
         assert page.evaluate("document.querySelector('video').videoHeight") == 60
         page.keyboard.press("Home")
         page.keyboard.press("k")
         wait_for(
-            lambda: 0.5 < page.evaluate("document.querySelector('video').currentTime") < 4, "the first seconds", 20
+            lambda: 0.5 < page.evaluate("document.querySelector('video').currentTime") < 4, "the first seconds", 120
         )
 
 
@@ -186,14 +186,14 @@ def test_our_page_says_that_nothing_arrives_until_it_does(
         live.publish(chunk, "s0", "p0", created_ms)
     with MediaServer(tmp_path, port=free_port(), host="127.0.0.1") as server, harness.page() as page:
         page.goto(f"{server.url}/?src=/media/show/b1/manifest.mpd")
-        expect(page.locator("#away")).to_contain_text("goes on here by itself", timeout=30_000)
+        expect(page.locator("#away")).to_contain_text("resumes automatically", timeout=60_000)
         back_ms = time.time_ns() // 1_000_000 - 2000
         for chunk in chunks:
             live.publish(chunk, "s1", "p1", back_ms)
-        expect(page.locator("#away")).to_have_text("", timeout=20_000)
+        expect(page.locator("#away")).to_have_text("", timeout=60_000)
         wait_for(
             lambda: page.evaluate("document.querySelector('video').currentTime") > (back_ms - created_ms) / 1000,
-            "the pictures after the pause", 20,
+            "the pictures after the pause", 120,
         )  # fmt: skip
     live.finish()
     live.close()

@@ -118,6 +118,8 @@ def test_settings_in_his_folder_are_refused(cli: Cli, clip: Clip, tmp_path: Path
     # `up` refuses, because it would keep reading there while it runs.
     (his / ".env").unlink()
     done = cli.run("up", cwd=his)
-    assert done.code == 2 and f"{his} belongs to nobody, the folder this is started in" in done.err, done.err
+    assert done.code == 2 and f"the working directory is not safe, because {his} belongs to nobody" in done.err, (
+        done.err
+    )
     assert not sprung.exists()
     wait_for(lambda: marked(cli.mark) == {}, "the end of the commands")

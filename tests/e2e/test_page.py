@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from services.media.edges import Edges
+from services.media.exposure import Exposure
 from services.media.server import MediaServer, PublishAddress
 from tests.e2e.browser import PlayerHarness, open_harness
 from tests.e2e.media import make_output
 from tests.support.ports import free_port
 
-TIMEOUT_MS = 20_000
+TIMEOUT_MS = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +113,12 @@ def test_keyboard(page: Page, address: str) -> None:
 @pytest.mark.parametrize(
     ("source", "title"),
     [
-        ("/media/none/manifest.mpd", "This broadcast is not here"),
-        ("/media/none/master.m3u8", "This broadcast is not here"),
+        ("/media/none/manifest.mpd", "Broadcast not found"),
+        ("/media/none/master.m3u8", "Broadcast not found"),
         ("javascript:alert(1)", "This address cannot be played"),
         ("file:///etc/passwd", "This address cannot be played"),
         ("http://user:secret@127.0.0.1/x.mpd", "This address cannot be played"),
-        ("http://127.0.0.1:9/media/concert/b1/manifest.mpd", "This address is not played here"),
+        ("http://127.0.0.1:9/media/concert/b1/manifest.mpd", "This page may not play from that server"),
     ],
 )
 def test_says_what_is_wrong(page: Page, address: str, source: str, title: str) -> None:
@@ -127,7 +127,7 @@ def test_says_what_is_wrong(page: Page, address: str, source: str, title: str) -
 
 
 def test_plays_from_servers_that_the_settings_name(page: Page, address: str, tmp_path: Path) -> None:
-    with MediaServer(tmp_path, port=free_port(), host="127.0.0.1", edges=Edges(play_from=(address,))) as server:
+    with MediaServer(tmp_path, port=free_port(), host="127.0.0.1", exposure=Exposure(play_from=(address,))) as server:
         page.goto(f"{server.url}/?src={address}/media/concert/b1/manifest.mpd")
         wait_for(page, "document.querySelector('video').currentTime > 0.2")
 

@@ -85,10 +85,10 @@ def test_a_stream_is_published_and_watched(
     with open_harness(tmp_path_factory.mktemp("empty")) as harness, harness.page() as page:
         for manifest in ("manifest.mpd", "master.m3u8"):
             page.goto(f"{address}/?src=/media/stage/{root.name}/{manifest}")
-            expect(page.locator("#quality option")).to_have_count(3, timeout=20_000)
+            expect(page.locator("#quality option")).to_have_count(3, timeout=60_000)
             # The page's CSP forbids Playwright's wait_for_function.
             wait_for(
-                partial(page.evaluate, "document.querySelector('video').currentTime > 1"), f"{manifest} to play", 20
+                partial(page.evaluate, "document.querySelector('video').currentTime > 1"), f"{manifest} to play", 120
             )
 
 

@@ -61,7 +61,7 @@ def test_deploy_work_and_run(cli: Cli, prefect_api: str) -> None:
             run = wait_for(partial(ended, flow, inside), "the end of the flow run")
             assert run["state_name"] == "Failed" and "STREAMWAVE_SOURCE_HOSTS" in run["state"]["message"]
         worker.send_signal(signal.SIGTERM)
-        worker.communicate(timeout=30)
+        worker.communicate(timeout=60)
     assert marked(cli.mark) == {}
     for rendition in representations(output).values():
         if rendition.kind == "video":

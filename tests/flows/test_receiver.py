@@ -51,24 +51,24 @@ def test_a_signal_ends_what_is_received_here_and_nothing_else(tmp_path: Path, so
     other = subprocess.Popen([sys.executable, "-c", WRITER, str(others)])
     receiver = Receiver()
     try:
-        wait_for(lambda: (others / LOCK).exists() and (others / LOCK).read_bytes(), "the other one", 30)
+        wait_for(lambda: (others / LOCK).exists() and (others / LOCK).read_bytes(), "the other one")
         ending = Ending(Console(quiet=True))
         ending.take_over(receiver.stop)
         if when == "before the start":
             signal.raise_signal(signal.SIGINT)
         receiver.start(Options(source=source, spool=session, segment_ms=1000, live=True))
         if when == "while it receives":
-            wait_for(lambda: writer_alive(session) and (session / LOCK).read_bytes(), "the segmenter", 30)
+            wait_for(lambda: writer_alive(session) and (session / LOCK).read_bytes(), "the segmenter")
         if when != "before the start":
             signal.raise_signal(signal.SIGTERM)
         assert ending.asked
-        end = wait_for(lambda: end_of(session), "the end of the journal", 30)
+        end = wait_for(lambda: end_of(session), "the end of the journal")
         assert end is not None and end.reason == "stopped"
-        wait_for(lambda: not writer_alive(session), "the end of the segmenter", 30)
+        wait_for(lambda: not writer_alive(session), "the end of the segmenter")
         assert other.poll() is None and writer_alive(others) and end_of(others) is None
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     finally:
         receiver.close()
         other.kill()
-        other.wait(5)
+        other.wait(60)

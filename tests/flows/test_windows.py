@@ -93,7 +93,7 @@ class Feed:
 
     def published(self, count: int) -> None:
         """Wait until so many chunks are published."""
-        wait_for(lambda: self.spool.status().get("chunks") == count, f"{count} chunks: {self.spool.status()}", 60)
+        wait_for(lambda: self.spool.status().get("chunks") == count, f"{count} chunks: {self.spool.status()}")
 
 
 def finish(process: subprocess.Popen[str]) -> None:
@@ -179,7 +179,7 @@ def test_damaged_files_cost_their_chunk_and_are_said(cli: Cli, received: Receive
     # Tasks of several chunks run at the same time: whichever is told first.
     assert sorted(cast(list[str], feed.spool.status()["warnings"])) == [
         "1 chunks could not be decoded and are shown in black",
-        "the sound of 1 chunks could not be read and is silent",
+        "the audio of 1 chunks could not be read and is silent",
     ]
 
 
@@ -198,7 +198,7 @@ def test_an_output_that_comes_back_costs_nothing(cli: Cli, received: Received) -
         (feed.root / MASTER).mkdir()  # in the way of the file
         feed.chunks(3)
         feed.end()
-        wait_for(is_told, "an output that refuses", 20)
+        wait_for(is_told, "an output that refuses")
         (feed.root / MASTER).rmdir()
         finish(process)
     (period,) = periods(feed.root)
@@ -216,7 +216,7 @@ def test_the_lag_grows_for_as_long_as_the_output_is_away(cli: Cli, received: Rec
             # What is published ends with an AAC frame.
             return abs(int(str(status["lag_ms"])) - lag_ms) < 22 and status["received_ms"] == lag_ms + 2000
 
-        wait_for(told, f"a lag of {lag_ms} ms", 60)
+        wait_for(told, f"a lag of {lag_ms} ms")
 
     with cli.start("-c", RUN, str(feed.spool.folder), program="python") as process:
         feed.chunks(2)
@@ -234,7 +234,7 @@ def test_the_lag_grows_for_as_long_as_the_output_is_away(cli: Cli, received: Rec
             (output,) = cast(list[dict[str, Any]], feed.spool.status()["outputs"])
             return "a file is in the way of the folder" in (output["error"] or "") and output["chunks"] == 2
 
-        wait_for(refused, "the refusal of the output", 120)
+        wait_for(refused, "the refusal of the output")
         swap(feed.root, away)
         feed.end()
         finish(process)

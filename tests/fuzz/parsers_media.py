@@ -9,7 +9,7 @@ from contextlib import suppress
 from streamwave.errors import MediaError
 from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow, holds_pictures, sound_codecs
 from streamwave.ffmpeg.metadata import plain
-from streamwave.ffmpeg.mpegts import ProgrammeFlow
+from streamwave.ffmpeg.mpegts import ProgramFlow
 from streamwave.mp4 import (
     InitSummary,
     aac_fragment,
@@ -221,7 +221,7 @@ def flv_file(data: bytes) -> None:
 @parser()
 def mpegts(data: bytes) -> None:
     """MPEG-TS whose programs change; no packet is invented, and no empty part follows."""
-    flow: ProgrammeFlow | None = ProgrammeFlow(pieces(data))
+    flow: ProgramFlow | None = ProgramFlow(pieces(data))
     flows = total = 0
     while flow is not None:
         while part := flow.read(1024):

@@ -100,7 +100,7 @@ def ledger(data: bytes) -> None:
     assert found.timeline.duration >= 0
     with suppress(MediaError):
         render_all(found, now_unix_ms=1_700_000_000_000, utc_timing_url=None, base_urls=(), memo=Memo())
-    assert found.lines_after(Ledger.load(store)) == []
+    assert found.parts.lines_after(store) == []
 
 
 @parser(SpoolError, text=True)

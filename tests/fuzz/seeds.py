@@ -12,7 +12,8 @@ import tempfile
 from fractions import Fraction
 from pathlib import Path
 
-from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger, PeriodLine, TrackLine
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import BroadcastLine, ChunkLine, EndLine, PeriodLine, TrackLine
 from streamwave.manifest.memo import Memo
 from streamwave.manifest.render import render_all
 from streamwave.model import AudioInfo, ChunkRecord, Frozen, Rendition, SourceInfo, VideoInfo

@@ -25,7 +25,7 @@ from tests.fuzz.suites import Budget, suite
 from tests.support.ingest import BEARER, Ingest, running
 
 #: Time-out of a request in seconds: hooks answer within five, but the machine may be busy.
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 #: Memory limit of the service.
 MOST_RSS_MB = 512
 #: Requests between two checks of the time that schemathesis takes.

@@ -100,7 +100,7 @@ CHANGES = [
     unnoticed("other PIDs in MPEG-TS", ts(), ts(begins=13, pids=("-mpegts_start_pid", "600"))),
     unnoticed("other PIDs, of the map too, in MPEG-TS", ts(),
               ts(begins=13, pids=("-mpegts_start_pid", "600", "-mpegts_pmt_start_pid", "5000"))),
-    unnoticed("another programme in MPEG-TS", ts(),
+    unnoticed("another program in MPEG-TS", ts(),
               ts(begins=13, pids=("-mpegts_start_pid", "600", "-mpegts_service_id", "7"))),
     change("from H.264 to HEVC in MPEG-TS", ts(), ts(begins=13, codec=HEVC), advice=frozenset()),
     change("from MPEG-2 to H.264 in MPEG-TS", ts(codec=MPEG2), ts(begins=13), advice=frozenset()),

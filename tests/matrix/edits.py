@@ -22,11 +22,11 @@ def edited(
     *,
     wide: bool = False,
 ) -> Callable[[Path, Path], None]:
-    """A rework that gives the tracks these edits, all with the media rate ``rate``, in 64 bits if ``wide``; other tracks keep
-    theirs.
+    """A rework that gives the tracks these edits, all with the media rate ``rate``, in 64 bits if ``wide``; other tracks
+    keep theirs.
 
-    Time 0 is the first sample that the muxer presents. The file's index must follow its media, as is the default, or the
-    addresses in its fragments must be relative.
+    Time 0 is the first sample that the muxer presents. The file's index must follow its media, as is the default, or its
+    fragments must be addressed relative to themselves.
     """
 
     def rework(source: Path, target: Path) -> None:

@@ -60,4 +60,4 @@ def transcode(
         published.finish()
         ledger, probed = published.ledger, look(f"file:{source}", session.job.renditions)
         codes = frozenset(found.code for found in (*session.advice, *probed))
-        return Made(root, session.source, ledger.black_chunks, ledger.damaged_chunks, codes)
+        return Made(root, session.source, ledger.losses.black_chunks, ledger.losses.damaged_chunks, codes)

@@ -15,7 +15,7 @@ from tests.matrix.pipeline import transcode
 from tests.support.cli import Cli
 
 #: Time-out of a cell; most take two seconds.
-LIMIT_S = 60
+LIMIT_S = 180
 
 
 class CommandFailed(Exception):

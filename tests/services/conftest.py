@@ -1,4 +1,4 @@
-"""What the tests of the services share."""
+"""Fixtures of the services' tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.services.processing_case import Case
 
 @pytest.fixture
 def case(tmp_path: Path, prefect_api: str) -> Iterator[Case]:
-    """An installation whose processing service does not run yet."""
+    """An installation whose processing service has not been started."""
     case = Case(tmp_path, prefect_api)
     try:
         yield case

@@ -1,4 +1,4 @@
-"""A small flow in the place of live-stream: holds the broadcast, counts the journal's chunks, finishes. No media."""
+"""A flow without media instead of live-stream: it holds the broadcast, counts chunks in the journal, and finishes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamwave.spool.journal import ChunkLine, JournalReader
 
 @flow(name="live-stream", persist_result=False)
 def stub(broadcast_spool: str | None = None, source: str | None = None, stream: str | None = None) -> None:
-    """Publish nothing, as if it were published."""
+    """Follow the journal as if its chunks were published."""
     if broadcast_spool is None:
         assert source is not None
         Path(source).write_text(f"{stream} by hand", encoding="utf-8")

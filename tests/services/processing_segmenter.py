@@ -1,4 +1,4 @@
-"""A segmenter without media: holds a journal, adds a chunk whenever there is a file ``more``, ends when it is told to."""
+"""A segmenter without media: holds a journal, adds a chunk for each file ``more``, and ends on request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamwave.spool.journal import ChunkLine, EndRecord, JournalWriter, OpenRe
 
 
 def main(spool: Path) -> None:
-    """Write until told to end."""
+    """Write until a request to stop."""
     stop: list[int] = []
     for asked in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(asked, lambda number, _frame: stop.append(number))

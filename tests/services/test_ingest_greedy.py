@@ -1,4 +1,4 @@
-"""One key holder takes all that he can get: he is cut off, is told why, and the others do not notice."""
+"""A publisher that exhausts its limits is cut off with a reason, and others are not affected."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.support.ingest_rtmp import RATE, address, ended, pictures, received, 
 from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
 
-#: All that may wait, and how often a stream may begin: so little that one publisher uses it up within seconds.
+#: Limits so low that one publisher exhausts them within seconds: bytes that may wait, and sessions per minute.
 LIMITS = {"STREAMWAVE_SPOOL_MAX_GB": "0.008", "STREAMWAVE_MAX_SESSIONS_PER_MINUTE": "2"}
 
 
 @contextmanager
 def sending(ingest: Ingest, key: str, clip: Clip) -> Iterator[subprocess.Popen[bytes]]:
-    """FFmpeg as OBS: a clip in real time, as it is."""
+    """Publish a clip in real time without transcoding it, as OBS would."""
     command = ["ffmpeg", "-v", "quiet", "-nostdin", "-re", "-i", str(clip.path), "-c", "copy", "-f", "flv"]
     with subprocess.Popen([*command, address(ingest, key)], stdin=subprocess.DEVNULL) as process:
         try:
@@ -50,34 +50,36 @@ def test_a_greedy_publisher_is_ended_and_a_modest_one_loses_no_frame(tmp_path: P
         with sending(ingest, modest_key, modest_clip) as modest, sending(ingest, greedy_key, greedy_clip) as greedy:
             first = session_of(ingest, "greedy", 0)
             end = ended(first)
-            # Before its chunk had an end, with all that was received, and he is disconnected.
+            # The session ended in the middle of a chunk but keeps everything received, and the publisher is disconnected.
             assert end.reason == LIMIT_REACHED and end.error is not None
             assert "greedy holds" in end.error and "STREAMWAVE_SPOOL_SHARE_PERCENT" in end.error
             assert isinstance(JournalReader(first).read()[0], OpenRecord)
             assert received(first) >= 1 and pictures(first) >= 2 * RATE
-            assert greedy.wait(30) != 0
+            assert greedy.wait(60) != 0
             held = held_by_stream(root)
-            assert held["greedy"] < 8_000_000 * 0.75 and modest.poll() is None
-            wait_for(lambda: "receiving ended" in ingest.log.read_text(), "the reason in the log", 30)
+            assert held["greedy"] < 8_000_000 * 0.75
+            wait_for(lambda: "receiving ended" in ingest.log.read_text(), "the reason in the log")
             assert end.error in ingest.log.read_text()
             told = ingest.client.get("/status").json()
             assert told["parts"]["spool"]["held_bytes"]["greedy"] == held["greedy"]
             (row,) = [one for one in told["unfinished"] if one["stream"] == "greedy"]
             assert row["receiving_ended"] == end.error
-            # He comes back, and again, and then too often; nobody publishes what he has sent.
+            # The publisher reconnects until it has done so too often; nothing of it is published in the meantime.
             for _ in range(3):
                 assert refused(ingest, greedy_key)
             log = ingest.log.read_text()
             assert "greedy has started 2 sessions in 1 min" in log and "background failed" not in log
             assert len(ingest.sessions("greedy")) == 1
-            # Somebody new gets in meanwhile.
+            # Another publisher is accepted meanwhile.
             with sending(ingest, late_key, short_clip) as late:
-                assert late.wait(30) == 0
+                assert late.wait(60) == 0
             assert modest.wait(60) == 0
         for stream, clip in (("modest", modest_clip), ("late", short_clip)):
             session = session_of(ingest, stream, 0)
             assert (ended(session).error, pictures(session)) == (None, clip.frames)
-        # Another life of the service knows as much.
+            # Both were receiving when the greedy one was ended, or after that.
+            assert ended(session).ended_unix_ms > end.ended_unix_ms
+        # The limits hold across a restart of the service.
         ingest.stop()
         ingest.start()
         answer = ingest.client.post("/start-stream", json={"key": greedy_key, "clientid": 9, "addr": "127.0.0.1"})

@@ -1,4 +1,4 @@
-"""The ingest service over HTTP, as a real process: hooks with bad input, administration, pulled sources, status."""
+"""The ingest service as a process, over HTTP: hooks with invalid input, administration, pulls, status."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.ingest.log import QUIET_S
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.journal import EndRecord, JournalWriter, writer_alive, writer_pid
 from streamwave.spool.options import FILE_AHEAD
@@ -107,7 +108,7 @@ def test_a_body_of_unknown_length_is_bounded(ingest: Ingest) -> None:
 
     try:
         status = ingest.client.post("/start-stream", content=endless()).status_code
-    except httpx.WriteError:  # it hung up on us, which is an answer as well
+    except httpx.WriteError:  # closing the connection counts as an answer
         status = 413
     assert status == 413
     assert ingest.answers()
@@ -127,13 +128,13 @@ def test_hooks_from_elsewhere(ingest: Ingest) -> None:
     fields = {"name": "x", "clientid": "1"}
     path = httpx.URL(hooks_url(ingest.settings)).path
     assert path.split("/")[2] == hook_token(ingest.settings)
-    # At the right address the key is looked at, at a wrong one nothing is.
+    # With the right token in the URL the key is checked, with a wrong one nothing is.
     assert "key" in ingest.client.post(f"{path}/start-stream", data=fields).text
     wrong = path.replace(hook_token(ingest.settings), "guessed")
     for hook in ("start-stream", "stop-stream", "play-stream", "update-stream"):
         answer = ingest.client.post(f"{wrong}/{hook}", data=fields)
-        assert answer.status_code == 403 and "address of the hooks" in answer.text
-        # What a proxy on this machine passes on is not from this machine.
+        assert answer.status_code == 403 and "wrong token" in answer.text
+        # A request forwarded by a proxy on this machine does not count as local.
         answer = ingest.client.post(f"/{hook}", data=fields, headers={"X-Forwarded-For": "127.0.0.1"})
         assert answer.status_code == 403 and "from this machine" in answer.text
     mode = (ingest.settings.state_dir / "hook-token").stat().st_mode
@@ -150,7 +151,7 @@ def test_hooks_from_another_address_need_the_token(tmp_path: Path) -> None:
         base = f"http://{own}:{ingest.settings.ingest_port}"
         fields = {"name": "x", "clientid": "1"}
         token = httpx.URL(hooks_url(ingest.settings)).path
-        with httpx.Client(trust_env=False) as stranger:
+        with httpx.Client(trust_env=False, timeout=60) as stranger:
             assert "from this machine" in stranger.post(f"{base}/start-stream", data=fields).text
             assert "no enabled stream" in stranger.post(f"{base}{token}/start-stream", data=fields).text
 
@@ -232,7 +233,7 @@ def test_sources_that_are_not_allowed(ingest: Ingest, source: str) -> None:
 
 
 def test_a_pulled_source(ingest: Ingest) -> None:
-    """A file that is allowed becomes a session; a stop ends it; nobody else gets in while it is live."""
+    """An allowed file becomes a session; nobody else can publish while it is live; a stop request ends it."""
     media = ingest.folder / "media"
     media.mkdir(exist_ok=True)
     clip = media / "clip.mp4"
@@ -240,15 +241,15 @@ def test_a_pulled_source(ingest: Ingest) -> None:
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *source, "-g", "50", str(clip)], check=True, timeout=60)
     key = ingest.add("pulled")
     start = {"stream": "pulled", "source": str(clip.rename(media / os.fsdecode(b"caf\xe9 \xe2\x80\xae\n.mp4")))}
-    # As Python writes it, which escapes what is no UTF-8; httpx does not.
+    # Encoded by Python, which escapes bytes that are not UTF-8; httpx does not.
     headers = BEARER | {"content-type": "application/json"}
     answer = ingest.client.post("/start-stream", content=json.dumps(start), headers=headers)
     assert answer.status_code == 201, answer.text
     session = ingest.settings.spool_dir.joinpath(*(answer.json()[part] for part in ("stream", "broadcast", "session")))
-    # The reader is far ahead of a flow that is not there: it waits with as many chunks as it may.
+    # No flow publishes, so the reader stops once it has written as many chunks as may wait.
     ahead = ingest.settings.max_chunks_in_flight + FILE_AHEAD
     wait_for(lambda: len(list(session.glob("*.mkv"))) >= ahead, "chunks of the file")
-    # It takes no longer than a second for it, and on a busy machine it may have to leave something out.
+    # Each check has one second, so on a busy machine the status may lack something.
     wait_for(
         lambda: [row["session"] for row in ingest.client.get("/status").json()["streams"]] == ["000000"], "the status"
     )
@@ -262,7 +263,7 @@ def test_a_pulled_source(ingest: Ingest) -> None:
     end = end_of(session)
     assert end and (end.reason, end.error) == ("stopped", None)
     wait_for(lambda: ingest.client.get("/status").json()["streams"] == [], "the end in the status")
-    # Its publisher has gone, but not all of it is where it belongs, and that does not go unnoticed.
+    # The broadcast has no publisher any more but is not complete at its outputs, so the status lists it.
     spool = BroadcastSpool(session.parent)
     spool.write_status({"state": "finishing", "outputs": [{"output": "s3://tv", "error": "s3://tv does not answer"}]})
 
@@ -278,7 +279,7 @@ def test_a_pulled_source(ingest: Ingest) -> None:
     assert found["parts"]["output"]["error"] == left["cause"] == "s3://tv does not answer"
     assert left["remedy"].endswith(f"streamwave broadcasts rm pulled/{spool.broadcast}")
     assert ingest.client.post("/stop-stream", json={"stream": "pulled"}, headers=BEARER).status_code == 404
-    # By key as well, and again: it joins the same broadcast.
+    # A second pull, now by key, joins the same broadcast.
     answer = ingest.client.post("/start-stream", json={"key": key, "source": uri}, headers=BEARER)
     assert (answer.json()["broadcast"], answer.json()["session"]) == (session.parent.name, "000001")
     assert ingest.client.post("/stop-stream", json={"stream": "pulled"}, headers=BEARER).status_code == 200
@@ -286,13 +287,13 @@ def test_a_pulled_source(ingest: Ingest) -> None:
 
 
 def test_a_publish_that_nothing_can_receive_is_refused_soon(ingest: Ingest) -> None:
-    """No RTMP server is there to pull from: the answer says so well before nginx gives up waiting."""
+    """If the segmenter cannot reach the RTMP server, the answer comes well before nginx-rtmp's timeout."""
     key = ingest.add("nowhere")
     begun = time.monotonic()
     answer = ingest.hook("start-stream", call="publish", name=key)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 10  # nginx waits no longer; ingest gives itself seven seconds
     assert answer.status_code == 503 and "RTMP_URL" in answer.text and key not in answer.text
-    # It blocks nobody.
+    # The refused publish does not block the stream.
     assert ingest.hook("start-stream", call="publish", name=key, clientid="8").status_code == 503
     sessions = ingest.sessions("nowhere")
     wait_for(lambda: all(end_of(session) for session in sessions), "the end records")
@@ -300,24 +301,24 @@ def test_a_publish_that_nothing_can_receive_is_refused_soon(ingest: Ingest) -> N
 
 
 def test_hooks_are_answered_while_the_database_is_locked(tmp_path: Path) -> None:
-    """nginx gives up after 10 s; an answer that it has not waited for would leave a publish that nobody makes."""
+    """nginx-rtmp gives up after 10 s; accepting a publish after that would leave one without a publisher."""
     with running(tmp_path) as ingest:
         keys = [ingest.add(f"locked-{number}") for number in range(16)]
 
         def ask(hook: str, number: int) -> int:
             data = {"name": keys[number], "clientid": str(number), "addr": "127.0.0.1"}
-            return httpx.post(f"{ingest.url}/{hook}", data=data, timeout=20, trust_env=False).status_code
+            return httpx.post(f"{ingest.url}/{hook}", data=data, timeout=60, trust_env=False).status_code
 
         database = sqlite3.connect(ingest.settings.state_dir / "streamwave.db", isolation_level=None)
         with closing(database), concurrent.futures.ThreadPoolExecutor(16) as pool:
             database.execute("BEGIN IMMEDIATE")
             asked = [pool.submit(ask, "start-stream", number) for number in range(16)]
-            # What changes nothing is served meanwhile.
+            # Requests that do not write are answered meanwhile.
             assert [ask(hook, 0) for hook in ("stop-stream", "play-stream")] == [204, 403]
             assert {call.result(60) for call in asked} == {503}
             database.execute("ROLLBACK")
-        # Nothing of it is left that would stand in the way of the next publisher.
-        wait_for(lambda: "RTMP_URL" in ingest.hook("start-stream", name=keys[0], clientid="99").text, "a try", 60)
+        # The late publish has left nothing that would block the next one.
+        wait_for(lambda: "RTMP_URL" in ingest.hook("start-stream", name=keys[0], clientid="99").text, "a try")
         log = ingest.log.read_text()
         assert not [key for key in keys if key in log]
         assert "Traceback" not in log
@@ -340,7 +341,7 @@ def test_files_with_secrets_are_their_owners(ingest: Ingest) -> None:
 
 
 def test_a_stream_that_the_processing_service_receives_is_taken(ingest: Ingest) -> None:
-    """A pull that was asked for over gRPC, and a publisher who comes then."""
+    """A stream that is pulled through gRPC cannot be published as well."""
     key = ingest.add("taken")
     spool = ingest.settings.spool_dir
     found, session = open_session(spool, "taken", output="/out", window_ms=0, owner="processing")
@@ -355,12 +356,12 @@ def test_a_stream_that_the_processing_service_receives_is_taken(ingest: Ingest) 
     finally:
         writer.append(EndRecord(reason="stopped", ended_unix_ms=time.time_ns() // 1_000_000))
         writer.close()
-    # Nothing of the refused ones is left: with the stream free, the publisher gets as far as the RTMP server.
+    # The refused publishes have left nothing: once the stream is free, the publisher gets as far as the RTMP server.
     assert "RTMP_URL" in ingest.hook("start-stream", call="publish", name=key).text
 
 
 def test_status_of_missing_neighbours(ingest: Ingest) -> None:
-    # It takes no longer than a second for it: on a busy machine that may be too little for its own parts, once.
+    # Each check has one second, which its own parts may exceed once on a busy machine.
     found = wait_for(
         lambda: (told := ingest.client.get("/status").json())["parts"]["ingest"]["status"] == "ok" and told,
         "the status",
@@ -386,7 +387,7 @@ def test_status_is_bounded_when_a_neighbour_hangs(tmp_path: Path) -> None:
         ) as ingest:
             begun = time.monotonic()
             found = ingest.client.get("/status").json()
-            # Those who do not answer would be waited for without end.
+            # Connections that never answer must not delay the shutdown for ever.
             assert time.monotonic() - begun < 20
             assert all(
                 found["parts"][name]["status"] == "degraded" for name in ("rtmp", "media", "processing", "prefect")
@@ -394,14 +395,15 @@ def test_status_is_bounded_when_a_neighbour_hangs(tmp_path: Path) -> None:
 
 
 def test_many_strangers_fill_no_log(ingest: Ingest) -> None:
-    before = len(ingest.log.read_bytes())
-    with concurrent.futures.ThreadPoolExecutor(60) as pool:  # most of them are answered late
+    before, begun = len(ingest.log.read_bytes()), time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(60) as pool:  # most answers are delayed
         found = list(
             pool.map(lambda _: ingest.hook("start-stream", name="flood", addr="192.0.2.9").status_code, range(120))
         )
-    assert set(found) == {403}
-    # One every ten seconds.
-    assert 1 <= ingest.log.read_bytes()[before:].count(b"publish refused") <= 4
+    assert set(found) - {503} == {403}  # on a busy machine, some are too many at once
+    # One line per ten seconds, however long it takes.
+    most = 1 + (time.monotonic() - begun) / QUIET_S
+    assert 1 <= ingest.log.read_bytes()[before:].count(b"publish refused") <= most
 
 
 def test_a_taken_port_is_one_line(ingest: Ingest) -> None:

@@ -1,4 +1,4 @@
-"""Publishing for real: FFmpeg publishes by key to nginx, the ingest service lets it in, a segmenter fills the spool."""
+"""Publishing end to end: FFmpeg publishes with a key, the ingest service accepts it, and a segmenter fills the spool."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import av
 import httpx
 import pytest
 
-from services.ingest.tries import FREE
+from services.ingest.throttle import FREE
 from streamwave.spool.journal import (
     CONTINUED,
     ChunkLine,
@@ -28,7 +28,18 @@ from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
 from tests.matrix.flv import read_tags, write_tags
 from tests.support.ingest import BEARER, Ingest, running
-from tests.support.ingest_rtmp import RATE, address, ended, pictures, publishing, received, refused, rtmp, session_of
+from tests.support.ingest_rtmp import (
+    RATE,
+    address,
+    ended,
+    finish,
+    pictures,
+    publishing,
+    received,
+    refused,
+    rtmp,
+    session_of,
+)
 from tests.support.media import make_clip
 from tests.support.processes import wait_for
 
@@ -40,12 +51,12 @@ def ingest(tmp_path: Path) -> Iterator[Ingest]:
 
 
 def internal(ingest: Ingest, name: str) -> str:
-    """Where segmenters pull."""
+    """The URL that segmenters pull from."""
     return f"rtmp://127.0.0.1:{ingest.settings.rtmp_internal_port}/live/{name}"
 
 
 def signal_segmenter(session: Path, number: signal.Signals) -> int:
-    """Send a signal to the process that receives a session; its pid."""
+    """Send a signal to the segmenter of a session; its pid."""
     pid = writer_pid(session)
     assert pid is not None
     os.kill(pid, number)
@@ -58,9 +69,9 @@ def files_that_hold(folder: Path, key: str) -> list[Path]:
 
 def test_every_picture_of_a_publish_and_of_its_return(ingest: Ingest) -> None:
     key = ingest.add("show")
-    for number in range(FREE + 1):  # somebody behind the same address does not know it, and waits for that
+    for number in range(FREE + 1):  # wrong keys from the same address, until they are delayed
         assert ingest.hook("start-stream", call="publish", name=f"wrong-{number}").status_code == 403
-    with publishing(ingest, key, 10) as publisher:
+    with publishing(ingest, key, 300) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
 
@@ -69,25 +80,25 @@ def test_every_picture_of_a_publish_and_of_its_return(ingest: Ingest) -> None:
             streams = [(row["stream"], row["session"]) for row in told["streams"]]
             return streams == [("show", "000000")] and told["parts"]["rtmp"] == {"status": "ok"}
 
-        wait_for(live, "the stream in the status", 20)
-        # None of these disturbs the one who is there; those with the right key have to come before that leaves.
+        wait_for(live, "the stream in the status")
+        # None of these disturbs the live publisher.
         assert refused(ingest, key)
         assert refused(ingest, f"{key}?name=show&addr=127.0.0.1")
         assert refused(ingest, key[:-1])
         assert refused(ingest, "show")
-        assert publisher.wait(60) == 0
+        sent = finish(publisher)
     end = ended(first)
-    assert (end.error, pictures(first)) == (None, 10 * RATE)
+    assert (end.error, pictures(first)) == (None, sent)
     opened = JournalReader(first).read()[0]
     assert isinstance(opened, OpenRecord) and opened.source.audio is not None
     assert opened.source.url == internal(ingest, "***")
-    # The publisher comes back: same broadcast, next session.
+    # The publisher reconnects: same broadcast, next session.
     with publishing(ingest, key, 2) as publisher:
         assert publisher.wait(60) == 0
     second = session_of(ingest, "show", 1)
     assert second.parent == first.parent
     ended(second)
-    assert pictures(second) == 2 * RATE and pictures(first) == 10 * RATE
+    assert pictures(second) == 2 * RATE and pictures(first) == sent
     log = ingest.log.read_text()
     assert log.count("publish accepted") == 2 and log.count("publish ended") == 2
     assert "why=is live" in log.replace("'", "")
@@ -96,14 +107,14 @@ def test_every_picture_of_a_publish_and_of_its_return(ingest: Ingest) -> None:
 
 
 def test_a_return_before_the_old_session_has_drained(ingest: Ingest) -> None:
-    """Killed publishers, each followed at once by the next: none waits, none gets into the session of another."""
+    """Publishers that are killed and followed at once by the next: none waits, and each gets a session of its own."""
     key = ingest.add("show")
     first: int | None = None
     for number in range(3):
-        with publishing(ingest, key, 10) as publisher:
+        with publishing(ingest, key, 300) as publisher:
             session = session_of(ingest, "show", number)
             if number == 1:
-                # It was let in with the first one's segmenter still at work.
+                # The second publish was accepted while the segmenter of the first was still draining.
                 assert first is not None and writer_alive(session.with_name("000000"))
                 os.kill(first, signal.SIGCONT)
             wait_for(partial(received, session), "a chunk")
@@ -118,36 +129,36 @@ def test_a_return_before_the_old_session_has_drained(ingest: Ingest) -> None:
     assert pictures(last) == 2 * RATE
     sessions = ingest.sessions("show")
     assert [ended(session).error for session in sessions] == [None] * 4
-    assert all(RATE <= pictures(session) < 10 * RATE for session in sessions)
+    assert all(RATE <= pictures(session) < 300 * RATE for session in sessions)
 
 
 def test_the_service_restarts_while_somebody_publishes(ingest: Ingest) -> None:
     key = ingest.add("show")
-    with publishing(ingest, key, 18) as publisher:
+    with publishing(ingest, key, 300) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
         ingest.stop(signal.SIGKILL)
-        # Two updates of nginx find nobody.
+        # nginx-rtmp sends two updates while the service is down.
         begun = received(first)
         wait_for(lambda: received(first) >= begun + 2, "chunks without the service")
         ingest.start()
         assert "publish goes on" in ingest.log.read_text()
         assert refused(ingest, key)
-        assert publisher.wait(60) == 0
+        sent = finish(publisher)
     assert ended(first).error is None
-    assert pictures(first) == 18 * RATE
+    assert pictures(first) == sent
     assert len(ingest.sessions()) == 1
 
 
 def test_a_publisher_leaves_while_the_service_is_down(ingest: Ingest) -> None:
     key = ingest.add("show")
-    with publishing(ingest, key, 3) as publisher:
+    with publishing(ingest, key, 300) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
         ingest.stop(signal.SIGKILL)
-        assert publisher.wait(60) == 0
+        sent = finish(publisher)
     assert ended(first).error is None
-    assert pictures(first) == 3 * RATE
+    assert pictures(first) == sent
     ingest.start()
     with publishing(ingest, key, 2) as publisher:
         assert publisher.wait(60) == 0
@@ -157,44 +168,45 @@ def test_a_publisher_leaves_while_the_service_is_down(ingest: Ingest) -> None:
 
 
 def test_the_rtmp_server_restarts(tmp_path: Path) -> None:
-    """Its clients' numbers begin again: a new publish is not taken for an old one that never said that it ended."""
+    """Client ids start again, and no end was reported: a new publish must not be confused with an old one of the same id."""
     with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1") as ingest:
         key = ingest.add("show")
         with rtmp(ingest) as server:
-            with publishing(ingest, key, 10) as publisher:
+            with publishing(ingest, key, 300) as publisher:
                 first = session_of(ingest, "show", 0)
                 wait_for(lambda: received(first), "a chunk")
                 os.kill(server.nginx_pid, signal.SIGKILL)
-                # It is told, so that it connects again.
-                assert publisher.wait(20) != 0
+                # The publisher is disconnected, so it reconnects.
+                assert publisher.wait(120) != 0
             with publishing(ingest, key, 2) as publisher:
                 assert publisher.wait(60) == 0
         second = session_of(ingest, "show", 1)
         ended(second)
         assert pictures(second) == 2 * RATE
         ended(first)
-        assert RATE <= pictures(first) < 10 * RATE
+        assert RATE <= pictures(first) < 300 * RATE
 
 
 def test_a_killed_segmenter_is_replaced(ingest: Ingest) -> None:
     key = ingest.add("show")
-    with publishing(ingest, key, 16) as publisher:
+    with publishing(ingest, key, 300) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first) >= 5, "chunks")
         signal_segmenter(first, signal.SIGKILL)
         second = session_of(ingest, "show", 1)
-        assert publisher.wait(60) == 0
+        wait_for(lambda: received(second) >= 3, "chunks of the next one")
+        finish(publisher)
     assert ended(first).error == "the segmenter died"
     assert ended(second).error is None
-    # What is lost is the open chunk, and what came until the next keyframe after the new one's start.
+    # Lost are the open chunk, and frames before the first keyframe after the start of the new segmenter.
     assert pictures(second) >= 3 * RATE
     assert pictures(first) >= 5 * RATE
 
 
 def test_a_segmenter_that_is_killed_after_the_pictures_have_changed_is_replaced(ingest: Ingest) -> None:
-    """Its connection has become a second session by then, and the journal of the first one has its end."""
+    """By then the publish continues as a second session, and the journal of the first has its end record."""
     first = make_clip(ingest.folder / "a.flv", frames=3 * RATE, gop=RATE, size="128x72", options=("-bf", "0"))
-    second = make_clip(ingest.folder / "b.flv", frames=15 * RATE, gop=RATE, size="64x36", options=("-bf", "0"))
+    second = make_clip(ingest.folder / "b.flv", frames=120 * RATE, gop=RATE, size="64x36", options=("-bf", "0"))
     followed = [replace(tag, ms=tag.ms + 3000) for tag in read_tags(second.path)]
     write_tags(ingest.folder / "both.flv", [*read_tags(first.path), *followed])
     key = ingest.add("show")
@@ -205,7 +217,10 @@ def test_a_segmenter_that_is_killed_after_the_pictures_have_changed_is_replaced(
             wait_for(lambda: received(changed) >= 3, "chunks of the second size")
             signal_segmenter(changed, signal.SIGKILL)
             third = session_of(ingest, "show", 2)
-            assert publisher.wait(40) == 0
+            wait_for(lambda: received(third) >= 2, "chunks of the next segmenter")
+            assert publisher.poll() is None
+            publisher.send_signal(signal.SIGINT)
+            assert publisher.wait(60) in (0, 255)
         finally:
             publisher.kill()
     assert (ended(session_of(ingest, "show", 0)).reason, ended(changed).error) == (CONTINUED, "the segmenter died")
@@ -216,7 +231,7 @@ def test_a_segmenter_that_is_killed_after_the_pictures_have_changed_is_replaced(
 @pytest.mark.parametrize("how", ["disabled", "rotated", "removed"])
 def test_a_publisher_whose_stream_is_closed_is_disconnected(ingest: Ingest, how: str) -> None:
     key = ingest.add("show")
-    with publishing(ingest, key, 60) as publisher:
+    with publishing(ingest, key, 300) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
         database = Database.open(ingest.settings)
@@ -230,19 +245,19 @@ def test_a_publisher_whose_stream_is_closed_is_disconnected(ingest: Ingest, how:
                 registry.remove("show")
         finally:
             database.close()
-        assert publisher.wait(40) != 0
+        assert publisher.wait(120) != 0
     assert ended(first).error is None
     assert refused(ingest, key)
 
 
 def test_a_stop_on_request_disconnects_the_publisher(ingest: Ingest) -> None:
     key = ingest.add("show")
-    with publishing(ingest, key, 60) as publisher:
+    with publishing(ingest, key, 300) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
         assert ingest.client.post("/stop-stream", json={"stream": "show"}, headers=BEARER).status_code == 200
         assert ended(first).reason == "stopped"
-        assert publisher.wait(40) != 0
+        assert publisher.wait(120) != 0
 
 
 def test_only_sound(ingest: Ingest) -> None:
@@ -262,7 +277,7 @@ def test_a_publisher_that_sends_nothing_is_disconnected(ingest: Ingest) -> None:
     with suppress(BrokenPipeError), av.open(address(ingest, key), "w", format="flv") as publisher:
         stream = publisher.add_stream("libx264", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = 64, 36, "yuv420p"
-        publisher.start_encoding()  # connects, publishes, and tells what would come
+        publisher.start_encoding()  # connects, publishes, and counts what the publisher would receive
         session = session_of(ingest, "silent", 0)
         wait_for(lambda: "publisher left" in ingest.log.read_text(), "the end of the connection")
         error = ended(session).error
@@ -276,20 +291,20 @@ def test_nobody_else_pulls(ingest: Ingest) -> None:
     key = ingest.add("show")
 
     def pulled(name: str, where: Callable[[Ingest, str], str] = internal) -> bool:
-        pull = ["ffmpeg", "-v", "error", "-nostdin", "-rw_timeout", "3000000", "-i", where(ingest, name)]
+        pull = ["ffmpeg", "-v", "error", "-nostdin", "-rw_timeout", "20000000", "-i", where(ingest, name)]
         return subprocess.run([*pull, "-t", "1", "-f", "null", "-"], capture_output=True, timeout=60).returncode == 0
 
     assert not pulled("show")
-    with publishing(ingest, key, 10) as publisher:
+    with publishing(ingest, key, 300) as publisher:
         first = session_of(ingest, "show", 0)
         wait_for(lambda: received(first), "a chunk")
         assert pulled("show")  # from this machine
-        assert not pulled("show", address)  # publishers' address
+        assert not pulled("show", address)  # where publishers connect
         assert not pulled(key)
         assert not pulled(f"show?publish={'0' * 32}")
-        # From elsewhere, as the server would ask.
+        # From another address, as nginx-rtmp would report it.
         fields = {"call": "play", "name": "show", "clientid": "99", "addr": "192.0.2.1"}
-        assert httpx.post(f"{ingest.url}/play-stream", data=fields, trust_env=False).status_code == 403
-        assert publisher.wait(60) == 0
+        assert httpx.post(f"{ingest.url}/play-stream", data=fields, timeout=60, trust_env=False).status_code == 403
+        sent = finish(publisher)
     ended(first)
-    assert pictures(first) == 10 * RATE
+    assert pictures(first) == sent

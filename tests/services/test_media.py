@@ -1,4 +1,4 @@
-"""The media server, asked over real HTTP and RTMP."""
+"""The media server over HTTP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,7 @@ def wait_until_refused(port: int, timeout_s: float = 60) -> bool:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # A name that configurations trip over.
+    # A name with characters that need quoting in nginx's configuration.
     root = tmp_path_factory.mktemp("out") / 'a "quoted" name; {with} # signs'
     (root / "show" / "p0").mkdir(parents=True)
     (root / "show" / "ledger").mkdir()
@@ -141,7 +141,7 @@ def test_refuses(server: MediaServer, path: str) -> None:
     status, headers, body = ask(server.port, path)
     assert status in (400, 403, 404)
     assert b"secret" not in body and b"half" not in body and b"Index of" not in body
-    # A segment that is missing now may be there in a second.
+    # A segment that is missing now may exist in a second.
     assert "immutable" not in headers.get("cache-control", "")
 
 
@@ -191,26 +191,33 @@ def test_manifest_that_changes_within_a_second_without_changing_size(server: Med
     assert (status, body) == (200, b"<MPD>2</MPD>")
 
 
+def assert_between(before: datetime, body: bytes) -> None:
+    """The time that the server says lies between ``before`` and now; it is said in milliseconds."""
+    margin = timedelta(milliseconds=50)  # nginx looks at the clock now and then
+    assert before - margin <= datetime.fromisoformat(body.decode()) <= datetime.now(UTC) + margin
+
+
 def test_time_is_utc_with_milliseconds(server: MediaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = datetime.now(UTC)
     status, headers, body = ask(server.port, "/time")
-    now = datetime.now(UTC)
     assert status == 200 and headers["cache-control"] == "no-store"
     assert re.fullmatch(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", body)
-    assert abs((datetime.fromisoformat(body.decode()) - now).total_seconds()) < 2
+    assert_between(before, body)
 
 
 def test_time_is_utc_wherever_we_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     with MediaServer(tmp_path, port=free_port(), host="127.0.0.1") as server:
+        before = datetime.now(UTC)
         body = ask(server.port, "/time")[2]
-    assert abs((datetime.fromisoformat(body.decode()) - datetime.now(UTC)).total_seconds()) < 2
+    assert_between(before, body)
 
 
 def test_port_that_is_taken(tmp_path: Path, server: MediaServer) -> None:
     begin = time.monotonic()
     with pytest.raises(SettingsError, match=rf"127\.0\.0\.1:{server.port} is taken by another program") as caught:
         MediaServer(tmp_path, port=server.port, host="127.0.0.1").start()
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 20  # nginx itself would go on trying
     assert "\n" not in str(caught.value)
     assert ask(server.port, "/time")[0] == 200
 
@@ -251,14 +258,14 @@ def test_everything_it_writes_is_in_its_runtime_directory_and_it_ends_whole(tmp_
         pid = server.pid
         assert pid is not None
         assert (runtime / "nginx.pid").read_text().strip() == str(pid)
-        workers = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, timeout=5).stdout.split()
+        workers = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, timeout=60).stdout.split()
         assert workers
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (runtime, runtime / "nginx.conf")}
         assert modes == {"run": 0o700, "nginx.conf": 0o600}
     assert server.pid is None
-    wait_for(lambda: not any(map(alive, [pid, *map(int, workers)])), "the end of nginx", 20)
+    wait_for(lambda: not any(map(alive, [pid, *map(int, workers)])), "the end of nginx")
     assert "[warn]" not in (runtime / "error.log").read_text()
-    # And again in the same place.
+    # A second start with the same runtime directory.
     with server:
         assert ask(server.port, "/time")[0] == 200
 
@@ -266,7 +273,7 @@ def test_everything_it_writes_is_in_its_runtime_directory_and_it_ends_whole(tmp_
 def test_ends_although_a_viewer_reads_slowly(tmp_path: Path) -> None:
     (tmp_path / "big.m4s").write_bytes(bytes(32 << 20))
     server = MediaServer(tmp_path, port=free_port(), host="127.0.0.1")
-    with server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as viewer:
+    with server, socket.create_connection(("127.0.0.1", server.port), timeout=60) as viewer:
         viewer.sendall(b"GET /media/big.m4s HTTP/1.1\r\nHost: x\r\n\r\n")
         assert viewer.recv(100).startswith(b"HTTP/1.1 200")
         begin = time.monotonic()
@@ -279,7 +286,7 @@ def test_ends_although_a_viewer_reads_slowly(tmp_path: Path) -> None:
 def test_alone_and_never_outlives_its_owner(tmp_path: Path, sign: signal.Signals) -> None:
     port = free_port()
     command = [sys.executable, "-m", "services.media", "--root", str(tmp_path), "--port", str(port)]
-    # Killed, it cannot remove its runtime directory: let that lie in ours.
+    # A killed process cannot remove its temporary runtime directory, so create it inside the test's folder.
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     owner = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env)
     try:
@@ -287,11 +294,11 @@ def test_alone_and_never_outlives_its_owner(tmp_path: Path, sign: signal.Signals
         assert f"http://127.0.0.1:{port}/" in owner.stdout.readline()
         assert ask(port, "/time")[0] == 200
         owner.send_signal(sign)
-        assert owner.wait(30) == (-sign if sign == signal.SIGKILL else 0)
+        assert owner.wait(60) == (-sign if sign == signal.SIGKILL else 0)
         assert wait_until_refused(port)
     finally:
         owner.kill()
-        owner.communicate(timeout=30)
+        owner.communicate(timeout=60)
 
 
 def test_alone_explains_itself_in_one_line(tmp_path: Path, server: MediaServer) -> None:

@@ -1,4 +1,4 @@
-"""The processing service: starts, deaths, cancels and restarts, with a real Prefect server and a small flow."""
+"""The processing service: starts, crashes, cancellations and restarts, with a real Prefect server and a small flow."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from tests.support.s3 import s3_server
 
 @pytest.fixture
 def case(case: Case) -> Case:
-    """An installation whose service runs."""
+    """An installation whose processing service runs."""
     case.start()
     return case
 
 
 def start(case: Case, session: str, **more: Any) -> pb.StartStreamResponse:
     with case.rpc() as rpc:
-        answer: pb.StartStreamResponse = rpc.StartStream(pb.StartStreamRequest(session=session, **more), timeout=30)
+        answer: pb.StartStreamResponse = rpc.StartStream(pb.StartStreamRequest(session=session, **more), timeout=60)
     return answer
 
 
@@ -77,7 +77,7 @@ def test_a_session_gets_one_run_which_finishes_it(case: Case, capsys: pytest.Cap
         assert [s.broadcast for s in rpc.ListStreams(pb.ListStreamsRequest()).streams] == []
         finished = rpc.ListStreams(pb.ListStreamsRequest(include_finished=True)).streams
         assert [s.broadcast for s in finished] == [spool.broadcast]
-        # Its chunks are gone and the name of its session is still valid; one that never was there is not.
+        # The chunks are gone but the session's name stays valid, unlike the name of a session that never existed.
         eventually(lambda: spool.sessions() == [], "the spool of its session is gone")
         assert (get().sessions, get().last_session) == (1, session)
         assert start(case, session).state == pb.STREAM_STATE_FINISHED
@@ -89,7 +89,7 @@ def test_a_session_gets_one_run_which_finishes_it(case: Case, capsys: pytest.Cap
         ):
             code, message, details = refused(call)
             assert (code, details[0].resource_name) == (grpc.StatusCode.NOT_FOUND, never), message
-    assert segmenter.wait(30) == 0
+    assert segmenter.wait(60) == 0
 
 
 def test_watching_shows_changes_and_ends_with_the_broadcast(case: Case) -> None:
@@ -142,12 +142,11 @@ def test_a_cancelled_run_is_not_replaced(case: Case) -> None:
     start(case, session)
     pid = publisher(spool)
     flow_run_id = published_by(spool)
-    began = time.monotonic()
     case.set_state(flow_run_id, "CANCELLING")
+    # Long before Prefect itself would kill the run, which is after 30 s.
     eventually(
-        lambda: not Path(f"/proc/{pid}").exists() and segmenter.poll() is not None, "run and segmenter are gone", 5
+        lambda: not Path(f"/proc/{pid}").exists() and segmenter.poll() is not None, "run and segmenter are gone", 25
     )
-    assert time.monotonic() - began < 5
     eventually(lambda: spool.finished, "the broadcast is finished")
     eventually(lambda: case.run_state(flow_run_id) == "CANCELLED", "Prefect knows that it is cancelled")
     with case.rpc() as rpc:
@@ -167,7 +166,7 @@ def test_runs_survive_a_kill_of_the_service_and_are_taken_care_of_again(case: Ca
     case.start()
     assert start(case, session).flow_run_id == flow_run_id
     assert lock_holder(spool.folder / RUN_LOCK) == pid
-    # Nobody's child any more, and yet it can be cancelled.
+    # The run is no longer a child of the service, but can still be cancelled.
     case.set_state(flow_run_id, "CANCELLING")
     eventually(lambda: spool.finished and segmenter.poll() is not None, "the broadcast is finished")
     eventually(lambda: case.run_state(flow_run_id) == "CANCELLED", "Prefect knows that it is cancelled")
@@ -203,7 +202,7 @@ def test_a_run_that_always_fails_is_tried_again_and_says_so(case: Case) -> None:
     start(case, session)
     with case.rpc() as rpc:
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="cam")).status  # noqa: E731
-        eventually(lambda: get().state == pb.STREAM_STATE_FAILED, "the state says that it fails", 90)
+        eventually(lambda: get().state == pb.STREAM_STATE_FAILED, "the state says that it fails", 240)
         assert "told to fail" in get().error
         assert get().attempts >= 3
     (spool.folder / "fail").unlink()
@@ -310,7 +309,7 @@ def test_a_late_stop_of_an_old_session_leaves_its_successor_alone(case: Case) ->
     start(case, old)
     with case.rpc() as rpc:
         rpc.StopStream(pb.StopStreamRequest(session=old))
-        assert first.wait(30) == 0
+        assert first.wait(60) == 0
         same, new, second = case.session("cam")
         assert same.folder == spool.folder
         eventually(lambda: writer_alive(spool.folder / "000001"), "the second segmenter receives")
@@ -366,7 +365,7 @@ def test_the_output_that_cannot_be_written_is_said_at_start(case: Case) -> None:
 
 
 def s3_refusals() -> Iterator[tuple[str, dict[str, str]]]:
-    """What is wrong with an S3 output, and the settings of a service that has to find out."""
+    """Faulty S3 outputs: the expected error, and the settings of a service that must detect it."""
     with s3_server() as s3:
         s3.bucket("films")
         made = s3.client("iam")
@@ -389,7 +388,7 @@ def s3_refusals() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def test_an_s3_output_that_cannot_be_written_is_said_before_a_single_chunk(case: Case) -> None:
-    """To whoever starts a stream, and by ``doctor`` and ``up`` to whoever sets the thing up."""
+    """The error is reported by StartStream, ``doctor`` and ``up``."""
     case.end(signal.SIGTERM)
     plain = dict(case.environment)
     for says, settings in s3_refusals():

@@ -1,4 +1,4 @@
-"""Who may use the processing service, and what it does without Prefect's server."""
+"""Access to the processing service, its behaviour without Prefect's server, and back-off."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import pytest
 from flows.server import prefect_server
 from services.processing import repair
 from services.processing.auth import check_exposure
-from services.processing.watch import Watch, delay_s, next_starts, start_limit_s
+from services.processing.turns import next_starts
+from services.processing.watch import Watch, delay_s, start_limit_s
 from streamwave.config.settings import Settings
 from streamwave.errors import SettingsError
 from streamwave.spool.broadcast import RUN_LOCK, open_session
@@ -37,7 +38,7 @@ def _all(call: Callable[[], Iterable[object]]) -> list[object]:
 
 def test_calls_need_the_token_that_is_set(case: Case) -> None:
     case.environment["STREAMWAVE_GRPC_TOKEN"] = TOKEN
-    case.start()  # asks for health, which is open
+    case.start()  # checks health, which needs no token
     request = pb.ListStreamsRequest()
     with case.rpc() as rpc:
         for wrong in ([], [("authorization", TOKEN)], [("authorization", "Bearer wrong")]):
@@ -90,7 +91,7 @@ def test_streams_go_on_while_prefect_is_away(tmp_path: Path) -> None:
         eventually(lambda: "does not answer" in case.log, "the service has noticed")
         late, waiting, _ = case.session("late")
         with case.rpc() as rpc:
-            answer = rpc.StartStream(pb.StartStreamRequest(session=waiting), timeout=30)
+            answer = rpc.StartStream(pb.StartStreamRequest(session=waiting), timeout=60)
             assert (answer.flow_run_id, answer.state) == ("", pb.STREAM_STATE_STARTING)
             eventually(
                 lambda: "does not answer" in rpc.GetStream(pb.GetStreamRequest(stream="late")).status.error,
@@ -127,7 +128,7 @@ def test_what_is_stuck_waits_longer_and_for_everybody_else() -> None:
     for _ in range(12):
         stuck.alive()
         assert stuck.alive_since is not None
-        stuck.alive_since -= 600  # as long as it waits for an output
+        stuck.alive_since -= 600  # its run has waited for an output all the time
         stuck.alive()
         stuck.died("no such bucket")
     assert stuck.next_start_at - time.monotonic() > 290
@@ -135,7 +136,7 @@ def test_what_is_stuck_waits_longer_and_for_everybody_else() -> None:
 
 
 def test_sessions_without_an_end_get_one_whichever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The publisher has come back after its first segmenter was killed."""
+    """The publisher reconnected after its first segmenter was killed."""
     monkeypatch.setattr(repair, "WITHOUT_WRITER_S", 0.0)
     monkeypatch.setattr(repair, "START_S", 0.0)
     spool, first = open_session(tmp_path, "cam", output=str(tmp_path / "out"), window_ms=60_000)
@@ -154,7 +155,7 @@ def test_sessions_without_an_end_get_one_whichever_they_are(tmp_path: Path, monk
 
 
 def test_whoever_waits_for_a_run_gets_one_in_turn() -> None:
-    """Ten streams, of which the first two fail at every start, and two places: the others are not kept waiting by them."""
+    """Ten streams share two slots; the first two fail at every start and must not keep the others waiting."""
     watches = {number: Watch(waiting_since=float(number)) for number in range(10)}
     started: list[int] = []
     for now in range(1, 11):

@@ -1,4 +1,4 @@
-"""What the processing service says of a broadcast that is published to several outputs, one of which refuses."""
+"""The status of a broadcast with several outputs, one of which refuses."""
 
 from __future__ import annotations
 
@@ -43,4 +43,4 @@ def test_each_output_has_its_own_lag(tmp_path: Path, mended: bool) -> None:
                 found = stream_status(spool, None).outputs[1]
                 return (found.chunks, found.lag_chunks, found.lag_ms, found.error) == (CHUNKS, 0, 0, "")
 
-            wait_for(caught_up, "the second output", 60)
+            wait_for(caught_up, "the second output")

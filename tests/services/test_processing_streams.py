@@ -1,4 +1,4 @@
-"""The processing service with several streams, damaged spools, and streams that two want at once."""
+"""The processing service with many streams, damaged spools, and streams that are published and pulled at once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import Case, eventually, published_by, publisher, refused
 from tests.support.media import make_clip
 
-#: As in the reconciler, which is not imported: it would read Prefect's settings into the process of the tests.
+#: Copied from the reconciler. Importing that would load Prefect's settings into the test process.
 STARTS_AT_ONCE = max(2, len(os.sched_getaffinity(0)))
 
 
 def test_many_streams_at_once_are_started_a_few_at_a_time(case: Case) -> None:
-    """After a restart with a full house: each gets its run at the first try, and no more start at once than can."""
+    """After a restart with many streams, each gets its run at the first attempt, and only a few start at once."""
     spools = [case.session(f"cam{number}")[0] for number in range(6)]
     case.start()
     starting: list[int] = []
@@ -31,13 +31,13 @@ def test_many_streams_at_once_are_started_a_few_at_a_time(case: Case) -> None:
         starting.append(sum(not spool.run_alive() for spool in created))
         return all(spool.run_alive() for spool in spools)
 
-    eventually(all_published, "every broadcast has a run", 90)
+    eventually(all_published, "every broadcast has a run", 240)
     assert max(starting) <= STARTS_AT_ONCE
     assert {json.loads((spool.folder / "run.json").read_text())["number"] for spool in spools} == {1}
 
 
 def test_a_damaged_description_does_not_cost_the_broadcast(case: Case) -> None:
-    """Cut off by a crash of the machine; another stream beside it is not held up either."""
+    """The description was truncated by a crash of the machine; other streams are not affected either."""
     spool, session, _ = case.session("cam")
     whole = (spool.folder / INFO).read_bytes()
     (spool.folder / INFO).write_bytes(whole[:20])
@@ -54,7 +54,7 @@ def test_a_damaged_description_does_not_cost_the_broadcast(case: Case) -> None:
 
 
 def test_a_stream_that_somebody_publishes_is_not_pulled(case: Case) -> None:
-    """Neither while its segmenter starts, nor while it receives; the publisher is not disturbed."""
+    """A pull is refused while the publisher's segmenter starts and while it receives; the publisher is not disturbed."""
     media = case.folder / "media"
     media.mkdir()
     (media / "clip.mp4").write_bytes(b"no media")
@@ -71,12 +71,12 @@ def test_a_stream_that_somebody_publishes_is_not_pulled(case: Case) -> None:
         assert segmenter.poll() is None
         assert [session.name for session in spool.sessions()] == ["000000"]
         rpc.StopStream(pb.StopStreamRequest(stream="cam"))
-        assert segmenter.wait(30) == 0
+        assert segmenter.wait(60) == 0
         assert rpc.StartStream(pull).session.startswith("cam/")
 
 
 def test_publishers_and_pulls_that_come_at_once_are_one(case: Case) -> None:
-    """The pull's side is the service, the publisher's that which ingest does."""
+    """The service pulls, and the test opens sessions as ingest does."""
     sources = case.folder / "sources"
     sources.mkdir()
     case.environment["STREAMWAVE_ALLOWED_FILE_ROOTS"] = str(sources)
@@ -86,7 +86,7 @@ def test_publishers_and_pulls_that_come_at_once_are_one(case: Case) -> None:
     def pull(stream: str) -> bool:
         with case.rpc() as rpc:
             try:
-                rpc.StartStream(pb.StartStreamRequest(stream=stream, source=str(clip.path)), timeout=30)
+                rpc.StartStream(pb.StartStreamRequest(stream=stream, source=str(clip.path)), timeout=60)
             except grpc.RpcError as error:
                 assert error.code() == grpc.StatusCode.FAILED_PRECONDITION, error
                 return False
@@ -103,19 +103,19 @@ def test_publishers_and_pulls_that_come_at_once_are_one(case: Case) -> None:
         for number in range(8):
             stream = f"race{number}"
             both = [pool.submit(pull, stream), pool.submit(publish, stream)]
-            assert sorted(future.result(30) for future in both) == [False, True], stream
+            assert sorted(future.result(120) for future in both) == [False, True], stream
             assert sum(len(found.sessions()) for found in broadcasts(case.spool, stream)) == 1
 
 
 def test_a_stream_has_one_run_for_what_is_received_and_one_for_what_was(case: Case) -> None:
-    """A publisher who comes and goes leaves broadcasts behind that take long: other streams are published all the same."""
+    """A publisher that reconnects often leaves slow broadcasts behind; other streams are published all the same."""
     case.environment["STREAMWAVE_MAX_STREAMS"] = "3"
     left = []
     for _ in range(3):
         spool, session, segmenter = case.session("cam")
         eventually(partial(was_opened, case.spool / session), "the segmenter writes")
         segmenter.terminate()
-        assert segmenter.wait(30) == 0
+        assert segmenter.wait(60) == 0
         (spool.folder / "hold").touch()
         left.append(spool)
     assert len({spool.broadcast for spool in left}) == 3

@@ -1,4 +1,4 @@
-"""Strangers and mad publishers against RTMP, while somebody publishes: no frame is lost, memory is bounded, viewers are served.
+"""Attacks on RTMP during a publish: the publisher loses no frame, memory is bounded, and viewers are served.
 
 TESTS_FULL=1 sends 10,000 damaged sessions before a publish and 1,000 after one instead of some hundred.
 """
@@ -42,12 +42,12 @@ FULL = bool(os.environ.get("TESTS_FULL"))
 BEFORE, AFTER = (10_000, 1_000) if FULL else (300, 40)
 IDLE = 4_300 if FULL else 1_000
 MEMORY_LIMIT = 10**9
-#: Attackers' addresses; all of 127/8 is this machine.
+#: Addresses of attackers; all of 127/8 belongs to this machine.
 STRANGER, OTHER_STRANGER = "127.0.0.66", "127.0.0.67"
 
 
 class Stage:
-    """What is attacked: RTMP with somebody who publishes, and the media server."""
+    """The target: RTMP with a live publisher, and the media server."""
 
     def __init__(self, part: RtmpPart, hook: Hooks, web: MediaServer, live: LivePublisher) -> None:
         self.part, self.hook, self.web, self.live = part, hook, web, live
@@ -56,16 +56,16 @@ class Stage:
         self.finished = False
 
     def memory(self) -> dict[str, int]:
-        """The most that each process has held."""
+        """The peak memory of each process."""
         assert self.web.pid is not None
         pids = {"gate": self.part.pid, "nginx-rtmp": self.part.nginx_pid, "media": self.web.pid}
         workers = {f"media worker {pid}": pid for pid in descendants(self.web.pid)}
         return {name: peak_memory(pid) for name, pid in {**pids, **workers}.items()}
 
     def assert_well(self) -> None:
-        """Nothing has ended, the publisher sends on, viewers are served, memory is bounded."""
+        """Check that no process has exited, the publisher still sends, viewers are served, and memory is bounded."""
         assert self.part.nginx_pid == self.nginx_pid
-        with urllib.request.urlopen(f"{self.web.url}/time", timeout=30) as answer:
+        with urllib.request.urlopen(f"{self.web.url}/time", timeout=60) as answer:
             assert answer.status == 200
         sent = self.live.sent()
         wait_for(lambda: self.live.sent() > sent + 5, "more pictures of the live publisher")
@@ -97,7 +97,7 @@ def well(stage: Stage) -> Iterator[None]:
 
 
 def slow_connections(port: int) -> list[socket.socket]:
-    """Connections that stop: at once, in the handshake, after it, within a command."""
+    """Connections that stop at once, during the handshake, after it, and inside a command."""
     begin, end = greeting()
     command = chunks(Sent(3, COMMAND, amf("connect", 1, {"app": "live"})))
     found = []
@@ -109,18 +109,18 @@ def slow_connections(port: int) -> list[socket.socket]:
 
 
 def test_connections_that_stop_are_given_up_later(stage: Stage) -> None:
-    """The other tests need longer than that takes; see the last one."""
+    """The connections time out during the other tests; the last test checks it."""
     stage.slow = slow_connections(stage.part.port)
 
 
 def connect_command(body: bytes, size: int) -> bytes:
-    """``connect`` with this AMF behind its name and number, in chunks of ``size``."""
+    """A ``connect`` command with this AMF after its name and transaction id, in chunks of ``size`` bytes."""
     announced = chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", size)))
     return announced + chunks(Sent(3, COMMAND, amf("connect", 1) + body), size)
 
 
 def attack(stage: Stage, send: Callable[[Client], None]) -> bool:
-    """Whether the gate closes the connection of somebody who greets and does ``send``."""
+    """Whether the gate closes a connection that completes the handshake and then calls ``send``."""
     with Client(stage.part.port, source=STRANGER) as client:
         try:
             client.greet()
@@ -133,7 +133,7 @@ def attack(stage: Stage, send: Callable[[Client], None]) -> bool:
 @pytest.mark.parametrize("kind", ["array", "object"])
 @pytest.mark.parametrize("size", [188_000, MAX_MESSAGE - 40, 60_000])
 def test_nested_amf(stage: Stage, kind: str, size: int) -> None:
-    """188 kB ended nginx-rtmp; 60 kB is as long as a command may be."""
+    """188 kB of nested AMF crashed a stock nginx-rtmp; 60 kB is about the limit of a command."""
     body = nested(size // len(nested(1, kind)), kind)
     assert attack(stage, lambda client: client.send(connect_command(body, 65536)))
     assert attack(stage, lambda client: client.send(connect_command(body, 128)))
@@ -142,7 +142,7 @@ def test_nested_amf(stage: Stage, kind: str, size: int) -> None:
 @pytest.mark.parametrize("kind", ["array", "object"])
 @pytest.mark.parametrize("host", ["127.0.0.1", PUBLISH_HOST])
 def test_nested_amf_at_the_internal_port(stage: Stage, kind: str, host: str) -> None:
-    """A process of this machine reaches nginx-rtmp itself: its stack takes all that fits into a message."""
+    """Local processes can reach nginx-rtmp directly; its stack suffices for the deepest nesting that fits in a message."""
     body = nested((MAX_MESSAGE - 40) // len(nested(1, kind)), kind)
     with Client(stage.part.internal_port, host, timeout_s=60) as client:
         if host == PUBLISH_HOST:
@@ -153,7 +153,7 @@ def test_nested_amf_at_the_internal_port(stage: Stage, kind: str, host: str) -> 
 
 
 def test_unfinished_messages(stage: Stage) -> None:
-    """28 chunk streams with a message of 16 MB each took 420 MB per connection."""
+    """28 chunk streams, each with an incomplete message of 16 MB, took 420 MB per connection."""
 
     def send(client: Client) -> None:
         for number in range(3, 31):
@@ -182,7 +182,7 @@ def test_unfinished_messages_of_publishers(stage: Stage) -> None:
 
 
 def test_thousands_of_idle_connections(stage: Stage) -> None:
-    """From an address of their own, and from that of a publisher who connects meanwhile."""
+    """Idle connections from another address, and from the address of a publisher that connects meanwhile."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = min(IDLE, (hard if hard != resource.RLIM_INFINITY else IDLE + 1000) - 1000)
@@ -202,7 +202,7 @@ def test_thousands_of_idle_connections(stage: Stage) -> None:
 
 
 def send_all(stage: Stage, data: bytes) -> str:
-    """Send a damaged session and wait for the end; what went wrong with that."""
+    """Send a damaged session and wait until the connection closes; what went wrong."""
     with Client(stage.part.port, source=STRANGER, timeout_s=60) as client:
         try:
             client.send(data)
@@ -217,7 +217,7 @@ def test_damaged_sessions_before_a_publish(stage: Stage) -> None:
     with ThreadPoolExecutor(8) as pool:
         wrong = [one for one in pool.map(lambda data: send_all(stage, data), before_publish(1, BEFORE)) if one]
     assert wrong == []
-    # Many are damaged where it does not matter: these reach nginx-rtmp and the hooks, which know no such key.
+    # Harmless damage reaches nginx-rtmp and the hooks, which refuse the unknown key.
     asked = stage.hook.count("publish", name="guess")
     assert asked > BEFORE // 20
     print(
@@ -247,7 +247,7 @@ def test_damaged_messages_after_a_publish(stage: Stage) -> None:
 
 
 def test_a_publisher_that_does_not_read(stage: Stage) -> None:
-    """Answers to its pings, which it never takes: nginx-rtmp drops them when the gate is full."""
+    """A publisher sends pings and never reads the answers, which nginx-rtmp drops once the gate's buffers are full."""
     with Client(stage.part.port, source=STRANGER) as client:
         client.publish("fuzzdeaf")
         pings = chunks(Sent(2, USER_CONTROL, struct.pack(">HI", 6, 7))) * 1000

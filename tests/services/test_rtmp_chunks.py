@@ -1,4 +1,4 @@
-"""The gate's reader of chunks, of AMF and its admission, without a network."""
+"""The gate's chunk reader, AMF checks and admission, without a network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from services.rtmp.admission import Admission, Stage
-from services.rtmp.chunks import ChunkReader, chunk_size_message, written
+from services.rtmp.chunks import ChunkReader, as_chunks, chunk_size_message
 from services.rtmp.rules import MAX_COMMAND, MAX_MESSAGE, MEDIA, Message, Refused
 from streamwave.ffmpeg.amf import MAX_DEPTH, MAX_VALUES, AmfError, read_values
 from tests.support.rtmp import (
@@ -30,20 +30,20 @@ from tests.support.rtmp import (
 
 
 def passed(reader: ChunkReader, data: bytes, sizes: random.Random) -> bytes:
-    """What the gate would write of ``data``, which arrives in pieces."""
+    """What the gate would write to nginx-rtmp for ``data``, which arrives in pieces."""
     out, at, size = b"", 0, 128
     while at < len(data):
         step = sizes.choice((1, 2, 7, 129, 1000, 65536))
         reader.feed(data[at : at + step])
         at += step
         while (item := reader.next()) is not None:
-            out += item if isinstance(item, bytes) else written(item, size)
+            out += item if isinstance(item, bytes) else as_chunks(item, size)
             size = reader.chunk_size
     return out
 
 
 def interleaved(messages: list[Sent], size: int, order: random.Random) -> bytes:
-    """Chunks of several messages mixed, as the specification allows, those of one chunk stream in order."""
+    """Interleave chunks of several messages at random, keeping the order within each chunk stream."""
     queues: dict[int, list[bytes]] = {}
     for one in messages:
         whole, width = chunks(one, size), 12 + 4 * (one.time_ms >= 0xFFFFFF)
@@ -64,7 +64,7 @@ def interleaved(messages: list[Sent], size: int, order: random.Random) -> bytes:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_what_comes_out_is_what_went_in(seed: int) -> None:
-    """Whatever the sizes of chunks, messages and reads, however they are mixed, with extended timestamps or not."""
+    """For all sizes of chunks, messages and reads, any interleaving, with and without extended timestamps."""
     order = random.Random(seed)
     size = order.choice((128, 128, 129, 1000, 4096))
     start = order.choice((0, 0, 0xFFFFF0, 0x1000000, 0xFFFFFF00))
@@ -81,12 +81,12 @@ def test_what_comes_out_is_what_went_in(seed: int) -> None:
     data = chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", size))) + interleaved(sent, size, order)
     found = read_messages(passed(ChunkReader(publishing=True), data, order))
     assert found[0].body == struct.pack(">I", size)
-    for number in (3, 4, 6, 8):  # those of one chunk stream stay in order; others may overtake them
+    for number in (3, 4, 6, 8):  # chunk streams stay in order, but may overtake each other
         assert [one for one in found[1:] if one.stream == number] == [one for one in sent if one.stream == number]
 
 
 def test_short_headers_refer_to_the_message_before() -> None:
-    """Types 1, 2 and 3, as encoders use them, also after messages that are written anew."""
+    """Headers of types 1, 2 and 3, as encoders use them, also after messages that the gate rewrites."""
     data = chunks(Sent(4, DATA, amf("onTextData", {"a": 1}), 1000, 1))
     data += chunks(Sent(4, AUDIO, b"a" * 300), form=1, delta_ms=20)
     data += chunks(Sent(4, AUDIO, b"b" * 300), form=2, delta_ms=21)
@@ -101,7 +101,7 @@ def test_short_headers_refer_to_the_message_before() -> None:
 
 
 def test_media_is_not_kept() -> None:
-    """Every byte of a picture goes on when it arrives; a read that ends in a header keeps that only."""
+    """Every byte of a frame is forwarded when it arrives; only an incomplete header is kept."""
     reader, data = ChunkReader(publishing=True), chunks(Sent(6, VIDEO, bytes(100_000)))
     for at in range(0, len(data), 700):
         reader.feed(data[at : at + 700])
@@ -125,7 +125,7 @@ def test_refuses_before_a_publish() -> None:
     assert "media before" in refused(chunks(Sent(6, DATA, b"x")))
     assert "more than 65536" in refused(chunks(Sent(3, COMMAND, bytes(MAX_COMMAND + 1)))[:20])
     assert "too many bytes" in refused(b"".join(chunks(Sent(n, COMMAND, bytes(60_000)))[:140] for n in range(3, 9)))
-    assert "impossible size" in refused(chunks(Sent(2, SET_CHUNK_SIZE, bytes(100))))
+    assert "invalid size" in refused(chunks(Sent(2, SET_CHUNK_SIZE, bytes(100))))
     assert "chunk size" in refused(chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", 1))))
     assert "chunk size" in refused(chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", 0x7FFFFFFF))))
     assert "chunk stream" in refused(bytes([16]) + bytes(11))
@@ -135,9 +135,9 @@ def test_refuses_before_a_publish() -> None:
 
 def test_refuses_while_publishing() -> None:
     begun = chunks(Sent(6, VIDEO, bytes(1000)))[:140]
-    assert "inside of another" in refused(begun + chunks(Sent(6, VIDEO, b"x")), publishing=True)
+    assert "inside another" in refused(begun + chunks(Sent(6, VIDEO, b"x")), publishing=True)
     assert "chunk size" in refused(begun + chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", 4096))), publishing=True)
-    assert "given up" in refused(begun + chunks(Sent(2, ABORT, struct.pack(">I", 6))), publishing=True)
+    assert "an Abort" in refused(begun + chunks(Sent(2, ABORT, struct.pack(">I", 6))), publishing=True)
     larger = chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", 4096)))
     assert "chunk size" in refused(larger + chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", 128))), publishing=True)
     assert "do not send" in refused(chunks(Sent(6, AGGREGATE, b"x")), publishing=True)
@@ -150,17 +150,17 @@ def test_refuses_while_publishing() -> None:
 def test_messages_are_written_with_a_full_header() -> None:
     for time_ms in (0, 0xFFFFFE, 0xFFFFFF, 0xFFFFFFFF):
         message = Message(5, time_ms, COMMAND, 1, bytes(range(256)) * 3)
-        assert written(message, 128) == chunks(Sent(5, COMMAND, message.body, time_ms, 1))
-    assert written(chunk_size_message(4096), 128) == chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", 4096)))
+        assert as_chunks(message, 128) == chunks(Sent(5, COMMAND, message.body, time_ms, 1))
+    assert as_chunks(chunk_size_message(4096), 128) == chunks(Sent(2, SET_CHUNK_SIZE, struct.pack(">I", 4096)))
 
 
 def test_amf_values() -> None:
     given = ["connect", 1, None, True, {"app": "live", "list": [1, {"x": "y"}]}]
     assert read_values(amf(*given)) == [b"connect", 1.0, None, True, {b"app": b"live", b"list": [1.0, {b"x": b"y"}]}]
-    # An ECMA array, a date, a long text, a typed object; an object whose end is missing at the end of the message.
+    # An ECMA array, a date, a long string, a typed object, and an object without end marker at the end of the message.
     others = b"\x08\0\0\0\x09\0\x01a\x05\0\0\x09" + b"\x0b" + bytes(10) + b"\x0c\0\0\0\x01z" + b"\x10\0\x01T\0\0\x09"
     assert read_values(others + b"\x03\0\x01b\x05") == [{b"a": None}, 0.0, b"z", {}, {b"b": None}]
-    assert read_values(amf("a") + b"\x11\x0a\x0b\x01") == [b"a"]  # AMF3 from there on
+    assert read_values(amf("a") + b"\x11\x0a\x0b\x01") == [b"a"]  # the rest is AMF3
     for one in commands("key"):
         assert isinstance(read_values(one.body)[0], bytes)
 
@@ -184,7 +184,7 @@ def test_amf_that_is_not_well_formed(data: bytes) -> None:
 
 
 class Held:
-    """A connection that notes why it ended."""
+    """A connection that records why it was refused."""
 
     def __init__(self, admission: Admission, address: str) -> None:
         self.address, self.stage, self.reason = address, Stage.SILENT, ""
@@ -202,10 +202,10 @@ def test_idle_connections_push_each_other_out() -> None:
     admission.advance(first[0], Stage.ASKING)
     more = [Held(admission, "192.0.2.1") for _ in range(3)]
     assert [one.reason != "" for one in (*first, *more)] == [False, True, True, True, False, False]
-    # From many addresses: the total counts, and again those who have come least far go first.
+    # From many addresses, the total counts; again the connection at the earliest stage ends first.
     others = [Held(admission, f"2001:db8:{number:x}::1") for number in range(20)]
     assert len(admission.waiting()) == 8 and first[0].reason == "" and others[-1].reason == ""
-    # One network of IPv6 is one address; publishers do not count.
+    # An IPv6 /64 counts as one address; publishers do not count.
     for number in range(5):
         Held(admission, f"2001:db8::{number:x}")
     assert sum(one.address.startswith("2001:db8::") for one in admission.waiting()) <= 3

@@ -1,4 +1,4 @@
-"""Flow runs on Prefect's workers: with STREAMWAVE_WORK_POOL the service creates them, and a worker executes them."""
+"""Flow runs on Prefect workers: with STREAMWAVE_WORK_POOL, the service creates runs and workers execute them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tests.support.prefect_api import AUTH
 from tests.support.s3 import S3, s3_server
 
 POOL = "streamwave"
-#: A worker starts two interpreters for a run, and a busy machine takes its time.
+#: Deadline: a worker starts two interpreters for each run, which takes long on a busy machine.
 LIMIT_S = 120
-#: More chunks than may wait to be published: the source is held until some of them are.
+#: More chunks than may wait to be published, so reading the source pauses until some are.
 CHUNKS = 16
 
 
@@ -45,7 +45,7 @@ class Pool:
 
     @contextmanager
     def worker(self) -> Iterator[subprocess.Popen[str]]:
-        """A worker, which is killed with its runs at the end; it writes to ``worker.log``."""
+        """Run a worker, whose log is ``worker.log``; it is killed with its runs at the end."""
         command = ("worker", "start", "--pool", POOL)
         with (
             (self.cli.folder / "worker.log").open("a") as log,
@@ -56,7 +56,7 @@ class Pool:
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path) -> Iterator[Pool]:
-    """A work pool at a server of its own: deployments of the same name elsewhere are other tests'."""
+    """A work pool at a server of its own, because other tests use deployments with the same name."""
     tmp_path = tmp_path_factory.mktemp("pool")
     home = tmp_path / "server"
     copy_database(prefect_home, home)
@@ -68,14 +68,14 @@ def pool(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_hom
             "STREAMWAVE_STATE_DIR": str(tmp_path / "var"),
         }
         pool = Pool(Cli(tmp_path, extra))
-        # The database is a copy of one that other tests may have made the same pool in.
+        # The database is a copy in which other tests may have created the same pool.
         pool.prefect("work-pool", "create", "--overwrite", "--type", "process", POOL)
         yield pool
 
 
 @pytest.fixture(scope="module")
 def case(pool: Pool) -> Iterator[Case]:
-    """The service; its flow runs are the pool's."""
+    """An installation whose flow runs go to the pool."""
     films = pool.cli.folder / "films"
     films.mkdir()
     environment = {"STREAMWAVE_WORK_POOL": POOL, "STREAMWAVE_ALLOWED_FILE_ROOTS": str(films)}
@@ -92,7 +92,7 @@ def test_a_stream_is_published_by_a_worker(case: Case, pool: Pool) -> None:
     """The commands of deployments/prefect.yaml, then StartStream."""
     clip = make_clip(case.folder / "films" / "clip.mp4", frames=150)
     with pool.worker() as worker, case.rpc() as rpc:
-        answer = rpc.StartStream(pb.StartStreamRequest(stream="film", source=str(clip.path)), timeout=30)
+        answer = rpc.StartStream(pb.StartStreamRequest(stream="film", source=str(clip.path)), timeout=60)
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="film")).status  # noqa: E731
         eventually(lambda: get().state == pb.STREAM_STATE_FINISHED, "the recording is complete", 2 * LIMIT_S)
         status = get()
@@ -102,7 +102,7 @@ def test_a_stream_is_published_by_a_worker(case: Case, pool: Pool) -> None:
         )
         assert answer.flow_run_id in ("", status.flow_run_id)
         worker.send_signal(signal.SIGTERM)
-        worker.communicate(timeout=30)
+        worker.communicate(timeout=60)
     output = Path(status.output)
     for rendition in representations(output).values():
         if rendition.kind == "video":
@@ -111,12 +111,12 @@ def test_a_stream_is_published_by_a_worker(case: Case, pool: Pool) -> None:
 
 
 def test_what_becomes_of_runs_on_workers(case: Case, pool: Pool) -> None:
-    """A worker that comes late, a run that is killed, and one that is cancelled."""
+    """A worker that starts late, a run that is killed, and a run that is cancelled."""
     pool.prefect("deploy", STUB, "--name", "live", "--pool", POOL, "--no-prompt")
     spool, session, segmenter = case.session("cam")
     with case.rpc() as rpc:
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="cam")).status  # noqa: E731
-        rpc.StartStream(pb.StartStreamRequest(session=session), timeout=30)
+        rpc.StartStream(pb.StartStreamRequest(session=session), timeout=60)
         eventually(lambda: "no worker" in get().error, "the status says that there is no worker")
         first = get().flow_run_id
         with pool.worker():
@@ -142,7 +142,7 @@ def s3() -> Iterator[S3]:
 
 @pytest.fixture
 def stored(pool: Pool, s3: S3, tmp_path: Path) -> Iterator[Case]:
-    """The same with its spool in a bucket."""
+    """The same installation with its spool in a bucket."""
     environment = {
         "STREAMWAVE_WORK_POOL": POOL, "STREAMWAVE_ALLOWED_FILE_ROOTS": str(tmp_path), "STREAMWAVE_SEGMENT_SECONDS": "1",
         "STREAMWAVE_MAX_CHUNKS_IN_FLIGHT": "1", "STREAMWAVE_SPOOL_DIR": "s3://spool/tv", **s3.environment,
@@ -165,11 +165,11 @@ def test_a_worker_elsewhere_publishes_what_is_received_here(
     worker = Pool(Cli(elsewhere, {**pool.cli.extra, **s3.environment, **own}))
     with worker.worker(), stored.rpc() as rpc:
         request = pb.StartStreamRequest(stream="film", source=str(clip.path))
-        code, message, _ = refused(lambda: rpc.StartStream(request, timeout=30))
+        code, message, _ = refused(lambda: rpc.StartStream(request, timeout=60))
         assert code == grpc.StatusCode.FAILED_PRECONDITION
         assert "the spool s3://spool/tv" in message and "there is no such bucket; check STREAMWAVE_SPOOL_DIR" in message
         s3.bucket("spool")
-        answer = rpc.StartStream(request, timeout=30)
+        answer = rpc.StartStream(request, timeout=60)
         spool = BroadcastSpool(stored.spool / "film" / answer.broadcast)
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="film")).status  # noqa: E731
         eventually(
@@ -180,12 +180,12 @@ def test_a_worker_elsewhere_publishes_what_is_received_here(
         assert (status.state, status.chunks, status.lag_ms) == (pb.STREAM_STATE_FINISHED, CHUNKS, 0), status
         assert (status.received_ms, status.error) == (CHUNKS * 1000, "")
         eventually(lambda: stored.run_state(status.flow_run_id) == "COMPLETED", "Prefect knows of it")
-        # A person cancels in Prefect: the worker ends the run, and what it has published becomes the recording.
+        # After a cancellation in Prefect, the worker ends the run, and what was published becomes the recording.
         long = make_clip(stored.folder / "long.mp4", frames=25 * 120, gop=25)
-        rpc.StartStream(pb.StartStreamRequest(stream="long", source=str(long.path)), timeout=30)
+        rpc.StartStream(pb.StartStreamRequest(stream="long", source=str(long.path)), timeout=60)
         asked = lambda: rpc.GetStream(pb.GetStreamRequest(stream="long")).status  # noqa: E731
         eventually(lambda: asked().run_alive and asked().chunks >= 1, f"a chunk is published; {asked()}", LIMIT_S)
-        # The service is killed: when it is back, it finds the run alive, and starts no other.
+        # After the service was killed and restarted, it finds the run alive and starts no other.
         run = asked().flow_run_id
         stored.end(signal.SIGKILL)
         stored.start()

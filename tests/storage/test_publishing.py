@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -89,15 +90,21 @@ def test_manifests_of_one_second_become_one_and_the_last_is_never_lost(opened: O
         put(name, data)
 
     store.put = noted  # type: ignore[method-assign]
-    publication = published(store, tmp_path / "work", 8, manifest_interval_s=1.5)
-    # The first at once, the others as one, which nothing has to push.
-    assert len(manifests) < 8
+    begun, interval_s = time.monotonic(), 1.5
+    publication = published(store, tmp_path / "work", 8, manifest_interval_s=interval_s)
+
+    def at_most() -> float:
+        """The first comes at once, the others as one for each interval, however long the chunks take."""
+        return 1 + (time.monotonic() - begun) / interval_s
+
+    # Nothing has to push the last one.
+    assert len(manifests) <= at_most()
 
     def newest_is_visible() -> bool:
         return b"350000" in (store.get("360p.m3u8") or b"") or b"/350000.m4s" in (store.get("360p.m3u8") or b"")
 
-    wait_for(newest_is_visible, "the last manifest", 20)
-    assert len(manifests) < 8
+    wait_for(newest_is_visible, "the last manifest")
+    assert len(manifests) <= at_most()
     publication.publish(chunk(tmp_path / "work", 8), "file", "p0")
     publication.publish(chunk(tmp_path / "work", 9), "file", "p0")
     publication.finish()
@@ -123,9 +130,9 @@ def test_the_last_manifest_survives_an_outage(opened: Opener, tmp_path: Path) ->
     assert publication._manifests.due and not refused.is_set()
     publication._manifests.cancel()
     publication._manifests.schedule(0)
-    assert refused.wait(30)
+    assert refused.wait(60)
     refuses.clear()
-    wait_for(lambda: b"50000.m4s" in (store.get("360p.m3u8") or b""), "the manifest", 60)
+    wait_for(lambda: b"50000.m4s" in (store.get("360p.m3u8") or b""), "the manifest")
     publication.close()
 
 
@@ -165,6 +172,8 @@ def test_a_reader_in_a_tight_loop_during_many_publishes(opened: Opener, tmp_path
             for number in range(250 if whole else 60):
                 publication.publish(chunk(tmp_path / "work", number), "file", "p0")
                 publishes += 1
+                if number % 15 == 14:  # however seldom it gets the processor, it looks in between
+                    reader.looked()
         publication.close()
         # With a window the lists do not grow; what they name was looked at.
         assert [fault for fault in reader.faults if "went back" not in fault] == [] and reader.rounds > 3

@@ -6,9 +6,12 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
+from typing import Any
 
 import pytest
 
@@ -91,6 +94,17 @@ def published(spool: BroadcastSpool) -> dict[str, bytes]:
     return {name: re.sub(rb'publishTime="[^"]*"', b"", data) for name, data in kept.items()}
 
 
+@contextmanager
+def ended(segmenters: Sequence[Popen[bytes]], weather: Weather) -> Iterator[None]:
+    """Whatever becomes of the test, nothing is received afterwards, and nobody waits for a store that refuses."""
+    try:
+        yield
+    finally:
+        weather.share = 0.0
+        for segmenter in segmenters:
+            stop_segmenter(segmenter, graceful=True)
+
+
 def test_a_run_that_shares_no_disk_publishes_what_one_with_a_folder_does(
     machine: Machine, received: tuple[BroadcastSpool, BroadcastSpool], tmp_path: Path, s3: S3
 ) -> None:
@@ -101,18 +115,18 @@ def test_a_run_that_shares_no_disk_publishes_what_one_with_a_folder_does(
         broadcast.finish()
     with looked_after(spool, receiver), replica(spool.info().spool, runner, queued=QUEUE_CHUNKS) as seen:
         with LiveBroadcast(seen, runner, "run") as broadcast:
-            wait_for(spool.run_alive, "the receiver to see the run", 10)
+            wait_for(spool.run_alive, "the receiver to see the run")
             assert publish(broadcast, broadcast.chunks()) == CHUNKS
-            wait_for(lambda: spool.status().get("chunks") == CHUNKS, "the status", 10)
+            wait_for(lambda: spool.status().get("chunks") == CHUNKS, "the status")
             chunks = (".mkv", ".aac")
             wait_for(
                 lambda: not [name for name in s3.objects("spool", tmp_path.name) if name.endswith(chunks)],
                 "the objects of published chunks to go",
-                10,
+                120,
             )
             assert not [path for path in spool.folder.rglob("*") if path.suffix in chunks]
             broadcast.finish()
-        wait_for(lambda: (spool.folder / CLEARED).exists(), "the receiver to clear up", 10)
+        wait_for(lambda: (spool.folder / CLEARED).exists(), "the receiver to clear up")
     assert published(spool) == published(local)
     assert spool.finished and spool.status()["state"] == "finished" and spool.sessions() == []
     assert s3.objects("spool", tmp_path.name) == {}
@@ -135,23 +149,31 @@ def test_a_store_that_refuses_in_mid_stream_costs_nothing(
             looked_after(spool, receiver),
             replica(spool.info().spool, runner, queued=QUEUE_CHUNKS) as seen,
             LiveBroadcast(seen, runner, "run") as broadcast,
+            ended(segmenters, weather),
         ):
-            count = pool.submit(publish, broadcast, broadcast.chunks())
+            chunks = broadcast.chunks()
+            # No more, so that something is left to wait, however late this run begins.
+            begun = pool.submit(publish, broadcast, chunks, 2).result(120)
             wait_for(lambda: (spool.status().get("chunks") or 0) >= 2, "two chunks", 60)  # type: ignore[operator]
             weather.share, end = 1.0, time.monotonic() + OUTAGE_S
-            waiting = 0
-            while time.monotonic() < end:
-                waiting = wait_for(lambda: len(list(options.spool.glob("[0-9]*.mkv"))) or 1, "what waits here", 5)
-            assert waiting >= OUTAGE_S - 3, "what is received waits on the disk of the receiver"
-            told = spool.status()
-            assert any("the spool s3://spool/" in str(warning) for warning in told["warnings"]), told  # type: ignore[attr-defined]
-            assert told["lag_ms"] >= 1000 * (OUTAGE_S - 4), told  # type: ignore[operator]
+            rest = pool.submit(publish, broadcast, chunks)
+            # On a busy machine, the receiver is late.
+            wait_for(
+                lambda: time.monotonic() >= end and len(list(options.spool.glob("[0-9]*.mkv"))) >= OUTAGE_S - 3,
+                "what is received to wait on the disk of the receiver",
+            )
+
+            def is_told() -> bool:
+                told: dict[str, Any] = spool.status()
+                return told["lag_ms"] >= 1000 * (OUTAGE_S - 4) and any(
+                    "the spool s3://spool/" in str(warning) for warning in told["warnings"]
+                )
+
+            wait_for(is_told, "the status to say so")
             weather.share = 0.0
-            total = count.result(60)
+            total = begun + rest.result(120)
             broadcast.finish()
-            wait_for(lambda: (spool.folder / CLEARED).exists(), "the receiver to clear up", 20)
-        for segmenter in segmenters:
-            stop_segmenter(segmenter, graceful=True)
+            wait_for(lambda: (spool.folder / CLEARED).exists(), "the receiver to clear up")
     with LiveBroadcast(local, alone, "alone") as broadcast:
         assert publish(broadcast, broadcast.chunks()) == total
         broadcast.finish()
@@ -163,7 +185,7 @@ def test_a_store_that_refuses_in_mid_stream_costs_nothing(
 
 
 def test_one_run_at_a_time_and_it_ends_by_itself_what_its_receiver_has_left(
-    machine: Machine, received: tuple[BroadcastSpool, BroadcastSpool], tmp_path: Path
+    machine: Machine, received: tuple[BroadcastSpool, BroadcastSpool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _local, spool = received
     receiver, runner = machine("receiver"), machine("runner")
@@ -175,7 +197,7 @@ def test_one_run_at_a_time_and_it_ends_by_itself_what_its_receiver_has_left(
         exchange.look()
         return store.exists(f"000000/journal/{CHUNKS + 1:06d}.json") and store.exists("closed")
 
-    wait_for(stored, "everything to be stored", 20)
+    wait_for(stored, "everything to be stored")
     exchange.close()
     store.delete("closed")  # as if it had been lost before
 
@@ -185,6 +207,7 @@ def test_one_run_at_a_time_and_it_ends_by_itself_what_its_receiver_has_left(
         return found
 
     first, second = make("first"), make("second")
+    monkeypatch.setattr("streamwave.spool.remote.lease.TAKEOVER_S", 60.0)  # the first heartbeat may be late
     try:
         with LiveBroadcast(first, runner, "first") as broadcast:
             assert publish(broadcast, broadcast.chunks(), 2) == 2
@@ -194,14 +217,15 @@ def test_one_run_at_a_time_and_it_ends_by_itself_what_its_receiver_has_left(
             ):
                 pass
             # It stands still, as a process does that is not given the processor: the other one takes over.
-            first._stopping.set()
-            assert first._beating is not None
-            first._beating.join(5)
+            lease, fetcher = first._lease, first._fetcher
+            assert fetcher is not None
+            lease.stop()
+            monkeypatch.setattr("streamwave.spool.remote.lease.TAKEOVER_S", 3.0)
             with LiveBroadcast(second, runner, "second") as following:
                 assert publish(following, following.chunks()) == CHUNKS - 2
                 following.finish()
-            first._stopping.clear()
-            first._beat()
+            lease.keep(fetcher, first.status)
+            wait_for(lambda: lease.replaced, "the first run to notice")
             with pytest.raises(FencedError):
                 list(broadcast.chunks())
     finally:
@@ -229,7 +253,7 @@ def test_what_is_wrong_with_the_place_is_said_in_a_sentence(machine: Machine, s3
     settings = machine("receiver", spool_place="s3://nowhere/x")
     with pytest.raises(SpoolError, match="spool s3://nowhere/x cannot be .*there is no such bucket; check STREAM"):
         check_spool(settings.spool_url, settings.spool_options)
-    with pytest.raises(SettingsError, match="STREAMWAVE_SPOOL_DIR is 'foo://x/y': no kind of store is called 'foo'"):
+    with pytest.raises(SettingsError, match="STREAMWAVE_SPOOL_DIR is 'foo://x/y': unknown kind of store 'foo'"):
         machine("receiver", spool_place="foo://x/y")
     with pytest.raises(SpoolError, match="there is no broadcast at s3://spool/none/none; check the address"):
         Replica(Path("none/none"), open_spool("s3://spool/none/none", machine("runner").spool_options)).pull(0.5)

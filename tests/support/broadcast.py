@@ -6,7 +6,7 @@ import hashlib
 from fractions import Fraction
 from pathlib import Path
 
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk, PackagedSegment, PackagedTrack
 from streamwave.model import Rendition
 

@@ -18,17 +18,24 @@ SETTINGS = {"STREAMWAVE_SEGMENT_SECONDS": "1", "STREAMWAVE_PRESET": "ultrafast"}
 
 
 @contextmanager
-def served(clip: Clip) -> Iterator[str]:
-    """The URL of a server that sends ``clip`` in real time to its first client; the query stands for a secret."""
+def served(clip: Clip, *, loop: bool = False) -> Iterator[str]:
+    """The URL of a server that sends ``clip`` in real time to its first client; the query stands for a secret.
+
+    With ``loop`` it sends the clip again and again, so that the source outlasts the test even on a busy machine.
+    """
     port = free_port()
-    command = [locate().path, "-nostdin", "-v", "error", "-re", "-i", str(clip.path), "-c", "copy", "-f", "mpegts"]
+    command = [locate().path, "-nostdin", "-v", "error"]
+    # Pictures and sound from an input each: together they would begin anew when the longer of them ends.
+    for _ in range(2):
+        command += ["-re", *(["-stream_loop", "-1"] if loop else []), "-i", str(clip.path)]
+    command += ["-map", "0:v", "-map", "1:a", "-c", "copy", "-f", "mpegts"]
     publisher = subprocess.Popen([*command, "-listen", "1", f"http://127.0.0.1:{port}/show.ts"])
     try:
-        wait_for(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(), "the publisher", 20)
+        wait_for(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(), "the publisher")
         yield f"http://127.0.0.1:{port}/show.ts?token=geheim"
     finally:
         publisher.kill()
-        publisher.wait(5)
+        publisher.wait(60)
 
 
 def on_air(cli: Cli) -> BroadcastSpool:

@@ -111,7 +111,7 @@ class Cli:
         finally:
             for pid in {process.pid, *marked(mark)}:
                 kill(pid)
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
 
     def run(
         self, *arguments: str, timeout_s: float = 120, program: str = "streamwave", cwd: Path | None = None

@@ -32,7 +32,7 @@ def small_disk(folder: Path, size_kb: int, options: str = "rw") -> Iterator[Path
         yield Path(f"/proc/{holder.pid}/root{folder.absolute()}")
     finally:
         holder.kill()
-        holder.communicate(timeout=10)
+        holder.communicate(timeout=60)
 
 
 def fill(disk: Path, but: int = 0) -> Path:

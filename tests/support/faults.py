@@ -28,7 +28,8 @@ _ANSWERS = {
 @dataclass
 class Weather:
     """The simulated conditions: a ``share`` of requests (0 to 1) meets one of ``faults``; no request is answered sooner
-    than ``latency_s`` after it was received completely.
+    than ``latency_s`` after it was received completely; nor, with ``gathers``, sooner than that after the newest
+    request: concurrent requests then overlap, however long a busy machine takes to send them.
 
     ``spans`` are the latest requests as (received, answered), in seconds of the monotonic clock.
     """
@@ -36,6 +37,8 @@ class Weather:
     faults: tuple[Fault, ...] = FAULTS
     share: float = 0.0
     latency_s: float = 0.0
+    gathers: bool = False
+    last_came: float = 0.0
     random: random.Random = field(default_factory=lambda: random.Random(1))
     met: Counter[str] = field(default_factory=Counter)
     spans: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=10_000))
@@ -87,12 +90,12 @@ def proxy(endpoint: str, weather: Weather) -> Iterator[str]:
 
     thread = threading.Thread(target=run, name="fault-proxy", daemon=True)
     thread.start()
-    assert up.wait(10)
+    assert up.wait(60)
     try:
         yield f"http://127.0.0.1:{ready[0]}"
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
 
 
 async def _exchange(
@@ -109,7 +112,8 @@ async def _exchange(
         await asyncio.sleep(weather.latency_s)  # a new connection costs another round trip
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = await _body(reader, lower)
-    due = time.monotonic() + weather.latency_s
+    weather.last_came = time.monotonic()
+    due = weather.last_came + weather.latency_s
     fault = weather.random.choice(weather.faults) if weather.random.random() < weather.share else None
     weather.met[fault or "none"] += 1
     if fault in _ANSWERS:
@@ -134,6 +138,8 @@ async def _exchange(
         await asyncio.sleep(LATE_S)
     answer = await _forward(_without_expect(head), body, host, port)
     await _until(due)
+    while weather.gathers and time.monotonic() < weather.last_came + weather.latency_s:
+        await _until(weather.last_came + weather.latency_s)
     if fault == "truncated":
         writer.write(
             answer[: max(answer.find(b"\r\n\r\n") + 4 + (len(answer) - answer.find(b"\r\n\r\n") - 4) // 2, 20)]

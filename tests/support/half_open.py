@@ -18,7 +18,7 @@ def half_open(port: int, count: int, sent: bytes) -> Iterator[list[socket.socket
     found: list[socket.socket] = []
     try:
         for _ in range(count):
-            one = socket.create_connection(("127.0.0.1", port), timeout=30)
+            one = socket.create_connection(("127.0.0.1", port), timeout=60)
             found.append(one)
             try:
                 one.sendall(sent)

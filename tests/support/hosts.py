@@ -56,7 +56,7 @@ def _held(unshare: Sequence[str]) -> Iterator[int]:
     with subprocess.Popen([*unshare, "sleep", "3600"], stdin=subprocess.DEVNULL) as process:
         try:
             own = os.readlink("/proc/self/ns/net")
-            wait_for(lambda: _namespace(process.pid) not in (own, None), "a network namespace", 10)
+            wait_for(lambda: _namespace(process.pid) not in (own, None), "a network namespace")
             yield process.pid
         finally:
             process.kill()

@@ -49,7 +49,7 @@ class Ingest:
                 patch.setenv(name, value)
             self.settings = Settings.load(env_file=None)
         self.url = f"http://127.0.0.1:{self.settings.ingest_port}"
-        self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -62,7 +62,7 @@ class Ingest:
                 stdout=log,
                 stderr=log,
             )
-        wait_for(self.answers, "the ingest service", 60)
+        wait_for(self.answers, "the ingest service")
 
     def answers(self) -> bool:
         assert self.process and self.process.poll() is None, self.log.read_text()
@@ -77,7 +77,7 @@ class Ingest:
             return 0
         process.send_signal(number)
         try:
-            return process.wait(20)
+            return process.wait(60)
         finally:
             process.kill()
             process.wait()

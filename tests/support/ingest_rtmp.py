@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +22,7 @@ from tests.support.processes import wait_for
 from tests.support.rtmp_part import RtmpPart
 
 RATE = 25
+_numbers = itertools.count()
 
 
 def rtmp(ingest: Ingest) -> RtmpPart:
@@ -35,12 +39,23 @@ def publishing(ingest: Ingest, key: str, seconds: int, *, video: bool = True) ->
     pictures = ["-re", "-f", "lavfi", "-i", f"testsrc2=size=64x36:rate={RATE}:duration={seconds}"] if video else []
     sound = ["-re", "-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={seconds}"]
     codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-g", str(RATE), "-pix_fmt", "yuv420p"] if video else []
-    command = ["ffmpeg", "-v", "error", "-nostdin", *pictures, *sound, *codecs, "-c:a", "aac", "-f", "flv"]
+    command = ["ffmpeg", "-v", "error", "-nostdin", *pictures, *sound, *codecs, "-c:a", "aac"]
+    command += ["-progress", str(ingest.folder / f"progress-{next(_numbers)}"), "-f", "flv"]
     with subprocess.Popen([*command, address(ingest, key)], stdin=subprocess.DEVNULL) as process:
         try:
             yield process
         finally:
             process.kill()
+
+
+def finish(publisher: subprocess.Popen[bytes]) -> int:
+    """End a publish as OBS does, and see that it had not been disconnected; the pictures that were sent."""
+    assert publisher.poll() is None
+    publisher.send_signal(signal.SIGINT)
+    assert publisher.wait(60) in (0, 255)
+    arguments = [str(one) for one in publisher.args]  # type: ignore[union-attr]
+    progress = Path(arguments[arguments.index("-progress") + 1]).read_text()
+    return int(re.findall(r"^frame=(\d+)$", progress, re.M)[-1])
 
 
 def refused(ingest: Ingest, key: str) -> bool:

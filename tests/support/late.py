@@ -68,7 +68,7 @@ def served(tags: list[Tag], folder: Path, *, ends: bool = True) -> Iterator[str]
             yield address
         finally:
             server.kill()
-            sending.join(10)
+            sending.join(60)
 
 
 def _send(pipe: IO[bytes], file: Path, ends: bool) -> None:

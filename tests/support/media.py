@@ -62,7 +62,7 @@ def ffmpeg_path() -> str:
     return locate().path
 
 
-def ffmpeg(*arguments: str, data: bytes = b"", timeout_s: float = 60) -> None:
+def ffmpeg(*arguments: str, data: bytes = b"", timeout_s: float = 240) -> None:
     """Run FFmpeg, which must succeed; ``data`` is its input on pipe:0."""
     command = [ffmpeg_path(), "-hide_banner", "-loglevel", "error", "-y", *arguments]
     subprocess.run(command, check=True, timeout=timeout_s, input=data)

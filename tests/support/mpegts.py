@@ -32,8 +32,8 @@ def table(pid: int, kind: int, number: int, body: bytes, *, wrong: bool = False)
     return packet(pid, b"\0" + section + (b"oops" if wrong else crc(section)), starts=True)
 
 
-def pat(**programmes: int) -> bytes:
-    pairs = [(int(name[1:]), pid) for name, pid in programmes.items()]
+def pat(**programs: int) -> bytes:
+    pairs = [(int(name[1:]), pid) for name, pid in programs.items()]
     body = b"".join(number.to_bytes(2, "big") + (0xE000 | pid).to_bytes(2, "big") for number, pid in pairs)
     return table(PAT, 0, 1, body)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamwave.mp4 import adts_frame
-from streamwave.receive.sound import CHANNELS, SAMPLE_RATE
+from streamwave.receive.samples import CHANNELS, SAMPLE_RATE
 
 
 def decode(frames: list[bytes]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ import httpx
 from tests.support.processes import wait_for
 
 #: Events of task runs reach Prefect's database a second or two later.
-RECORDED_S = 30
+RECORDED_S = 120
 
 
 #: Login of the Prefect servers that the tests start themselves.
@@ -32,7 +32,7 @@ class PrefectApi:
     auth: str = AUTH
 
     def _post(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-        with httpx.Client(timeout=20, trust_env=False, auth=basic(self.auth)) as client:
+        with httpx.Client(timeout=60, trust_env=False, auth=basic(self.auth)) as client:
             answer = client.post(f"{self.url}/{path}", json=body)
             answer.raise_for_status()
             found: list[dict[str, Any]] = answer.json()

@@ -16,7 +16,7 @@ MARK = "TESTS_PROCESS_MARK"
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 60) -> T:
+def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 120) -> T:
     """Poll ``condition`` until its result is true, and return that."""
     end = time.monotonic() + timeout_s
     while True:

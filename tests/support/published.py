@@ -8,7 +8,7 @@ from pathlib import Path
 from streamwave.broadcasts import catalog, index
 from streamwave.broadcasts.catalog import Broadcast, Output
 from streamwave.ffmpeg.locate import locate
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.model import Rendition
 from streamwave.pipeline.chunk import make, place

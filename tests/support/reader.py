@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from lxml import etree
 
 from tests.support.player import MPD_NS, attributes, playlist_addresses, playlist_tags, timeline
+from tests.support.processes import wait_for
 
 Fetch = Callable[[str], bytes | None]
 
@@ -83,6 +84,11 @@ class Reader:
         elif self._expected is not None and len(data) != self._expected(name):
             self.faults.append(f"{name} has {len(data)} bytes instead of {self._expected(name)}")
         self._seen.add(name)
+
+    def looked(self) -> None:
+        """Wait until it has looked once more."""
+        seen = self.rounds
+        wait_for(lambda: self.faults or self.rounds > seen, "a round of the reader")
 
     @contextmanager
     def looking(self, pause_s: float = 0) -> Iterator[None]:

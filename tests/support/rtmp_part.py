@@ -38,7 +38,7 @@ class Hooks(ThreadingHTTPServer):
         self.calls: list[tuple[str, dict[str, str]]] = []
         self.changed = threading.Condition()
 
-    def wait_for(self, path: str, call: str, timeout_s: float = 20) -> dict[str, str]:
+    def wait_for(self, path: str, call: str, timeout_s: float = 120) -> dict[str, str]:
         """Wait for the first request to ``path`` with ``call``, and return its fields."""
         with self.changed:
             found = self.changed.wait_for(
@@ -86,7 +86,7 @@ def hooks() -> Iterator[Hooks]:
             yield server
         finally:
             server.shutdown()
-            thread.join(5)
+            thread.join(60)
 
 
 class RtmpPart:
@@ -123,7 +123,7 @@ class RtmpPart:
         if process is not None:
             process.send_signal(signal.SIGTERM)
             try:
-                assert process.wait(30) == 0
+                assert process.wait(60) == 0
             finally:
                 process.kill()
                 process.wait()
@@ -199,8 +199,8 @@ class LivePublisher:
     def finish(self) -> tuple[int, int]:
         """End the publish. Returns the numbers of frames sent and pulled."""
         self._publisher.send_signal(signal.SIGINT)
-        assert self._publisher.wait(30) in (0, 255)
-        assert self._puller.wait(30) == 0
+        assert self._publisher.wait(60) in (0, 255)
+        assert self._puller.wait(60) == 0
         return self.sent(), packets(self._pulled)
 
     def close(self) -> None:

@@ -72,7 +72,7 @@ class S3:
         url = f"{self.endpoint}/moto-api/reset-auth"
         plain = {"Content-Type": "text/plain"}
         request = urllib.request.Request(url, data=str(free_actions).encode(), headers=plain, method="POST")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.status == 200
 
 
@@ -94,12 +94,12 @@ def s3_server(environment: Mapping[str, str] | None = None) -> Iterator[S3]:
                     return True
                 return False
 
-            wait_for(answers, "moto's server", 60)
+            wait_for(answers, "moto's server")
             yield S3(f"http://127.0.0.1:{port}")
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(10)
+                process.wait(60)

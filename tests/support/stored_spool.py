@@ -31,7 +31,7 @@ def looked_after(spool: BroadcastSpool, settings: Settings) -> Iterator[Exchange
         yield exchange
     finally:
         stopping.set()
-        thread.join(20)
+        thread.join(60)
         exchange.close()
 
 

@@ -132,13 +132,13 @@ def test_nobody_learns_by_escapes_what_is_elsewhere(folder: Path) -> None:
     ("source", "said"),
     [
         ("", "the source is empty"),
-        ("a\0b.mp4", "a%00b.mp4 cannot be a file's name"),
-        ("a\ud800.mp4", "cannot be a file's name"),
+        ("a\0b.mp4", "a%00b.mp4 is neither a file name"),
+        ("a\ud800.mp4", "is neither a file name nor a URL"),
         ("x" * 5000, "is longer than the 4096 characters"),
-        ("http://host/a\u202fb.mp4", "write them percent-encoded"),
-        ("rtmp://host/live\n", "characters that a URL cannot have"),
+        ("http://host/a\u202fb.mp4", "percent-encode them"),
+        ("rtmp://host/live\n", "contains characters that a URL cannot"),
         ("file://films/a.mp4", "write file:///folder/film.mp4"),
-        ("a:b.mp4", "there is no file a:b.mp4, and sources of the kind 'a' are not allowed"),
+        ("a:b.mp4", "there is no file a:b.mp4, and sources of type 'a' are not allowed"),
     ],
 )
 def test_what_is_no_name(source: str, said: str) -> None:

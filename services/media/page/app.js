@@ -1,4 +1,4 @@
-// The page: what is asked for by ?src=, or what is live of ?stream=, plays above; the list of broadcasts is below.
+// The page: a player for the broadcast in ?src=, or for whatever is live of ?stream=, above the list of broadcasts.
 
 import { connect } from "./controls.js";
 import { open, Unplayable } from "./engine.js";
@@ -7,9 +7,9 @@ import { follow } from "./library.js";
 import { mayPlay, resolve } from "./source.js";
 
 const RETRY_MS = 5000;
-// Players buffer for a moment now and then; who waits for longer than this is told what for.
+// Brief buffering is normal; a viewer who waits for longer than this gets an explanation.
 const AWAY_MS = 4000;
-const AWAY = "Nothing is arriving at the moment. The broadcast goes on here by itself.";
+const AWAY = "The broadcaster is not sending at the moment. Playback resumes automatically.";
 const $ = (id) => document.getElementById(id);
 const video = $("video");
 const parameters = new URLSearchParams(location.search);
@@ -17,16 +17,16 @@ const stream = parameters.get("src") ? null : parameters.get("stream");
 let asked = parameters.get("src");
 
 const PROBLEMS = {
-  address: ["This address cannot be played", "A broadcast has an address that begins with http:// or https://, or with /media/."],
-  elsewhere: ["This address is not played here", "It belongs to another server. Whoever runs this one can allow it: STREAMWAVE_PLAY_FROM."],
-  waiting: ["Not live at the moment", "The next broadcast of this stream begins here by itself."],
-  missing: ["This broadcast is not here", "It may not have begun yet, or it has been removed. Looking again every few seconds."],
-  network: ["The connection was lost", "The server does not answer. Playback goes on by itself as soon as it does."],
-  media: ["This broadcast cannot be shown", "The browser cannot decode what it received. Another browser may be able to."],
-  browser: ["This browser cannot play the broadcast", "It has neither Media Source Extensions nor HLS. A current Firefox, Chrome, Edge or Safari can."],
+  address: ["This address cannot be played", "The address of a broadcast begins with http://, https:// or /media/."],
+  elsewhere: ["This page may not play from that server", "The operator of this server can allow it with the setting STREAMWAVE_PLAY_FROM."],
+  waiting: ["Not live at the moment", "The next broadcast of this stream starts here automatically."],
+  missing: ["Broadcast not found", "It may not have started yet, or it was removed. Trying again every few seconds."],
+  network: ["The connection was lost", "The server does not answer. Playback resumes automatically when it does."],
+  media: ["This broadcast cannot be played", "This browser cannot decode it. Another browser may be able to."],
+  browser: ["This browser cannot play the broadcast", "It supports neither Media Source Extensions nor HLS. Use a current Firefox, Chrome, Edge or Safari."],
   players: ["The players are not installed", "The server does not have them under /vendor/. On the server, run: make setup"],
 };
-// What may pass without anybody doing something.
+// Problems that may resolve themselves.
 const PASSING = new Set(["missing", "network"]);
 
 let engine = null;
@@ -55,7 +55,7 @@ async function begin() {
   const source = resolve(asked);
   if (!source) return problem("address");
   const mine = ++attempt;
-  // After a lost connection a recording goes on where it was; a live broadcast at its edge.
+  // After a lost connection, a recording resumes at its position, and a live broadcast at the live edge.
   const allowed = await mayPlay(source);
   if (mine !== attempt) return;
   if (!allowed) return problem("elsewhere");
@@ -81,7 +81,7 @@ async function begin() {
   video.addEventListener("loadedmetadata", () => play(), { once: true });
 }
 
-// Browsers refuse sound before the first click; a silent picture is better than none.
+// Browsers may block audio until the first click; muted video is better than none.
 async function play() {
   try {
     await video.play();
@@ -114,7 +114,7 @@ function describe() {
   $("facts").textContent = facts.filter(Boolean).join(" · ");
 }
 
-// Who waits while the publisher is away is told so. When he is back, dash.js would wait as long again as he was away.
+// Explain the wait while the publisher is disconnected. Once it is back, jump over the gap: dash.js would wait as long again.
 function goOn() {
   if (!waitingSince || performance.now() - waitingSince < AWAY_MS || $("spinner").hidden || !engine?.live()) return;
   $("away").textContent = AWAY;
@@ -146,7 +146,7 @@ function nameOf(text) {
 }
 
 function watch(path) {
-  // Another broadcast: where the one before was is no place in it.
+  // Without an engine, begin() does not apply the position in the previous broadcast to this one.
   engine?.destroy();
   engine = null;
   asked = path;
@@ -172,13 +172,13 @@ if (asked || stream) {
     $("title").textContent = stream;
     problem("waiting");
   }
-  // A broadcast that ends turns from live to recording while it is watched.
+  // While it is watched, a broadcast can turn from live into a recording.
   setInterval(() => {
     refresh();
     goOn();
   }, 1000);
 }
-// What to enter in OBS is the installation's; where the page comes from elsewhere, nothing is said rather than something wrong.
+// The address to enter in OBS. If this server does not know it, show none instead of a wrong one.
 fetch("/rtmp.json")
   .then((response) => (response.ok ? response.json() : null))
   .then((rtmp) => {
@@ -188,7 +188,7 @@ fetch("/rtmp.json")
   })
   .catch(() => {});
 follow((broadcasts) => {
-  // Who still watches the one before, or went back in it, is left alone.
+  // Do not interrupt a viewer who is still watching the previous broadcast.
   const next = stream && (!asked || video.ended) && broadcasts.find((b) => b.live && b.stream === stream);
   if (next && !isAsked(next.path)) watch(next.path);
   known = (asked && broadcasts.find((b) => isAsked(b.path))) || null;

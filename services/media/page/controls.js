@@ -1,4 +1,4 @@
-// The controls under the picture: play, seek, sound, live edge, quality, full screen; by pointer, touch and keyboard.
+// The controls of the player (play, seek, volume, live edge, quality, full screen) for pointer, touch and keyboard.
 
 import { bitrate, clock, qualityName, spoken } from "./format.js";
 
@@ -6,7 +6,7 @@ const SHOW_MS = 3000;
 const $ = (id) => document.getElementById(id);
 const icon = (button, name) => button.querySelector("use").setAttribute("href", `#i-${name}`);
 
-/** Connect the controls with `video`; `engine()` gives the engine of the moment or null. Returns {refresh, reset}. */
+/** Connect the controls to `video`. `engine()` returns the current engine or null. Returns {refresh, reset}. */
 export function connect(video, engine) {
   const stage = $("stage");
   const seek = $("seek");
@@ -17,7 +17,7 @@ export function connect(video, engine) {
 
   const range = () => engine()?.range() ?? { start_s: 0, end_s: 0 };
   const live = () => engine()?.live() ?? false;
-  // Behind the edge by clearly more than the player wants to be.
+  // Clearly further behind the live edge than the player intends to be.
   const away = () => live() && range().end_s - video.currentTime > engine().target_s() + 10;
 
   function toggle() {
@@ -53,7 +53,7 @@ export function connect(video, engine) {
   function toggleFullscreen() {
     if (document.fullscreenElement) document.exitFullscreen();
     else if (stage.requestFullscreen) stage.requestFullscreen().catch(() => {});
-    // iPhones let only the video itself fill the screen.
+    // On iPhones only the video element itself can be full screen.
     else video.webkitEnterFullscreen?.();
   }
 
@@ -112,7 +112,7 @@ export function connect(video, engine) {
     if (!silent) $("unmute").hidden = true;
   }
 
-  /** Fill the list of qualities anew; keeps the choice. */
+  /** Update the list of qualities and keep the choice. */
   function refreshQualities() {
     const list = $("quality");
     const chosen = list.value;
@@ -144,7 +144,7 @@ export function connect(video, engine) {
     if (event.ctrlKey || event.metaKey || event.altKey || $("watch").hidden) return;
     const key = event.key.toLowerCase();
     const on = event.target;
-    // What has the focus keeps the keys that mean something to it.
+    // A focused control keeps the keys that it handles itself.
     if (on.closest("select") || (key === " " && on.closest("button, a"))) return;
     if (on === $("volume") && /^(arrow|home|end)/.test(key)) return;
     if (!keys[key]) return;

@@ -1,15 +1,15 @@
 // One interface over dash.js, hls.js and the browser's own HLS:
 //
 //   live()      whether the broadcast still goes on
-//   range()     {start_s, end_s} of what can be sought to, in the time of video.currentTime
+//   range()     {start_s, end_s} of the seekable range, in the time of video.currentTime
 //   latency_s() how far behind the camera, or null
-//   target_s()  how far behind the live edge the player means to be
+//   target_s()  how far behind the live edge the player intends to be
 //   goLive()    jump to the live edge
-//   qualities() [{key, width, height, fps, bps}], lowest first; empty if it can't be chosen
-//   choose(key) one of them, or null for automatic
-//   current()   the one that is loaded now, or null
-//   captions()  whether there are any
-//   caption(on) show them or not; at first they are not
+//   qualities() [{key, width, height, fps, bps}], lowest first; empty if the viewer cannot choose
+//   choose(key) select one of them, or null for automatic
+//   current()   the quality that is being loaded, or null
+//   captions()  whether there are captions
+//   caption(on) show or hide captions; hidden at first
 //   destroy()
 //
 // `tell` gets problem(kind, detail) with kind "missing" | "network" | "media" | "players", and changed().
@@ -20,7 +20,7 @@ const HLS = "/vendor/hls.js/dist/hls.min.mjs";
 /** Open `source` ({dash, hls}) in `video` with the first player that works here. Throws Unplayable if none does. */
 export async function open(video, source, tell) {
   const mse = typeof window.MediaSource === "function";
-  // iPhones have only the managed kind, which dash.js does not use.
+  // iPhones have only ManagedMediaSource, which dash.js does not support.
   const managed = typeof window.ManagedMediaSource === "function";
   if (mse && source.dash) return openDash(await load(DASH), video, source.dash, tell);
   if ((mse || managed) && source.hls) return openHls(await load(HLS), video, source.hls, tell);
@@ -65,7 +65,7 @@ function openDash({ MediaPlayer }, video, address, tell) {
     debug: { logLevel: 1 },
     streaming: {
       text: { defaultEnabled: false },
-      // Ours, for manifests that name no clock, instead of one on the internet.
+      // For manifests without UTCTiming, use this server's clock instead of one on the internet.
       utcSynchronization: {
         defaultTimingSource: { scheme: "urn:mpeg:dash:utc:http-xsdate:2014", value: `${location.origin}/time` },
       },
@@ -75,13 +75,13 @@ function openDash({ MediaPlayer }, video, address, tell) {
   const representations = () => (player.isReady() && player.getActiveStream() ? player.getRepresentationsByType("video") : []);
   const asQuality = (r) => ({ key: String(r.height), width: r.width, height: r.height, fps: Number(r.frameRate), bps: r.bandwidth });
   const apply = (replace) => {
-    // A new period names its representations anew; the height is what the viewer chose.
+    // Representations have other ids in each period, so the choice is identified by its height.
     const match = representations().find((r) => String(r.height) === chosen);
     setAutomatic(!match);
     if (match) player.setRepresentationForTypeById("video", match.id, replace);
   };
   player.on(events.ERROR, ({ error }) => {
-    // Codes as in dash.js' Errors: 11 and 25 are about the manifest, the others about segments and their index.
+    // Codes of dash.js' Errors: 11 and 25 concern the manifest; 15, 17 and 26 to 28 segments and their index.
     const manifest = [11, 25].includes(error?.code);
     if (manifest && !video.currentTime) tell.problem("missing", error.message);
     else tell.problem(manifest || [15, 17, 26, 27, 28].includes(error?.code) ? "network" : "media", error?.message);
@@ -146,7 +146,7 @@ function openHls({ default: Hls }, video, address, tell) {
   const apply = () => (player.nextLevel = chosen === null ? -1 : player.levels.findIndex((l) => String(l.height) === chosen));
   player.on(Events.MANIFEST_PARSED, apply);
 
-  // A DVR window ends as a window; the recording with what was before it is then what the address names.
+  // A live playlist with a DVR window ends with that window. The same URL then serves the complete recording: load it.
   let windowed = false;
   player.on(Events.LEVEL_UPDATED, (_, { details: { live, startSN, edge } }) => {
     if (windowed && !live) reopen(Math.max(0, edge - video.currentTime), video.paused);
@@ -155,9 +155,9 @@ function openHls({ default: Hls }, video, address, tell) {
   function reopen(behind_s, paused) {
     let end_s = 0;
     player.once(Events.LEVEL_LOADED, (_, loaded) => (end_s = loaded.details.totalduration));
-    // Only the end is at the same place in both.
+    // Positions agree only when counted from the end.
     const goOn = () => {
-      if (player.media !== video) return; // destroyed meanwhile
+      if (player.media !== video) return; // the engine was destroyed
       video.currentTime = Math.max(0, end_s - behind_s);
       if (!paused) video.play().catch(() => {});
     };
@@ -199,7 +199,7 @@ function openNative(video, address, tell) {
     live: () => video.duration === Infinity,
     range: () => seekableRange(video),
     latency_s() {
-      // The start date of the playlist (EXT-X-PROGRAM-DATE-TIME) tells when the picture was taken.
+      // The playlist's start date (EXT-X-PROGRAM-DATE-TIME) tells when the current frame was captured.
       const start = video.getStartDate?.().getTime();
       return this.live() && Number.isFinite(start) ? (Date.now() - start) / 1000 - video.currentTime : null;
     },

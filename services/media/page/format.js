@@ -1,4 +1,4 @@
-// Numbers as people read them.
+// Formats numbers for people.
 
 /** Seconds as 4:05 or 1:02:03. */
 export function clock(seconds) {
@@ -16,12 +16,12 @@ export function spoken(seconds) {
   return words.join(" ") || "0 seconds";
 }
 
-/** A moment (milliseconds since 1970) in the reader's own habit. */
+/** A time (milliseconds since 1970) in the format of the viewer's locale. */
 export function moment(unixMs) {
   return new Date(unixMs).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }
 
-/** Name of a quality: by the shorter side, as people count them, also for portrait video. */
+/** The usual name of a quality, which counts lines of the shorter side; portrait video too. */
 export function qualityName({ width, height, fps }) {
   const side = width && height ? Math.min(width, height) : height;
   return side ? `${side}p${fps > 31 ? Math.round(fps) : ""}` : "audio";

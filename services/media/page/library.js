@@ -1,14 +1,14 @@
-// The list of broadcasts, read from /media/broadcasts.json again and again.
+// The list of broadcasts, read regularly from /media/broadcasts.json.
 
 import { clock, moment } from "./format.js";
 import { inMedia } from "./source.js";
 
 const EVERY_MS = 4000;
-// A live thumbnail keeps its name; a new query makes the browser look again.
+// A live thumbnail keeps its URL, so the query changes at this interval to make the browser reload it.
 const THUMBNAIL_MS = 10_000;
 const $ = (id) => document.getElementById(id);
 
-/** Keep the list up to date; `changed(broadcasts)` is called with each reading. */
+/** Keep the list up to date; calls `changed(broadcasts)` after each update. */
 export function follow(changed) {
   const cards = new Map();
 
@@ -27,7 +27,7 @@ export function follow(changed) {
   return read();
 }
 
-/** The broadcasts, newest first; empty if there is no list yet, null if it cannot be read. */
+/** The broadcasts, newest first; empty if no list exists yet, null if it cannot be read. */
 async function fetchBroadcasts() {
   try {
     const response = await fetch("/media/broadcasts.json", { cache: "no-cache" });
@@ -70,7 +70,7 @@ function show(broadcasts, cards) {
       if (!cards.has(broadcast.key)) cards.set(broadcast.key, makeCard());
       const card = cards.get(broadcast.key);
       update(card, broadcast);
-      // Only what is out of place is moved: moving takes the keyboard's focus away.
+      // Move a card only if it is out of place, because moving it loses the keyboard focus.
       if (list.children[place] !== card.root) list.insertBefore(card.root, list.children[place] ?? null);
     });
     $(`${group}-group`).hidden = members.length === 0;

@@ -1,10 +1,10 @@
-// Which addresses may be played, and which file of a broadcast suits which player.
+// Which URLs may be played, and which file of a broadcast each player needs.
 
 const MEDIA = new URL("/media/", location.origin);
 
 /**
- * The addresses of a broadcast: {dash, hls, page}, each absolute. `text` is what ?src= says: a manifest, a playlist or
- * the folder of a broadcast. Null if it isn't an http(s) address.
+ * The absolute URLs {dash, hls} of a broadcast. `text` is the value of ?src=: a manifest, a playlist or the folder of a
+ * broadcast. Null if `text` is not an http(s) URL.
  */
 export function resolve(text) {
   let url;
@@ -24,7 +24,7 @@ export function resolve(text) {
   return { dash: null, hls: url.href };
 }
 
-/** Whether this page may play from there: from its own server, and from those that its server names (see page.json). */
+/** Whether the page may play `source`: from its own server, or from an origin that /page.json lists. */
 export async function mayPlay(source) {
   const { origin } = new URL(source.dash ?? source.hls);
   if (origin === location.origin) return true;
@@ -36,13 +36,13 @@ export async function mayPlay(source) {
   }
 }
 
-// As in a content security policy, which says the same to the browser: "https://*.example.org" means every host below it.
+// As in the Content-Security-Policy, which contains the same list: "https://*.example.org" matches every host below it.
 function matches(pattern, origin) {
   const [head, tail] = pattern.split("*");
   return tail === undefined ? new URL(pattern).origin === origin : origin.startsWith(head) && origin.endsWith(tail);
 }
 
-/** Address of a path of broadcasts.json, or null if that leads out of /media/. */
+/** The URL for a path in broadcasts.json; null if it is outside /media/. */
 export function inMedia(path) {
   if (typeof path !== "string" || !path) return null;
   try {

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from streamwave.errors import OutputError, SpoolError
 from streamwave.spool.broadcast import CLOSED
-from streamwave.spool.consumed import Notes, expect_notes
 from streamwave.spool.encoding import FILE as ENCODING
 from streamwave.spool.journal import JOURNAL, LOCK, ChunkLine, EndRecord, read_line
 from streamwave.spool.remote.heartbeat import Heartbeat
-from streamwave.spool.remote.objects import METADATA, PART_LINES, RECEIVER, line_name, part_name
+from streamwave.spool.remote.needed import NeededChunks
+from streamwave.spool.remote.objects import METADATA, RECEIVER
+from streamwave.spool.remote.stored import StoredJournals
 from streamwave.storage.store import Store
 from streamwave.util.files import replace_file
 
@@ -34,29 +34,19 @@ LOST = "the receiving machine is lost; everything that it had uploaded is publis
 
 
 class Fetcher:
-    """The fetching thread; ``folder`` is the replica, ``done`` the first chunk of each session that may still be needed.
+    """Fetches into the replica ``folder``, in a thread. ``done``: see ``NeededChunks``.
 
-    At most ``most`` chunks are kept in the replica. Without a heartbeat for ``lost_s`` the receiving side counts as lost:
-    the open session is ended, and the broadcast is closed if no other session follows.
+    The replica holds at most ``most`` chunks. A receiving machine without a heartbeat for ``lost_s`` is lost: then the
+    session ends, and the broadcast is closed unless another session follows.
     """
 
     def __init__(self, folder: Path, store: Store, done: Mapping[str, int], *, most: int, lost_s: float) -> None:
         self._folder, self._store, self._most, self._lost_s = folder, store, most, lost_s
         self.trouble = ""
         self._refused_since: float | None = None
-        self._lock = threading.Lock()
-        self._done = dict(done)
-        self._beyond: dict[str, set[int]] = {}  # published, but not all chunks before them
-        self._here: dict[
-            tuple[str, int], list[str]
-        ] = {}  # (session, chunk) in the replica, and the names of their objects
-        self._notes: dict[str, Notes] = {}
-        self._undeleted: set[str] = set()
-        self._sessions = 0
+        self._needed = NeededChunks(done)
+        self._journals = StoredJournals(store)
         self._session: Path | None = None
-        self._lines: deque[bytes] = deque()
-        self._late = True
-        self._next = 0
         self._waiting_since: float | None = None
         self._receiver = Heartbeat(LOOK_S)
         self._looked: dict[str, float] = {}
@@ -69,7 +59,7 @@ class Fetcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread."""
+        """End the threads."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(30)
@@ -77,42 +67,28 @@ class Fetcher:
 
     @property
     def done(self) -> dict[str, int]:
-        """The number of the first chunk of each session that may still be needed."""
-        with self._lock:
-            return dict(self._done)
+        """For each session, the number of the first chunk that may still be needed."""
+        return self._needed.done
 
     def refused_s(self) -> float:
-        """How long the store has been refusing; ``trouble`` is its error."""
+        """For how long the store has refused; ``trouble`` says why."""
         since = self._refused_since
         return time.monotonic() - since if since is not None else 0.0
 
     def note(self) -> None:
-        """Read which chunks have been published, and advance ``done``."""
-        with self._lock:
-            for session, notes in self._notes.items():
-                for number in notes.read():
-                    self._undeleted.update(self._here.pop((session, number), []))
-                    beyond = self._beyond.setdefault(session, set())
-                    beyond.add(number)
-                    first = self._done.get(session, 0)
-                    if number < first:
-                        beyond.discard(number)
-                    while first in beyond:
-                        beyond.remove(first)
-                        first += 1
-                    self._done[session] = first
+        """Update ``done``."""
+        self._needed.note()
 
     def forget(self) -> None:
-        """Delete the objects of published chunks.
+        """Delete the objects of chunks that no run needs any more.
 
         Raises:
-            OutputError: the store refused; the next call retries.
+            OutputError: the store refused; the next call tries again.
         """
         self.note()
-        with self._lock:
-            names = sorted(self._undeleted)
+        names = self._needed.deletable
         for name, _ in zip(names, self._pool.map(self._store.delete, names), strict=True):
-            self._undeleted.discard(name)
+            self._needed.deleted(name)
 
     # --- the thread ---------------------------------------------------------------------------------------------------
 
@@ -133,20 +109,19 @@ class Fetcher:
                 wait_s = LONGEST_PAUSE_S
 
     def _step(self) -> bool:
-        """Fetch the next line and its chunk. Returns whether there was one."""
+        """Fetch the next line with its chunk; whether there was one."""
         if self._due(METADATA, LOOK_S) and (metadata := self._store.get(METADATA)) is not None:
             replace_file(self._folder / METADATA, metadata)
-        if len(self._here) >= self._most:
+        if self._needed.here >= self._most:
             return False
-        line = self._line()
+        line = self._journals.line(is_waiting=self._waiting_since is not None)
         if line is None:
             self._look_around()
             return False
         self._receiver.lives()
         self._waiting_since = None
-        if self._session is None:
-            self._begin()
-        self._take(line)
+        session = self._session or self._begin()
+        self._take(session, line)
         return True
 
     def _due(self, what: str, every_s: float) -> bool:
@@ -156,70 +131,45 @@ class Fetcher:
         self._looked[what] = now
         return True
 
-    @property
-    def _name(self) -> str:
-        return f"{self._sessions:06d}"
-
-    def _line(self) -> bytes | None:
-        """The next line of the session, or the first one of the next session."""
-        if not self._lines:
-            number, within = divmod(self._next, PART_LINES)
-            # A run that starts late reads whole parts; old single lines have been deleted.
-            waits = self._waiting_since is not None and self._due("part", LOOK_S)
-            if waits or (within == 0 and self._late):
-                part = self._store.get(part_name(self._name, number))
-                self._late = part is not None
-                self._lines.extend((part or b"").splitlines()[within:])
-        if not self._lines and (line := self._store.get(line_name(self._name, self._next))) is not None:
-            self._lines.append(line)
-        return self._lines[0] if self._lines else None
-
-    def _begin(self) -> None:
-        session = self._folder / self._name
-        encoding = self._store.get(f"{self._name}/{ENCODING}")
+    def _begin(self) -> Path:
+        session = self._folder / self._journals.session
+        encoding = self._store.get(f"{session.name}/{ENCODING}")
         session.mkdir(exist_ok=True)
         (session / LOCK).touch()
         if encoding is not None:
             replace_file(session / ENCODING, encoding)
-        expect_notes(session)
-        with self._lock:
-            self._notes[session.name] = Notes(session)
+        self._needed.watch(session)
         self._session = session
+        return session
 
-    def _take(self, line: bytes) -> None:
+    def _take(self, session: Path, line: bytes) -> None:
         """Add a line to the replica's journal, its chunk first."""
-        assert self._session is not None
         try:
             record = read_line(line)
-        except SpoolError:  # reported by the reader of the journal
+        except SpoolError:  # readers of the journal report it
             record = None
-        if isinstance(record, ChunkLine):
-            number = record.chunk.number
-            names = [name for name in (record.chunk.video_file, record.chunk.audio_file) if name]
-            if number >= self._done.get(self._session.name, 0):
-                list(self._pool.map(self._fetch, names))
-                with self._lock:
-                    self._here[self._session.name, number] = [f"{self._session.name}/{name}" for name in names]
-        self._append(line)
-        self._lines.popleft()
+        if isinstance(record, ChunkLine) and self._needed.needs(session.name, record.chunk.number):
+            files = [name for name in (record.chunk.video_file, record.chunk.audio_file) if name]
+            names = [f"{session.name}/{name}" for name in files]
+            list(self._pool.map(self._fetch, names))
+            self._needed.add(session.name, record.chunk.number, names)
+        self._append(session, line)
+        self._journals.advance()
         if isinstance(record, EndRecord):
             self._leave()
 
     def _fetch(self, name: str) -> None:
-        assert self._session is not None
-        data = self._store.get(f"{self._session.name}/{name}")
+        data = self._store.get(name)
         if data is not None:  # else it was published and deleted already
-            replace_file(self._session / name, data)
+            replace_file(self._folder / name, data)
 
-    def _append(self, line: bytes) -> None:
-        assert self._session is not None
-        with (self._session / JOURNAL).open("ab", buffering=0) as file:
+    def _append(self, session: Path, line: bytes) -> None:
+        with (session / JOURNAL).open("ab", buffering=0) as file:
             file.write(line + b"\n")
-        self._next += 1
 
     def _leave(self) -> None:
-        self._sessions, self._session, self._next = self._sessions + 1, None, 0
-        self._lines.clear()
+        self._session = None
+        self._journals.next_session()
 
     def _look_around(self) -> None:
         """There is no next line: find out whether the broadcast is closed or the receiving side is lost."""
@@ -227,7 +177,7 @@ class Fetcher:
         self._waiting_since = self._waiting_since or now
         if self._session is None and self._due(CLOSED, CLOSED_LOOK_S):
             count = self._store.get(CLOSED)
-            if count is not None and int(count) == self._sessions:
+            if count is not None and int(count) == self._journals.sessions:
                 (self._folder / CLOSED).touch()
         if now - self._waiting_since > LOOK_S and self._due(RECEIVER, LOOK_S):
             self._receiver.saw(self._store.get(RECEIVER))
@@ -235,7 +185,7 @@ class Fetcher:
             log.warning("%s: %s", self._folder.name, LOST)
             if self._session is not None:
                 record = EndRecord(reason="cut off", error=LOST, ended_unix_ms=time.time_ns() // 1_000_000)
-                self._append(record.model_dump_json().encode())
+                self._append(self._session, record.model_dump_json().encode())
                 self._leave()
             else:
                 (self._folder / CLOSED).touch()

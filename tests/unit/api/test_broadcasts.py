@@ -67,9 +67,9 @@ def test_a_live_broadcast_is_followed_to_its_end(spool: BroadcastSpool, tmp_path
                 outcome = live.verify(decode=False)
                 assert outcome.live and outcome.ok and outcome.renditions["tiny"].samples == 25
                 watcher.start()
-                assert first.wait(20)
+                assert first.wait(60)
         broadcast.finish()
-    watcher.join(20)
+    watcher.join(60)
     assert not watcher.is_alive()
     assert (seen[0].state, seen[0].session, seen[0].chunks) == ("live", "000000", 1)
     assert [one.chunks for one in seen] == sorted(one.chunks for one in seen)

@@ -17,7 +17,8 @@ from streamwave.broadcasts import catalog
 from streamwave.broadcasts import delete as removal
 from streamwave.broadcasts.catalog import Output
 from streamwave.broadcasts.export_files import export_files
-from streamwave.manifest.ledger import BroadcastLine, Ledger
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.names import named_objects
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish.expiry import Expiry

@@ -152,7 +152,7 @@ def health_server() -> Iterator[str]:
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
-            thread.join(10)
+            thread.join(60)
 
 
 def test_prefect_answers(health_server: str) -> None:

@@ -82,7 +82,7 @@ def on_pty(columns: int, **environment: str) -> str:
             break
         shown += data
     os.close(ours)
-    assert process.wait(30) == 0, shown
+    assert process.wait(60) == 0, shown
     return shown.decode()
 
 

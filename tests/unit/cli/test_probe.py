@@ -60,7 +60,7 @@ def test_what_is_found_in_a_source_that_answers_once(tmp_path: Path) -> None:
         answering = threading.Thread(target=once)
         answering.start()
         run_probe(f"http://127.0.0.1:{server.server_address[1]}/stage", None, console)
-        answering.join(20)
+        answering.join(60)
     out = console.file.getvalue()  # type: ignore[attr-defined]
     assert "320x180" in out and "180p" in out
     assert "the source accepts only one connection" in out

@@ -157,14 +157,14 @@ def test_s3_without_a_bucket_says_what_to_set() -> None:
 
 def test_s3_prefix_may_not_climb() -> None:
     assert faults(STREAMWAVE_S3_PREFIX="a/../b") == [
-        "STREAMWAVE_S3_PREFIX is 'a/../b': 's3://bucket/a/../b' has a '..'; write the folder itself"
+        "STREAMWAVE_S3_PREFIX is 'a/../b': 's3://bucket/a/../b' contains '..'; write the path without it"
     ]
-    assert "has a '::'" in faults(STREAMWAVE_S3_PREFIX="a::b")[0]
+    assert "contains '::'" in faults(STREAMWAVE_S3_PREFIX="a::b")[0]
 
 
 def test_a_bucket_that_is_not_used_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S3_BUCKET", "films")
-    assert Settings.load().warnings == ("S3_BUCKET is set and not used, because USE_S3 is not true",)
+    assert Settings.load().warnings == ("S3_BUCKET is set but not used, because USE_S3 is not true",)
     monkeypatch.setenv("USE_S3", "true")
     assert Settings.load().warnings == ()
 
@@ -174,17 +174,21 @@ def test_keys_in_addresses_are_refused_and_never_shown() -> None:
         (
             "OUTPUT_DIR",
             "s3://AKIA:sEcReT@films/tv",
-            "'s3://…@films/tv': it holds a user or a password; write s3://BUCKET",
+            "'s3://…@films/tv': it contains a user or a password; write s3://BUCKET",
         ),
-        ("OUTPUT_DIR", "/srv/out, s3://sEcReT@films", "it holds a user or a password"),
-        ("OUTPUT_DIR", "ftp://me:sEcReT@nas/tv", "give that to fsspec, in the environment as FSSPEC_FTP_PASSWORD"),
+        ("OUTPUT_DIR", "/srv/out, s3://sEcReT@films", "it contains a user or a password"),
+        ("OUTPUT_DIR", "ftp://me:sEcReT@nas/tv", "give it to fsspec in the environment, as FSSPEC_FTP_PASSWORD"),
         ("OUTPUT_DIR", '[{"url": "s3://films", "key": "k", "secret": "sEcReT"}]', "of the list has 'key', 'secret'"),
         (
             "OUTPUT_DIR",
             '[{"url": "s3://films", "endpoint": "http://k:sEcReT@s3"}]',
-            "an 'endpoint' is no http or https",
+            "'endpoint' must be an http or https",
         ),
-        ("STREAMWAVE_SPOOL_DIR", "s3://AKIA:sEcReT@films/spool", "'s3://…@films/spool': it holds a user or a password"),
+        (
+            "STREAMWAVE_SPOOL_DIR",
+            "s3://AKIA:sEcReT@films/spool",
+            "'s3://…@films/spool': it contains a user or a password",
+        ),
         (
             "STREAMWAVE_S3_ENDPOINT",
             "https://k:sEcReT@s3.example.org",
@@ -212,11 +216,9 @@ def test_an_output_never_lies_in_the_spool(own_folder: Path) -> None:
         ("var/spool", "s3://films/spool"),
     ):
         (fault,) = faults(OUTPUT_DIR=output, STREAMWAVE_SPOOL_DIR=spool)
-        assert "lies in the spool" in fault, (output, spool)
+        assert "is inside the spool" in fault, (output, spool)
     fault = faults(USE_S3="true", S3_BUCKET="films", STREAMWAVE_S3_PREFIX="tv", STREAMWAVE_SPOOL_DIR="s3://films/tv")[0]
-    assert fault.startswith(
-        "the output s3://films/tv lies in the spool s3://films/tv, and would be cleaned away with it"
-    )
+    assert fault.startswith("the output s3://films/tv is inside the spool s3://films/tv, and would be deleted with it")
     assert Settings.load(output_dir="s3://films/tv", spool_place="s3://films/tv-spool").spool_url
     elsewhere = '[{"url": "s3://films/tv", "endpoint": "https://s3.example.org"}]'
     assert Settings.load(output_dir=elsewhere, spool_place="s3://films/tv").spool_url
@@ -226,8 +228,8 @@ def test_misspelt_names_are_reported_with_the_nearest_one(own_folder: Path, monk
     monkeypatch.setenv("STREAMWAVE_SEGMENT_SECOND", "4")
     (own_folder / ".env").write_text("STREAMWAVE_XYZZY=1\nAWS_PROFILE=x\n")
     assert Settings.load().warnings == (
-        "STREAMWAVE_SEGMENT_SECOND in the environment is no setting: did you mean STREAMWAVE_SEGMENT_SECONDS?",
-        "STREAMWAVE_XYZZY in .env is no setting",
+        "unknown setting STREAMWAVE_SEGMENT_SECOND in the environment: did you mean STREAMWAVE_SEGMENT_SECONDS?",
+        "unknown setting STREAMWAVE_XYZZY in .env",
     )
 
 
@@ -301,17 +303,17 @@ def test_several_outputs(own_folder: Path) -> None:
     ("text", "fault"),
     [
         ("./a,,./b", "an address is empty"),
-        ("./a, ./a/", "an address stands there twice"),
-        ("./a, ./b/../a", "an address stands there twice"),
-        ("/srv/out, /srv/out/second", "/srv/out/second lies in /srv/out, whose broadcasts it would look like"),
-        ("s3://b/tv/x, s3://b/tv", "s3://b/tv/x lies in s3://b/tv"),
-        ("file:///srv/out, /srv/out", "an address stands there twice"),
-        ("s3a://b/tv, s3://b/tv/", "an address stands there twice"),
+        ("./a, ./a/", "the same output is listed twice"),
+        ("./a, ./b/../a", "the same output is listed twice"),
+        ("/srv/out, /srv/out/second", "/srv/out/second is inside /srv/out, and would look like one of its broadcasts"),
+        ("s3://b/tv/x, s3://b/tv", "s3://b/tv/x is inside s3://b/tv"),
+        ("file:///srv/out, /srv/out", "the same output is listed twice"),
+        ("s3a://b/tv, s3://b/tv/", "the same output is listed twice"),
         ("s3:/b/tv", "'s3:/b/tv' is neither an address nor a folder; write s3://b/tv, or ./s3:/b/tv if"),
-        ("S3://b/tv", "no kind of store is called 'S3'; did you mean s3://?"),
-        ("S4://b/tv", "no kind of store is called 'S4'; for example s3://"),
-        ("swift://b/tv", "no kind of store is called 'swift'"),
-        ("s3://b/../tv", "'s3://b/../tv' has a '..'; write the folder itself"),
+        ("S3://b/tv", "unknown kind of store 'S3'; did you mean s3://?"),
+        ("S4://b/tv", "unknown kind of store 'S4'; for example s3://"),
+        ("swift://b/tv", "unknown kind of store 'swift'"),
+        ("s3://b/../tv", "'s3://b/../tv' contains '..'; write the path without it"),
         ("[]", "an address is empty"),
         ('["a", {"uri": "b"}]', "output 2 of the list has 'uri'; allowed: url, endpoint, region, profile, path_style"),
         ('[{"endpoint": "b"}]', "output 1 of the list has no 'url'"),
@@ -320,22 +322,25 @@ def test_several_outputs(own_folder: Path) -> None:
             "'path_style' of output 1 of the list: input should be a valid",
         ),
         ('["a", 3]', "output 2 of the list is 3; allowed: an address or an object"),
-        ("[a", "begins like a JSON list"),
+        ("[a", "begins like a JSON list, but cannot be parsed"),
         (
             "./Talk, part 1",
             "'part 1' is neither an address nor begins with / or ./; a folder with a comma in its name is",
         ),
         ("a,b", "'b' is neither an address nor begins with"),
         ("/srv/Talk, 12: the end", "'12: the end' is neither"),
-        ("~nobody-at-all/x", "~nobody-at-all is no home of a user here; write the whole path, or ./~nobody-at-all/x"),
-        ("/srv/a, ~nobody-at-all/x", "~nobody-at-all is no home"),
+        (
+            "~nobody-at-all/x",
+            "~nobody-at-all is not the home of a user here; write the full path, or ./~nobody-at-all/x",
+        ),
+        ("/srv/a, ~nobody-at-all/x", "~nobody-at-all is not the home"),
         ("s3://", "'s3://' names no bucket; write s3://BUCKET or s3://BUCKET/FOLDER"),
         ('["a", {"url": "s3:///tv"}]', "'s3:///tv' names no bucket"),
         (",".join(f"./{one}" for one in "abcdefghi"), "at most 8 addresses"),
-        ("s3://b//tv", "'s3://b//tv' has '//' behind the bucket; write one '/'"),
-        ("s3://b/./tv", "'s3://b/./tv' has a '.'; write the folder itself"),
-        ("s3://b/t::v", "'s3://b/t::v' has a '::'; choose a folder without it"),
-        ("s3://b/tv s3://c/tv", "in 's3://b/tv s3://c/tv' a second address begins; join several by commas"),
+        ("s3://b//tv", "'s3://b//tv' has '//' after the bucket; write one '/'"),
+        ("s3://b/./tv", "'s3://b/./tv' contains '.'; write the path without it"),
+        ("s3://b/t::v", "'s3://b/t::v' contains '::'; choose a folder without it"),
+        ("s3://b/tv s3://c/tv", "'s3://b/tv s3://c/tv' contains a second address; separate outputs by commas"),
     ],
 )
 def test_what_names_no_outputs(text: str, fault: str) -> None:

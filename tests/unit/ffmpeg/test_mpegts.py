@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.ffmpeg.mpegts import ProgrammeFlow
+from streamwave.ffmpeg.mpegts import ProgramFlow
 from tests.support.media import make_clip
 from tests.support.mpegts import PACKET, PMT, media, pat, pmt
 
@@ -27,7 +27,7 @@ def in_pieces(data: bytes) -> Iterator[bytes]:
 def flows(data: bytes) -> list[bytes]:
     """What each flow gives."""
     found: list[bytes] = []
-    flow: ProgrammeFlow | None = ProgrammeFlow(in_pieces(data))
+    flow: ProgramFlow | None = ProgramFlow(in_pieces(data))
     while flow is not None:
         out = b""
         while piece := flow.read(1000):
@@ -71,13 +71,13 @@ def test_a_real_stream_passes_as_it_is(tmp_path: Path) -> None:
         pat(_1=PMT + 1) + pmt(*USUAL, pid=PMT + 1),
         pat(_2=PMT) + pmt(*USUAL, number=2),
     ],
-    ids=["other PID", "other codec", "sound goes", "other sound", "other place of the table", "other programme"],
+    ids=["other PID", "other codec", "sound goes", "other sound", "other place of the table", "other program"],
 )  # fmt: skip
 def test_a_flow_ends_where_the_tracks_become_others(then: bytes) -> None:
     first, second = BEGIN + media(40), then + media(40)
     if then[1:3] == b"\x40\0":  # that is PID 0
         assert flows(first + second + first) == [first, second, first]
-    else:  # the table of programmes is the same, and comes before the one that is not
+    else:  # the table of programs is the same, and comes before the one that is not
         head, rest = first[:PACKET], first[PACKET:]
         assert flows(first + second + first) == [first, head + second + head, head + rest]
 
@@ -99,7 +99,7 @@ def test_tracks_that_are_added_and_not_needed_are_kept_back(more: tuple[int, int
     assert flows(data) == [data.replace(changed, b"")]
 
 
-def test_another_programme_may_change() -> None:
+def test_another_program_may_change() -> None:
     other = pmt((H264, 700, b""), number=2, pid=PMT + 1)
     first = pat(_1=PMT, _2=PMT + 1) + pmt(*USUAL) + other + media(10, 256, 700)
     changed = pmt((0x24, 700, b""), number=2, pid=PMT + 1)

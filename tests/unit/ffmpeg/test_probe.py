@@ -75,9 +75,7 @@ def test_cut_off_behind_its_index(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", frames=100, options=("-movflags", "+faststart"))
     data = clip.path.read_bytes()
     clip.path.write_bytes(data[:-1])
-    with pytest.raises(
-        SourceError, match=r"a.mp4 is truncated: it breaks off after [34]\.\d s of [34]\.\d s; copy it again"
-    ):
+    with pytest.raises(SourceError, match=r"a.mp4 is truncated: it ends after [34]\.\d s of [34]\.\d s; copy it again"):
         probe(f"file:{clip.path}")
     clip.path.write_bytes(data)
     assert probe(f"file:{clip.path}").video is not None
@@ -94,9 +92,9 @@ def test_a_recording_that_was_cut_off_is_whole_up_to_there(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.mp4", b"\0" * 5000, "not media that can be read"),
-        ("a.txt", b"just words\n" * 500, "not media that can be read"),
-        ("a.srt", b"1\n00:00:00,000 --> 00:00:01,000\nwords\n", "not media that can be read"),
+        ("a.mp4", b"\0" * 5000, "not readable media"),
+        ("a.txt", b"just words\n" * 500, "not readable media"),
+        ("a.srt", b"1\n00:00:00,000 --> 00:00:01,000\nwords\n", "not readable media"),
         ("a.mkv", b"", "empty|not media"),
     ],
 )

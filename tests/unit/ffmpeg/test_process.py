@@ -40,28 +40,30 @@ def pids(path: Path) -> list[int]:
     return wait_for(
         lambda: path.exists() and path.read_text().endswith("\n") and [*map(int, path.read_text().split())] or [],
         "its pids",
-        10,
+        120,
     )
 
 
 def gone(numbers: list[int]) -> bool:
-    return wait_until(lambda: not any(map(alive, numbers)), 5)
+    return wait_until(lambda: not any(map(alive, numbers)), 60)
 
 
 def test_returns_what_was_said_last() -> None:
-    said = Launcher(1).run(python("import sys; sys.stderr.write('x' * 100_000 + 'the end')"), what="w", timeout_s=20)
+    said = Launcher(1).run(python("import sys; sys.stderr.write('x' * 100_000 + 'the end')"), what="w", timeout_s=60)
     assert said.endswith("the end") and len(said) == STDERR_TAIL_BYTES
 
 
 def test_it_gives_way_to_those_who_wait_for_it() -> None:
-    script = "import os, sys, time; time.sleep(0.2); print(os.nice(0), file=sys.stderr)"
-    assert int(Launcher(1).run(python(script), what="w", timeout_s=20)) == os.nice(0) + NICENESS
+    due = os.nice(0) + NICENESS
+    # It is made so after it has begun.
+    script = f"import os, sys, time\nwhile os.nice(0) != {due}: time.sleep(0.01)\nprint(os.nice(0), file=sys.stderr)"
+    assert int(Launcher(1).run(python(script), what="w", timeout_s=60)) == due
 
 
 def test_failure_says_what_why_and_how() -> None:
     argv = python("import sys; print('a lot', file=sys.stderr); print('no such codec', file=sys.stderr); sys.exit(7)")
     with pytest.raises(FFmpegError) as caught:
-        Launcher(1).run(argv, what="chunk 3 to 720p", timeout_s=20)
+        Launcher(1).run(argv, what="chunk 3 to 720p", timeout_s=60)
     error = caught.value
     assert str(error) == "chunk 3 to 720p: FFmpeg failed (exit status 7): no such codec"
     assert (error.returncode, error.command, error.stderr_tail) == (7, tuple(argv), "a lot\nno such codec\n")
@@ -69,20 +71,22 @@ def test_failure_says_what_why_and_how() -> None:
 
 def test_a_signal_is_told_from_a_status() -> None:
     with pytest.raises(FFmpegError) as caught:
-        Launcher(1).run(python("import os; os.kill(os.getpid(), 9)"), what="w", timeout_s=20)
+        Launcher(1).run(python("import os; os.kill(os.getpid(), 9)"), what="w", timeout_s=60)
     assert caught.value.returncode == -signal.SIGKILL
 
 
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(FFmpegError, match="w: /nowhere/ffmpeg cannot be started|w: FFmpeg failed"):
-        Launcher(1).run(["/nowhere/ffmpeg"], what="w", timeout_s=20)
+        Launcher(1).run(["/nowhere/ffmpeg"], what="w", timeout_s=60)
 
 
 def test_a_deadline_ends_the_whole_group(tmp_path: Path) -> None:
+    # As STUBBORN, and there at once, so that it has begun long before its time is over.
+    script = "trap '' TERM; sleep 600 & echo $$ $! > \"$0\"; wait"
     begun = time.monotonic()
-    with pytest.raises(FFmpegError, match="took longer than 1 s and was killed"):
-        Launcher(1).run(python(STUBBORN, str(tmp_path / "pids")), what="w", timeout_s=1)
-    assert time.monotonic() - begun < 8
+    with pytest.raises(FFmpegError, match="took longer than 3 s and was killed"):
+        Launcher(1).run(["sh", "-c", script, str(tmp_path / "pids")], what="w", timeout_s=3)
+    assert time.monotonic() - begun < 60
     assert gone(pids(tmp_path / "pids"))
 
 
@@ -119,14 +123,14 @@ def test_close_ends_what_runs_and_refuses_what_comes(tmp_path: Path) -> None:
     threads[1].start()
     launcher.close()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert gone(numbers) and launcher.closed
     assert sorted(failures)[0].startswith("running: FFmpeg failed") and "waiting: not started" in sorted(failures)[1]
     assert not (tmp_path / "waiting").exists()
-    with pytest.raises(FFmpegError, match="late: not started, the run is ending"):
+    with pytest.raises(FFmpegError, match="late: not started because the run is ending"):
         launcher.run(python("pass"), what="late", timeout_s=5)
     launcher.reopen()
-    launcher.run(python("pass"), what="again", timeout_s=20)
+    launcher.run(python("pass"), what="again", timeout_s=60)
 
 
 def test_no_more_than_slots_at_once(tmp_path: Path) -> None:
@@ -138,14 +142,14 @@ def test_no_more_than_slots_at_once(tmp_path: Path) -> None:
     launcher, seen = Launcher(2), []
     threads = [
         threading.Thread(
-            target=lambda: seen.append(int(launcher.run(python(program, str(tmp_path)), what="w", timeout_s=20)))
+            target=lambda: seen.append(int(launcher.run(python(program, str(tmp_path)), what="w", timeout_s=60)))
         )
         for _ in range(6)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert len(seen) == 6 and max(seen) <= 2
 
 
@@ -169,7 +173,7 @@ def test_processes_die_with_an_owner_that_is_killed_unless_they_shall_survive(tm
     try:
         numbers = pids(tmp_path / "pids")
         owner.kill()
-        owner.wait(10)
+        owner.wait(60)
         if fate == "dies":
             assert gone(numbers)
         else:
@@ -188,7 +192,7 @@ def test_nothing_is_inherited(tmp_path: Path) -> None:
     program = "import os; print(os.getsid(0) == os.getpid(), os.read(0, 1), len(os.listdir('/proc/self/fd')))"
     process = spawn(python(program), stdout=subprocess.PIPE)
     try:
-        assert process.communicate(timeout=20)[0].split() == [b"True", b"b''", b"4"]  # the fourth is the listing itself
+        assert process.communicate(timeout=60)[0].split() == [b"True", b"b''", b"4"]  # the fourth is the listing itself
     finally:
         os.close(reader)
         os.close(writer)
@@ -211,12 +215,12 @@ def test_wait_until() -> None:
         (
             "while True: pass",
             ProcessLimits(cpu_s=1),
-            "w: FFmpeg took more than 1 s of CPU time, which is what STREAMWAVE_CHUNK_CPU_FACTOR allows for such a chunk",
+            "w: FFmpeg used more than the 1 s of CPU time that STREAMWAVE_CHUNK_CPU_FACTOR allows for such a chunk",
         ),
         (
             "signal.signal(signal.SIGXFSZ, signal.SIG_DFL); open(sys.argv[1], 'wb').write(bytes(3 << 20))",
             ProcessLimits(file_bytes=1 << 20),
-            "w: FFmpeg wrote more than 1 MB, far more than its renditions may have",
+            "w: FFmpeg wrote more than 1 MB, far more than its renditions should need",
         ),
     ],
     ids=["memory", "CPU time", "size of files"],
@@ -233,7 +237,7 @@ def test_limits_hold_from_the_start_and_are_never_above_ours(tmp_path: Path) -> 
     program = "print(open('/proc/self/limits').read())"
     limits = ProcessLimits(memory_bytes=300 << 20, cpu_s=40, file_bytes=5 << 20, open_files=100)
     process = spawn(python(program), stdout=subprocess.PIPE, limits=limits)
-    said = process.communicate(timeout=20)[0].decode()
+    said = process.communicate(timeout=60)[0].decode()
     told = {found[1]: found[2].split() for line in said.splitlines() if (found := re.match(r"Max (.{21})(.*)", line))}
     assert {name.strip(): values[:2] for name, values in told.items()}.items() >= {
         "data size": [str(300 << 20)] * 2,
@@ -251,7 +255,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 spawn([sys.executable, "-c", "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))"],
       limits=ProcessLimits(open_files=100)).wait(20)
 """
-    done = subprocess.run(python(inner), capture_output=True, text=True, timeout=40, check=True)
+    done = subprocess.run(python(inner), capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "(64, 64)"
 
 

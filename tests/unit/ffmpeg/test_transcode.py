@@ -190,7 +190,7 @@ def test_a_full_disk_is_no_fault_of_the_chunk(source: Path, tmp_path: Path, left
 def test_another_count_does_not_get_through(transcoder: Transcoder, source: Path) -> None:
     transcoder.encode(chunk(source), [SMALL])
     data = transcoder.result_path(chunk(source), "small").read_bytes()
-    message = r"chunk 7: 40 frames in segments of \[40\] came out, 41 in segments of \[20, 21\] were due"
+    message = r"chunk 7: FFmpeg produced 40 frames in segments of \[40\], expected 41 in segments of \[20, 21\]"
     with pytest.raises(MediaError, match=message):
         check_video(data, chunk(source, 41, segments=(20, 21)), "chunk 7")
 
@@ -213,7 +213,7 @@ def test_sound_is_wrapped_as_it_came(transcoder: Transcoder, tmp_path: Path) -> 
         for position, size in zip(summary.positions, summary.sizes, strict=True)
     ]
     assert samples == frames
-    with pytest.raises(MediaError, match=f"chunk 2 audio: {len(frames)} AAC frames are there, 90 were due"):
+    with pytest.raises(MediaError, match=f"chunk 2 audio: its file has {len(frames)} AAC frames, expected 90"):
         wrap_audio(transcoder, wanted.model_copy(update={"audio_count": 90}), AUDIO)
 
 
@@ -268,10 +268,10 @@ def test_a_failure_is_everybodys_and_a_retry_is_alone(tmp_path: Path, transcoder
     ended: dict[str, BaseException | None] = {}
     asking = threading.Thread(target=lambda: ended.update(encode_all(shared, counted, chunk(source))))
     asking.start()
-    (process,) = wait_for(lambda: list(counted.launcher._running), "the shared process", 20)
-    wait_for(starts.exists, "it to have started", 20)
+    (process,) = wait_for(lambda: list(counted.launcher._running), "the shared process")
+    wait_for(starts.exists, "it to have started")
     os.kill(process.pid, signal.SIGKILL)
-    asking.join(30)
+    asking.join(60)
     assert isinstance(ended["large"], FFmpegError) and isinstance(ended["small"], FFmpegError)
     assert ended["large"].returncode == -signal.SIGKILL
     shared.encode(counted, chunk(source), SMALL, 2, alone=True)
@@ -287,7 +287,7 @@ def test_pictures_that_are_larger_than_their_source_was_said_to_be_are_not_decod
     """Whatever the header of the source has said, and the segmenter has believed."""
     encoder = EncoderSettings("ultrafast", max_pixels=100 * 100)
     bounded = Transcoder(locate().path, encoder, Launcher(2), tmp_path / "work", 60)
-    with pytest.raises(TooCostlyError, match="met pictures that are larger than STREAMWAVE_MAX_PIXELS allows"):
+    with pytest.raises(TooCostlyError, match="found frames that are larger than STREAMWAVE_MAX_PIXELS allows"):
         bounded.encode(chunk(source), [SMALL])
 
 

@@ -87,7 +87,7 @@ def make_broadcast(root: Path) -> Timeline:
             given = "-i sine=d=3:r=48000 -ac 2 -c:a aac -frag_duration 2000000 -movflags +cmaf+skip_sidx"
             per_frame, timescale = AAC_FRAME, 48000
         command = ["ffmpeg", "-nostdin", "-v", "error", "-f", "lavfi", *given.split(), "-f", "mp4", str(target)]
-        subprocess.run(command, check=True, timeout=30)
+        subprocess.run(command, check=True, timeout=60)
         codecs = "avc1.42c00d" if rendition.kind == "video" else "mp4a.40.2"
         is_video = rendition.kind == "video"
         stored = Track(rendition, timescale, codecs, 0, frame_rate=NTSC if is_video else None)

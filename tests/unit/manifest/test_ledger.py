@@ -9,10 +9,11 @@ import pytest
 
 from streamwave.errors import DamagedError, OutputError
 from streamwave.layout import ledger_name
-from streamwave.manifest import ledger as module
+from streamwave.manifest import parts as module
 from streamwave.manifest.dash import render_mpd
 from streamwave.manifest.hls import render_master
-from streamwave.manifest.ledger import BroadcastLine, ChunkLine, EndLine, Ledger, PeriodLine, TrackLine
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import BroadcastLine, ChunkLine, EndLine, PeriodLine, TrackLine
 from streamwave.model import Rendition
 from streamwave.storage.store import LocalStore, Store, open_store
 
@@ -57,9 +58,9 @@ def test_roundtrip_over_parts(store: Store, monkeypatch: pytest.MonkeyPatch, chu
         assert again.timeline == ledger.timeline and again.next_chunk == ledger.next_chunk == number + 1
         assert (again.header, again.periods) == (HEADER, [period()])
         # Whoever goes on from what was read writes the same.
-        assert again.part_names == ledger.part_names == [ledger_name(part) for part in range(max(0, number) // 3 + 1)]
+        assert again.parts.names == ledger.parts.names == [ledger_name(part) for part in range(max(0, number) // 3 + 1)]
         ledger = again
-    assert store.names() == ledger.part_names
+    assert store.names() == ledger.parts.names
     ledger.append(EndLine())
     found = Ledger.load(store).timeline
     assert found is not None and found.ended and found == ledger.timeline
@@ -72,7 +73,7 @@ def test_a_part_is_bounded(store: Store) -> None:
     ledger = Ledger.load(store)
     ledger.append(HEADER, period())
     ledger.append(*(chunk(number) for number in range(600)))
-    sizes = [len(store.get(name) or b"") for name in ledger.part_names]
+    sizes = [len(store.get(name) or b"") for name in ledger.parts.names]
     assert len(sizes) == 3 and max(sizes) < 60_000
     assert Ledger.load(store).next_chunk == 600
 

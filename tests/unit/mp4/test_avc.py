@@ -76,7 +76,7 @@ def test_what_is_cut_off_or_something_else_is_refused() -> None:
         pps_id(found.sps[0])
     record = found.write()
     for cut in (b"", record[:6], record[:20], b"\x02" + record[1:]):
-        with pytest.raises(MediaError, match="produce the file again"):
+        with pytest.raises(MediaError, match="re-create the file"):
             AvcConfiguration.read(cut)
 
 
@@ -119,7 +119,7 @@ def test_a_fragment_shows_the_same_pictures_as_the_one_that_it_was_made_of(chunk
 
 def test_a_fragment_needs_pictures() -> None:
     for samples in ([], [Sample(b"", True, 0)]):
-        with pytest.raises(MediaError, match="needs pictures"):
+        with pytest.raises(MediaError, match="needs at least one frame"):
             avc_fragment(sequence=1, time=0, frame_ticks=1000, samples=samples)
 
 

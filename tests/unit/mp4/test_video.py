@@ -243,7 +243,7 @@ def test_each_picture_is_decoded_as_late_as_it_can_be(places: list[int], decoded
 
 @pytest.mark.parametrize("places", [[1, 0], [0, 2], [0, 1, 1], [1], [], [0, 5, 4, 3, 2, 1]])
 def test_a_fragment_that_cannot_be_decoded_in_time_is_refused(places: list[int]) -> None:
-    with pytest.raises(MediaError, match=r"pictures, none|begins with the one"):
+    with pytest.raises(MediaError, match=r"at least one frame, and none|must also be presented first"):
         samples = [Sample(b"x", number == 0, place) for number, place in enumerate(places)]
         avc_fragment(sequence=1, time=0, frame_ticks=3, samples=samples)
 
@@ -410,7 +410,7 @@ def test_several_runs_follow_each_other() -> None:
 )
 def test_pictures_that_are_not_shown_one_after_the_other_are_refused(trun: bytes) -> None:
     data = synthetic(0x20000, "", trun)
-    with pytest.raises(MediaError, match="one after the other"):
+    with pytest.raises(MediaError, match="do not follow each other"):
         samples_of(data, read_fragment(data, INIT))
 
 

@@ -233,8 +233,8 @@ def test_notes_are_for_the_owner_of_the_file(clip: Clip, settings: Settings, tmp
             advice.b_frames_live(),
             advice.size_changed((2, 2), (4, 4)),
         ]
-        worker.publication(session.job).ledger.damaged_chunks = 2
+        worker.publication(session.job).ledger.losses.damaged_chunks = 2
         assert session.notes() == [
             "the frame size changed from 2x2 to 4x4; playback may be interrupted briefly there",
-            "2 chunks hold pictures that could not be decoded; the one before them stands still",
+            "2 chunks contain frames that could not be decoded; the last good frame is repeated",
         ]

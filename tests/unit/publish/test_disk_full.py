@@ -9,7 +9,7 @@ import pytest
 
 from streamwave.broadcasts.catalog import Output
 from streamwave.errors import OutputError
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish.publication import Publication
 from streamwave.storage.store import LocalStore

@@ -12,9 +12,10 @@ import pytest
 
 from streamwave.errors import OutputError
 from streamwave.layout import MANIFEST, MASTER, init_name, segment_name
-from streamwave.manifest import ledger as ledgers
+from streamwave.manifest import parts as ledgers
 from streamwave.manifest.dash import TAIL, duration_text
-from streamwave.manifest.ledger import BroadcastLine, Ledger
+from streamwave.manifest.ledger import Ledger
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk, PackagedSegment, PackagedTrack
 from streamwave.manifest.timeline import Timeline
 from streamwave.model import Rendition

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +14,7 @@ from streamwave.errors import FencedError, OutputError
 from streamwave.layout import FENCE, MANIFEST
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.packaged import PackagedChunk
+from streamwave.publish import fence
 from streamwave.publish.fence import FRESH_S, Fence
 from streamwave.publish.publication import Publication
 from streamwave.storage.store import FsspecStore, LocalStore
@@ -39,7 +42,7 @@ class FarStore(FsspecStore):
     def put(self, name: str, data: bytes) -> None:
         if self.slow and self.slow in name:
             self.waits.set()
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(60)
         super().put(name, data)
         self.order.append(name)
 
@@ -84,14 +87,14 @@ def test_a_stale_run_of_other_bytes_does_no_harm(url: str, encodes: list[list[Pa
     far.slow = late
     thread = threading.Thread(target=publish_all)
     thread.start()
-    assert far.waits.wait(30)
+    assert far.waits.wait(60)
     successor = Publication(FarStore(url), manifests=True, token="successor")
     successor.begin(HEADER)
     for number in range(successor.next_chunk("s") or 0, 3):
         successor.publish(theirs[number], "s", "p0")
     threading.Event().wait(FRESH_S)  # the stale run's look at the fence is outdated by now, as after any longer stop
     far.go_on.set()
-    thread.join(30)
+    thread.join(60)
     assert outcome and "another run has taken over" in str(outcome[0])
     # Of what it had on its way nothing else came: neither manifests of the segments nor a ledger.
     assert "ledger/000000.jsonl" not in far.order[-1:] and far.order[-1].startswith((late[:8], "p0/", MANIFEST))
@@ -104,8 +107,18 @@ def test_a_stale_run_of_other_bytes_does_no_harm(url: str, encodes: list[list[Pa
         publication.close()
 
 
-def test_who_takes_over_waits_until_looks_of_the_other_are_outdated(url: str, tmp_path: Path) -> None:
+def test_who_takes_over_waits_until_looks_of_the_other_are_outdated(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The other run has looked, and writes what that entitles it to; the ledger is read after that."""
+    fresh_s, waits = 60.0, list[float]()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        last.join(fresh_s)  # which takes no longer than a look is good for
+
+    monkeypatch.setattr(fence, "FRESH_S", fresh_s)
+    monkeypatch.setattr(fence, "time", SimpleNamespace(sleep=wait, monotonic=time.monotonic))
     far = FarStore(url)
     old = Publication(far, manifests=True, token="old")
     old.begin(HEADER)
@@ -113,16 +126,16 @@ def test_who_takes_over_waits_until_looks_of_the_other_are_outdated(url: str, tm
     far.slow = MANIFEST
     last = threading.Thread(target=old.publish, args=(chunk(tmp_path, 1), "file", "p0"))
     last.start()
-    assert far.waits.wait(30)
+    assert far.waits.wait(60)
     new = Publication(FarStore(url), manifests=True, token="new")
     takes = threading.Thread(target=new.begin, args=(HEADER,))
     takes.start()
     while FarStore(url).get(FENCE) != b'{"token": "new"}':
         assert takes.is_alive()
     far.go_on.set()
-    last.join(30)
-    takes.join(30)
-    assert new.next_chunk("file") == 2
+    last.join(60)
+    takes.join(60)
+    assert waits == [fresh_s] and new.next_chunk("file") == 2
     for publication in (old, new):
         publication.close()
 

@@ -13,8 +13,9 @@ import pytest
 from av import Packet
 
 from streamwave.receive.audio import AudioTrack
+from streamwave.receive.audio_decoder import AudioDecoder
 from streamwave.receive.clock import Timed
-from streamwave.receive.sound import SAMPLE_RATE, Sound
+from streamwave.receive.samples import SAMPLE_RATE
 from streamwave.timing import AAC_FRAME
 from tests.support.media import ffmpeg, make_clip
 from tests.support.onsets import decode, onsets
@@ -24,13 +25,13 @@ class Track(AudioTrack):
     """One session of one source's sound."""
 
     def __init__(self, bit_rate_bps: int, origin: Fraction) -> None:
-        self.sound = Sound(origin)
-        super().__init__(bit_rate_bps, self.sound)
+        self.decoder = AudioDecoder(origin)
+        super().__init__(bit_rate_bps, self.decoder)
 
     def push(self, packet: Packet[Any]) -> None:
         stamp = packet.pts if packet.pts is not None else packet.dts
         at = Fraction(stamp or 0) * Fraction(packet.time_base or 0)
-        self.sound.push(Timed(packet, "audio", at, at))
+        self.decoder.push(Timed(packet, "audio", at, at))
 
 
 def packets(path: Path) -> Iterator[Packet[Any]]:
@@ -49,7 +50,7 @@ def encode(path: Path, origin: Fraction = Fraction(0), fill: int = 0) -> list[by
         for packet in container.demux(stream):
             if packet.size:
                 track.push(packet)
-        track.sound.flush(stream.codec_context)
+        track.decoder.flush(stream.codec_context)
     track.finish(fill)
     return track.take(track.available)
 
@@ -226,7 +227,7 @@ def test_damage_leaves_a_silence_of_its_length(tmp_path: Path) -> None:
             packet = damaged
         track.push(packet)
     track.finish()
-    assert track.sound.errors > 0
+    assert track.decoder.errors > 0
     assert onsets(decode(track.take(1000)))[-1] == pytest.approx(1.5, abs=0.012)
 
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from streamwave.receive import writer
+from streamwave.receive import freeze
 from streamwave.timing import Grid
 from tests.matrix.edits import Edit, edited
 from tests.matrix.source import AAC, Recipe
@@ -138,7 +138,7 @@ def test_what_an_edit_list_shows(kind: str, name: str, files: dict[str, Path], t
 @pytest.mark.parametrize("live", [False, True])
 def test_sound_goes_on_after_a_trim(live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hidden pictures after the end are not shown, not even where the last shown one is held."""
-    monkeypatch.setattr(writer, "PICTURES_UNSEEN_S", 0.0)
+    monkeypatch.setattr(freeze, "PICTURES_UNSEEN_S", 0.0)
     recipe = replace(SMALL, sound=AAC, sound_until=F(8))
     edited(EDITS["ends after 49"], [(F(8), F(0))])(recipe.make(tmp_path / "whole"), tmp_path / "a.mp4")
     spool = segment(tmp_path / "a.mp4", tmp_path / "spool", live=live)

@@ -1,4 +1,4 @@
-"""Live MPEG-TS: joined between two keyframes, and with a programme that changes."""
+"""Live MPEG-TS: joined between two keyframes, and with a program that changes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_stream_that_is_joined_long_before_its_next_keyframe(tmp_path: Path, c
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_a_programme_that_changes_goes_on(tmp_path: Path, codec: str) -> None:
+def test_a_program_that_changes_goes_on(tmp_path: Path, codec: str) -> None:
     """In other tracks, and in another codec: what looks the same is the same session, else another one follows."""
     extra = ("-x265-params", "log-level=0:bframes=0:scenecut=0") if codec == "libx265" else ()
     moved = ("-bf", "0", "-mpegts_start_pid", "700", "-c:v", codec, *extra)
@@ -65,7 +65,7 @@ def test_a_programme_that_changes_goes_on(tmp_path: Path, codec: str) -> None:
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
-def test_a_programme_without_anything_is_passed_over(tmp_path: Path, goes_on: bool) -> None:
+def test_a_program_without_anything_is_passed_over(tmp_path: Path, goes_on: bool) -> None:
     clip = make_clip(tmp_path / "a.ts", frames=75, gop=25, size=SIZE, options=("-bf", "0"))
     body = clip.path.read_bytes()
     nothing = pat(_9=300) + pmt((0x1B, 301, b""), number=9, pid=300) + media(3, 301)

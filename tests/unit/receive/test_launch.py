@@ -25,7 +25,7 @@ def test_nobody_reads_the_source_off_the_process_table(tmp_path: Path) -> None:
         assert wait_until(lambda: b"segmenter" in Path(f"/proc/{process.pid}/cmdline").read_bytes(), 10)
         line = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode()
         assert not [secret for secret in SECRETS if secret in line]
-        process.wait(30)
+        process.wait(60)
     finally:
         stop_segmenter(process, graceful=False)
     (end,) = JournalReader(tmp_path / "spool").read()
@@ -45,6 +45,6 @@ def test_a_number_that_belongs_to_somebody_else_by_now_is_not_stopped(tmp_path: 
         (tmp_path / LOCK).write_text(str(os.getpid()))
         assert not request_stop(tmp_path), "we would end ourselves"
         assert bystander.poll() is None
-        bystander.communicate(b"\n", timeout=10)
+        bystander.communicate(b"\n", timeout=60)
         assert bystander.returncode == 0
     writer.close()

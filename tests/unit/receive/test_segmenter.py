@@ -131,7 +131,7 @@ def test_sound_that_ends_early_is_filled_with_silence_up_to_the_picture(tmp_path
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no media at all" * 100, "not media that can be read"), (b"", "empty|not media")],
+    [(b"no media at all" * 100, "not readable media"), (b"", "empty|not media")],
 )
 def test_no_media(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
@@ -166,7 +166,7 @@ def long_clip(tmp_path: Path) -> Clip:
 def held(clip: Clip, spool: Path) -> subprocess.Popen[bytes]:
     """A segmenter that has received three chunks and waits until somebody takes them."""
     process = start_segmenter(Options(source=f"file:{clip.path}", spool=spool, segment_ms=1000, max_ahead=3))
-    wait_for(lambda: len(read(spool).chunks) >= 2 and (spool / "000002.mkv").exists(), "three chunks", 20)
+    wait_for(lambda: len(read(spool).chunks) >= 2 and (spool / "000002.mkv").exists(), "three chunks")
     return process
 
 
@@ -176,7 +176,7 @@ def test_it_waits_for_whoever_takes_the_chunks(tmp_path: Path, long_clip: Clip) 
     try:
         with (spool / LOG_FILE).open("ab") as log:
             log.write(b"something that a source made it say\n" * (2 * LOG_BYTES // 36))
-        wait_for(lambda: (spool / LOG_FILE).stat().st_size <= LOG_BYTES, "a short log", 20)
+        wait_for(lambda: (spool / LOG_FILE).stat().st_size <= LOG_BYTES, "a short log")
         most, pictures = 0, 0
         while (found := read(spool)).end is None or len(found.chunks) > pictures:
             most = max(most, len(list(spool.glob("*.mkv"))))
@@ -184,7 +184,7 @@ def test_it_waits_for_whoever_takes_the_chunks(tmp_path: Path, long_clip: Clip) 
                 (spool / f"{pictures:06d}.mkv").unlink()
                 pictures += 1
         assert pictures == 8 and most == 3
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         stop_segmenter(process, graceful=False)
 
@@ -197,7 +197,7 @@ def test_a_stop_closes_the_chunk_and_the_journal(tmp_path: Path, long_clip: Clip
         stop_segmenter(process, graceful=True)
     else:
         assert request_stop(spool)
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     found = read(spool)
     assert found.end is not None and (found.end.reason, found.end.error) == ("stopped", None)
     numbers = [n for chunk in found.pictures() for n in chunk]
@@ -222,7 +222,7 @@ def test_a_second_segmenter_for_the_same_spool_harms_nothing(tmp_path: Path, lon
     process = held(long_clip, spool)
     try:
         second = start_segmenter(Options(source=f"file:{long_clip.path}", spool=spool))
-        assert second.wait(20) != 0
+        assert second.wait(60) != 0
         assert "is being written by another segmenter" in (spool / "segmenter.log").read_text()
     finally:
         stop_segmenter(process, graceful=True)
@@ -232,7 +232,7 @@ def test_a_second_segmenter_for_the_same_spool_harms_nothing(tmp_path: Path, lon
 
 
 def open_pictures(segmenter: Segmenter) -> int:
-    chunk = segmenter.session.chunk if segmenter.session is not None else None
+    chunk = segmenter.session.pictures.chunk if segmenter.session is not None else None
     return len(chunk.starts_ms) if chunk is not None else 0
 
 
@@ -249,9 +249,9 @@ def test_a_stop_of_a_live_source_takes_in_what_has_arrived(tmp_path: Path) -> No
         with connection:
             connection.recv(4096)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\n\r\n" + body)
-            wait_for(lambda: open_pictures(segmenter) >= 25, "pictures", 20)
+            wait_for(lambda: open_pictures(segmenter) >= 25, "pictures")
             segmenter.stop.set()
-            thread.join(15)
+            thread.join(60)
             assert not thread.is_alive()
     found = read(tmp_path / "spool")
     assert [n for chunk in found.pictures() for n in chunk] == list(range(80))
@@ -273,7 +273,7 @@ def test_what_nobody_has_foreseen_is_said_in_the_journal(
         found = segment(clip.path, tmp_path / "spool", segment_ms=1000)
     assert found.chunks == [] and found.end is not None and found.end.reason == SEGMENTER_FAILED
     assert found.end.error == (
-        f"{clip.path} cannot be cut into chunks any further (ZeroDivisionError: of chunk 0); "
+        f"{clip.path} can no longer be cut into chunks (ZeroDivisionError: of chunk 0); "
         "convert it to H.264 and AAC, and report this"
     )
     assert "Traceback" in caplog.text

@@ -23,6 +23,8 @@ from tests.support.segmented import Spool, contiguous, read
 from tests.support.sources import in_sync, shown
 
 FRAMES, GOP = 75, 25
+#: What a busy machine sends or takes too late is not thrown away, as SRT does by itself.
+LATE = "tlpktdrop=0"
 
 
 def listens(port: int) -> bool:
@@ -46,7 +48,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def received(address: str, folder: Path) -> Spool:
-    Segmenter(Options(source=address, spool=folder, live=True, segment_ms=1000, read_timeout_s=10)).run()
+    Segmenter(Options(source=address, spool=folder, live=True, segment_ms=1000, read_timeout_s=30)).run()
     return read(folder)
 
 
@@ -61,14 +63,14 @@ def whole(spool: Spool) -> None:
 
 def test_an_encoder_that_is_called(tmp_path: Path, clip: Path) -> None:
     port = free_port()
-    with encoder(clip, f"srt://127.0.0.1:{port}?mode=listener"):
+    with encoder(clip, f"srt://127.0.0.1:{port}?mode=listener&{LATE}"):
         wait_for(lambda: listens(port), "a socket")
-        whole(received(f"srt://127.0.0.1:{port}", tmp_path / "spool"))
+        whole(received(f"srt://127.0.0.1:{port}?{LATE}", tmp_path / "spool"))
 
 
 def test_an_encoder_that_calls_with_a_passphrase(tmp_path: Path, clip: Path) -> None:
     port = free_port()
-    secret = "passphrase=abcdefghijkl"
+    secret = f"passphrase=abcdefghijkl&{LATE}"
     found: list[Spool] = []
     receiving = threading.Thread(
         target=lambda: found.append(received(f"srt://127.0.0.1:{port}?mode=listener&{secret}", tmp_path / "spool"))
@@ -76,7 +78,7 @@ def test_an_encoder_that_calls_with_a_passphrase(tmp_path: Path, clip: Path) -> 
     receiving.start()
     wait_for(lambda: listens(port), "a socket")
     with encoder(clip, f"srt://127.0.0.1:{port}?{secret}"):
-        receiving.join(30)
+        receiving.join(60)
     whole(*found)
 
 
@@ -90,7 +92,7 @@ def test_an_encoder_that_never_calls_is_not_waited_for_without_end() -> None:
     """And nothing is left of the waiting."""
     port = free_port()
     relay = Relay(f"srt://127.0.0.1:{port}?mode=listener", "the encoder", open_timeout_s=1, read_timeout_s=1)
-    with pytest.raises(SourceError, match="^the encoder gave no answer in time; check the address and the network$"):
+    with pytest.raises(SourceError, match="^the encoder did not answer in time; check the address and the network$"):
         relay.read(1000)
     assert not listens(port) and relay.read(1000) == b""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.remedies import mend, unreachable
+from streamwave.ffmpeg.remedies import how_to_fix, unreachable
 from streamwave.sources.address import PROTOCOLS, is_stream_name, protocol_whitelist, redact, resolve_source
 
 
@@ -100,11 +100,11 @@ def test_stream_names() -> None:
 
 
 def test_what_can_be_done_depends_on_what_it_is() -> None:
-    assert mend("file:///a.mp4").startswith("try to play it first: if that fails, copy it again")
+    assert how_to_fix("file:///a.mp4").startswith("try to play it first: if that fails, copy it again")
     for url in ("rtmp://h/live/key", "srt://h:9"):
-        assert "play" not in mend(url) and "encoder" in mend(url)
-    assert "page" in mend("https://h/x")
-    assert "no host is known as no-such-host.invalid" in unreachable(
+        assert "play" not in how_to_fix(url) and "encoder" in how_to_fix(url)
+    assert "page" in how_to_fix("https://h/x")
+    assert "the host no-such-host.invalid cannot be resolved" in unreachable(
         "rtmp://no-such-host.invalid/a", "Input/output error"
     )
     assert "check in a browser" in unreachable("http://127.0.0.1/a", "Server returned 404 Not Found")

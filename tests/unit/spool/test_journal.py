@@ -109,7 +109,7 @@ def test_a_killed_writer_writes_no_more(tmp_path: Path) -> None:
         assert other.stdout is not None and other.stdout.readline() == "there\n"
         assert writer_pid(tmp_path) == other.pid
         other.kill()
-        other.wait(10)
+        other.wait(60)
     # Its number is still in the file; the lock says that it means nobody.
     assert (tmp_path / "lock").read_text() == str(other.pid)
     assert not writer_alive(tmp_path) and writer_pid(tmp_path) is None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamwave.errors import OutputError
+from streamwave.storage import local
 from streamwave.storage.outputs import check_outputs
 from streamwave.storage.store import (
     CHANGING,
@@ -20,6 +21,7 @@ from streamwave.storage.store import (
     content_type,
     open_store,
 )
+from streamwave.util.files import make_public_folder
 from tests.support.disk import small_disk
 
 
@@ -46,7 +48,7 @@ def test_put_get_delete(store: Store) -> None:
 )
 def test_no_way_out_of_the_root(store: Store, name: str) -> None:
     for action in (lambda: store.put(name, b"x"), lambda: store.get(name), lambda: store.delete(name)):
-        with pytest.raises(OutputError, match="cannot be the name of an object"):
+        with pytest.raises(OutputError, match="is not a valid object name"):
             action()
     assert store.names() == []
 
@@ -109,7 +111,7 @@ def test_readers_see_the_old_or_the_new(tmp_path: Path) -> None:
     for n in range(200):
         store.put("manifest.mpd", contents[n % 2])
     stop.set()
-    reader.join(10)
+    reader.join(60)
     assert seen <= set(contents)
     assert list(tmp_path.iterdir()) == [tmp_path / "manifest.mpd"]
 
@@ -141,7 +143,7 @@ def test_what_is_in_the_way(tmp_path: Path) -> None:
 def test_a_folder_that_may_only_be_read(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 100, options="ro") as disk:
         for root in (disk, disk / "out"):
-            with pytest.raises(OutputError, match=r"cannot be written .permission denied; choose a folder that may be"):
+            with pytest.raises(OutputError, match=r"cannot be written .permission denied; choose a writable folder"):
                 LocalStore(root).check()
             with pytest.raises(OutputError, match="permission denied"):
                 check_outputs(str(root), {})
@@ -184,3 +186,37 @@ def test_types_and_caching() -> None:
     ]  # fmt: skip
     assert {cache_control(name) for name in ("p/a/1.m4s", "p/a/init.mp4")} == {IMMUTABLE}
     assert {cache_control(name) for name in ("a.mpd", "a.m3u8", "ledger/000000.jsonl")} == {CHANGING}
+
+
+def test_folders_that_somebody_removes_while_they_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broadcast that is deleted meanwhile is no error of those that list the others."""
+    store, scandir = LocalStore(tmp_path), os.scandir
+    store.put("p0/a/1.m4s", b"x")
+
+    def vanishing(path: str | Path) -> object:
+        if Path(path).name == "going":
+            Path(path).rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    (tmp_path / "p0" / "going").mkdir()
+    assert [entry.name for entry in store.entries()] == ["p0/a/1.m4s"]
+    (tmp_path / "p0" / "going").mkdir()
+    assert store.list_matching("*/*/*") == ["p0/a/1.m4s"]
+
+
+def test_a_folder_that_somebody_removes_before_anything_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever deletes the last broadcast of a stream removes its folder as well, in which the next one may be beginning."""
+    make, made = make_public_folder, list[Path]()
+
+    def make_in_vain(folder: Path) -> None:
+        make(folder)
+        made.append(folder)
+        if len(made) == 1:
+            folder.rmdir()
+
+    monkeypatch.setattr(local, "make_public_folder", make_in_vain)
+    LocalStore(tmp_path / "out").put("broadcast.json", b"x")
+    assert len(made) == 2 and (tmp_path / "out" / "broadcast.json").read_bytes() == b"x"

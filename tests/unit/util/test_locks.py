@@ -31,7 +31,7 @@ def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
     yield started
     for process in started:
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 def hold(started: list[subprocess.Popen[bytes]], path: Path, how: str = "LOCK_EX") -> subprocess.Popen[bytes]:
@@ -53,7 +53,7 @@ def test_the_holder_of_an_exclusive_lock(tmp_path: Path, processes: list[subproc
     assert lock_holder(path) == process.pid
     assert not holds(os.getpid(), path)
     assert signal_holder(process.pid, path, signal.SIGTERM)
-    assert process.wait(10) == -signal.SIGTERM
+    assert process.wait(60) == -signal.SIGTERM
     assert lock_holder(path) is None
     assert not signal_holder(process.pid, path, signal.SIGTERM)
 
@@ -127,5 +127,5 @@ def test_a_passing_lock_lets_one_in_at_a_time_and_leaves_no_file(tmp_path: Path)
     finally:
         for process in counting:
             process.kill()
-            process.wait(10)
+            process.wait(60)
     assert list(tmp_path.iterdir()) == []

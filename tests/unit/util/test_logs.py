@@ -11,7 +11,7 @@ from types import TracebackType
 import pytest
 
 from streamwave.util import logs
-from streamwave.util.logs import MOST, OneLine, Repeated, ShortLog, cut
+from streamwave.util.logs import MAX_SIMILAR, OneLine, Repeated, ShortLog, cut
 from tests.support.processes import wait_for
 
 
@@ -25,7 +25,7 @@ def test_a_log_is_cut_to_its_newest_lines_while_it_is_written(tmp_path: Path) ->
         cut(path, 20_000)
         log.write(b"the next\n")
     first, *lines, last = path.read_text().splitlines()
-    assert "left out" in first and last == "the next"
+    assert "older lines removed" in first and last == "the next"
     assert lines[0].startswith("line 00") and lines[-1] == "line 009999" and len(lines) > 800
     assert path.stat().st_size < 11_000
 
@@ -59,12 +59,12 @@ def test_the_same_warning_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     limit = Repeated()
-    assert sum(limit.filter(_record("no %s", number)) for number in range(5000)) == MOST
+    assert sum(limit.filter(_record("no %s", number)) for number in range(5000)) == MAX_SIMILAR
     assert limit.filter(_record("another"))
     assert all(limit.filter(_record("no %s", number, level=logging.INFO)) for number in range(100))
     now += 11
     again = _record("no %s", 1)
-    assert limit.filter(again) and again.getMessage() == f"no 1 [and {5000 - MOST} more like this before]"
+    assert limit.filter(again) and again.getMessage() == f"no 1 [{5000 - MAX_SIMILAR} similar messages suppressed]"
     # As many kinds as somebody likes: they are remembered up to a bound, and written up to one.
     assert sum(limit.filter(_record(f"kind {number}")) for number in range(20_000)) < 600
     assert len(limit._seen) < 600

@@ -78,7 +78,7 @@ def test_the_file_that_is_named_is_read_instead(here: Path, tmp_path: Path, monk
     monkeypatch.setenv("STREAMWAVE_ENV_FILE", "")
     assert Settings.load().crf == 23
     monkeypatch.setenv("STREAMWAVE_ENV_FILE", "/none")
-    with pytest.raises(SettingsError, match="STREAMWAVE_ENV_FILE names '/none', which is no file"):
+    with pytest.raises(SettingsError, match="STREAMWAVE_ENV_FILE names '/none', which does not exist or is not a file"):
         Settings.load()
 
 
@@ -119,7 +119,7 @@ def test_services_do_not_start_where_others_can_write(here: Path) -> None:
     ran = subprocess.run(
         python_argv("services.media", "--live"), capture_output=True, text=True, check=False, timeout=60
     )
-    assert ran.returncode == 2 and ran.stderr.startswith(f"error: everybody may write to {here}"), ran.stderr
+    assert ran.returncode == 2 and f"because everybody may write to {here}" in ran.stderr, ran.stderr
 
 
 @pytest.mark.parametrize("name", ["prefect.toml", "pyproject.toml"])
@@ -139,7 +139,7 @@ def test_prefect_takes_no_settings_from_there(here: Path, tmp_path: Path, name: 
 
 def _status(**options: object) -> dict[str, str]:
     process = spawn(["cat", "/proc/self/status"], stdout=subprocess.PIPE, **options)  # type: ignore[arg-type]
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     return {name: value.strip() for name, _, value in (line.partition(":") for line in out.decode().splitlines())}
 
 

@@ -15,7 +15,7 @@ from streamwave.broadcasts.index import update_at
 from streamwave.broadcasts.thumbnail import first_picture
 from streamwave.errors import OutputError
 from streamwave.layout import MANIFEST, segment_name
-from streamwave.manifest.ledger import BroadcastLine
+from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.mp4.boxes import need
 from streamwave.publish.publication import Publication

@@ -16,8 +16,8 @@ from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.consumed import note_forgotten
 from streamwave.spool.journal import JOURNAL, ChunkLine, EndRecord, JournalReader, JournalWriter, OpenRecord
 from streamwave.spool.quota import INODE_BYTES, held_by_stream
-from streamwave.spool.remote import fetch as fetch_module
 from streamwave.spool.remote import mirror as mirror_module
+from streamwave.spool.remote import stored as stored_module
 from streamwave.spool.remote.fetch import Fetcher
 from streamwave.spool.remote.mirror import SessionMirror, clear_published, mirror_trouble, mirrored
 from streamwave.storage.store import LocalStore
@@ -121,7 +121,7 @@ def replica(tmp_path: Path, store: Recorder, done: dict[str, int], most: int) ->
 def test_who_comes_late_reads_a_long_journal_in_few_requests_and_fetches_what_is_needed(
     session: Path, store: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (mirror_module, fetch_module):
+    for module in (mirror_module, stored_module):
         monkeypatch.setattr(module, "PART_LINES", 10)
     receive(session, 72)
     mirror(session, store)
@@ -132,7 +132,7 @@ def test_who_comes_late_reads_a_long_journal_in_few_requests_and_fetches_what_is
     store.gets.clear()
     fetcher.start()
     try:
-        wait_for(lambda: len(list(spool.folder.glob("*/*.mkv"))) == 8, "what may lie here", 10)
+        wait_for(lambda: len(list(spool.folder.glob("*/*.mkv"))) == 8, "what may lie here")
         own = spool.folder / "000000"
         # Not more than may lie here, until some of it is published.
         assert sorted(path.name for path in own.glob("*.mkv")) == [f"{number:06d}.mkv" for number in range(50, 58)]
@@ -143,10 +143,10 @@ def test_who_comes_late_reads_a_long_journal_in_few_requests_and_fetches_what_is
         assert fetcher.done == {"000000": 52}
         assert not store.exists("000000/000050.mkv") and store.exists("000000/000052.mkv")
         for number in range(52, 72):
-            wait_for((own / f"{number:06d}.mkv").exists, f"chunk {number}", 10)
+            wait_for((own / f"{number:06d}.mkv").exists, f"chunk {number}")
             note_forgotten(own, number)
             fetcher.forget()
-        wait_for(lambda: spool.closed, "the end", 10)
+        wait_for(lambda: spool.closed, "the end")
     finally:
         fetcher.stop()
     assert (own / JOURNAL).read_bytes() == (session / JOURNAL).read_bytes()
@@ -163,10 +163,10 @@ def test_a_store_that_refuses_is_no_sign_that_the_receiver_is_lost(
     store.refuses = lambda name: True
     fetcher.start()
     try:
-        wait_for(lambda: fetcher.refused_s() > 1.5, "the time", 10)
+        wait_for(lambda: fetcher.refused_s() > 1.5, "the time")
         assert not spool.closed and fetcher.trouble == "no"
         store.refuses = lambda name: False
-        wait_for(lambda: spool.closed, "the end without a receiver", 10)
+        wait_for(lambda: spool.closed, "the end without a receiver")
     finally:
         fetcher.stop()
     lines = JournalReader(spool.folder / "000000").read()

@@ -1,4 +1,4 @@
-"""Sources that hold more than one programme, or the same one in several sizes: sound and pictures belong together."""
+"""Sources that hold more than one program, or the same one in several sizes: sound and pictures belong together."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def whole(spool: Spool, width: int) -> None:
     in_sync(spool)
 
 
-def test_the_sound_is_that_of_the_programme_whose_pictures_are_taken(tmp_path: Path) -> None:
-    """A transponder lists its radio programme first."""
+def test_the_sound_is_that_of_the_program_whose_pictures_are_taken(tmp_path: Path) -> None:
+    """A transponder lists its radio program first."""
     clip = make_clip(tmp_path / "a.ts", frames=FRAMES, gop=GOP, size="160x90", options=("-bf", "0"))
     ffmpeg(
         *("-f", "lavfi", "-i", "sine=f=300:r=48000:d=3", "-i", str(clip.path), "-map", "0", "-map", "1:v", "-map", "1:a"),

@@ -15,8 +15,9 @@ from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder
 from streamwave.model import Chunk, Rendition
-from streamwave.receive import writer
+from streamwave.receive import freeze
 from streamwave.receive.clock import Timed
+from streamwave.receive.writer import SessionWriter
 from streamwave.spool.journal import LIMIT_REACHED
 from streamwave.spool.quota import held_by_stream
 from streamwave.timing import AAC_FRAME, Grid, split_evenly
@@ -66,7 +67,7 @@ def due(times: tuple[Fraction, ...], end: Fraction) -> list[int]:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file is read faster than it is live: no time passes until it may be said that no picture comes."""
-    monkeypatch.setattr(writer, "PICTURES_UNSEEN_S", 0.0)
+    monkeypatch.setattr(freeze, "PICTURES_UNSEEN_S", 0.0)
 
 
 def test_the_last_picture_of_a_file_is_shown_as_long_as_there_is_sound(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_pictures_that_come_after_all_for_what_has_been_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that are to be shown before that are left out, and those after are decoded from them."""
-    monkeypatch.setattr(writer, "PICTURES_BEHIND_MS", -2000)
+    monkeypatch.setattr(freeze, "PICTURES_BEHIND_MS", -2000)
     times = tuple(n / RATE + (8 if n >= 110 else 0) for n in range(200))
     recipe = Recipe("flv", times=times, frames=200, size=(320, 180), codec=PLAIN)
     spool = segment(recipe.make(tmp_path / "a"), tmp_path / "spool", live=True)
@@ -174,15 +175,15 @@ def test_pictures_that_come_far_too_late_do_not_end_it(tmp_path: Path) -> None:
 def test_a_camera_that_comes_back_behind_its_sound_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From when its pictures are sent 6 s after their sound: they are waited for while they come, not shown never."""
     clock = [0.0]
-    follow = writer.SessionWriter.follow
+    follow = SessionWriter.follow
 
-    def passing(self: writer.SessionWriter, timed: Timed) -> None:
+    def passing(self: SessionWriter, timed: Timed) -> None:
         if timed.kind == "audio":  # which is sent when it is heard
             clock[0] = float(timed.decoded)
         follow(self, timed)
 
-    monkeypatch.setattr(writer.SessionWriter, "follow", passing)
-    monkeypatch.setattr(writer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(SessionWriter, "follow", passing)
+    monkeypatch.setattr(freeze, "time", SimpleNamespace(monotonic=lambda: clock[0]))
 
     def late(source: Path, target: Path) -> None:
         tags = read_tags(source)

@@ -1,4 +1,4 @@
-"""Telling the processing service what has begun. It finds that in the spool too; being told only saves time."""
+"""Tells the processing service about new sessions. It would find them in the spool as well, only later."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ HEALTH = "/grpc.health.v1.Health/Check"
 
 
 class Processing:
-    """A client of the processing service; make it inside the event loop."""
+    """A client of the processing service. Create it while the event loop runs."""
 
     def __init__(self, settings: Settings) -> None:
         self.address = f"{reachable(settings.grpc_host)}:{settings.grpc_port}"
         self._metadata = [("authorization", f"Bearer {grpc_token(settings)}")]
-        # After a failure the next attempt shall not wait for gRPC's back-off, which grows to two minutes.
+        # Keep gRPC's reconnect back-off short; by default it grows to two minutes.
         options = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1000)]
         self._channel = grpc.aio.insecure_channel(self.address, options=options)
         self._service = rpc.StreamProcessingStub(self._channel)  # type: ignore[no-untyped-call, unused-ignore]
 
     async def started(self, session: str, stream: str, metadata: dict[str, str]) -> None:
-        """Tell that ``session`` has begun; a failure is logged and costs only time."""
+        """Report that ``session`` has begun. Failures are logged and only delay the start of the flow run."""
         known = {key: value[:256] for key, value in metadata.items() if value}
         request = pb.StartStreamRequest(session=session, stream=stream, metadata=known)
         try:
@@ -39,7 +39,7 @@ class Processing:
             )
 
     async def healthy(self, timeout_s: float) -> str | None:
-        """None if the service says that it serves, else what is wrong (gRPC health checking protocol, ``Check``)."""
+        """None if the service is healthy, else what is wrong (``Check`` of the gRPC health checking protocol)."""
         from grpc_health.v1 import health_pb2
 
         call = self._channel.unary_unary(
@@ -52,7 +52,7 @@ class Processing:
         except grpc.aio.AioRpcError as error:
             return f"no answer at {self.address} ({error.code().name})"
         serving = health_pb2.HealthCheckResponse.SERVING
-        return None if found.status == serving else f"{self.address} says that it does not serve"
+        return None if found.status == serving else f"{self.address} reports that it is not serving"
 
     async def close(self) -> None:
         """Close the connection."""

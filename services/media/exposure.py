@@ -1,4 +1,4 @@
-"""What strangers may do with the media server: how much of it one address gets, whose pages show ours, and what ours plays."""
+"""Limits of the media server towards strangers: requests per address, who may embed the page, and what the page may play."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from streamwave.config.settings import Settings
 
 
 @dataclass(frozen=True)
-class Edges:
-    """See the settings of the same names. ``play_from`` are origins besides the server's own; ``*`` alone means all."""
+class Exposure:
+    """See the settings of the same names. ``play_from``: origins besides the server's own; ``*`` alone allows all."""
 
     requests_per_address: int = 1000
     embed_from: tuple[str, ...] = ()
     play_from: tuple[str, ...] = ()
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Edges:
-        """Those of an installation; the page plays what lies where the settings say that viewers find it."""
+    def from_settings(cls, settings: Settings) -> Exposure:
+        """The limits that the settings ask for. The page may also play from the public addresses of the outputs."""
         origins = list(settings.play_from)
         if origins != ["*"]:
             addresses = (*(base.url for base in settings.base_urls), settings.public_url)
@@ -28,7 +28,7 @@ class Edges:
         return cls(settings.requests_per_address, settings.embed_from, tuple(dict.fromkeys(origins)))
 
     def values(self) -> dict[str, str]:
-        """What the template of nginx's configuration needs to know."""
+        """The values for the template of nginx's configuration."""
         everywhere = self.play_from == ("*",)
         limit = self.requests_per_address
         return {
@@ -39,8 +39,8 @@ class Edges:
         }
 
 
-#: Those of a server that nothing was said to.
-DEFAULT = Edges()
+#: The limits of a server that is started without settings.
+DEFAULT = Exposure()
 
 
 def _origin(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Packets between the thread that reads a source and the one that takes them: bounded in number and in bytes."""
+"""The queue between the thread that reads a source and the one that takes its packets: bounded in number and in bytes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Arriving(Generic[T]):
-    """A queue of ``most`` items with ``most_bytes`` altogether; an item that is larger than that passes alone."""
+class BoundedQueue(Generic[T]):
+    """A queue of at most ``most`` items and ``most_bytes`` in total; a larger item passes if the queue is empty."""
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self._most, self._most_bytes = most, most_bytes
@@ -19,7 +19,7 @@ class Arriving(Generic[T]):
         self._changed = threading.Condition()
 
     def put(self, item: T, size_bytes: int = 0, *, timeout_s: float | None = None) -> bool:
-        """Add ``item`` once there is room; whether there was, within ``timeout_s`` (None: however long it takes)."""
+        """Add ``item`` once there is room; False if there is none within ``timeout_s`` (None: wait for ever)."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._has_room(size_bytes), timeout_s):
                 return False
