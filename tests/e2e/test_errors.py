@@ -132,7 +132,7 @@ def of_settings(folder: Path, closed: int, taken: int) -> dict[str, Command]:
         "not a program": transcode("film.mp4", FFMPEG_PATH="/nowhere/ffmpeg"),
         "answer like FFmpeg": transcode("film.mp4", FFMPEG_PATH="/bin/true"),
         "PREFECT_API_URL is": transcode("film.mp4", PREFECT_API_URL=f"http://127.0.0.1:{closed}/api"),
-        "is taken": command("up", STREAMWAVE_MEDIA_PORT=str(taken)),
+        "is in use": command("up", STREAMWAVE_MEDIA_PORT=str(taken)),
         "write it as": command("streams", "add", "a", STREAMWAVE_DATABASE_URL="nonsense"),
         "cannot be opened": command(
             "streams", "ls", STREAMWAVE_DATABASE_URL=f"postgresql://user:geheim@127.0.0.1:{closed}/db"
@@ -149,7 +149,7 @@ MISUSE = {
     "invalid value": command("transcode", "film.mp4", "--audio-track", "two"),
     "there is no service": command("serve", "player"),
     "is not a valid stream name": command("streams", "add", "My Show"),
-    "'My Show' cannot": command("run", "film.mp4", "--stream", "My Show"),
+    "'My Show' is not a valid": command("run", "film.mp4", "--stream", "My Show"),
     "streamwave streams ls": command("streams", "rm", "nobody"),
     "no stream 'nobody'": command("streams", "rotate-key", "nobody"),
     "a title is one line": command("streams", "add", "stage", "--title", "a\nb"),

@@ -69,7 +69,7 @@ def test_a_camera_is_followed_while_it_is_live_and_stopped_from_another_thread(l
                     assert (now.state, now.title, now.path) == ("live", "The show", live.path)
                     outcome = now.verify(decode=False)
                     assert outcome.ok and outcome.live
-                    with pytest.raises(SpoolError, match="show is live from elsewhere"):
+                    with pytest.raises(SpoolError, match="show is live from another source"):
                         streamwave.open_live(long.path, "show", settings=here).publish()
                     live.stop()
                     stopped = True
@@ -150,7 +150,7 @@ def test_an_output_that_is_behind_is_waited_for_until_stop_says_no_more(
             if status.state == "finishing" and any("waits until" in one for one in status.warnings):
                 finishing.set()
                 live.stop()
-        with pytest.raises(IncompleteError, match="not all of it is at") as failure:
+        with pytest.raises(IncompleteError, match="the recording is incomplete at") as failure:
             published.result(LIMIT_S)
     assert finishing.is_set() and status.state == "finished"
     assert failure.value.behind == (f"{bad}/{live.path}",)
