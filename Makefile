@@ -42,7 +42,7 @@ check: setup ## Check lint, format, types, import directions and generated files
 	$(VENV)/mypy
 	$(VENV)/lint-imports --no-cache --no-logo
 	deployments/proto.sh --check
-	$(VENV)/python -m pytest -q tests/unit/test_architecture.py
+	$(VENV)/python -m pytest -q -n 0 tests/unit/test_architecture.py
 
 .PHONY: rooms
 rooms: setup ## List the packages, their floors and import cycles (docs/architecture.md)
@@ -69,6 +69,10 @@ docs: setup ## Write the generated pages: docs/settings.md, .env.example, docs/a
 	$(VENV)/python -m streamwave.cli.docs
 	$(VENV)/python -m tests.api_page
 	$(VENV)/python -m tests.rooms --write
+
+.PHONY: golden
+golden: setup ## Replace the manifests in tests/golden by what comes out now; read the difference before it is committed
+	@$(VENV)/python -m pytest -q -n 0 tests/unit/manifest/test_golden.py --write-golden
 
 .PHONY: docs-site
 docs-site: setup ## Build the documentation as a site into site/

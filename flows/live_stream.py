@@ -16,7 +16,7 @@ from prefect.exceptions import TerminationSignal as TerminationSignal  # what SI
 from prefect.runtime import flow_run
 from pydantic import SecretStr
 
-from flows.by_hand import receiving, spool_at
+from flows.by_hand import received_by_hand
 from flows.caller import caller
 from flows.reach import check_spool
 from flows.results import refuse_stored_results
@@ -27,6 +27,7 @@ from streamwave.errors import IncompleteError, SourceError, UsageError
 from streamwave.ffmpeg.process import launcher
 from streamwave.pipeline.live import LiveBroadcast
 from streamwave.pipeline.messages import left
+from streamwave.pipeline.receiving import spool_at
 from streamwave.state.folders import close_state
 from streamwave.util.private import begin
 
@@ -70,7 +71,7 @@ def live_stream(
     if broadcast_spool is not None:
         _publish(check_spool(broadcast_spool, settings), settings)
     elif source is not None and stream is not None:
-        with receiving(settings, source, stream, output) as spool:
+        with received_by_hand(settings, source, stream, output) as spool:
             broadcast = _publish(spool.folder, settings)
         if broadcast.job is None:
             raise SourceError(broadcast.trouble or "nothing was received")

@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from streamwave.config.settings import Settings
-from streamwave.retention.janitor import clean_unattended, in_spool, now_ms
+from streamwave.retention.janitor import clean_spool, clean_unattended
 
 log = logging.getLogger("streamwave.upkeep")
 
@@ -85,5 +85,4 @@ def _sweep(settings: Settings) -> None:
                 client.delete_flow_run(run.id)
             if not old:
                 break
-    for find in in_spool(settings.spool_dir, now_ms()):
-        find.act()
+    clean_spool(settings.spool_dir)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streamwave.api import (
         Broadcast,
         Exported,
+        Live,
         Rendition,
         RenditionReport,
         Settings,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         ladder,
         list_broadcasts,
         open_broadcast,
+        open_live,
         probe,
         transcode,
     )
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Broadcast",
     "Exported",
+    "Live",
     "Rendition",
     "RenditionReport",
     "Settings",
@@ -44,6 +47,7 @@ __all__ = [
     "ladder",
     "list_broadcasts",
     "open_broadcast",
+    "open_live",
     "probe",
     "transcode",
 ]

@@ -8,8 +8,9 @@ from pathlib import Path
 import griffe
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
-FUNCTIONS = ("probe", "ladder", "transcode", "open_broadcast", "list_broadcasts")
+FUNCTIONS = ("probe", "ladder", "transcode", "open_live", "open_broadcast", "list_broadcasts")
 CLASSES = (
+    "Live",
     "Broadcast",
     "Transcoded",
     "Verification",
@@ -19,7 +20,10 @@ CLASSES = (
     "SourceInfo",
     "Rendition",
 )
-METHODS = ("verify", "export", "status", "follow")
+METHODS = {
+    "Live": ("publish", "stop", "status", "follow"),
+    "Broadcast": ("verify", "export", "status", "follow"),
+}
 
 INTRODUCTION = """# Python API
 
@@ -61,8 +65,7 @@ def page() -> str:
     for name in CLASSES:
         found = _target(api, name)
         parts.append(f"### `streamwave.{name}`\n\n{_docstring(found)}")
-        members = found.members
-        parts += [_function(members[one], f"{name}.{one}") for one in METHODS if one in members and name == "Broadcast"]
+        parts += [_function(found.members[one], f"{name}.{one}") for one in METHODS.get(name, ())]
     errors = griffe.load("streamwave.errors", docstring_parser="google")
     assert errors.docstring is not None
     text = errors.docstring.value.partition("::\n")[2]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
@@ -18,10 +19,28 @@ from tests.support.prefect_api import AUTH
 from tests.tiers import Times, in_order
 
 _times = Times()
+#: Ports that another program holds while the tests run, as on many machines: none of them may need one.
+DEFAULT_PORTS = tuple(field.default for name, field in Settings.model_fields.items() if name.endswith("_port"))
+_taken: list[socket.socket] = []
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--write-golden`` is for people; nothing else gives it."""
+    parser.addoption(
+        "--write-golden", action="store_true", help="replace the files in tests/golden by what comes out now"
+    )
+
+
+@pytest.fixture
+def write_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether to replace golden files."""
+    return bool(request.config.getoption("--write-golden"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Take away every setting of the developer's shell, so that tests see the defaults."""
+    if config.getoption("--write-golden") and os.environ.get("CI"):
+        raise pytest.UsageError("--write-golden is for people: CI compares")
     known = {variable_name(name, field) for name, field in Settings.model_fields.items()}
     for name in [name for name in os.environ if name.upper().startswith((PREFIX, "PREFECT_")) or name.upper() in known]:
         del os.environ[name]
@@ -48,9 +67,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Tell failures as they happen, in the process that prints."""
+    """Take the default ports, and tell failures as they happen: both in the process that prints."""
+    if hasattr(session.config, "workerinput"):
+        return
+    for port in DEFAULT_PORTS:
+        with suppress(OSError):  # another program has it already
+            _taken.append(socket.create_server(("", port)))
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
-    if terminal is not None and not hasattr(session.config, "workerinput"):
+    if terminal is not None:
         session.config.pluginmanager.register(_AsItHappens(terminal))
 
 

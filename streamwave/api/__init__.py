@@ -2,6 +2,7 @@
 
 from streamwave.api.broadcasts import Broadcast, Exported, Verification, list_broadcasts, open_broadcast
 from streamwave.api.files import Transcoded, ladder, probe, transcode
+from streamwave.api.live import Live, open_live
 from streamwave.api.status import Status
 from streamwave.config.settings import Settings
 from streamwave.model import Rendition, SourceInfo
@@ -10,6 +11,7 @@ from streamwave.verify import RenditionReport
 __all__ = [
     "Broadcast",
     "Exported",
+    "Live",
     "Rendition",
     "RenditionReport",
     "Settings",
@@ -20,6 +22,7 @@ __all__ = [
     "ladder",
     "list_broadcasts",
     "open_broadcast",
+    "open_live",
     "probe",
     "transcode",
 ]

@@ -47,7 +47,8 @@ def print_table(
     """Print a table. Cells are plain text (or styled), headings of numbers in ``right``.
 
     On a narrow terminal only the columns in ``wraps`` are wrapped; every other cell, such as an ID, stays on one line, so that
-    it can be copied. In a pipe nothing is wrapped, and lines have no trailing spaces.
+    it can be copied. If even that is too wide, each cell gets a line of its own after its heading. In a pipe nothing is
+    wrapped, and lines have no trailing spaces.
     """
     cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     columns = list(zip(*([Text(heading) for heading in headings], *cells), strict=True))
@@ -62,13 +63,22 @@ def print_table(
             ]
             console.print(" " * indent + "  ".join(padded).rstrip(), markup=False, highlight=False, soft_wrap=True)
         return
+    least = [min(width, NARROWEST) if of in wraps else width for of, width in zip(headings, widths, strict=True)]
+    if indent + sum(width + 2 for width in least) > console.width:
+        longest = max(map(cell_len, headings))
+        for number, row in enumerate(cells):
+            if number:
+                console.print()
+            for heading, cell in zip(headings, row, strict=True):
+                named = Text(" " * indent + heading + " " * (longest - cell_len(heading) + 2), style="bold")
+                console.print(Text.assemble(named, cell), soft_wrap=True)
+        return
     table = Table(box=None, padding=(0, 2, 0, 0))
     if indent:
         table.add_column("", width=max(indent - 2, 0), no_wrap=True)
-    for heading, width in zip(headings, widths, strict=True):
-        least = min(width, NARROWEST) if heading in wraps else width
+    for heading, width in zip(headings, least, strict=True):
         justify = "right" if heading in right else "left"
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading not in wraps, min_width=least)  # type: ignore[arg-type]
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading not in wraps, min_width=width)  # type: ignore[arg-type]
     for row in cells:
         table.add_row(*([""] if indent else []), *row)
     console.print(table, crop=False)

@@ -13,9 +13,9 @@ from streamwave.cli.transcode import Interrupted, check_writable, first_line, pr
 from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError, OutputError, SourceError, StreamWaveError
 from streamwave.pipeline.messages import left
+from streamwave.pipeline.receiving import end_killed
 from streamwave.sources.address import check_stream_name, resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, abandoned
-from streamwave.spool.ending import end_journal
 from streamwave.spool.remote.objects import check_spool
 from streamwave.storage.outputs import outputs
 
@@ -103,7 +103,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
             # Don't let an unreachable output delay the new broadcast.
             unheeded = Caller(on_wait=lambda news, stop: stop())
             try:
-                _end_sessions(killed)
+                end_killed(killed)
                 with of_the_user(unheeded):
                     live_stream(broadcast_spool=str(killed.folder))
                 for news in _left_behind(killed):
@@ -148,15 +148,3 @@ def _left_behind(spool: BroadcastSpool) -> list[str]:
     path = f"{spool.stream}/{spool.broadcast}"
     listed = reported if isinstance(reported, list) else []
     return [left(one["output"], one["error"], path) for one in listed if one["error"]]
-
-
-def _end_sessions(spool: BroadcastSpool) -> None:
-    """End the journals of a killed run, after adding the chunks that it had received but not yet journaled.
-
-    Raises:
-        OSError: the spool cannot be written.
-    """
-    for session in spool.sessions():
-        end_journal(
-            session, "killed", "the run was killed; everything that it had received is published", as_last_written=True
-        )

@@ -35,7 +35,15 @@ STALLED_CPU_S = 120
 
 
 class LimitSettings(OutputSettings):
-    """Part of ``Settings``."""
+    """Part of ``Settings``; what bounds sources, chunks and streams follows from it here and nowhere else."""
+
+    # General, but what receives a source is part of ``source_limits``.
+    ffmpeg_path: str | None = setting(
+        "General",
+        "The FFmpeg program to use. If not set: the system's, or else the one in the package imageio-ffmpeg.",
+        name="FFMPEG_PATH",
+        kind="the path of a program",
+    )
 
     spool_max_gb: Annotated[Fraction, BeforeValidator(to_fraction)] = setting(
         "Limits",
@@ -188,6 +196,13 @@ class LimitSettings(OutputSettings):
     def chunk_limits(self) -> ChunkLimits:
         """Limits on what FFmpeg may use for one chunk."""
         return ChunkLimits(self.max_pixels, self.ffmpeg_memory_mb, self.chunk_cpu_factor)
+
+    @property
+    def source_limits(self) -> SourceLimits:
+        """Limits of one source, and the FFmpeg that receives what PyAV cannot."""
+        return SourceLimits(
+            self.max_pixels, self.max_tracks, self.source_memory_mb, STALLED_CPU_S, ffmpeg_path=self.ffmpeg_path
+        )
 
     @property
     def stream_limits(self) -> StreamLimits:

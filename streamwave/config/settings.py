@@ -16,10 +16,8 @@ from pydantic_settings import SettingsConfigDict
 
 from streamwave.config.faults import describe_fault, unknown_variables
 from streamwave.config.fields import PREFIX, Folder, LogLevel, Passthrough, Port, Preset, setting, to_lower, to_place
-from streamwave.config.limits import STALLED_CPU_S
 from streamwave.config.live import LiveSettings
 from streamwave.errors import SettingsError
-from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.storage.address import check_address, is_address, shown_address
 from streamwave.storage.outputs import OutputAddress, normal_place
 from streamwave.untrusted import to_fraction
@@ -54,12 +52,6 @@ class Settings(LiveSettings):
         "Folder for everything that must survive a restart: databases, spool, Prefect's home.",
         Path("var"),
         kind="a folder",
-    )
-    ffmpeg_path: str | None = setting(
-        "General",
-        "The FFmpeg program to use. If not set: the system's, or else the one in the package imageio-ffmpeg.",
-        name="FFMPEG_PATH",
-        kind="the path of a program",
     )
 
     segment_seconds: Annotated[Fraction, BeforeValidator(to_fraction)] = setting(
@@ -273,13 +265,6 @@ class Settings(LiveSettings):
     def prefect_url(self) -> str:
         """Address of Prefect's API: the configured server, or the one that StreamWave starts on this machine."""
         return self.prefect_api_url or f"http://127.0.0.1:{self.prefect_port}/api"
-
-    @property
-    def source_limits(self) -> SourceLimits:
-        """Limits on one source, and the FFmpeg program for sources that PyAV cannot open."""
-        return SourceLimits(
-            self.max_pixels, self.max_tracks, self.source_memory_mb, STALLED_CPU_S, ffmpeg_path=self.ffmpeg_path
-        )
 
     def audio_index(self, asked: int | None = None) -> int | None:
         """Index of the audio track, from 0; ``asked`` (from 1) overrides the setting. None: the first that can be decoded."""

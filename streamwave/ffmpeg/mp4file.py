@@ -103,10 +103,16 @@ def _counted(file: Seekable, start: int, end: int) -> tuple[int, bool]:
 
 def _within(file: Seekable, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Boxes in ``[at, end)``, and inside those that lead to tables, as (type, start of the content, end)."""
-    for kind, start, after in _boxes(file, at, end):
-        yield kind, start, after
+    levels = [_boxes(file, at, end)]  # and no recursion: a file may go deeper than Python does
+    while levels:
+        found = next(levels[-1], None)
+        if found is None:
+            levels.pop()
+            continue
+        yield found
+        kind, start, after = found
         if kind in _AROUND:
-            yield from _within(file, start, after)
+            levels.append(_boxes(file, start, after))
 
 
 def _boxes(file: Seekable, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from streamwave.broadcasts.delete import clear
+from streamwave.config.limits import StreamLimits
 from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError, OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
@@ -32,7 +33,7 @@ from streamwave.sources.hosts import confine as confine_hosts
 from streamwave.spool.advice import Advice
 from streamwave.spool.follow import Follower
 from streamwave.spool.journal import CONTINUED, FIRST_SESSION, SPOOL_FAILED, following_folder
-from streamwave.spool.options import FILE_AHEAD, Options, StreamLimits
+from streamwave.spool.options import FILE_AHEAD, Options
 from streamwave.storage.outputs import check_outputs, outputs
 from streamwave.timing import round_half_up, whole_ms
 from streamwave.util.digest import fingerprint

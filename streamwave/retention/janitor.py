@@ -30,7 +30,7 @@ from streamwave.retention import spool_store
 from streamwave.retention.clock import days_to_keep
 from streamwave.spool.broadcast import FINISHED, BroadcastSpool
 from streamwave.spool.broadcast import broadcasts as spooled
-from streamwave.spool.info import is_ours
+from streamwave.spool.info import INFO, is_ours
 from streamwave.spool.journal import writer_alive
 from streamwave.spool.remote import exchange
 from streamwave.storage.store import LocalStore
@@ -211,10 +211,20 @@ def in_spool(spool_dir: Path, now_unix_ms: int) -> Iterator[Find]:
             if folder.is_dir() and not writer_alive(folder):
                 yield Find(str(folder), "its broadcast is finished", _tree_deleter(folder))
     for folder in spool_dir.glob("*/*"):
-        described = (folder / "broadcast.json").exists() or not is_ours(folder.parent.name, folder.name)
+        described = (folder / INFO).exists() or not is_ours(folder.parent.name, folder.name)
         empty = folder.is_dir() and not any(path.is_dir() for path in folder.iterdir())
         if not described and empty and _age_s(folder, now_unix_ms) > YOUNG_S:
             yield Find(str(folder), "a broadcast that never started", BroadcastSpool(folder).remove)
+
+
+def clean_spool(spool_dir: Path) -> None:
+    """Delete what is no longer needed in the spool.
+
+    Raises:
+        OSError: a file or folder cannot be deleted.
+    """
+    for find in in_spool(spool_dir, now_ms()):
+        find.act()
 
 
 def in_store(spool_dir: Path, place: SpoolPlace, now_unix_ms: int) -> Iterator[Find]:

@@ -20,6 +20,7 @@ from streamwave.errors import SpoolError
 from streamwave.model import CONTAINERS, ChunkRecord, Frozen, Rational, SourceInfo
 from streamwave.spool.advice import Advice
 from streamwave.spool.free_space import check_room, has_room
+from streamwave.spool.info import INFO
 from streamwave.util.files import fsync_folder
 from streamwave.util.locks import holds, is_locked
 
@@ -154,7 +155,7 @@ class JournalWriter:
             self._lock.write(str(os.getpid()).encode())
         self._lock.flush()
         # Reading a file pauses instead if the consumer is slow; its spool has no broadcast.
-        self._live = (folder.parent / "broadcast.json").exists()
+        self._live = (folder.parent / INFO).exists()
         self._had_room = True
         self._refused: OSError | None = None
         self._last = -1

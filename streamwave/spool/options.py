@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter
 
-from streamwave.config.limits import StreamLimits as StreamLimits
+from streamwave.config.limits import StreamLimits
 from streamwave.config.settings import Settings
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
 from streamwave.sources import hosts as source_hosts

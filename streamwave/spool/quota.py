@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamwave.config.limits import StreamLimits
 from streamwave.errors import LimitError
 from streamwave.spool.free_space import spare_bytes
 from streamwave.spool.journal import MEDIA_SUFFIXES
-from streamwave.spool.options import StreamLimits
 
 #: Minimum size that a file counts as: ext4 has one inode for this many bytes, and small files would use up the inodes first.
 INODE_BYTES = 16_384

@@ -69,7 +69,7 @@ def of_files(folder: Path) -> dict[str, Command]:
         "a list of other files": transcode("list.m3u8"),
         "neither video nor audio": transcode("words.mkv"),
         "there is no number 3": transcode("film.mp4", "--audio-track", "3"),
-        "holds no video": command("demo", "--source", "tone.wav"),
+        "has no video": command("demo", "--source", "tone.wav"),
         "check the path; ": command("demo", "--source", "missing.mp4"),
     }
 
@@ -131,8 +131,8 @@ def of_settings(folder: Path, closed: int, taken: int) -> dict[str, Command]:
         "STREAMWAVE_LADDER: ": transcode("film.mp4", STREAMWAVE_LADDER="8k"),
         "not a program": transcode("film.mp4", FFMPEG_PATH="/nowhere/ffmpeg"),
         "answer like FFmpeg": transcode("film.mp4", FFMPEG_PATH="/bin/true"),
-        "PREFECT_API_URL names": transcode("film.mp4", PREFECT_API_URL=f"http://127.0.0.1:{closed}/api"),
-        "is taken": command("up", STREAMWAVE_MEDIA_PORT=str(taken)),
+        "PREFECT_API_URL is": transcode("film.mp4", PREFECT_API_URL=f"http://127.0.0.1:{closed}/api"),
+        "is in use": command("up", STREAMWAVE_MEDIA_PORT=str(taken)),
         "write it as": command("streams", "add", "a", STREAMWAVE_DATABASE_URL="nonsense"),
         "cannot be opened": command(
             "streams", "ls", STREAMWAVE_DATABASE_URL=f"postgresql://user:geheim@127.0.0.1:{closed}/db"
@@ -149,7 +149,7 @@ MISUSE = {
     "invalid value": command("transcode", "film.mp4", "--audio-track", "two"),
     "there is no service": command("serve", "player"),
     "is not a valid stream name": command("streams", "add", "My Show"),
-    "'My Show' cannot": command("run", "film.mp4", "--stream", "My Show"),
+    "'My Show' is not a valid": command("run", "film.mp4", "--stream", "My Show"),
     "streamwave streams ls": command("streams", "rm", "nobody"),
     "no stream 'nobody'": command("streams", "rotate-key", "nobody"),
     "a title is one line": command("streams", "add", "stage", "--title", "a\nb"),

@@ -87,7 +87,7 @@ def test_the_second_signal_gives_the_rest_up(cli: Cli, clip: Clip) -> None:
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         assert "publishing" in process.stdout.readline()
-        assert "ending" in process.stdout.readline()
+        assert "stopping" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _out, err = process.communicate(timeout=60)
     assert process.returncode in (130, 0), err  # 0: all was published before it came

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 
 from streamwave.errors import MediaError
+from streamwave.ffmpeg.encrypted import encrypted_in
 from streamwave.ffmpeg.flv import LateSound, SoundTag, TagFlow, holds_pictures, sound_codecs
 from streamwave.ffmpeg.metadata import plain
+from streamwave.ffmpeg.mp4file import is_fragmented, sample_counts
 from streamwave.ffmpeg.mpegts import ProgramFlow
 from streamwave.mp4 import (
     InitSummary,
@@ -30,6 +35,7 @@ from streamwave.mp4.boxes import Fields, find_all, iter_boxes
 from streamwave.mp4.nal import split_nals
 from streamwave.mp4.sps import pps_id, read_sps, slice_pps
 from streamwave.receive.fields import Fields as PictureFields
+from streamwave.receive.gaps import MOST_EDITS, gaps_of
 from streamwave.receive.nals import holds_no_picture, nals, refreshes_gradually
 from tests.fuzz.parsers import parser, pieces
 
@@ -207,15 +213,45 @@ def late_sound(data: bytes) -> None:
         late.packet(tag)
 
 
+@contextmanager
+def _file(data: bytes, suffix: str) -> Iterator[str]:
+    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+        file.write(data)
+        file.flush()
+        yield f"file:{os.path.realpath(file.name)}"
+
+
 @parser()
 def flv_file(data: bytes) -> None:
     """An FLV file that is scanned."""
-    with tempfile.NamedTemporaryFile(suffix=".flv") as file:
-        file.write(data)
-        file.flush()
-        url = f"file:{os.path.realpath(file.name)}"
+    with _file(data, ".flv") as url:
         assert len(sound_codecs(url)) <= 100
         holds_pictures(url)
+
+
+@parser()
+def gaps(data: bytes) -> None:
+    """The edit lists of an MP4 file; gaps follow each other."""
+    with _file(data, ".mp4") as url:
+        found = gaps_of(url, "mov,mp4,m4a,3gp,3g2,mj2")
+    for ranges in found.values():
+        assert len(ranges) <= MOST_EDITS and all(begin <= end for begin, end in ranges)
+        assert all(one[1] <= two[0] for one, two in pairwise(ranges))
+
+
+class _Seekable(io.BytesIO):
+    def size(self) -> int:
+        return len(self.getvalue())
+
+
+@parser()
+def encrypted(data: bytes) -> None:
+    """What the heads of MP4 and Matroska files say of encryption, and of their samples."""
+    file = _Seekable(data)
+    assert len(encrypted_in(file)) <= len(data)
+    assert file.tell() == 0
+    is_fragmented(file)
+    sample_counts(file)
 
 
 @parser()

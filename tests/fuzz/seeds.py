@@ -21,7 +21,7 @@ from streamwave.mp4 import aac_fragment, aac_init, adts_frame, media_segment, re
 from streamwave.mp4.asc import build_config
 from streamwave.mp4.avc import Sample, avc_fragment
 from streamwave.mp4.avcc import configuration
-from streamwave.mp4.boxes import need
+from streamwave.mp4.boxes import box, iter_boxes, need
 from streamwave.mp4.fragment import read_fragment
 from streamwave.spool.advice import tracks_added
 from streamwave.spool.info import BroadcastInfo
@@ -31,6 +31,8 @@ from streamwave.spool.remote.objects import RunRecord
 from streamwave.storage.outputs import OutputAddress, format_outputs
 from tests.fuzz.parsers import CORPUS, MAX_BYTES
 from tests.fuzz.parsers_records import Parts
+from tests.matrix.edits import Edit, edited
+from tests.support import encrypted
 from tests.support.media import ffmpeg
 from tests.support.metadata import NAME, USUAL, said
 from tests.support.rtmp import amf
@@ -54,7 +56,7 @@ def media(suffix: str, *options: str, seconds: str = "0.4", sound: bool = True, 
 
 def seeds() -> dict[str, dict[str, bytes]]:
     """Inputs by parser and name."""
-    return {**_boxes(), **_streams(), **_records(), **_words()}
+    return {**_boxes(), **_heads(), **_streams(), **_records(), **_words()}
 
 
 def _boxes() -> dict[str, dict[str, bytes]]:
@@ -91,6 +93,29 @@ def _boxes() -> dict[str, dict[str, bytes]]:
         "sps": {"sps": found.sps[0], "pps": found.pps[0], "slice": b"\x65\x88\x84\x00\x10"},
         "nal": {"sample": b"\3" + sample},
         "received_nals": packets,
+    }
+
+
+def _heads() -> dict[str, dict[str, bytes]]:
+    """Heads of files whose media is of no interest."""
+    nothing: Edit = (Fraction(1, 10), None)
+    shown: Edit = (Fraction(1, 10), Fraction(0))
+
+    def index(data: bytes) -> bytes:
+        return b"".join(data[one.start : one.end] for one in iter_boxes(data) if one.type in ("ftyp", "moov"))
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, other = Path(folder, "plain.mp4"), Path(folder, "other.mp4")
+        plain.write_bytes(media("mp4", *H264, *AAC, seconds="0.3"))
+        edited([nothing, shown, nothing, shown], [shown, nothing, nothing])(plain, other)
+        edits = index(other.read_bytes())
+        cenc = index(encrypted.mp4(plain, b"cenc", 0, 1).read_bytes())
+        mkv = Path(folder, "plain.mkv")
+        mkv.write_bytes(media("mkv", *H264, *AAC, seconds="0.3"))
+        matroska = encrypted.matroska(mkv, 1).read_bytes()
+    return {
+        "gaps": {"two-tracks": edits, "after-media": box("free", bytes(8)) + box("mdat", bytes(8)) + edits},
+        "encrypted": {"mp4": cenc, "matroska": matroska[:1500], "edits": edits},
     }
 
 

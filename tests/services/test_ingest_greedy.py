@@ -68,7 +68,7 @@ def test_a_greedy_publisher_is_ended_and_a_modest_one_loses_no_frame(tmp_path: P
             for _ in range(3):
                 assert refused(ingest, greedy_key)
             log = ingest.log.read_text()
-            assert "greedy has started 2 sessions in 1 min" in log and "background failed" not in log
+            assert "greedy has started 2 sessions in 1 min" in log and "background task failed" not in log
             assert len(ingest.sessions("greedy")) == 1
             # Another publisher is accepted meanwhile.
             with sending(ingest, late_key, short_clip) as late:

@@ -18,7 +18,6 @@ from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import Case, eventually, publisher, refused
 from tests.support.cli import Cli
 from tests.support.half_open import half_open, still_open
-from tests.support.ports import free_port
 from tests.support.processes import marked
 
 LIST = "/streamwave.v1.StreamProcessing/ListStreams"
@@ -118,13 +117,7 @@ def test_what_nobody_foresaw_is_one_line() -> None:
 
 
 def test_up_ends_where_a_part_refuses_its_settings(cli: Cli) -> None:
-    ports = {
-        f"STREAMWAVE_{name}_PORT": str(free_port())
-        for name in ("RTMP", "RTMP_INTERNAL", "INGEST", "GRPC", "MEDIA", "PREFECT")
-    }
-    cli.extra.update(
-        {**ports, "STREAMWAVE_GRPC_HOST": "0.0.0.0", "OUTPUT_DIR": str(cli.folder / "out"), "COLUMNS": "500"}
-    )
+    cli.extra.update({"STREAMWAVE_GRPC_HOST": "0.0.0.0", "OUTPUT_DIR": str(cli.folder / "out"), "COLUMNS": "500"})
     done = cli.run("up", timeout_s=150)
     assert done.code == 2, done
     assert done.err.startswith("error: processing: STREAMWAVE_GRPC_HOST is") and done.err.count("\n") == 1, done

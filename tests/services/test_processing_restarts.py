@@ -17,7 +17,6 @@ from streamwave.v1 import streamwave_pb2 as pb
 from tests.services.processing_case import Case, eventually, published_by, publisher, refused, start
 from tests.support.cli import Cli
 from tests.support.media import make_clip
-from tests.support.ports import free_port
 from tests.support.s3 import s3_server
 
 
@@ -145,11 +144,7 @@ def test_an_s3_output_that_cannot_be_written_is_said_before_a_single_chunk(case:
         assert says in message and details[0].violations[0].type == "STORAGE"
         assert not (case.spool / "film").exists()
         case.end(signal.SIGTERM)
-        ports = {
-            f"STREAMWAVE_{part}_PORT": str(free_port())
-            for part in ("RTMP", "RTMP_INTERNAL", "INGEST", "GRPC", "MEDIA", "PREFECT")
-        }
-        cli = Cli(case.folder, {**settings, **ports, "COLUMNS": "500"})
+        cli = Cli(case.folder, {**settings, "COLUMNS": "500"})
         for command in ("doctor", "up") if says == "access denied" else ():
             done = cli.run(command)
             assert done.code != 0 and says in " ".join((done.out + done.err).split()), done

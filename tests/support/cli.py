@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from streamwave.config.fields import PREFIX, variable_name
 from streamwave.config.settings import Settings
 from streamwave.ffmpeg.locate import locate
+from tests.support.ports import free_port
 from tests.support.prefect_api import AUTH_ENVIRONMENT
 from tests.support.processes import MARK, kill, marked, program
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
+
+#: The settings of all ports.
+PORTS = [variable_name(name, info) for name, info in Settings.model_fields.items() if name.endswith("_port")]
 
 #: Two small renditions, so that a chunk takes a fraction of a second.
 LADDER = {
@@ -51,8 +55,8 @@ class Done:
 class Cli:
     """Runs ``streamwave`` from ``programs`` in ``folder``. ``extra`` is added to the environment of every command.
 
-    Every process that a command starts has ``mark`` in its environment. With ``loaded``, commands that run to their end
-    are forks of that process, which costs a tenth of a start.
+    Every process that a command starts has ``mark`` in its environment. Those that listen do so on ``ports`` of their own. With
+    ``loaded``, commands that run to their end are forks of that process, which costs a tenth of a start.
     """
 
     folder: Path
@@ -60,6 +64,7 @@ class Cli:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     programs: Path = PROGRAMS
     loaded: Loaded | None = None
+    ports: dict[str, str] = field(default_factory=lambda: {name: str(free_port()) for name in PORTS})
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -86,6 +91,7 @@ class Cli:
             "STREAMWAVE_STATE_DIR": str(self.state),
             "STREAMWAVE_LADDER": json.dumps(LADDER),
             "TMPDIR": str(self.temporary),
+            **self.ports,
             # Servers of the tests require it; a server that the command starts generates its own.
             **(AUTH_ENVIRONMENT if "PREFECT_API_URL" in self.extra else {}),
             **self.extra,

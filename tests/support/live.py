@@ -31,7 +31,6 @@ from tests.support.cli import Cli, copy_database
 from tests.support.hosts import Host
 from tests.support.media import Clip
 from tests.support.player import MPD_NS, Representation, decode_pictures, decode_sound, representations
-from tests.support.ports import free_port
 from tests.support.prefect_api import PrefectApi, basic
 from tests.support.processes import MARK, kill, marked, wait_for
 
@@ -57,12 +56,9 @@ class Installation:
 
     def __init__(self, folder: Path, prefect_home: Path, host: Host | None = None, /, **variables: str) -> None:
         self.folder, self.log, self.host = folder, folder / "up.log", host
-        names = ("RTMP", "RTMP_INTERNAL", "INGEST", "GRPC", "MEDIA", "PREFECT")
-        ports = {f"STREAMWAVE_{name}_PORT": str(free_port()) for name in names}
         self.cli = Cli(
             folder,
             {
-                **ports,
                 "OUTPUT_DIR": str(folder / "out"),
                 "STREAMWAVE_MEDIA_HOST": "127.0.0.1",
                 "STREAMWAVE_RTMP_HOST": "127.0.0.1",

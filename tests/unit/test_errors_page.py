@@ -12,7 +12,7 @@ from tests.support.errors_page import PAGE, messages
 ROOT = PAGE.parents[1]
 #: Words of the library that reads the command line, and of the operating system.
 FOREIGN = ("missing argument", "missing option", "no such option", "no such command", "got unexpected", "invalid value for",
-           "--help shows", "Connection refused", "--stream")  # fmt: skip
+           "Connection refused", "--stream")  # fmt: skip
 
 
 def sentences() -> Iterator[str]:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from streamwave.errors import OutputError, SpoolError
 from streamwave.model import Frozen
+from streamwave.spool.info import INFO
 from streamwave.storage.store import Store, open_store
 
 METADATA, RECEIVER, RUN = "metadata.json", "receiver.json", "run.json"
@@ -93,7 +94,7 @@ def remove_broadcast(store: Store) -> int:
         OutputError: the store refused; the call can be repeated.
     """
     names = [entry.name for entry in store.entries()]
-    last = {"broadcast.json", "finished"}
+    last = {INFO, "finished"}
     remove(store, (name for name in names if name not in last))
     remove(store, (name for name in names if name in last))
     store.prune()

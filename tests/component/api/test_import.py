@@ -13,8 +13,8 @@ from streamwave import api
 
 ROOT = Path(streamwave.__file__).parents[1]
 PUBLIC = {
-    "Broadcast", "Exported", "Rendition", "RenditionReport", "Settings", "SourceInfo", "Status", "Transcoded", "Verification",
-    "__version__", "errors", "ladder", "list_broadcasts", "open_broadcast", "probe", "transcode",
+    "Broadcast", "Exported", "Live", "Rendition", "RenditionReport", "Settings", "SourceInfo", "Status", "Transcoded",
+    "Verification", "__version__", "errors", "ladder", "list_broadcasts", "open_broadcast", "open_live", "probe", "transcode",
 }  # fmt: skip
 #: What costs time or memory, or is another program's.
 HEAVY = {

@@ -87,9 +87,16 @@ def on_pty(columns: int, **environment: str) -> str:
 
 
 def test_a_narrow_terminal_wraps_titles_and_no_id() -> None:
-    shown = on_pty(50)
-    assert ID in shown and "one two three four five six" not in shown
+    shown = on_pty(90)
+    assert ID in shown and "one two three four five six" not in shown and "six" in shown
     assert "segments" in shown
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_table_that_cannot_fit_has_a_line_for_each_cell(columns: int) -> None:
+    """Nothing is left out, and the terminal alone breaks lines, so that what is copied is whole."""
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", on_pty(columns))
+    assert f"name   {ID}\r\ntitle  one two three four five six\r\nsize   1 B\r\n" in shown
 
 
 def test_a_dumb_terminal_gets_no_bar_and_no_escape() -> None:

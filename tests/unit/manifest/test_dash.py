@@ -12,49 +12,6 @@ from tests.unit.manifest.samples import AUDIO, CREATED_MS, FULL, SMALL, period, 
 NS = {"d": "urn:mpeg:dash:schema:mpd:2011"}
 NOW_MS = CREATED_MS + 6_500
 
-STATIC_FILE = """\
-<?xml version="1.0" encoding="UTF-8"?>
-<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"\
- xsi:schemaLocation="urn:mpeg:dash:schema:mpd:2011 DASH-MPD.xsd" profiles="urn:mpeg:dash:profile:isoff-live:2011"\
- type="static" mediaPresentationDuration="PT5.014333S" minBufferTime="PT2S" maxSegmentDuration="PT3S">
-  <ProgramInformation>
-    <Title>Tom &amp; &lt;Jerry&gt;</Title>
-    <Source>encoder: OBS; size: 1280x720</Source>
-  </ProgramInformation>
-  <BaseURL>./</BaseURL>
-  <Period id="p0" start="PT0S">
-    <AdaptationSet id="1" contentType="video" mimeType="video/mp4" segmentAlignment="true" startWithSAP="1"\
- maxWidth="1280" maxHeight="720" maxFrameRate="30000/1001" par="16:9">
-      <Role schemeIdUri="urn:mpeg:dash:role:2011" value="main" />
-      <SegmentTemplate timescale="30000" initialization="p0/$RepresentationID$/init.mp4"\
- media="p0/$RepresentationID$/$Time$.m4s">
-        <SegmentTimeline>
-          <S t="0" d="60060" r="1" />
-          <S d="30030" />
-        </SegmentTimeline>
-      </SegmentTemplate>
-      <Representation id="720p" codecs="avc1.64001f" bandwidth="2000000" width="1280" height="720" sar="1:1"\
- frameRate="30000/1001" />
-      <Representation id="360p" codecs="avc1.4d401e" bandwidth="400000" width="640" height="360" sar="1:1"\
- frameRate="30000/1001" />
-    </AdaptationSet>
-    <AdaptationSet id="2" contentType="audio" mimeType="audio/mp4" segmentAlignment="true" startWithSAP="1" lang="und">
-      <Role schemeIdUri="urn:mpeg:dash:role:2011" value="main" />
-      <SegmentTemplate timescale="48000" initialization="p0/$RepresentationID$/init.mp4"\
- media="p0/$RepresentationID$/$Time$.m4s">
-        <SegmentTimeline>
-          <S t="0" d="96256" r="1" />
-          <S d="48128" />
-        </SegmentTimeline>
-      </SegmentTemplate>
-      <Representation id="audio" codecs="mp4a.40.2" bandwidth="128000" audioSamplingRate="48000">
-        <AudioChannelConfiguration schemeIdUri="urn:mpeg:dash:23003:3:audio_channel_configuration:2011" value="2" />
-      </Representation>
-    </AdaptationSet>
-  </Period>
-</MPD>
-"""
-
 
 def parse(timeline: Timeline, **given) -> ET.Element:
     return ET.fromstring(render_mpd(timeline, now_unix_ms=NOW_MS, **given))
@@ -69,13 +26,6 @@ def listed(template: ET.Element) -> list[tuple[int, int]]:
             out.append((time, int(run.attrib["d"])))
             time += int(run.attrib["d"])
     return out
-
-
-def test_the_mpd_of_a_file():
-    timeline = usual(ended=True, wall=False)
-    timeline.info = {"title": "Tom & <Jerry>\x00", "encoder": "OBS", "size": "1280x720", "empty": "\x07"}
-    assert render_mpd(timeline, now_unix_ms=NOW_MS).decode() == STATIC_FILE
-    assert render_mpd(timeline, now_unix_ms=NOW_MS + 12345).decode() == STATIC_FILE
 
 
 def test_a_running_broadcast_is_dynamic_and_tells_the_time():

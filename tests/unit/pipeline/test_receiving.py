@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.by_hand import Receiver
 from streamwave.cli.run import Ending
+from streamwave.pipeline.receiving import Receiver
 from streamwave.spool.broadcast import open_session
 from streamwave.spool.journal import LOCK, end_of, writer_alive
 from streamwave.spool.options import Options
