@@ -46,7 +46,7 @@ from tests.support.processes import wait_for
 
 @pytest.fixture
 def ingest(tmp_path: Path) -> Iterator[Ingest]:
-    with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1") as found, rtmp(found):
+    with running(tmp_path, patient=True, STREAMWAVE_SEGMENT_SECONDS="1") as found, rtmp(found):
         yield found
 
 
@@ -169,7 +169,7 @@ def test_a_publisher_leaves_while_the_service_is_down(ingest: Ingest) -> None:
 
 def test_the_rtmp_server_restarts(tmp_path: Path) -> None:
     """Client ids start again, and no end was reported: a new publish must not be confused with an old one of the same id."""
-    with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1") as ingest:
+    with running(tmp_path, patient=True, STREAMWAVE_SEGMENT_SECONDS="1") as ingest:
         key = ingest.add("show")
         with rtmp(ingest) as server:
             with publishing(ingest, key, 300) as publisher:
