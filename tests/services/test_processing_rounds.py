@@ -32,14 +32,14 @@ def gone(path: Path) -> Callable[[], bool]:
 def test_rounds_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(rounds, "FIRST_S", 0.05)
     monkeypatch.setattr(rounds, "ROUND_S", 0.05)
-    out, clean, begun = tmp_path / "out", janitor.clean_by_itself, itertools.count()
+    out, clean, begun = tmp_path / "out", janitor.clean_unattended, itertools.count()
 
     def fails_at_first(settings: Settings) -> object:
         if next(begun) == 0:
             raise OutputError("away")
         return clean(settings)
 
-    monkeypatch.setattr(janitor, "clean_by_itself", fails_at_first)
+    monkeypatch.setattr(janitor, "clean_unattended", fails_at_first)
     settings = Settings.load(env_file=None, state_dir=tmp_path / "state", output_dir=str(out))
     running = rounds.Rounds(settings)
     running.start()
