@@ -1,12 +1,12 @@
-"""What all tests share: an environment without the developer's settings, one Prefect server, and the time of each group."""
+"""What all tests share: an environment without the developer's settings, one Prefect server, and the time of each tier."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,9 @@ from streamwave.config.fields import PREFIX, variable_name
 from streamwave.config.settings import Settings
 from tests.support.cli import Cli, copy_database
 from tests.support.prefect_api import AUTH
+from tests.tiers import Times, in_order
 
-_TESTS = Path(__file__).parent
-_seconds: dict[str, float] = defaultdict(float)
+_times = Times()
 #: Ports that another program holds while the tests run, as on many machines: none of them may need one.
 DEFAULT_PORTS = tuple(field.default for name, field in Settings.model_fields.items() if name.endswith("_port"))
 _taken: list[socket.socket] = []
@@ -53,21 +53,17 @@ class _AsItHappens:
         self.terminal = terminal
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Add up the time of each file of tests, and name what failed with its last lines."""
-        _seconds[report.nodeid.partition("::")[0]] += report.duration
+        """Add up the times, and name what failed with its last lines."""
+        _times.add(report)
         if report.failed:
             self.terminal.write_line(f"\nFAILED ({report.when}, {report.duration:.0f} s) {report.nodeid}")
             for line in report.longreprtext.splitlines()[-30:]:
                 self.terminal.write_line(f"    {line}")
 
 
-#: What waits longest comes first, so that no worker is alone with it at the end.
-_ORDER = ("e2e", "security", "services", "flows", "matrix", "storage", "fuzz", "unit")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the folders into that order; within a folder nothing changes."""
-    items.sort(key=lambda item: _ORDER.index(item.path.relative_to(_TESTS).parts[0]))
+    """Put the tests into the order in which they are handed out."""
+    items[:] = in_order(items)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -84,17 +80,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print where the time went."""
-    folders: dict[str, float] = defaultdict(float)
-    for file, seconds in _seconds.items():
-        parts = Path(file).parts
-        folders[parts[1] if len(parts) > 2 else parts[-1]] += seconds
-    terminalreporter.write_line(
-        "time by folder: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in sorted(folders.items()))
-    )
-    slowest = sorted(_seconds.items(), key=lambda item: -item[1])[:20]
-    terminalreporter.write_line(
-        "slowest files: " + ", ".join(f"{Path(file).name} {seconds:.0f} s" for file, seconds in slowest)
-    )
+    for line in _times.lines():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -104,14 +91,25 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(prefect_home: Path) -> Iterator[str]:
-    """The address of a real Prefect server; one for the whole session, because its first start takes ten seconds.
+def prefect_api(prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Prefect server; one for the whole session of a worker.
 
     Prefect itself is not imported into the process of the tests: it reads its settings then and never again. Flows run
     in processes of their own, and the tests ask this server what became of them.
     """
-    with prefect_server(prefect_home, AUTH) as url:
-        yield url
+    place = tmp_path_factory.getbasetemp()
+    # Its first start makes the database, which takes longer than all the rest: one worker does so for all.
+    made = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "prefect-database"
+    with ExitStack() as stack:
+        url = None
+        with made.with_suffix(".lock").open("w") as lock:
+            flock(lock, LOCK_EX)
+            if made.exists():
+                copy_database(made, prefect_home)
+            else:
+                url = stack.enter_context(prefect_server(prefect_home, AUTH))
+                copy_database(prefect_home, made)
+        yield url or stack.enter_context(prefect_server(prefect_home, AUTH))
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import make_url
-
 from streamwave.config.settings import Settings
 from streamwave.layout import ENTRY, MANIFEST
 
@@ -23,6 +21,8 @@ MOST = 500
 def stream_names(incomplete: str) -> list[str]:
     """Streams whose names begin with ``incomplete``."""
     try:
+        from sqlalchemy import make_url  # half of the time that a command takes to load
+
         url = make_url(Settings.load().database_url.get_secret_value())
         if not url.drivername.startswith("sqlite") or not url.database:
             return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,10 +14,11 @@ from streamwave.cli.complete import stream_names
 from streamwave.cli.output import Json, emit, print_table
 from streamwave.cli.shapes import KeyDocument, StreamsDocument, StreamShape
 from streamwave.config.settings import Settings
-from streamwave.streams.database import Database
 from streamwave.streams.hooks import reachable
-from streamwave.streams.publishes import Publishes
-from streamwave.streams.registry import Registry
+
+if TYPE_CHECKING:
+    from streamwave.streams.publishes import Publishes
+    from streamwave.streams.registry import Registry
 
 streams_app = typer.Typer(name="streams", help="Streams and their keys: who may publish.", no_args_is_help=True)
 out = Console(highlight=False, soft_wrap=True)
@@ -27,10 +28,15 @@ Name = Annotated[str, typer.Argument(help="Public name of the stream.", autocomp
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[Database]:
+def _open(settings: Settings) -> Iterator[tuple[Registry, Publishes]]:
+    # SQLAlchemy takes as long to load as everything else together; the other commands do without it.
+    from streamwave.streams.database import Database
+    from streamwave.streams.publishes import Publishes
+    from streamwave.streams.registry import Registry
+
     database = Database.open(settings)
     try:
-        yield database
+        yield Registry(database), Publishes(database)
     finally:
         database.close()
 
@@ -77,8 +83,8 @@ def add(
     Example: [bold]streamwave streams add stage --title "Main stage"[/bold]
     """
     settings = Settings.load()
-    with _database(settings) as database:
-        stream, key = Registry(database).add(name, title)
+    with _open(settings) as (registry, _):
+        stream, key = registry.add(name, title)
     _give_key(settings, stream.name, key, json)
 
 
@@ -90,9 +96,9 @@ def list_streams(json: Json = False) -> None:
 
     Example: [bold]streamwave streams ls[/bold]
     """
-    with _database(Settings.load()) as database:
-        streams = Registry(database).all()
-        publishing = {publish.stream: publish for publish in Publishes(database).open() if publish.accepted}
+    with _open(Settings.load()) as (registry, publishes):
+        streams = registry.all()
+        publishing = {publish.stream: publish for publish in publishes.open() if publish.accepted}
     if json:
         shapes = [
             StreamShape(
@@ -125,8 +131,8 @@ def rotate_key(name: Name, json: Json = False) -> None:
     Example: [bold]streamwave streams rotate-key stage[/bold]
     """
     settings = Settings.load()
-    with _database(settings) as database:
-        key = Registry(database).rotate_key(name)
+    with _open(settings) as (registry, _):
+        key = registry.rotate_key(name)
     _give_key(settings, name, key, json)
 
 
@@ -138,8 +144,8 @@ def remove(name: Name) -> None:
 
     Example: [bold]streamwave streams rm stage[/bold]
     """
-    with _database(Settings.load()) as database:
-        Registry(database).remove(name)
+    with _open(Settings.load()) as (registry, _):
+        registry.remove(name)
     out.print(f"removed {name}")
 
 
@@ -151,8 +157,8 @@ def disable(name: Name) -> None:
 
     Example: [bold]streamwave streams disable stage[/bold]
     """
-    with _database(Settings.load()) as database:
-        Registry(database).change(name, enabled=False)
+    with _open(Settings.load()) as (registry, _):
+        registry.change(name, enabled=False)
     out.print(f"disabled {name}")
 
 
@@ -164,6 +170,6 @@ def enable(name: Name) -> None:
 
     Example: [bold]streamwave streams enable stage[/bold]
     """
-    with _database(Settings.load()) as database:
-        Registry(database).change(name, enabled=True)
+    with _open(Settings.load()) as (registry, _):
+        registry.change(name, enabled=True)
     out.print(f"enabled {name}")

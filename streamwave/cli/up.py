@@ -25,8 +25,6 @@ from streamwave.spool.stop import request_stop, stop_and_wait
 from streamwave.state.folders import close_state
 from streamwave.state.prefect_auth import auth_string, client_environment
 from streamwave.storage.outputs import check_outputs
-from streamwave.streams.database import Database
-from streamwave.streams.registry import Registry
 from streamwave.util.private import RUN_AS_USER, make_folder, python_argv
 from streamwave.util.trust import check_working_folder
 
@@ -166,6 +164,9 @@ def _check_ports(settings: Settings) -> None:
 
 def first_stream(settings: Settings, console: Console) -> None:
     """At the first start, create a stream and print what to enter in OBS. The key is shown only this once."""
+    from streamwave.streams.database import Database
+    from streamwave.streams.registry import Registry
+
     database = Database.open(settings)
     try:
         registry = Registry(database)

@@ -15,3 +15,12 @@ def running(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_
     """`streamwave up` with the default settings of the tests, once for all tests of a file."""
     with installation(tmp_path_factory.mktemp("live"), prefect_home) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def running_at_prefect(
+    tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path
+) -> Iterator[Installation]:
+    """The same with the session's Prefect server in place of one of its own, which takes as long to start as the rest."""
+    with installation(tmp_path_factory.mktemp("live"), prefect_home, PREFECT_API_URL=prefect_api) as found:
+        yield found

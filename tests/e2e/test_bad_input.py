@@ -13,6 +13,7 @@ import pytest
 
 from streamwave.mp4.boxes import iter_boxes
 from tests.support.cli import PROGRAMS, Cli, Done, slow_ffmpeg
+from tests.support.commands import Command, run_all
 from tests.support.media import Clip, ffmpeg, make_clip
 from tests.support.player import decode_pictures, representations
 from tests.support.processes import marked, wait_for
@@ -98,79 +99,67 @@ def a_device(folder: Path) -> str:
     return "/dev/zero"
 
 
-@pytest.mark.parametrize(
-    ("source", "cause", "way_out"),
-    [
-        (no_file, "there is no file missing.mp4", "check the path"),
-        (a_folder, "films is a folder", "name one video file"),
-        (a_text, "notes.txt is not readable media", "try to play it first"),
-        (text_named_mp4, "notes.mp4 is not readable media", "try to play it"),
-        (nothing_in_it, "empty.mp4 is (empty|not media)", "check that it was written|try to play it"),
-        (index_cut_off, "cut.mp4 is not readable media .*truncated", "try to play it"),
-        (subtitles, "film.srt is not readable media", "try to play it first"),
-        (subtitles_in_matroska, "film.mkv contains neither video nor audio", "name another source"),
-        (another_protocol, "'concat' are not allowed", "use a file or"),
-        (a_device, "/dev/zero is not a regular file", "name a video file"),
-    ],
-    ids=lambda value: value.__name__ if callable(value) else "",
-)
-def test_source(tmp_path: Path, source: Callable[[Path], str], cause: str, way_out: str) -> None:
+SOURCES: dict[Callable[[Path], str], tuple[str, str]] = {
+    no_file: ("there is no file missing.mp4", "check the path"),
+    a_folder: ("films is a folder", "name one video file"),
+    a_text: ("notes.txt is not readable media", "try to play it first"),
+    text_named_mp4: ("notes.mp4 is not readable media", "try to play it"),
+    nothing_in_it: ("empty.mp4 is (empty|not media)", "check that it was written|try to play it"),
+    index_cut_off: ("cut.mp4 is not readable media .*truncated", "try to play it"),
+    subtitles: ("film.srt is not readable media", "try to play it first"),
+    subtitles_in_matroska: ("film.mkv contains neither video nor audio", "name another source"),
+    another_protocol: ("'concat' are not allowed", "use a file or"),
+    a_device: ("/dev/zero is not a regular file", "name a video file"),
+}
+
+
+def test_sources_that_are_none(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
-    line = refusal(cli.run("transcode", source(tmp_path), "--output", "out"))
-    assert re.search(cause, line) and re.search(way_out, line), line
+    names = {source: source(tmp_path) for source in SOURCES}
+    transcodes = [Command(["transcode", name, "--output", "out"]) for name in names.values()]
+    probes = {source: Command(["probe", names[source]]) for source in (no_file, a_text, index_cut_off)}
+    done = run_all(cli, [*transcodes, *probes.values()])
+    lines = dict(zip(SOURCES, map(refusal, done), strict=False))
+    for source, (cause, way_out) in SOURCES.items():
+        assert re.search(cause, lines[source]) and re.search(way_out, lines[source]), lines[source]
+    # Probe says the same.
+    assert [refusal(one) for one in done[len(transcodes) :]] == [lines[source] for source in probes]
     nothing_left(cli)
 
 
-@pytest.mark.parametrize("source", [no_file, a_text, index_cut_off])
-def test_probe_says_the_same(tmp_path: Path, source: Callable[[Path], str]) -> None:
+def test_settings_and_outputs_that_cannot_be(tmp_path: Path, clip: Clip) -> None:
     cli = Cli(tmp_path)
-    name = source(tmp_path)
-    assert refusal(cli.run("probe", name)) == refusal(cli.run("transcode", name, "--output", "out"))
-
-
-def test_unknown_rendition(tmp_path: Path, clip: Clip) -> None:
-    cli = Cli(tmp_path)
-    line = refusal(cli.run("transcode", str(clip.path), "--output", "out", "--ladder", "large,8k"))
-    assert "no rendition '8k'" in line and "choose from large, small" in line
+    cases = {
+        "no rendition '8k'.*choose from large, small": Command(["--output", "out", "--ladder", "large,8k"]),
+        "STREAMWAVE_CRF.*51": Command(["--output", "out"], {"STREAMWAVE_CRF": "99"}),
+        "FFMPEG_PATH.*install FFmpeg": Command(["--output", "out"], {"FFMPEG_PATH": "/bin/true"}),
+        "unknown kind of store 'gopher'; for example s3://": Command(["--output", "gopher://host/films"]),
+    }
+    done = run_all(cli, [Command(["transcode", str(clip.path), *one.arguments], one.extra) for one in cases.values()])
+    for words, one in zip(cases, done, strict=True):
+        assert re.search(words, refusal(one)), one
     nothing_left(cli)
 
 
-def test_unknown_option_and_missing_argument(tmp_path: Path) -> None:
-    cli = Cli(tmp_path)
-    for arguments in (["transcode", "a.mp4", "--speed", "9"], ["transcode"]):
-        done = cli.run(*arguments)
-        assert "streamwave transcode --help" in refusal(done) and done.code == 2
-
-
-def test_impossible_setting(tmp_path: Path, clip: Clip) -> None:
-    cli = Cli(tmp_path, {"STREAMWAVE_CRF": "99"})
-    line = refusal(cli.run("transcode", str(clip.path), "--output", "out"))
-    assert "STREAMWAVE_CRF" in line and "51" in line
-    nothing_left(cli)
-
-
-def test_ffmpeg_that_is_none(tmp_path: Path, clip: Clip) -> None:
-    cli = Cli(tmp_path, {"FFMPEG_PATH": "/bin/true"})
-    line = refusal(cli.run("transcode", str(clip.path), "--output", "out"))
-    assert "FFMPEG_PATH" in line and "install FFmpeg" in line
-    nothing_left(cli)
-
-
-@pytest.mark.parametrize("output", ["film", "film/out"])
-def test_output_where_a_file_is_in_the_way(tmp_path: Path, clip: Clip, output: str) -> None:
+def test_output_where_a_file_is_in_the_way(tmp_path: Path, clip: Clip) -> None:
     cli = Cli(tmp_path)
     (tmp_path / "film").write_bytes(b"precious")
-    line = refusal(cli.run("transcode", str(clip.path), "--output", output))
-    assert f"{output} cannot be written" in line and "a file is in the way" in line and "choose another" in line
+    outputs = ("film", "film/out")
+    for output, done in zip(
+        outputs, run_all(cli, [Command(["transcode", str(clip.path), "--output", one]) for one in outputs]), strict=True
+    ):
+        line = refusal(done)
+        assert f"{output} cannot be written" in line and "a file is in the way" in line and "choose another" in line
     assert (tmp_path / "film").read_bytes() == b"precious"
     assert marked(cli.mark) == {} and cli.leftovers() == []
 
 
-def test_output_of_an_unknown_kind(tmp_path: Path, clip: Clip) -> None:
+def test_unknown_option_and_missing_argument(tmp_path: Path) -> None:
+    """By the program as it is installed."""
     cli = Cli(tmp_path)
-    line = refusal(cli.run("transcode", str(clip.path), "--output", "gopher://host/films"))
-    assert "unknown kind of store 'gopher'; for example s3://" in line
-    nothing_left(cli)
+    for arguments in (["transcode", "a.mp4", "--speed", "9"], ["transcode"]):
+        done = cli.run(*arguments)
+        assert "streamwave transcode --help" in refusal(done) and done.code == 2
 
 
 # --- in file systems of the test's own --------------------------------------------------------------------------------

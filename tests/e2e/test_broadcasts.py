@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from streamwave.broadcasts.catalog import Output
 from streamwave.cli.app import app
 from streamwave.manifest.packaged import PackagedChunk
 from tests.support.cli import Cli
+from tests.support.commands import Loaded, loaded
 from tests.support.faults import Weather, proxy
 from tests.support.media import make_clip
 from tests.support.ports import free_port
@@ -41,10 +44,16 @@ def published(tmp_path_factory: pytest.TempPathFactory, chunks: list[PackagedChu
     return folder / "out"
 
 
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+    with loaded(Cli(tmp_path_factory.mktemp("program"), {"COLUMNS": "160"}).environment) as found:
+        yield found
+
+
 @pytest.fixture
-def cli(tmp_path: Path, published: Path) -> Cli:
+def cli(tmp_path: Path, published: Path, program: Loaded) -> Cli:
     """The command line, with outputs that belong to this test alone."""
-    found = Cli(tmp_path, {"OUTPUT_DIR": str(tmp_path / "out"), "COLUMNS": "160"})
+    found = Cli(tmp_path, {"OUTPUT_DIR": str(tmp_path / "out"), "COLUMNS": "160"}, loaded=program)
     for path in published.rglob("*"):
         if path.is_file():
             copy = tmp_path / "out" / path.relative_to(published)
@@ -104,10 +113,17 @@ def test_from_the_list_to_nothing(cli: Cli) -> None:
     ids=["live", "live, nothing kept", "recorded", "recorded, only the window kept"],
 )
 def test_the_length_is_what_can_be_watched(
-    tmp_path: Path, chunks: list[PackagedChunk], keep: bool, ended: bool, listed: str, said: str, period: str
+    tmp_path: Path,
+    chunks: list[PackagedChunk],
+    program: Loaded,
+    keep: bool,
+    ended: bool,
+    listed: str,
+    said: str,
+    period: str,
 ) -> None:
     publish(Output(str(tmp_path / "out"), {}, tmp_path), chunks, finish=ended, dvr_window_ms=1000, keep=keep)
-    cli = Cli(tmp_path, {"OUTPUT_DIR": str(tmp_path / "out"), "COLUMNS": "160"})
+    cli = Cli(tmp_path, {"OUTPUT_DIR": str(tmp_path / "out"), "COLUMNS": "160"}, loaded=program)
     (_, row) = cli.run("broadcasts", "ls").out.splitlines()
     assert re.split(r"\s{2,}", row)[4] == listed
     shown = cli.run("broadcasts", "show", PATH).out
@@ -125,6 +141,7 @@ def test_what_the_ledger_tells_in_short_is_shown_too(
 
 
 def test_a_damaged_one_is_told_and_counted(cli: Cli) -> None:
+    cli = replace(cli, loaded=None)  # the program as it is installed
     (cli.folder / "out" / PATH / "p0/small/25000.m4s").unlink()
     done = cli.run("broadcasts", "verify", PATH)
     assert done.code == 1
@@ -153,7 +170,9 @@ def test_a_dead_output_keeps_nobody_from_the_others(cli: Cli, tmp_path: Path) ->
         (root / "stage" / "old" / "broadcast.json").write_text(half_deleted)
     address = f"http://127.0.0.1:{free_port()}"
     s3 = {"STREAMWAVE_S3_ENDPOINT": address, "S3_REGION": "x", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
-    dead = Cli(tmp_path, {**cli.environment, **s3, "OUTPUT_DIR": f"s3://films/tv, {first}, {second}"})
+    dead = Cli(
+        tmp_path, {**cli.environment, **s3, "OUTPUT_DIR": f"s3://films/tv, {first}, {second}"}, loaded=cli.loaded
+    )
     says = "s3://films/tv cannot be read (the endpoint does not answer; check STREAMWAVE_S3_ENDPOINT and the network)"
 
     listed = dead.run("broadcasts", "ls")
@@ -188,7 +207,7 @@ def test_a_copy_without_any_manifest_keeps_nobody_from_checking_the_others(cli: 
     shutil.copytree(first, second)
     for name in [*(first / PATH).glob("*.mpd"), *(first / PATH).glob("*.m3u8")]:
         name.unlink()
-    both = Cli(tmp_path, {**cli.environment, "OUTPUT_DIR": f"{first}, {second}"})
+    both = Cli(tmp_path, {**cli.environment, "OUTPUT_DIR": f"{first}, {second}"}, loaded=cli.loaded)
     verified = both.run("broadcasts", "verify", PATH, "--no-decode")
     assert verified.code == 1 and f"{first / PATH} has no manifest" in verified.err
     assert verified.out.splitlines()[:1] == [f"at {first}:"] and f"at {second}:" in verified.out
@@ -197,7 +216,7 @@ def test_a_copy_without_any_manifest_keeps_nobody_from_checking_the_others(cli: 
 
 def test_an_output_without_a_copy_is_named(cli: Cli, tmp_path: Path) -> None:
     (empty := tmp_path / "out2").mkdir()
-    both = Cli(tmp_path, {**cli.environment, "OUTPUT_DIR": f"{tmp_path / 'out'}, {empty}"})
+    both = Cli(tmp_path, {**cli.environment, "OUTPUT_DIR": f"{tmp_path / 'out'}, {empty}"}, loaded=cli.loaded)
     verified = both.run("broadcasts", "verify", PATH, "--no-decode")
     assert verified.code == 0 and verified.out.splitlines()[-1] == f"at {empty}: there is no copy"
     alone = cli.run("broadcasts", "verify", PATH, "--no-decode")
@@ -214,7 +233,8 @@ def test_what_a_removal_left_at_another_output_is_found_by_the_next(cli: Cli, tm
         weather = Weather()
         with proxy(s3.endpoint, weather) as through:
             environment = {**s3.environment, "STREAMWAVE_S3_ENDPOINT": through}
-            both = Cli(tmp_path, {**cli.environment, **environment, "OUTPUT_DIR": f"{tmp_path / 'out'}, {bucket}/tv"})
+            places = f"{tmp_path / 'out'}, {bucket}/tv"
+            both = Cli(tmp_path, {**cli.environment, **environment, "OUTPUT_DIR": places}, loaded=cli.loaded)
             weather.faults, weather.share = ("reset",), 1.0
             assert both.run("broadcasts", "rm", PATH, "--yes").code == 1
             weather.share = 0.0
@@ -227,7 +247,7 @@ def test_what_a_removal_left_at_another_output_is_found_by_the_next(cli: Cli, tm
 def test_one_that_lies_in_the_root_of_a_bucket_or_has_an_unusual_name(cli: Cli, published: Path) -> None:
     """Addresses as ``transcode --output`` accepts them: relative to the endpoint in the settings, with any folder name."""
     with s3_server() as s3:
-        at_s3 = Cli(cli.folder, {**cli.environment, **s3.environment})
+        at_s3 = Cli(cli.folder, {**cli.environment, **s3.environment}, loaded=cli.loaded)
         for bucket, folder in (("whole", ""), ("films", "\u00dc b #1 %41+x")):
             address = f"{s3.bucket(bucket)}/{folder}"
             for path in (published / PATH).rglob("*"):

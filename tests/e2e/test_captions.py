@@ -63,6 +63,11 @@ def root(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
 
 
 @pytest.fixture(scope="module")
+def running(running_at_prefect: Installation) -> Installation:
+    return running_at_prefect
+
+
+@pytest.fixture(scope="module")
 def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
     with open_harness(tmp_path_factory.mktemp("empty")) as opened:
         yield opened

@@ -44,7 +44,7 @@ def s3() -> Iterator[S3]:
 def running(
     tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path, s3: S3
 ) -> Iterator[Installation]:
-    environment = {**s3.environment, "STREAMWAVE_SPOOL_DIR": "s3://spool/tv"}
+    environment = {**s3.environment, "STREAMWAVE_SPOOL_DIR": "s3://spool/tv", "PREFECT_API_URL": prefect_api}
     with installation(tmp_path_factory.mktemp("live"), prefect_home, **environment) as found:
         yield found
 

@@ -17,7 +17,9 @@ def test_a_full_output_is_waited_for_and_no_frame_is_lost(tmp_path: Path, prefec
     clip = make_clip(tmp_path / "clip.mp4", frames=400, gop=25)
     with (
         small_disk(tmp_path / "disk", 40_000) as disk,
-        installation(tmp_path / "live", prefect_home, OUTPUT_DIR=str(disk / "out")) as running,
+        installation(
+            tmp_path / "live", prefect_home, OUTPUT_DIR=str(disk / "out"), PREFECT_API_URL=prefect_api
+        ) as running,
     ):
         key = running.add_stream("full")
         with running.publish(clip, key) as publisher:

@@ -55,7 +55,7 @@ def test_pictures_that_begin_late_and_a_publisher_who_comes_back_without(
         folder.mkdir()
     late = pictures_from(tags, LATE_MS, announced=False)
     alone = [tag for tag in pictures_from(tags, 0, announced=False) if tag.kind != PICTURE and tag.ms < BACK_MS]
-    with installation(live, prefect_home) as running, open_harness(empty) as harness:
+    with installation(live, prefect_home, PREFECT_API_URL=prefect_api) as running, open_harness(empty) as harness:
         address = running.address(running.add_stream("show"))
         send(late, address)
         send(alone, address)

@@ -34,7 +34,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 def running(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_home: Path) -> Iterator[Installation]:
     folder = tmp_path_factory.mktemp("live")
     # Long enough for a publisher on a busy machine to reconnect in time.
-    with installation(folder, prefect_home, STREAMWAVE_RECONNECT_WINDOW_S="10") as found:
+    settings = {"STREAMWAVE_RECONNECT_WINDOW_S": "10", "PREFECT_API_URL": prefect_api}
+    with installation(folder, prefect_home, **settings) as found:
         yield found
 
 

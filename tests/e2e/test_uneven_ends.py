@@ -53,6 +53,11 @@ STOPS_S, BACK_S, GONE_S, SOUND_S = 8, 16, 20, 30
 
 
 @pytest.fixture(scope="module")
+def running(running_at_prefect: Installation) -> Installation:
+    return running_at_prefect
+
+
+@pytest.fixture(scope="module")
 def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
     with open_harness(tmp_path_factory.mktemp("empty")) as opened:
         yield opened

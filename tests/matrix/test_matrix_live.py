@@ -22,10 +22,16 @@ def publish_short(cells: list[LiveCell], tmp_path: Path, prefect_home: Path, **s
 
 
 def test_cells_that_are_published_at_the_same_time(tmp_path: Path, prefect_api: str, prefect_home: Path) -> None:
-    found = publish_short(LIVE, tmp_path, prefect_home, STREAMWAVE_LADDER=SMALL_LADDER, STREAMWAVE_PASSTHROUGH="never")
+    found = publish_short(
+        LIVE, tmp_path, prefect_home,
+        STREAMWAVE_LADDER=SMALL_LADDER, STREAMWAVE_PASSTHROUGH="never", PREFECT_API_URL=prefect_api,
+    )  # fmt: skip
     assert found == {name: [] for name in found}
 
 
 def test_cells_whose_own_pictures_are_shown(tmp_path: Path, prefect_api: str, prefect_home: Path) -> None:
-    found = publish_short(PASSED_LIVE, tmp_path, prefect_home, STREAMWAVE_LADDER=LADDER, STREAMWAVE_PASSTHROUGH="auto")
+    found = publish_short(
+        PASSED_LIVE, tmp_path, prefect_home,
+        STREAMWAVE_LADDER=LADDER, STREAMWAVE_PASSTHROUGH="auto", PREFECT_API_URL=prefect_api,
+    )  # fmt: skip
     assert found == {name: [] for name in found}

@@ -18,6 +18,7 @@ import httpx
 
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
 from streamwave.util.locks import lock_holder
+from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
 from tests.support.ports import free_port
 from tests.support.prefect_api import AUTH_ENVIRONMENT, basic
@@ -147,19 +148,28 @@ class Case:
         url = f"{self.api}/flow_runs/{flow_run_id}/set_state"
         httpx.post(url, json=body, auth=basic(), timeout=60, trust_env=False).raise_for_status()
 
+    def end_streams(self) -> None:
+        """Kill all segmenters; the service ends their broadcasts then."""
+        for process in self.children:
+            process.kill()
+            process.wait(60)
+
     def close(self) -> None:
         """End every process that may still run."""
         if self.service is not None and self.service.poll() is None:
             self.service.kill()
             self.service.wait(60)
-        for process in self.children:
-            if process.poll() is None:
-                process.kill()
-            process.wait(60)
+        self.end_streams()
         for lock in self.spool.glob(f"*/*/{RUN_LOCK}"):
             pid = lock_holder(lock)
             if pid is not None:
                 kill(pid)
+
+
+def start(case: Case, session: str, **more: Any) -> pb.StartStreamResponse:
+    with case.rpc() as rpc:
+        answer: pb.StartStreamResponse = rpc.StartStream(pb.StartStreamRequest(session=session, **more), timeout=60)
+    return answer
 
 
 def publisher(spool: BroadcastSpool, not_this: int | None = None, limit_s: float = LIMIT_S) -> int:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -20,24 +19,26 @@ from streamwave.spool.broadcast import RUN_LOCK
 from streamwave.spool.journal import writer_alive
 from streamwave.util.locks import lock_holder
 from streamwave.v1 import streamwave_pb2 as pb
-from tests.services.processing_case import ROOT, Case, eventually, published_by, publisher, refused
-from tests.support.cli import Cli
-from tests.support.media import make_clip
+from tests.services.processing_case import ROOT, Case, eventually, published_by, publisher, refused, start
 from tests.support.prefect_api import AUTH_ENVIRONMENT
-from tests.support.s3 import s3_server
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Case]:
+    """One installation whose service runs, for all tests, each of which has its own streams there."""
+    case = Case(tmp_path_factory.mktemp("service"), prefect_api)
+    try:
+        case.start()
+        yield case
+    finally:
+        case.close()
 
 
 @pytest.fixture
-def case(case: Case) -> Case:
-    """An installation whose processing service runs."""
-    case.start()
-    return case
-
-
-def start(case: Case, session: str, **more: Any) -> pb.StartStreamResponse:
-    with case.rpc() as rpc:
-        answer: pb.StartStreamResponse = rpc.StartStream(pb.StartStreamRequest(session=session, **more), timeout=60)
-    return answer
+def case(service: Case) -> Iterator[Case]:
+    """The running service; streams that a test leaves live are ended."""
+    yield service
+    service.end_streams()
 
 
 def test_a_session_gets_one_run_which_finishes_it(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,7 +75,7 @@ def test_a_session_gets_one_run_which_finishes_it(case: Case, capsys: pytest.Cap
         assert not rpc.StopStream(pb.StopStreamRequest(session=session)).sessions
         assert start(case, session).state == pb.STREAM_STATE_FINISHED
         assert [s.broadcast for s in rpc.ListStreams(pb.ListStreamsRequest()).streams] == []
-        finished = rpc.ListStreams(pb.ListStreamsRequest(include_finished=True)).streams
+        finished = rpc.ListStreams(pb.ListStreamsRequest(stream="cam", include_finished=True)).streams
         assert [s.broadcast for s in finished] == [spool.broadcast]
         # The chunks are gone but the session's name stays valid, unlike the name of a session that never existed.
         eventually(lambda: spool.sessions() == [], "the spool of its session is gone")
@@ -92,10 +93,10 @@ def test_a_session_gets_one_run_which_finishes_it(case: Case, capsys: pytest.Cap
 
 
 def test_watching_shows_changes_and_ends_with_the_broadcast(case: Case) -> None:
-    spool, session, _ = case.session("cam")
+    spool, session, _ = case.session("watched")
     start(case, session)
     with case.rpc() as rpc:
-        seen = rpc.WatchStream(pb.WatchStreamRequest(stream="cam"), timeout=90)
+        seen = rpc.WatchStream(pb.WatchStreamRequest(stream="watched"), timeout=90)
         states, chunks = [], []
         for answer in seen:
             if answer.status.state not in states:
@@ -104,22 +105,22 @@ def test_watching_shows_changes_and_ends_with_the_broadcast(case: Case) -> None:
             if answer.status.chunks == 1 and answer.status.run_alive:
                 (spool.folder / "000000" / "more").touch()
             if answer.status.chunks == 2:
-                rpc.StopStream(pb.StopStreamRequest(stream="cam"))
+                rpc.StopStream(pb.StopStreamRequest(stream="watched"))
         assert states[-1] == pb.STREAM_STATE_FINISHED
         assert pb.STREAM_STATE_LIVE in states
         assert chunks == sorted(chunks)
         assert chunks[-1] == 2
 
-        spool, session, _ = case.session("cam")
+        spool, session, _ = case.session("watched")
         start(case, session)
-        late = rpc.WatchStream(pb.WatchStreamRequest(stream="cam"), timeout=1)
+        late = rpc.WatchStream(pb.WatchStreamRequest(stream="watched"), timeout=1)
         with pytest.raises(grpc.RpcError) as over:
             list(late)
         assert over.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def test_a_killed_run_is_replaced_within_seconds(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
-    spool, session, _ = case.session("cam")
+    spool, session, _ = case.session("killed")
     start(case, session)
     pid = publisher(spool)
     first = published_by(spool)
@@ -137,7 +138,7 @@ def test_a_killed_run_is_replaced_within_seconds(case: Case, capsys: pytest.Capt
 
 
 def test_a_cancelled_run_is_not_replaced(case: Case) -> None:
-    spool, session, segmenter = case.session("cam")
+    spool, session, segmenter = case.session("cancelled")
     start(case, session)
     pid = publisher(spool)
     flow_run_id = published_by(spool)
@@ -149,58 +150,18 @@ def test_a_cancelled_run_is_not_replaced(case: Case) -> None:
     eventually(lambda: spool.finished, "the broadcast is finished")
     eventually(lambda: case.run_state(flow_run_id) == "CANCELLED", "Prefect knows that it is cancelled")
     with case.rpc() as rpc:
-        status = rpc.GetStream(pb.GetStreamRequest(stream="cam")).status
+        status = rpc.GetStream(pb.GetStreamRequest(stream="cancelled")).status
     assert (status.state, status.flow_run_id) == (pb.STREAM_STATE_FINISHED, flow_run_id)
     assert status.error == "cancelled in Prefect"
     assert json.loads((spool.folder / "run.json").read_text())["number"] == 1
 
 
-def test_runs_survive_a_kill_of_the_service_and_are_taken_care_of_again(case: Case) -> None:
-    spool, session, segmenter = case.session("cam")
-    start(case, session)
-    pid = publisher(spool)
-    flow_run_id = published_by(spool)
-    case.end(signal.SIGKILL)
-    assert lock_holder(spool.folder / RUN_LOCK) == pid
-    case.start()
-    assert start(case, session).flow_run_id == flow_run_id
-    assert lock_holder(spool.folder / RUN_LOCK) == pid
-    # The run is no longer a child of the service, but can still be cancelled.
-    case.set_state(flow_run_id, "CANCELLING")
-    eventually(lambda: spool.finished and segmenter.poll() is not None, "the broadcast is finished")
-    eventually(lambda: case.run_state(flow_run_id) == "CANCELLED", "Prefect knows that it is cancelled")
-    assert not spool.run_alive()
-
-
-def test_runs_end_with_the_service_and_are_resumed(case: Case) -> None:
-    spool, session, segmenter = case.session("cam")
-    start(case, session)
-    pid = publisher(spool)
-    first = published_by(spool)
-    case.end(signal.SIGTERM)
-    assert not spool.run_alive()
-    assert case.run_state(first) == "CRASHED"
-    assert segmenter.poll() is None
-    assert not spool.closed
-    case.start()
-    assert publisher(spool) != pid
-    assert start(case, session).flow_run_id != first
-
-
-def test_sighup_ends_the_service_alone(case: Case) -> None:
-    spool, session, _ = case.session("cam")
-    start(case, session)
-    pid = publisher(spool)
-    case.end(signal.SIGHUP)
-    assert lock_holder(spool.folder / RUN_LOCK) == pid
-
-
 def test_a_run_that_always_fails_is_tried_again_and_says_so(case: Case) -> None:
-    spool, session, _ = case.session("cam")
+    spool, session, _ = case.session("failing")
     (spool.folder / "fail").touch()
     start(case, session)
     with case.rpc() as rpc:
-        get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="cam")).status  # noqa: E731
+        get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="failing")).status  # noqa: E731
         eventually(lambda: get().state == pb.STREAM_STATE_FAILED, "the state says that it fails", 240)
         assert "told to fail" in get().error
         assert get().attempts >= 3
@@ -209,50 +170,15 @@ def test_a_run_that_always_fails_is_tried_again_and_says_so(case: Case) -> None:
 
 
 def test_the_broadcast_of_a_dead_segmenter_ends(case: Case) -> None:
-    spool, session, segmenter = case.session("cam")
+    spool, session, segmenter = case.session("dead")
     start(case, session)
     publisher(spool)
     segmenter.kill()
     eventually(lambda: spool.finished, "its session gets an end")
 
 
-def test_a_source_is_pulled_once(case: Case, tmp_path: Path) -> None:
-
-    films = tmp_path / "films"
-    films.mkdir()
-    clip = make_clip(films / "clip.mp4", frames=100)
-    odd = clip.path.rename(films / os.fsdecode(b"caf\xe9 \xe2\x80\xae\n.mp4"))
-    case.end(signal.SIGTERM)
-    case.environment["STREAMWAVE_ALLOWED_FILE_ROOTS"] = str(films)
-    case.start()
-    with case.rpc() as rpc:
-        request = pb.StartStreamRequest(stream="film", source=odd.as_uri(), title="A film")
-        first = rpc.StartStream(request)
-        again = rpc.StartStream(request)
-        assert (first.session, first.flow_run_id or again.flow_run_id) == (again.session, again.flow_run_id)
-        assert first.session == f"film/{first.broadcast}/000000"
-        get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="film")).status  # noqa: E731
-        eventually(lambda: get().state == pb.STREAM_STATE_FINISHED, "the file has been read to its end")
-        assert (get().chunks, get().title) == (clip.chunks, "A film")
-
-        for bad in (
-            "gopher://x/y",
-            "concat:a|b",
-            "file:/etc/passwd",
-            "data:text/plain,x",
-            "../x",
-            "a\0b",
-            str(films),
-            "http://[x/",
-        ):
-            code, _, details = refused(partial(rpc.StartStream, pb.StartStreamRequest(stream="film", source=bad)))
-            assert code == grpc.StatusCode.INVALID_ARGUMENT, bad
-            assert [violation.field for violation in details[0].field_violations] == ["source"]
-        assert len(rpc.ListStreams(pb.ListStreamsRequest(include_finished=True)).streams) == 1
-
-
 def test_what_is_asked_wrongly_is_refused_with_details(case: Case) -> None:
-    _, session, _ = case.session("cam")
+    _, session, _ = case.session("asked")
     wrong = [
         (lambda r: r.GetStream(pb.GetStreamRequest(stream="../cam")), "stream"),
         (lambda r: r.GetStream(pb.GetStreamRequest(stream="%2e%2e")), "stream"),
@@ -301,22 +227,22 @@ def test_what_is_asked_wrongly_is_refused_with_details(case: Case) -> None:
         assert "k0" not in kept
 
 
-def test_a_late_stop_of_an_old_session_leaves_its_successor_alone(case: Case) -> None:
-    case.window_ms = 60_000
-    spool, old, first = case.session("cam")
+def test_a_late_stop_of_an_old_session_leaves_its_successor_alone(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(case, "window_ms", 60_000)
+    spool, old, first = case.session("back")
     eventually(lambda: writer_alive(spool.folder / "000000"), "the first segmenter receives")
     start(case, old)
     with case.rpc() as rpc:
         rpc.StopStream(pb.StopStreamRequest(session=old))
         assert first.wait(60) == 0
-        same, new, second = case.session("cam")
+        same, new, second = case.session("back")
         assert same.folder == spool.folder
         eventually(lambda: writer_alive(spool.folder / "000001"), "the second segmenter receives")
         assert not rpc.StopStream(pb.StopStreamRequest(session=old, finish_now=True)).sessions
         assert second.poll() is None
         assert not spool.closed
         assert start(case, new).flow_run_id == start(case, old).flow_run_id
-        assert list(rpc.StopStream(pb.StopStreamRequest(stream="cam", finish_now=True)).sessions) == [new]
+        assert list(rpc.StopStream(pb.StopStreamRequest(stream="back", finish_now=True)).sessions) == [new]
     eventually(lambda: spool.finished, "it is finished without waiting for the reconnect window")
 
 
@@ -348,59 +274,3 @@ def test_a_run_by_hand_is_executed(case: Case, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     eventually(lambda: target.exists() and target.read_text() == "cam by hand", "the flow run ran")
-
-
-def test_the_output_that_cannot_be_written_is_said_at_start(case: Case) -> None:
-    case.end(signal.SIGTERM)
-    (case.folder / "file").touch()
-    case.environment |= {"OUTPUT_DIR": str(case.folder / "file"), "STREAMWAVE_ALLOWED_FILE_ROOTS": str(case.folder)}
-    case.start()
-    with case.rpc() as rpc:
-        film = pb.StartStreamRequest(stream="film", source=str(case.folder / "service.log"))
-        code, message, details = refused(lambda: rpc.StartStream(film))
-    assert code == grpc.StatusCode.FAILED_PRECONDITION, message
-    assert details[0].violations[0].type == "STORAGE"
-    assert not (case.spool / "film").exists()
-
-
-def s3_refusals() -> Iterator[tuple[str, dict[str, str]]]:
-    """Faulty S3 outputs: the expected error, and the settings of a service that must detect it."""
-    with s3_server() as s3:
-        s3.bucket("films")
-        made = s3.client("iam")
-        made.create_user(UserName="guest")
-        guest = made.create_access_key(UserName="guest")["AccessKey"]
-        made.create_user(UserName="owner")
-        allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-        made.put_user_policy(UserName="owner", PolicyName="p", PolicyDocument=policy)
-        owner = made.create_access_key(UserName="owner")["AccessKey"]
-        s3.enforce_rights(0)
-
-        def settings(bucket: str, key: str, secret: str) -> dict[str, str]:
-            ours = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
-            return {**s3.environment, "USE_S3": "true", "S3_BUCKET": bucket, **ours}
-
-        yield "there is no such bucket", settings("nowhere", owner["AccessKeyId"], owner["SecretAccessKey"])
-        yield "the secret key is wrong", settings("films", owner["AccessKeyId"], "wrong")
-        yield "access denied", settings("films", guest["AccessKeyId"], guest["SecretAccessKey"])
-
-
-def test_an_s3_output_that_cannot_be_written_is_said_before_a_single_chunk(case: Case) -> None:
-    """The error is reported by StartStream, ``doctor`` and ``up``."""
-    case.end(signal.SIGTERM)
-    plain = dict(case.environment)
-    for says, settings in s3_refusals():
-        case.environment = {**plain, **settings, "STREAMWAVE_ALLOWED_FILE_ROOTS": str(case.folder)}
-        case.start()
-        with case.rpc() as rpc:
-            film = pb.StartStreamRequest(stream="film", source=str(case.folder / "service.log"))
-            code, message, details = refused(lambda film=film: rpc.StartStream(film))  # type: ignore[misc]
-        assert code == grpc.StatusCode.FAILED_PRECONDITION, message
-        assert says in message and details[0].violations[0].type == "STORAGE"
-        assert not (case.spool / "film").exists()
-        case.end(signal.SIGTERM)
-        cli = Cli(case.folder, {**settings, "COLUMNS": "500"})
-        for command in ("doctor", "up") if says == "access denied" else ():
-            done = cli.run(command)
-            assert done.code != 0 and says in " ".join((done.out + done.err).split()), done

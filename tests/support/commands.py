@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.support.cli import Cli, Done
 
 _LOADED = """
 import json, os, sys
-from streamwave.cli import app as cli
-import streamwave.cli.transcode, streamwave.cli.probe, streamwave.cli.run, streamwave.cli.doctor
+import streamwave.cli.app, streamwave.cli.transcode, streamwave.cli.probe, streamwave.cli.run, streamwave.cli.doctor
+import streamwave.broadcasts.check, streamwave.broadcasts.delete, streamwave.broadcasts.export, streamwave.verify
+from streamwave.cli.start import main
 
-for run in json.load(sys.stdin):
+for line in sys.stdin:
+    run = json.loads(line)
     child = os.fork()
     if child == 0:
         os.chdir(run["folder"])
@@ -25,9 +31,10 @@ for run in json.load(sys.stdin):
         os.environ.update(run["environment"])
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(run[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.argv = ["streamwave", *run["arguments"]]
         try:
-            cli.main()
+            main()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         except BaseException:
@@ -49,24 +56,60 @@ class Command:
     extra: dict[str, str] = field(default_factory=dict)
 
 
+class Loaded:
+    """A process that has loaded the command line; what reads its environment as it loads (COLUMNS) finds ``environment``."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._files = folder / "out", folder / "err"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _LOADED],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(environment), start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], timeout_s: float) -> Done:
+        """Run one command to its end."""
+        out, err = self._files
+        run = {
+            "folder": str(folder), "arguments": list(arguments), "environment": dict(environment),
+            "out": str(out), "err": str(err),
+        }  # fmt: skip
+        assert self._process.stdin is not None and self._process.stdout is not None
+        over = threading.Timer(timeout_s, self.close)
+        over.start()
+        try:
+            self._process.stdin.write(f"{json.dumps(run)}\n")
+            self._process.stdin.flush()
+            code = self._process.stdout.readline()
+        finally:
+            over.cancel()
+        assert code, f"{arguments} did not end within {timeout_s:g} s"
+        return Done(int(code), out.read_text(), err.read_text())
+
+    def close(self) -> None:
+        """End it, and a command that still runs."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+
+
+@contextmanager
+def loaded(environment: Mapping[str, str]) -> Iterator[Loaded]:
+    """A process that has loaded the command line, for ``Cli.loaded``."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = Loaded(Path(folder), environment)
+        try:
+            yield found
+        finally:
+            found.close()
+            for pipe in (found._process.stdin, found._process.stdout):
+                assert pipe is not None
+                pipe.close()
+
+
 def run_all(cli: Cli, commands: Sequence[Command], timeout_s: float = 240) -> list[Done]:
     """Run ``commands`` one after the other in the folder of ``cli``."""
-    said = cli.folder / "said"
-    said.mkdir()
-    runs: list[dict[str, Any]] = [
-        {
-            "folder": str(cli.folder),
-            "arguments": list(one.arguments),
-            "environment": {**cli.environment, **one.extra},
-            "out": str(said / f"{number}.out"),
-            "err": str(said / f"{number}.err"),
-        }
-        for number, one in enumerate(commands)
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", _LOADED],
-        input=json.dumps(runs), capture_output=True, text=True, timeout=timeout_s, env=cli.environment, check=True,
-    )  # fmt: skip
-    codes = [int(line) for line in done.stdout.split()]
-    read = [(Path(run["out"]).read_text(), Path(run["err"]).read_text()) for run in runs]
-    return [Done(code, *texts) for code, texts in zip(codes, read, strict=True)]
+    with loaded(cli.environment) as program:
+        return [
+            program.run(one.arguments, cli.folder, {**cli.marked_environment(), **one.extra}, timeout_s)
+            for one in commands
+        ]

@@ -51,6 +51,7 @@ class Installation:
     """``streamwave up`` with its own folder and ports; start it with ``start``, and end it with ``close``.
 
     All its processes have a mark in their environment; the publishers do not. ``host`` is where it runs; default: here.
+    With PREFECT_API_URL among the ``variables`` it uses that server and starts none.
     """
 
     def __init__(self, folder: Path, prefect_home: Path, host: Host | None = None, /, **variables: str) -> None:
@@ -66,11 +67,12 @@ class Installation:
                 **variables,
             },
         )
-        # Creating a database would take the server ten more seconds.
-        copy_database(prefect_home, self.cli.state / "prefect")
+        if "PREFECT_API_URL" not in variables:
+            # Creating a database would take the server ten more seconds.
+            copy_database(prefect_home, self.cli.state / "prefect")
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.cli.environment.items():
-                if name.startswith("STREAMWAVE_") or name == "OUTPUT_DIR":
+                if name.startswith(("STREAMWAVE_", "PREFECT_")) or name == "OUTPUT_DIR":
                     patch.setenv(name, value)
             self.settings = Settings.load(env_file=None)
         self.prefect = PrefectApi(self.settings.prefect_url, auth_string(self.settings) or "")

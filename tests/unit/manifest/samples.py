@@ -1,15 +1,10 @@
-"""Timelines for the tests: made by hand, by chance, and from media that FFmpeg made."""
+"""Timelines for the tests: made by hand and by chance."""
 
 from __future__ import annotations
 
 import random
-import struct
-import subprocess
-from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 
-from streamwave import layout
 from streamwave.manifest.timeline import Period, SegmentRef, Timeline, Track
 from streamwave.model import Rendition
 from streamwave.timing import AAC_FRAME, Grid
@@ -72,53 +67,3 @@ def random_timeline(seed: int) -> Timeline:
         timeline.periods.append(period(f"p{number}", start, *tracks, wall_unix_ms=wall))
         start = timeline.duration + chance.choice([Fraction(0), Fraction(0), Fraction(31, 7)])
     return timeline
-
-
-def make_broadcast(root: Path) -> Timeline:
-    """Three seconds of two renditions and audio, encoded by FFmpeg and stored under ``root``."""
-    one = period("p0", 0)
-    for rendition, source in ((FULL, "320x180"), (SMALL, "160x90"), (AUDIO, "")):
-        target = root / f"{rendition.name}.mp4"
-        if rendition.kind == "video":
-            given = f"-i testsrc2=r=30000/1001:s={source} -frames:v 90 -c:v libx264 -preset ultrafast -g 60"
-            given += " -pix_fmt yuv420p -video_track_timescale 30000 -movflags +cmaf+frag_keyframe+skip_sidx"
-            per_frame, timescale = 1001, 30000
-        else:
-            given = "-i sine=d=3:r=48000 -ac 2 -c:a aac -frag_duration 2000000 -movflags +cmaf+skip_sidx"
-            per_frame, timescale = AAC_FRAME, 48000
-        command = ["ffmpeg", "-nostdin", "-v", "error", "-f", "lavfi", *given.split(), "-f", "mp4", str(target)]
-        subprocess.run(command, check=True, timeout=60)
-        codecs = "avc1.42c00d" if rendition.kind == "video" else "mp4a.40.2"
-        is_video = rendition.kind == "video"
-        stored = Track(rendition, timescale, codecs, 0, frame_rate=NTSC if is_video else None)
-        init, fragments = b"", list[bytes]()
-        for kind, box in _boxes(target.read_bytes()):
-            if kind in (b"ftyp", b"moov"):
-                init += box
-            elif kind == b"moof":
-                fragments.append(box)
-            elif kind == b"mdat":
-                fragments[-1] += box
-        _store(root / layout.init_name("p0", rendition.name), init)
-        time = 0
-        for data in fragments:
-            frames = int.from_bytes(data[(at := data.index(b"trun") + 8) : at + 4])
-            _store(root / layout.segment_name("p0", rendition.name, time), data)
-            stored.append(SegmentRef(time, frames * per_frame, len(data)))
-            time += frames * per_frame
-        one.tracks[rendition.name] = stored
-        target.unlink()
-    return Timeline(CREATED_MS, 2000, [one], ended=True)
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at < len(data):
-        (size,) = struct.unpack_from(">I", data, at)
-        yield data[at + 4 : at + 8], data[at : at + size]
-        at += size
-
-
-def _store(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)

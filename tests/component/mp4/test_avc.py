@@ -12,8 +12,8 @@ from streamwave.mp4.avcc import AvcConfiguration, configuration, with_configurat
 from streamwave.mp4.nal import split_nals
 from streamwave.mp4.sps import hevc_size, pps_id, read_sps, slice_pps
 from streamwave.receive.nals import nal_type, nals
+from tests.component.mp4.conftest import FFMPEGS, FRAME_TICKS, open_media, run_ffmpeg
 from tests.support.hostile import hevc_sps
-from tests.unit.mp4.conftest import FFMPEGS, FRAME_TICKS, open_media, run_ffmpeg
 
 
 def coded(size: str, *options: str) -> AvcConfiguration:
