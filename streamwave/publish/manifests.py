@@ -42,6 +42,7 @@ class Manifests:
         self._closed_unix_ms: list[int] = []
         #: Something was published after they were last written.
         self.due = False
+        self._newest: dict[str, bytes] = {}
         #: For the last chunks: milliseconds from the arrival of the last frame to the manifest that names it.
         self.latencies_ms: deque[int] = deque(maxlen=300)
 
@@ -88,6 +89,7 @@ class Manifests:
             ledger, now_unix_ms=time.time_ns() // 1_000_000, utc_timing_url=self._utc_timing_url,
             base_urls=self._base_urls, memo=self._memo,
         )  # fmt: skip
+        self._newest = playlists | others
         if self._store.remote and playlists.keys() <= self._known_playlists:
             # The master playlist and the MPD name nothing new, so all of them can be written at the same time.
             self._puts.put(playlists | others)
@@ -100,3 +102,15 @@ class Manifests:
         now_unix_ms = time.time_ns() // 1_000_000
         self.latencies_ms.extend(now_unix_ms - closed for closed in self._closed_unix_ms)
         self._closed_unix_ms = []
+
+    def withdraw(self) -> None:
+        """Delete the newest manifests where they are still in the store.
+
+        When a broadcast is deleted while they are being written, they arrive after everything else has gone.
+
+        Raises:
+            OutputError: the store refused a request.
+        """
+        for name, data in self._newest.items():
+            if self._store.get(name) == data:
+                self._store.delete(name)

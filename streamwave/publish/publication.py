@@ -208,6 +208,15 @@ class Publication:
                 self.store.delete(name)
             self.store.prune()
 
+    def leave(self) -> None:
+        """Close a publication whose broadcast was deleted, with the manifests that it wrote meanwhile.
+
+        Raises:
+            OutputError: the store refused a request.
+        """
+        self.close()
+        self._manifests.withdraw()
+
     def close(self, *, wait_for_puts: bool = True) -> None:
         """Release the threads."""
         self._manifests.cancel()

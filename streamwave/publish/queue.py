@@ -133,13 +133,13 @@ class OutputQueue:
 
     def _begin_again(self) -> None:
         """Start again with an empty ledger, like an output that is behind: everything here was deleted."""
-        before, again = self.publication, self._make()
+        if self.publication is not None:
+            self.publication.leave()
+        again = self._make()
         if self.owner.header is not None:
             again.begin(self.owner.header)
         with self.owner.changed:
             self.publication = again
-        if before is not None:
-            before.close(wait_for_puts=False)
         others = [output for output in self.owner.queues if output is not self and output.progress.chunks]
         how = "is copied from the other outputs" if others else "starts again there with the next chunk"
         news = f"the broadcast was deleted from {self.url} while it was being published; it {how}"

@@ -43,7 +43,7 @@ def test_a_greedy_publisher_is_ended_and_a_modest_one_loses_no_frame(tmp_path: P
     short_clip = make_clip(
         tmp_path / "short.flv", Fraction(RATE), 2 * RATE, gop=RATE, size="64x36", options=("-bf", "0")
     )
-    with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1", **LIMITS) as ingest, rtmp(ingest):
+    with running(tmp_path, patient=True, STREAMWAVE_SEGMENT_SECONDS="1", **LIMITS) as ingest, rtmp(ingest):
         root = ingest.settings.spool_dir
         assert ingest.settings.stream_limits == StreamLimits(8_000_000, 50, 256_000_000, 2)
         modest_key, greedy_key, late_key = (ingest.add(name) for name in ("modest", "greedy", "late"))

@@ -54,7 +54,7 @@ def ingest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[Ingest]:
     """For a test that ends the service, or reads its whole log."""
-    with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1") as found, rtmp(found):
+    with running(tmp_path, patient=True, STREAMWAVE_SEGMENT_SECONDS="1") as found, rtmp(found):
         yield found
 
 
@@ -177,7 +177,7 @@ def test_a_publisher_leaves_while_the_service_is_down(alone: Ingest) -> None:
 
 def test_the_rtmp_server_restarts(tmp_path: Path) -> None:
     """Client ids start again, and no end was reported: a new publish must not be confused with an old one of the same id."""
-    with running(tmp_path, STREAMWAVE_SEGMENT_SECONDS="1") as ingest:
+    with running(tmp_path, patient=True, STREAMWAVE_SEGMENT_SECONDS="1") as ingest:
         key = ingest.add("show")
         with rtmp(ingest) as server:
             with publishing(ingest, key, 300) as publisher:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from services.processing import rounds
 from streamwave.config.settings import Settings
+from streamwave.errors import OutputError
+from streamwave.retention import janitor
 from streamwave.storage.store import LocalStore
 from tests.support.processes import wait_for
 
@@ -29,19 +32,24 @@ def gone(path: Path) -> Callable[[], bool]:
 def test_rounds_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(rounds, "FIRST_S", 0.05)
     monkeypatch.setattr(rounds, "ROUND_S", 0.05)
-    out = tmp_path / "out"
-    out.write_text("in the way")  # the first rounds cannot read the output
+    out, clean, begun = tmp_path / "out", janitor.clean_unattended, itertools.count()
+
+    def fails_at_first(settings: Settings) -> object:
+        if next(begun) == 0:
+            raise OutputError("away")
+        return clean(settings)
+
+    monkeypatch.setattr(janitor, "clean_unattended", fails_at_first)
     settings = Settings.load(env_file=None, state_dir=tmp_path / "state", output_dir=str(out))
-    janitor = rounds.Rounds(settings)
-    janitor.start()
+    running = rounds.Rounds(settings)
+    running.start()
     try:
-        wait_for(lambda: "the janitor's round broke off" in caplog.text, "a round that fails")
-        out.unlink()
+        wait_for(lambda: "the janitor's round broke off: away" in caplog.text, "a round that fails")
         for number in range(2):
             path = f"stage/20260101-000000-000{number}"
             half_deleted(out, path)
             wait_for(gone(out / path), "the janitor")
     finally:
-        janitor.stop()
-    janitor._thread.join(60)
-    assert not janitor._thread.is_alive()
+        running.stop()
+    running._thread.join(60)
+    assert not running._thread.is_alive()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from streamwave.errors import FencedError, MediaError, OutputError
-from streamwave.layout import FENCE, LIVE_MANIFEST, MANIFEST
+from streamwave.layout import FENCE, LIVE_MANIFEST, MANIFEST, MASTER
 from streamwave.manifest import parts as ledgers
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.lines import BroadcastLine
@@ -299,7 +299,9 @@ def test_an_output_that_is_emptied_gets_back_what_another_one_holds(tmp_path: Pa
     assert tree(stores[0]) == tree(stores[1])
 
 
-def test_the_only_output_that_is_emptied_begins_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", [False, True], ids=["", "a manifest arrives late"])
+def test_the_only_output_that_is_emptied_begins_again(tmp_path: Path, late: bool) -> None:
+    """``late``: a manifest that was being written when the broadcast was deleted is written after that."""
     store = open_store(str(tmp_path / "out/stage/one"))
     with publishing(lambda: store, levels=2) as outputs:
         news: list[str] = []
@@ -308,7 +310,10 @@ def test_the_only_output_that_is_emptied_begins_again(tmp_path: Path) -> None:
             outputs.publish(chunk(tmp_path / "work", number), "one", "p0", HEADER.created_unix_ms)
             if number == 4:
                 quiet(outputs)
+                manifests = {name: store.get(name) or b"" for name in (MASTER, MANIFEST)}
                 empty(store)
+                for name, data in manifests.items() if late else ():
+                    store.put(name, data)
         outputs.finish()
         assert outputs.lags()[0]["error"] is None
     assert any("starts again there" in text for text in news)

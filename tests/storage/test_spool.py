@@ -26,6 +26,7 @@ from streamwave.receive.segmenter import Segmenter
 from streamwave.retention import janitor
 from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.info import write_info
+from streamwave.spool.journal import received_ms
 from streamwave.spool.options import Options
 from streamwave.spool.remote.exchange import CLEARED, Exchange
 from streamwave.spool.remote.objects import check_spool, open_spool
@@ -143,7 +144,7 @@ def test_a_store_that_refuses_in_mid_stream_costs_nothing(
         receiver, runner = machine("receiver", s3_endpoint=through), machine("runner", s3_endpoint=through)
         alone = machine("alone", spool_place=str(tmp_path / "alone"), output_dir=str(tmp_path / "expected"))
         (spool, options), (local, plain) = new_session(receiver, one, live=True), new_session(alone, other, live=True)
-        segmenters = [start_segmenter(options), start_segmenter(plain)]
+        segmenters: list[Popen[bytes]] = []
         with (
             ThreadPoolExecutor(1) as pool,
             looked_after(spool, receiver),
@@ -151,12 +152,12 @@ def test_a_store_that_refuses_in_mid_stream_costs_nothing(
             LiveBroadcast(seen, runner, "run") as broadcast,
             ended(segmenters, weather),
         ):
-            chunks = broadcast.chunks()
-            # No more, so that something is left to wait, however late this run begins.
-            begun = pool.submit(publish, broadcast, chunks, 2).result(120)
-            wait_for(lambda: (spool.status().get("chunks") or 0) >= 2, "two chunks", 60)  # type: ignore[operator]
+            # The run first: however long it takes to begin, it is early in the stream that the store begins to refuse.
+            count = pool.submit(publish, broadcast, broadcast.chunks())
+            wait_for(lambda: spool.status().get("flow_run_id"), "the receiver to see the run")
+            segmenters += [start_segmenter(options), start_segmenter(plain)]
+            wait_for(lambda: received_ms(options.spool) >= 2000, "two chunks")
             weather.share, end = 1.0, time.monotonic() + OUTAGE_S
-            rest = pool.submit(publish, broadcast, chunks)
             # On a busy machine, the receiver is late.
             wait_for(
                 lambda: time.monotonic() >= end and len(list(options.spool.glob("[0-9]*.mkv"))) >= OUTAGE_S - 3,
@@ -171,7 +172,7 @@ def test_a_store_that_refuses_in_mid_stream_costs_nothing(
 
             wait_for(is_told, "the status to say so")
             weather.share = 0.0
-            total = begun + rest.result(120)
+            total = count.result(120)
             broadcast.finish()
             wait_for(lambda: (spool.folder / CLEARED).exists(), "the receiver to clear up")
     with LiveBroadcast(local, alone, "alone") as broadcast:

@@ -25,10 +25,20 @@ ADMIN = "an-administrators-token"
 BEARER = {"Authorization": f"Bearer {ADMIN}"}
 
 
+#: The service with more time for a segmenter to come to its source than the 5 s after which a publish is refused.
+PATIENT = """
+import runpy
+from services.ingest import sessions
+sessions.PULL_TIMEOUT_S, sessions.ANSWER_S = 50.0, 55.0
+runpy.run_module("services.ingest", run_name="__main__")
+"""
+
+
 class Ingest:
     """``python -m services.ingest`` in its own folder, and a client for it."""
 
-    def __init__(self, folder: Path, **variables: str) -> None:
+    def __init__(self, folder: Path, *, patient: bool = False, **variables: str) -> None:
+        self._program = ["-c", PATIENT] if patient else ["-m", "services.ingest"]
         self.folder, self.log = folder, folder / "ingest.log"
         self.environment = {
             "STREAMWAVE_STATE_DIR": str(folder / "var"),
@@ -55,7 +65,7 @@ class Ingest:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.ingest"],
+                [sys.executable, *self._program],
                 cwd=Path(__file__).parents[2],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
@@ -104,8 +114,8 @@ class Ingest:
 
 
 @contextmanager
-def running(folder: Path, **variables: str) -> Iterator[Ingest]:
-    ingest = Ingest(folder, **variables)
+def running(folder: Path, *, patient: bool = False, **variables: str) -> Iterator[Ingest]:
+    ingest = Ingest(folder, patient=patient, **variables)
     try:
         ingest.start()
         yield ingest

@@ -20,11 +20,13 @@ from tests.support.processes import descendants, program, wait_for
 KEY = "verysecretkey"
 RATE = 25
 _SERVE = """
-import asyncio
-from services.rtmp.__main__ import serve, set_up_log
+import asyncio, functools
+from services.rtmp import __main__ as program
 from streamwave.config.settings import Settings
-set_up_log("info")
-asyncio.run(serve(Settings.load(), update_interval_s=1))
+# Hooks may take as long as a busy machine needs for them.
+program.RtmpSettings = functools.partial(program.RtmpSettings, netcall_timeout_s=60)
+program.set_up_log("info")
+asyncio.run(program.serve(Settings.load(), update_interval_s=1))
 """
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from streamwave.errors import OutputError
-from streamwave.storage import local
 from streamwave.storage.outputs import check_outputs
 from streamwave.storage.store import (
     CHANGING,
@@ -209,14 +208,14 @@ def test_a_folder_that_somebody_removes_before_anything_is_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever deletes the last broadcast of a stream removes its folder as well, in which the next one may be beginning."""
-    make, made = make_public_folder, list[Path]()
+    made = list[Path]()
 
     def make_in_vain(folder: Path) -> None:
-        make(folder)
+        make_public_folder(folder)
         made.append(folder)
         if len(made) == 1:
             folder.rmdir()
 
-    monkeypatch.setattr(local, "make_public_folder", make_in_vain)
+    monkeypatch.setattr("streamwave.storage.local.make_public_folder", make_in_vain)
     LocalStore(tmp_path / "out").put("broadcast.json", b"x")
     assert len(made) == 2 and (tmp_path / "out" / "broadcast.json").read_bytes() == b"x"
