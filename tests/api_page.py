@@ -90,7 +90,8 @@ def _function(found: griffe.Object | griffe.Alias, name: str) -> str:
             continue
         if one.kind is griffe.ParameterKind.keyword_only and not star:
             arguments, star = [*arguments, "*"], True
-        default = f" = {one.default}" if one.default is not None else ""
+        # griffe writes quotation marks as repr does, the formatter as we do.
+        default = f" = {one.default}".replace("'", '"') if one.default is not None else ""
         arguments.append(f"{one.name}: {one.annotation}{default}")
     inside = "".join(f"    {argument},\n" for argument in arguments)
     called = name.rpartition(".")[2]
