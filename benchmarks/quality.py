@@ -99,7 +99,9 @@ def judge() -> Judge:
     for path in (locate().path, str(imageio_ffmpeg.get_ffmpeg_exe())):
         if " libvmaf " in ask(path, "-hide_banner", "-filters"):
             return Judge(path, True)
-    print("no available FFmpeg has libvmaf: comparing by SSIM (of 100), which sees less than viewers do")
+    print(
+        "no available FFmpeg has libvmaf: comparing by SSIM (out of 100), which misses some differences that viewers see"
+    )
     return Judge(locate().path, False)
 
 

@@ -41,8 +41,9 @@ ends 11 ms later; `stage` is a stream whose broadcast has just ended. `make docs
 WITH_PREFECT = """## With Prefect
 
 The flow `vod` makes the same objects as `transcode`, as a Prefect flow run: every chunk × rendition is a task run. It reports
-to the server that `PREFECT_API_URL` names, or to one that Prefect starts. `of_the_user` marks the parameters as those of this
-process's user; those of a run started through Prefect's API may name only files and outputs that the settings allow.
+to the server that `PREFECT_API_URL` names, or to one that Prefect starts. `of_the_user` tells the flow
+that its parameters come from the user who runs this process. Runs that are started through Prefect's API may name only files and
+outputs that the settings allow.
 
 ```python
 from flows.caller import of_the_user

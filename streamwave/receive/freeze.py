@@ -79,7 +79,7 @@ class Freeze:
             opened.put_off(number + 1, until_ms)
         chunk = picture.chunk(number, until_ms)
         size = chunk.path.stat().st_size
-        self._closed.quota.add(size)  # the quota counts each name of the file
+        self._closed.quota.add(size)  # the quota counts every hard link to the file
         self._closed.closing.append((chunk, until_ms, size))
 
     def extend_to(self, picture: FrozenPicture, end_ms: int, opened: VideoChunk | None) -> None:

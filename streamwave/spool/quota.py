@@ -24,7 +24,7 @@ from streamwave.spool.journal import MEDIA_SUFFIXES
 
 #: Minimum size that a file counts as: ext4 has one inode for this many bytes, and small files would use up the inodes first.
 INODE_BYTES = 16_384
-#: A segmenter measures the whole spool after writing this many bytes, or one part in so many of the spool if that is less.
+#: A segmenter measures the whole spool after it has written this many bytes, or 1/64 of the quota if that is less.
 LOOK_BYTES, LOOK_PART = 16_000_000, 64
 
 

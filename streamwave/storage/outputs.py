@@ -191,7 +191,7 @@ def _listed(text: str) -> list[OutputAddress]:
                 f"allowed: {', '.join(OutputAddress.model_fields)}"
             )
         if "url" not in member:
-            raise ValueError(f"output {number} of the list has no 'url'")
+            raise ValueError(f"entry {number} of the list of outputs has no 'url'")
         try:
             addresses.append(OutputAddress.model_validate(member))
         except ValidationError as error:

@@ -32,7 +32,7 @@ class StoredJournals:
     def line(self, *, is_waiting: bool) -> bytes | None:
         """The next line, or the first one of the next session; None if it is not stored yet.
 
-        ``is_waiting``: a call before has returned None.
+        ``is_waiting``: whether the previous call returned None.
 
         Raises:
             OutputError: the store refused a request.

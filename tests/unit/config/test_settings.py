@@ -316,7 +316,7 @@ def test_several_outputs(own_folder: Path) -> None:
         ("s3://b/../tv", "'s3://b/../tv' contains '..'; write the path without it"),
         ("[]", "an address is empty"),
         ('["a", {"uri": "b"}]', "output 2 of the list has 'uri'; allowed: url, endpoint, region, profile, path_style"),
-        ('[{"endpoint": "b"}]', "output 1 of the list has no 'url'"),
+        ('[{"endpoint": "b"}]', "entry 1 of the list of outputs has no 'url'"),
         (
             '[{"url": "s3://b", "path_style": "sometimes"}]',
             "'path_style' of output 1 of the list: input should be a valid",
