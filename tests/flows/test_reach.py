@@ -77,7 +77,7 @@ def test_files(settings: Settings, tmp_path: Path) -> None:
     for allowed in (None, "720p,360p", '{"rungs": []}'):
         assert check_ladder(allowed) == allowed
     for other in ("/etc/shadow", "ladder.toml", " x.json "):
-        with pytest.raises(UsageError, match="no file"):
+        with pytest.raises(UsageError, match="not a file"):
             check_ladder(other)
     with of_the_user():
         assert file_roots(settings) is None

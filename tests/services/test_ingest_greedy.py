@@ -52,7 +52,7 @@ def test_a_greedy_publisher_is_ended_and_a_modest_one_loses_no_frame(tmp_path: P
             end = ended(first)
             # The session ended in the middle of a chunk but keeps everything received, and the publisher is disconnected.
             assert end.reason == LIMIT_REACHED and end.error is not None
-            assert "greedy holds" in end.error and "STREAMWAVE_SPOOL_SHARE_PERCENT" in end.error
+            assert "greedy has" in end.error and "STREAMWAVE_SPOOL_SHARE_PERCENT" in end.error
             assert isinstance(JournalReader(first).read()[0], OpenRecord)
             assert received(first) >= 1 and pictures(first) >= 2 * RATE
             assert greedy.wait(60) != 0
