@@ -113,7 +113,7 @@ def test_a_second_one_is_refused_and_the_first_goes_on(stopped: Installation, cl
     with up.publish(short, key) as publisher:
         done = up.cli.run("up", timeout_s=60)
         assert done.code != 0
-        assert "is taken" in done.err
+        assert "is in use" in done.err
         assert "Traceback" not in done.err
         assert publisher.wait(60) == 0
     assert_exact(up.finished(up.broadcast("undisturbed")), [short])
