@@ -61,7 +61,7 @@ def test_who_aborts_while_the_output_refuses_is_told_that_nothing_is_lost(tmp_pa
             s3.enforce_rights(0)  # it accepts no credentials
             process.send_signal(signal.SIGINT)
             assert process.stdout is not None
-            while (line := process.stdout.readline()) and not line.startswith("ending"):
+            while (line := process.stdout.readline()) and not line.startswith("stopping"):
                 continue
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=100)

@@ -24,7 +24,9 @@ from tests.support.player import decode_sound
 from tests.support.processes import wait_for
 
 RATE, FRAMES, LATE_MS = Fraction(25), 400, 4000
-BACK_MS = 8000
+BACK_MS = 12_000
+#: What is sent until the next segmenter is ready is lost; if that takes longer, the publisher is disconnected.
+HANDOVER_S = 5
 
 
 @pytest.fixture
@@ -64,12 +66,12 @@ def test_pictures_that_begin_late_and_a_publisher_who_comes_back_without(
 
         assert [set(periods(root)[0]) for root in (roots[0], roots[2])] == [{"audio"}, {"audio"}]
         assert sound_s(roots[0]) == pytest.approx(LATE_MS / 1000, abs=0.5)
-        assert sound_s(roots[2]) == pytest.approx(BACK_MS / 1000, abs=4)
+        assert BACK_MS / 1000 - HANDOVER_S - 1 < sound_s(roots[2]) < BACK_MS / 1000 + 0.5
         (shown,) = periods(roots[1])
         numbers = picture_numbers(shown, RATE)
         assert numbers == list(range(numbers[0], FRAMES))
         # The next segmenter has to be ready before the next keyframe.
-        assert LATE_MS * RATE / 1000 <= numbers[0] <= LATE_MS * RATE / 1000 + 5 * RATE
+        assert LATE_MS * RATE / 1000 <= numbers[0] <= LATE_MS * RATE / 1000 + (HANDOVER_S + 1) * RATE
         assert sound_s(roots[1]) == pytest.approx(float(len(numbers) / RATE), abs=0.05)
         for root in roots:
             assert_ffmpeg_plays(root)
