@@ -138,7 +138,8 @@ def test_a_camera_that_rests_and_stops_before_its_sound_while_it_is_watched(
             # From the end of the video to the end of the audio.
             for playing in pages:
                 report = playing.until(lambda report: report.ended, 150)
-                assert report.ended and not [stall for stall in report.stalls if stall.kind == "frozen"], report
+                # While it is not known yet whether the camera only rests, a player with a short buffer waits.
+                assert report.ended and not report.jumps, report
                 assert report.played[0][0] < STOPS_S + 3 and report.position_s > SOUND_S - 2, report
         sent.result()
     (period,) = periods(running.finished(spool))
