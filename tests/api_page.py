@@ -42,8 +42,8 @@ WITH_PREFECT = """## With Prefect
 
 The flow `vod` makes the same objects as `transcode`, as a Prefect flow run: every chunk × rendition is a task run. It reports
 to the server that `PREFECT_API_URL` names, or to one that Prefect starts. `of_the_user` tells the flow
-that its parameters come from the user who runs this process. Runs that are started through Prefect's API may name only files and
-outputs that the settings allow.
+that its parameters come from the user who runs this process. Runs that are started through Prefect's API may name only files
+and outputs that the settings allow.
 
 ```python
 from flows.caller import of_the_user
