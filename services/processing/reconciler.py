@@ -1,6 +1,6 @@
 """The reconciler: every unfinished broadcast in the spool has one flow run, whatever dies.
 
-A thread reads the spool every second, and at once when it is kicked. The spool holds the truth and survives this process:
+A thread reads the spool every second, and immediately when it is woken. The spool holds the truth and survives this process:
 while ``run.lock`` is held, a run is alive; once ``finished`` exists, none is needed. Prefect is informed, and asked only
 whether a person has cancelled or scheduled a run.
 """
@@ -66,7 +66,7 @@ class Reconciler:
         self._orchestration = orchestration
         self._executor = executor
         self._server = Availability(on_health, time.monotonic())
-        self._kicked = threading.Event()
+        self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler")
         self._later = ThreadPoolExecutor(4, thread_name_prefix="conclude")
@@ -81,7 +81,7 @@ class Reconciler:
 
     def kick(self) -> None:
         """Reconcile now instead of after the interval."""
-        self._kicked.set()
+        self._woken.set()
 
     def want(self, folder: Path) -> Watch:
         """Request a run for a broadcast; its watch."""
@@ -93,7 +93,7 @@ class Reconciler:
     def stop(self, *, leave: bool) -> None:
         """End the thread and, unless ``leave``, the flow runs, which the next start resumes."""
         self._stopping.set()
-        self._kicked.set()
+        self._woken.set()
         self._thread.join(30)
         ended = self._executor.close(leave=leave) if self._executor is not None else []
         if not leave and self._executor is not None:
@@ -118,8 +118,8 @@ class Reconciler:
                 self._tick()
             except Exception:
                 log.exception("unexpected error in the reconciler; trying again in %g s", INTERVAL_S)
-            self._kicked.wait(INTERVAL_S)
-            self._kicked.clear()
+            self._woken.wait(INTERVAL_S)
+            self._woken.clear()
 
     def _tick(self) -> None:
         self._conclusions.reap()

@@ -16,7 +16,7 @@ MAX_IDLE_DELAY_S = 300.0
 #: After this many failures in a row the state is FAILED; runs are still started.
 FAILED_AFTER = 3
 
-#: A run must hold its broadcast within this time of its start; the limit doubles after each run that did not.
+#: A run must take its broadcast's lock within this time after it starts; the limit doubles after each run that fails to.
 START_LIMIT_S = 15.0
 MAX_START_LIMIT_S = 120.0
 #: A worker that has taken a run from its pool must start it within this time, which includes fetching an image.

@@ -52,10 +52,10 @@ class Live:
     def publish(self) -> Broadcast:
         """Receive the source and publish it as it arrives, until it ends or ``stop`` is called.
 
-        Runs in this process, as ``transcode`` does, with the segmenter in another one. All that has arrived is published,
-        then the recording is completed. An exception, ``KeyboardInterrupt`` too, ends it at once: what is published by then
-        becomes the recording. If the process is killed, the next call for the same stream, or ``streamwave run``, first
-        completes what it had received.
+        Publishes in this process, like ``transcode``; the segmenter runs in a separate process. All that has arrived is
+        published, then the recording is completed. An exception, ``KeyboardInterrupt`` too, ends it at once: what is
+        published by then becomes the recording. If the process is killed, the next call for the same stream, or ``streamwave
+        run``, first completes what it had received.
 
         Returns:
             The recording; with STREAMWAVE_RECORD=false, its last part.
@@ -64,8 +64,8 @@ class Live:
             SourceError: The source cannot be read, or nothing was received.
             SpoolError: Somebody else is publishing this stream, or the spool cannot be written.
             OutputError: No output could be written for STREAMWAVE_OUTPUT_PATIENCE_S seconds.
-            IncompleteError: All is published, but not to every output.
-            UsageError: It was called before.
+            IncompleteError: Published completely, but not to every output.
+            UsageError: ``publish`` has already been called.
 
         Examples:
             >>> import threading
@@ -96,7 +96,7 @@ class Live:
         return open_broadcast(self.path or "", output=self._output, settings=self._settings)
 
     def stop(self) -> None:
-        """End the receiving: what has arrived is still published. Returns at once; ``publish`` returns when that is done.
+        """Stop receiving: what has arrived is still published. Returns at once; ``publish`` returns when that is done.
 
         Called while the recording is complete at one output and others are waited for, it ends that waiting.
         """
@@ -108,7 +108,7 @@ class Live:
         return self._path
 
     def status(self) -> Status:
-        """What is published by now, and how it goes."""
+        """The current status."""
         spool = self._spool
         told = self._told if spool is None else read_status(spool.status(), finished=spool.finished)
         return told if spool is self._spool else self._told  # its folder may have gone meanwhile
@@ -117,7 +117,7 @@ class Live:
         """Yield the status whenever that changes, until ``publish`` ends: the last one is "finished" or "failed".
 
         Args:
-            poll_s: Seconds between two looks.
+            poll_s: Polling interval in seconds.
         """
         before = None
         while True:
@@ -209,9 +209,9 @@ def open_live(
             publisher; or a file, which is published as fast as it can be transcoded.
         stream: The stream's public name: a-z, 0-9, - and _.
         output: Folder or address of all outputs, or several with commas between them; the broadcast is in
-            ``stream/broadcast`` below it. The setting OUTPUT_DIR without it.
-        title: Its title; the stream's name without it.
-        settings: From the environment and ``.env`` without it.
+            ``stream/broadcast`` below it. Default: the setting OUTPUT_DIR.
+        title: Its title. Default: the stream's name.
+        settings: Default: read from the environment and ``.env``.
 
     Raises:
         UsageError: The source, the stream's name, the output or the ladder cannot be used.

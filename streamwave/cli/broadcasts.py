@@ -248,7 +248,7 @@ def catch_up_outputs(
 
     Output: missing objects go to the outputs that lack them; stdout gets one line per complete output.
 
-    Example: [bold]streamwave broadcasts catch-up stage/20260405T180000Z[/bold]
+    Example: [bold]streamwave broadcasts catch-up stage/20260405-180000-1a2b[/bold]
     """
     from streamwave.broadcasts.catch_up import catch_up, source_of
 
@@ -275,7 +275,7 @@ def rm(
 
     Output: stdout gets one line per broadcast.
 
-    Example: [bold]streamwave broadcasts rm stage/20260405T180000Z --yes[/bold]
+    Example: [bold]streamwave broadcasts rm stage/20260405-180000-1a2b --yes[/bold]
     """
     chosen, waiting, faults = list[list[Copy]](), list[BroadcastSpool](), list[str]()
     for name in names:

@@ -207,7 +207,9 @@ def check_share_of_spool(settings: Settings) -> Check:
     used = [usage(settings.spool_dir, stream, settings.stream_limits, held) for stream in held]
     full = [one.sentence(settings.spool_share_percent) for one in used if one.full]
     if full:
-        return Check(name, "warn", "; ".join(full), "see GET /status of the ingest service for what it is waiting for")
+        return Check(
+            name, "warn", "; ".join(full), "GET /status of the ingest service shows what these chunks wait for"
+        )
     return Check(
         name, "ok", f"{sum(held.values()) / 1e9:.3g} of {float(settings.spool_max_gb):g} GB wait to be published"
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from streamwave.cli import shapes
 
 _BROADCAST = shapes.BroadcastShape(
-    name="stage/20260405T180000Z", title="Evening show", state="recorded", started_unix_ms=1775412000000,
+    name="stage/20260405-180000-1a2b", title="Evening show", state="recorded", started_unix_ms=1775412000000,
     ended_unix_ms=1775412060000, duration_ms=60000, on_air_ms=None, renditions=["720p", "audio"], size_bytes=21500000,
     outputs=["/srv/out"],
 )  # fmt: skip
-_FOLDER = "/srv/out/stage/20260405T180000Z"
+_FOLDER = "/srv/out/stage/20260405-180000-1a2b"
 _VIDEO = shapes.TrackShape(
     name="720p", kind="video", codecs="avc1.64001f", width_px=1280, height_px=720, frame_rate="30000/1001",
     channels=None, sample_rate_hz=None, segments=30, size_bytes=20500000, average_bps=2733000, peak_bps=2990000,
@@ -55,7 +55,7 @@ EXAMPLES: dict[str, shapes.Shape] = {
             ],
             periods=[
                 shapes.PeriodShape(
-                    name="p0", session="20260405T180000Z-1", chunks=30, start_ms=0, duration_ms=60000, gap_after_ms=0,
+                    name="p0", session="000000", chunks=30, start_ms=0, duration_ms=60000, gap_after_ms=0,
                     tracks=[_VIDEO], filler=[],
                 )
             ],

@@ -63,7 +63,7 @@ def addition_of(
     if chunk.number == ledger.next_chunk - 1:
         return None
     if chunk.number != ledger.next_chunk:
-        raise MediaError(f"chunk {chunk.number} cannot be published, because the next one is {ledger.next_chunk}")
+        raise MediaError(f"chunk {chunk.number} cannot be published yet: chunk {ledger.next_chunk} is the next one")
     if tracks != last.tracks:
         raise MediaError(f"chunk {chunk.number} was encoded with other settings than the chunks before it")
     return Addition(_objects(chunk, last.name, with_init=False), (ChunkLine.of(chunk),))

@@ -157,7 +157,7 @@ def test_chunks_join_on_or_are_refused(tmp_path: Path) -> None:
     publication = Publication(WatchedStore(tmp_path / "out"), manifests=True, token="t")
     publication.begin(HEADER)
     publication.publish(chunk(tmp_path / "work", 0), "file", "p0")
-    with pytest.raises(MediaError, match="chunk 2 cannot be published, because the next one is 1"):
+    with pytest.raises(MediaError, match="chunk 2 cannot be published yet: chunk 1 is the next one"):
         publication.publish(chunk(tmp_path / "work", 2), "file", "p0")
     with pytest.raises(MediaError, match="chunk 1 was encoded with other settings"):
         publication.publish(chunk(tmp_path / "work", 1, init=b"other"), "file", "p0")

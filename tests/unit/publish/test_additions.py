@@ -65,8 +65,8 @@ def test_the_last_chunk_again_adds_nothing(ledger: Ledger, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("number", "session", "init", "message"),
     [
-        (5, "two", b"init", "chunk 5 cannot be published, because the next one is 4"),
-        (2, "two", b"init", "chunk 2 cannot be published, because the next one is 4"),
+        (5, "two", b"init", "chunk 5 cannot be published yet: chunk 4 is the next one"),
+        (2, "two", b"init", "chunk 2 cannot be published yet: chunk 4 is the next one"),
         (4, "two", b"other", "chunk 4 was encoded with other settings than the chunks before it"),
         (1, "one", b"init", "session one cannot be continued, because a later one has begun"),
     ],
