@@ -46,7 +46,9 @@ def export_files(
     for path in files:
         # os.path instead of Path, which raises in folders that may not be read; writing reports that in a sentence.
         exists = os.path.exists(path)
-        if os.path.isdir(path) or not os.path.isdir(path.parent):
+        if os.path.isdir(path):
+            raise UsageError(f"{path} is a folder; name a file in it")
+        if not os.path.isdir(path.parent):
             raise OutputError(f"{path} cannot be written (no such folder); name a file in a folder that exists")
         if exists and not os.path.isfile(path):  # a device would be replaced by a regular file
             raise OutputError(f"{path} is not a regular file; choose another name")

@@ -17,7 +17,7 @@ from pydantic_settings import SettingsConfigDict
 from streamwave.config.faults import describe_fault, unknown_variables
 from streamwave.config.fields import PREFIX, Folder, LogLevel, Passthrough, Port, Preset, setting, to_lower, to_place
 from streamwave.config.live import LiveSettings
-from streamwave.errors import SettingsError
+from streamwave.errors import SettingsError, UsageError
 from streamwave.storage.address import check_address, is_address, shown_address
 from streamwave.storage.outputs import OutputAddress, normal_place
 from streamwave.untrusted import to_fraction
@@ -239,6 +239,9 @@ class Settings(LiveSettings):
         Raises:
             SettingsError: one line per fault: the variable, its value (unless secret), and what is allowed.
         """
+        unknown = sorted(overrides.keys() - cls.model_fields.keys())
+        if unknown:
+            raise SettingsError(f"there is no setting {unknown[0]}; overrides are named like the fields of Settings")
         try:
             if env_file == ENV_FILE:
                 env_file = trust.env_file()
@@ -267,7 +270,13 @@ class Settings(LiveSettings):
         return self.prefect_api_url or f"http://127.0.0.1:{self.prefect_port}/api"
 
     def audio_index(self, asked: int | None = None) -> int | None:
-        """Index of the audio track, from 0; ``asked`` (from 1) overrides the setting. None: the first that can be decoded."""
+        """Index of the audio track, from 0; ``asked`` (from 1) overrides the setting. None: the first that can be decoded.
+
+        Raises:
+            UsageError: ``asked`` is below 1.
+        """
+        if asked is not None and asked < 1:
+            raise UsageError(f"there is no audio track {asked}; they are counted from 1")
         number = asked or self.audio_track
         return number - 1 if number else None
 

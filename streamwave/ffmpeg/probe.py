@@ -159,12 +159,19 @@ def explain(url: str, error: Exception) -> str:
     return f"{name} {unreachable(url, reason)}"
 
 
+def _another(audio_tracks: int) -> str:
+    """What to name instead of an audio track that does not exist."""
+    if audio_tracks > 1:
+        return f"name one from 1 to {audio_tracks}"
+    return "leave the option out"
+
+
 def nothing_in(url: str, limits: SourceLimits = USUAL) -> str:
     """The message for a source that ended before its first video frame and audio."""
     if lacked_memory(limits):
         return too_much_memory(url, limits)
     if url.startswith("file:"):
-        return f"{shown(url)} is empty or ends before any media; check that it was written completely"
+        return f"{shown(url)} ends before any media, or its edit list shows none of it; check that it was written completely"
     return f"{shown(url)} ended before any video or audio arrived; check what the encoder sends"
 
 
@@ -305,7 +312,7 @@ def check_track(source: SourceInfo, wanted: int | None) -> None:
             source.audio_tracks, f"{source.audio_tracks} audio tracks"
         )
         raise UsageError(
-            f"{shown(source.url)} has {there}, so there is no number {wanted}; name another, counted from 1"
+            f"{shown(source.url)} has {there}, so there is no number {wanted}; {_another(source.audio_tracks)}"
         )
 
 

@@ -288,8 +288,8 @@ def _chosen(source: SourceInfo) -> Advice | None:
         return None
     return Advice(
         code="track-chosen",
-        text=f"video track {source.video_number} of {source.video_tracks} is used ({video.width}x{video.height}), as the "
-        "default or largest one; to use another, copy it into a file of its own",
+        text=f"video track {source.video_number} of {source.video_tracks} is used ({video.width}x{video.height}), which is "
+        "the default one, or else the largest, of those that can be decoded; to use another, copy it into a file of its own",
     )
 
 
@@ -309,11 +309,12 @@ def _numbered(numbers: tuple[int, ...]) -> str:
 
 
 def undecodable(source: SourceInfo) -> Advice | None:
-    """Audio tracks without a decoder, if another track or silence is used instead."""
+    """Audio tracks without a decoder, if another track or none is used instead."""
     if not source.undecodable:
         return None
     which = _numbered(source.undecodable)
     if source.audio is not None and source.audio_number < min(source.undecodable):
         return None  # they would not have been used anyway
-    instead = f"track {source.audio_number} is used" if source.audio is not None else "silence is used"
-    return Advice(code="track-undecodable", text=f"there is no decoder for {which}, so {instead}; convert it to AAC")
+    instead = f"track {source.audio_number} is used" if source.audio is not None else "there is no audio"
+    remedy = "convert it to AAC" if len(source.undecodable) == 1 else "convert one of them to AAC"
+    return Advice(code="track-undecodable", text=f"there is no decoder for {which}, so {instead}; {remedy}")

@@ -129,6 +129,8 @@ def test_a_choice(tmp_path: Path, made: Made) -> None:
     with av.open(str(tmp_path / "sound.m4a")) as container:
         assert len(container.streams.video) == 0 and len(list(container.decode(audio=0))) > 100
     assert moving_edits((tmp_path / "sound.m4a").read_bytes()) == {}
+    with pytest.raises(UsageError, match="is a folder; name a file in it"):
+        export(store, tmp_path)
     with pytest.raises(UsageError, match="there is no rendition huge; choose one of large, small, audio"):
         export(store, tmp_path / "x.mp4", rendition="huge")
     with pytest.raises(UsageError, match="small.mp4 exists; choose another name, or replace it with --overwrite"):

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from streamwave.ffmpeg.probe import probe
+from streamwave.model import SourceInfo
 from streamwave.receive.quick_probe import look
+from streamwave.spool.advice import of_tracks
 from streamwave.spool.journal import AdviceLine, JournalReader
+from tests.matrix.edits import edited
 from tests.support import encrypted
 from tests.support.media import ffmpeg
 from tests.support.segmented import Spool, segment
@@ -77,7 +80,8 @@ def test_of_tracks_without_a_default_one_the_largest(tmp_path: Path) -> None:
 def test_which_one_it_is_is_told(tmp_path: Path) -> None:
     spool = segment(several(tmp_path / "a.mp4", (SMALL, LARGE), ("0", "default")), tmp_path / "spool")
     assert told(spool, "track-chosen") == [
-        "video track 2 of 2 is used (192x108), as the default or largest one; to use another, copy it into a file of its own"
+        "video track 2 of 2 is used (192x108), which is the default one, or else the largest, of those that can be decoded; "
+        "to use another, copy it into a file of its own"
     ]
     assert spool.opened is not None and spool.opened.source.video is not None
     assert spool.opened.source.video.width == 192 and spool.opened.rate == Fraction(25)
@@ -96,3 +100,24 @@ def test_encrypted_tracks_beside_clear_ones(tmp_path: Path) -> None:
     path = several(tmp_path / "b.mp4", (LARGE, SMALL), ("default", "default"))
     info = probe(f"file:{encrypted.mp4(path, b'cenc', 0)}")
     assert info.video is not None and (info.video_number, info.video.width) == (2, 64)
+
+
+@pytest.mark.parametrize(
+    ("tracks", "said"),
+    [
+        ((1,), "there is no decoder for audio track 1, so there is no audio; convert it to AAC"),
+        ((1, 2), "there is no decoder for audio tracks 1 and 2, so there is no audio; convert one of them to AAC"),
+    ],
+)
+def test_audio_without_a_decoder(tracks: tuple[int, ...], said: str) -> None:
+    (advice,) = of_tracks(SourceInfo(url="file:/a.mp4", container="mp4", audio_tracks=len(tracks), undecodable=tracks))
+    assert advice.text == said
+
+
+def test_an_edit_list_that_shows_nothing(tmp_path: Path) -> None:
+    """The file is complete, so a reader is not sent after a failed copy alone."""
+    path, late = tmp_path / "a.mp4", tmp_path / "late.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x36:r=25:d=1", "-c:v", "libx264", "-preset", "ultrafast", str(path))
+    edited([(Fraction(1), Fraction(8))])(path, late)
+    spool = segment(late, tmp_path / "spool")
+    assert spool.end is not None and spool.end.error is not None and "its edit list shows none of it" in spool.end.error

@@ -10,7 +10,7 @@ import pytest
 from streamwave.config import docs as settings_docs
 from streamwave.config.fields import extra, variable_name
 from streamwave.config.settings import Settings
-from streamwave.errors import OutputError, SettingsError
+from streamwave.errors import OutputError, SettingsError, UsageError
 from streamwave.storage.location import BaseUrl
 from streamwave.storage.outputs import outputs, outputs_above, outputs_below
 
@@ -380,3 +380,15 @@ def test_pictures_are_passed_through_unless_that_is_forbidden() -> None:
     assert Settings.load(passthrough="never").passthrough == "never"
     (line,) = faults(STREAMWAVE_PASSTHROUGH="always")
     assert "STREAMWAVE_PASSTHROUGH" in line and "never" in line and "auto" in line
+
+
+@pytest.mark.parametrize("override", ["crff", "CRF", "STREAMWAVE_CRF", "spool_dir"])
+def test_an_override_that_names_no_setting(override: str) -> None:
+    with pytest.raises(SettingsError, match=f"there is no setting {override}"):
+        Settings.load(env_file=None, **{override: "20"})
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_audio_tracks_are_counted_from_one(number: int) -> None:
+    with pytest.raises(UsageError, match=f"there is no audio track {number}; they are counted from 1"):
+        Settings.load(env_file=None).audio_index(number)
