@@ -55,7 +55,8 @@ def probe(
         The tracks, with sizes in pixels before rotation, and the length if it is known.
 
     Raises:
-        SourceError: The source cannot be read or decoded, has neither video nor audio, or has no such audio track.
+        SourceError: The source cannot be read or decoded, or has neither video nor audio.
+        UsageError: It has no such audio track.
 
     Examples:
         >>> import streamwave

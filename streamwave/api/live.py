@@ -21,7 +21,7 @@ from streamwave.pipeline.messages import left
 from streamwave.pipeline.receiving import Receiver, end_killed, receiving, spool_at
 from streamwave.pipeline.threads import ChunkThreads
 from streamwave.retention.janitor import clean_spool
-from streamwave.sources.address import check_stream_name, resolve_source
+from streamwave.sources.address import check_stream_name, checked_title, resolve_source
 from streamwave.spool.broadcast import BroadcastSpool, abandoned
 from streamwave.spool.remote.objects import check_spool
 from streamwave.state.folders import close_state
@@ -214,7 +214,7 @@ def open_live(
         settings: Default: read from the environment and ``.env``.
 
     Raises:
-        UsageError: The source, the stream's name, the output or the ladder cannot be used.
+        UsageError: The source, the stream's name, the title, the output or the ladder cannot be used.
 
     Examples:
         >>> live = streamwave.open_live("srt://0.0.0.0:9000?mode=listener", "studio")
@@ -228,4 +228,4 @@ def open_live(
     root = settings.output_url if output is None else os.fspath(output)
     outputs(root)
     load_ladder(settings.ladder)
-    return Live(resolve_source(os.fspath(source)), stream, root, title, settings)
+    return Live(resolve_source(os.fspath(source)), stream, root, checked_title(title), settings)

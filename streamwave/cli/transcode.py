@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -189,7 +190,8 @@ def _document(
 def where_to_watch(places: Sequence[OutputAddress], settings: Settings) -> str:
     """Lines for the console: the addresses for players, and what has to be done so that players can read them."""
     place = next((one for one in places if one.is_local), places[0])
-    root, hint = place.url.rstrip("/"), "or serve the folder: [bold]python -m services.media[/bold]"
+    root = place.url.rstrip("/")
+    hint = f"or serve the folder: [bold]python -m services.media --root {escape(shlex.quote(root))}[/bold]"
     if settings.base_urls and not place.is_local:
         root, hint = settings.base_urls[0].url.rstrip("/"), "the address in STREAMWAVE_BASE_URLS"
     elif (address := place.http_address(settings.s3_options)) is not None:

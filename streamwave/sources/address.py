@@ -25,6 +25,8 @@ PROTOCOLS: dict[str, str] = {
 MAX_SHOWN, SHOWN_END = 300, 60
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+#: Maximum length of the title of a stream or a broadcast, in characters.
+MAX_TITLE = 200
 
 
 def is_stream_name(name: str) -> bool:
@@ -40,6 +42,17 @@ def check_stream_name(name: str) -> None:
     """
     if not is_stream_name(name):
         raise UsageError(f"{name[:70]!r} is not a valid stream name; use a-z, 0-9, - and _, at most 64 characters")
+
+
+def checked_title(title: str) -> str:
+    """``title`` without spaces around it.
+
+    Raises:
+        UsageError: it is too long, or has characters that cannot be displayed, such as line breaks.
+    """
+    if len(title) > MAX_TITLE or not title.isprintable():
+        raise UsageError(f"a title is one line of at most {MAX_TITLE} printable characters")
+    return title.strip()
 
 
 def resolve_source(source: str, roots: Sequence[Path] | None = None) -> str:

@@ -10,12 +10,10 @@ from sqlalchemy.orm import Session
 
 from streamwave.errors import UsageError
 from streamwave.model import Frozen
-from streamwave.sources.address import is_stream_name
+from streamwave.sources.address import checked_title, is_stream_name
 from streamwave.streams.database import Database
 from streamwave.streams.keys import hash_key, new_key, same_hash
 from streamwave.streams.tables import StreamRow
-
-MAX_TITLE = 200
 
 
 class StreamExistsError(UsageError):
@@ -52,7 +50,7 @@ class Registry:
         key = new_key()
         row = StreamRow(
             name=name,
-            title=_checked_title(title),
+            title=checked_title(title),
             key_hash=hash_key(key),
             enabled=True,
             created_unix_ms=time.time_ns() // 1_000_000,
@@ -109,7 +107,7 @@ class Registry:
             if enabled is not None:
                 row.enabled = enabled
             if title is not None:
-                row.title = _checked_title(title)
+                row.title = checked_title(title)
             return _stream(row)
 
     def remove(self, name: str) -> None:
@@ -141,9 +139,3 @@ def _existing(session: Session, name: str) -> StreamRow:
 
 def _stream(row: StreamRow) -> Stream:
     return Stream(name=row.name, title=row.title, enabled=row.enabled, created_unix_ms=row.created_unix_ms)
-
-
-def _checked_title(title: str) -> str:
-    if len(title) > MAX_TITLE or not title.isprintable():
-        raise UsageError(f"a title is one line of at most {MAX_TITLE} printable characters")
-    return title.strip()

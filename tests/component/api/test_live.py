@@ -163,6 +163,7 @@ def test_an_output_that_is_behind_is_waited_for_until_stop_says_no_more(
     [
         ({"source": "none.mp4"}, "there is no file none.mp4"),
         ({"stream": "The Show"}, "is not a valid stream name"),
+        ({"title": "a\nb"}, "a title is one line"),
         ({"output": " "}, "the output is empty"),
         ({"ladder": "huge"}, "no rendition 'huge'"),
     ],

@@ -32,6 +32,11 @@ def test_the_address_is_one_that_a_player_takes(
     assert ("allows reading its objects" in said) == ("s3" in address or "nas" in address)
 
 
+def test_the_folder_is_served_that_was_written() -> None:
+    said = where_to_watch(outputs("/srv/My talks"), Settings.load(env_file=None))
+    assert "python -m services.media --root '/srv/My talks'" in said
+
+
 def test_of_other_stores_nobody_knows_the_address() -> None:
     said = where_to_watch(outputs("gs://films/tv"), Settings.load(env_file=None))
     assert said == "serve gs://films/tv over HTTP to watch it, and set STREAMWAVE_BASE_URLS to that address"
