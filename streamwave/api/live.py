@@ -131,7 +131,7 @@ class Live:
             self._done.wait(poll_s)
 
     def _publish(self) -> dict[str, str]:
-        """Do all of it; the outputs that have not got all, and why."""
+        """Receive and publish. Returns the outputs that are incomplete, and why."""
         settings = self._settings
         close_state(settings, make=True)
         for fault in check_outputs(self._output, settings.s3_options):
@@ -141,7 +141,7 @@ class Live:
         for killed in abandoned(settings.spool_dir, self._stream):
             try:
                 end_killed(killed)
-                # What is received now is not kept waiting by an output that is away.
+                # Do not wait for an output that is behind: the new broadcast comes first.
                 _publish_spool(killed.folder, settings, lambda news, hurry: hurry())
             except (StreamWaveError, OSError) as error:
                 log.warning("%s/%s stays incomplete for now: %s", killed.stream, killed.broadcast, error)
@@ -157,7 +157,7 @@ class Live:
 
     @contextmanager
     def _watched(self, spool: BroadcastSpool) -> Iterator[None]:
-        """Have ``status`` say what a run says in ``spool``, and afterwards what it has said last."""
+        """Let ``status`` read the status in ``spool``, and afterwards return the last one."""
         self._spool = spool
         try:
             yield
@@ -174,7 +174,7 @@ def _publish_spool(
     on_wait: OnWait,
     watched: Callable[[BroadcastSpool], AbstractContextManager[object]] = nullcontext,
 ) -> LiveBroadcast:
-    """Publish what is, or was, received into ``folder``, by threads of this process."""
+    """Publish the spool in ``folder`` with threads of this process."""
     with (
         spool_at(folder, settings) as spool,
         watched(spool),

@@ -159,13 +159,6 @@ def explain(url: str, error: Exception) -> str:
     return f"{name} {unreachable(url, reason)}"
 
 
-def _another(audio_tracks: int) -> str:
-    """What to name instead of an audio track that does not exist."""
-    if audio_tracks > 1:
-        return f"name one from 1 to {audio_tracks}"
-    return "leave the option out"
-
-
 def nothing_in(url: str, limits: SourceLimits = USUAL) -> str:
     """The message for a source that ended before its first video frame and audio."""
     if lacked_memory(limits):
@@ -311,9 +304,8 @@ def check_track(source: SourceInfo, wanted: int | None) -> None:
         there = {0: "no audio track", 1: "one audio track"}.get(
             source.audio_tracks, f"{source.audio_tracks} audio tracks"
         )
-        raise UsageError(
-            f"{shown(source.url)} has {there}, so there is no number {wanted}; {_another(source.audio_tracks)}"
-        )
+        instead = f"name one from 1 to {source.audio_tracks}" if source.audio_tracks > 1 else "leave the option out"
+        raise UsageError(f"{shown(source.url)} has {there}, so there is no number {wanted}; {instead}")
 
 
 def check_decodable(source: SourceInfo, binary: FFmpegBinary) -> None:

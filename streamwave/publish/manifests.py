@@ -92,7 +92,7 @@ class Manifests:
         self._newest = playlists | others
         if self._store.remote and playlists.keys() <= self._known_playlists:
             # The master playlist and the MPD name nothing new, so all of them can be written at the same time.
-            self._puts.put(playlists | others)
+            self._puts.put(self._newest)
         else:
             self._puts.put(playlists)
             self._puts.put(others)  # these name playlists and segments, but not each other

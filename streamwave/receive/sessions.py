@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -33,7 +34,8 @@ class Sessions:
     """
 
     def __init__(self, options: Options, stop: Event, advisor: Advisor) -> None:
-        self._options, self._stop, self._advisor = options, stop, advisor
+        self._options, self._advisor = options, advisor
+        self._writer = partial(SessionWriter, options, stop=stop, relieve=self.end_before)
         self._pace = pace_of(options)
         self._rate_changes = 0
         self._journals = [JournalWriter(options.spool)]
@@ -60,7 +62,15 @@ class Sessions:
     ) -> SessionWriter:
         """Begin the first session; ``video`` is the video track or None."""
         now_unix_ms = time.time_ns() // 1_000_000
-        self.current = self._writer(self._journals[0], info, video, origin, now_unix_ms, audio, parameters)
+        self.current = self._writer(
+            self._journals[0],
+            info,
+            video,
+            origin=origin,
+            origin_unix_ms=now_unix_ms,
+            audio=audio,
+            parameters=parameters,
+        )
         return self.current
 
     def at_its_rate(self, session: SessionWriter) -> SessionWriter:
@@ -105,22 +115,15 @@ class Sessions:
         audio = session.audio.branch(origin) if session.audio is not None else None
         origin_unix_ms = session.origin_unix_ms + round((origin - session.origin) * 1000)
         info, parameters = session.info.model_copy(update={"video": video}), session.parameters
-        return self._writer(journal, info, parameters.stream, origin, origin_unix_ms, audio, parameters)
-
-    def _writer(
-        self,
-        journal: JournalWriter,
-        info: SourceInfo,
-        video: Any,
-        origin: Fraction,
-        origin_unix_ms: int,
-        audio: AudioTrack | None,
-        parameters: VideoParameters | None,
-    ) -> SessionWriter:
-        return SessionWriter(
-            self._options, journal, info, video, origin=origin, origin_unix_ms=origin_unix_ms, audio=audio,
-            parameters=parameters, stop=self._stop, relieve=self.end_before,
-        )  # fmt: skip
+        return self._writer(
+            journal,
+            info,
+            parameters.stream,
+            origin=origin,
+            origin_unix_ms=origin_unix_ms,
+            audio=audio,
+            parameters=parameters,
+        )
 
     def _go_on_in(self, following: SessionWriter) -> None:
         """Let ``following`` be the current session; the present one ends as soon as it has its audio."""

@@ -19,6 +19,7 @@ from streamwave.spool.remote.objects import METADATA, RECEIVER
 from streamwave.spool.remote.stored import StoredJournals
 from streamwave.storage.store import Store
 from streamwave.util.files import replace_file
+from streamwave.util.interval import Interval
 
 log = logging.getLogger("streamwave.spool")
 
@@ -49,7 +50,7 @@ class Fetcher:
         self._session: Path | None = None
         self._waiting_since: float | None = None
         self._receiver = Heartbeat(LOOK_S)
-        self._looked: dict[str, float] = {}
+        self._metadata, self._heartbeat, self._closed = Interval(LOOK_S), Interval(LOOK_S), Interval(CLOSED_LOOK_S)
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch")
         self._thread = threading.Thread(target=self._run, name="fetch", daemon=True)
@@ -110,7 +111,7 @@ class Fetcher:
 
     def _step(self) -> bool:
         """Fetch the next line with its chunk; whether there was one."""
-        if self._due(METADATA, LOOK_S) and (metadata := self._store.get(METADATA)) is not None:
+        if self._metadata.due() and (metadata := self._store.get(METADATA)) is not None:
             replace_file(self._folder / METADATA, metadata)
         if self._needed.here >= self._most:
             return False
@@ -122,13 +123,6 @@ class Fetcher:
         self._waiting_since = None
         session = self._session or self._begin()
         self._take(session, line)
-        return True
-
-    def _due(self, what: str, every_s: float) -> bool:
-        now = time.monotonic()
-        if now - self._looked.get(what, float("-inf")) < every_s:
-            return False
-        self._looked[what] = now
         return True
 
     def _begin(self) -> Path:
@@ -175,11 +169,11 @@ class Fetcher:
         """There is no next line: find out whether the broadcast is closed or the receiving side is lost."""
         now = time.monotonic()
         self._waiting_since = self._waiting_since or now
-        if self._session is None and self._due(CLOSED, CLOSED_LOOK_S):
+        if self._session is None and self._closed.due():
             count = self._store.get(CLOSED)
             if count is not None and int(count) == self._journals.sessions:
                 (self._folder / CLOSED).touch()
-        if now - self._waiting_since > LOOK_S and self._due(RECEIVER, LOOK_S):
+        if now - self._waiting_since > LOOK_S and self._heartbeat.due():
             self._receiver.saw(self._store.get(RECEIVER))
         if self._receiver.silent_s > self._lost_s and not (self._folder / CLOSED).exists():
             log.warning("%s: %s", self._folder.name, LOST)

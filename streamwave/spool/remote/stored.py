@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from streamwave.spool.remote.objects import PART_LINES, line_name, part_name
 from streamwave.storage.store import Store
+from streamwave.util.interval import Interval
 
 #: While no line comes, how often the part that would hold it is asked for, in seconds.
 PART_LOOK_S = 2.0
@@ -17,12 +18,11 @@ class StoredJournals:
     """Reads the journals of all sessions at ``store``, in order. The reader calls ``advance`` after each line it has taken."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self._clock = store, clock
+        self._store, self._part = store, Interval(PART_LOOK_S, clock)
         self.sessions = 0  # that were read to their end
         self._next = 0
         self._lines: deque[bytes] = deque()
         self._is_late = True
-        self._part_asked_at = float("-inf")
 
     @property
     def session(self) -> str:
@@ -40,7 +40,7 @@ class StoredJournals:
         if not self._lines:
             number, within = divmod(self._next, PART_LINES)
             # A reader that starts late reads whole parts; the single lines that a part holds are deleted at some time.
-            if (is_waiting and self._is_part_due()) or (within == 0 and self._is_late):
+            if (is_waiting and self._part.due()) or (within == 0 and self._is_late):
                 part = self._store.get(part_name(self.session, number))
                 self._is_late = part is not None
                 self._lines.extend((part or b"").splitlines()[within:])
@@ -57,10 +57,3 @@ class StoredJournals:
         """Go on to the first line of the next session."""
         self.sessions, self._next = self.sessions + 1, 0
         self._lines.clear()
-
-    def _is_part_due(self) -> bool:
-        now = self._clock()
-        if now - self._part_asked_at < PART_LOOK_S:
-            return False
-        self._part_asked_at = now
-        return True
