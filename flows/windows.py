@@ -171,7 +171,8 @@ class Windows:
         """End all windows and wait until their chunks are stored."""
         for window in [*self._windows, *filter(None, [self._next])]:
             self._end(window)
-        while self._windows:
+        # The next one has no chunks, but would seem to run for ever if this process ended first.
+        while self._windows or (self._next and not self._next.done.done() and time.monotonic() < self._next_limit):
             self.check()
             time.sleep(0.02)
 

@@ -38,6 +38,21 @@ SETTINGS = {
 }
 RUN = "import sys; from flows.live_stream import live_stream; live_stream(broadcast_spool=sys.argv[1])"
 
+#: The same on a machine on which a window without chunks takes seconds to end.
+RUN_SLOWLY = f"""
+import threading, time
+from flows.pipeline import ChunkPipeline
+
+drain = ChunkPipeline.drain
+
+def slowly(self):
+    if threading.current_thread().name == "window-1":
+        time.sleep(5)
+    drain(self)
+
+ChunkPipeline.drain = slowly
+{RUN}"""
+
 
 @dataclass(frozen=True)
 class Received:
@@ -99,6 +114,23 @@ class Feed:
 def finish(process: subprocess.Popen[str]) -> None:
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err[-3000:]
+
+
+def test_a_window_that_has_just_begun_ends_with_the_broadcast(cli: Cli, received: Received) -> None:
+    cli.extra |= SETTINGS
+    api = PrefectApi(cli.extra["PREFECT_API_URL"])
+    feed = Feed(cli, received)
+
+    def states() -> list[str]:
+        runs = api.flow_runs("live-stream", broadcast_spool=str(feed.spool.folder))
+        return [window["state_type"] for run in runs for window in api.children(run["id"])]
+
+    with cli.start("-c", RUN_SLOWLY, str(feed.spool.folder), program="python") as process:
+        feed.chunks(4)
+        wait_for(lambda: len(states()) > 1 and "RUNNING" in states()[1:], "a second window, which waits for chunks")
+        feed.end()
+        finish(process)
+    assert set(states()) == {"COMPLETED"}, states()
 
 
 def test_order_and_completeness_over_many_borders(cli: Cli, received: Received) -> None:
