@@ -14,7 +14,7 @@ from services.ingest.body import fields
 from services.ingest.call import CALLS, read_call
 from services.ingest.refusal import Refused
 from streamwave.config.fields import to_base_urls, to_folders, to_place
-from streamwave.errors import LadderError, OutputError, SourceError, UsageError
+from streamwave.errors import LadderError, SourceError, UsageError
 from streamwave.ffmpeg.relay import is_listener, is_relayed
 from streamwave.pipeline.ladder import choose, load_ladder
 from streamwave.sources.address import check_stream_name, local_path, protocol_whitelist, redact, resolve_source, shown
@@ -74,14 +74,14 @@ def source(data: bytes) -> None:
             assert not url.startswith("file:") or where is None or local_path(url).startswith(f"{roots[0].resolve()}/")
 
 
-@parser(ValueError, OutputError, text=True)
+@parser(ValueError, UsageError, text=True)
 def setting(data: bytes) -> None:
     """Settings with their own syntax. Formatted outputs are read back."""
     text = _text(data)
     for read in (to_base_urls, to_fraction, to_place, to_folders):
         with suppress(ValueError):
             read(text)
-    with suppress(OutputError):
+    with suppress(UsageError):
         outputs(text)
     targets = parse_outputs(text)
     assert parse_outputs(format_outputs(targets)) == targets
