@@ -22,7 +22,6 @@ from tests.tiers import Times, in_order
 _times = Times()
 #: Ports that another program holds while the tests run, as on many machines: none of them may need one.
 DEFAULT_PORTS = tuple(field.default for name, field in Settings.model_fields.items() if name.endswith("_port"))
-_taken: list[socket.socket] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,7 +75,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     for port in DEFAULT_PORTS:
         with suppress(OSError):  # another program has it already
-            _taken.append(socket.create_server(("", port)))
+            session.config.add_cleanup(socket.create_server(("", port)).close)
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None:
         session.config.pluginmanager.register(_AsItHappens(terminal))
