@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import subprocess
@@ -16,6 +15,7 @@ import httpx
 from streamwave.config.prefect_env import SERVER_ENV
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.process import kill, spawn
+from streamwave.util.loading import without_collecting
 from streamwave.util.logs import ShortLog
 from streamwave.util.private import make_folder, python_argv
 from streamwave.util.trust import away_from_here, safe_folder
@@ -68,13 +68,8 @@ def load_prefect(home: Path) -> None:
     Raises:
         SettingsError: the working folder has Prefect settings that another user could have written.
     """
-    gc.disable()  # looking for garbage among what is loaded and stays takes a tenth of the time
-    try:
-        with away_from_here(home):
-            import prefect.main  # noqa: F401
-        gc.freeze()
-    finally:
-        gc.enable()
+    with without_collecting(), away_from_here(home):
+        import prefect.main  # noqa: F401
 
 
 def server_argv(host: str, port: int) -> list[str]:

@@ -11,7 +11,6 @@ deployment at Prefect's server names, and anybody who can write to the API can c
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import sys
@@ -19,24 +18,23 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from streamwave.util.loading import without_collecting
 from streamwave.util.private import begin
 
 
 def main() -> int:
     """``python -m services.processing.spare ENTRYPOINT READY_FILE``."""
     begin()
-    gc.disable()  # looking for garbage among what is loaded and stays takes a tenth of the time
-    from prefect.engine import handle_engine_signals
-    from prefect.flow_engine import load_flow_run, run_flow
-    from prefect.flows import Flow, load_flow_from_entrypoint
-    from prefect.logging.loggers import flow_run_logger
+    with without_collecting():
+        from prefect.engine import handle_engine_signals
+        from prefect.flow_engine import load_flow_run, run_flow
+        from prefect.flows import Flow, load_flow_from_entrypoint
+        from prefect.logging.loggers import flow_run_logger
 
-    flow: Flow[..., Any] | None = None
-    # If the import fails, it is repeated for the flow run, whose log and Prefect's UI then show the error.
-    with contextlib.suppress(Exception):
-        flow = load_flow_from_entrypoint(sys.argv[1], use_placeholder_flow=False)
-    gc.freeze()
-    gc.enable()
+        flow: Flow[..., Any] | None = None
+        # If the import fails, it is repeated for the flow run, whose log and Prefect's UI then show the error.
+        with contextlib.suppress(Exception):
+            flow = load_flow_from_entrypoint(sys.argv[1], use_placeholder_flow=False)
     with contextlib.suppress(OSError):
         Path(sys.argv[2]).touch()
     line = sys.stdin.buffer.readline()

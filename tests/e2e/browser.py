@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -80,6 +81,15 @@ class PlayReport:
         elif self.timed_out:
             found.append(f"timed out at {self.position_s:.2f} s of {self.duration_s} s")
         return found
+
+    @property
+    def skipped(self) -> list[tuple[float, float]]:
+        """Parts between those that were shown.
+
+        shaka-player seeks 0.1 s ahead if playback stands still for a second, as happens on a busy machine: that does not count.
+        """
+        gaps = [(before[1], after[0]) for before, after in pairwise(self.played)]
+        return [(begin, end) for begin, end in gaps if end - begin >= 0.2]
 
     @property
     def played_s(self) -> float:

@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from streamwave.v1 import streamwave_pb2 as pb
 from tests.e2e.browser import CHROMIUM_FLAGS
+from tests.support.http import LOCAL
 from tests.support.live import LIMIT_S, Installation
 from tests.support.prefect_api import basic
 from tests.support.processes import command_line, marked, wait_for
@@ -55,9 +56,7 @@ for path in sys.argv[3:]:
 def ask(running: Installation, method: str, path: str, body: Any = None) -> Any:
     """A request to Prefect's API with the login."""
     url, auth = f"{running.prefect.url}{path}", basic(running.prefect.auth)
-    answer = httpx.request(
-        method, url, json=body, auth=auth, timeout=60, trust_env=False, verify=False
-    ).raise_for_status()
+    answer = httpx.request(method, url, json=body, auth=auth, timeout=60, **LOCAL).raise_for_status()
     return answer.json() if answer.content else None
 
 
@@ -284,9 +283,7 @@ def test_hosts_and_origins_without_a_browser(running: Installation) -> None:
             ({"Origin": f"http://127.0.0.1:{settings.media_port}"}, 403),
             ({"Origin": "null"}, 403),
         ):
-            assert httpx.get(url, headers=headers, timeout=60, trust_env=False, verify=False).status_code == status, (
-                headers
-            )
+            assert httpx.get(url, headers=headers, timeout=60, **LOCAL).status_code == status, headers
 
 
 def test_a_person_logs_in(running: Installation, browser: Browser) -> None:

@@ -17,6 +17,7 @@ from streamwave.util.locks import lock_holder
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
 from tests.matrix.measure import own_segments
+from tests.support.http import LOCAL
 from tests.support.live import (
     Installation,
     assert_exact,
@@ -130,10 +131,7 @@ def test_a_killed_prefect_server_is_replaced_and_no_frame_is_lost(running: Insta
 
         def healthy() -> bool:
             try:
-                return (
-                    httpx.get(f"{running.prefect.url}/health", timeout=20, trust_env=False, verify=False).status_code
-                    == 200
-                )
+                return httpx.get(f"{running.prefect.url}/health", timeout=20, **LOCAL).status_code == 200
             except httpx.HTTPError:
                 return False
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -143,8 +142,7 @@ def test_a_camera_that_rests_and_stops_before_its_sound_while_it_is_watched(
             report = playing.until(lambda report: report.ended, 150)
             # While it is not known yet whether the camera only rests, a player with a short buffer waits.
             assert report.ended, report
-            # shaka nudges a video element that does not resume by itself forward by 0.1 s.
-            assert all(after[0] - before[1] < 0.2 for before, after in pairwise(report.played)), report
+            assert not report.skipped, report
             assert report.played[0][0] < STOPS_S + 3 and report.position_s > SOUND_S - 2, report
         sent.result()
     (period,) = periods(running.finished(spool))

@@ -19,6 +19,7 @@ from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, open_session
 from streamwave.util.locks import lock_holder
 from streamwave.v1 import streamwave_pb2 as pb
 from streamwave.v1.streamwave_pb2_grpc import StreamProcessingStub
+from tests.support.http import LOCAL
 from tests.support.ports import free_port
 from tests.support.prefect_api import AUTH_ENVIRONMENT, basic
 from tests.support.processes import kill, wait_for
@@ -134,14 +135,14 @@ class Case:
 
     def run_state(self, flow_run_id: str) -> str:
         """Type of a flow run's state at Prefect."""
-        run = httpx.get(f"{self.api}/flow_runs/{flow_run_id}", auth=basic(), timeout=60, trust_env=False, verify=False)
+        run = httpx.get(f"{self.api}/flow_runs/{flow_run_id}", auth=basic(), timeout=60, **LOCAL)
         return str(run.raise_for_status().json()["state_type"])
 
     def set_state(self, flow_run_id: str, type_: str) -> None:
         """Set the state of a flow run, as Prefect's UI does."""
         body = {"state": {"type": type_, "name": type_.capitalize()}, "force": True}
         url = f"{self.api}/flow_runs/{flow_run_id}/set_state"
-        httpx.post(url, json=body, auth=basic(), timeout=60, trust_env=False, verify=False).raise_for_status()
+        httpx.post(url, json=body, auth=basic(), timeout=60, **LOCAL).raise_for_status()
 
     def end_streams(self) -> None:
         """Kill all segmenters; the service ends their broadcasts then."""

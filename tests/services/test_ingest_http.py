@@ -25,6 +25,7 @@ from streamwave.spool.broadcast import BroadcastSpool, open_session
 from streamwave.spool.journal import EndRecord, JournalWriter, writer_alive, writer_pid
 from streamwave.spool.options import FILE_AHEAD
 from streamwave.streams.hooks import hook_token, hooks_url
+from tests.support.http import LOCAL
 from tests.support.ingest import ADMIN, BEARER, Ingest, end_of, running
 from tests.support.processes import wait_for
 
@@ -151,7 +152,7 @@ def test_hooks_from_another_address_need_the_token(tmp_path: Path) -> None:
         base = f"http://{own}:{ingest.settings.ingest_port}"
         fields = {"name": "x", "clientid": "1"}
         token = httpx.URL(hooks_url(ingest.settings)).path
-        with httpx.Client(trust_env=False, verify=False, timeout=60) as stranger:
+        with httpx.Client(**LOCAL, timeout=60) as stranger:
             assert "from this machine" in stranger.post(f"{base}/start-stream", data=fields).text
             assert "no enabled stream" in stranger.post(f"{base}{token}/start-stream", data=fields).text
 
@@ -307,7 +308,7 @@ def test_hooks_are_answered_while_the_database_is_locked(tmp_path: Path) -> None
 
         def ask(hook: str, number: int) -> int:
             data = {"name": keys[number], "clientid": str(number), "addr": "127.0.0.1"}
-            return httpx.post(f"{ingest.url}/{hook}", data=data, timeout=60, trust_env=False, verify=False).status_code
+            return httpx.post(f"{ingest.url}/{hook}", data=data, timeout=60, **LOCAL).status_code
 
         database = sqlite3.connect(ingest.settings.state_dir / "streamwave.db", isolation_level=None)
         with closing(database), concurrent.futures.ThreadPoolExecutor(16) as pool:

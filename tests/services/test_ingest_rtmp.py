@@ -27,6 +27,7 @@ from streamwave.spool.journal import (
 from streamwave.streams.database import Database
 from streamwave.streams.registry import Registry
 from tests.matrix.flv import read_tags, write_tags
+from tests.support.http import LOCAL
 from tests.support.ingest import BEARER, Ingest, running
 from tests.support.ingest_rtmp import (
     RATE,
@@ -313,7 +314,7 @@ def test_nobody_else_pulls(ingest: Ingest) -> None:
         assert not pulled(f"pulled?publish={'0' * 32}")
         # From another address, as nginx-rtmp would report it.
         fields = {"call": "play", "name": "pulled", "clientid": "99", "addr": "192.0.2.1"}
-        assert httpx.post(f"{ingest.url}/play-stream", data=fields, timeout=60, trust_env=False).status_code == 403
+        assert httpx.post(f"{ingest.url}/play-stream", data=fields, timeout=60, **LOCAL).status_code == 403
         sent = finish(publisher)
     ended(first)
     assert pictures(first) == sent

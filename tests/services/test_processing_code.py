@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from tests.services.processing_case import Case, eventually
+from tests.support.http import LOCAL
 from tests.support.prefect_api import basic
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED")
@@ -22,7 +23,7 @@ class Attacker:
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         def answered() -> httpx.Response | None:
-            answer = httpx.request(method, f"{self.url}{path}", json=body, auth=basic(), timeout=60, trust_env=False)
+            answer = httpx.request(method, f"{self.url}{path}", json=body, auth=basic(), timeout=60, **LOCAL)
             return answer if answer.status_code != 503 else None  # SQLite was locked
 
         answer = eventually(answered, f"{method} {path}").raise_for_status()
@@ -50,7 +51,7 @@ class Attacker:
         return found
 
     def exists(self) -> bool:
-        answer = httpx.get(f"{self.url}/deployments/name/live-stream/live", auth=basic(), timeout=30, trust_env=False)
+        answer = httpx.get(f"{self.url}/deployments/name/live-stream/live", auth=basic(), timeout=30, **LOCAL)
         return answer.status_code == 200
 
     def is_mended(self, flow: str) -> bool:

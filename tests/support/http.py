@@ -1,4 +1,4 @@
-"""An HTTP server for tests that sends prepared bytes and closes the connection."""
+"""HTTP on this machine: options for clients, and a server that sends prepared bytes and closes the connection."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import http.server
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
+
+#: For httpx: no proxy, and no certificates, which would take longer to load than the answer takes to come.
+LOCAL: dict[str, Any] = {"trust_env": False, "verify": False}
 
 
 @contextmanager

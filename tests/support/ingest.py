@@ -16,6 +16,7 @@ import pytest
 from streamwave.config.settings import Settings
 from streamwave.spool.broadcast import broadcasts
 from streamwave.spool.journal import EndRecord, JournalReader, writer_pid
+from tests.support.http import LOCAL
 from tests.support.ports import free_port
 from tests.support.processes import kill, wait_for
 
@@ -59,7 +60,7 @@ class Ingest:
                 patch.setenv(name, value)
             self.settings = Settings.load(env_file=None)
         self.url = f"http://127.0.0.1:{self.settings.ingest_port}"
-        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False, verify=False)
+        self.client = httpx.Client(base_url=self.url, timeout=60, **LOCAL)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.http import LOCAL
 from tests.support.processes import wait_for
 
 #: Events of task runs reach Prefect's database a second or two later.
@@ -32,8 +33,7 @@ class PrefectApi:
     auth: str = AUTH
 
     def _post(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-        # verify=False: certificates, which nothing needs here, would take longer to load than the answer to come.
-        with httpx.Client(timeout=60, trust_env=False, verify=False, auth=basic(self.auth)) as client:
+        with httpx.Client(timeout=60, **LOCAL, auth=basic(self.auth)) as client:
             answer = client.post(f"{self.url}/{path}", json=body)
             answer.raise_for_status()
             found: list[dict[str, Any]] = answer.json()
