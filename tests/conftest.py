@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from fcntl import LOCK_EX, flock
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,15 @@ class _AsItHappens:
             self.terminal.write_line(f"\nFAILED ({report.when}, {report.duration:.0f} s) {report.nodeid}")
             for line in report.longreprtext.splitlines()[-30:]:
                 self.terminal.write_line(f"    {line}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    """Tell how a worker's process ended that the tests brought down: a signal leaves no other trace."""
+    if error is not None:
+        process = node.gateway._io.popen
+        status = process.wait(10)
+        print(f"\nprocess {process.pid} of {node.gateway.id} ended with {status} (-N: killed by signal N)", flush=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

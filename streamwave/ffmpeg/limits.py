@@ -77,21 +77,34 @@ class ProcessLimits:
 
 
 class CpuLease:
-    """Kills this process (SIGXCPU) if it uses ``seconds`` of CPU time without a call of ``renew``, as in an endless loop."""
+    """Kills this process (SIGXCPU) if it uses ``seconds`` of CPU time without a call of ``renew``, as in an endless loop.
+
+    ``end`` restores the limit that the process had before.
+    """
 
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
         self._due = 0.0
+        self._before: int | None = None
 
     def renew(self) -> None:
         """Report progress. It is called for each packet, so it must cost next to nothing."""
         if self._seconds and time.monotonic() >= self._due:
             self._due = time.monotonic() + 1
-            _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+            soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+            if self._before is None:
+                self._before = soft
             until = int(time.process_time()) + 1 + self._seconds
             resource.setrlimit(
                 resource.RLIMIT_CPU, (until if hard == resource.RLIM_INFINITY else min(until, hard), hard)
             )
+
+    def end(self) -> None:
+        """The process goes on with other work."""
+        if self._before is not None:
+            _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+            resource.setrlimit(resource.RLIMIT_CPU, (self._before, hard))
+            self._before = None
 
 
 @dataclass(frozen=True)

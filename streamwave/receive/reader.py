@@ -122,6 +122,10 @@ class Reader:
         if failure is not None:
             raise failure
 
+    def close(self) -> None:
+        """Nothing more is expected of the source."""
+        self._lease.end()
+
     def _noted(self, packet: Packet[Any]) -> Packet[Any]:
         self.heard = True
         self._note_late(packet.stream)

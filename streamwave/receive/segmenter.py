@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,10 @@ class Segmenter:
 
     def run(self) -> None:
         """Read the source to its end. Whatever happens, the journal says how it ended."""
+        with closing(self._reader):
+            self._run()
+
+    def _run(self) -> None:
         outcome = Outcome("end of source")
         try:
             self._reader.start()

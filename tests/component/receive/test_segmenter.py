@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import av
 import pytest
 
+from streamwave.ffmpeg.limits import SourceLimits
 from streamwave.receive.chunkfile import VideoChunk
 from streamwave.receive.launch import start_segmenter, stop_segmenter
 from streamwave.receive.segmenter import Segmenter
@@ -52,6 +54,18 @@ def test_all_pictures_and_all_sound(tmp_path: Path, rate: Fraction, frames: int,
     for chunk in spool.chunks[:-1]:
         assert chunk.audio_first + chunk.audio_count == aac_frame_at_ms(chunk.next_ms, 48000)
     assert spool.end is not None and (spool.end.reason, spool.end.error) == ("end of source", None)
+
+
+def test_a_limit_of_cpu_time_ends_with_the_source(tmp_path: Path) -> None:
+    """Whoever segments in a process of their own (the Python API) goes on in it afterwards."""
+    clip = make_clip(tmp_path / "a.mp4", frames=50, audio=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (10_000, hard))
+    try:
+        Segmenter(Options(source=f"file:{clip.path}", spool=tmp_path, limits=SourceLimits(stalled_cpu_s=3000))).run()
+        assert resource.getrlimit(resource.RLIMIT_CPU) == (10_000, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
 def test_no_sound(tmp_path: Path) -> None:
