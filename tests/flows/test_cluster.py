@@ -1,0 +1,42 @@
+"""One file on several workers, in a real Prefect server: task runs show where they ran."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.support.cli import Cli
+from tests.support.cluster import machines
+from tests.support.media import make_clip
+from tests.support.prefect_api import PrefectApi
+from tests.support.published import files
+
+
+def test_workers_make_the_same_and_task_runs_show_where(tmp_path: Path, cli: Cli) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=180)
+    cli.extra["STREAMWAVE_PASSTHROUGH"] = "never"
+    with machines(tmp_path / "machines", STREAMWAVE_FFMPEG_SLOTS="1") as some:
+        nobody = cli.run("transcode", str(clip.path), "--output", str(tmp_path / "out"), "--workers", some.address)
+        assert nobody.code == 1
+        assert nobody.err.startswith(f"error: the scheduler tcp://127.0.0.1:{some.port} does not answer; start ")
+        some.scheduler()
+        names = {one.name for one in some.workers("one", "two")}
+        done = cli.run("transcode", str(clip.path), "--output", str(tmp_path / "out"), "--workers", some.address)
+    assert (done.code, done.err) == (0, "")
+    api = PrefectApi(cli.extra["PREFECT_API_URL"])
+    (flow_run,) = api.flow_runs("vod", output=str(tmp_path / "out"))
+    tasks = api.finished_task_runs(flow_run["id"], clip.chunks * 6)
+    assert {task["state_name"] for task in tasks.values()} == {"Completed"}
+    used = set()
+    for chunk in range(clip.chunks):
+        large, small, audio = (
+            tasks[f"transcode {chunk:06d} {name}"]["state"]["message"] for name in ("large", "small", "audio")
+        )
+        found = re.fullmatch(r"on (\S+:\d+), attempt 1: \d+\.\d\d s, \d+\.\d\d × real time", large)
+        assert found is not None, large
+        used.add(found[1])
+        assert (small, audio) == (large, "")
+    assert used == names
+    alone = cli.run("transcode", str(clip.path), "--output", str(tmp_path / "alone"))
+    assert (alone.code, alone.err) == (0, "")
+    assert files(tmp_path / "out") == files(tmp_path / "alone")
