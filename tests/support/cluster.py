@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.support.cli import Cli
+from tests.support.hosts import Host
 from tests.support.ports import free_port
 from tests.support.processes import wait_for
 
@@ -69,10 +71,12 @@ class Machines:
     port: int = field(default_factory=free_port)
     extra: dict[str, str] = field(default_factory=dict)
     address: str = ""
+    hosts: dict[str, Host] = field(default_factory=dict)  # of single machines by name, and "" of all others
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
-        self.address = self.address or f"dask://127.0.0.1:{self.port}"
+        host = self.hosts[""].address if self.hosts else "127.0.0.1"
+        self.address = self.address or f"dask://{host}:{self.port}"
 
     def cli(self, name: str, **extra: str) -> Cli:
         """The command line of a machine."""
@@ -80,9 +84,17 @@ class Machines:
 
     def _start(self, name: str, *arguments: str, program: str = "streamwave", **extra: str) -> Program:
         cli = self.cli(name, **extra)
+        if self.hosts:
+            host = self.hosts.get(name, self.hosts[""])
+            enter, *rest = host.command(str(cli.programs / program), *arguments)
+            program, arguments = shutil.which(enter) or enter, tuple(rest)
         log: IO[bytes] = self._stack.enter_context((cli.folder / "log").open("ab"))
         process = self._stack.enter_context(cli.start(*arguments, program=program, terminal=log.fileno()))
         return Program(cli, process, cli.folder / "log")
+
+    def python(self, name: str, *arguments: str, **extra: str) -> Program:
+        """Start Python."""
+        return self._start(name, *arguments, program="python", **extra)
 
     def scheduler(self, name: str = "scheduler", allowed_failures: int | None = None) -> Program:
         """Start a scheduler, and wait until it listens. ``allowed_failures``: how many deaths a chunk may cost."""
@@ -106,8 +118,8 @@ class Machines:
 
 
 @contextmanager
-def machines(folder: Path, **extra: str) -> Iterator[Machines]:
+def machines(folder: Path, hosts: dict[str, Host] | None = None, **extra: str) -> Iterator[Machines]:
     """Machines that are switched off at the end."""
-    found = Machines(folder, extra=extra)
+    found = Machines(folder, extra=extra, hosts=hosts or {})
     with found._stack:
         yield found
