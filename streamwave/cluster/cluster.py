@@ -178,10 +178,13 @@ def connect(endpoint: Endpoint) -> Any:
     prepare(quiet=True)
     from distributed import Client
 
+    keys = security(endpoint)
     try:
         # A client that fails to connect leaves a thread behind, so look first.
-        socket.create_connection((endpoint.host, endpoint.port), CONNECT_S).close()
-        return Client(endpoint.address, security=security(endpoint), set_as_default=False, timeout=CONNECT_S)
+        with socket.create_connection((endpoint.host, endpoint.port), CONNECT_S) as probe:
+            if keys is not None:
+                keys.get_connection_args("client")["ssl_context"].wrap_socket(probe).close()
+        return Client(endpoint.address, security=keys, set_as_default=False, timeout=CONNECT_S)
     except OSError:
         return None
 

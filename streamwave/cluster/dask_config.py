@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from streamwave.cluster.endpoint import CERTIFICATE, KEY, Endpoint
+from streamwave.util.logs import OneLine
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -47,6 +48,8 @@ def prepare(*, quiet: bool) -> None:
     logger.propagate = False
     if quiet:
         logger.handlers[:] = [logging.NullHandler()]
+    for handler in logger.handlers:
+        handler.setFormatter(OneLine())
 
 
 def security(endpoint: Endpoint) -> Security | None:
