@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import errno
+import itertools
 import logging
 import pickle
-import socket
 import threading
 import time
 import uuid
@@ -41,8 +41,8 @@ _USABLE = ("running", "connecting")
 class Cluster:
     """Encodes chunks on the workers of ``endpoint`` that have the same encoder as ``ffmpeg_path``. Thread-safe.
 
-    It connects with the first chunk, and waits as long as it takes for a scheduler and for workers: received chunks are safe in
-    the spool. ``on_news`` gets a sentence when that changes, or when workers are not used; it is called in any thread.
+    It waits as long as it takes for a scheduler and for workers: received chunks are safe in the spool. ``on_news`` gets a
+    sentence when that changes, or when workers are not used; it is called in a thread of its own, which has the connection.
     """
 
     def __init__(self, endpoint: Endpoint, ffmpeg_path: str, on_news: Callable[[str], None] = log.warning) -> None:
@@ -50,19 +50,19 @@ class Cluster:
         self._endpoint = endpoint
         self._resource = resource(encoder_digest(ffmpeg_path))
         self._roster = Roster(endpoint.address, self._resource)
+        self._awaited = 0  # results
         self._client: Any = None
-        self._waiting = 0  # threads that wait for a result
-        self._counting = threading.Lock()
-        self._closed = False
-        self._connecting = threading.Lock()
+        self._connecting, self._closing = asyncio.Lock(), asyncio.Event()
+        begun = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main(begun)), name="cluster", daemon=True)
+        self._thread.start()
+        begun.wait()
 
     def close(self) -> None:
         """Disconnect. Workers end what they still do for this run."""
-        self._closed = True
-        with self._connecting:
-            client, self._client = self._client, None
-            if client is not None:
-                client.close(timeout=2)
+        with suppress(RuntimeError):  # it is closed already
+            self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join(2 * CONNECT_S)
 
     def encode(self, transcoder: Transcoder, chunk: Chunk, renditions: Sequence[Rendition]) -> Encoded:
         """What ``transcoder`` would make of ``chunk``, made by a worker.
@@ -71,7 +71,7 @@ class Cluster:
         """
         what = f"chunk {chunk.number} to {', '.join(one.name for one in renditions)}"
         video = _video(chunk)
-        for tries in range(1, 1_000_000):
+        for tries in itertools.count(1):
             key = f"chunk-{chunk.number}-{uuid.uuid4().hex}"
             order = Order(
                 key, chunk, tuple(renditions), transcoder.encoder, transcoder.timeout_s, transcoder.limits,
@@ -79,84 +79,105 @@ class Cluster:
             )  # fmt: skip
             outcome = self._perform(order, video, transcoder.launcher, what)
             if outcome is None:
-                continue
-            if isinstance(outcome.error, OSError) and self._roster.avoid(outcome.worker):
+                time.sleep(CHECK_S)
+            elif outcome.error is None:
+                speed = float(chunk.frame_count / chunk.rate) / max(outcome.seconds, 0.001)
+                where = f"on {outcome.worker}, attempt {tries}: {outcome.seconds:.2f} s, {speed:.2f} × real time"
+                return Encoded(outcome.files, outcome.damaged, where)
+            elif not self._roster.blame(chunk.number, outcome.worker) or not isinstance(outcome.error, OSError):
+                raise outcome.error  # a retry goes to another worker, if there is one
+            else:
                 log.warning(
-                    "%s is encoded elsewhere, because %s has a problem: %s", what, outcome.worker, outcome.error
+                    "%s goes to another worker, because %s has a problem: %s", what, outcome.worker, outcome.error
                 )
-                continue
-            if outcome.error is not None:
-                raise outcome.error
-            speed = float(chunk.frame_count / chunk.rate) / max(outcome.seconds, 0.001)
-            where = f"on {outcome.worker}, attempt {tries}: {outcome.seconds:.2f} s, {speed:.2f} × real time"
-            return Encoded(outcome.files, outcome.damaged, where)
         raise AssertionError
 
     def _perform(self, order: Order, video: bytes, launcher: Launcher, what: str) -> Outcome | None:
         """Have one worker perform ``order``; None if it has to be submitted again."""
-        client = self._connected(launcher, what)
+        ending = FFmpegError(f"{what}: not finished because the run is ending")
+        # One future for the whole way: waiting for a result with a time-out would begin to fetch it again each time.
+        submitting = self._submit(order, video, what)
+        try:
+            pending = asyncio.run_coroutine_threadsafe(submitting, self._loop)
+        except RuntimeError:  # closed
+            submitting.close()
+            raise ending from None
+        try:
+            while not concurrent.futures.wait([pending], CHECK_S).done:
+                if launcher.closed:
+                    raise ending
+                if self._roster.is_lost(order.key):
+                    log.info("%s is submitted again, because its worker is silent", what)
+                    return None
+            return pending.result()
+        except concurrent.futures.CancelledError:
+            raise ending from None
+        finally:
+            pending.cancel()
+
+    async def _submit(self, order: Order, video: bytes, what: str) -> Outcome | None:
         from distributed import KilledWorker
         from distributed.client import ClosedClientError, FutureCancelledError
 
-        allowed = self._roster.usable()
-        with self._counting:
-            self._waiting += 1
+        client = await self._connected()
+        self._awaited += 1
         try:
             future = client.submit(
                 perform, pickle.dumps(order), video, key=order.key, resources={self._resource: 1},
-                priority=-order.chunk.number, workers=allowed,
+                priority=-order.chunk.number, workers=self._roster.usable(order.chunk.number, order.key),
             )  # fmt: skip
-            # Not future.result(timeout), which would begin to fetch the result again each time.
-            pending = asyncio.run_coroutine_threadsafe(future._result(), client.loop.asyncio_loop)
             try:
-                while not concurrent.futures.wait([pending], CHECK_S).done:
-                    if launcher.closed:
-                        raise FFmpegError(f"{what}: not finished because the run is ending")
-                    if self._roster.is_lost(order.key, allowed) or client.status not in _USABLE:
-                        log.info("%s is submitted again, because its worker or the scheduler is lost", what)
-                        return None
-                found: Outcome = pending.result()
+                found: Outcome = await future
                 return found
             finally:
-                pending.cancel()
                 future.release()  # a worker that still has it ends it
         except KilledWorker as error:
-            raise TooCostlyError(
-                f"{what}: every worker that tried it died, the last one was {error.last_worker.name}"
-            ) from None
-        except (FutureCancelledError, ClosedClientError, concurrent.futures.CancelledError, OSError) as error:
+            worker = error.last_worker.name
+            raise TooCostlyError(f"{what}: every worker that tried it died, the last one was {worker}") from None
+        except (FutureCancelledError, ClosedClientError, OSError) as error:
             log.info("%s is submitted again: %s", what, error)
             return None
         finally:
-            with self._counting:
-                self._waiting -= 1
+            self._awaited -= 1
+            self._roster.forget(order.key)
 
-    def _connected(self, launcher: Launcher, what: str) -> Any:
+    async def _connected(self) -> Any:
         """The connection to the scheduler, which is waited for."""
-        while True:
-            if launcher.closed or self._closed:
-                raise FFmpegError(f"{what}: not started because the run is ending")
-            with self._connecting:
-                if self._client is not None and self._client.status in _USABLE:
-                    return self._client
-                self._client = connect(self._endpoint)
-                if self._client is not None:
-                    self._client.loop.add_callback(self._watch, self._client)
+        async with self._connecting:
+            while self._client is None or self._client.status not in _USABLE:
+                try:
+                    self._client = await client_of(self._endpoint)
                     self._tell(self._roster.reached())
-                    return self._client
-            self._tell(self._roster.unreached())
-            time.sleep(CHECK_S)
+                    await self._look()
+                except OSError:
+                    self._tell(self._roster.unreached())
+                    await asyncio.sleep(CHECK_S)
+            return self._client
 
-    async def _watch(self, client: Any) -> None:
-        """Keep the roster current while results are awaited."""
-        while client.status in _USABLE:
-            if self._waiting:
+    async def _main(self, begun: threading.Event) -> None:
+        """Hold the connection, and keep the roster current while results are awaited, until ``close``."""
+        self._loop = asyncio.get_running_loop()
+        prepare(quiet=True)
+        begun.set()
+        watching = asyncio.create_task(self._watch())
+        await self._closing.wait()
+        watching.cancel()
+        if self._client is not None:
+            with suppress(OSError, TimeoutError):
+                await asyncio.wait_for(self._client.close(), CONNECT_S)
+
+    async def _watch(self) -> None:
+        while True:
+            if self._awaited and self._client.status in _USABLE:
                 with suppress(OSError):
-                    identity, processing = await asyncio.gather(
-                        client.scheduler.identity(n_workers=-1), client.scheduler.processing(workers=None)
-                    )
-                    self._tell(self._roster.update(identity["workers"], processing, time.monotonic()))
+                    await self._look()
             await asyncio.sleep(LOOK_S)
+
+    async def _look(self) -> None:
+        workers, processing = await asyncio.gather(
+            workers_of(self._client), self._client.scheduler.processing(workers=None)
+        )
+        self._tell(self._roster.update(workers, processing, time.monotonic()))
 
     def _tell(self, news: Sequence[str]) -> None:
         for text in news:
@@ -173,20 +194,24 @@ def _video(chunk: Chunk) -> bytes:
         raise MediaError(f"chunk {chunk.number}: its file cannot be read ({error.strerror})") from None
 
 
-def connect(endpoint: Endpoint) -> Any:
-    """A connection to the scheduler; None if it does not answer within ``CONNECT_S``."""
+async def client_of(endpoint: Endpoint) -> Any:
+    """A connection to the scheduler, in the running loop.
+
+    Raises:
+        OSError: it does not answer within ``CONNECT_S``, or not to this key.
+    """
     prepare(quiet=True)
     from distributed import Client
 
-    keys = security(endpoint)
-    try:
-        # A client that fails to connect leaves a thread behind, so look first.
-        with socket.create_connection((endpoint.host, endpoint.port), CONNECT_S) as probe:
-            if keys is not None:
-                keys.get_connection_args("client")["ssl_context"].wrap_socket(probe).close()
-        return Client(endpoint.address, security=keys, set_as_default=False, timeout=CONNECT_S)
-    except OSError:
-        return None
+    return await Client(
+        endpoint.address, security=security(endpoint), asynchronous=True, set_as_default=False, timeout=CONNECT_S
+    )
+
+
+async def workers_of(client: Any) -> dict[str, Any]:
+    """The scheduler's workers by address, as Dask describes them."""
+    found = await client.scheduler.identity(n_workers=-1)
+    return dict(found["workers"])
 
 
 def check_workers(endpoint: Endpoint, ffmpeg_path: str) -> None:
@@ -195,16 +220,18 @@ def check_workers(endpoint: Endpoint, ffmpeg_path: str) -> None:
     Raises:
         StreamWaveError: it does not, or has none.
     """
-    client = connect(endpoint)
-    if client is None:
+
+    async def ask() -> dict[str, Any]:
+        async with await client_of(endpoint) as client:
+            return await workers_of(client)
+
+    try:
+        workers = asyncio.run(ask()).values()
+    except OSError:
         raise StreamWaveError(
             f"the scheduler {endpoint.address} does not answer; start `streamwave scheduler` there, and use the same key here "
             "and there"
-        )
-    try:
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    finally:
-        client.close(timeout=CONNECT_S)
+        ) from None
     if not any(resource(encoder_digest(ffmpeg_path)) in one["resources"] for one in workers):
         others = ", ".join(sorted(str(one["name"]) for one in workers))
         raise StreamWaveError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 SILENT_S = 3.0
 #: The same as a multiple of the interval of heartbeats.
 SILENT_BEATS = 4
-#: How long a worker that reported a problem of its own, such as a full disk, is not used.
-AVOID_S = 60.0
+#: Number of chunks for which it is remembered which workers have failed at them.
+BLAMED = 100
 
 
 @dataclass
@@ -36,7 +35,8 @@ class Roster:
         self._address, self._wanted = address, wanted
         self._workers: dict[str, _Worker] = {}
         self._at: dict[str, str] = {}
-        self._avoided: dict[str, float] = {}
+        self._allowed: dict[str, list[str]] = {}
+        self._blamed: dict[int, set[str]] = {}
         self._told: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -87,33 +87,36 @@ class Roster:
                  "`streamwave scheduler` runs there"}
             )  # fmt: skip
 
-    def is_lost(self, key: str, allowed: Sequence[str] | None) -> bool:
-        """Whether a usable worker should take over the task ``key``: the worker that has it is silent, or the ``allowed`` ones
-        are all gone.
-        """
+    def usable(self, chunk: int, key: str) -> list[str] | None:
+        """Addresses of the workers that may have the task ``key`` for a chunk; None: all that fit, also later ones."""
         with self._lock:
-            one = self._workers.get(self._at.get(key, ""))
+            chosen, blamed = self._usable(), self._blamed.get(chunk, set())
+            others = [address for address in chosen if self._workers[address].name not in blamed]
+            if others and blamed:
+                self._allowed[key] = others
+            elif 0 < len(chosen) < sum(one.fits for one in self._workers.values()):
+                self._allowed[key] = chosen
+            return self._allowed.get(key)
+
+    def _usable(self) -> list[str]:
+        return [address for address, one in self._workers.items() if one.fits and not one.silent]
+
+    def is_lost(self, key: str) -> bool:
+        """Whether a usable worker should take over the task ``key``: its worker is silent, or all that may have it are gone."""
+        with self._lock:
+            one, allowed = self._workers.get(self._at.get(key, "")), self._allowed.get(key)
             gone = allowed is not None and not any(address in self._workers for address in allowed)
             return ((one is not None and one.silent) or gone) and bool(self._usable())
 
-    def usable(self) -> list[str] | None:
-        """Addresses of the workers that may be used; None: all that fit, including those that will join."""
+    def forget(self, key: str) -> None:
+        """The task ``key`` has ended."""
         with self._lock:
-            fit = [address for address, one in self._workers.items() if one.fits]
-            chosen = self._usable()
-            return chosen if chosen and len(chosen) < len(fit) else None
+            self._allowed.pop(key, None)
 
-    def _usable(self) -> list[str]:
-        now = time.monotonic()
-        self._avoided = {name: until for name, until in self._avoided.items() if until > now}
-        return [
-            address
-            for address, one in self._workers.items()
-            if one.fits and not one.silent and one.name not in self._avoided
-        ]
-
-    def avoid(self, name: str) -> bool:
-        """Do not use the worker ``name`` for a while; False if there is no other."""
+    def blame(self, chunk: int, name: str) -> bool:
+        """Remember that the worker ``name`` failed at a chunk; False if there is no other worker that has not."""
         with self._lock:
-            self._avoided[name] = time.monotonic() + AVOID_S
-            return bool(self._usable())
+            self._blamed.setdefault(chunk, set()).add(name)
+            while len(self._blamed) > BLAMED:
+                del self._blamed[next(iter(self._blamed))]
+            return any(self._workers[address].name not in self._blamed[chunk] for address in self._usable())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.support.cli import Cli
+from tests.support.cli import Cli, slow_ffmpeg
 from tests.support.cluster import machines
 from tests.support.media import make_clip
 from tests.support.prefect_api import PrefectApi
+from tests.support.processes import wait_for
 from tests.support.published import files
 
 
@@ -40,3 +41,19 @@ def test_workers_make_the_same_and_task_runs_show_where(tmp_path: Path, cli: Cli
     alone = cli.run("transcode", str(clip.path), "--output", str(tmp_path / "alone"))
     assert (alone.code, alone.err) == (0, "")
     assert files(tmp_path / "out") == files(tmp_path / "alone")
+
+
+def test_a_run_that_is_ended_leaves_nothing_at_workers(tmp_path: Path, cli: Cli) -> None:
+    """SIGTERM is also what Prefect sends to a run that is cancelled in its UI."""
+    clip = make_clip(tmp_path / "clip.mp4", frames=180)
+    slow = slow_ffmpeg(tmp_path / "ffmpeg", ".mkv")
+    with machines(tmp_path / "machines", FFMPEG_PATH=str(slow)) as some:
+        some.scheduler()
+        worker = some.worker("one")
+        command = ("transcode", str(clip.path), "--output", str(tmp_path / "out"), "--workers", some.address)
+        with cli.start(*command) as process:
+            wait_for(worker.cli.ffmpegs, "FFmpeg at the worker")
+            process.terminate()
+            wait_for(lambda: not worker.cli.ffmpegs() and not worker.scratch(), "its end", 20)
+            assert process.wait(60) == 130
+    assert cli.leftovers() == []

@@ -18,7 +18,7 @@ import pytest
 import streamwave
 from streamwave.config.settings import Settings
 from streamwave.ffmpeg.locate import locate
-from tests.support.cli import LADDER, Cli, slow_ffmpeg
+from tests.support.cli import LADDER, Cli, failing_ffmpeg, slow_ffmpeg
 from tests.support.cluster import Machines, Program, machines
 from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
@@ -181,6 +181,21 @@ def test_a_worker_with_another_ffmpeg_is_not_used_and_that_is_said(
     assert site.started() == [0, 1, 2, 3]
     other.process.send_signal(signal.SIGTERM)
     other.process.wait(60)
+
+
+def test_a_worker_with_a_broken_ffmpeg_costs_no_chunk(
+    site: Site, clip: Clip, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    """It fails at once, so it has a free slot more often than others."""
+    site.arm("100")
+    broken = failing_ffmpeg(tmp_path / "broken", ".mkv")
+    worker = site.machines.worker("broken", FFMPEG_PATH=str(broken), STREAMWAVE_FFMPEG_SLOTS="4")
+    with site.run(tmp_path, clip) as process:
+        assert ended(process) == ""
+    assert files(tmp_path / "out") == alone
+    assert ".mkv" in (broken.parent / "starts").read_text()
+    worker.process.send_signal(signal.SIGTERM)
+    worker.process.wait(60)
 
 
 def test_a_chunk_that_kills_workers_costs_that_chunk(clip: Clip, alone: dict[str, bytes], tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from streamwave.cluster.cluster import check_workers, connect
+from streamwave.cluster.cluster import check_workers, client_of, workers_of
 from streamwave.cluster.dask_config import prepare, security
 from streamwave.cluster.endpoint import CERTIFICATE, KEY, Endpoint
 from streamwave.cluster.keys import create_keys
@@ -31,9 +32,7 @@ def test_only_who_has_the_key_reaches_scheduler_and_workers(tmp_path: Path) -> N
         some.worker("one")
         scheduler = Endpoint(address=f"tls://127.0.0.1:{some.port}", key_folder=str(ours))
         check_workers(scheduler, locate().path)
-        client = connect(scheduler)
-        (worker,) = client.scheduler_info(n_workers=-1)["workers"]
-        client.close()
+        (worker,) = asyncio.run(workers(scheduler))
         create_keys(others)
         plain = worker.replace("tls://", "tcp://")
         strangers = [
@@ -46,6 +45,11 @@ def test_only_who_has_the_key_reaches_scheduler_and_workers(tmp_path: Path) -> N
         assert [one for one in strangers if answers(one)] == []
         with pytest.raises(StreamWaveError, match="does not answer"):
             check_workers(strangers[0], locate().path)
+
+
+async def workers(scheduler: Endpoint) -> dict[str, Any]:
+    async with await client_of(scheduler) as client:
+        return await workers_of(client)
 
 
 def answers(peer: Endpoint) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamwave.cluster.roster import SILENT_S, Roster
+from streamwave.cluster.roster import BLAMED, SILENT_S, Roster
 
 OURS, OTHER = "encoder-a", "encoder-b"
 
@@ -28,35 +28,45 @@ def test_a_chunk_at_a_silent_worker_is_lost_if_another_one_can_take_it(roster: R
     at = {"tcp://a": ["chunk-1"], "tcp://b": []}
     roster.update(told(a=5.0, b=5.0), at, 100.0)
     roster.update(told(a=5.0, b=8.0), at, 100.0 + SILENT_S)
-    assert not roster.is_lost("chunk-1", None)
+    assert not roster.is_lost("chunk-1")
     roster.update(told(a=5.0, b=8.5), at, 100.5 + SILENT_S)
-    assert roster.is_lost("chunk-1", None)
-    assert not roster.is_lost("chunk-2", None)
-    assert roster.usable() == ["tcp://b"]
+    assert roster.is_lost("chunk-1")
+    assert not roster.is_lost("chunk-2")
+    assert roster.usable(1, "chunk-3") == ["tcp://b"]
     # It is back.
     roster.update(told(a=9.0, b=9.0), at, 101.0 + SILENT_S)
-    assert not roster.is_lost("chunk-1", None)
-    assert roster.usable() is None
+    assert not roster.is_lost("chunk-1")
+    assert roster.usable(1, "chunk-4") is None
 
 
 def test_if_all_are_silent_it_is_this_machine_that_is_cut_off(roster: Roster) -> None:
     at = {"tcp://a": ["chunk-1"], "tcp://b": []}
     roster.update(told(a=5.0, b=5.0), at, 100.0)
     roster.update(told(a=5.0, b=5.0), at, 200.0)
-    assert not roster.is_lost("chunk-1", None)
+    assert not roster.is_lost("chunk-1")
 
 
-def test_a_chunk_is_lost_if_the_workers_that_may_take_it_are_gone(roster: Roster) -> None:
-    roster.update(told(b=5.0), {}, 100.0)
-    assert roster.is_lost("chunk-1", ["tcp://a"])
-    assert not roster.is_lost("chunk-1", ["tcp://a", "tcp://b"])
-
-
-def test_a_worker_with_a_full_disk_is_avoided(roster: Roster) -> None:
+def test_a_chunk_goes_to_a_worker_that_has_not_failed_at_it(roster: Roster) -> None:
     roster.update(told(a=5.0, b=5.0), {}, 100.0)
-    assert roster.avoid("a")
-    assert roster.usable() == ["tcp://b"]
-    assert not roster.avoid("b")
+    assert roster.blame(1, "a")
+    assert (roster.usable(1, "one"), roster.usable(2, "two")) == (["tcp://b"], None)
+    # If b goes, it may have another one.
+    roster.update(told(a=6.0), {}, 101.0)
+    assert roster.is_lost("one")
+    assert not roster.is_lost("two")
+    roster.forget("one")
+    assert not roster.is_lost("one")
+    assert not roster.blame(1, "b")
+    assert roster.usable(1, "three") is None
+    roster.update(told(a=7.0, c=7.0), {}, 102.0)
+    assert roster.usable(1, "four") == ["tcp://c"]
+
+
+def test_only_the_newest_failures_are_remembered(roster: Roster) -> None:
+    roster.update(told(a=5.0, b=5.0), {}, 100.0)
+    for chunk in range(BLAMED + 1):
+        assert roster.blame(chunk, "a")
+    assert (roster.usable(0, "old"), roster.usable(1, "new")) == (None, ["tcp://b"])
 
 
 def test_news_are_told_once(roster: Roster) -> None:
