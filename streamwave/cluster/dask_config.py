@@ -28,6 +28,9 @@ DASK: dict[str, object] = {
     "distributed.diagnostics.erred-tasks.max-history": 10,
     "distributed.diagnostics.nvml": False,
     "distributed.scheduler.active-memory-manager.start": False,
+    # Both insist on an HTTP server (on the loopback interface, any port). It answers nothing but whether they are there.
+    "distributed.scheduler.http.routes": ["distributed.http.health"],
+    "distributed.worker.http.routes": ["distributed.http.health"],
     # Chunks are in flight or being fetched: nothing to spill, and no reason to pause.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,

@@ -30,7 +30,10 @@ async def schedule(at: Endpoint) -> None:
         dashboard=False,
         dashboard_address="127.0.0.1:0",  # Dask insists on one
     )
-    await scheduler
+    try:
+        await scheduler
+    except RuntimeError as error:  # Dask's own, around the reason
+        raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None
     print(f"scheduler: listening at {at.address}", flush=True)
     await stop.wait()
     await scheduler.close()

@@ -72,7 +72,10 @@ async def work(at: Endpoint, port: int, binary: FFmpegBinary, slots: int, scratc
         await asyncio.wait([started, stopping], return_when=asyncio.FIRST_COMPLETED)
     if not started.done():
         return
-    await started
+    try:
+        await started
+    except RuntimeError as error:  # Dask's own, around the reason
+        raise StreamWaveError(f"the worker cannot connect to {at.address}: {error.__cause__ or error}") from None
     print(f"worker {name}: ready", flush=True)
     gone = asyncio.create_task(worker.finished())
     await asyncio.wait([gone, stopping], return_when=asyncio.FIRST_COMPLETED)
