@@ -24,6 +24,7 @@ from streamwave.cli.exits import epilog
 from streamwave.cli.output import Json, emit
 from streamwave.cli.prefect import prefect_app
 from streamwave.cli.streams import streams_app
+from streamwave.cli.wording import reworded
 from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError, printable
 from streamwave.state.folders import close_state
@@ -227,16 +228,23 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
+        _flush()
     except StreamWaveError as error:
         if os.environ.get("STREAMWAVE_LOG_LEVEL", "").lower() == "debug":
             err.print_exception()
         for line in str(error).splitlines() or [type(error).__name__]:
-            _say("error", "red", line)
+            _say("error", "red", reworded(line))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         err.print("stopped")
         sys.exit(130)
+    except BrokenPipeError:
+        _discard_output()
+        sys.exit(1)  # whoever read stdout has seen enough
     except Exception as error:
+        if (refusal := _refusal_of_output()) is not None:
+            _say("error", "red", f"stdout cannot be written ({refusal}); free some space, or send it elsewhere")
+            sys.exit(1)
         if _is_usage(error):
             if misuse := _misuse(error):
                 _say("error", "red", misuse)
@@ -247,6 +255,26 @@ def main() -> None:
         _say("error", "red", f"unexpected {type(error).__name__}: {what}; --debug shows the traceback")
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # ``>&-`` has closed it
+        sys.stdout.flush()
+
+
+def _refusal_of_output() -> str | None:
+    """Why stdout refuses what has been printed, such as a full disk; None if it does not."""
+    try:
+        _flush()
+    except OSError as error:
+        _discard_output()
+        return error.strerror
+    return None
+
+
+def _discard_output() -> None:
+    """Let the interpreter's own flush at exit succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(*_: object) -> None:
@@ -275,4 +303,5 @@ def _misuse(error: Any) -> str:
 
 def _say(kind: str, colour: str, text: str) -> None:
     """Print one line to standard error, without interpreting markup or terminal control characters in ``text``."""
-    err.print(Text.assemble((f"{kind}:", colour), f" {printable(text)}"))
+    with suppress(OSError):  # the exit code still tells
+        err.print(Text.assemble((f"{kind}:", colour), f" {printable(text)}"))
