@@ -6,6 +6,7 @@ that ``--help`` stays fast.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -29,6 +30,9 @@ from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError, printable
 from streamwave.state.folders import close_state
 from streamwave.util.version import VERSION
+
+#: Errors of a write to stdout. Files have names in their errors, and the library turns those into its own.
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 app = typer.Typer(
     name="streamwave",
@@ -242,8 +246,9 @@ def main() -> None:
         _discard_output()
         sys.exit(1)  # whoever read stdout has seen enough
     except Exception as error:
-        if (refusal := _refusal_of_output()) is not None:
-            _say("error", "red", f"stdout cannot be written ({refusal}); free some space, or send it elsewhere")
+        if isinstance(error, OSError) and error.errno in _REFUSALS and error.filename is None:
+            _discard_output()
+            _say("error", "red", f"stdout cannot be written ({error.strerror}); free some space, or send it elsewhere")
             sys.exit(1)
         if _is_usage(error):
             if misuse := _misuse(error):
@@ -262,19 +267,9 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
-def _refusal_of_output() -> str | None:
-    """Why stdout refuses what has been printed, such as a full disk; None if it does not."""
-    try:
-        _flush()
-    except OSError as error:
-        _discard_output()
-        return error.strerror
-    return None
-
-
 def _discard_output() -> None:
-    """Let the interpreter's own flush at exit succeed."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Let the interpreter's own flush of stdout at exit succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _interrupt(*_: object) -> None:

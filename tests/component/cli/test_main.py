@@ -116,12 +116,11 @@ def test_an_interrupted_transcode_says_what_became_of_it(monkeypatch: pytest.Mon
         run_transcode("a.mp4", None, None, False, cli.out)
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["prefect", "env"], ["broadcasts", "ls", "--json"], ["streams", "ls"]]
-)
-def test_a_full_or_closed_stdout(arguments: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("arguments", [["--help"], ["prefect", "env"], ["broadcasts", "ls", "--json"]])
+def test_a_full_or_closed_stdout(arguments: list[str], buffered: bool, tmp_path: Path) -> None:
     """What rich, click and ``print`` have written is refused in one line on a full disk; a closed pipe is silent."""
-    environment = {**os.environ, "STREAMWAVE_STATE_DIR": str(tmp_path)}
+    environment = {**os.environ, "STREAMWAVE_STATE_DIR": str(tmp_path), "PYTHONUNBUFFERED": "" if buffered else "1"}
     command = [sys.executable, "-c", "from streamwave.cli.start import main; main()", *arguments]
 
     def run(stdout: int) -> tuple[int, str]:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from streamwave.errors import EmptiedError, FencedError, OutputError
+from streamwave.errors import FencedError, OutputError
 from streamwave.layout import FENCE, MANIFEST
 from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.packaged import PackagedChunk
@@ -192,7 +192,7 @@ def test_a_deletion_that_has_not_reached_the_ledger_is_no_other_run(tmp_path: Pa
         publication.publish(chunk(tmp_path / "work", 1), "file", "p0")
     assert not isinstance(caught.value, FencedError)
     shutil.rmtree(tmp_path / "out" / "ledger")
-    with pytest.raises(EmptiedError, match="was deleted from"):
+    with pytest.raises(OutputError, match="does not hold the broadcast any more"):
         publication.publish(chunk(tmp_path / "work", 1), "file", "p0")
     publication.close()
 
