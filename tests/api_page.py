@@ -8,7 +8,8 @@ from pathlib import Path
 import griffe
 
 from streamwave.config.fields import PREFIX, variable_name
-from streamwave.config.settings import ENV_FILE, Settings
+from streamwave.config.settings import Settings
+from streamwave.util.trust import ENV_FILE
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 FUNCTIONS = ("probe", "ladder", "transcode", "open_live", "open_broadcast", "list_broadcasts")
