@@ -277,6 +277,7 @@ def rm(
 
     Example: [bold]streamwave broadcasts rm stage/20260405-180000-1a2b --yes[/bold]
     """
+    catalog.outputs(Settings.load(), output)  # below, a UsageError means that no output has the broadcast
     chosen, waiting, faults = list[list[Copy]](), list[BroadcastSpool](), list[str]()
     for name in names:
         try:

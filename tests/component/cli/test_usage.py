@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import streamwave
 from streamwave.cli.app import app
+from streamwave.errors import UsageError
+from streamwave.spool.broadcast import open_session
 from tests.support.cli import LADDER, Cli
 from tests.support.commands import Command, run_all
 from tests.support.media import make_clip
@@ -111,6 +115,15 @@ def cases() -> Iterator[tuple[Command, str]]:
 def test_every_parameter_is_here() -> None:
     found = {name: set(valued(command)) for name, command in commands()}
     assert {name: set(faults) for name, (_, faults) in CASES.items()} | {name: set() for name in BARE} == found
+
+
+def test_a_malformed_output_does_not_make_rm_discard_what_only_the_spool_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMWAVE_STATE_DIR", str(tmp_path))
+    spool, _ = open_session(tmp_path / "spool", "stage", output="/out", window_ms=0)
+    done = CliRunner().invoke(app, ["broadcasts", "rm", spool.broadcast, "--yes", "--output", "s33://bucket"])
+    assert isinstance(done.exception, UsageError) and not spool.finished
 
 
 def test_malformed_arguments_are_usage_errors(tmp_path: Path) -> None:
