@@ -171,7 +171,7 @@ class FileSession:
         more = ", …" if len(ledger.losses.filled_numbers) > NAMED else ""
         return (
             f"{' and '.join(what)} because they could not be decoded (numbers {numbers}{more}); "
-            "everything else is complete; repair the source and run the command again with --overwrite"
+            "everything else is complete; repair the source and transcode it again with overwrite=True"
         )
 
     def incomplete(self) -> IncompleteError | None:

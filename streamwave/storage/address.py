@@ -43,6 +43,8 @@ def check_address(url: str) -> None:
         )
     if s3 and not path.partition("/")[0]:
         raise ValueError(f"{url!r} names no bucket; write s3://BUCKET or s3://BUCKET/FOLDER")
+    if not path.strip("/") and scheme != "memory":
+        raise ValueError(f"{url!r} names no place; write what comes after {scheme}://")
     if "://" in path.partition("::")[0]:
         raise ValueError(f"{shown_address(url)!r} contains a second address; separate outputs by commas")
     if "::" in path:
