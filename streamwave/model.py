@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated, Literal
@@ -31,6 +32,20 @@ class Frozen(BaseModel):
     """An immutable model that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    """What one stream may use; 0 means no limit.
+
+    ``spool_bytes`` limits the spool of all streams together, and a stream may fill ``share_percent`` of what the others leave
+    free; ``chunk_bytes`` limits a chunk of a live source, ``sessions_per_minute`` how often a session may begin.
+    """
+
+    spool_bytes: int = 0
+    share_percent: int = 50
+    chunk_bytes: int = 0
+    sessions_per_minute: int = 0
 
 
 class State(StrEnum):

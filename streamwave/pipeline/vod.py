@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO
 
 from streamwave.broadcasts.delete import clear
-from streamwave.config.limits import StreamLimits
 from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError, OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
@@ -21,7 +20,7 @@ from streamwave.ffmpeg.probe import check_decodable, check_track
 from streamwave.ffmpeg.probing import probe
 from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.progress import STANDS_STILL
-from streamwave.model import ChunkRecord, SourceInfo
+from streamwave.model import ChunkRecord, SourceInfo, StreamLimits
 from streamwave.pipeline import ladder as ladders
 from streamwave.pipeline.job import Job
 from streamwave.pipeline.worker import worker

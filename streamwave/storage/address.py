@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 
-import fsspec
-
 #: A valid endpoint. Keys belong in the environment, and S3 endpoints have no query.
 ENDPOINT = r"^https?://[^/\s@?#]+(/[^\s@?#]*)?$"
 
@@ -25,6 +23,8 @@ def check_address(url: str) -> None:
     Raises:
         ValueError: what is wrong with it. The message never includes what could be a key.
     """
+    import fsspec  # a tenth of a second, which most processes need not spend: they write to a folder
+
     scheme, _, path = url.partition("://")
     if scheme.partition("::")[0] not in fsspec.available_protocols():
         near = difflib.get_close_matches(scheme.lower(), fsspec.available_protocols(), n=1)

@@ -19,7 +19,6 @@ from itertools import permutations
 from typing import Any
 from urllib.parse import quote
 
-import fsspec
 from pydantic import ConfigDict, ValidationError
 
 from streamwave.errors import OutputError, UsageError
@@ -151,7 +150,11 @@ def _check_address(address: OutputAddress) -> None:
                 "a folder has that name"
             )
         scheme, separator, path = address.url.partition(":")
-        if separator and scheme.lower() in fsspec.available_protocols():
+        if not separator:
+            return
+        import fsspec
+
+        if scheme.lower() in fsspec.available_protocols():
             raise ValueError(
                 f"{address.url!r} is neither an address nor a folder; write {scheme.lower()}://{path.lstrip('/')}, "
                 f"or ./{address.url} if a folder has that name"
