@@ -30,8 +30,8 @@ def check_output(output: str | None, settings: Settings) -> str:
     """The outputs to write to: ``output``, or else those of the settings.
 
     Raises:
-        UsageError: the run is confined, and one of them is neither an output of the settings nor a folder in one.
-        OutputError: ``output`` is not a valid list of outputs.
+        UsageError: ``output`` is malformed; or the run is confined, and one of them is neither an output of the settings nor
+            a folder in one.
     """
     if not output:
         return settings.output_url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated, Literal
@@ -31,6 +32,20 @@ class Frozen(BaseModel):
     """An immutable model that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    """What one stream may use; 0 means no limit.
+
+    ``spool_bytes`` limits the spool of all streams together, and a stream may fill ``share_percent`` of what the others leave
+    free; ``chunk_bytes`` limits a chunk of a live source, ``sessions_per_minute`` how often a session may begin.
+    """
+
+    spool_bytes: int = 0
+    share_percent: int = 50
+    chunk_bytes: int = 0
+    sessions_per_minute: int = 0
 
 
 class State(StrEnum):
@@ -82,17 +97,30 @@ class Colour(Frozen):
 
 
 class VideoInfo(Frozen):
-    """The video track of a source, as probed. Sizes are in pixels, before rotation.
+    """The video track of a source, as probed.
 
-    ``peak_nits`` is the peak luminance of HDR video in cd/m², if the source states it.
+    Attributes:
+        codec: FFmpeg's name of the codec, such as "h264".
+        width: Width in pixels, before rotation.
+        height: Height in pixels, before rotation.
+        sample_aspect: Pixel aspect ratio; 1 for square pixels.
+        mirrored: Whether players must swap left and right, before they rotate the frame.
+        rotation: Clockwise rotation that players must apply, in degrees: 0, 90, 180, 270, or any other number.
+        stated_rate: Frame rate in frames per second, if the source states it.
+        pixel_format: FFmpeg's name of the pixel format, such as "yuv420p"; empty if unknown.
+        interlaced: Whether frames consist of two fields.
+        colour: Colour space, in FFmpeg's terms: ``primaries``, ``transfer`` and ``matrix`` ("unknown" if the source does not
+            say), and ``full_range``.
+        peak_nits: Peak luminance of HDR video in cd/m², if the source states it.
+        bit_rate_bps: Bit rate in bits per second, if the source states it.
     """
 
     codec: str
     width: int
     height: int
     sample_aspect: Rational = Fraction(1)
-    mirrored: bool = False  # players must swap left and right before they rotate the picture
-    rotation: int = 0  # clockwise rotation that players must apply, in degrees: 0, 90, 180, 270, or any other number
+    mirrored: bool = False
+    rotation: int = 0
     stated_rate: Rational | None = None
     pixel_format: str = ""
     interlaced: bool = False
@@ -102,7 +130,13 @@ class VideoInfo(Frozen):
 
 
 class AudioInfo(Frozen):
-    """The audio track of a source, as probed."""
+    """The audio track of a source, as probed.
+
+    Attributes:
+        codec: FFmpeg's name of the codec, such as "aac".
+        sample_rate: Samples per second and channel.
+        channels: Number of channels.
+    """
 
     codec: str
     sample_rate: int
@@ -110,11 +144,20 @@ class AudioInfo(Frozen):
 
 
 class SourceInfo(Frozen):
-    """A source, as probed. ``duration_ms`` is None if the source does not state its duration.
+    """A source, as probed. Track numbers are counted from 1.
 
-    There are ``audio_tracks`` audio tracks and ``video_tracks`` video tracks. ``audio`` and ``video`` describe the selected
-    ones, whose numbers, counted from 1, are ``audio_number`` and ``video_number``. ``undecodable`` and ``encrypted`` list the
-    numbers of audio tracks that have no decoder here or are encrypted.
+    Attributes:
+        url: The URL that is opened; a file has a ``file:`` URL.
+        container: FFmpeg's name of the container format.
+        duration_ms: Length in milliseconds; None if the source does not state it.
+        video: The selected video track, or None.
+        audio: The selected audio track, or None.
+        audio_tracks: Number of audio tracks.
+        audio_number: Number of the selected audio track.
+        undecodable: Numbers of the audio tracks that FFmpeg cannot decode here.
+        encrypted: Numbers of the audio tracks that are encrypted.
+        video_tracks: Number of video tracks.
+        video_number: Number of the selected video track.
     """
 
     url: str
@@ -131,7 +174,17 @@ class SourceInfo(Frozen):
 
 
 class Rendition(Frozen):
-    """One rung of the ladder. Sizes are in pixels (0 for audio), bit rates in bits per second."""
+    """One rung of the ladder.
+
+    Attributes:
+        name: Name in manifests and object names, such as "720p".
+        kind: "video" or "audio".
+        width: Width in pixels; 0 for audio.
+        height: Height in pixels; 0 for audio.
+        max_bps: Maximum bit rate, in bits per second.
+        sample_rate: Samples per second and channel; only for audio.
+        channels: Number of channels; only for audio.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
     kind: Literal["video", "audio"]

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import griffe
 
+from streamwave.config.fields import PREFIX, variable_name
+from streamwave.config.settings import Settings
+from streamwave.util.trust import ENV_FILE
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 FUNCTIONS = ("probe", "ladder", "transcode", "open_live", "open_broadcast", "list_broadcasts")
 CLASSES = (
@@ -18,11 +22,17 @@ CLASSES = (
     "Exported",
     "Status",
     "SourceInfo",
+    "VideoInfo",
+    "AudioInfo",
     "Rendition",
+    "Settings",
 )
+#: Classes that have no name in ``streamwave``: where they are, and which attribute has them.
+INNER = {"VideoInfo": ("streamwave.model", "SourceInfo.video"), "AudioInfo": ("streamwave.model", "SourceInfo.audio")}
 METHODS = {
     "Live": ("publish", "stop", "status", "follow"),
     "Broadcast": ("verify", "export", "status", "follow"),
+    "Settings": ("load",),
 }
 
 INTRODUCTION = """# Python API
@@ -31,8 +41,7 @@ INTRODUCTION = """# Python API
 needs neither Prefect nor a server. What is on this page is stable; everything else in the package may change at any time.
 
 Every function takes `settings`: a `streamwave.Settings`, which is immutable. Without it, the settings are those of the
-environment and of `.env` ([settings.md](settings.md)); `Settings.load(crf=28)` overrides single settings, named by the
-setting's name in lower case without `STREAMWAVE_`.
+environment and of `.env`; `Settings.load(crf=28)` overrides single settings ([Settings](#streamwavesettings)).
 
 The examples build on each other, and the tests run them. `talk.mp4` has 100 frames of 320x180 in 4 s, and its last AAC frame
 ends 11 ms later; `stage` is a stream whose broadcast has just ended. `make docs` writes this page from the docstrings.
@@ -64,8 +73,14 @@ def page() -> str:
     parts += [_function(_target(api, name), f"streamwave.{name}") for name in FUNCTIONS]
     parts += [WITH_PREFECT, "## Classes\n"]
     for name in CLASSES:
+        if name in INNER:
+            module, attribute = INNER[name]
+            inner = griffe.load(module, docstring_parser="google")[name]
+            parts.append(f"### `{name}`\n\nThe type of `{attribute}`.\n\n{_docstring(inner)}")
+            continue
         found = _target(api, name)
         parts.append(f"### `streamwave.{name}`\n\n{_docstring(found)}")
+        parts += [_names_of_settings()] if name == "Settings" else []
         parts += [_function(found.members[one], f"{name}.{one}") for one in METHODS.get(name, ())]
     errors = griffe.load("streamwave.errors", docstring_parser="google")
     assert errors.docstring is not None
@@ -74,6 +89,18 @@ def page() -> str:
     indent = "\n".join(line.removeprefix("    ") for line in tree.splitlines())
     parts.append(f"## Errors\n\nAll are in `streamwave.errors`:\n\n```text\n{indent}\n```\n\n{rest.strip()}\n")
     return "\n".join(parts)
+
+
+def _names_of_settings() -> str:
+    """Which field is which setting."""
+    names = {name: variable_name(name, info) for name, info in Settings.model_fields.items()}
+    odd = {name: variable for name, variable in names.items() if variable.removeprefix(PREFIX).lower() != name}
+    rows = "".join(f"| `{name}` | `{variable}` |\n" for name, variable in odd.items())
+    return (
+        f"[Settings](settings.md) lists them by their environment variables. A field has the variable's name in lower case, "
+        f"without `{PREFIX}`: `crf` is `STREAMWAVE_CRF`, `output_dir` is `OUTPUT_DIR`. The exceptions:\n\n"
+        f"| field | variable |\n|---|---|\n{rows}"
+    )
 
 
 def _target(api: griffe.Object | griffe.Alias, name: str) -> griffe.Object:
@@ -87,12 +114,16 @@ def _function(found: griffe.Object | griffe.Alias, name: str) -> str:
     assert isinstance(found, griffe.Function)
     arguments, star = list[str](), False
     for one in found.parameters:
-        if one.name == "self":
+        if one.name in ("self", "cls"):
             continue
         if one.kind is griffe.ParameterKind.keyword_only and not star:
             arguments, star = [*arguments, "*"], True
+        if one.kind is griffe.ParameterKind.var_keyword:
+            arguments.append(f"**{one.name}: {one.annotation}")
+            continue
         # griffe writes quotation marks as repr does, the formatter as we do.
         default = f" = {one.default}".replace("'", '"') if one.default is not None else ""
+        default = default.replace("ENV_FILE", f'"{ENV_FILE}"')
         arguments.append(f"{one.name}: {one.annotation}{default}")
     inside = "".join(f"    {argument},\n" for argument in arguments)
     called = name.rpartition(".")[2]

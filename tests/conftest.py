@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from fcntl import LOCK_EX, flock
@@ -44,6 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
     known = {variable_name(name, field) for name, field in Settings.model_fields.items()}
     for name in [name for name in os.environ if name.upper().startswith((PREFIX, "PREFECT_")) or name.upper() in known]:
         del os.environ[name]
+    # Otherwise every process that a test starts compiles all modules of the project, and each worker all tests.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 class _AsItHappens:

@@ -125,7 +125,8 @@ class Broadcast:
             on_progress: Called with the number of segments written so far and their total.
 
         Raises:
-            UsageError: The formats differ and ``split`` is false, there is no such rendition, or the file exists.
+            UsageError: The formats differ and ``split`` is false, there is no such rendition, or ``to`` exists
+                or is no place for a file.
             OutputError: An object is missing, or the file cannot be written.
 
         Examples:
@@ -198,7 +199,7 @@ def open_broadcast(
         settings: Default: read from the environment and ``.env``.
 
     Raises:
-        UsageError: No broadcast has that name, or several have.
+        UsageError: No broadcast has that name, or several have, or it is malformed.
 
     Examples:
         >>> talk = streamwave.open_broadcast("out/talk")
@@ -208,7 +209,7 @@ def open_broadcast(
         ...     streamwave.open_broadcast("lecture", output="out")
         ... except streamwave.errors.UsageError as error:
         ...     print(str(error).split(";")[-1].strip())
-        see streamwave broadcasts ls
+        list_broadcasts() shows which there are
     """
     settings = settings or Settings.load()
     root = None if output is None else os.fspath(output)
@@ -226,6 +227,7 @@ def list_broadcasts(
         settings: Default: read from the environment and ``.env``.
 
     Raises:
+        UsageError: ``output`` is malformed.
         OutputError: No output can be read.
 
     Examples:

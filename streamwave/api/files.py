@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from streamwave.config.settings import Settings
-from streamwave.errors import UsageError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import check_decodable, check_track
 from streamwave.ffmpeg.probing import probe as probe_source
@@ -144,8 +143,6 @@ def transcode(
         ['manifest.mpd', 'master.m3u8']
     """
     settings = settings or Settings.load()
-    if output is not None and not str(output).strip():
-        raise UsageError("the output is empty; name a folder, or leave it out to write to OUTPUT_DIR")
     target = settings.output_url if output is None else os.fspath(output)
     close_state(settings, make=True)
     launcher(settings.ffmpeg_slot_count).reopen()

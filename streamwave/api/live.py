@@ -138,7 +138,7 @@ class Live:
             log.warning("%s; the other outputs are written to meanwhile", fault)
         check_spool(settings.spool_url, settings.spool_options)
         launcher(settings.ffmpeg_slot_count).reopen()
-        for killed in abandoned(settings.spool_dir, self._stream):
+        for killed in abandoned(settings.spool_dir, self._stream, self._output, settings.spool_url or ""):
             try:
                 end_killed(killed)
                 # Do not wait for an output that is behind: the new broadcast comes first.
@@ -222,8 +222,6 @@ def open_live(
         (True, 'starting')
     """
     settings = settings or Settings.load()
-    if output is not None and not str(output).strip():
-        raise UsageError("the output is empty; name a folder, or leave it out to write to OUTPUT_DIR")
     check_stream_name(stream)
     root = settings.output_url if output is None else os.fspath(output)
     outputs(root)

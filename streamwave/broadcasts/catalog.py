@@ -17,6 +17,7 @@ from streamwave.manifest.ledger import Ledger
 from streamwave.manifest.timeline import Timeline
 from streamwave.model import State
 from streamwave.spool.broadcast import broadcasts as spooled
+from streamwave.storage.outputs import OutputAddress, format_outputs
 from streamwave.storage.outputs import outputs as places
 from streamwave.storage.store import Store, check_name, open_store
 from streamwave.timing import round_half_up
@@ -48,11 +49,9 @@ def outputs(settings: Settings, url: str | None = None) -> list[Output]:
     """The outputs to look in: those in ``url``, or else those of the settings.
 
     Raises:
-        UsageError: the address is empty.
+        UsageError: ``url`` is empty or malformed.
     """
-    if url is not None and not url.strip():
-        raise UsageError("--output is empty; name a folder, or leave it out to use OUTPUT_DIR")
-    targets = places(url) if url else settings.outputs
+    targets = settings.outputs if url is None else places(url)
     # While a broadcast waits for its publisher to reconnect, it publishes nothing.
     cut_off_s = max(CUT_OFF_S, 2 * settings.reconnect_window_s)
     return [Output(one.url, one.options(settings.s3_options), settings.spool_dir, cut_off_s) for one in targets]
@@ -201,7 +200,7 @@ def find(outputs: Sequence[Output], name: str, now_unix_ms: int) -> tuple[list[C
     if faults:
         raise UsageError(f"no broadcast {name} was found, but not every output could be read: {'; '.join(faults)}")
     places = ", ".join(output.url for output in outputs)
-    raise UsageError(f"there is no broadcast {name} in {places}; see streamwave broadcasts ls")
+    raise UsageError(f"there is no broadcast {name} in {places}; list_broadcasts() shows which there are")
 
 
 def named(name: str, url: str | None, settings: Settings, now_unix_ms: int) -> tuple[list[Copy], list[str]]:
@@ -209,8 +208,10 @@ def named(name: str, url: str | None, settings: Settings, now_unix_ms: int) -> t
     errors of outputs. A folder or address selects that one copy.
 
     Raises:
-        UsageError: no broadcast, or more than one, matches.
+        UsageError: the name or an address is malformed, or no broadcast, or more than one, matches.
     """
+    if not name.strip():
+        raise UsageError("the name of the broadcast is empty; write STREAM/BROADCAST, its folder or its address")
     if not is_address(name):
         try:
             return find(outputs(settings, url), name, now_unix_ms)
@@ -219,15 +220,23 @@ def named(name: str, url: str | None, settings: Settings, now_unix_ms: int) -> t
             if url is not None or not os.path.isfile(Path(name, MANIFEST)):
                 raise
         name = f"./{name}"
+    outputs(settings, url)  # refuse it where it is malformed, though the address is enough
+    _at(name, settings)  # refuse a malformed address as a whole, before a part of it is looked at
     # Prefer the usual depth, STREAM/BROADCAST below an output, which has an entry; else the folder itself is the output.
     for root, path in split_address(name):
-        (output,) = outputs(settings, root)
+        output = _at(root, settings)
         if "/" in path and not output.store(path).get(ENTRY):
             continue
         found = load(output, path, now_unix_ms, live=path in output.in_spool())
         if found is not None:
             return [(output, found)], []
     raise UsageError(f"{name} does not contain a broadcast")
+
+
+def _at(url: str, settings: Settings) -> Output:
+    """The one output at ``url``, whose commas belong to its name."""
+    (output,) = outputs(settings, format_outputs([OutputAddress(url=url)]))
+    return output
 
 
 def is_address(name: str) -> bool:

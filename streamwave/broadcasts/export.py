@@ -66,7 +66,7 @@ def plan(timeline: Timeline, rendition: str | None = None, *, audio: bool = True
         raise UsageError("nothing has been published yet, so there is nothing to export")
     known = {name: t.rendition for p in periods for name, t in p.tracks.items()}
     if rendition is not None and rendition not in known:
-        raise UsageError(f"there is no rendition {rendition}; choose one of {', '.join(known)}")
+        raise UsageError(f"there is no rendition {rendition!r}; choose one of {', '.join(known)}")
     parts, start = [], Fraction(0)
     for period in periods:
         tracks = _choose(period, rendition, audio)
@@ -88,7 +88,7 @@ def _choose(period: Period, name: str | None, audio: bool) -> tuple[Track, ...]:
         if not chosen:
             names = ", ".join(t.rendition.name for t in tracks)
             raise UsageError(
-                f"period {period.name} has no rendition {name}, only {names}; choose one that all periods have"
+                f"period {period.name} has no rendition {name!r}, only {names}; choose one that all periods have"
             )
     with_sound = audio and chosen[0].rendition.kind == "video"
     return tuple(chosen + sound[:1]) if with_sound else tuple(chosen)
@@ -116,7 +116,7 @@ def need(store: Store, name: str) -> bytes:
     """The object ``name``. Raises OutputError if it is missing."""
     data = store.get(name)
     if data is None:
-        raise OutputError(f"{store.url}/{name} is missing; streamwave broadcasts verify lists all problems")
+        raise OutputError(f"{store.url}/{name} is missing; Broadcast.verify() lists all problems")
     return data
 
 
@@ -160,7 +160,7 @@ def _explained(target: Path) -> Iterator[None]:
         raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from None
     except av.FFmpegError as error:
         raise MediaError(
-            f"the segments cannot be joined ({error.strerror}); streamwave broadcasts verify lists all problems"
+            f"the segments cannot be joined ({error.strerror}); Broadcast.verify() lists all problems"
         ) from None
 
 

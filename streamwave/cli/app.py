@@ -6,6 +6,7 @@ that ``--help`` stays fast.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -25,10 +26,14 @@ from streamwave.cli.exits import epilog
 from streamwave.cli.output import Json, emit
 from streamwave.cli.prefect import prefect_app
 from streamwave.cli.streams import streams_app
+from streamwave.cli.wording import reworded
 from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError, printable
 from streamwave.state.folders import close_state
 from streamwave.util.version import VERSION
+
+#: Errors of a write to stdout. Files have names in their errors, and the library turns those into its own.
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 app = typer.Typer(
     name="streamwave",
@@ -275,16 +280,24 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
+        _flush()
     except StreamWaveError as error:
         if os.environ.get("STREAMWAVE_LOG_LEVEL", "").lower() == "debug":
             err.print_exception()
         for line in str(error).splitlines() or [type(error).__name__]:
-            _say("error", "red", line)
+            _say("error", "red", reworded(line))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         err.print("stopped")
         sys.exit(130)
+    except BrokenPipeError:
+        _discard_output()
+        sys.exit(1)  # whoever read stdout has seen enough
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _REFUSALS and error.filename is None:
+            _discard_output()
+            _say("error", "red", f"stdout cannot be written ({error.strerror}); free some space, or send it elsewhere")
+            sys.exit(1)
         if _is_usage(error):
             if misuse := _misuse(error):
                 _say("error", "red", misuse)
@@ -295,6 +308,16 @@ def main() -> None:
         _say("error", "red", f"unexpected {type(error).__name__}: {what}; --debug shows the traceback")
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # ``>&-`` has closed it
+        sys.stdout.flush()
+
+
+def _discard_output() -> None:
+    """Let the interpreter's own flush of stdout at exit succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _interrupt(*_: object) -> None:
@@ -323,4 +346,5 @@ def _misuse(error: Any) -> str:
 
 def _say(kind: str, colour: str, text: str) -> None:
     """Print one line to standard error, without interpreting markup or terminal control characters in ``text``."""
-    err.print(Text.assemble((f"{kind}:", colour), f" {printable(text)}"))
+    with suppress(OSError):  # the exit code still tells
+        err.print(Text.assemble((f"{kind}:", colour), f" {printable(text)}"))

@@ -253,7 +253,7 @@ def catch_up_outputs(
     from streamwave.broadcasts.catch_up import catch_up, source_of
 
     settings = Settings.load()
-    places = outputs(output) if output else settings.outputs
+    places = settings.outputs if output is None else outputs(output)
     if len(places) < 2 or catalog.is_address(name):
         raise UsageError("nothing to catch up with: give the broadcast's name, and several outputs")
     where, found = source_of(copies(name, output)[0])
@@ -277,6 +277,7 @@ def rm(
 
     Example: [bold]streamwave broadcasts rm stage/20260405-180000-1a2b --yes[/bold]
     """
+    catalog.outputs(Settings.load(), output)  # below, a UsageError means that no output has the broadcast
     chosen, waiting, faults = list[list[Copy]](), list[BroadcastSpool](), list[str]()
     for name in names:
         try:

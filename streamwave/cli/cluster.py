@@ -59,7 +59,7 @@ def run_scheduler(address: str | None) -> None:
     from streamwave.cluster.scheduler import schedule
 
     settings = Settings.load()
-    at = _endpoint(address or settings.task_runner or HERE, settings)
+    at = _endpoint(settings.task_runner or HERE if address is None else address, settings)
     try:
         asyncio.run(schedule(at))
     except OSError as error:
@@ -76,8 +76,9 @@ def run_worker(address: str | None, port: int = 0) -> None:
         SettingsError: the address, the key or a setting cannot be used.
     """
     settings = Settings.load()
-    address = address or settings.task_runner
-    if not address:
+    if address is None:
+        address = settings.task_runner or None
+    if address is None:
         raise UsageError("name the scheduler: streamwave worker dask://HOST:8786, or set STREAMWAVE_TASK_RUNNER")
     _endpoint(address, settings)
     if os.geteuid() == 0:

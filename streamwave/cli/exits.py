@@ -4,8 +4,10 @@ from __future__ import annotations
 
 EXIT_CODES = {
     0: "Success.",
-    1: "The command failed or found a problem (verify, doctor, an output that cannot be reached).",
-    2: "The request is invalid: unknown option, source, broadcast or rendition, or a setting with an invalid value.",
+    1: "The command failed, its result is incomplete (transcode had to leave out parts of the source, demo lost a frame), "
+    "or it found a problem (verify, doctor, an output that cannot be reached).",
+    2: "The request is invalid: an unknown option, broadcast or rendition, a malformed output, a source that cannot be read, "
+    "or a setting with an invalid value.",
     130: "Interrupted by Ctrl-C or SIGTERM.",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from pydantic import SecretStr
 from rich.console import Console
@@ -42,8 +42,9 @@ class Ending:
             for one in _SIGNALS:
                 signal.signal(one, signal.default_int_handler)
             self.asked = True
-            self._console.print("stopping; press Ctrl-C again to abort")
             stop()
+            with suppress(OSError, SystemExit):  # rich exits where nobody reads stdout any more
+                self._console.print("stopping; press Ctrl-C again to abort")
 
         for number in _SIGNALS:
             signal.signal(number, gently)
@@ -98,7 +99,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
         from flows.caller import Caller, of_the_user
         from flows.live_stream import TerminationSignal, live_stream
 
-        for killed in abandoned(settings.spool_dir, stream):
+        for killed in abandoned(settings.spool_dir, stream, root, settings.spool_url or ""):
             console.print(f"completing {stream}/{killed.broadcast} first: the previous run was killed", soft_wrap=True)
             # Don't let an unreachable output delay the new broadcast.
             unheeded = Caller(on_wait=lambda news, stop: stop())
@@ -126,7 +127,7 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
                 raise Interrupted("ended before anything was received; there is no recording") from error
             raise
         except OutputError as error:
-            if ending.asked and abandoned(settings.spool_dir, stream):
+            if ending.asked and abandoned(settings.spool_dir, stream, root, settings.spool_url or ""):
                 raise Interrupted(
                     f"{error}; the next streamwave run of {stream} publishes the rest of what was received"
                 ) from error

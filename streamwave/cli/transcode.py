@@ -17,8 +17,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from streamwave.cli.output import emit, shows_progress
 from streamwave.cli.shapes import AddressShape, TranscodeDocument
+from streamwave.cli.wording import reworded
 from streamwave.cluster.cluster import check_workers
-from streamwave.cluster.endpoint import endpoint_of
+from streamwave.cluster.endpoint import endpoint, endpoint_of
 from streamwave.config.prefect_env import CLIENT_ENV
 from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError, StreamWaveError, UsageError
@@ -116,9 +117,11 @@ def run_transcode(
     Raises:
         StreamWaveError: something that the user can fix, described in one sentence.
     """
-    if workers is not None:
-        os.environ["STREAMWAVE_TASK_RUNNER"] = workers  # for the flow, which reads the settings itself
     settings = Settings.load()
+    if workers is not None:
+        endpoint(workers, settings.cluster_keys, plain=settings.cluster_plain)
+        os.environ["STREAMWAVE_TASK_RUNNER"] = workers  # for the flow, which reads the settings itself
+        settings = Settings.load()
     target = wanted_output(output, settings)
     # Check the request before a Prefect server is started for it, which takes seconds.
     url = resolve_source(source)
@@ -229,12 +232,9 @@ def wanted_output(output: str | None, settings: Settings) -> str:
     """The outputs given by ``--output``, or else those of the settings.
 
     Raises:
-        UsageError: ``--output`` is empty, or in memory and so lost when the command ends.
-        OutputError: it is not a valid list of outputs.
+        UsageError: ``--output`` contains no valid outputs, or one in memory, which is lost when the command ends.
     """
-    if output is not None and not output.strip():
-        raise UsageError("--output is empty; name a folder, or leave it out to write to OUTPUT_DIR")
-    found = output or settings.output_url
+    found = settings.output_url if output is None else output
     if re.search(r"(^|::)memory:", found):
         raise UsageError(f"{found} is lost when the command ends; name a folder or an address that lasts")
     outputs(found)
@@ -255,4 +255,5 @@ def _bar(console: Console) -> Progress:
 
 
 def first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    """The first line of an error, for a message that contains it."""
+    return reworded((str(error) or type(error).__name__).splitlines()[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated
 
@@ -12,23 +11,9 @@ from pydantic_settings import NoDecode
 from streamwave.config.fields import Folder, setting, to_folders, to_hosts, to_origins
 from streamwave.config.output import OutputSettings
 from streamwave.ffmpeg.limits import ChunkLimits, SourceLimits
+from streamwave.model import StreamLimits
 from streamwave.sources.hosts import to_hosts as to_source_hosts
 from streamwave.untrusted import to_fraction
-
-
-@dataclass(frozen=True)
-class StreamLimits:
-    """What one stream may use; 0 means no limit.
-
-    ``spool_bytes`` limits the spool of all streams together, and a stream may fill ``share_percent`` of what the others leave
-    free; ``chunk_bytes`` limits a chunk of a live source, ``sessions_per_minute`` how often a session may begin.
-    """
-
-    spool_bytes: int = 0
-    share_percent: int = 50
-    chunk_bytes: int = 0
-    sessions_per_minute: int = 0
-
 
 #: CPU time within which a source must yield data; the slowest decoder takes a second for an 8K frame.
 STALLED_CPU_S = 120

@@ -26,7 +26,7 @@ from streamwave.util.trust import ENV_FILE
 
 
 class Settings(LiveSettings):
-    """All settings. Immutable, with absolute folders; created by :meth:`load`."""
+    """All settings, one field each. Immutable, with absolute folders; created by ``load``."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -256,12 +256,19 @@ class Settings(LiveSettings):
 
     @classmethod
     def load(cls, env_file: str | Path | None = ENV_FILE, **overrides: Any) -> Settings:
-        """Read the settings of this process; ``overrides`` (by field name) take precedence over the environment.
+        """Read the settings of this process.
 
-        ``.env`` is read only if no other user could have written it (``trust.env_file``).
+        Args:
+            env_file: The file to read besides the environment; None for none. ``.env`` is read only if no other user could have
+                written it.
+            **overrides: Values of single settings by field name, which take precedence over the environment.
 
         Raises:
-            SettingsError: one line per fault: the variable, its value (unless secret), and what is allowed.
+            SettingsError: One line per fault: the variable, its value (unless secret), and what is allowed.
+
+        Examples:
+            >>> streamwave.Settings.load(crf=28, output_dir="out").crf
+            28
         """
         unknown = sorted(overrides.keys() - cls.model_fields.keys())
         if unknown:

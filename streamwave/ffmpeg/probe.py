@@ -304,7 +304,7 @@ def check_track(source: SourceInfo, wanted: int | None) -> None:
         there = {0: "no audio track", 1: "one audio track"}.get(
             source.audio_tracks, f"{source.audio_tracks} audio tracks"
         )
-        instead = f"name one from 1 to {source.audio_tracks}" if source.audio_tracks > 1 else "leave the option out"
+        instead = f"name one from 1 to {source.audio_tracks}" if source.audio_tracks > 1 else "leave audio_track out"
         raise UsageError(f"{shown(source.url)} has {there}, so there is no number {wanted}; {instead}")
 
 

@@ -14,7 +14,6 @@ from typing import IO
 
 from streamwave.broadcasts.delete import clear
 from streamwave.cluster.endpoint import endpoint_of
-from streamwave.config.limits import StreamLimits
 from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError, OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
@@ -22,7 +21,7 @@ from streamwave.ffmpeg.probe import check_decodable, check_track
 from streamwave.ffmpeg.probing import probe
 from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.progress import STANDS_STILL
-from streamwave.model import ChunkRecord, SourceInfo
+from streamwave.model import ChunkRecord, SourceInfo, StreamLimits
 from streamwave.pipeline import ladder as ladders
 from streamwave.pipeline.job import Job
 from streamwave.pipeline.worker import worker
@@ -172,7 +171,7 @@ class FileSession:
         more = ", …" if len(ledger.losses.filled_numbers) > NAMED else ""
         return (
             f"{' and '.join(what)} because they could not be decoded (numbers {numbers}{more}); "
-            "everything else is complete; repair the source and run the command again with --overwrite"
+            "everything else is complete; repair the source and transcode it again with overwrite=True"
         )
 
     def incomplete(self) -> IncompleteError | None:

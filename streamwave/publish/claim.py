@@ -28,7 +28,7 @@ def check_claim(store: Store, ledger: Ledger, header: BroadcastLine, copy_of: St
                 )
     elif ledger.header.fingerprint != header.fingerprint:
         raise OutputError(
-            f"{store.url} already holds a broadcast; choose another output, or replace it with --overwrite"
+            f"{store.url} already holds a broadcast; choose another output, or replace it with overwrite=True"
         )
 
 

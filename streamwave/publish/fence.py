@@ -61,7 +61,8 @@ class Fence:
         Raises:
             FencedError: another run is in charge, or this one has given up.
             EmptiedError: the broadcast was deleted; its output is still there.
-            OutputError: the broadcast and its output have gone, as happens when a disk is not mounted.
+            OutputError: the broadcast and its output have gone, as happens when a disk is not mounted; or only the fence has
+                gone, which no run of ours deletes before the ledger.
         """
         if self._given_up:
             raise FencedError(f"publishing to {self._store.url} was given up")
@@ -75,6 +76,11 @@ class Fence:
                 raise EmptiedError(f"the broadcast was deleted from {self._store.url} while it was being published")
             raise OutputError(
                 f"{self._store.url} does not hold the broadcast any more; if it was moved or unmounted, bring it back"
+            )
+        if holder is None:  # usually somebody's `rm -r` has not reached the ledger yet
+            raise OutputError(
+                f"{self._store.url} lacks {FENCE}, so nothing is published there; delete the rest of the broadcast too, or end "
+                "this run: the next one continues where it stopped"
             )
         raise FencedError(f"another run has taken over {self._store.url}; this one ends")
 

@@ -257,16 +257,22 @@ def broadcasts(root: Path, stream: str | None = None) -> list[BroadcastSpool]:
     return [BroadcastSpool(path.parent) for path in sorted(root.glob(pattern))]
 
 
-def abandoned(root: Path, stream: str) -> list[BroadcastSpool]:
-    """Broadcasts of ``stream`` left by killed runs of the command line, which have no service to complete them."""
-    return [
-        spool
-        for spool in broadcasts(root, stream)
-        if not spool.finished
-        and not spool.run_alive()
-        and not any(map(writer_alive, spool.sessions()))
-        and spool.info().reconnect_window_ms == 0
-    ]
+def abandoned(root: Path, stream: str, output: str, remote: str = "") -> list[BroadcastSpool]:
+    """Broadcasts of ``stream`` left by killed runs of the command line, which have no service to complete them.
+
+    A damaged description is recreated (see ``BroadcastSpool.restore``); a broadcast where that fails is left out, and
+    logged.
+    """
+    found = []
+    for spool in broadcasts(root, stream):
+        if spool.finished or spool.run_alive() or any(map(writer_alive, spool.sessions())):
+            continue
+        try:
+            if spool.restore(output, 0, remote).reconnect_window_ms == 0:
+                found.append(spool)
+        except (SpoolError, OSError) as error:
+            log.error("%s/%s is skipped: %s", stream, spool.broadcast, error)
+    return found
 
 
 def open_session(

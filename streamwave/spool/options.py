@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import TypeAdapter
 
-from streamwave.config.limits import StreamLimits
-from streamwave.config.settings import Settings
 from streamwave.ffmpeg.limits import USUAL, SourceLimits
+from streamwave.model import StreamLimits
 from streamwave.sources import hosts as source_hosts
 from streamwave.timing import whole_ms
 from streamwave.util.logs import ShortLog
+
+if TYPE_CHECKING:  # every segmenter would load all settings at its start
+    from streamwave.config.settings import Settings
 
 #: The segmenter's log, in the folder of its session.
 LOG_FILE = "segmenter.log"

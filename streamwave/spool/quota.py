@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamwave.config.limits import StreamLimits
 from streamwave.errors import LimitError
+from streamwave.model import StreamLimits
 from streamwave.spool.free_space import spare_bytes
 from streamwave.spool.journal import MEDIA_SUFFIXES
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 
-import fsspec
-
 #: A valid endpoint. Keys belong in the environment, and S3 endpoints have no query.
 ENDPOINT = r"^https?://[^/\s@?#]+(/[^\s@?#]*)?$"
 
@@ -25,6 +23,8 @@ def check_address(url: str) -> None:
     Raises:
         ValueError: what is wrong with it. The message never includes what could be a key.
     """
+    import fsspec  # a tenth of a second, which most processes need not spend: they write to a folder
+
     scheme, _, path = url.partition("://")
     if scheme.partition("::")[0] not in fsspec.available_protocols():
         near = difflib.get_close_matches(scheme.lower(), fsspec.available_protocols(), n=1)
@@ -43,6 +43,8 @@ def check_address(url: str) -> None:
         )
     if s3 and not path.partition("/")[0]:
         raise ValueError(f"{url!r} names no bucket; write s3://BUCKET or s3://BUCKET/FOLDER")
+    if not path.strip("/") and scheme != "memory":
+        raise ValueError(f"{url!r} names no place; write what comes after {scheme}://")
     if "://" in path.partition("::")[0]:
         raise ValueError(f"{shown_address(url)!r} contains a second address; separate outputs by commas")
     if "::" in path:

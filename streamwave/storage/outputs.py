@@ -19,10 +19,9 @@ from itertools import permutations
 from typing import Any
 from urllib.parse import quote
 
-import fsspec
 from pydantic import ConfigDict, ValidationError
 
-from streamwave.errors import OutputError
+from streamwave.errors import OutputError, UsageError
 from streamwave.model import Frozen
 from streamwave.storage.address import ENDPOINT, check_address, shown_address
 from streamwave.storage.base import Store
@@ -112,8 +111,9 @@ def parse_outputs(text: str) -> tuple[OutputAddress, ...]:
         ValueError: it contains none, too many, or the same one twice, or is a list that cannot be parsed.
     """
     addresses = _listed(text) if text.lstrip().startswith("[") else [OutputAddress(url=part) for part in _joined(text)]
-    urls = [address.url.rstrip("/") for address in addresses]
-    if not all(urls) or not urls:
+    if not addresses:
+        raise ValueError("the list of outputs is empty")
+    if not all(address.url.rstrip("/") for address in addresses):
         raise ValueError("an address is empty")
     for address in addresses:
         _check_address(address)
@@ -127,7 +127,7 @@ def parse_outputs(text: str) -> tuple[OutputAddress, ...]:
             raise ValueError(
                 f"{inner} is inside {outer}, and would look like one of its broadcasts; choose separate folders"
             )
-    if len(urls) > MAX_OUTPUTS:
+    if len(addresses) > MAX_OUTPUTS:
         raise ValueError(f"at most {MAX_OUTPUTS} addresses")
     return tuple(addresses)
 
@@ -141,6 +141,8 @@ def normal_place(address: OutputAddress) -> str:
 
 
 def _check_address(address: OutputAddress) -> None:
+    if "\0" in address.url:
+        raise ValueError(f"{address.url!r} contains a NUL character, which no folder or object can have")
     if address.is_local:
         if address.url.startswith("~") and os.path.expanduser(address.url) == address.url:
             raise ValueError(
@@ -148,7 +150,11 @@ def _check_address(address: OutputAddress) -> None:
                 "a folder has that name"
             )
         scheme, separator, path = address.url.partition(":")
-        if separator and scheme.lower() in fsspec.available_protocols():
+        if not separator:
+            return
+        import fsspec
+
+        if scheme.lower() in fsspec.available_protocols():
             raise ValueError(
                 f"{address.url!r} is neither an address nor a folder; write {scheme.lower()}://{path.lstrip('/')}, "
                 f"or ./{address.url} if a folder has that name"
@@ -215,12 +221,14 @@ def outputs(text: str) -> tuple[OutputAddress, ...]:
     """Like ``parse_outputs``, for text that does not come from the settings.
 
     Raises:
-        OutputError: it contains no valid outputs.
+        UsageError: it contains no valid outputs.
     """
+    if not text.strip():
+        raise UsageError("the output is empty; name a folder, or leave it out to use OUTPUT_DIR")
     try:
         return parse_outputs(text)
     except ValueError as error:
-        raise OutputError(f"the output {shown_address(text)!r} cannot be used: {error}") from None
+        raise UsageError(f"the output {shown_address(text)!r} cannot be used: {error}") from None
 
 
 def outputs_below(text: str, path: str) -> str:
@@ -238,6 +246,7 @@ def check_outputs(text: str, s3: Mapping[str, Any]) -> list[str]:
     """Check that objects can be written to at least one output; return what is wrong with the others.
 
     Raises:
+        UsageError: ``text`` contains no valid outputs.
         OutputError: all outputs failed; the message is that of the first.
     """
     addresses, faults = outputs(text), []

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import fsspec
-
 from streamwave.errors import OutputError
 from streamwave.storage import s3
 from streamwave.storage.base import Entry, Store, cache_control, check_name, content_type, reason
@@ -37,6 +35,8 @@ class FsspecStore(Store):
         self.remote = self._s3 or getattr(self._fs, "async_impl", False)
 
     def _connect(self) -> None:
+        import fsspec
+
         self._options = s3.connection(self._given, quick=self._quick) if self._s3 else self._given
         self._fs, self._root = fsspec.core.url_to_fs(self.url, **self._options)
         if self._s3:

@@ -14,7 +14,16 @@ from streamwave.verify.mpd import ListedTrack, read_mpd
 
 @dataclass
 class RenditionReport:
-    """What one rendition contains in all periods: video frames or AAC frames (``samples``), and their length in seconds."""
+    """What one rendition contains, in all periods together.
+
+    Attributes:
+        name: Name of the rendition.
+        kind: "video" or "audio".
+        samples: Number of video frames or AAC frames.
+        segments: Number of media segments.
+        seconds: Their length in seconds, as an exact fraction.
+        faults: One sentence per problem.
+    """
 
     name: str
     kind: str

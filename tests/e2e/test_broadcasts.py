@@ -85,7 +85,7 @@ def test_from_the_list_to_nothing(cli: Cli) -> None:
     assert cli.run("broadcasts", "verify", "talks/one").code == 0
     (cli.folder / "talks" / "one").rename(cli.folder / "out" / OTHER)
     refused = cli.run("broadcasts", "export", "stage", "--to", "s3://bucket/stage.mp4")
-    assert refused.code == 2 and "--to is an address, but export writes local files" in refused.err, refused.err
+    assert refused.code == 2 and "is an address, but export writes local files" in refused.err, refused.err
     exported = cli.run("broadcasts", "export", "stage")
     assert exported.code == 0 and f"written: {PATH.replace('/', '-')}.mp4, 0:04.0" in exported.out, exported.err
     with av.open(str(cli.folder / f"{PATH.replace('/', '-')}.mp4")) as container:

@@ -92,7 +92,7 @@ def of_outputs(folder: Path, closed: int) -> dict[str, Command]:
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     s3 = {**keys, "STREAMWAVE_S3_ENDPOINT": f"http://127.0.0.1:{closed}"}
     outputs = {
-        "--output is empty": "",
+        "the output is empty": "",
         "'part 1' is neither an address": "out/Talk, part 1",
         "'b' is neither an address": "a,b",
         "not the home of a user": "~nobody-at-all/out",
@@ -108,7 +108,7 @@ def of_outputs(folder: Path, closed: int) -> dict[str, Command]:
     return {
         **{word: transcode("film.mp4", "--output", place) for word, place in outputs.items()},
         "the endpoint does not answer": transcode("film.mp4", "--output", "s3://bucket/x", **s3),
-        "--output is empty; name": command("run", "film.mp4", "--stream", "show", "--output", ""),
+        "the output is empty; name": command("run", "film.mp4", "--stream", "show", "--output", ""),
     }
 
 

@@ -130,7 +130,10 @@ def test_a_killed_prefect_server_is_replaced_and_no_frame_is_lost(running: Insta
 
         def healthy() -> bool:
             try:
-                return httpx.get(f"{running.prefect.url}/health", timeout=20, trust_env=False).status_code == 200
+                return (
+                    httpx.get(f"{running.prefect.url}/health", timeout=20, trust_env=False, verify=False).status_code
+                    == 200
+                )
             except httpx.HTTPError:
                 return False
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport, open_h
 from tests.support.media import make_clip
 from tests.support.ports import free_port
 from tests.support.processes import wait_for
-from tests.support.published import packaged
+from tests.support.published import AUDIO, SMALL, packaged
 
 ENTRY: dict[Player, str] = {"dashjs": "manifest.mpd", "hlsjs": "master.m3u8", "shaka": "manifest.mpd"}
 #: Chunks of a session, one per second.
@@ -111,8 +112,10 @@ def assert_undisturbed(report: PlayReport) -> None:
     """Check that there was no error, that the player skipped no gap except the reconnect, and that it played to the end."""
     assert_no_error(report)
     seam_s = SEAM_S[report.player]
-    assert all(CHUNKS - 0.5 < position_s < seam_s + 0.5 for position_s in report.jumps), report
-    begin_s, end_s = report.played[-1]
+    # shaka-player seeks 0.1 s ahead if playback stands still for a second, which happens on a busy machine.
+    skipped = [(end, begin) for (_, end), (begin, _) in pairwise(report.played) if begin - end > 0.2]
+    assert all(end > CHUNKS - 0.5 and begin <= seam_s + 0.1 for end, begin in skipped), report
+    (begin_s, _), (_, end_s) = report.played[0], report.played[-1]
     assert begin_s <= seam_s + 0.1, report
     assert end_s == pytest.approx(seam_s + CHUNKS, abs=0.1), report
 
@@ -174,6 +177,27 @@ def test_to_the_end_of_a_channel_that_keeps_only_its_window(
     with watched(harness, live, tmp_path, "show/b1") as pages:
         for report in all_of(pages, lambda r: r.ended, "the end"):
             assert_undisturbed(report)
+
+
+def test_who_joins_inside_the_first_segment_fills_the_buffer_again(harness: PlayerHarness, tmp_path: Path) -> None:
+    """With five segments, shaka-player begins inside the first one, where it may stop fetching (harness/shaka.js)."""
+    clip = make_clip(tmp_path / "clip.mp4", frames=16 * 25, gop=25, size="96x54")
+    made = packaged(tmp_path, clip, (SMALL, AUDIO), b_frames=False)
+    created_ms = time.time_ns() // 1_000_000 - 5000
+    live = Publication(LocalStore(tmp_path / "show" / "b1"), manifests=True, token="t")
+    live.begin(BroadcastLine(created_unix_ms=created_ms, segment_ms=1000, fingerprint="f"))
+    for chunk in made[:5]:
+        live.publish(chunk, "s0", "p0", created_ms)
+    with MediaServer(tmp_path, port=free_port(), host="127.0.0.1") as server, ExitStack() as stack:
+        url = f"{server.url}/media/show/b1/manifest.mpd"
+        pages = [stack.enter_context(harness.playing(url, "shaka")) for _ in range(5)]
+        all_of(pages, lambda report: report.started, "the start")
+        for chunk in made[5:]:
+            live.publish(chunk, "s0", "p0", created_ms)
+        # The buffering goal is 10 s, so this is beyond what a player wants to have at its start.
+        end = "document.querySelector('video').buffered.end(0)"
+        wait_for(lambda: min(playing.page.evaluate(end) for playing in pages) > 12.5, "more than the first buffer")
+    live.close()
 
 
 def test_our_page_says_that_nothing_arrives_until_it_does(

@@ -6,6 +6,7 @@ TESTS_FULL=1 also plays long recordings completely, and everything at normal spe
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from services.media.server import MediaServer
 from tests.e2e.browser import PlayerHarness, PlayReport, open_harness
 from tests.matrix.cell import SMALL_LADDER
 from tests.matrix.flv import read_tags
-from tests.matrix.live import PLAYERS, send
+from tests.matrix.live import PLAYERS, send, slowly
 from tests.matrix.pipeline import transcode
 from tests.matrix.source import Recipe
 from tests.support.live import Installation, periods
@@ -126,24 +127,25 @@ def test_a_camera_that_rests_and_stops_before_its_sound_while_it_is_watched(
     times = tuple(F(n, rate) + (rests if n >= STOPS_S * rate else 0) for n in range((GONE_S - rests) * rate))
     recipe = Recipe("flv", times=times, sound_until=F(SOUND_S), codec=PLAIN)
     tags = sorted(read_tags(recipe.make(tmp_path / "source")), key=lambda tag: (tag.ms, not tag.header))
-    address = running.address(running.add_stream("show"))
-    with ThreadPoolExecutor(1) as pool:
-        sent = pool.submit(send, tags, address)
+    address, watched = running.address(running.add_stream("show")), threading.Event()
+    with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
+        stack.callback(watched.set)
+        sent = pool.submit(send, slowly(tags, (STOPS_S - 2) * 1000, watched), address)
         spool = running.broadcast("show")
         base = f"http://127.0.0.1:{running.settings.media_port}/media/show/{spool.broadcast}"
         running.published_chunks(spool, 2)
-        with ExitStack() as stack:
-            pages = [stack.enter_context(harness.playing(f"{base}/{entry}", player)) for player, entry in PLAYERS]
-            for playing in pages:
-                playing.until(lambda report: report.started)
-            # From the end of the video to the end of the audio.
-            for playing in pages:
-                report = playing.until(lambda report: report.ended, 150)
-                # While it is not known yet whether the camera only rests, a player with a short buffer waits.
-                assert report.ended, report
-                # shaka nudges a video element that does not resume by itself forward by 0.1 s.
-                assert all(after[0] - before[1] < 0.2 for before, after in pairwise(report.played)), report
-                assert report.played[0][0] < STOPS_S + 3 and report.position_s > SOUND_S - 2, report
+        pages = [stack.enter_context(harness.playing(f"{base}/{entry}", player)) for player, entry in PLAYERS]
+        for playing in pages:
+            playing.until(lambda report: report.started)
+        watched.set()
+        # From the end of the video to the end of the audio.
+        for playing in pages:
+            report = playing.until(lambda report: report.ended, 150)
+            # While it is not known yet whether the camera only rests, a player with a short buffer waits.
+            assert report.ended, report
+            # shaka nudges a video element that does not resume by itself forward by 0.1 s.
+            assert all(after[0] - before[1] < 0.2 for before, after in pairwise(report.played)), report
+            assert report.played[0][0] < STOPS_S + 3 and report.position_s > SOUND_S - 2, report
         sent.result()
     (period,) = periods(running.finished(spool))
     for one in period.values():

@@ -141,7 +141,7 @@ def test_a_chunk_that_never_works_is_black_and_the_command_says_so(cli: Cli, cli
     assert done.code == 1
     assert done.err.splitlines()[-1] == (
         "error: 2 of 4 chunks are black because they could not be decoded (numbers 1, 2); everything else is "
-        "complete; repair the source and run the command again with --overwrite"
+        "complete; repair the source and transcode it again with --overwrite"
     )
     assert f"{output}/manifest.mpd" in done.out
     # As often as the setting says: once together, then each rendition once again.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
-from streamwave.config.limits import StreamLimits
+from streamwave.model import StreamLimits
 from streamwave.spool.journal import LIMIT_REACHED, JournalReader, OpenRecord
 from streamwave.spool.quota import held_by_stream
 from tests.support.ingest import Ingest, running

@@ -20,6 +20,7 @@ _LOADED = """
 import json, os, sys
 import streamwave.cli.app, streamwave.cli.transcode, streamwave.cli.probe, streamwave.cli.run, streamwave.cli.doctor
 import streamwave.broadcasts.check, streamwave.broadcasts.delete, streamwave.broadcasts.export, streamwave.verify
+import streamwave.streams.publishes, streamwave.streams.registry
 from streamwave.cli.start import main
 
 for line in sys.stdin:

@@ -59,7 +59,7 @@ class Ingest:
                 patch.setenv(name, value)
             self.settings = Settings.load(env_file=None)
         self.url = f"http://127.0.0.1:{self.settings.ingest_port}"
-        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False, verify=False)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

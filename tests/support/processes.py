@@ -25,7 +25,7 @@ def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 120) -> T
             return answer
         assert time.monotonic() < end, f"waited {timeout_s:g} s in vain for {what}"
         # Some look at all processes of the machine, and would keep from working what they wait for.
-        time.sleep(max(0.01, time.monotonic() - asked))
+        time.sleep(min(max(0.02, 4 * (time.monotonic() - asked)), 0.5))
 
 
 def marked(mark: str) -> dict[int, list[str]]:

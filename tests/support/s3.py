@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import botocore.session
@@ -47,10 +48,7 @@ class S3:
 
     def client(self, service: str = "s3", key: str = KEYS["key"], secret: str = KEYS["secret"]) -> Any:
         """A botocore client for setup and checks."""
-        return botocore.session.get_session().create_client(
-            service, region_name="us-east-1", endpoint_url=self.endpoint, aws_access_key_id=key,
-            aws_secret_access_key=secret,
-        )  # fmt: skip
+        return _client(self.endpoint, service, key, secret)
 
     def bucket(self, name: str) -> str:
         """Create a bucket and return its address."""
@@ -74,6 +72,14 @@ class S3:
         request = urllib.request.Request(url, data=str(free_actions).encode(), headers=plain, method="POST")
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.status == 200
+
+
+@cache
+def _client(endpoint: str, service: str, key: str, secret: str) -> Any:
+    # Making one takes as long as hundreds of requests.
+    return botocore.session.get_session().create_client(
+        service, region_name="us-east-1", endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=secret
+    )
 
 
 @contextmanager

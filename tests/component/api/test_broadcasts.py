@@ -124,6 +124,14 @@ def test_a_recording_is_read_and_exported(clip: Clip, tmp_path: Path) -> None:
 def test_a_name_that_means_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no broadcast talk"):
         streamwave.open_broadcast("talk", settings=settings(tmp_path))
+    for name, output, why in [
+        ("", None, "the name of the broadcast is empty"),
+        ("talk", " ", "the output is empty"),
+        ("./talk", "s33://bucket/x", "unknown kind of store"),
+        ("/a,/a/b", None, "does not contain a broadcast"),
+    ]:
+        with pytest.raises(UsageError, match=why):
+            streamwave.open_broadcast(name, output=output, settings=settings(tmp_path))
     assert streamwave.list_broadcasts(settings=settings(tmp_path)) == ()
 
 

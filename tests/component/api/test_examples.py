@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import doctest
+import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import streamwave
 from streamwave.config.settings import Settings
+from streamwave.model import AudioInfo, VideoInfo
 from streamwave.pipeline.chunk import publish_chunk
 from streamwave.pipeline.live import LiveBroadcast
 from streamwave.receive.segmenter import Segmenter
@@ -19,6 +23,19 @@ from tests.support.media import make_clip
 
 def test_the_page_is_in_step_with_the_docstrings() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run: make docs"
+
+
+@pytest.mark.parametrize("kind", [
+    *(one for one in map(partial(getattr, streamwave), streamwave.__all__) if isinstance(one, type)), VideoInfo, AudioInfo,
+])  # fmt: skip
+def test_every_attribute_is_on_the_page(kind: type) -> None:
+    """Those of settings are on a page of their own, those of a live source are its methods'."""
+    section = re.split(rf"^### `(?:streamwave\.)?{kind.__name__}`$", page(), flags=re.MULTILINE)[1].partition("\n### ")[
+        0
+    ]
+    fields = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
+    missing = [name for name in fields if not name.startswith("_") and f"| `{name}` |" not in section]
+    assert section and (missing == [] or kind is Settings)
 
 
 def test_the_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from streamwave.broadcasts import catalog
 from streamwave.broadcasts import delete as removal
 from streamwave.broadcasts.catalog import Output
 from streamwave.errors import OutputError, UsageError
+from streamwave.layout import FENCE
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.retention import janitor
 from streamwave.storage.store import LocalStore, Store
@@ -110,6 +111,13 @@ def test_a_live_broadcast_is_refused(output: Output, chunks: list[PackagedChunk]
             only(output, PATH, CREATED_MS),
         )
     assert output.store().names() == before
+
+
+def test_a_recording_whose_fence_is_gone_can_be_deleted(output: Output, chunks: list[PackagedChunk]) -> None:
+    publish(output, chunks)
+    output.store(PATH).delete(FENCE)
+    removal.remove(output, only(output, PATH, NOW_MS))
+    assert output.store(PATH).names() == []
 
 
 def test_everything_goes_and_nothing_else(output: Output, chunks: list[PackagedChunk]) -> None:

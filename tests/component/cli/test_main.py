@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import typer
@@ -113,3 +114,30 @@ def test_an_interrupted_transcode_says_what_became_of_it(monkeypatch: pytest.Mon
     monkeypatch.setattr("streamwave.cli.transcode.resolve_source", interrupt)
     with pytest.raises(Interrupted, match="the incomplete output was removed, run the command again"):
         run_transcode("a.mp4", None, None, False, cli.out)
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("arguments", [["--help"], ["prefect", "env"], ["broadcasts", "ls", "--json"]])
+def test_a_full_or_closed_stdout(arguments: list[str], buffered: bool, tmp_path: Path) -> None:
+    """What rich, click and ``print`` have written is refused in one line on a full disk; a closed pipe is silent."""
+    environment = {**os.environ, "STREAMWAVE_STATE_DIR": str(tmp_path), "PYTHONUNBUFFERED": "" if buffered else "1"}
+    command = [sys.executable, "-c", "from streamwave.cli.start import main; main()", *arguments]
+
+    def run(stdout: int) -> tuple[int, str]:
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, env=environment)
+        return done.returncode, done.stderr
+
+    with open("/dev/full", "wb") as full:
+        assert run(full.fileno()) == (
+            1, "error: stdout cannot be written (No space left on device); free some space, or send it elsewhere\n",
+        )  # fmt: skip
+    ours, theirs = os.pipe()
+    os.close(ours)
+    assert run(theirs) == (1, "")
+    os.close(theirs)
+
+
+def test_a_full_stderr_leaves_the_exit_code() -> None:
+    command = [sys.executable, "-c", "from streamwave.cli.start import main; main()", "no-such-command"]
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run(command, stderr=full, timeout=60).returncode == 2

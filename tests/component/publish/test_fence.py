@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 import uuid
@@ -178,6 +179,33 @@ def test_a_fence_that_a_disk_has_damaged_is_somebody_elses(tmp_path: Path, damag
         first.look()
     next_one.take(ended=False)
     next_one.look()
+
+
+def test_a_deletion_that_has_not_reached_the_ledger_is_no_other_run(tmp_path: Path) -> None:
+    """Being fenced out of one output means being fenced out of all, and nobody has taken over."""
+    store = LocalStore(tmp_path / "out")
+    publication = Publication(store, manifests=True, token="t")
+    publication.begin(HEADER)
+    publication.publish(chunk(tmp_path / "work", 0), "file", "p0")
+    store.delete(FENCE)
+    with pytest.raises(OutputError, match=r"lacks ledger/writer.json.*end this run: the next one continues") as caught:
+        publication.publish(chunk(tmp_path / "work", 1), "file", "p0")
+    assert not isinstance(caught.value, FencedError)
+    shutil.rmtree(tmp_path / "out" / "ledger")
+    with pytest.raises(OutputError, match="does not hold the broadcast any more"):
+        publication.publish(chunk(tmp_path / "work", 1), "file", "p0")
+    publication.close()
+
+
+def test_the_next_run_continues_a_broadcast_whose_fence_was_deleted(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "out")
+    for number, token in enumerate(("first", "next")):
+        publication = Publication(store, manifests=True, token=token)
+        publication.begin(HEADER)
+        publication.publish(chunk(tmp_path / "work", number), "file", "p0")
+        store.delete(FENCE)
+        publication.close()
+    assert Ledger.load(store).chunk_count == 2
 
 
 def test_a_folder_that_vanishes_is_an_output_that_is_away(tmp_path: Path) -> None:

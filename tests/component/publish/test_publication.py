@@ -231,7 +231,7 @@ def test_another_job_is_refused(tmp_path: Path) -> None:
     before = tree(tmp_path / "out")
     other = Publication(LocalStore(tmp_path / "out"), manifests=False, token="t")
     with pytest.raises(
-        OutputError, match="already holds a broadcast; choose another output, or replace it with --overwrite"
+        OutputError, match="already holds a broadcast; choose another output, or replace it with overwrite=True"
     ):
         other.begin(HEADER.model_copy(update={"fingerprint": "another"}))
     other.discard()

@@ -8,13 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from streamwave.config.limits import StreamLimits
 from streamwave.ffmpeg.chunks import open_chunk
 from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder
-from streamwave.model import Chunk, Rendition
+from streamwave.model import Chunk, Rendition, StreamLimits
 from streamwave.receive import freeze
 from streamwave.receive.clock import Timed
 from streamwave.receive.writer import SessionWriter

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streamwave.config.limits import StreamLimits
 from streamwave.errors import LimitError
+from streamwave.model import StreamLimits
 from streamwave.receive.chunkfile import PACKET_BYTES
 from streamwave.spool import quota
 from streamwave.spool.broadcast import open_session

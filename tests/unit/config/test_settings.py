@@ -10,7 +10,7 @@ import pytest
 from streamwave.config import docs as settings_docs
 from streamwave.config.fields import extra, variable_name
 from streamwave.config.settings import Settings
-from streamwave.errors import OutputError, SettingsError, UsageError
+from streamwave.errors import SettingsError, UsageError
 from streamwave.storage.location import BaseUrl
 from streamwave.storage.outputs import outputs, outputs_above, outputs_below
 
@@ -200,7 +200,7 @@ def test_keys_in_addresses_are_refused_and_never_shown() -> None:
     ):
         (fault,) = faults(**{variable: value})
         assert says in fault and "sEcReT" not in fault, (variable, value)
-    with pytest.raises(OutputError, match="a user or a password") as caught:
+    with pytest.raises(UsageError, match="a user or a password") as caught:
         outputs("s3://AKIA:sEcReT@films/tv")
     assert "sEcReT" not in str(caught.value)
 
@@ -314,7 +314,7 @@ def test_several_outputs(own_folder: Path) -> None:
         ("S4://b/tv", "unknown kind of store 'S4'; for example s3://"),
         ("swift://b/tv", "unknown kind of store 'swift'"),
         ("s3://b/../tv", "'s3://b/../tv' contains '..'; write the path without it"),
-        ("[]", "an address is empty"),
+        ("[]", "the list of outputs is empty"),
         ('["a", {"uri": "b"}]', "output 2 of the list has 'uri'; allowed: url, endpoint, region, profile, path_style"),
         ('[{"endpoint": "b"}]', "entry 1 of the list of outputs has no 'url'"),
         (

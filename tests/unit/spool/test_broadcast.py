@@ -20,6 +20,7 @@ from streamwave.spool.broadcast import (
     INFO,
     BroadcastSpool,
     StreamLiveError,
+    abandoned,
     broadcasts,
     open_session,
     session_ended_unix_ms,
@@ -114,6 +115,21 @@ def test_one_that_cannot_be_mended_is_left_out(tmp_path: Path, caplog: pytest.Lo
     assert again.folder != spool.folder
     assert session.name == "000000"
     assert f"cam/{spool.broadcast} is skipped" in caplog.text
+
+
+@pytest.mark.parametrize("left", [None, b"", b'{"stream": "cam", "output": "/out/cam/x", "recon'])
+def test_a_killed_run_is_completed_though_its_description_is_damaged(tmp_path: Path, left: bytes | None) -> None:
+    """Another one that cannot be mended is left out: neither prevents the next run."""
+    spool, session = open_session(tmp_path, "cam", output="/out", window_ms=0)
+    (session / "source.sha256").touch()
+    if left is not None:
+        (spool.folder / INFO).write_bytes(left)
+    other = tmp_path / "cam" / "20260101-000000-abcd"
+    (other / INFO).mkdir(parents=True)
+    assert [found.folder for found in abandoned(tmp_path, "cam", "/out")] == [spool.folder]
+    assert spool.info().reconnect_window_ms == 0 and spool.info().output.startswith("/out/cam/")
+    serviced, _ = open_session(tmp_path / "other", "cam", output="/out", window_ms=60_000)
+    assert abandoned(tmp_path / "other", "cam", "/out") == []  # the processing service completes it
 
 
 def test_a_description_reaches_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
