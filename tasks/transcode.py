@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import task
+from prefect import State, task
 from prefect.runtime import task_run
+from prefect.states import Completed
 
 from streamwave.model import Chunk, Rendition
 from streamwave.pipeline import chunk as pipeline
@@ -23,6 +24,10 @@ def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
     retry_delay_seconds=pipeline.RETRY_DELAY_S,
     retry_condition_fn=worth_a_retry,
 )
-def transcode(job: Job, chunk: Chunk, rendition: Rendition) -> None:
-    """Transcode ``chunk`` into ``rendition``; the result is written to ``Transcoder.result_path``."""
-    pipeline.transcode(job, chunk, rendition, task_run.run_count or 1)
+def transcode(job: Job, chunk: Chunk, rendition: Rendition) -> State[None] | None:
+    """Transcode ``chunk`` into ``rendition``; the result is written to ``Transcoder.result_path``.
+
+    If another machine did so, the message of the run's state says which, and how fast.
+    """
+    where = pipeline.transcode(job, chunk, rendition, task_run.run_count or 1)
+    return None if where is None else Completed(message=where)

@@ -22,6 +22,7 @@ TIERS = {
 }
 #: Of their tier, these files take longest. They are handed out first, so that no worker is left alone with one at the end.
 LONGEST = (
+    "component/cluster/test_cluster.py",
     "component/receive/test_sources.py",
     "component/ffmpeg/test_picture.py",
     "component/verify/test_whole.py",

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from streamwave.cli.abort import watch_signals
 from streamwave.cli.broadcasts import broadcasts_app
+from streamwave.cli.cluster import cluster_app
 from streamwave.cli.complete import stream_names
 from streamwave.cli.exits import epilog
 from streamwave.cli.output import Json, emit
@@ -59,6 +60,7 @@ AUDIO_TRACK = typer.Option(
 app.add_typer(streams_app, name="streams")
 app.add_typer(broadcasts_app, name="broadcasts")
 app.add_typer(prefect_app, name="prefect")
+app.add_typer(cluster_app, name="cluster")
 
 
 @app.callback()
@@ -97,6 +99,12 @@ def transcode(
         bool, typer.Option("--overwrite", help="Replace a broadcast that the output already contains.")
     ] = False,
     audio_track: Annotated[int | None, AUDIO_TRACK] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            help="Scheduler whose workers encode, such as dask://studio:8786. Default: STREAMWAVE_TASK_RUNNER."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Transcode SOURCE into an adaptive stream: every chunk in every rendition, as tasks of a Prefect flow run.
@@ -109,7 +117,7 @@ def transcode(
     """
     from streamwave.cli.transcode import run_transcode
 
-    run_transcode(source, output, ladder, overwrite, out, audio_track, json)
+    run_transcode(source, output, ladder, overwrite, out, audio_track, json, workers)
 
 
 @app.command()
@@ -204,6 +212,46 @@ def run(
     from streamwave.cli.run import run_live
 
     run_live(source, stream, output, out)
+
+
+SCHEDULER = typer.Argument(
+    help="The scheduler's address: dask://HOST:8786, or tls:// or tcp://. Default: STREAMWAVE_TASK_RUNNER."
+)
+
+
+@app.command()
+def scheduler(address: Annotated[str | None, SCHEDULER] = None) -> None:
+    """Run a scheduler, through which runs reach workers on other machines. ADDRESS is where it listens.
+
+    Without an address and without the setting it listens at dask://127.0.0.1:8786.
+
+    Output: messages go to stdout; nothing is written.
+
+    Example: [bold]streamwave scheduler tls://0.0.0.0:8786[/bold]
+    """
+    from streamwave.cli.cluster import run_scheduler
+
+    run_scheduler(address)
+
+
+@app.command()
+def worker(
+    address: Annotated[str | None, SCHEDULER] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on which the scheduler reaches this worker. 0: any free one.")
+    ] = 0,
+) -> None:
+    """Run a worker, which encodes chunks for all runs that use the scheduler at ADDRESS. Needs only that address and the key.
+
+    It takes as many chunks at a time as STREAMWAVE_FFMPEG_SLOTS allows. SIGTERM lets it finish what it has begun.
+
+    Output: messages go to stdout; chunks that it works on are in the state folder.
+
+    Example: [bold]streamwave worker dask://studio:8786[/bold]
+    """
+    from streamwave.cli.cluster import run_worker
+
+    run_worker(address, port)
 
 
 @app.command()

@@ -18,6 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from streamwave.cli.output import emit, shows_progress
 from streamwave.cli.shapes import AddressShape, TranscodeDocument
 from streamwave.cli.wording import reworded
+from streamwave.cluster.cluster import check_workers
+from streamwave.cluster.endpoint import endpoint, endpoint_of
 from streamwave.config.prefect_env import CLIENT_ENV
 from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError, StreamWaveError, UsageError
@@ -106,13 +108,20 @@ def run_transcode(
     console: Console,
     audio_track: int | None = None,
     json: bool = False,
+    workers: str | None = None,
 ) -> str:
     """Transcode ``source`` with a Prefect server and a progress bar, and return the output's root.
+
+    ``workers``: address of the scheduler whose workers encode, instead of the setting.
 
     Raises:
         StreamWaveError: something that the user can fix, described in one sentence.
     """
     settings = Settings.load()
+    if workers is not None:
+        endpoint(workers, settings.cluster_keys, plain=settings.cluster_plain)
+        os.environ["STREAMWAVE_TASK_RUNNER"] = workers  # for the flow, which reads the settings itself
+        settings = Settings.load()
     target = wanted_output(output, settings)
     # Check the request before a Prefect server is started for it, which takes seconds.
     url = resolve_source(source)
@@ -122,6 +131,9 @@ def run_transcode(
     check_track(info, audio_track)
     renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
     check_writable(target, settings)
+    scheduler = endpoint_of(settings)
+    if scheduler is not None:
+        check_workers(scheduler, binary.path)
     started, found = time.monotonic(), list[str]()
     with _bar(Console(stderr=True) if json else console) as bar:
         task = bar.add_task("starting Prefect", total=None, speed="", chunks="", left="")

@@ -121,16 +121,40 @@ class Settings(LiveSettings):
         ge=1,
         le=86400,
     )
+    chunk_retries: int = setting(
+        "Work", "How often a failed transcode is retried before its chunk is replaced by filler.", 2, ge=0, le=10
+    )
+    task_runner: str = setting(
+        "Work",
+        "Where chunks are encoded. Empty: by FFmpeg processes of this machine. The address of a Dask scheduler "
+        "(`dask://HOST:8786`): by the workers that are connected to it (docs/howto/workers.md), one chunk per slot.",
+        "",
+        pattern=r"^((dask|tls|tcp)://\S+)?$",
+        kind="the address of a scheduler",
+    )
     max_chunks_in_flight: int = setting(
         "Work",
         "Maximum number of chunks of one stream that are processed at the same time. Limits memory and temporary disk "
-        "space. A value below the number of cores leaves cores idle.",
-        4,
+        "space. A value below the number of cores, or of the workers' slots, leaves some idle.",
         ge=1,
         le=1000,
+        derived=(lambda d: 16 if d.get("task_runner") else 4, "4, or 16 if `STREAMWAVE_TASK_RUNNER` is set"),
     )
-    chunk_retries: int = setting(
-        "Work", "How often a failed transcode is retried before its chunk is replaced by filler.", 2, ge=0, le=10
+    cluster_keys: Folder = setting(
+        "Work",
+        "Folder with the key of runs, scheduler and workers, as `streamwave cluster keys` creates it. Whoever has it can run "
+        "programs on every worker.",
+        kind="a folder",
+        derived=(
+            lambda d: d.get("state_dir", Path("var").absolute()) / "cluster",
+            "`cluster` in `STREAMWAVE_STATE_DIR`",
+        ),
+    )
+    cluster_plain: bool = setting(
+        "Work",
+        "Allow unencrypted connections between machines, for a scheduler whose address begins with `tcp://`. Everyone who "
+        "can reach a scheduler or worker can then run programs there.",
+        False,
     )
     spool_place: Annotated[str, BeforeValidator(to_place)] = setting(
         "Work",

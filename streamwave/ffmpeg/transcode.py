@@ -9,11 +9,12 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from streamwave.errors import FFmpegError, MediaError
 from streamwave.ffmpeg.commands import EncoderSettings, check_argv, filler_argv, transcode_argv
@@ -45,8 +46,26 @@ _DAMAGE = re.compile(r"error while decoding|error submitting packet to decoder|d
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """Results from another machine: the files by rendition, those in which a frame is repeated (``DAMAGED``), and where and how
+    fast they were made, for people.
+    """
+
+    files: Mapping[str, bytes]
+    damaged: frozenset[str]
+    where: str
+
+
+class Elsewhere(Protocol):
+    """Encodes on other machines."""
+
+    def encode(self, transcoder: Transcoder, chunk: Chunk, renditions: Sequence[Rendition]) -> Encoded:
+        """What ``transcoder`` would make of ``chunk``. Raises what ``Transcoder.encode`` raises."""
+
+
+@dataclass(frozen=True)
 class Transcoder:
-    """What all chunks of a job have in common. ``work`` is the folder for results."""
+    """What all chunks of a job have in common. ``work`` is the folder for results. ``elsewhere``: encode on other machines."""
 
     ffmpeg_path: str
     encoder: EncoderSettings
@@ -55,13 +74,16 @@ class Transcoder:
     timeout_s: float
     limits: ChunkLimits = ChunkLimits()
     passthrough: Passthrough | None = None
+    elsewhere: Elsewhere | None = None
 
     def result_path(self, chunk: Chunk, name: str) -> Path:
         """Path of a chunk's transcoded file in a rendition."""
         return self.work / f"{chunk.number:06d}" / f"{name}.mp4"
 
-    def encode(self, chunk: Chunk, renditions: Sequence[Rendition]) -> None:
+    def encode(self, chunk: Chunk, renditions: Sequence[Rendition]) -> str | None:
         """Run one FFmpeg process for ``renditions``, verify the results, and move them into place.
+
+        Returns where it ran, if that was on another machine.
 
         If frames cannot be decoded, the frame before them is repeated, and the result is marked as damaged. The passthrough
         rendition uses the source's own video if FFmpeg decodes the chunk without any message, and is encoded otherwise.
@@ -74,7 +96,11 @@ class Transcoder:
         """
         renditions = [r for r in renditions if not self._known(chunk, r)]
         if not renditions:
-            return
+            return None
+        if self.elsewhere is not None:
+            made = self.elsewhere.encode(self, chunk, renditions)
+            self._put(chunk, renditions, made)
+            return made.where
         own = [r for r in renditions if chunk.as_is and self._is_own(r)]
         encoded = [r for r in renditions if r not in own]
         said = self._encode(chunk, encoded) if encoded else self._check(chunk)
@@ -90,6 +116,21 @@ class Transcoder:
             path = self.result_path(chunk, own[0].name)
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, data)
+        return None
+
+    def _put(self, chunk: Chunk, renditions: Sequence[Rendition], made: Encoded) -> None:
+        """Store results from another machine, which has verified them."""
+        for rendition in renditions:
+            path = self.result_path(chunk, rendition.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, made.files[rendition.name])
+            self._mark(chunk, rendition, damaged=rendition.name in made.damaged)
+
+    def _mark(self, chunk: Chunk, rendition: Rendition, *, damaged: bool) -> None:
+        if damaged:
+            self.result_path(chunk, rendition.name).with_suffix(DAMAGED).touch()
+        elif chunk.held is not None:
+            self._keep(chunk, chunk.held, rendition)
 
     def _held_path(self, chunk: Chunk, name: str) -> Path:
         """Where the result of a chunk that repeats one frame is kept for other chunks of the same frame and length."""
@@ -136,10 +177,7 @@ class Transcoder:
             said = self._run(argv, what, chunk, renditions)
             for rendition in renditions:
                 self._take(chunk, rendition, parts[rendition.name])
-                if _DAMAGE.search(said):
-                    self.result_path(chunk, rendition.name).with_suffix(DAMAGED).touch()
-                elif chunk.held is not None:
-                    self._keep(chunk, chunk.held, rendition)
+                self._mark(chunk, rendition, damaged=_DAMAGE.search(said) is not None)
         finally:
             for part in parts.values():
                 part.unlink(missing_ok=True)
@@ -260,7 +298,7 @@ def put_audio(transcoder: Transcoder, chunk: Chunk, rendition: Rendition, frames
 @dataclass
 class _Gathering:
     joined: dict[str, Rendition] = field(default_factory=dict)
-    done: Future[None] = field(default_factory=Future)
+    done: Future[str | None] = field(default_factory=Future)
     started: bool = False
 
 
@@ -277,11 +315,10 @@ class SharedDecode:
 
     def encode(
         self, transcoder: Transcoder, chunk: Chunk, rendition: Rendition, expected: int, *, alone: bool = False
-    ) -> None:
-        """Encode ``rendition`` of ``chunk``; ``alone`` for a retry. Raises what ``Transcoder.encode`` raises."""
+    ) -> str | None:
+        """Encode ``rendition`` of ``chunk``; ``alone`` for a retry. Returns and raises what ``Transcoder.encode`` does."""
         if alone or expected <= 1:
-            transcoder.encode(chunk, [rendition])
-            return
+            return transcoder.encode(chunk, [rendition])
         key = (str(transcoder.work), chunk.number)
         with self._changed:
             gathering = self._gatherings.get(key)
@@ -295,15 +332,14 @@ class SharedDecode:
                 gathering.joined[rendition.name] = rendition
                 self._changed.notify_all()
         if late:
-            transcoder.encode(chunk, [rendition])
-        elif leader:
-            self._lead(transcoder, chunk, key, gathering, expected)
-        else:
-            gathering.done.result()
+            return transcoder.encode(chunk, [rendition])
+        if leader:
+            return self._lead(transcoder, chunk, key, gathering, expected)
+        return gathering.done.result()
 
     def _lead(
         self, transcoder: Transcoder, chunk: Chunk, key: tuple[str, int], gathering: _Gathering, expected: int
-    ) -> None:
+    ) -> str | None:
         end = time.monotonic() + JOIN_S
         with self._changed:
             self._changed.wait_for(lambda: len(gathering.joined) >= expected, end - time.monotonic())
@@ -311,8 +347,9 @@ class SharedDecode:
             # In the ladder's order rather than that of arrival, so that the command line is always the same.
             together = sorted(gathering.joined.values(), key=lambda r: (-r.width * r.height, r.name))
         try:
-            transcoder.encode(chunk, together)
-            gathering.done.set_result(None)
+            where = transcoder.encode(chunk, together)
+            gathering.done.set_result(where)
+            return where
         except BaseException as error:
             gathering.done.set_exception(error)
             raise

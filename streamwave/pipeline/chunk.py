@@ -6,6 +6,7 @@ Each Prefect task makes one of these calls. Without Prefect, ``publish_chunk`` r
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import logging
@@ -13,7 +14,7 @@ import time
 
 from streamwave.errors import FFmpegError, MediaError, StreamWaveError, TooCostlyError
 from streamwave.ffmpeg.process import launcher
-from streamwave.ffmpeg.transcode import wrap_audio
+from streamwave.ffmpeg.transcode import Transcoder, wrap_audio
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.model import Chunk, ChunkRecord, Rendition
 from streamwave.pipeline.filler import put_filler
@@ -37,25 +38,31 @@ def worth_another_try(error: BaseException) -> bool:
     return not launcher().closed and isinstance(error, StreamWaveError | OSError)
 
 
-def transcode(job: Job, chunk: Chunk, rendition: Rendition, tries: int = 1) -> None:
+def _transcoder(job: Job) -> Transcoder:
+    """The transcoder of ``job``, which encodes on other machines if it has a scheduler."""
+    return dataclasses.replace(job.transcoder(), elsewhere=worker.cluster(job))
+
+
+def transcode(job: Job, chunk: Chunk, rendition: Rendition, tries: int = 1) -> str | None:
     """Transcode ``chunk`` into ``rendition``; the result is written to ``Transcoder.result_path``.
 
     The first attempt at a video rendition shares one decode with the chunk's other renditions that other threads request;
     retries run alone. If the last of ``job.retries`` retries fails too, the result is filler: black frames or silence.
-    ``tries`` is the number of this attempt, from 1.
+    ``tries`` is the number of this attempt, from 1. Returns where it ran, if that was on another machine.
 
     Raises:
         FFmpegError, MediaError: the attempt failed, and a retry is left.
         OSError: there is no space left for the result.
     """
-    transcoder = job.transcoder()
+    transcoder = _transcoder(job)
     try:
         if rendition.kind == "audio":
             wrap_audio(transcoder, chunk, rendition)
-        else:
-            worker.shared_decode.encode(transcoder, chunk, rendition, len(job.video_renditions), alone=tries > 1)
+            return None
+        return worker.shared_decode.encode(transcoder, chunk, rendition, len(job.video_renditions), alone=tries > 1)
     except (FFmpegError, MediaError) as error:
         _replace(job, chunk, rendition, error, tries)
+        return None
 
 
 def transcode_all(job: Job, chunk: Chunk) -> None:
@@ -66,7 +73,7 @@ def transcode_all(job: Job, chunk: Chunk) -> None:
     """
     failure: Exception | None = None
     try:
-        job.transcoder().encode(chunk, job.video_renditions)
+        _transcoder(job).encode(chunk, job.video_renditions)
     except (StreamWaveError, OSError) as error:
         failure = error
     for rendition in job.renditions:

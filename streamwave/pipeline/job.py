@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from streamwave.cluster.endpoint import Endpoint
 from streamwave.errors import MediaError
 from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.limits import ChunkLimits
@@ -32,7 +33,8 @@ class Job(Frozen):
     of received chunks and of intermediate results. ``output`` is the URL of an output, or several (``storage.outputs``); if
     all refuse, they are waited for at most ``patience_s``. ``store_options`` are the S3 options. ``token`` fences the output
     against other runs. If ``manifests`` is false, manifests are written only at the end. ``retries``: how often a failed
-    transcode is retried before the chunk is replaced by black frames or silence.
+    transcode is retried before the chunk is replaced by black frames or silence. ``scheduler``: whose workers encode
+    video; None: this machine does.
     """
 
     session: str
@@ -61,6 +63,7 @@ class Job(Frozen):
     base_urls: tuple[BaseUrl, ...] = ()
     retries: int = 2
     passthrough: Passthrough | None = None
+    scheduler: Endpoint | None = None
 
     @property
     def video_renditions(self) -> tuple[Rendition, ...]:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from streamwave.broadcasts.listing import Listing
+from streamwave.cluster.endpoint import endpoint_of
 from streamwave.config.settings import Settings
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
@@ -209,6 +210,7 @@ class LiveBroadcast:
             retries=self.settings.chunk_retries,
             b_frames=False,  # hls.js misplaces periods otherwise, see docs/decisions/0005-timing-inside-segments.md
             passthrough=encoding.passthrough,
+            scheduler=endpoint_of(self.settings),
         )
         if kept is None:
             if self.settings.passthrough == "auto":
@@ -217,6 +219,9 @@ class LiveBroadcast:
             self.spool.share(folder, ENCODING)
         first = self.job is None
         self.job = job
+        cluster = worker.cluster(job)
+        if cluster is not None:
+            cluster.on_news = self.status.warn
         published = worker.publication(job)
         published.on_change = self._on_output
         self.status.begin(job, published)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from streamwave.broadcasts.delete import clear
+from streamwave.cluster.endpoint import endpoint_of
 from streamwave.config.settings import Settings
 from streamwave.errors import IncompleteError, OutputError, SourceError, StreamWaveError
 from streamwave.ffmpeg.locate import locate
@@ -216,6 +217,7 @@ def file_session(
     if source_hosts is not None:
         check_host(url, source_hosts)
         confine_hosts(source_hosts)
+    scheduler = endpoint_of(settings)
     binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
     chosen = ladders.choose(settings.ladder, ladder)
     track = settings.audio_index(audio_track)
@@ -281,6 +283,7 @@ def file_session(
             ffmpeg_timeout_s=settings.ffmpeg_timeout_s,
             limits=settings.chunk_limits,
             retries=settings.chunk_retries,
+            scheduler=scheduler,
         )
         for store in stores:
             clear(store, whole=overwrite)

@@ -1,9 +1,10 @@
-"""State shared by the tasks of all jobs in one process: shared decodes and open publications."""
+"""State shared by the tasks of all jobs in one process: shared decodes, open publications, and connections to schedulers."""
 
 from __future__ import annotations
 
 import threading
 
+from streamwave.cluster.cluster import Cluster
 from streamwave.ffmpeg.transcode import SharedDecode
 from streamwave.pipeline.job import Job
 from streamwave.publish.opening import open_publication
@@ -23,6 +24,7 @@ class Worker:
     def __init__(self) -> None:
         self.shared_decode = SharedDecode()
         self._publications: dict[tuple[str, str], Outputs] = {}
+        self._clusters: dict[str, Cluster] = {}
         self._lock = threading.Lock()
 
     def publication(self, job: Job) -> Outputs:
@@ -44,10 +46,22 @@ class Worker:
                 )
             return self._publications[key]
 
+    def cluster(self, job: Job) -> Cluster | None:
+        """The workers that encode for ``job``; None if this machine does."""
+        if job.scheduler is None:
+            return None
+        with self._lock:
+            if job.token not in self._clusters:
+                self._clusters[job.token] = Cluster(job.scheduler, job.ffmpeg_path)
+            return self._clusters[job.token]
+
     def release(self, job: Job) -> None:
-        """Close the publication of a job that has ended."""
+        """Close the publication of a job that has ended, and its connection to a scheduler."""
         with self._lock:
             found = self._publications.pop((job.output, job.token), None)
+            cluster = self._clusters.pop(job.token, None)
+        if cluster is not None:
+            cluster.close()
         if found is not None:
             found.close()
 

@@ -20,7 +20,7 @@ from streamwave.util.trust import fault, user_name
 
 #: Every name that StreamWave creates in STREAMWAVE_STATE_DIR. A folder that contains others is shared and stays readable.
 KNOWN = re.compile(
-    r"spool|replica|prefect.*|logs|nginx.*|rtmp.*|empty|demo|clip-.*|setup.*|streamwave\.db.*|hook-token|grpc-token|clock\.json"
+    r"spool|replica|prefect.*|logs|nginx.*|rtmp.*|empty|demo|clip-.*|setup.*|streamwave\.db.*|hook-token|grpc-token|clock\.json|cluster|worker"
     r"|processing\.ready|\..*"
 )
 #: In a shared folder such as /var, other names prove nothing. These files are StreamWave's, as are folders that contain these.

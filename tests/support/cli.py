@@ -165,17 +165,18 @@ def copy_database(home: Path, target: Path) -> None:
         copy.close()
 
 
-def slow_ffmpeg(folder: Path, part: str, *, once: bool = False) -> Path:
+def slow_ffmpeg(folder: Path, part: str, *, once: bool = False, rate: str = "0.01") -> Path:
     """A replacement for FFmpeg that runs the real one, but at a hundredth of real time if ``part`` is in its arguments.
 
-    ``once``: only the first time. The file ``starts`` in ``folder`` lists the arguments of every start.
+    ``once``: only the first time. ``rate``: another multiple of real time, in the shell's words. The file ``starts`` in
+    ``folder`` lists the arguments of every start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     real, path = locate().path, folder / "slow-ffmpeg"
     guard = f'mkdir "{folder}/slowed" 2>/dev/null &&' if once else ""
     path.write_text(
         f'#!/bin/sh\necho "$*" >>"{folder}/starts"\n'
-        f'case "$*" in *"{part}"*) {guard} exec "{real}" -readrate 0.01 "$@" ;; esac\nexec "{real}" "$@"\n'
+        f'case "$*" in *"{part}"*) {guard} exec "{real}" -readrate {rate} "$@" ;; esac\nexec "{real}" "$@"\n'
     )
     path.chmod(0o755)
     return path

@@ -42,7 +42,23 @@ def test_importing_it_loads_next_to_nothing() -> None:
 
 def test_using_it_loads_neither_prefect_nor_servers_nor_the_command_line() -> None:
     found = loaded("import streamwave; streamwave.transcode; streamwave.open_broadcast")
-    assert found & {"prefect", "fastapi", "uvicorn", "grpc", "typer", "rich", "flows", "tasks", "services"} == set()
+    assert (
+        found
+        & {
+            "prefect",
+            "fastapi",
+            "uvicorn",
+            "grpc",
+            "typer",
+            "rich",
+            "flows",
+            "tasks",
+            "services",
+            "dask",
+            "distributed",
+        }
+        == set()
+    )
     assert "streamwave.pipeline.threads" in found
 
 

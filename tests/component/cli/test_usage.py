@@ -58,14 +58,19 @@ NAMES = {"My Show": "'My Show'", "": "''"}
 NUMBERS = {"0": "invalid value", "two": "invalid value", "": "invalid value"}
 TRACKS = {**NUMBERS, "3": "there is no number 3"}
 
+SCHEDULERS = {**dict.fromkeys(("", "studio:8786", "dask://", "http://studio"), "is not the address of a Dask scheduler"),
+              "tls://studio": "has no cluster.pem", "tcp://studio": "an unencrypted connection"}  # fmt: skip
+
 #: For each command its other arguments, and for each of its parameters the malformed values. Flags take no value.
 CASES: dict[str, tuple[list[str], dict[str, dict[str, str]]]] = {
     "transcode": (["film.mp4"], {"source": SOURCES, "output": {**SOME_OUTPUTS, "memory://x": "is lost"}, "ladder": LADDERS,
-                                 "audio_track": TRACKS}),
+                                 "audio_track": TRACKS, "workers": SCHEDULERS}),
     "probe": (["film.mp4"], {"source": SOURCES, "ladder": LADDERS, "audio_track": TRACKS}),
     "demo": ([], {"source": {"missing.mp4": "check the path", "": "the source is empty"}, "duration": NUMBERS}),
     "run": (["film.mp4", "--stream", "show"], {"source": SOURCES, "output": {**SOME_OUTPUTS, "memory://x": "is lost"},
                                                "stream": NAMES}),
+    "scheduler": ([], {"address": SCHEDULERS}),
+    "worker": ([], {"address": SCHEDULERS, "port": {"x": "invalid value", "65536": "invalid value", "": "invalid value"}}),
     "serve": ([], {"part": {"player": "there is no service", "": "there is no service"}}),
     "streams add": (["stage"], {"name": NAMES, "title": {"a\nb": "a title is one line"}}),
     **{f"streams {name}": ([], {"name": {"nobody": "no stream 'nobody'"}})
@@ -83,7 +88,7 @@ CASES: dict[str, tuple[list[str], dict[str, dict[str, str]]]] = {
     "broadcasts rm": (["--yes", "x"], {"names": SOME_ADDRESSES, "output": SOME_OUTPUTS}),
 }  # fmt: skip
 #: These take no arguments.
-BARE = {"doctor", "up", "streams ls", "prefect login", "prefect env", "prefect deploy"}
+BARE = {"cluster keys", "doctor", "up", "streams ls", "prefect login", "prefect env", "prefect deploy"}
 
 
 def commands() -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,96 @@
+"""The part of a worker that encodes chunks: one FFmpeg process per order, which ends when nobody wants its result any more."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from distributed import Reschedule, WorkerPlugin
+
+from streamwave.cluster.order import BENCH, Order, Outcome
+from streamwave.errors import StreamWaveError
+from streamwave.ffmpeg.process import Launcher
+from streamwave.ffmpeg.transcode import DAMAGED, Transcoder
+
+
+class Bench(WorkerPlugin):
+    """Performs orders with the FFmpeg at ``ffmpeg_path`` in folders below ``scratch``. ``worker`` is this worker's name."""
+
+    name = BENCH
+
+    def __init__(self, ffmpeg_path: str, scratch: Path, worker: str) -> None:
+        self._ffmpeg_path, self._scratch, self._worker = ffmpeg_path, scratch, worker
+        self._running: dict[str, Launcher] = {}
+        self._stopping = False
+        self._lock = threading.Lock()
+        self._dask: Any = None
+
+    def setup(self, worker: Any) -> None:
+        """Called by Dask at the start."""
+        self._dask = worker
+
+    def teardown(self, worker: Any) -> None:
+        """Called by Dask at the end: kill all FFmpeg processes."""
+        with self._lock:
+            self._stopping = True
+            running = list(self._running.values())
+        for launcher in running:
+            launcher.close()
+
+    def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
+        """Called by Dask when the state of a task changes: if a running one is released, its result is not wanted any more."""
+        if start == "executing" and finish == "released":
+            with self._lock:
+                launcher = self._running.get(str(key))
+            if launcher is not None:
+                launcher.close()
+
+    def perform(self, order: Order, video: bytes) -> Outcome:
+        """Encode a chunk. Errors of the chunk and of this machine are part of the outcome.
+
+        Raises:
+            Reschedule: the order has been cancelled, or this worker is stopping.
+        """
+        launcher = Launcher(1)
+        with self._lock:
+            self._running[order.key] = launcher
+        try:
+            # It may have been cancelled before this thread started.
+            task = self._dask.state.tasks.get(order.key)
+            if self._stopping or task is None or task.state != "executing":
+                raise Reschedule
+            began = time.monotonic()
+            try:
+                files, damaged = self._encode(order, video, launcher)
+                outcome = Outcome(self._worker, time.monotonic() - began, files, damaged)
+            except (StreamWaveError, OSError) as error:
+                outcome = Outcome(self._worker, time.monotonic() - began, {}, frozenset(), error)
+            if launcher.closed:
+                raise Reschedule
+            return outcome
+        finally:
+            with self._lock:
+                self._running.pop(order.key, None)
+
+    def _encode(self, order: Order, video: bytes, launcher: Launcher) -> tuple[dict[str, bytes], frozenset[str]]:
+        with tempfile.TemporaryDirectory(prefix="chunk-", dir=self._scratch) as folder:
+            assert order.chunk.video_path is not None
+            path = Path(folder, Path(order.chunk.video_path).name)
+            path.write_bytes(video)
+            chunk = order.chunk.model_copy(update={"video_path": str(path)})
+            transcoder = Transcoder(
+                self._ffmpeg_path,
+                order.encoder,
+                launcher,
+                Path(folder),
+                order.timeout_s,
+                order.limits,
+                order.passthrough,
+            )
+            transcoder.encode(chunk, order.renditions)
+            results = {one.name: transcoder.result_path(chunk, one.name) for one in order.renditions}
+            damaged = {name for name, result in results.items() if result.with_suffix(DAMAGED).exists()}
+            return {name: result.read_bytes() for name, result in results.items()}, frozenset(damaged)

@@ -1,0 +1,242 @@
+"""The workers of one scheduler, as a run uses them: hands chunks to them, and hands a chunk to another one if need be."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import errno
+import itertools
+import logging
+import pickle
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from streamwave.cluster.dask_config import prepare, security
+from streamwave.cluster.encoder import encoder_digest
+from streamwave.cluster.endpoint import Endpoint
+from streamwave.cluster.order import Order, Outcome, perform, resource
+from streamwave.cluster.roster import Roster
+from streamwave.errors import FFmpegError, MediaError, StreamWaveError, TooCostlyError
+from streamwave.ffmpeg.process import Launcher
+from streamwave.ffmpeg.transcode import Encoded, Transcoder
+from streamwave.model import Chunk, Rendition
+
+log = logging.getLogger("streamwave.cluster")
+
+#: Interval at which a thread that waits for a result checks whether it still should.
+CHECK_S = 0.1
+#: Interval at which the scheduler is asked for its workers while results are awaited.
+LOOK_S = 1.0
+#: How long to wait for the scheduler before another attempt.
+CONNECT_S = 5.0
+#: States of a client that has, or tries to restore, its connection.
+_USABLE = ("running", "connecting")
+
+
+class Cluster:
+    """Encodes chunks on the workers of ``endpoint`` that have the same encoder as ``ffmpeg_path``. Thread-safe.
+
+    It waits as long as it takes for a scheduler and for workers: received chunks are safe in the spool. ``on_news`` gets a
+    sentence when that changes, or when workers are not used; it is called in a thread of its own, which has the connection.
+    """
+
+    def __init__(self, endpoint: Endpoint, ffmpeg_path: str, on_news: Callable[[str], None] = log.warning) -> None:
+        self.on_news = on_news
+        self._endpoint = endpoint
+        self._resource = resource(encoder_digest(ffmpeg_path))
+        self._roster = Roster(endpoint.address, self._resource)
+        self._awaited = 0  # results
+        self._client: Any = None
+        self._connecting, self._closing = asyncio.Lock(), asyncio.Event()
+        begun = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main(begun)), name="cluster", daemon=True)
+        self._thread.start()
+        begun.wait()
+
+    def close(self) -> None:
+        """Disconnect. Workers end what they still do for this run."""
+        with suppress(RuntimeError):  # it is closed already
+            self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join(2 * CONNECT_S)
+
+    def encode(self, transcoder: Transcoder, chunk: Chunk, renditions: Sequence[Rendition]) -> Encoded:
+        """What ``transcoder`` would make of ``chunk``, made by a worker.
+
+        If the worker or the scheduler is lost, the chunk goes to another one. Raises what ``Transcoder.encode`` raises.
+        """
+        what = f"chunk {chunk.number} to {', '.join(one.name for one in renditions)}"
+        video = _video(chunk)
+        for tries in itertools.count(1):
+            key = f"chunk-{chunk.number}-{uuid.uuid4().hex}"
+            order = Order(
+                key, chunk, tuple(renditions), transcoder.encoder, transcoder.timeout_s, transcoder.limits,
+                transcoder.passthrough,
+            )  # fmt: skip
+            outcome = self._perform(order, video, transcoder.launcher, what)
+            if outcome is None:
+                time.sleep(CHECK_S)
+            elif outcome.error is None:
+                speed = float(chunk.frame_count / chunk.rate) / max(outcome.seconds, 0.001)
+                where = f"on {outcome.worker}, attempt {tries}: {outcome.seconds:.2f} s, {speed:.2f} × real time"
+                return Encoded(outcome.files, outcome.damaged, where)
+            elif not self._roster.blame(chunk.number, outcome.worker) or not isinstance(outcome.error, OSError):
+                raise outcome.error  # a retry goes to another worker, if there is one
+            else:
+                log.warning(
+                    "%s goes to another worker, because %s has a problem: %s", what, outcome.worker, outcome.error
+                )
+        raise AssertionError
+
+    def _perform(self, order: Order, video: bytes, launcher: Launcher, what: str) -> Outcome | None:
+        """Have one worker perform ``order``; None if it has to be submitted again."""
+        ending = FFmpegError(f"{what}: not finished because the run is ending")
+        # One future for the whole way: waiting for a result with a time-out would begin to fetch it again each time.
+        submitting = self._submit(order, video, what)
+        try:
+            pending = asyncio.run_coroutine_threadsafe(submitting, self._loop)
+        except RuntimeError:  # closed
+            submitting.close()
+            raise ending from None
+        try:
+            while not concurrent.futures.wait([pending], CHECK_S).done:
+                if launcher.closed:
+                    raise ending
+                if self._roster.is_lost(order.key):
+                    log.info("%s is submitted again, because its worker is silent", what)
+                    return None
+            return pending.result()
+        except concurrent.futures.CancelledError:
+            raise ending from None
+        finally:
+            pending.cancel()
+
+    async def _submit(self, order: Order, video: bytes, what: str) -> Outcome | None:
+        from distributed import KilledWorker
+        from distributed.client import ClosedClientError, FutureCancelledError
+
+        client = await self._connected()
+        self._awaited += 1
+        try:
+            future = client.submit(
+                perform, pickle.dumps(order), video, key=order.key, resources={self._resource: 1},
+                priority=-order.chunk.number, workers=self._roster.usable(order.chunk.number, order.key),
+            )  # fmt: skip
+            try:
+                found: Outcome = await future
+                return found
+            finally:
+                future.release()  # a worker that still has it ends it
+        except KilledWorker as error:
+            worker = error.last_worker.name
+            raise TooCostlyError(f"{what}: every worker that tried it died, the last one was {worker}") from None
+        except (FutureCancelledError, ClosedClientError, OSError) as error:
+            log.info("%s is submitted again: %s", what, error)
+            return None
+        finally:
+            self._awaited -= 1
+            self._roster.forget(order.key)
+
+    async def _connected(self) -> Any:
+        """The connection to the scheduler, which is waited for."""
+        async with self._connecting:
+            while self._client is None or self._client.status not in _USABLE:
+                try:
+                    self._client = await client_of(self._endpoint)
+                    self._tell(self._roster.reached())
+                    await self._look()
+                except OSError:
+                    self._tell(self._roster.unreached())
+                    await asyncio.sleep(CHECK_S)
+            return self._client
+
+    async def _main(self, begun: threading.Event) -> None:
+        """Hold the connection, and keep the roster current while results are awaited, until ``close``."""
+        self._loop = asyncio.get_running_loop()
+        prepare(quiet=True)
+        begun.set()
+        watching = asyncio.create_task(self._watch())
+        await self._closing.wait()
+        watching.cancel()
+        if self._client is not None:
+            with suppress(OSError, TimeoutError):
+                await asyncio.wait_for(self._client.close(), CONNECT_S)
+
+    async def _watch(self) -> None:
+        while True:
+            if self._awaited and self._client.status in _USABLE:
+                with suppress(OSError):
+                    await self._look()
+            await asyncio.sleep(LOOK_S)
+
+    async def _look(self) -> None:
+        workers, processing = await asyncio.gather(
+            workers_of(self._client), self._client.scheduler.processing(workers=None)
+        )
+        self._tell(self._roster.update(workers, processing, time.monotonic()))
+
+    def _tell(self, news: Sequence[str]) -> None:
+        for text in news:
+            self.on_news(text)
+
+
+def _video(chunk: Chunk) -> bytes:
+    assert chunk.video_path is not None
+    try:
+        return Path(chunk.video_path).read_bytes()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EIO):
+            raise
+        raise MediaError(f"chunk {chunk.number}: its file cannot be read ({error.strerror})") from None
+
+
+async def client_of(endpoint: Endpoint) -> Any:
+    """A connection to the scheduler, in the running loop.
+
+    Raises:
+        OSError: it does not answer within ``CONNECT_S``, or not to this key.
+    """
+    prepare(quiet=True)
+    from distributed import Client
+
+    return await Client(
+        endpoint.address, security=security(endpoint), asynchronous=True, set_as_default=False, timeout=CONNECT_S
+    )
+
+
+async def workers_of(client: Any) -> dict[str, Any]:
+    """The scheduler's workers by address, as Dask describes them."""
+    found = await client.scheduler.identity(n_workers=-1)
+    return dict(found["workers"])
+
+
+def check_workers(endpoint: Endpoint, ffmpeg_path: str) -> None:
+    """Check that the scheduler answers, and has a worker that can encode for this machine.
+
+    Raises:
+        StreamWaveError: it does not, or has none.
+    """
+
+    async def ask() -> dict[str, Any]:
+        async with await client_of(endpoint) as client:
+            return await workers_of(client)
+
+    try:
+        workers = asyncio.run(ask()).values()
+    except OSError:
+        raise StreamWaveError(
+            f"the scheduler {endpoint.address} does not answer; start `streamwave scheduler` there, and use the same key here "
+            "and there"
+        ) from None
+    if not any(resource(encoder_digest(ffmpeg_path)) in one["resources"] for one in workers):
+        others = ", ".join(sorted(str(one["name"]) for one in workers))
+        raise StreamWaveError(
+            f"the workers of {endpoint.address} have another FFmpeg or another version of StreamWave than this machine "
+            f"({others}); install the same everywhere"
+            if others
+            else f"the scheduler {endpoint.address} has no workers; start some with `streamwave worker`"
+        )
