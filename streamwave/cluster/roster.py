@@ -113,6 +113,11 @@ class Roster:
         with self._lock:
             self._allowed.pop(key, None)
 
+    def has_failed(self, chunk: int) -> bool:
+        """Whether a worker has failed at the chunk."""
+        with self._lock:
+            return chunk in self._blamed
+
     def blame(self, chunk: int, name: str) -> bool:
         """Remember that the worker ``name`` failed at a chunk; False if there is no other worker that has not."""
         with self._lock:
@@ -120,3 +125,20 @@ class Roster:
             while len(self._blamed) > BLAMED:
                 del self._blamed[next(iter(self._blamed))]
             return any(self._workers[address].name not in self._blamed[chunk] for address in self._usable())
+
+    def pardon(self, chunk: int) -> None:
+        """Forget which workers have failed at the chunk."""
+        with self._lock:
+            self._blamed.pop(chunk, None)
+
+    def broken(self, name: str, why: str) -> list[str]:
+        """The worker ``name`` cannot work, because of its machine."""
+        with self._lock:
+            return self._changed(
+                {f"worker {name}": f"the worker {name} cannot encode: {why}; check its disk and memory"}
+            )
+
+    def works(self, name: str) -> None:
+        """The worker ``name`` has encoded something."""
+        with self._lock:
+            self._told.pop(f"worker {name}", None)
