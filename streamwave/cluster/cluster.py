@@ -34,6 +34,8 @@ CHECK_S = 0.1
 LOOK_S = 1.0
 #: How long to wait for an answer of the scheduler before it is said, or tried again.
 CONNECT_S = 5.0
+#: More than a file has chunks.
+LIVE_FIRST = 10**9
 #: States of a client that has, or tries to restore, its connection.
 _USABLE = ("running", "connecting")
 
@@ -41,7 +43,7 @@ _USABLE = ("running", "connecting")
 class Cluster:
     """Encodes chunks on the workers of ``endpoint`` that have the same encoder as ``ffmpeg_path``. Thread-safe.
 
-    Those of a ``live`` stream go first, then those that were tried before, then those that were submitted first.
+    Those of a ``live`` stream go before those of files; otherwise lower numbers go first.
 
     It waits as long as it takes for a scheduler and for workers: received chunks are safe in the spool. ``on_news`` gets a
     sentence when that changes, or when workers are not used; it is called in a thread of its own, which has the connection.
@@ -82,7 +84,7 @@ class Cluster:
                 key, chunk, tuple(renditions), transcoder.encoder, transcoder.timeout_s, transcoder.limits,
                 transcoder.passthrough,
             )  # fmt: skip
-            outcome = self._perform(order, video, transcoder.launcher, what, again=tries > 1)
+            outcome = self._perform(order, video, transcoder.launcher, what)
             if outcome is None:
                 time.sleep(CHECK_S)
             elif outcome.error is None:
@@ -101,11 +103,11 @@ class Cluster:
                     time.sleep(LOOK_S)
         raise AssertionError
 
-    def _perform(self, order: Order, video: bytes, launcher: Launcher, what: str, *, again: bool) -> Outcome | None:
+    def _perform(self, order: Order, video: bytes, launcher: Launcher, what: str) -> Outcome | None:
         """Have one worker perform ``order``; None if it has to be submitted again."""
         ending = FFmpegError(f"{what}: not finished because the run is ending")
         # One future for the whole way: waiting for a result with a time-out would begin to fetch it again each time.
-        submitting = self._submit(order, video, what, again=again)
+        submitting = self._submit(order, video, what)
         try:
             pending = asyncio.run_coroutine_threadsafe(submitting, self._loop)
         except RuntimeError:  # closed
@@ -124,7 +126,7 @@ class Cluster:
         finally:
             pending.cancel()
 
-    async def _submit(self, order: Order, video: bytes, what: str, *, again: bool) -> Outcome | None:
+    async def _submit(self, order: Order, video: bytes, what: str) -> Outcome | None:
         from distributed import KilledWorker
         from distributed.client import ClosedClientError, FutureCancelledError
 
@@ -133,8 +135,7 @@ class Cluster:
         try:
             future = client.submit(
                 perform, pickle.dumps(order), video, key=order.key, resources={self._resource: 1},
-                # Among equals, Dask takes what came first, whichever run it is from.
-                priority=2 * self._live + (again or self._roster.has_failed(order.chunk.number)),
+                priority=LIVE_FIRST * self._live - order.chunk.number,
                 workers=self._roster.usable(order.chunk.number, order.key),
             )  # fmt: skip
             try:

@@ -113,11 +113,6 @@ class Roster:
         with self._lock:
             self._allowed.pop(key, None)
 
-    def has_failed(self, chunk: int) -> bool:
-        """Whether a worker has failed at the chunk."""
-        with self._lock:
-            return chunk in self._blamed
-
     def blame(self, chunk: int, name: str) -> bool:
         """Remember that the worker ``name`` failed at a chunk; False if there is no other worker that has not."""
         with self._lock:
