@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 import threading
 import time
@@ -68,6 +70,9 @@ class Bench(WorkerPlugin):
                 outcome = Outcome(self._worker, time.monotonic() - began, files, damaged)
             except (StreamWaveError, OSError) as error:
                 outcome = Outcome(self._worker, time.monotonic() - began, {}, frozenset(), error)
+            except MemoryError:
+                lack = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+                outcome = Outcome(self._worker, time.monotonic() - began, {}, frozenset(), lack)
             if launcher.closed:
                 raise Reschedule
             return outcome

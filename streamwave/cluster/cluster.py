@@ -32,8 +32,10 @@ log = logging.getLogger("streamwave.cluster")
 CHECK_S = 0.1
 #: Interval at which the scheduler is asked for its workers while results are awaited.
 LOOK_S = 1.0
-#: How long to wait for the scheduler before another attempt.
+#: How long to wait for an answer of the scheduler before it is said, or tried again.
 CONNECT_S = 5.0
+#: More than a file has chunks.
+LIVE_FIRST = 10**9
 #: States of a client that has, or tries to restore, its connection.
 _USABLE = ("running", "connecting")
 
@@ -41,12 +43,17 @@ _USABLE = ("running", "connecting")
 class Cluster:
     """Encodes chunks on the workers of ``endpoint`` that have the same encoder as ``ffmpeg_path``. Thread-safe.
 
+    Those of a ``live`` stream go before those of files; otherwise lower numbers go first.
+
     It waits as long as it takes for a scheduler and for workers: received chunks are safe in the spool. ``on_news`` gets a
     sentence when that changes, or when workers are not used; it is called in a thread of its own, which has the connection.
     """
 
-    def __init__(self, endpoint: Endpoint, ffmpeg_path: str, on_news: Callable[[str], None] = log.warning) -> None:
+    def __init__(
+        self, endpoint: Endpoint, ffmpeg_path: str, on_news: Callable[[str], None] = log.warning, *, live: bool = False
+    ) -> None:
         self.on_news = on_news
+        self._live = live
         self._endpoint = endpoint
         self._resource = resource(encoder_digest(ffmpeg_path))
         self._roster = Roster(endpoint.address, self._resource)
@@ -82,14 +89,18 @@ class Cluster:
                 time.sleep(CHECK_S)
             elif outcome.error is None:
                 speed = float(chunk.frame_count / chunk.rate) / max(outcome.seconds, 0.001)
+                self._roster.works(outcome.worker)
                 where = f"on {outcome.worker}, attempt {tries}: {outcome.seconds:.2f} s, {speed:.2f} × real time"
                 return Encoded(outcome.files, outcome.damaged, where)
-            elif not self._roster.blame(chunk.number, outcome.worker) or not isinstance(outcome.error, OSError):
+            elif not isinstance(outcome.error, OSError):
+                self._roster.blame(chunk.number, outcome.worker)
                 raise outcome.error  # a retry goes to another worker, if there is one
-            else:
-                log.warning(
-                    "%s goes to another worker, because %s has a problem: %s", what, outcome.worker, outcome.error
-                )
+            else:  # the fault of that machine, such as a full disk: it must not cost the chunk
+                log.info("%s is submitted again: %s: %s", what, outcome.worker, outcome.error)
+                self._report(self._roster.broken(outcome.worker, outcome.error.strerror or repr(outcome.error)))
+                if not self._roster.blame(chunk.number, outcome.worker):
+                    self._roster.pardon(chunk.number)
+                    time.sleep(LOOK_S)
         raise AssertionError
 
     def _perform(self, order: Order, video: bytes, launcher: Launcher, what: str) -> Outcome | None:
@@ -124,7 +135,8 @@ class Cluster:
         try:
             future = client.submit(
                 perform, pickle.dumps(order), video, key=order.key, resources={self._resource: 1},
-                priority=-order.chunk.number, workers=self._roster.usable(order.chunk.number, order.key),
+                priority=LIVE_FIRST * self._live - order.chunk.number,
+                workers=self._roster.usable(order.chunk.number, order.key),
             )  # fmt: skip
             try:
                 found: Outcome = await future
@@ -137,6 +149,8 @@ class Cluster:
         except (FutureCancelledError, ClosedClientError, OSError) as error:
             log.info("%s is submitted again: %s", what, error)
             return None
+        except Exception as error:  # what no worker should raise, such as for an order that it cannot read
+            raise FFmpegError(f"{what}: its worker failed: {error!r}") from error
         finally:
             self._awaited -= 1
             self._roster.forget(order.key)
@@ -169,15 +183,26 @@ class Cluster:
     async def _watch(self) -> None:
         while True:
             if self._awaited and self._client.status in _USABLE:
-                with suppress(OSError):
+                try:
                     await self._look()
+                    self._tell(self._roster.reached())
+                except TimeoutError:  # it is there, but stuck
+                    self._tell(self._roster.unreached())
+                except Exception as error:  # Dask's, of any kind: the connection is about to be replaced
+                    log.debug("the scheduler's workers are unknown: %r", error)
             await asyncio.sleep(LOOK_S)
 
     async def _look(self) -> None:
-        workers, processing = await asyncio.gather(
-            workers_of(self._client), self._client.scheduler.processing(workers=None)
-        )
+        async with asyncio.timeout(CONNECT_S):
+            workers, processing = await asyncio.gather(
+                workers_of(self._client), self._client.scheduler.processing(workers=None)
+            )
         self._tell(self._roster.update(workers, processing, time.monotonic()))
+
+    def _report(self, news: Sequence[str]) -> None:
+        """``_tell`` from another thread."""
+        with suppress(RuntimeError):  # closed
+            self._loop.call_soon_threadsafe(self._tell, news)
 
     def _tell(self, news: Sequence[str]) -> None:
         for text in news:
@@ -203,9 +228,19 @@ async def client_of(endpoint: Endpoint) -> Any:
     prepare(quiet=True)
     from distributed import Client
 
-    return await Client(
+    client = Client(
         endpoint.address, security=security(endpoint), asynchronous=True, set_as_default=False, timeout=CONNECT_S
     )
+    try:
+        async with asyncio.timeout(CONNECT_S):  # Dask waits without end for the first words of a peer
+            return await client
+    except BaseException as error:
+        with suppress(Exception):
+            await asyncio.wait_for(client.close(), CONNECT_S)
+        if isinstance(error, OSError) or not isinstance(error, Exception):
+            raise
+        # What Dask makes of a peer that is no scheduler, or one of another version.
+        raise OSError(f"{endpoint.address}: {error!r}") from error
 
 
 async def workers_of(client: Any) -> dict[str, Any]:
@@ -222,7 +257,7 @@ def check_workers(endpoint: Endpoint, ffmpeg_path: str) -> None:
     """
 
     async def ask() -> dict[str, Any]:
-        async with await client_of(endpoint) as client:
+        async with asyncio.timeout(2 * CONNECT_S), await client_of(endpoint) as client:
             return await workers_of(client)
 
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,7 +49,7 @@ def endpoint(address: str, keys: Path, *, plain: bool) -> Endpoint:
     connect to a scheduler or a worker can run programs there.
 
     Raises:
-        SettingsError: the address is invalid, there is no key for ``tls``, or plain connections are not allowed.
+        SettingsError: the address is invalid, there is no usable key for ``tls``, or plain connections are not allowed.
     """
     try:
         parts = urlsplit(address)
@@ -65,6 +66,7 @@ def endpoint(address: str, keys: Path, *, plain: bool) -> Endpoint:
                 f"{keys} has no {CERTIFICATE} and {KEY} for {address}; create them with `streamwave cluster keys`, or copy "
                 "them from the machine where they were created"
             )
+        _check_key(keys)
         return Endpoint(address=f"tls://{shown}:{port}", key_folder=str(keys))
     if not is_loopback(host) and not (scheme == "tcp" and plain):
         raise SettingsError(
@@ -73,6 +75,18 @@ def endpoint(address: str, keys: Path, *, plain: bool) -> Endpoint:
             f"write tcp://{shown}:{port} and set STREAMWAVE_CLUSTER_PLAIN=true"
         )
     return Endpoint(address=f"tcp://{shown}:{port}")
+
+
+def _check_key(keys: Path) -> None:
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(keys / CERTIFICATE)
+        context.load_cert_chain(keys / CERTIFICATE, keys / KEY)
+    except OSError as error:  # SSLError is one
+        raise SettingsError(
+            f"{CERTIFICATE} and {KEY} in {keys} cannot be used ({error.strerror or error}); copy both again from the machine "
+            "where they were created, readable by this user"
+        ) from None
 
 
 def is_loopback(host: str) -> bool:

@@ -120,3 +120,20 @@ class Roster:
             while len(self._blamed) > BLAMED:
                 del self._blamed[next(iter(self._blamed))]
             return any(self._workers[address].name not in self._blamed[chunk] for address in self._usable())
+
+    def pardon(self, chunk: int) -> None:
+        """Forget which workers have failed at the chunk."""
+        with self._lock:
+            self._blamed.pop(chunk, None)
+
+    def broken(self, name: str, why: str) -> list[str]:
+        """The worker ``name`` cannot work, because of its machine."""
+        with self._lock:
+            return self._changed(
+                {f"worker {name}": f"the worker {name} cannot encode: {why}; check its disk and memory"}
+            )
+
+    def works(self, name: str) -> None:
+        """The worker ``name`` has encoded something."""
+        with self._lock:
+            self._told.pop(f"worker {name}", None)

@@ -23,7 +23,7 @@ async def schedule(at: Endpoint) -> None:
     for one in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(one, stop.set)
     scheduler: Any = Scheduler(
-        host=at.host,
+        host=f"[{at.host}]" if ":" in at.host else at.host,
         port=at.port,
         protocol=at.address.partition("://")[0],
         security=security(at),

@@ -52,7 +52,7 @@ class Worker:
             return None
         with self._lock:
             if job.token not in self._clusters:
-                self._clusters[job.token] = Cluster(job.scheduler, job.ffmpeg_path)
+                self._clusters[job.token] = Cluster(job.scheduler, job.ffmpeg_path, live=job.manifests)
             return self._clusters[job.token]
 
     def release(self, job: Job) -> None:

@@ -8,10 +8,15 @@ import sys
 from pathlib import Path
 
 import imageio_ffmpeg
+import pytest
 
+from streamwave.cluster.cluster import check_workers
 from streamwave.cluster.encoder import encoder_digest
+from streamwave.cluster.endpoint import Endpoint
+from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import locate
 from tests.support.cli import Cli, slow_ffmpeg
+from tests.support.cluster import machines
 
 
 def test_a_worker_loads_no_orchestration_no_stores_and_no_servers() -> None:
@@ -52,3 +57,18 @@ def test_commands_refuse_what_cannot_work(tmp_path: Path) -> None:
         refused = cli.run("scheduler", f"dask://127.0.0.1:{port}")
     assert (refused.code, refused.out) == (2, "")
     assert refused.err.startswith(f"error: cannot listen at tcp://127.0.0.1:{port} (")
+
+
+def test_a_scheduler_listens_on_ipv6(tmp_path: Path) -> None:
+    with machines(tmp_path) as some:
+        some.address = f"dask://[::1]:{some.port}"
+        some.scheduler()
+        some.worker("one")
+
+
+def test_a_peer_that_says_nothing_is_no_scheduler() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(StreamWaveError, match="does not answer; start `streamwave scheduler` there"),
+    ):
+        check_workers(Endpoint(address=f"tcp://127.0.0.1:{silent.getsockname()[1]}"), locate().path)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from streamwave.cluster.endpoint import CERTIFICATE, KEY, Endpoint, endpoint
+from streamwave.cluster.keys import create_keys
 from streamwave.errors import SettingsError
 
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
-    for name in (CERTIFICATE, KEY):
-        (tmp_path / name).write_text("made by the test")
+    create_keys(tmp_path)
     return tmp_path
 
 
@@ -48,6 +48,16 @@ def test_a_plain_connection_to_another_machine_has_to_be_requested_twice(keys: P
 def test_tls_needs_a_key() -> None:
     with pytest.raises(SettingsError, match="streamwave cluster keys"):
         endpoint("tls://studio", NONE, plain=True)
+
+
+@pytest.mark.parametrize("name", [CERTIFICATE, KEY])
+def test_a_key_that_cannot_be_used_is_refused(keys: Path, name: str) -> None:
+    other = keys / "other"
+    create_keys(other)
+    for content in (b"", b"damaged", (other / name).read_bytes()):
+        (keys / name).write_bytes(content)
+        with pytest.raises(SettingsError, match=f"{CERTIFICATE} and {KEY} in {keys} cannot be used"):
+            endpoint("dask://studio", keys, plain=False)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""Which chunk a worker takes next if several runs want it, and what a run does while no worker can do anything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+from streamwave.cluster.cluster import client_of, workers_of
+from streamwave.cluster.endpoint import Endpoint
+from tests.support.cli import slow_ffmpeg
+from tests.support.cluster import Machines, Program, machines
+from tests.support.media import make_clip
+from tests.support.processes import wait_for
+
+RUN = "import streamwave, sys; streamwave.transcode(sys.argv[1], sys.argv[2], overwrite=True)"
+LIVE = "import streamwave, sys; streamwave.open_live(sys.argv[1], 'show').publish()"
+
+
+def queued(some: Machines) -> int:
+    """Number of chunks that the scheduler has given to workers."""
+
+    async def ask() -> int:
+        async with await client_of(Endpoint(address=f"tcp://127.0.0.1:{some.port}")) as client:
+            assert await workers_of(client)
+            return sum(map(len, (await client.scheduler.processing(workers=None)).values()))
+
+    return asyncio.run(ask())
+
+
+def test_a_live_stream_goes_before_a_file(tmp_path: Path) -> None:
+    ffmpeg = slow_ffmpeg(tmp_path / "ffmpeg", "000001.mkv", once=True)
+    clip = make_clip(tmp_path / "clip.mp4", frames=180)
+    with machines(tmp_path, STREAMWAVE_PASSTHROUGH="never") as some:
+        some.scheduler()
+        worker = some.worker("one", FFMPEG_PATH=str(ffmpeg), STREAMWAVE_FFMPEG_SLOTS="1")
+        runs = list[Program]()
+
+        def start(name: str, program: str, rendition: str) -> None:
+            before = queued(some)
+            ladder = f'{{"rungs": [{{"name": "{rendition}", "short_side": 90, "max_kbps": 250}}], "audio_kbps": 128}}'
+            options = {"STREAMWAVE_TASK_RUNNER": some.address, "STREAMWAVE_LADDER": ladder}
+            runs.append(some.python(name, "-c", program, str(clip.path), "out", **options))
+            wait_for(lambda: queued(some) > before, f"chunks of {name}", 60)
+
+        start("first", RUN, "first")
+        (slow,) = wait_for(lambda: worker.cli.ffmpegs("000001.mkv"), "the slow FFmpeg")
+        wait_for(lambda: queued(some) == 3, "the other chunks of the first run")
+        start("live", LIVE, "live")
+        os.kill(slow, signal.SIGKILL)
+        for run in runs:
+            assert run.process.wait(120) == 0, run.log.read_text()
+    starts = re.findall(r"-i \S+/00000(\d)\.mkv.*?(first|live)\.", (ffmpeg.parent / "starts").read_text())
+    assert starts[:3] == [("0", "first"), ("1", "first"), ("0", "live")]
+
+
+def test_a_run_waits_until_its_only_worker_can_write_and_says_so(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=60)
+    with machines(tmp_path) as some:
+        some.scheduler()
+        worker = some.worker("one")
+        (scratch,) = (worker.cli.state / "worker").glob("chunks-*")
+        shutil.move(scratch, tmp_path / "away")
+        run = some.python("run", "-c", RUN, str(clip.path), "out", STREAMWAVE_TASK_RUNNER=some.address)
+        run.says(f"the worker {worker.name} cannot encode: No such file or directory; check its disk and memory")
+        shutil.move(tmp_path / "away", scratch)
+        assert run.process.wait(60) == 0, run.log.read_text()
+        assert run.log.read_text().count("cannot encode") == 1
+
+
+def test_a_run_says_that_its_scheduler_is_stuck(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=60)
+    with machines(tmp_path) as some:
+        scheduler = some.scheduler()
+        worker = some.worker("one", FFMPEG_PATH=str(slow_ffmpeg(tmp_path / "ffmpeg", ".mkv", once=True, rate="0.2")))
+        run = some.python("run", "-c", RUN, str(clip.path), "out", STREAMWAVE_TASK_RUNNER=some.address)
+        wait_for(worker.cli.ffmpegs, "the first chunk")
+        os.kill(scheduler.process.pid, signal.SIGSTOP)
+        try:
+            run.says(f"chunks wait, because the scheduler tcp://127.0.0.1:{some.port} does not answer")
+        finally:
+            os.kill(scheduler.process.pid, signal.SIGCONT)
+        assert run.process.wait(60) == 0, run.log.read_text()
