@@ -15,9 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cluster_site import site
-from benchmarks.vod_cpu import GRAIN
-from streamwave.cli.demo import make_clip
+from benchmarks.cluster_site import make_footage, site
 from streamwave.cluster.cluster import Cluster
 from streamwave.cluster.endpoint import Endpoint
 from streamwave.cluster.order import Order, Outcome
@@ -27,6 +25,7 @@ from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Encoded, Transcoder
 from streamwave.model import Chunk, Rendition
 from streamwave.pipeline.ladder import DEFAULT_LADDER
+from tests.support.cli import ROOT
 
 #: Milliseconds (95th percentile), CPU milliseconds per chunk, MB that the scheduler may grow, MB of a worker before FFmpeg.
 MAX_P95_MS, MAX_CPU_MS, MAX_GROWTH_MB, MAX_WORKER_MB = 100.0, 20.0, 10.0, 120.0
@@ -138,7 +137,7 @@ def main(count: int = 2000) -> list[str]:
         root = Path(name)
         results = root / "results"
         clip, video = root / "clip.mp4", root / "000000.mkv"
-        make_clip(locate().path, clip, 2, grain=GRAIN)
+        make_footage(clip, 2)
         Launcher(1).run(
             [locate().path, "-v", "error", "-i", str(clip), "-map", "0:v", "-c", "copy", str(video)],
             what="the chunk", timeout_s=60,
@@ -158,7 +157,7 @@ def main(count: int = 2000) -> list[str]:
             found = {}
             for kind, where in (("alone", ""), ("workers", address)):
                 arguments = [where, str(ffmpeg), str(video), pids if where else [], count, WORKERS]
-                run = place.machines.python(kind, "-m", "benchmarks.cluster_dispatch", json.dumps(arguments))
+                run = place.machines.python(kind, "-m", __name__, json.dumps(arguments), PYTHONPATH=str(ROOT))
                 assert run.process.wait(1800) == 0, run.log.read_text()
                 found[kind] = json.loads(run.log.read_text().splitlines()[-1])
     return _report(found, count, idle_mb)

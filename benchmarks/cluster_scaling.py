@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.cluster_site import Site, ended, now, site
-from benchmarks.vod_cpu import GRAIN
-from streamwave.cli.demo import make_clip
+from benchmarks.cluster_site import Site, ended, make_footage, now, site
 from streamwave.ffmpeg.locate import locate
 
 #: Cores of each worker. Four workers leave a fifth of a machine with two cores to the run.
@@ -30,7 +28,7 @@ def main(seconds: int = 24, rounds: int = 1) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="streamwave-bench-") as name:
         root = Path(name)
         clip = root / "clip.mp4"
-        make_clip(locate().path, clip, seconds, grain=GRAIN)
+        make_footage(clip, seconds)
         with site(root / "site", 4, CORES) as place:
             alone = ended(place.run(clip, elsewhere=False))
             times: dict[int, list[float]] = {count: [] for count in (1, 2, 3, 4)}

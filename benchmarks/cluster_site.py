@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.quota import slow_host
+from benchmarks.vod_cpu import GRAIN, TIMEOUT_S
+from streamwave.cli.demo import make_clip
 from streamwave.ffmpeg.locate import locate
+from streamwave.ffmpeg.process import Launcher
 from streamwave.pipeline.ladder import DEFAULT_LADDER
 from tests.support.cluster import Machines, Program, machines
 from tests.support.hosts import Host, switched_hosts
@@ -99,6 +102,16 @@ class Site:
     def idle(self) -> bool:
         """Whether no worker has an FFmpeg or scratch files."""
         return not any(one.cli.ffmpegs(".mkv") or one.scratch() for one in self.workers.values())
+
+
+def make_footage(path: Path, seconds: int) -> None:
+    """Generate 1080p30 with 6 Mbit/s, as publishers send it, and a keyframe every two seconds."""
+    raw = path.with_suffix(".raw.mp4")
+    make_clip(locate().path, raw, seconds, grain=GRAIN)
+    argv = [locate().path, "-v", "error", "-nostdin", "-i", str(raw), "-c:a", "copy", "-c:v", "libx264", "-preset"]
+    argv += ["superfast", "-b:v", "6M", "-maxrate", "6M", "-bufsize", "6M", "-g", "60", "-sc_threshold", "0", str(path)]
+    Launcher(1).run(argv, what="the footage", timeout_s=TIMEOUT_S)
+    raw.unlink()
 
 
 def ended(run: Program, timeout_s: float = 900) -> dict[str, bytes]:
