@@ -1,6 +1,7 @@
 """One stream on several machines: ``python -m benchmarks.cluster [scaling] [dispatch] [ends] [faults]``, or all.
 
-Workers are network namespaces of this machine, connected by virtual cables to a switch, with a CPU quota each (root is needed).
+Workers are network namespaces of this machine, connected by virtual cables to a switch, with a CPU quota each (which
+needs root) and with folders of their own. About ten minutes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ TARGET = 0.0
 
 def main(*names: str) -> float:
     """Measure and print; returns how many figures miss their targets."""
+    if unknown := set(names) - set(PARTS):
+        sys.exit(f"unknown part {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
     missed = []
     for name in names or PARTS:
         print(f"{name} (load of the machine before: {os.getloadavg()[0]:.1f})", flush=True)

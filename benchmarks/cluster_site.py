@@ -68,7 +68,7 @@ class Site:
             f'exec "{locate().path}" "$@"\n'
         )
         path.chmod(0o755)
-        program = self.machines._start(name, "worker", self.machines.address, FFMPEG_PATH=str(path))
+        program = self.machines.start(name, "worker", self.machines.address, FFMPEG_PATH=str(path))
         self.workers[name] = program
         return program
 
