@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -22,7 +23,7 @@ from streamwave.cluster.order import Order, Outcome
 from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
-from streamwave.ffmpeg.transcode import Encoded, Transcoder
+from streamwave.ffmpeg.transcode import Transcoder
 from streamwave.model import Chunk, Rendition
 from streamwave.pipeline.ladder import DEFAULT_LADDER
 from tests.support.cli import ROOT
@@ -49,13 +50,6 @@ class Timed(Cluster):
             assert outcome.error is None, outcome.error
             self.beyond.append(time.monotonic() - began - outcome.seconds)
         return outcome
-
-
-class Discarding(Transcoder):
-    """Leaves the results of workers in memory: to store them is the run's work with and without workers."""
-
-    def _put(self, chunk: Chunk, renditions: object, made: Encoded) -> None:
-        assert len(made.files) == len(DEFAULT_LADDER.rungs)
 
 
 def renditions() -> tuple[Rendition, ...]:
@@ -98,13 +92,14 @@ def measure(address: str, ffmpeg: str, video: str, pids: list[int], count: int, 
     cluster = Timed(Endpoint(address=address), ffmpeg) if address else None
     processes = [os.getpid(), *pids]
     with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(at_a_time) as threads:
-        kind = Discarding if address else Transcoder
-        transcoder = kind(ffmpeg, encoder(), launcher, Path(work), 60, elsewhere=cluster)
+        transcoder = Transcoder(ffmpeg, encoder(), launcher, Path(work), 60, elsewhere=cluster)
         running = threading.BoundedSemaphore(at_a_time)
 
         def one(number: int) -> None:
             with running:
-                transcoder.encode(chunk_of(Path(video), number), renditions())
+                chunk = chunk_of(Path(video), number)
+                transcoder.encode(chunk, renditions())
+                shutil.rmtree(transcoder.result_path(chunk, "").parent)  # as after the chunk is stored
 
         list(threads.map(one, range(WARM_UP)))
         if cluster is not None:
