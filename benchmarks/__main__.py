@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import publishing, rtmp_gate, spool, vod_cpu
+from benchmarks import cluster, publishing, rtmp_gate, spool, vod_cpu
 
-BENCHMARKS = {"vod_cpu": vod_cpu, "publishing": publishing, "spool": spool, "rtmp_gate": rtmp_gate}
+BENCHMARKS = {
+    "vod_cpu": vod_cpu, "publishing": publishing, "spool": spool, "rtmp_gate": rtmp_gate, "cluster": cluster,
+}  # fmt: skip
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(BENCHMARKS)

@@ -82,7 +82,8 @@ class Machines:
         """The command line of a machine."""
         return Cli(self.folder / name, {**self.extra, **extra})
 
-    def _start(self, name: str, *arguments: str, program: str = "streamwave", **extra: str) -> Program:
+    def start(self, name: str, *arguments: str, program: str = "streamwave", **extra: str) -> Program:
+        """Start a command on the machine ``name``."""
         cli = self.cli(name, **extra)
         if self.hosts:
             host = self.hosts.get(name, self.hosts[""])
@@ -94,20 +95,20 @@ class Machines:
 
     def python(self, name: str, *arguments: str, **extra: str) -> Program:
         """Start Python."""
-        return self._start(name, *arguments, program="python", **extra)
+        return self.start(name, *arguments, program="python", **extra)
 
     def scheduler(self, name: str = "scheduler", allowed_failures: int | None = None) -> Program:
         """Start a scheduler, and wait until it listens. ``allowed_failures``: how many deaths a chunk may cost."""
         if allowed_failures is None:
-            started = self._start(name, "scheduler", self.address)
+            started = self.start(name, "scheduler", self.address)
         else:
-            started = self._start(name, "-c", IMPATIENT, self.address, str(allowed_failures), program="python")
+            started = self.start(name, "-c", IMPATIENT, self.address, str(allowed_failures), program="python")
         started.says("listening")
         return started
 
     def workers(self, *names: str, **extra: str) -> list[Program]:
         """Start workers, and wait until they are connected."""
-        started = [self._start(name, "worker", self.address, **extra) for name in names]
+        started = [self.start(name, "worker", self.address, **extra) for name in names]
         for one in started:
             one.says("ready")
         return started

@@ -1,11 +1,11 @@
-"""Two hosts that share only a network: ours and an attacker's. Each is a network namespace of this machine."""
+"""Hosts that share only a network: ours and an attacker's, or several. Each is a network namespace of this machine."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +39,7 @@ def _enter(pid: int) -> list[str]:
 @contextmanager
 def two_hosts() -> Iterator[tuple[Host, Host]]:
     """Our host and an attacker's, connected by a virtual cable. Neither can see anything else of this machine's network."""
-    first = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--net"]
-    with _held(first) as ours, _held([*_enter(ours), "unshare", "--net"]) as strangers:
+    with _held(_first()) as ours, _held([*_enter(ours), "unshare", "--net"]) as strangers:
         us, stranger = Host(ours, "10.213.77.1"), Host(strangers, "10.213.77.2")
         us.run("ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", str(strangers))
         for host in (us, stranger):
@@ -48,6 +47,31 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
             host.run("ip", "link", "set", "cable", "up")
             host.run("ip", "link", "set", "lo", "up")
         yield us, stranger
+
+
+@contextmanager
+def switched_hosts(count: int) -> Iterator[list[Host]]:
+    """``count`` hosts at one switch. The first one is ours, and has the switch; ``cable`` N of it leads to host N."""
+    with ExitStack() as stack:
+        pids = [stack.enter_context(_held(_first()))]
+        pids += [stack.enter_context(_held([*_enter(pids[0]), "unshare", "--net"])) for _ in range(1, count)]
+        found = [Host(pid, f"10.213.78.{number}") for number, pid in enumerate(pids, 1)]
+        us = found[0]
+        us.run("ip", "link", "add", "switch", "type", "bridge")
+        for number, host in enumerate(found[1:], 1):
+            us.run(
+                "ip", "link", "add", f"cable{number}", "type", "veth", "peer", "name", "switch", "netns", str(host.pid)
+            )
+            us.run("ip", "link", "set", f"cable{number}", "master", "switch", "up")
+        for host in found:
+            host.run("ip", "addr", "add", f"{host.address}/24", "dev", "switch")
+            host.run("ip", "link", "set", "switch", "up")
+            host.run("ip", "link", "set", "lo", "up")
+        yield found
+
+
+def _first() -> list[str]:
+    return ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--net"]
 
 
 @contextmanager
