@@ -14,8 +14,8 @@ _OWN = ("busy", "queued")
 def installation(rows: Sequence[dict[str, Any]], settings: Settings) -> dict[str, Any]:
     """Sum up ``encoding`` of the runs of these broadcasts, which each run updates every few seconds.
 
-    ``load`` = ``demand`` / ``slots``; above 1 there are too few. While no stream runs, nobody asks a scheduler for its workers, so
-    their numbers are null.
+    ``load`` = ``demand`` / ``slots``; above 1 there are too few. While no stream runs, nobody asks a scheduler for its workers,
+    so their numbers are null.
     """
     runs = sorted((row["run"] for row in rows if _of(row["run"])), key=lambda run: int(run.get("updated_unix_ms") or 0))
     places: dict[str, dict[str, Any]] = {}
@@ -40,4 +40,7 @@ def installation(rows: Sequence[dict[str, Any]], settings: Settings) -> dict[str
 
 def _of(run: dict[str, Any]) -> dict[str, Any]:
     found = run.get("encoding")
-    return found if isinstance(found, dict) and {"at", "demand", "slots"} <= found.keys() else {}
+    numbers = ("demand", "workers", "slots", "busy", "queued")
+    if isinstance(found, dict) and all(isinstance(found.get(name), int | float) for name in numbers):
+        return {"at": "", **found}
+    return {}

@@ -45,7 +45,8 @@ async def status(request: Request) -> dict[str, Any]:
 
     ``streams`` are those that are live. ``unfinished`` are broadcasts without a publisher that are not complete at all
     outputs, because the publisher may reconnect or an output is behind; ``receiving_ended`` is the reason if its publisher was
-    cut off. ``encoding`` is the demand for encoding of all streams, and the slots for it. ``held_bytes`` of the part ``spool`` are the bytes not yet published, by stream.
+    cut off. ``encoding`` is the demand for encoding of all streams, and the slots for it. ``held_bytes`` of the part ``spool``
+    are the bytes not yet published, by stream.
 
     For programs on this machine and bearers of the admin token.
     """

@@ -35,7 +35,8 @@ class Order:
 class Outcome:
     """What became of an order at ``worker``, in ``seconds``: files by rendition, or the ``error``.
 
-    In the renditions that are ``damaged``, a frame is repeated because others could not be decoded. ``waited``: seconds in the worker's queue.
+    In the renditions that are ``damaged``, a frame is repeated because others could not be decoded. It had ``waited`` at the
+    worker for so many seconds.
     """
 
     worker: str

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-#: From the run's acceptance of a chunk to its transcode (Prefect); waiting for a slot; to a worker and back; in FFmpeg; packaging
-#: and storing.
+#: From the run's acceptance of a chunk to its transcode (Prefect); waiting for a slot; to a worker and back; in FFmpeg;
+#: packaging; storing.
 Stage = Literal["dispatch", "wait", "transfer", "encode", "package", "store"]
 
 
@@ -19,8 +19,8 @@ Stage = Literal["dispatch", "wait", "transfer", "encode", "package", "store"]
 class Slots:
     """The slots for FFmpeg processes at ``at``, a scheduler or this machine, and what they do for all runs there.
 
-    ``workers`` can be used; of their ``slots``, ``busy`` are in use, and ``idle_workers`` have a free one. ``queued`` chunks wait for
-    a slot. Workers that are ``unusable`` have another encoder.
+    ``workers`` can be used; of their ``slots``, ``busy`` are in use, and ``idle_workers`` have a free one. ``queued`` chunks
+    wait for a slot. Workers that are ``unusable`` have another encoder.
     """
 
     at: str

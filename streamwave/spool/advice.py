@@ -347,7 +347,7 @@ def falls_behind(stage: str, seconds: float, slots: Slots, *, waiting: int, lag_
         "wait": ("encoding-slow", f"encoding {where} lags, {late}: {busy}; {add}"),
         "transfer": (
             "network-slow",
-            f"{late} while {idle}: a chunk takes {each} to a worker and back; check the network and the scheduler",
+            f"{late} while {idle}: the way to workers and back takes {each}; check the network and the scheduler",
         ),
         "store": ("output-slow", f"{late} while {idle}: the output is slow, {each}; check it and the network to it"),
         "dispatch": (
