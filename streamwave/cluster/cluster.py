@@ -309,29 +309,40 @@ async def workers_of(client: Any) -> dict[str, Any]:
     return dict(found["workers"])
 
 
-def check_workers(endpoint: Endpoint, ffmpeg_path: str) -> None:
-    """Check that the scheduler answers, and has a worker that can encode for this machine.
+def ask_slots(endpoint: Endpoint, ffmpeg_path: str) -> Slots:
+    """The slots of the scheduler's workers for this machine's encoder.
 
     Raises:
-        StreamWaveError: it does not, or has none.
+        StreamWaveError: the scheduler does not answer.
     """
 
-    async def ask() -> dict[str, Any]:
+    async def ask() -> tuple[dict[str, Any], dict[str, Any]]:
         async with asyncio.timeout(2 * CONNECT_S), await client_of(endpoint) as client:
-            return await workers_of(client)
+            return await workers_of(client), await client.scheduler.processing(workers=None)
 
+    roster = Roster(endpoint.address, resource(encoder_digest(ffmpeg_path)))
     try:
-        workers = asyncio.run(ask()).values()
+        roster.update(*asyncio.run(ask()), time.monotonic())
     except OSError:
         raise StreamWaveError(
             f"the scheduler {endpoint.address} does not answer; start `streamwave scheduler` there, and use the same key here "
             "and there"
         ) from None
-    if not any(resource(encoder_digest(ffmpeg_path)) in one["resources"] for one in workers):
-        others = ", ".join(sorted(str(one["name"]) for one in workers))
+    return roster.slots
+
+
+def check_workers(endpoint: Endpoint, ffmpeg_path: str) -> Slots:
+    """Check that the scheduler answers, and has a worker that can encode for this machine.
+
+    Raises:
+        StreamWaveError: it does not, or has none.
+    """
+    found = ask_slots(endpoint, ffmpeg_path)
+    if not found.slots:
         raise StreamWaveError(
             f"the workers of {endpoint.address} have another FFmpeg or another version of StreamWave than this machine "
-            f"({others}); install the same everywhere"
-            if others
+            f"({', '.join(found.unusable)}); install the same everywhere"
+            if found.unusable
             else f"the scheduler {endpoint.address} has no workers; start some with `streamwave worker`"
         )
+    return found

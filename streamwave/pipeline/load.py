@@ -15,6 +15,8 @@ from streamwave.spool.advice import Advice, falls_behind
 WINDOW_S = 60.0
 #: A stream younger than this is assumed to bring one second per second.
 YOUNG_S = 10.0
+#: A source that brings more than this per second is a file, which comes as fast as it is published, and cannot be late.
+FAST = 1.2
 #: Slots per second of video while no chunk has been encoded.
 UNKNOWN_COST = 1.0
 #: Chunks that wait, beyond those that are being encoded, for the stream to be late, and for it to be no longer late.
@@ -46,7 +48,8 @@ class Load:
         """Take a sample: media published and not yet published, over all sessions, and what the run has done.
 
         ``demand`` is the number of slots that the stream needs: slot seconds per second of video, times the video that has
-        arrived in the last minute or waits, per minute. ``short`` says what the stream waits for, if it is late.
+        arrived in the last minute or waits, per minute; a file needs as many as keep up with its playback. ``short`` says what
+        the stream waits for, if it is late.
         """
         now = self._clock()
         if self._published_s is None:
@@ -64,9 +67,10 @@ class Load:
         encoded_s = totals.media_s - (published_ms / 1000 - self._published_s)  # and not published yet
         # Little's law: so much is being encoded at any time if nothing waits.
         waiting_s = max(0.0, lag_ms / 1000 - max(0.0, encoded_s) - arrived * self._cost * chunk_s)
-        self.demand = self._cost * (arrived + waiting_s / WINDOW_S)
+        fast = arrived > FAST
+        self.demand = self._cost * (1.0 if fast else arrived + waiting_s / WINDOW_S)
         late_s = lag_ms / 1000 - self._cost * chunk_s
-        self._late = chunk_s > 0 and late_s > chunk_s * (IN_TIME_CHUNKS if self._late else LATE_CHUNKS)
+        self._late = chunk_s > 0 and not fast and late_s > chunk_s * (IN_TIME_CHUNKS if self._late else LATE_CHUNKS)
         self.short = self._short(slots, round(waiting_s / chunk_s), lag_ms) if self._late else None
 
     def _seconds(self, stage: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,11 @@ def test_chunks_are_divided_while_slow_workers_are_idle(tmp_path: Path, monkeypa
         # One chunk at a time, so that it is known what is idle.
         options = settings(tmp_path, task_runner=some.address, passthrough="never", max_chunks_in_flight=1)
         recording = streamwave.open_live(clip.path, "show", settings=options).publish()
-    alone = settings(tmp_path / "alone", passthrough="never")
+    alone = settings(tmp_path / "alone", passthrough="never", ffmpeg_slots=2)
     assert media(recording) == media(streamwave.open_live(clip.path, "show", settings=alone).publish())
+    (spool,) = broadcasts(alone.spool_dir)
+    told = spool.status()["encoding"]
+    assert isinstance(told, dict) and (told["at"], told["workers"], told["slots"]) == (socket.gethostname(), 1, 2)
     divided = [where for where in made if where.count("× real time") == 2]
     assert made.index(divided[0]) >= CALM_CHUNKS
     assert len(divided) >= 2

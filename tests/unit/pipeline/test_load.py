@@ -21,10 +21,11 @@ class Stream:
         self.load, self.meter = Load(lambda: self.now), Meter(3, lambda: self.now)
         self.slots = WORKERS
 
-    def pass_s(self, seconds: int, spent: dict[str, float], *, received: int = 1, chunks: int = 1) -> None:
-        """Every 2 s ``received`` chunks arrive, and ``chunks`` are published, after so many seconds each in these stages."""
-        for _ in range(seconds // 2):
+    def pass_s(self, seconds: int, spent: dict[str, float], *, received: int = 1, of: int = 1) -> None:
+        """Every 2 s ``received`` chunks arrive. One in ``of`` times, one is published, after so many seconds in these stages."""
+        for number in range(1, seconds // 2 + 1):
             self.now += 2
+            chunks = int(number % of == 0)
             self.lag_ms += 2000 * (received - chunks)
             for _ in range(chunks):
                 self.published_ms += 2000
@@ -63,15 +64,22 @@ def test_the_demand_is_what_a_second_of_video_takes(stream: Stream) -> None:
     stream.pass_s(int(WINDOW_S) + 4, {"encode": 1.0})
     assert stream.load.demand == pytest.approx(0.5)
     # The publisher has paused.
-    stream.pass_s(int(WINDOW_S) + 4, {}, received=0, chunks=0)
+    stream.pass_s(int(WINDOW_S) + 4, {}, received=0, of=1000)
     assert stream.load.demand == 0
 
 
 def test_what_waits_is_to_be_done_within_a_minute(stream: Stream) -> None:
-    stream.pass_s(30, {"encode": 5.0}, received=1)
-    stream.pass_s(60, {"encode": 5.0}, received=2, chunks=1)
-    # Two seconds arrive per second; 60 s are behind, of which 2 × 2.5 × 2 s are being encoded.
-    assert stream.load.demand == pytest.approx(2.5 * (2 + (60 - 10) / 60))
+    stream.pass_s(60, {"encode": 5.0})
+    stream.pass_s(60, {"encode": 5.0}, of=2)
+    # 30 s are behind, of which 2.5 × 2 s are being encoded.
+    assert stream.load.demand == pytest.approx(2.5 * (1 + (30 - 5) / 60))
+
+
+def test_a_file_needs_as_much_as_its_playback_and_is_never_late(stream: Stream) -> None:
+    stream.slots = FULL
+    stream.pass_s(60, {"encode": 5.0, "wait": 9.0}, received=3)
+    assert stream.load.demand == pytest.approx(2.5)
+    assert stream.code == ""
 
 
 def test_a_stream_in_time_waits_for_nothing(stream: Stream) -> None:
@@ -85,7 +93,7 @@ def test_a_stream_in_time_waits_for_nothing(stream: Stream) -> None:
     ("slots", "spent", "code", "text"),
     [
         (FULL, {"wait": 6.0}, "encoding-slow",
-         "encoding on workers lags, 26.0 s behind: 3 of 3 slots are busy, 11 chunks wait; add workers"),
+         "encoding on workers lags, 26.0 s behind: 3 of 3 slots are busy, 12 chunks wait; add workers"),
         (FULL, {}, "encoding-slow", "encoding on workers lags"),  # they wait in the spool
         (dataclasses.replace(FULL, at="studio"), {"wait": 6.0}, "encoding-slow", "encoding on this machine lags"),
         (WORKERS, {"store": 3.0}, "output-slow",
@@ -103,7 +111,7 @@ def test_a_late_stream_says_what_it_waits_for(
     stream.slots = slots
     stream.pass_s(20, {"encode": 2.0, **spent})
     assert stream.code == ""
-    stream.pass_s(26, {"encode": 2.0, **spent}, received=2)
+    stream.pass_s(52, {"encode": 2.0, **spent}, of=2)
     assert stream.code == code
     assert text in stream.text
     # It is said until the stream has caught up.
@@ -118,5 +126,5 @@ def test_a_late_stream_says_what_it_waits_for(
 def test_an_output_that_hangs_is_noticed_before_it_answers(stream: Stream) -> None:
     stream.pass_s(20, {"encode": 2.0})
     with stream.meter.stage("store"):
-        stream.pass_s(20, {}, received=1, chunks=0)
+        stream.pass_s(20, {}, of=1000)
         assert stream.code == "output-slow"
