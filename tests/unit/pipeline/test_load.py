@@ -22,7 +22,7 @@ class Stream:
         self.slots = WORKERS
 
     def pass_s(self, seconds: int, spent: dict[str, float], *, received: int = 1, of: int = 1) -> None:
-        """Every 2 s ``received`` chunks arrive. One in ``of`` times, one is published, after so many seconds in these stages."""
+        """Every 2 s ``received`` chunks arrive; one in ``of`` times one is published that has spent so much in these stages."""
         for number in range(1, seconds // 2 + 1):
             self.now += 2
             chunks = int(number % of == 0)
