@@ -13,6 +13,7 @@ import httpx
 from fastapi import APIRouter, Request
 
 from services.ingest.document import answers
+from services.ingest.encoding import installation
 from services.ingest.processing import Processing
 from services.ingest.sessions import Sessions
 from streamwave.config.settings import Settings
@@ -44,7 +45,8 @@ async def status(request: Request) -> dict[str, Any]:
 
     ``streams`` are those that are live. ``unfinished`` are broadcasts without a publisher that are not complete at all
     outputs, because the publisher may reconnect or an output is behind; ``receiving_ended`` is the reason if its publisher was
-    cut off. ``held_bytes`` of the part ``spool`` are the bytes not yet published, by stream.
+    cut off. ``encoding`` is the demand for encoding of all streams, and the slots for it. ``held_bytes`` of the part ``spool``
+    are the bytes not yet published, by stream.
 
     For programs on this machine and bearers of the admin token.
     """
@@ -85,7 +87,11 @@ async def collect(settings: Settings, processing: Processing, sessions: Sessions
     if refused := _refused([*streams, *unfinished]):
         parts["output"] = {**parts.get("output", {}), "status": "degraded", "error": refused}
     well = all(part["status"] == "ok" for part in parts.values())
-    return {"status": "ok" if well else "degraded", "parts": parts, "streams": streams, "unfinished": unfinished}
+    encoding = installation([*streams, *unfinished], settings)
+    return {
+        "status": "ok" if well else "degraded", "parts": parts, "encoding": encoding, "streams": streams,
+        "unfinished": unfinished,
+    }  # fmt: skip
 
 
 async def _bounded(check: Awaitable[Any]) -> Any:

@@ -20,6 +20,8 @@ from rich.text import Text
 from streamwave.cli.doctor_access import check_access, env_file_fault
 from streamwave.cli.output import print_table
 from streamwave.cli.shapes import CheckShape, DoctorDocument
+from streamwave.cluster.cluster import check_workers
+from streamwave.cluster.endpoint import endpoint_of
 from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import MINIMUM_VERSION, dotted, encoders, locate
@@ -54,7 +56,7 @@ class Check:
 def run_checks(settings: Settings) -> list[Check]:
     """Run every check, in the order in which results should be read. Takes a few seconds and leaves nothing behind."""
     checks = [check_python(sys.version_info[:3]), *check_settings(settings), check_ladder(settings)]
-    checks += check_ffmpeg(settings)
+    checks += [*check_ffmpeg(settings), *check_encoding(settings)]
     checks += [check_nginx(), *check_ports(settings), *check_space(settings), *check_outputs(settings)]
     checks += check_remote_spool(settings)
     checks += [Check(*found) for found in check_access(settings)]
@@ -126,6 +128,27 @@ def check_ffmpeg(settings: Settings) -> Iterator[Check]:
         yield Check("encoders", "fail", f"FFmpeg lacks {' and '.join(missing)}", remedy)
     else:
         yield Check("encoders", "ok", ", ".join(NEEDED_ENCODERS))
+
+
+def check_encoding(settings: Settings) -> Iterator[Check]:
+    """Check the scheduler and its workers, if there is one."""
+    if not settings.task_runner:
+        return
+    try:
+        at, binary = endpoint_of(settings), locate(settings.ffmpeg_path)
+        assert at is not None
+        found = check_workers(at, binary.path)
+    except StreamWaveError as error:
+        what, _, remedy = _one_line(error).rpartition("; ")
+        yield Check("workers", "fail", what, remedy)
+        return
+    counts = f"{found.workers} with {found.slots} slots at {found.at}, of which {found.busy} are busy"
+    detail = f"{counts}; {found.queued} chunks wait"
+    if found.unusable:
+        others = f"{detail}; not used, because their encoders differ: {', '.join(found.unusable)}"
+        yield Check("workers", "warn", others, "install the same StreamWave and FFmpeg there")
+    else:
+        yield Check("workers", "ok", detail)
 
 
 def check_nginx(search_path: str | None = None) -> Check:

@@ -26,6 +26,7 @@ class Bench(WorkerPlugin):
     def __init__(self, ffmpeg_path: str, scratch: Path, worker: str) -> None:
         self._ffmpeg_path, self._scratch, self._worker = ffmpeg_path, scratch, worker
         self._running: dict[str, Launcher] = {}
+        self._arrived: dict[str, float] = {}
         self._stopping = False
         self._lock = threading.Lock()
         self._dask: Any = None
@@ -44,6 +45,10 @@ class Bench(WorkerPlugin):
 
     def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
         """Called by Dask when the state of a task changes: if a running one is released, its result is not wanted any more."""
+        if start == "released":
+            self._arrived[str(key)] = time.monotonic()
+        if finish in ("released", "forgotten"):
+            self._arrived.pop(str(key), None)
         if start == "executing" and finish == "released":
             with self._lock:
                 launcher = self._running.get(str(key))
@@ -65,9 +70,10 @@ class Bench(WorkerPlugin):
             if self._stopping or task is None or task.state != "executing":
                 raise Reschedule
             began = time.monotonic()
+            waited = began - self._arrived.get(order.key, began)
             try:
                 files, damaged = self._encode(order, video, launcher)
-                outcome = Outcome(self._worker, time.monotonic() - began, files, damaged)
+                outcome = Outcome(self._worker, time.monotonic() - began, files, damaged, waited=waited)
             except (StreamWaveError, OSError) as error:
                 outcome = Outcome(self._worker, time.monotonic() - began, {}, frozenset(), error)
             except MemoryError:

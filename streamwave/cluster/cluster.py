@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
 import errno
 import itertools
 import logging
@@ -12,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from streamwave.cluster.encoder import encoder_digest
 from streamwave.cluster.endpoint import Endpoint
 from streamwave.cluster.order import Order, Outcome, perform, resource
 from streamwave.cluster.roster import Roster
+from streamwave.cluster.splitting import Splitting
 from streamwave.errors import FFmpegError, MediaError, StreamWaveError, TooCostlyError
+from streamwave.ffmpeg.meter import Meter, Slots
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Encoded, Transcoder
 from streamwave.model import Chunk, Rendition
@@ -47,17 +51,21 @@ class Cluster:
 
     It waits as long as it takes for a scheduler and for workers: received chunks are safe in the spool. ``on_news`` gets a
     sentence when that changes, or when workers are not used; it is called in a thread of its own, which has the connection.
+    ``on_look`` is called there every second while results are awaited.
     """
 
     def __init__(
         self, endpoint: Endpoint, ffmpeg_path: str, on_news: Callable[[str], None] = log.warning, *, live: bool = False
     ) -> None:
         self.on_news = on_news
+        self.on_look: Callable[[], None] = lambda: None
         self._live = live
         self._endpoint = endpoint
         self._resource = resource(encoder_digest(ffmpeg_path))
         self._roster = Roster(endpoint.address, self._resource)
         self._awaited = 0  # results
+        self._starved_at = 0.0  # when there was no worker for them
+        self._splitting, self._deciding = Splitting(), threading.Lock()
         self._client: Any = None
         self._connecting, self._closing = asyncio.Lock(), asyncio.Event()
         begun = threading.Event()
@@ -71,11 +79,43 @@ class Cluster:
             self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join(2 * CONNECT_S)
 
+    @property
+    def slots(self) -> Slots:
+        """The workers' slots, as of the last time that results were awaited."""
+        found = self._roster.slots
+        return found if found.slots else dataclasses.replace(found, queued=self._awaited)
+
     def encode(self, transcoder: Transcoder, chunk: Chunk, renditions: Sequence[Rendition]) -> Encoded:
-        """What ``transcoder`` would make of ``chunk``, made by a worker.
+        """What ``transcoder`` would make of ``chunk``, made by a worker, or by two if that shortens the delay of a live stream.
 
         If the worker or the scheduler is lost, the chunk goes to another one. Raises what ``Transcoder.encode`` raises.
         """
+        if self._divides(transcoder, chunk, renditions):
+            with ThreadPoolExecutor(1) as other:
+                rest = other.submit(self._encode, transcoder, chunk, renditions[1:])
+                halves = [self._encode(transcoder, chunk, renditions[:1]), rest.result()]
+        else:
+            halves = [self._encode(transcoder, chunk, renditions)]
+        if len(renditions) > 1:  # not a retry
+            with self._deciding:
+                self._splitting.took(_duration_s(chunk), sum(one.seconds for one, _ in halves))
+        return Encoded(
+            {name: data for one, _ in halves for name, data in one.files.items()},
+            frozenset().union(*(one.damaged for one, _ in halves)),
+            "; ".join(where if len(halves) == 1 else f"{', '.join(one.files)} {where}" for one, where in halves),
+        )
+
+    def _divides(self, transcoder: Transcoder, chunk: Chunk, renditions: Sequence[Rendition]) -> bool:
+        if not self._live or len(renditions) < 2 or transcoder.passthrough is not None:
+            return False
+        found = self._roster.slots
+        free = found.slots - max(found.busy, self._awaited)
+        with self._deciding:
+            slots = dataclasses.replace(found, idle_workers=min(found.idle_workers, max(free, 0)))
+            return self._splitting.next(slots, _duration_s(chunk))
+
+    def _encode(self, transcoder: Transcoder, chunk: Chunk, renditions: Sequence[Rendition]) -> tuple[Outcome, str]:
+        """What a worker has made of ``chunk``, and where and how fast it did, for people."""
         what = f"chunk {chunk.number} to {', '.join(one.name for one in renditions)}"
         video = _video(chunk)
         for tries in itertools.count(1):
@@ -84,14 +124,16 @@ class Cluster:
                 key, chunk, tuple(renditions), transcoder.encoder, transcoder.timeout_s, transcoder.limits,
                 transcoder.passthrough,
             )  # fmt: skip
+            began = time.monotonic()
             outcome = self._perform(order, video, transcoder.launcher, what)
             if outcome is None:
                 time.sleep(CHECK_S)
             elif outcome.error is None:
-                speed = float(chunk.frame_count / chunk.rate) / max(outcome.seconds, 0.001)
                 self._roster.works(outcome.worker)
+                self._measure(transcoder.meter, outcome, began)
+                speed = _duration_s(chunk) / max(outcome.seconds, 0.001)
                 where = f"on {outcome.worker}, attempt {tries}: {outcome.seconds:.2f} s, {speed:.2f} × real time"
-                return Encoded(outcome.files, outcome.damaged, where)
+                return outcome, where
             elif not isinstance(outcome.error, OSError):
                 self._roster.blame(chunk.number, outcome.worker)
                 raise outcome.error  # a retry goes to another worker, if there is one
@@ -102,6 +144,14 @@ class Cluster:
                     self._roster.pardon(chunk.number)
                     time.sleep(LOOK_S)
         raise AssertionError
+
+    def _measure(self, meter: Meter, outcome: Outcome, began: float) -> None:
+        """Count the time since ``began``. What is neither encoding nor waiting is transfer, unless there was no worker."""
+        rest = time.monotonic() - began - outcome.seconds - outcome.waited
+        starved = self._starved_at >= began
+        meter.add("encode", outcome.seconds)
+        meter.add("wait", outcome.waited + starved * rest)
+        meter.add("transfer", (not starved) * rest)
 
     def _perform(self, order: Order, video: bytes, launcher: Launcher, what: str) -> Outcome | None:
         """Have one worker perform ``order``; None if it has to be submitted again."""
@@ -130,9 +180,9 @@ class Cluster:
         from distributed import KilledWorker
         from distributed.client import ClosedClientError, FutureCancelledError
 
-        client = await self._connected()
         self._awaited += 1
         try:
+            client = await self._connected()
             future = client.submit(
                 perform, pickle.dumps(order), video, key=order.key, resources={self._resource: 1},
                 priority=LIVE_FIRST * self._live - order.chunk.number,
@@ -182,14 +232,20 @@ class Cluster:
 
     async def _watch(self) -> None:
         while True:
-            if self._awaited and self._client.status in _USABLE:
+            if self._awaited:
+                found = self._client is not None and self._client.status in _USABLE
                 try:
-                    await self._look()
-                    self._tell(self._roster.reached())
+                    if found:
+                        await self._look()
+                        self._tell(self._roster.reached())
                 except TimeoutError:  # it is there, but stuck
                     self._tell(self._roster.unreached())
+                    found = False
                 except Exception as error:  # Dask's, of any kind: the connection is about to be replaced
                     log.debug("the scheduler's workers are unknown: %r", error)
+                if not found or not self._roster.slots.slots:
+                    self._starved_at = time.monotonic()
+                self.on_look()
             await asyncio.sleep(LOOK_S)
 
     async def _look(self) -> None:
@@ -207,6 +263,10 @@ class Cluster:
     def _tell(self, news: Sequence[str]) -> None:
         for text in news:
             self.on_news(text)
+
+
+def _duration_s(chunk: Chunk) -> float:
+    return float(chunk.frame_count / chunk.rate)
 
 
 def _video(chunk: Chunk) -> bytes:
@@ -249,29 +309,40 @@ async def workers_of(client: Any) -> dict[str, Any]:
     return dict(found["workers"])
 
 
-def check_workers(endpoint: Endpoint, ffmpeg_path: str) -> None:
-    """Check that the scheduler answers, and has a worker that can encode for this machine.
+def ask_slots(endpoint: Endpoint, ffmpeg_path: str) -> Slots:
+    """The slots of the scheduler's workers for this machine's encoder.
 
     Raises:
-        StreamWaveError: it does not, or has none.
+        StreamWaveError: the scheduler does not answer.
     """
 
-    async def ask() -> dict[str, Any]:
+    async def ask() -> tuple[dict[str, Any], dict[str, Any]]:
         async with asyncio.timeout(2 * CONNECT_S), await client_of(endpoint) as client:
-            return await workers_of(client)
+            return await workers_of(client), await client.scheduler.processing(workers=None)
 
+    roster = Roster(endpoint.address, resource(encoder_digest(ffmpeg_path)))
     try:
-        workers = asyncio.run(ask()).values()
+        roster.update(*asyncio.run(ask()), time.monotonic())
     except OSError:
         raise StreamWaveError(
             f"the scheduler {endpoint.address} does not answer; start `streamwave scheduler` there, and use the same key here "
             "and there"
         ) from None
-    if not any(resource(encoder_digest(ffmpeg_path)) in one["resources"] for one in workers):
-        others = ", ".join(sorted(str(one["name"]) for one in workers))
+    return roster.slots
+
+
+def check_workers(endpoint: Endpoint, ffmpeg_path: str) -> Slots:
+    """Check that the scheduler answers, and has a worker that can encode for this machine.
+
+    Raises:
+        StreamWaveError: it does not, or has none.
+    """
+    found = ask_slots(endpoint, ffmpeg_path)
+    if not found.slots:
         raise StreamWaveError(
             f"the workers of {endpoint.address} have another FFmpeg or another version of StreamWave than this machine "
-            f"({others}); install the same everywhere"
-            if others
+            f"({', '.join(found.unusable)}); install the same everywhere"
+            if found.unusable
             else f"the scheduler {endpoint.address} has no workers; start some with `streamwave worker`"
         )
+    return found

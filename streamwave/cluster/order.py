@@ -35,7 +35,8 @@ class Order:
 class Outcome:
     """What became of an order at ``worker``, in ``seconds``: files by rendition, or the ``error``.
 
-    In the renditions that are ``damaged``, a frame is repeated because others could not be decoded.
+    In the renditions that are ``damaged``, a frame is repeated because others could not be decoded. It had ``waited`` at the
+    worker for so many seconds.
     """
 
     worker: str
@@ -43,6 +44,7 @@ class Outcome:
     files: dict[str, bytes]
     damaged: frozenset[str]
     error: Exception | None = None
+    waited: float = 0.0
 
 
 def resource(digest: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from streamwave.ffmpeg.meter import Slots
+
 #: A worker without a heartbeat for this long is silent. They come twice a second, and less often if there are many workers.
 SILENT_S = 3.0
 #: The same as a multiple of the interval of heartbeats.
@@ -39,6 +41,12 @@ class Roster:
         self._blamed: dict[int, set[str]] = {}
         self._told: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._slots = Slots(address)
+
+    @property
+    def slots(self) -> Slots:
+        """The slots of the workers that the run can use, and what they do for all runs."""
+        return self._slots
 
     def update(self, workers: Mapping[str, Any], processing: Mapping[str, Sequence[str]], now: float) -> list[str]:
         """Take over the scheduler's state: its workers by address, and the keys at each. Returns what is new, in sentences."""
@@ -55,7 +63,23 @@ class Roster:
                 found[address] = one
             self._workers = found
             self._at = {key: address for address, keys in processing.items() for key in keys}
+            self._slots = self._count(workers, processing)
             return self._news()
+
+    def _count(self, workers: Mapping[str, Any], processing: Mapping[str, Sequence[str]]) -> Slots:
+        """What Dask calls processing has been given to a worker, which does as much of it at once as it has slots."""
+        usable = {address: int(workers[address]["resources"][self._wanted]) for address in self._usable()}
+        given = {address: len(processing.get(address, ())) for address in usable}
+        busy = {address: min(given[address], slots) for address, slots in usable.items()}
+        return Slots(
+            self._address,
+            workers=len(usable),
+            slots=sum(usable.values()),
+            busy=sum(busy.values()),
+            queued=sum(given.values()) - sum(busy.values()),
+            idle_workers=sum(busy[address] < slots for address, slots in usable.items()),
+            unusable=tuple(sorted(one.name for one in self._workers.values() if not one.fits)),
+        )
 
     def _news(self) -> list[str]:
         others = sorted(one.name for one in self._workers.values() if not one.fits)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from streamwave.errors import FFmpegError, TooCostlyError
 from streamwave.ffmpeg.limits import ProcessLimits, exceeded
+from streamwave.ffmpeg.meter import Slots
 from streamwave.util.confine import FILES, guarded
 
 STDERR_TAIL_BYTES = 8192
@@ -111,6 +113,15 @@ class Launcher:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._count, self._waiting = slots, 0
+
+    @property
+    def slots(self) -> Slots:
+        """The slots, as those of one worker, which is this machine."""
+        with self._lock:
+            busy = len(self._running)
+        idle = int(busy < self._count)
+        return Slots(socket.gethostname(), 1, self._count, busy, self._waiting, idle)
 
     @property
     def closed(self) -> bool:
@@ -119,17 +130,18 @@ class Launcher:
 
     def run(
         self, argv: Sequence[str], *, what: str, timeout_s: float, cwd: Path | None = None,
-        limits: ProcessLimits | None = None,
+        limits: ProcessLimits | None = None, on_slot: Callable[[], None] = lambda: None,
     ) -> str:  # fmt: skip
         """Run ``argv`` to its end and return the tail of its stderr.
 
-        Waits for a free slot first; ``timeout_s`` counts from the start of the process.
+        Waits for a free slot first, and calls ``on_slot`` when it has one; ``timeout_s`` counts from the start of the process.
 
         Raises:
             TooCostlyError: it exceeded ``limits``.
             FFmpegError: its exit status was not 0, it exceeded ``timeout_s``, or ``close`` killed it.
         """
         with self._slot(what), tempfile.TemporaryFile() as stderr:
+            on_slot()
             with self._lock:
                 if self.closed:
                     raise FFmpegError(f"{what}: not started because the run is ending", tuple(argv))
@@ -164,9 +176,15 @@ class Launcher:
 
     @contextmanager
     def _slot(self, what: str) -> Iterator[None]:
-        while not self._slots.acquire(timeout=0.5):
-            if self.closed:
-                raise FFmpegError(f"{what}: not started because the run is ending")
+        with self._lock:
+            self._waiting += 1
+        try:
+            while not self._slots.acquire(timeout=0.5):
+                if self.closed:
+                    raise FFmpegError(f"{what}: not started because the run is ending")
+        finally:
+            with self._lock:
+                self._waiting -= 1
         try:
             yield
         finally:

@@ -19,6 +19,7 @@ from typing import Protocol
 from streamwave.errors import FFmpegError, MediaError
 from streamwave.ffmpeg.commands import EncoderSettings, check_argv, filler_argv, transcode_argv
 from streamwave.ffmpeg.limits import ChunkLimits
+from streamwave.ffmpeg.meter import Meter
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.source_pictures import adopted, as_rendition
 from streamwave.model import Chunk, Passthrough, Rendition
@@ -65,7 +66,10 @@ class Elsewhere(Protocol):
 
 @dataclass(frozen=True)
 class Transcoder:
-    """What all chunks of a job have in common. ``work`` is the folder for results. ``elsewhere``: encode on other machines."""
+    """What all chunks of a job have in common. ``work`` is the folder for results. ``elsewhere``: encode on other machines.
+
+    ``meter`` counts the time that it takes.
+    """
 
     ffmpeg_path: str
     encoder: EncoderSettings
@@ -75,6 +79,7 @@ class Transcoder:
     limits: ChunkLimits = ChunkLimits()
     passthrough: Passthrough | None = None
     elsewhere: Elsewhere | None = None
+    meter: Meter = field(default_factory=Meter)
 
     def result_path(self, chunk: Chunk, name: str) -> Path:
         """Path of a chunk's transcoded file in a rendition."""
@@ -94,6 +99,11 @@ class Transcoder:
             OSError: there is no space left for its result.
             MediaError: a result does not have exactly the frames and fragments of the chunk.
         """
+        where = self._encode_all(chunk, renditions)
+        self.meter.encoded(float(chunk.frame_count / chunk.rate), len(renditions))
+        return where
+
+    def _encode_all(self, chunk: Chunk, renditions: Sequence[Rendition]) -> str | None:
         renditions = [r for r in renditions if not self._known(chunk, r)]
         if not renditions:
             return None
@@ -230,7 +240,10 @@ class Transcoder:
         failure: FFmpegError | None = None
         limits = self.limits.process(chunk, self.encoder.video, renditions, self.encoder.preset)
         try:
-            said = self.launcher.run(argv, what=what, timeout_s=self.timeout_s, limits=limits)
+            with self.meter.stage("wait") as turn:
+                said = self.launcher.run(
+                    argv, what=what, timeout_s=self.timeout_s, limits=limits, on_slot=lambda: turn("encode")
+                )
         except FFmpegError as error:
             said, failure = error.stderr_tail, error
         # A full disk is not the chunk's fault, so it must not be replaced by filler. A failed write at close does not affect

@@ -17,8 +17,9 @@ from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import Transcoder, wrap_audio
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.model import Chunk, ChunkRecord, Rendition
+from streamwave.pipeline import job as jobs
 from streamwave.pipeline.filler import put_filler
-from streamwave.pipeline.job import Job, place
+from streamwave.pipeline.job import Job
 from streamwave.pipeline.package import package as package_results
 from streamwave.pipeline.worker import worker
 
@@ -33,6 +34,12 @@ RETRY_DELAY_S = 0.2
 log = logging.getLogger("streamwave.transcode")
 
 
+def place(job: Job, record: ChunkRecord) -> Chunk:
+    """The received chunk ``record`` on the frame grid (``job.place``)."""
+    worker.meter(job).accepted(record.number)
+    return jobs.place(job, record)
+
+
 def worth_another_try(error: BaseException) -> bool:
     """Whether a retry can help: not if the run is ending, nor for a bug in our own code."""
     return not launcher().closed and isinstance(error, StreamWaveError | OSError)
@@ -40,7 +47,7 @@ def worth_another_try(error: BaseException) -> bool:
 
 def _transcoder(job: Job) -> Transcoder:
     """The transcoder of ``job``, which encodes on other machines if it has a scheduler."""
-    return dataclasses.replace(job.transcoder(), elsewhere=worker.cluster(job))
+    return dataclasses.replace(job.transcoder(), elsewhere=worker.cluster(job), meter=worker.meter(job))
 
 
 def transcode(job: Job, chunk: Chunk, rendition: Rendition, tries: int = 1) -> str | None:
@@ -55,6 +62,7 @@ def transcode(job: Job, chunk: Chunk, rendition: Rendition, tries: int = 1) -> s
         OSError: there is no space left for the result.
     """
     transcoder = _transcoder(job)
+    transcoder.meter.dispatched(chunk.number)
     try:
         if rendition.kind == "audio":
             wrap_audio(transcoder, chunk, rendition)
@@ -72,6 +80,7 @@ def transcode_all(job: Job, chunk: Chunk) -> None:
         StreamWaveError, OSError: the error of the last attempt.
     """
     failure: Exception | None = None
+    worker.meter(job).dispatched(chunk.number)
     try:
         _transcoder(job).encode(chunk, job.video_renditions)
     except (StreamWaveError, OSError) as error:
@@ -116,13 +125,14 @@ def package(job: Job, chunk: Chunk) -> PackagedChunk:
     """
     transcoder = job.transcoder()
     results = {r.name: transcoder.result_path(chunk, r.name) for r in job.renditions}
-    packaged = package_results(
-        chunk,
-        results,
-        job.renditions,
-        transcoder.work,
-        put_filler=lambda rendition: put_filler(transcoder, chunk, rendition),
-    )
+    with worker.meter(job).stage("package"):
+        packaged = package_results(
+            chunk,
+            results,
+            job.renditions,
+            transcoder.work,
+            put_filler=lambda rendition: put_filler(transcoder, chunk, rendition),
+        )
     job.packaged_path(chunk.number).write_text(packaged.model_dump_json(), encoding="utf-8")
     return packaged
 
@@ -136,9 +146,10 @@ def store(job: Job, number: int) -> None:
         OutputError: no output could be written for ``Job.patience_s``.
     """
     packaged = PackagedChunk.model_validate_json(job.packaged_path(number).read_text(encoding="utf-8"))
-    worker.publication(job).publish(
-        packaged, job.session, job.period, job.wall_unix_ms, done=functools.partial(job.forget, number)
-    )
+    with worker.meter(job).stage("store"):
+        worker.publication(job).publish(
+            packaged, job.session, job.period, job.wall_unix_ms, done=functools.partial(job.forget, number)
+        )
 
 
 def make(job: Job, chunk: Chunk) -> PackagedChunk:

@@ -16,6 +16,7 @@ from streamwave.cluster.endpoint import endpoint_of
 from streamwave.config.settings import Settings
 from streamwave.errors import SpoolError
 from streamwave.ffmpeg.locate import locate
+from streamwave.ffmpeg.process import launcher
 from streamwave.manifest.lines import BroadcastLine
 from streamwave.model import ChunkRecord, State
 from streamwave.pipeline import ladder as ladders
@@ -221,10 +222,11 @@ class LiveBroadcast:
         self.job = job
         cluster = worker.cluster(job)
         if cluster is not None:
-            cluster.on_news = self.status.warn
+            cluster.on_news, cluster.on_look = self.status.warn, self.status.pulse
         published = worker.publication(job)
         published.on_change = self._on_output
-        self.status.begin(job, published)
+        source = launcher(job.ffmpeg_slots) if cluster is None else cluster
+        self.status.begin(job, published, worker.meter(job), lambda: source.slots)
         self._program.receive(opened)
         if first:
             published.begin(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from streamwave.ffmpeg.meter import Meter, Slots
 from streamwave.manifest.progress import Progress
 from streamwave.model import State
 from streamwave.pipeline.job import Job
+from streamwave.pipeline.load import Load, figures
 from streamwave.publish.outputs import Outputs
 from streamwave.spool.advice import Advice
 from streamwave.spool.broadcast import BroadcastSpool
@@ -23,6 +26,8 @@ _AT_FIRST: dict[str, object] = {
     "session": None, "chunks": 0, "received_ms": 0, "published_ms": 0, "lag_ms": 0, "bitrates": {}, "outputs": [],
     "passthrough": None,
 }  # fmt: skip
+#: States in which chunks are encoded.
+_ENCODING = (State.STARTING, State.LIVE, State.FINISHING)
 #: Maximum age of the status while chunks wait for an output.
 PULSE_S = 1.0
 #: Maximum number of warnings in a status, and of advice.
@@ -48,6 +53,8 @@ class RunStatus:
         # Values of an earlier run are kept until this run has its own, so that no counter ever decreases.
         earlier = spool.status()
         self._before = {name: earlier.get(name, first) for name, first in _AT_FIRST.items()}
+        self._load, self._meter = Load(), Meter()
+        self._slots: Callable[[], Slots] | None = None
         self._lock = threading.RLock()
 
     @property
@@ -56,10 +63,10 @@ class RunStatus:
         chunks = self._before["chunks"]
         return chunks if isinstance(chunks, int) else None
 
-    def begin(self, job: Job, published: Outputs) -> None:
-        """Start reporting on the session of ``job``."""
+    def begin(self, job: Job, published: Outputs, meter: Meter, slots: Callable[[], Slots]) -> None:
+        """Start reporting on the session of ``job``, and on its encoding: the time that it takes, and the slots for it."""
         with self._lock:
-            self._job, self._published = job, published
+            self._job, self._published, self._meter, self._slots = job, published, meter, slots
 
     def warn(self, text: str, level: int = logging.WARNING) -> None:
         """Log a warning and add it to the status at the next ``tell``."""
@@ -109,13 +116,26 @@ class RunStatus:
                     status |= {"passthrough": self.passthrough}
                 with suppress(OSError):
                     received, lag = received_ms(Path(self._job.spool)), self._lag_ms(progress)
-                    status |= {"received_ms": received, "lag_ms": lag}
+                    status |= {"received_ms": received, "lag_ms": lag, **self._encoding(progress, lag)}
                 if progress.session is not None:
                     status |= {"chunks": progress.chunks, "published_ms": progress.period_ms}
                     status |= {"bitrates": progress.bitrates, "latency_ms": self._published.latency()}
+            if self._load.short is not None:
+                status["advice"] = [found.model_dump() for found in (*self._advice, self._load.short)]
             with suppress(OSError):
                 self._spool.write_status(status)
             self._told_at = time.monotonic()
+
+    def _encoding(self, progress: Progress, lag_ms: int) -> dict[str, object]:
+        """What the stream's encoding needs and has; nothing is needed while its publisher is away."""
+        assert self._slots is not None
+        slots, before = self._slots(), self._load.short
+        self._load.update(self._meter.totals(), slots, published_ms=progress.total_ms, lag_ms=lag_ms)
+        short = self._load.short
+        if short is not None and (before is None or before.code != short.code):
+            log.info("%s/%s: %s", self._spool.stream, self._spool.broadcast, short.text)
+        found = figures(self._load, slots)
+        return {"encoding": found if self.state in _ENCODING else found | {"demand": 0.0}}
 
     def _lag_ms(self, progress: Progress) -> int:
         """Media received but not yet published, over all sessions, in milliseconds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from streamwave.cluster.cluster import Cluster
+from streamwave.ffmpeg.meter import Meter
 from streamwave.ffmpeg.transcode import SharedDecode
 from streamwave.pipeline.job import Job
 from streamwave.publish.opening import open_publication
@@ -25,6 +26,7 @@ class Worker:
         self.shared_decode = SharedDecode()
         self._publications: dict[tuple[str, str], Outputs] = {}
         self._clusters: dict[str, Cluster] = {}
+        self._meters: dict[str, Meter] = {}
         self._lock = threading.Lock()
 
     def publication(self, job: Job) -> Outputs:
@@ -55,11 +57,19 @@ class Worker:
                 self._clusters[job.token] = Cluster(job.scheduler, job.ffmpeg_path, live=job.manifests)
             return self._clusters[job.token]
 
+    def meter(self, job: Job) -> Meter:
+        """Where the time of the run's chunks goes."""
+        with self._lock:
+            if job.token not in self._meters:
+                self._meters[job.token] = Meter(len(job.video_renditions))
+            return self._meters[job.token]
+
     def release(self, job: Job) -> None:
         """Close the publication of a job that has ended, and its connection to a scheduler."""
         with self._lock:
             found = self._publications.pop((job.output, job.token), None)
             cluster = self._clusters.pop(job.token, None)
+            self._meters.pop(job.token, None)
         if cluster is not None:
             cluster.close()
         if found is not None:

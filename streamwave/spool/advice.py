@@ -1,7 +1,7 @@
 """Advice to publishers about their encoder settings: a code for programs, a sentence for people.
 
 It is found while a stream is received (and then goes to the journal, and from there to the status), and by
-``streamwave probe`` in the first packets of a source.
+``streamwave probe`` in the first packets of a source. The run adds advice to operators while the stream is late.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Literal
 
+from streamwave.ffmpeg.meter import Slots
 from streamwave.model import Frozen, Rendition, SourceInfo
 from streamwave.timing import round_half_up
 
@@ -35,6 +36,12 @@ Code = Literal[
     "track-encrypted",
     "track-chosen",
     "rate-capped",
+    "encoding-slow",
+    "network-slow",
+    "output-slow",
+    "prefect-slow",
+    "machine-slow",
+    "chunks-in-flight-few",
 ]
 
 #: A keyframe interval above this makes chunks, and with them the latency, longer than necessary.
@@ -318,3 +325,43 @@ def undecodable(source: SourceInfo) -> Advice | None:
     instead = f"track {source.audio_number} is used" if source.audio is not None else "there is no audio"
     remedy = "convert it to AAC" if len(source.undecodable) == 1 else "convert one of them to AAC"
     return Advice(code="track-undecodable", text=f"there is no decoder for {which}, so {instead}; {remedy}")
+
+
+def falls_behind(stage: str, seconds: float, slots: Slots, *, waiting: int, lag_ms: int) -> Advice:
+    """The stream is late by ``lag_ms``: its chunks spend ``seconds`` each in ``stage``, a ``meter.Stage``.
+
+    The stage ``in-flight`` means that more chunks could be in flight. ``waiting`` chunks have no slot.
+    """
+    remote = "://" in slots.at
+    where = "on workers" if remote else "on this machine"
+    idle = (
+        f"workers are idle ({slots.slots - slots.busy} of {slots.slots} slots)"
+        if remote
+        else f"{slots.at} has idle slots"
+    )
+    busy = f"{slots.busy} of {slots.slots} slots are busy, {waiting} chunks wait"
+    late = f"{_s(lag_ms)} s behind"
+    add = "add workers" if remote else "add workers (docs/howto/workers.md), or set a faster STREAMWAVE_PRESET"
+    each = f"{seconds:.1f} s per chunk"
+    found: dict[str, tuple[Code, str]] = {
+        "wait": ("encoding-slow", f"encoding {where} lags, {late}: {busy}; {add}"),
+        "transfer": (
+            "network-slow",
+            f"{late} while {idle}: the way to workers and back takes {each}; check the network and the scheduler",
+        ),
+        "store": ("output-slow", f"{late} while {idle}: the output is slow, {each}; check it and the network to it"),
+        "dispatch": (
+            "prefect-slow",
+            f"{late} while {idle}: Prefect takes {each} to start a transcode; check its server and this machine's load",
+        ),
+        "package": (
+            "machine-slow",
+            f"{late} while {idle}: packaging takes {each}; check the CPU and the disk of the machine that runs the stream",
+        ),
+        "in-flight": (
+            "chunks-in-flight-few",
+            f"{late} while {idle}: raise STREAMWAVE_MAX_CHUNKS_IN_FLIGHT to at least the number of all slots",
+        ),
+    }
+    code, text = found[stage]
+    return Advice(code=code, text=text)

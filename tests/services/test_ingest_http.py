@@ -264,6 +264,9 @@ def test_a_pulled_source(ingest: Ingest) -> None:
     end = end_of(session)
     assert end and (end.reason, end.error) == ("stopped", None)
     wait_for(lambda: ingest.client.get("/status").json()["streams"] == [], "the end in the status")
+    encoding = ingest.client.get("/status").json()["encoding"]
+    assert encoding.pop("slots") >= 1
+    assert encoding == {"demand": 0, "load": 0, "workers": 1, "busy": 0, "queued": 0, "unusable": []}
     # The broadcast has no publisher any more but is not complete at its outputs, so the status lists it.
     spool = BroadcastSpool(session.parent)
     spool.write_status({"state": "finishing", "outputs": [{"output": "s3://tv", "error": "s3://tv does not answer"}]})

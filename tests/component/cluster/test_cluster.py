@@ -174,6 +174,16 @@ def test_a_worker_with_another_ffmpeg_is_not_used_and_that_is_said(
 ) -> None:
     site.arm("100")
     other = site.machines.worker("other", FFMPEG_PATH=imageio_ffmpeg.get_ffmpeg_exe())
+    doctor = Cli(tmp_path, {"STREAMWAVE_TASK_RUNNER": site.machines.address, "FFMPEG_PATH": str(site.ffmpeg)}).run(
+        "doctor", "--json"
+    )
+    found = next(one for one in json.loads(doctor.out)["checks"] if one["name"] == "workers")
+    address = site.machines.address.replace("dask", "tcp")
+    assert found["status"] == "warn"
+    assert found["detail"] == (
+        f"2 with 2 slots at {address}, of which 0 are busy; 0 chunks wait; not used, because their encoders differ: "
+        f"{other.name}"
+    )
     with site.run(tmp_path, clip) as process:
         said = ended(process)
     assert f"have another FFmpeg or another version of StreamWave than this run are not used: {other.name}" in said
