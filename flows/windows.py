@@ -23,6 +23,8 @@ from streamwave.pipeline.live import LiveBroadcast
 RETRY_S = 10.0
 #: How long a window may take to start before it counts as failed.
 BEGIN_LIMIT_S = 30.0
+#: How long windows whose chunks are stored may take to report their end to Prefect's server.
+REPORT_LIMIT_S = 30.0
 
 log = logging.getLogger("streamwave.live")
 
@@ -36,6 +38,7 @@ class _Window:
         self.number = number
         self.items: queue.Queue[Item] = queue.Queue(maxsize=1)
         self.begun = threading.Event()
+        self.drained = threading.Event()  # all of its chunks are stored
         self.done: Future[None] = Future()
         self.ending = False
         # Prefect recognizes the parent run by the context, so the thread runs in a copy of it.
@@ -46,11 +49,8 @@ class _Window:
         thread.start()
 
     def _run(self, in_flight: InFlight, on_stored: Callable[[], None]) -> None:
-        drained = False
-
         @flow(name="live-window", flow_run_name=f"window {self.number:04d}", persist_result=False)
         def live_window() -> None:
-            nonlocal drained
             self.begun.set()
             pipeline = ChunkPipeline(in_flight, on_stored)
             while True:
@@ -64,12 +64,12 @@ class _Window:
                 pipeline.submit(*item)
                 self.items.task_done()
             pipeline.drain()
-            drained = True
+            self.drained.set()
 
         try:
             live_window()
         except BaseException as error:
-            if drained:
+            if self.drained.is_set():
                 # Every chunk is published; only reporting the end to Prefect's server failed.
                 log.warning("the end of window %d could not be reported to Prefect: %s", self.number, error)
                 self.done.set_result(None)
@@ -168,12 +168,23 @@ class Windows:
                 threading.Thread(target=self._on_border, args=(self._parent,), daemon=True).start()
 
     def drain(self) -> None:
-        """End all windows and wait until their chunks are stored."""
-        for window in [*self._windows, *filter(None, [self._next])]:
+        """End all windows and wait until their chunks are stored, and a while until Prefect knows that they ended.
+
+        A window without chunks, too, would seem to run for ever if this process ended first.
+        """
+        following = [self._next] if self._next else []
+        for window in [*self._windows, *following]:
             self._end(window)
-        # The next one has no chunks, but would seem to run for ever if this process ended first.
-        while self._windows or (self._next and not self._next.done.done() and time.monotonic() < self._next_limit):
+        limit = None
+        while unreported := [*self._windows, *(window for window in following if not window.done.done())]:
             self.check()
+            now = time.monotonic()
+            if limit is None and all(window.drained.is_set() for window in self._windows):
+                limit = now + REPORT_LIMIT_S
+            if limit is not None and now >= limit:
+                for window in unreported:
+                    log.warning("Prefect does not answer, so it does not know that window %d has ended", window.number)
+                return
             time.sleep(0.02)
 
     def abandon(self) -> None:

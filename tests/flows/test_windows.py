@@ -53,6 +53,8 @@ def slowly(self):
 ChunkPipeline.drain = slowly
 {RUN}"""
 
+RUN_IMPATIENT = f"import flows.windows; flows.windows.REPORT_LIMIT_S = 2; {RUN}"
+
 
 @dataclass(frozen=True)
 class Received:
@@ -191,6 +193,24 @@ def test_prefect_is_away_at_a_border(own_cli: Cli, received: Received) -> None:
         finish(process)
     assert_exact(feed.root, [received.clip])
     assert feed.spool.status()["warnings"] == []
+
+
+def test_prefect_is_gone_for_good_when_the_broadcast_ends(own_cli: Cli, received: Received) -> None:
+    """Players learn that it is over, although nobody can report that to Prefect."""
+    cli, home, port = own_cli, own_cli.state / "prefect", free_port()
+    cli.extra |= {**SETTINGS, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    feed = Feed(cli, received)
+    feed.chunks(1)
+    with ExitStack() as server, ExitStack() as run:
+        server.enter_context(prefect_server(home, AUTH, port=port))
+        run.enter_context(cli.start("-c", RUN_IMPATIENT, str(feed.spool.folder), program="python"))
+        feed.published(1)
+        server.close()
+        feed.chunks(CHUNKS)
+        feed.end()
+        manifest = feed.root / "manifest.mpd"
+        wait_for(lambda: 'type="static"' in manifest.read_text(), "the end of the broadcast")
+    assert_exact(feed.root, [received.clip])
 
 
 def test_damaged_files_cost_their_chunk_and_are_said(cli: Cli, received: Received) -> None:
