@@ -20,6 +20,10 @@ from rich.text import Text
 from streamwave.cli.doctor_access import check_access, env_file_fault
 from streamwave.cli.output import print_table
 from streamwave.cli.shapes import CheckShape, DoctorDocument
+from streamwave.cluster.cluster import check_workers
+from streamwave.cluster.endpoint import endpoint
+from streamwave.cluster.scheduler import NO_BOKEH, has_bokeh
+from streamwave.config.fields import connectable
 from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import MINIMUM_VERSION, dotted, encoders, locate
@@ -58,7 +62,7 @@ def run_checks(settings: Settings) -> list[Check]:
     checks += [check_nginx(), *check_ports(settings), *check_space(settings), *check_outputs(settings)]
     checks += check_remote_spool(settings)
     checks += [Check(*found) for found in check_access(settings)]
-    return [*checks, check_prefect(settings.prefect_api_url)]
+    return [*checks, *check_cluster(settings), check_prefect(settings.prefect_api_url)]
 
 
 def load_settings() -> Settings:
@@ -245,6 +249,27 @@ def check_remote_spool(settings: Settings) -> Iterator[Check]:
         yield Check("spool", "fail", _one_line(error), remedy)
     else:
         yield Check("spool", "ok", f"{settings.spool_url} can be written to")
+
+
+def check_cluster(settings: Settings) -> Iterator[Check]:
+    """Check that the scheduler answers and has workers for this machine, and that Dask's dashboard can be shown."""
+    if settings.task_runner:
+        try:
+            at = endpoint(settings.task_runner, settings.cluster_keys, plain=settings.cluster_plain)
+            count = check_workers(at, locate(settings.ffmpeg_path).path)
+        except StreamWaveError as error:
+            # ``streamwave up`` creates its key, and starts both.
+            own = settings.task_runner == connectable(settings.scheduler)
+            what, _, remedy = _one_line(error).rpartition("; ")
+            yield (
+                Check("workers", "warn", what or remedy, "start streamwave up")
+                if own
+                else Check("workers", "fail", what, remedy)
+            )
+        else:
+            yield Check("workers", "ok", f"{at.address} has {count} that encode as this machine does")
+    if settings.dask_dashboard_port and not has_bokeh():
+        yield Check("Dask's dashboard", "warn", *NO_BOKEH.split(": ", 1))
 
 
 def check_prefect(api_url: str | None, timeout_s: float = 5) -> Check:

@@ -34,7 +34,7 @@ CHECK_S = 0.1
 LOOK_S = 1.0
 #: How long to wait for an answer of the scheduler before it is said, or tried again.
 CONNECT_S = 5.0
-#: More than a file has chunks.
+#: More than a chunk is ever submitted.
 LIVE_FIRST = 10**9
 #: States of a client that has, or tries to restore, its connection.
 _USABLE = ("running", "connecting")
@@ -43,7 +43,8 @@ _USABLE = ("running", "connecting")
 class Cluster:
     """Encodes chunks on the workers of ``endpoint`` that have the same encoder as ``ffmpeg_path``. Thread-safe.
 
-    Those of a ``live`` stream go before those of files; otherwise lower numbers go first.
+    Those of a ``live`` stream go before those of files. Among equals, chunks that are submitted again go first, because their
+    stream waits for them, and others in the order in which they reach the scheduler, from whichever run they come.
 
     It waits as long as it takes for a scheduler and for workers: received chunks are safe in the spool. ``on_news`` gets a
     sentence when that changes, or when workers are not used; it is called in a thread of its own, which has the connection.
@@ -135,7 +136,8 @@ class Cluster:
         try:
             future = client.submit(
                 perform, pickle.dumps(order), video, key=order.key, resources={self._resource: 1},
-                priority=LIVE_FIRST * self._live - order.chunk.number,
+                priority=LIVE_FIRST * self._live + self._roster.submitted(order.chunk.number),
+                fifo_timeout=0,  # otherwise what arrives within 0.1 s has no order
                 workers=self._roster.usable(order.chunk.number, order.key),
             )  # fmt: skip
             try:
@@ -249,8 +251,8 @@ async def workers_of(client: Any) -> dict[str, Any]:
     return dict(found["workers"])
 
 
-def check_workers(endpoint: Endpoint, ffmpeg_path: str) -> None:
-    """Check that the scheduler answers, and has a worker that can encode for this machine.
+def check_workers(endpoint: Endpoint, ffmpeg_path: str) -> int:
+    """Check that the scheduler answers, and has a worker that can encode for this machine. Returns how many it has.
 
     Raises:
         StreamWaveError: it does not, or has none.
@@ -267,7 +269,8 @@ def check_workers(endpoint: Endpoint, ffmpeg_path: str) -> None:
             f"the scheduler {endpoint.address} does not answer; start `streamwave scheduler` there, and use the same key here "
             "and there"
         ) from None
-    if not any(resource(encoder_digest(ffmpeg_path)) in one["resources"] for one in workers):
+    count = sum(resource(encoder_digest(ffmpeg_path)) in one["resources"] for one in workers)
+    if not count:
         others = ", ".join(sorted(str(one["name"]) for one in workers))
         raise StreamWaveError(
             f"the workers of {endpoint.address} have another FFmpeg or another version of StreamWave than this machine "
@@ -275,3 +278,4 @@ def check_workers(endpoint: Endpoint, ffmpeg_path: str) -> None:
             if others
             else f"the scheduler {endpoint.address} has no workers; start some with `streamwave worker`"
         )
+    return count
