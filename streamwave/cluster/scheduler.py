@@ -17,11 +17,6 @@ from streamwave.config.settings import Settings
 from streamwave.errors import SettingsError, StreamWaveError, tell
 from streamwave.util.private import begin
 
-#: For Dask's dashboard: its pages and their style sheets. Not the pages that fetch something from workers.
-DASHBOARD = {
-    "distributed.scheduler.http.routes": ["distributed.http.health", "distributed.http.statics"],
-    "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": ["127.0.0.1", "localhost"],
-}
 NO_BOKEH = "Dask's dashboard needs Bokeh, which is not installed: pip install 'streamwave[dashboard]'"
 
 
@@ -43,7 +38,7 @@ async def schedule(at: Endpoint, dashboard_port: int = 0) -> None:
 
     shown = dashboard_port > 0 and has_bokeh()
     if shown:
-        dask.config.set(DASHBOARD)
+        dask.config.set(_dashboard(dashboard_port))
     elif dashboard_port:
         print(f"warning: {NO_BOKEH}", flush=True)
     stop = asyncio.Event()
@@ -78,6 +73,16 @@ async def schedule(at: Endpoint, dashboard_port: int = 0) -> None:
 def dashboard_url(port: int) -> str:
     """Address of Dask's dashboard."""
     return f"http://127.0.0.1:{port}/status"
+
+
+def _dashboard(port: int) -> dict[str, object]:
+    """Dask's settings for its dashboard: its pages and their style sheets, but none that fetch something from workers."""
+    return {
+        "distributed.scheduler.http.routes": ["distributed.http.health", "distributed.http.statics"],
+        "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": [
+            f"{host}:{port}" for host in ("127.0.0.1", "localhost")
+        ],
+    }
 
 
 def refuse_names(application: Any) -> None:

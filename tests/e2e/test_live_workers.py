@@ -43,6 +43,7 @@ def test_it_starts_a_scheduler_and_a_worker_that_runs_use(tmp_path: Path, prefec
         FFMPEG_PATH=str(ffmpeg),
     ) as up:
         keys = up.settings.cluster_keys
+        wait_for(lambda: "press Ctrl-C" in up.log.read_text(), "the addresses")
         said = up.log.read_text()
         address = f"tls://127.0.0.1:{port}"
         assert f"  Workers     {address} (on other machines, with {keys}: streamwave worker dask://HOST:{port})" in said
