@@ -35,11 +35,11 @@ def queued(some: Machines) -> int:
 
 
 class Queue:
-    """A scheduler with one worker of one slot, which is held up in the middle of the first run by its chunk 1."""
+    """A scheduler with one worker of one slot, which is held up by the chunk that it begins first."""
 
     def __init__(self, some: Machines) -> None:
         self.some, self.clip, self.runs = some, make_clip(some.folder / "clip.mp4", frames=180), list[Program]()
-        self.ffmpeg = slow_ffmpeg(some.folder / "ffmpeg", "000001.mkv", once=True)
+        self.ffmpeg = slow_ffmpeg(some.folder / "ffmpeg", ".mkv", once=True)
         some.scheduler()
         self.worker = some.worker("one", FFMPEG_PATH=str(self.ffmpeg), STREAMWAVE_FFMPEG_SLOTS="1")
 
@@ -52,21 +52,21 @@ class Queue:
         wait_for(lambda: queued(self.some) >= before + 3, f"chunks of {name}", 60)
 
     def order(self, first: str, second: str) -> list[str]:
-        """Start ``second`` while ``first`` is held up; the name of the run of each start of FFmpeg, in order."""
+        """Start ``second`` while ``first`` is held up; the run and the chunk of each start of FFmpeg, in order."""
         self.start("first", first)
-        (slow,) = wait_for(lambda: self.worker.cli.ffmpegs("000001.mkv"), "the slow FFmpeg")
+        (slow,) = wait_for(lambda: self.worker.cli.ffmpegs(".mkv"), "the slow FFmpeg")
         self.start("second", second)
         os.kill(slow, signal.SIGKILL)
         for run in self.runs:
             assert run.process.wait(120) == 0, run.log.read_text()
         starts = (self.ffmpeg.parent / "starts").read_text()
-        return re.findall(r"-i \S+/\d+\.mkv.*?(first|second)\.", starts)
+        return [f"{name} {chunk}" for chunk, name in re.findall(r"-i \S+/00000(\d)\.mkv.*?(first|second)\.", starts)]
 
 
 def test_a_live_stream_goes_before_a_file(tmp_path: Path) -> None:
     with machines(tmp_path, STREAMWAVE_PASSTHROUGH="never") as some:
         found = Queue(some).order(RUN, LIVE)
-    assert found.index("second") <= 2
+    assert found[1].startswith("second")
 
 
 @pytest.mark.parametrize("program", [RUN, LIVE])
@@ -74,8 +74,7 @@ def test_a_run_that_begins_later_does_not_go_first(tmp_path: Path, program: str)
     """Its chunks have smaller numbers."""
     with machines(tmp_path, STREAMWAVE_PASSTHROUGH="never") as some:
         found = Queue(some).order(program, program)
-    assert found[:4] == ["first"] * 4
-    assert found.count("second") == 4
+    assert {name.split()[0] for name in found[:4]} == {"first"}
 
 
 def test_a_run_waits_until_its_only_worker_can_write_and_says_so(tmp_path: Path) -> None:
