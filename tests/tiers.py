@@ -50,6 +50,7 @@ LONGEST = (
     "e2e/test_live_to_the_end.py",
     "e2e/test_broadcasts.py",
     "e2e/test_live.py",
+    "e2e/test_live_workers.py",
     "e2e/test_live_players.py",
     "e2e/test_hung_endpoint.py",
     "e2e/test_players.py",

@@ -178,11 +178,19 @@ def demo(
 
 
 @app.command()
-def up() -> None:
+def up(
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Encode on workers: run a Dask scheduler at this address, such as dask://0.0.0.0:8786, and one worker. "
+            "Default: STREAMWAVE_SCHEDULER."
+        ),
+    ] = None,
+) -> None:
     """Run every service on this machine: RTMP, ingest, processing, Prefect, media server and player page.
 
     The first start creates a stream and prints the values to enter in OBS. Ctrl-C stops every service; a broadcast that was
-    live is completed at the next start.
+    live is completed at the next start. With --scheduler, workers of other machines that have the key can join.
 
     Output: recordings go to OUTPUT_DIR, logs to the state folder; stdout gets the values to enter in OBS.
 
@@ -190,7 +198,7 @@ def up() -> None:
     """
     from streamwave.cli.up import run_up
 
-    run_up(out)
+    run_up(out, scheduler)
 
 
 @app.command()
@@ -220,10 +228,14 @@ SCHEDULER = typer.Argument(
 
 
 @app.command()
-def scheduler(address: Annotated[str | None, SCHEDULER] = None) -> None:
-    """Run a scheduler, through which runs reach workers on other machines. ADDRESS is where it listens.
+def scheduler(
+    address: Annotated[
+        str | None, typer.Argument(help="Where it listens: dask://HOST:8786, or tls:// or tcp://.")
+    ] = None,
+) -> None:
+    """Run a scheduler, through which runs reach workers on other machines.
 
-    Without an address and without the setting it listens at dask://127.0.0.1:8786.
+    Without ADDRESS it listens at STREAMWAVE_SCHEDULER, or else STREAMWAVE_TASK_RUNNER, or else dask://127.0.0.1:8786.
 
     Output: messages go to stdout; nothing is written.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import typer
 
-from streamwave.cluster.endpoint import CERTIFICATE, KEY, Endpoint, endpoint
+from streamwave.cli.parts import Part
+from streamwave.cluster.endpoint import CERTIFICATE, KEY, Endpoint, endpoint, is_loopback
+from streamwave.config.fields import connectable
 from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, SettingsError, StreamWaveError, UsageError
 from streamwave.ffmpeg.process import kill, spawn
@@ -19,8 +22,10 @@ cluster_app = typer.Typer(help="Prepare machines to encode together.", no_args_i
 
 #: Where a scheduler listens if nothing is said.
 HERE = "dask://127.0.0.1:8786"
-#: Delay before a worker that ended is started again. It doubles, up to the limit, while it keeps ending early.
+#: A worker that ended is started again at once; if it keeps ending early, after this delay, which doubles up to a limit.
 RESTART_S, RESTART_LIMIT_S = 0.5, 10.0
+#: The limit if a signal killed it: a chunk that kills workers is given up after eleven deaths, and its stream waits for them.
+KILLED_LIMIT_S = 2.0
 #: A worker that ran for this long ended for a new reason.
 STEADY_S = 10.0
 
@@ -39,15 +44,19 @@ def keys() -> None:
 
     Example: [bold]streamwave cluster keys[/bold]
     """
+    folder = Settings.load().cluster_keys
+    _create(folder)
+    for name in (CERTIFICATE, KEY):
+        print(folder / name)
+
+
+def _create(folder: Path) -> None:
     from streamwave.cluster.keys import create_keys
 
-    folder = Settings.load().cluster_keys
     try:
         create_keys(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written ({error.strerror}); check STREAMWAVE_CLUSTER_KEYS") from None
-    for name in (CERTIFICATE, KEY):
-        print(folder / name)
 
 
 def run_scheduler(address: str | None) -> None:
@@ -56,16 +65,66 @@ def run_scheduler(address: str | None) -> None:
     Raises:
         SettingsError: the address or the key cannot be used.
     """
-    from streamwave.cluster.scheduler import schedule
+    from streamwave.cluster.scheduler import serve
 
     settings = Settings.load()
-    at = _endpoint(settings.task_runner or HERE if address is None else address, settings)
-    try:
-        asyncio.run(schedule(at))
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen at {at.address} ({error.strerror or error}); choose another address"
-        ) from None
+    chosen = address or settings.scheduler or settings.task_runner or HERE
+    serve(_endpoint(chosen, settings), settings.dask_dashboard_port)
+
+
+def cluster_parts(settings: Settings) -> list[Part]:
+    """The scheduler of ``streamwave up`` and its worker; none if it was not asked for."""
+    if not settings.scheduler:
+        return []
+    from streamwave.cluster.worker import READY
+
+    def connected() -> bool:
+        return any((settings.state_dir / "worker").glob(f"*/{READY}"))
+
+    # A probe of the scheduler's port would be a failed handshake in its log.
+    return [
+        Part("scheduler", python_argv("streamwave.cluster.scheduler", settings.scheduler), connected,
+             restart_limit_s=KILLED_LIMIT_S),
+        Part("worker", python_argv("streamwave.cluster.worker", connectable(settings.scheduler), "0"), connected,
+             restart_limit_s=KILLED_LIMIT_S),
+    ]  # fmt: skip
+
+
+def prepare_scheduler(settings: Settings) -> None:
+    """Check the address of the scheduler of ``streamwave up``, and create the key if there is none.
+
+    Without a key, every user of this machine could run programs as this one.
+
+    Raises:
+        SettingsError: the address or the key cannot be used.
+        OutputError: the key cannot be written.
+    """
+    if not settings.scheduler:
+        return
+    if settings.scheduler.startswith("dask://") and not (settings.cluster_keys / KEY).exists():
+        _create(settings.cluster_keys)
+    _endpoint(settings.scheduler, settings)
+
+
+def scheduler_lines(settings: Settings) -> Iterator[tuple[str, str]]:
+    """What ``streamwave up`` prints of its scheduler: names and texts."""
+    if not settings.scheduler:
+        return
+    at = _endpoint(connectable(settings.scheduler), settings)
+    here = connectable(settings.scheduler) == settings.scheduler and is_loopback(at.host)
+    others = f"this machine only; STREAMWAVE_SCHEDULER=dask://0.0.0.0:{at.port} admits others" if here else (
+        f"on other machines, with {settings.cluster_keys}: streamwave worker dask://HOST:{at.port}"
+    )  # fmt: skip
+    yield "Workers", f"{at.address} ({others})"
+    if settings.dask_dashboard_port:
+        from streamwave.cluster.scheduler import NO_BOKEH, dashboard_url, has_bokeh
+
+        yield "Dask", dashboard_url(settings.dask_dashboard_port) if has_bokeh() else NO_BOKEH
+
+
+def next_delay(delay_s: float, status: int) -> float:
+    """The delay after ``delay_s`` for a worker that keeps ending early, now with ``status`` (negative: killed by a signal)."""
+    return min(max(RESTART_S, delay_s * 2), KILLED_LIMIT_S if status < 0 else RESTART_LIMIT_S)
 
 
 def run_worker(address: str | None, port: int = 0) -> None:
@@ -83,7 +142,7 @@ def run_worker(address: str | None, port: int = 0) -> None:
     _endpoint(address, settings)
     if os.geteuid() == 0:
         print(f"warning: {RUN_AS_USER}", file=sys.stderr)
-    delay_s = RESTART_S
+    delay_s = 0.0
     while True:
         began = time.monotonic()
         process = spawn(python_argv("streamwave.cluster.worker", address, str(port)))
@@ -91,9 +150,11 @@ def run_worker(address: str | None, port: int = 0) -> None:
             status = process.wait()
             if status == SettingsError.exit_code:
                 raise StreamWaveError("the worker cannot start; its message is above")
-            delay_s = RESTART_S if time.monotonic() - began > STEADY_S else min(delay_s * 2, RESTART_LIMIT_S)
+            if time.monotonic() - began > STEADY_S:
+                delay_s = 0.0
             print(f"worker: ended with status {status}; restarting in {delay_s:g} s", file=sys.stderr)
             time.sleep(delay_s)
+            delay_s = next_delay(delay_s, status)
         except KeyboardInterrupt:
             # It finishes what it has begun; a second signal ends that too.
             process.terminate()

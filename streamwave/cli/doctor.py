@@ -22,6 +22,8 @@ from streamwave.cli.output import print_table
 from streamwave.cli.shapes import CheckShape, DoctorDocument
 from streamwave.cluster.cluster import check_workers
 from streamwave.cluster.endpoint import endpoint_of
+from streamwave.cluster.scheduler import NO_BOKEH, has_bokeh
+from streamwave.config.fields import connectable
 from streamwave.config.settings import Settings
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import MINIMUM_VERSION, dotted, encoders, locate
@@ -56,11 +58,11 @@ class Check:
 def run_checks(settings: Settings) -> list[Check]:
     """Run every check, in the order in which results should be read. Takes a few seconds and leaves nothing behind."""
     checks = [check_python(sys.version_info[:3]), *check_settings(settings), check_ladder(settings)]
-    checks += [*check_ffmpeg(settings), *check_encoding(settings)]
+    checks += check_ffmpeg(settings)
     checks += [check_nginx(), *check_ports(settings), *check_space(settings), *check_outputs(settings)]
     checks += check_remote_spool(settings)
     checks += [Check(*found) for found in check_access(settings)]
-    return [*checks, check_prefect(settings.prefect_api_url)]
+    return [*checks, *check_cluster(settings), check_prefect(settings.prefect_api_url)]
 
 
 def load_settings() -> Settings:
@@ -128,27 +130,6 @@ def check_ffmpeg(settings: Settings) -> Iterator[Check]:
         yield Check("encoders", "fail", f"FFmpeg lacks {' and '.join(missing)}", remedy)
     else:
         yield Check("encoders", "ok", ", ".join(NEEDED_ENCODERS))
-
-
-def check_encoding(settings: Settings) -> Iterator[Check]:
-    """Check the scheduler and its workers, if there is one."""
-    if not settings.task_runner:
-        return
-    try:
-        at, binary = endpoint_of(settings), locate(settings.ffmpeg_path)
-        assert at is not None
-        found = check_workers(at, binary.path)
-    except StreamWaveError as error:
-        what, _, remedy = _one_line(error).rpartition("; ")
-        yield Check("workers", "fail", what, remedy)
-        return
-    counts = f"{found.workers} with {found.slots} slots at {found.at}, of which {found.busy} are busy"
-    detail = f"{counts}; {found.queued} chunks wait"
-    if found.unusable:
-        others = f"{detail}; not used, because their encoders differ: {', '.join(found.unusable)}"
-        yield Check("workers", "warn", others, "install the same StreamWave and FFmpeg there")
-    else:
-        yield Check("workers", "ok", detail)
 
 
 def check_nginx(search_path: str | None = None) -> Check:
@@ -268,6 +249,34 @@ def check_remote_spool(settings: Settings) -> Iterator[Check]:
         yield Check("spool", "fail", _one_line(error), remedy)
     else:
         yield Check("spool", "ok", f"{settings.spool_url} can be written to")
+
+
+def check_cluster(settings: Settings) -> Iterator[Check]:
+    """Check the scheduler and its workers, if there is one, and that Dask's dashboard can be shown."""
+    if settings.task_runner:
+        yield check_encoding(settings)
+    if settings.dask_dashboard_port and not has_bokeh():
+        yield Check("Dask's dashboard", "warn", *NO_BOKEH.split(": ", 1))
+
+
+def check_encoding(settings: Settings) -> Check:
+    """Check that the scheduler answers and has workers for this machine."""
+    name = "workers"
+    try:
+        at, binary = endpoint_of(settings), locate(settings.ffmpeg_path)
+        assert at is not None
+        found = check_workers(at, binary.path)
+    except StreamWaveError as error:
+        what, _, remedy = _one_line(error).rpartition("; ")
+        # ``streamwave up`` creates its key, and starts both.
+        own = settings.task_runner == connectable(settings.scheduler)
+        return Check(name, "warn", what or remedy, "start streamwave up") if own else Check(name, "fail", what, remedy)
+    counts = f"{found.workers} with {found.slots} slots at {found.at}, of which {found.busy} are busy"
+    detail = f"{counts}; {found.queued} chunks wait"
+    if found.unusable:
+        others = f"{detail}; not used, because their encoders differ: {', '.join(found.unusable)}"
+        return Check(name, "warn", others, "install the same StreamWave and FFmpeg there")
+    return Check(name, "ok", detail)
 
 
 def check_prefect(api_url: str | None, timeout_s: float = 5) -> Check:

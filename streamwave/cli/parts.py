@@ -34,6 +34,7 @@ class Part:
     ready: Callable[[], bool]
     environment: Mapping[str, str] | None = None
     grace_s: float = 10.0
+    restart_limit_s: float = RESTART_LIMIT_S
 
 
 @dataclass
@@ -100,7 +101,7 @@ class Supervisor:
                 fresh = self._start(running.part)
                 running.process, running.output = fresh.process, fresh.output
                 running.started, running.restart_at, running.was_ready = now, None, False
-                running.delay_s = min(running.delay_s * 2, RESTART_LIMIT_S)
+                running.delay_s = min(running.delay_s * 2, running.part.restart_limit_s)
 
     def _refused(self, running: _Running) -> SettingsError:
         if running.output is not None:

@@ -9,12 +9,15 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.error import URLError
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.text import Text
 
+from streamwave.cli.cluster import cluster_parts, prepare_scheduler, scheduler_lines
 from streamwave.cli.parts import Part, Supervisor, inherited
 from streamwave.cli.prefect import ui_line
+from streamwave.cluster.endpoint import PORT
 from streamwave.config.prefect_env import CLIENT_ENV, READY_FILE
 from streamwave.config.settings import Settings
 from streamwave.errors import SettingsError, StreamWaveError
@@ -90,6 +93,7 @@ def make_parts(settings: Settings) -> list[Part]:
                 ),
             )
         )
+    parts += cluster_parts(settings)  # before those that use them, so that these are stopped first
     environment = inherited(**CLIENT_ENV, **client_environment(settings), PREFECT_HOME=str(settings.prefect_home))
     ingest = f"http://{_reachable(settings.ingest_host)}:{settings.ingest_port}"
     parts += [
@@ -118,6 +122,7 @@ def everything(settings: Settings, show: Callable[[str, str], None]) -> Iterator
     # Prefect's database has the parameters of flow runs, and so the addresses of their sources.
     close_state(settings, make=True)
     make_folder(settings.prefect_home)
+    prepare_scheduler(settings)
     supervisor = Supervisor(make_parts(settings), settings.state_dir / "logs", show)
     try:
         end = time.monotonic() + READY_LIMIT_S
@@ -155,6 +160,10 @@ def _check_ports(settings: Settings) -> None:
     }
     if settings.prefect_api_url is None:
         wanted["STREAMWAVE_PREFECT_PORT"] = settings.prefect_port
+    if settings.scheduler:
+        wanted["STREAMWAVE_SCHEDULER"] = urlsplit(settings.scheduler).port or PORT
+        if settings.dask_dashboard_port:
+            wanted["STREAMWAVE_DASK_DASHBOARD_PORT"] = settings.dask_dashboard_port
     for name, port in wanted.items():
         if listens("127.0.0.1", port)():
             raise SettingsError(
@@ -191,8 +200,10 @@ def _own_address() -> str:
             return "127.0.0.1"
 
 
-def run_up(console: Console) -> None:
-    """Run every service until Ctrl-C."""
+def run_up(console: Console, scheduler: str | None = None) -> None:
+    """Run every service until Ctrl-C. ``scheduler``: the address at which to run a scheduler, with a worker."""
+    if scheduler:
+        os.environ["STREAMWAVE_SCHEDULER"] = scheduler  # for the runs, which read the settings themselves
     settings = Settings.load()
     if os.geteuid() == 0:
         console.print(f"[yellow]warning:[/yellow] {RUN_AS_USER}", soft_wrap=True)
@@ -207,6 +218,8 @@ def run_up(console: Console) -> None:
         first_stream(settings, console)
         console.print(f"  Watch       [bold]{settings.public_url}/[/bold]")
         console.print(f"  Prefect     {ui_line(settings)}", soft_wrap=True)
+        for what, text in scheduler_lines(settings):
+            console.print(Text(f"  {what:<12}{text}"), soft_wrap=True)
         console.print("press Ctrl-C to stop\n")
         while True:
             supervisor.tick()

@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,16 @@ class Bench(WorkerPlugin):
     def perform(self, order: Order, video: bytes) -> Outcome:
         """Encode a chunk. Errors of the chunk and of this machine are part of the outcome.
 
+        If it hangs, such as in a read from a disk that does not answer, this process ends, so that the scheduler gives its
+        chunks to other workers: a thread cannot be ended, and its heartbeats would go on.
+
         Raises:
             Reschedule: the order has been cancelled, or this worker is stopping.
         """
         launcher = Launcher(1)
+        overdue = threading.Timer(order.limit_s, self._give_up, (order,))
+        overdue.daemon = True
+        overdue.start()
         with self._lock:
             self._running[order.key] = launcher
         try:
@@ -83,8 +90,17 @@ class Bench(WorkerPlugin):
                 raise Reschedule
             return outcome
         finally:
+            overdue.cancel()
             with self._lock:
                 self._running.pop(order.key, None)
+
+    def _give_up(self, order: Order) -> None:
+        with suppress(OSError):
+            print(
+                f"worker {self._worker}: hangs since {order.limit_s:g} s in chunk {order.chunk.number}; ending. Check its disk",
+                flush=True,
+            )
+        os._exit(1)
 
     def _encode(self, order: Order, video: bytes, launcher: Launcher) -> tuple[dict[str, bytes], frozenset[str]]:
         with tempfile.TemporaryDirectory(prefix="chunk-", dir=self._scratch) as folder:

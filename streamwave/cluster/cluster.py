@@ -38,7 +38,7 @@ CHECK_S = 0.1
 LOOK_S = 1.0
 #: How long to wait for an answer of the scheduler before it is said, or tried again.
 CONNECT_S = 5.0
-#: More than a file has chunks.
+#: More than a chunk is ever submitted.
 LIVE_FIRST = 10**9
 #: States of a client that has, or tries to restore, its connection.
 _USABLE = ("running", "connecting")
@@ -47,7 +47,8 @@ _USABLE = ("running", "connecting")
 class Cluster:
     """Encodes chunks on the workers of ``endpoint`` that have the same encoder as ``ffmpeg_path``. Thread-safe.
 
-    Those of a ``live`` stream go before those of files; otherwise lower numbers go first.
+    Those of a ``live`` stream go before those of files. Among equals, chunks that are submitted again go first, because their
+    stream waits for them, and others in the order in which they reach the scheduler, from whichever run they come.
 
     It waits as long as it takes for a scheduler and for workers: received chunks are safe in the spool. ``on_news`` gets a
     sentence when that changes, or when workers are not used; it is called in a thread of its own, which has the connection.
@@ -185,7 +186,8 @@ class Cluster:
             client = await self._connected()
             future = client.submit(
                 perform, pickle.dumps(order), video, key=order.key, resources={self._resource: 1},
-                priority=LIVE_FIRST * self._live - order.chunk.number,
+                priority=LIVE_FIRST * self._live + self._roster.submitted(order.chunk.number),
+                fifo_timeout=0,  # otherwise what arrives within 0.1 s has no order
                 workers=self._roster.usable(order.chunk.number, order.key),
             )  # fmt: skip
             try:

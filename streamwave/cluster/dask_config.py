@@ -6,7 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from streamwave.cluster.endpoint import CERTIFICATE, KEY, Endpoint
-from streamwave.util.logs import OneLine
+from streamwave.cluster.strangers import guard
+from streamwave.util.logs import OneLine, Repeated
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -53,6 +54,9 @@ def prepare(*, quiet: bool) -> None:
         logger.handlers[:] = [logging.NullHandler()]
     for handler in logger.handlers:
         handler.setFormatter(OneLine())
+        if not any(isinstance(one, Repeated) for one in handler.filters):
+            handler.addFilter(Repeated())  # strangers who connect without a key cause one message each
+    guard()
 
 
 def security(endpoint: Endpoint) -> Security | None:

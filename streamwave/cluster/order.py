@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from streamwave.ffmpeg.limits import ChunkLimits
     from streamwave.model import Chunk, Passthrough, Rendition
 
+#: How long a worker may take for an order beyond what its FFmpeg processes may.
+SPARE_S = 30.0
 #: Name of the worker's plugin (``bench.Bench``).
 BENCH = "streamwave"
 
@@ -29,6 +31,11 @@ class Order:
     timeout_s: float
     limits: ChunkLimits
     passthrough: Passthrough | None
+
+    @property
+    def limit_s(self) -> float:
+        """How long a worker may take for it: at most two FFmpeg processes, one after the other (``Transcoder.encode``)."""
+        return 2 * self.timeout_s + SPARE_S
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ SILENT_S = 3.0
 SILENT_BEATS = 4
 #: Number of chunks for which it is remembered which workers have failed at them.
 BLAMED = 100
+#: Number of chunks for which it is remembered how often they were submitted: more than a run has in flight.
+SUBMITTED = 2000
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Roster:
         self._at: dict[str, str] = {}
         self._allowed: dict[str, list[str]] = {}
         self._blamed: dict[int, set[str]] = {}
+        self._submitted: dict[int, int] = {}
         self._told: dict[str, str] = {}
         self._lock = threading.Lock()
         self._slots = Slots(address)
@@ -136,6 +139,15 @@ class Roster:
         """The task ``key`` has ended."""
         with self._lock:
             self._allowed.pop(key, None)
+
+    def submitted(self, chunk: int) -> int:
+        """A chunk is submitted; how often it was before."""
+        with self._lock:
+            before = self._submitted.get(chunk, 0)
+            self._submitted[chunk] = before + 1
+            while len(self._submitted) > SUBMITTED:
+                del self._submitted[next(iter(self._submitted))]
+            return before
 
     def blame(self, chunk: int, name: str) -> bool:
         """Remember that the worker ``name`` failed at a chunk; False if there is no other worker that has not."""

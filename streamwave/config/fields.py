@@ -82,6 +82,11 @@ def to_base_urls(value: object) -> object:
     return tuple(found)
 
 
+def connectable(address: str) -> str:
+    """The address to connect to for a program that listens at ``address``, from the same machine."""
+    return re.sub(r"(?<=//)(0\.0\.0\.0|\[::\])(?=[:/]|$)", "127.0.0.1", address)
+
+
 def is_origin(text: str) -> bool:
     """Whether ``text`` is an origin in lower case, or all origins below a host (``https://*.example.org``)."""
     return re.fullmatch(r"https?://(\*\.)?([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?", text) is not None

@@ -30,6 +30,14 @@ class LimitSettings(OutputSettings):
         kind="the path of a program",
     )
 
+    drain_timeout_s: int = setting(
+        "Limits",
+        "How long a worker that gets SIGTERM may still work on chunks that it has begun; then other workers get them.",
+        60,
+        unit="s",
+        ge=1,
+        le=86400,
+    )
     spool_max_gb: Annotated[Fraction, BeforeValidator(to_fraction)] = setting(
         "Limits",
         "Maximum total size of the chunks of all live streams on this machine that wait to be published.",

@@ -15,7 +15,18 @@ from pydantic import BeforeValidator, PrivateAttr, SecretStr, ValidationError, m
 from pydantic_settings import SettingsConfigDict
 
 from streamwave.config.faults import describe_fault, unknown_variables
-from streamwave.config.fields import PREFIX, Folder, LogLevel, Passthrough, Port, Preset, setting, to_lower, to_place
+from streamwave.config.fields import (
+    PREFIX,
+    Folder,
+    LogLevel,
+    Passthrough,
+    Port,
+    Preset,
+    connectable,
+    setting,
+    to_lower,
+    to_place,
+)  # fmt: skip
 from streamwave.config.live import LiveSettings
 from streamwave.errors import SettingsError, UsageError
 from streamwave.storage.address import check_address, is_address, shown_address
@@ -124,13 +135,30 @@ class Settings(LiveSettings):
     chunk_retries: int = setting(
         "Work", "How often a failed transcode is retried before its chunk is replaced by filler.", 2, ge=0, le=10
     )
+    scheduler: str = setting(
+        "Work",
+        "Where `streamwave up` and `streamwave scheduler` start a Dask scheduler: `dask://127.0.0.1:8786` for this machine "
+        "alone, or `dask://0.0.0.0:8786` for workers on others too. `streamwave up` starts a worker as well, and creates the "
+        "key if there is none. Empty: `streamwave up` starts neither.",
+        "",
+        pattern=r"^((dask|tls|tcp)://\S+)?$",
+        kind="the address of a scheduler",
+    )
+    dask_dashboard_port: int = setting(
+        "Work",
+        "Port of Dask's own dashboard at the scheduler, on the loopback interface only. Needs Bokeh (`pip install "
+        "'streamwave[dashboard]'`). 0: none.",
+        0,
+        ge=0,
+        le=65535,
+    )
     task_runner: str = setting(
         "Work",
         "Where chunks are encoded. Empty: by FFmpeg processes of this machine. The address of a Dask scheduler "
         "(`dask://HOST:8786`): by the workers that are connected to it (docs/howto/workers.md), one chunk per slot.",
-        "",
         pattern=r"^((dask|tls|tcp)://\S+)?$",
         kind="the address of a scheduler",
+        derived=(lambda d: connectable(d.get("scheduler", "")), "that of `STREAMWAVE_SCHEDULER`"),
     )
     max_chunks_in_flight: int = setting(
         "Work",

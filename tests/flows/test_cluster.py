@@ -33,7 +33,7 @@ def test_workers_make_the_same_and_task_runs_show_where(tmp_path: Path, cli: Cli
         large, small, audio = (
             tasks[f"transcode {chunk:06d} {name}"]["state"]["message"] for name in ("large", "small", "audio")
         )
-        found = re.fullmatch(r"on (\S+:\d+), attempt 1: \d+\.\d\d s, \d+\.\d\d × real time", large)
+        found = re.fullmatch(r"on (\S+:\d+-\w+), attempt 1: \d+\.\d\d s, \d+\.\d\d × real time", large)
         assert found is not None, large
         used.add(found[1])
         assert (small, audio) == (large, "")

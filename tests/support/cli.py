@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
 
-#: The settings of all ports.
-PORTS = [variable_name(name, info) for name, info in Settings.model_fields.items() if name.endswith("_port")]
+#: The settings of all ports that programs always listen at.
+PORTS = [
+    variable_name(name, info)
+    for name, info in Settings.model_fields.items()
+    if name.endswith("_port") and name != "dask_dashboard_port"
+]
 
 #: Two small renditions, so that a chunk takes a fraction of a second.
 LADDER = {

@@ -52,7 +52,7 @@ class Program:
     @property
     def pid(self) -> int:
         """PID of that process."""
-        return int(self.name.rpartition(":")[2])
+        return int(re.findall(r":(\d+)-", self.name)[-1])
 
     def kill(self) -> None:
         """Kill the worker process, as the kernel does when memory runs out; the command restarts it."""

@@ -20,9 +20,6 @@ NOT_PURE = {
 #: Modules (or packages) that no test of their own room reaches, and the file that tests them.
 ELSEWHERE = {
     "streamwave.broadcasts.check": "component/verify/test_whole.py",
-    "streamwave.cluster.bench": "component/cluster/test_cluster.py",
-    "streamwave.cluster.scheduler": "component/cluster/test_cluster.py",
-    "streamwave.cluster.worker": "component/cluster/test_cluster.py",
     "streamwave.cli.start": "e2e/test_bad_input.py",
     "streamwave.config.prefect_env": "flows/test_deployment.py",
     "streamwave.ffmpeg.arriving": "component/receive/test_arriving.py",

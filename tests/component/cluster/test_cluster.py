@@ -27,6 +27,16 @@ from tests.support.published import files
 RUN = "import streamwave, sys; streamwave.transcode(sys.argv[1], 'out', overwrite=True)"
 
 
+#: A worker whose tasks hang while it sends heartbeats. It notices after a second instead of twenty minutes.
+HUNG = """
+import sys, time
+from streamwave.cluster import bench, order, worker
+order.Order.limit_s = property(lambda order: 1.0)
+bench.Bench._encode = lambda *_: time.sleep(10_000)
+sys.exit(worker.main([sys.argv[1], "0"]))
+"""
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=180)
@@ -167,6 +177,39 @@ def test_a_worker_that_drains_finishes_its_chunk(
     assert leaving.log.read_text().splitlines()[-1].endswith("drained")
     site.workers.remove(leaving)
     site.workers.append(site.machines.worker("three"))
+
+
+def test_a_worker_that_drains_is_not_waited_for_without_end(
+    clip: Clip, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    ffmpeg = slow_ffmpeg(tmp_path / "ffmpeg", "000001.mkv", once=True)
+    with machines(tmp_path, STREAMWAVE_FFMPEG_SLOTS="1", FFMPEG_PATH=str(ffmpeg)) as some:
+        some.scheduler()
+        leaving = some.worker("leaving", STREAMWAVE_DRAIN_TIMEOUT_S="1")
+        site = Site(some, ffmpeg, [leaving])
+        with site.run(tmp_path, clip) as process:
+            site.slow_one()
+            some.worker("staying")
+            leaving.process.send_signal(signal.SIGTERM)
+            assert leaving.process.wait(60) == 0
+            assert ended(process) == ""
+        assert site.started() == [0, 1, 1, 2, 3]
+    assert files(tmp_path / "out") == alone
+    last = leaving.log.read_text().splitlines()[-1]
+    assert last.endswith("drained; chunks that go to other workers, because they took longer than 1 s: 1")
+
+
+def test_a_worker_that_hangs_ends_and_costs_no_chunk(
+    site: Site, clip: Clip, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    site.arm("100")
+    hung = site.machines.python("hung", "-c", HUNG, site.machines.address)
+    hung.says("ready")
+    with site.run(tmp_path, clip) as process:
+        assert ended(process) == ""
+    assert files(tmp_path / "out") == alone
+    assert hung.process.wait(20) == 1
+    assert re.search(r"hangs since 1 s in chunk \d; ending", hung.log.read_text())
 
 
 def test_a_worker_with_another_ffmpeg_is_not_used_and_that_is_said(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import stat
+from contextlib import ExitStack
 from pathlib import Path
+from select import select
 from typing import Any
 
 import pytest
@@ -13,9 +16,12 @@ from streamwave.cluster.cluster import check_workers, client_of, workers_of
 from streamwave.cluster.dask_config import prepare, security
 from streamwave.cluster.endpoint import CERTIFICATE, KEY, Endpoint
 from streamwave.cluster.keys import create_keys
+from streamwave.cluster.strangers import PENDING
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import locate
+from streamwave.util.logs import MAX_SIMILAR
 from tests.support.cluster import machines
+from tests.support.processes import wait_for
 
 
 def test_only_who_has_the_key_reaches_scheduler_and_workers(tmp_path: Path) -> None:
@@ -45,6 +51,30 @@ def test_only_who_has_the_key_reaches_scheduler_and_workers(tmp_path: Path) -> N
         assert [one for one in strangers if answers(one)] == []
         with pytest.raises(StreamWaveError, match="does not answer"):
             check_workers(strangers[0], locate().path)
+
+
+def test_strangers_take_few_descriptors_and_lines(tmp_path: Path) -> None:
+    ours = tmp_path / "keys"
+    create_keys(ours)
+    with machines(tmp_path, STREAMWAVE_CLUSTER_KEYS=str(ours)) as some, ExitStack() as stack:
+        scheduler = some.scheduler()
+        descriptors = Path(f"/proc/{scheduler.process.pid}/fd")
+        before = len(list(descriptors.iterdir()))
+
+        def stranger() -> socket.socket:
+            return stack.enter_context(socket.create_connection(("127.0.0.1", some.port), 10))
+
+        silent = [stranger() for _ in range(4 * PENDING)]
+        wait_for(lambda: len(select(silent, [], [], 0)[0]) >= 3 * PENDING, "the end of the oldest connections")
+        assert len(list(descriptors.iterdir())) <= before + PENDING
+        # Who has the key is not kept out.
+        assert asyncio.run(workers(Endpoint(address=f"tls://127.0.0.1:{some.port}", key_folder=str(ours)))) == {}
+        wait_for(lambda: len(select(silent, [], [], 0)[0]) == len(silent), "the end of the others")
+        loud = [stranger() for _ in range(2 * PENDING)]
+        for one in loud:
+            one.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        wait_for(lambda: len(select(loud, [], [], 0)[0]) == len(loud), "the end of what is no TLS")
+        assert 0 < scheduler.log.read_text().count("handshake failed") <= 4 * MAX_SIMILAR
 
 
 async def workers(scheduler: Endpoint) -> dict[str, Any]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+from itertools import accumulate
 from pathlib import Path
 
+import httpx
 import imageio_ffmpeg
 import pytest
 
+from streamwave.cli.cluster import next_delay
 from streamwave.cluster.cluster import check_workers
 from streamwave.cluster.encoder import encoder_digest
 from streamwave.cluster.endpoint import Endpoint
+from streamwave.cluster.scheduler import NO_BOKEH, has_bokeh
+from streamwave.cluster.worker import new_name
 from streamwave.errors import StreamWaveError
 from streamwave.ffmpeg.locate import locate
 from tests.support.cli import Cli, slow_ffmpeg
 from tests.support.cluster import machines
+from tests.support.ports import free_port
 
 
 def test_a_worker_loads_no_orchestration_no_stores_and_no_servers() -> None:
@@ -59,11 +66,37 @@ def test_commands_refuse_what_cannot_work(tmp_path: Path) -> None:
     assert refused.err.startswith(f"error: cannot listen at tcp://127.0.0.1:{port} (")
 
 
-def test_a_scheduler_listens_on_ipv6(tmp_path: Path) -> None:
-    with machines(tmp_path) as some:
+def test_a_scheduler_listens_on_ipv6_and_answers_its_own_pages_only(tmp_path: Path) -> None:
+    port = free_port()
+    with machines(tmp_path, STREAMWAVE_DASK_DASHBOARD_PORT=str(port)) as some:
         some.address = f"dask://[::1]:{some.port}"
-        some.scheduler()
+        scheduler = some.scheduler()
         some.worker("one")
+        # Without Bokeh there is no dashboard, but the same server.
+        url = f"http://127.0.0.1:{port}"
+        hosts = ["localhost", f"127.0.0.1:{port}", f"page.example:{port}", "", "[::1", "192.0.2.1"]
+        answers = [httpx.get(f"{url}/health", headers={"Host": host}).status_code for host in hosts]
+        assert answers == [200, 200, 403, 403, 403, 403]
+        assert httpx.get(f"{url}/info/main/workers.html").status_code == 404
+        taken = some.cli("second").run("scheduler", f"dask://127.0.0.1:{free_port()}")
+    assert (taken.code, taken.out) == (2, f"warning: {NO_BOKEH}\n" if not has_bokeh() else "")
+    assert taken.err.startswith(f"error: port {port} is in use")
+    assert has_bokeh() or scheduler.log.read_text().count(NO_BOKEH) == 1
+
+
+def test_names_of_workers_do_not_repeat() -> None:
+    """As those of hosts and processes do: in a container, a worker has PID 1 after every start."""
+    one, other = new_name(), new_name()
+    assert one != other
+    assert one.startswith(f"{socket.gethostname()}:{os.getpid()}-")
+
+
+def test_a_worker_is_restarted_at_once_and_then_later_and_later() -> None:
+    def delays(status: int) -> list[float]:
+        return list(accumulate([status] * 7, next_delay, initial=0.0))
+
+    assert delays(1) == [0, 0.5, 1, 2, 4, 8, 10, 10]
+    assert delays(-9) == [0, 0.5, 1, 2, 2, 2, 2, 2]
 
 
 def test_a_peer_that_says_nothing_is_no_scheduler() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamwave.cluster.roster import BLAMED, SILENT_S, Roster
+from streamwave.cluster.roster import BLAMED, SILENT_S, SUBMITTED, Roster
 
 OURS, OTHER = "encoder-a", "encoder-b"
 
@@ -67,6 +67,13 @@ def test_only_the_newest_failures_are_remembered(roster: Roster) -> None:
     for chunk in range(BLAMED + 1):
         assert roster.blame(chunk, "a")
     assert (roster.usable(0, "old"), roster.usable(1, "new")) == (None, ["tcp://b"])
+
+
+def test_a_chunk_is_more_urgent_each_time_it_is_submitted(roster: Roster) -> None:
+    assert [roster.submitted(number) for number in (7, 8, 7, 7, 8)] == [0, 0, 1, 2, 1]
+    for number in range(100, 100 + SUBMITTED):
+        assert roster.submitted(number) == 0
+    assert roster.submitted(7) == 0
 
 
 def test_news_are_told_once(roster: Roster) -> None:
