@@ -21,7 +21,7 @@ from benchmarks.cluster_site import Site, Start, ended, now, site
 from tests.support.cli import LADDER
 from tests.support.cluster import Program
 from tests.support.media import make_clip
-from tests.support.processes import wait_for
+from tests.support.processes import alive, wait_for
 
 WORKERS = 4
 CORES = 0.4
@@ -134,11 +134,12 @@ def _kills(
 
 
 def _wait_until_back(worker: Program) -> None:
-    wait_for(lambda: worker.log.read_text().endswith("ready\n") and _exists(worker.pid), "the killed worker")
+    wait_for(lambda: is_up(worker), "the killed worker")
 
 
-def _exists(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+def is_up(worker: Program) -> bool:
+    """Whether a worker's process runs and is connected."""
+    return worker.log.read_text().endswith("ready\n") and alive(worker.pid)
 
 
 def _joins_and_drains(place: Site, clip: Path, alone: dict[str, bytes], figures: Figures) -> None:
