@@ -51,7 +51,8 @@ def main(kills: int = 30, minutes: float = 10, seed: int = 1) -> list[str]:
     ):
         site.place.pace("-readrate 0.4")
         site.place.start(*(str(number) for number in range(1, WORKERS + 1)))
-        clip = make_clip(Path(name) / "clip.mp4", frames=FRAMES)
+        # Without B-frames, so that a publisher that ends leaves no gap.
+        clip = make_clip(Path(name) / "clip.mp4", frames=FRAMES, options=("-bf", "0"))
         key = site.running.add_stream("kills")
         began = now()
         with site.running.publish(clip, key, "-t", f"{60 * minutes:g}", loop=True) as publisher:
@@ -67,7 +68,7 @@ def main(kills: int = 30, minutes: float = 10, seed: int = 1) -> list[str]:
         )
         _encoded_again(site, spool, killed, began, figures)
         _frames(site.running.root(spool), clip, received, figures)
-    return figures.missed
+    return figures.report()
 
 
 def _kill(site: LiveSite, kills: int, began: float, seconds: float, chance: random.Random) -> list[_Kill]:

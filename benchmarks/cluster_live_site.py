@@ -8,7 +8,7 @@ import signal
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cluster_site import Site, site
@@ -71,7 +71,6 @@ class LiveSite:
     place: Site
     running: Installation
     server: Server
-    published: list[BroadcastSpool] = field(default_factory=list)
 
     def chunks(self, spool: BroadcastSpool) -> list[Published]:
         """The chunks of a broadcast with one session that are in its ledger, in order."""
@@ -120,7 +119,7 @@ def inside(host: Host) -> Iterator[None]:
 def live_site(root: Path, count: int, cores: float, **settings: str) -> Iterator[LiveSite]:
     """An installation whose chunks are encoded by workers, of which none is started, at ``count`` hosts with ``cores``."""
     with ExitStack() as stack:
-        place = stack.enter_context(site(root / "site", count, cores, **settings))
+        place = stack.enter_context(site(root / "site", count, cores, tls=True, **settings))
         stack.enter_context(inside(place.hosts[0]))
         server = Server(root / "prefect")
         stack.callback(server.kill)
