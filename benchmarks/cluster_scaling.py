@@ -1,8 +1,8 @@
 """One 1080p file on one to four equal workers: how much faster, and is every object the same as without workers?
 
-Hosts without a worker encode something else meanwhile. Real machines don't share cores, but these may share one by its two
-hardware threads, each of which is faster while the other one does nothing. The last column is what the ratio would be if a
-chunk had taken the same CPU time in both runs: other load of this machine changes it less.
+Hosts without a worker encode something else meanwhile, as parts of a machine that is busy in any case. Whether that, or the
+source's bit rate, changes the ratio is measured by ``causes``. The last column is what the ratio would be if a chunk had
+taken the same CPU time in both runs: other load of this machine changes it less.
 """
 
 from __future__ import annotations

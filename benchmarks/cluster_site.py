@@ -116,12 +116,13 @@ class Site:
             yield
 
 
-def make_footage(path: Path, seconds: int, rate: int = 30, mbps: int = 6) -> None:
-    """Generate 1080p with ``rate`` pictures a second, as publishers send it, and a keyframe every two seconds."""
+def make_footage(path: Path, seconds: int, rate: int = 30, mbps: int = 6, height: int = 1080) -> None:
+    """Generate video as publishers send it: ``rate`` pictures a second, and a keyframe every two seconds."""
     raw = path.with_suffix(".raw.mp4")
     make_clip(locate().path, raw, seconds, grain=GRAIN)
     argv = [locate().path, "-v", "error", "-nostdin", "-i", str(raw), "-c:a", "copy", "-c:v", "libx264", "-preset"]
     argv += ["superfast", "-b:v", f"{mbps}M", "-maxrate", f"{mbps}M", "-bufsize", f"{mbps}M", "-r", str(rate)]
+    argv += ["-vf", f"scale=-2:{height}"] if height != 1080 else []
     argv += ["-g", str(2 * rate), "-sc_threshold", "0", str(path)]
     Launcher(1).run(argv, what="the footage", timeout_s=TIMEOUT_S)
     raw.unlink()
