@@ -29,6 +29,8 @@ SHARE, SHARE_OF_TWO = 0.4, 0.5
 TOLERANCE = 0.03
 #: Cores of all workers together. The rest of two cores is for publisher, segmenter, run, scheduler and servers.
 MAX_CORES = 1.6
+#: The kernel's least quota is a millisecond, a tenth of the period.
+MIN_CORES = 0.1
 #: Length of the footage, which is repeated: whole frames, chunks and AAC frames.
 FOOTAGE_S = 16
 #: Pictures per second to begin with.
@@ -91,7 +93,7 @@ def _calibrated(site: LiveSite, root: Path, workers: int, share: float, height: 
         print(f"  calibration: {height}p{rate} on one worker of {cores:.3f} core: {found:.3f} × real time", flush=True)
         if abs(found - share) <= TOLERANCE or number + 1 == CALIBRATIONS:
             break
-        cores *= share / found
+        cores = max(MIN_CORES, cores * share / found)
         if cores > MAX_CORES / workers:
             # The rest of the way by the picture rate, since the encode of a chunk costs about as much as it has pictures.
             rate = max(5, int(rate * MAX_CORES / workers / cores))
