@@ -58,7 +58,7 @@ soak: setup ## Run the storage tests at full length: outages of a minute, 1,000 
 	@TESTS_FULL=1 $(VENV)/python -m pytest tests/storage --timeout 1800 $(ARGS)
 
 .PHONY: bench
-bench: setup ## Run all benchmarks; ARGS selects some of: vod_cpu publishing spool rtmp_gate cluster
+bench: setup ## Run all benchmarks; ARGS selects some, such as vod_cpu or cluster_live (an unknown name lists all)
 	@$(VENV)/python -m benchmarks $(ARGS)
 
 .PHONY: proto docs

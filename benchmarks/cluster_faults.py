@@ -21,7 +21,7 @@ from benchmarks.cluster_site import Site, Start, ended, now, site
 from tests.support.cli import LADDER
 from tests.support.cluster import Program
 from tests.support.media import make_clip
-from tests.support.processes import wait_for
+from tests.support.processes import alive, wait_for
 
 WORKERS = 4
 CORES = 0.4
@@ -35,26 +35,38 @@ BETWEEN_S = (3.0, 8.0)
 
 
 class Figures:
-    """Prints figures, and remembers which miss their targets."""
+    """Figures of several rounds, and which of them miss their targets. ``report`` prints them."""
 
     def __init__(self) -> None:
-        self.missed: list[str] = []
+        self._seconds: dict[str, tuple[float, list[float]]] = {}
+        self._checks: dict[str, list[bool]] = {}
 
     def add(self, what: str, seconds: Sequence[float], most: float) -> None:
         """Seconds that something took, each time; ``most``: what it may take."""
-        print(
-            f"  {what}: median {statistics.median(seconds):.2f} s, longest {max(seconds):.2f} s of {len(seconds)} "
-            f"(at most {most:g})",
-            flush=True,
-        )
-        if max(seconds) > most:
-            self.missed.append(f"{what}: {max(seconds):.2f} s > {most:g} s")
+        self._seconds.setdefault(what, (most, []))[1].extend(seconds)
 
     def check(self, what: str, good: bool) -> None:
-        """Something that has to be true."""
-        print(f"  {what}: {'yes' if good else 'NO'}", flush=True)
-        if not good:
-            self.missed.append(f"{what}: no")
+        """Something that has to be true in every round."""
+        self._checks.setdefault(what, []).append(good)
+
+    def report(self) -> list[str]:
+        """Print all, and return what misses its target."""
+        missed = []
+        for what, (most, seconds) in self._seconds.items():
+            if not seconds:
+                missed.append(f"{what}: never seen")
+                continue
+            print(
+                f"  {what}: median {statistics.median(seconds):.2f} s, longest {max(seconds):.2f} s of {len(seconds)} "
+                f"(at most {most:g})"
+            )
+            if max(seconds) > most:
+                missed.append(f"{what}: {max(seconds):.2f} s > {most:g} s")
+        for what, good in self._checks.items():
+            print(f"  {what}: {'yes' if all(good) else 'NO'} ({good.count(True)} of {len(good)})")
+            if not all(good):
+                missed.append(f"{what}: no")
+        return missed
 
 
 @contextmanager
@@ -87,61 +99,60 @@ def ends(rounds: int = 5) -> list[str]:
                 taken.append(now() - began)
                 run.process.wait(60)
             figures.add(f"{number.name} of a run until {WORKERS} workers have no FFmpeg and no scratch", taken, END_S)
-    return figures.missed
+    return figures.report()
 
 
-def main(runs: int = 1, seed: int = 1) -> list[str]:
+def main(rounds: int = 3, seed: int = 1) -> list[str]:
     """Measure and print faults of workers and of the scheduler; returns what misses its target."""
     figures = Figures()
+    chance = random.Random(seed)
     with _place() as (place, clip):
         alone = ended(place.run(clip, elsewhere=False))
-        _joins_and_drains(place, clip, alone, figures)
-        _kills(place, clip, alone, figures, runs, random.Random(seed))
-        _scheduler_away(place, clip, alone, figures)
-        _cut(place, clip, alone, figures)
-    return figures.missed
+        for number in range(rounds):
+            for part in (_joins_and_drains, _kills, _scheduler_away, _cut):
+                began = now()
+                part(place, clip, alone, figures, chance)
+                print(f"  round {number + 1}:{part.__name__.replace('_', ' ')} took {now() - began:.0f} s", flush=True)
+    return figures.report()
 
 
-def _kills(
-    place: Site, clip: Path, alone: dict[str, bytes], figures: Figures, runs: int, chance: random.Random
-) -> None:
+def _kills(place: Site, clip: Path, alone: dict[str, bytes], figures: Figures, chance: random.Random) -> None:
     """SIGKILL of a worker in mid-chunk while one of the others is free."""
     place.pace("-readrate 0.5")
-    taken, lost, again, same = [], 0, 0, True
-    for _ in range(runs):
-        began = now()
-        run = place.run(clip, in_flight=2)
-        kills: list[tuple[float, set[int]]] = []
-        while run.process.poll() is None:
-            time.sleep(chance.uniform(*BETWEEN_S))
-            busy = [name for name in place.busy() if place.workers[name].log.read_text().endswith("ready\n")]
-            if busy and len(place.starts(began)) > 2:
-                victim = chance.choice(busy)
-                current = [one.chunk for one in place.starts(began) if one.worker == victim][-1:]
-                kills.append((now(), set(current)))
-                place.workers[victim].kill()
-                _wait_until_back(place.workers[victim])
-        same = same and ended(run) == alone
-        starts = place.starts(began)
-        again += sum(count - 1 for count in Counter(one.chunk for one in starts).values())
-        lost += len(kills)
-        for at, chunks in kills:
-            taken += [next(one.at for one in starts if one.chunk == chunk and one.at > at) - at for chunk in chunks
-                      if any(one.chunk == chunk and one.at > at for one in starts)]  # fmt: skip
-    figures.add(f"SIGKILL of a worker in mid-chunk until the chunk is encoded elsewhere ({lost} kills)", taken, RERUN_S)
-    figures.check(f"at most one chunk encoded again per kill ({again} for {lost} kills)", again <= lost)
-    figures.check("objects as without workers, byte for byte", same)
+    began = now()
+    run = place.run(clip, in_flight=2)
+    kills: list[tuple[float, set[int]]] = []
+    while run.process.poll() is None:
+        time.sleep(chance.uniform(*BETWEEN_S))
+        busy = [name for name in place.busy() if place.workers[name].log.read_text().endswith("ready\n")]
+        if busy and len(place.starts(began)) > 2:
+            victim = chance.choice(busy)
+            current = [one.chunk for one in place.starts(began) if one.worker == victim][-1:]
+            kills.append((now(), set(current)))
+            place.workers[victim].kill()
+            _wait_until_back(place.workers[victim])
+    same = ended(run) == alone
+    starts = place.starts(began)
+    again = sum(count - 1 for count in Counter(one.chunk for one in starts).values())
+    taken = [after[0].at - at for at, chunks in kills for chunk in chunks
+             if (after := [one for one in starts if one.chunk == chunk and one.at > at])]  # fmt: skip
+    figures.add("SIGKILL of a worker in mid-chunk until the chunk is encoded elsewhere", taken, RERUN_S)
+    figures.check("at most one chunk encoded again per kill", again <= len(kills))
+    figures.check("killed workers: objects as without workers, byte for byte", same)
 
 
 def _wait_until_back(worker: Program) -> None:
-    wait_for(lambda: worker.log.read_text().endswith("ready\n") and _exists(worker.pid), "the killed worker")
+    wait_for(lambda: is_up(worker), "the killed worker")
 
 
-def _exists(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+def is_up(worker: Program) -> bool:
+    """Whether a worker's process runs and is connected."""
+    return worker.log.read_text().endswith("ready\n") and alive(worker.pid)
 
 
-def _joins_and_drains(place: Site, clip: Path, alone: dict[str, bytes], figures: Figures) -> None:
+def _joins_and_drains(
+    place: Site, clip: Path, alone: dict[str, bytes], figures: Figures, chance: random.Random
+) -> None:
     place.pace("-readrate 0.4")
     for name in ("3", "4"):
         _leave(place.workers.pop(name))
@@ -163,7 +174,7 @@ def _joins_and_drains(place: Site, clip: Path, alone: dict[str, bytes], figures:
     same = ended(run) == alone
     counts = Counter(one.chunk for one in place.starts(began))
     figures.check("no chunk encoded twice because of workers that join and drain", set(counts.values()) == {1})
-    figures.check("objects as without workers, byte for byte", same)
+    figures.check("workers join and drain: objects as without workers, byte for byte", same)
     place.start("1")
 
 
@@ -179,7 +190,7 @@ def _leave(worker: Program) -> None:
     assert worker.process.wait(120) == 0, worker.log.read_text()
 
 
-def _scheduler_away(place: Site, clip: Path, alone: dict[str, bytes], figures: Figures) -> None:
+def _scheduler_away(place: Site, clip: Path, alone: dict[str, bytes], figures: Figures, chance: random.Random) -> None:
     place.pace("-readrate 0.4")
     run = place.run(clip)
     _encoding(place, WORKERS)
@@ -193,10 +204,10 @@ def _scheduler_away(place: Site, clip: Path, alone: dict[str, bytes], figures: F
     figures.add(
         f"scheduler away for {AWAY_S:g} s: from its death until a chunk is encoded", [first - gone], SCHEDULER_S
     )
-    figures.check("objects as without workers, byte for byte", ended(run) == alone)
+    figures.check("scheduler away: objects as without workers, byte for byte", ended(run) == alone)
 
 
-def _cut(place: Site, clip: Path, alone: dict[str, bytes], figures: Figures) -> None:
+def _cut(place: Site, clip: Path, alone: dict[str, bytes], figures: Figures, chance: random.Random) -> None:
     place.pace("-readrate 0.15")
     began = now()
     run = place.run(clip, in_flight=3)
@@ -220,4 +231,4 @@ def _cut(place: Site, clip: Path, alone: dict[str, bytes], figures: Figures) -> 
     ready = place.workers[victim].log.read_text().count("ready") > readied
     print(f"  the worker that comes back is connected again: {ready}; encodes {now() - back:.2f} s later", flush=True)
     figures.check("it is used again", any(one.worker == victim for one in place.starts(back)))
-    figures.check("objects as without workers, byte for byte", ended(run) == alone)
+    figures.check("link cut: objects as without workers, byte for byte", ended(run) == alone)

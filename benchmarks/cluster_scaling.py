@@ -1,23 +1,21 @@
 """One 1080p file on one to four equal workers: how much faster, and is every object the same as without workers?
 
-Hosts without a worker encode something else meanwhile. Real machines don't share cores, but these may share one by its two
-hardware threads, each of which is faster while the other one does nothing. The last column is what the ratio would be if a
-chunk had taken the same CPU time in both runs: other load of this machine changes it less.
+Hosts without a worker encode something else meanwhile, as parts of a machine that is busy in any case. Whether that, or the
+source's bit rate, changes the ratio is measured by ``causes``. The last column is what the ratio would be if a chunk had
+taken the same CPU time in both runs: other load of this machine changes it less.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cluster_site import Site, ended, make_footage, now, site
-from streamwave.ffmpeg.locate import locate
 
 #: Cores of each worker. Four workers leave a fifth of a machine with two cores to the run.
 CORES = 0.4
@@ -37,37 +35,15 @@ class Taken:
 
 def main(seconds: int = 24, rounds: int = 1) -> list[str]:
     """Measure and print; returns what misses its target. 24 s are 12 chunks, the least that a file of up to 39 s becomes."""
-    missed = []
-    with tempfile.TemporaryDirectory(prefix="streamwave-bench-") as name:
-        root = Path(name)
-        clip = root / "clip.mp4"
-        make_footage(clip, seconds)
-        with site(root / "site", 4, CORES) as place:
-            alone = ended(place.run(clip, elsewhere=False))
-            taken: dict[int, list[Taken]] = {count: [] for count in (1, 2, 3, 4)}
-            for _ in range(rounds):
-                for count in taken:
-                    place.start(*(str(number) for number in range(len(place.workers) + 1, count + 1)))
-                    with _others(place, clip, count):
-                        one = _timed(place, clip, alone)
-                    taken[count].append(one)
-                    print(
-                        f"  {count} workers: {one.wall_s:.1f} s ({one.first_s:.1f} s to the first FFmpeg), "
-                        f"{one.cpu_s:.1f} CPU s of workers; objects {'equal' if one.same else 'DIFFER'}; "
-                        f"load {os.getloadavg()[0]:.1f}",
-                        flush=True,
-                    )
-                    if not one.same:
-                        missed.append(f"objects of {count} workers differ from those without workers")
-                for worker in place.workers.values():
-                    worker.process.terminate()
-                    worker.process.wait(60)
-                place.workers.clear()
+    missed: list[str] = []
+    with _clip(seconds, 6) as (root, clip), site(root / "site", 4, CORES) as place:
+        alone = ended(place.run(clip, elsewhere=False))
+        taken: dict[int, list[Taken]] = {count: [] for count in (1, 2, 3, 4)}
+        for _ in range(rounds):
+            _round(place, clip, alone, taken, busy=True)
     print(f"one file, {seconds} s of 1080p30, workers of {CORES:g} core, TLS; medians of {rounds}")
     print("workers    seconds   × real time   × one worker   at least   quota used   × at equal CPU time")
-    wall = {count: statistics.median(one.wall_s for one in found) for count, found in taken.items()}
-    cpu = {count: statistics.median(one.cpu_s for one in found) for count, found in taken.items()}
-    used = {count: cpu[count] / (wall[count] * CORES * count) for count in taken}
+    wall, cpu, used = _medians(taken)
     for count, least in {1: 1.0, **TARGETS}.items():
         ratio = wall[1] / wall[count]
         print(
@@ -76,19 +52,67 @@ def main(seconds: int = 24, rounds: int = 1) -> list[str]:
         )
         if ratio < least:
             missed.append(f"{count} workers: {ratio:.2f} × one worker")
+    if not all(one.same for found in taken.values() for one in found):
+        missed.append("objects differ from those without workers")
     return missed
 
 
+def causes(seconds: int = 24, rounds: int = 1) -> list[str]:
+    """Does the ratio depend on the other hosts' load, or on the source's bit rate? Each with one and with four workers.
+
+    The product of the last two columns is the ratio.
+    """
+    found: dict[tuple[int, bool], dict[int, list[Taken]]] = {}
+    for mbps in (6, 80):
+        with _clip(seconds, mbps) as (root, clip), site(root / "site", 4, CORES) as place:
+            alone = ended(place.run(clip, elsewhere=False))
+            for number in range(rounds):
+                for busy in (True, False) if number % 2 == 0 else (False, True):
+                    taken = found.setdefault((mbps, busy), {count: [] for count in (1, 4)})
+                    print(f"  source of {mbps} Mbit/s, hosts without a worker {'busy' if busy else 'idle'}")
+                    _round(place, clip, alone, taken, busy=busy)
+    print(f"one file, {seconds} s of 1080p30, one and four workers of {CORES:g} core, TLS; medians of {rounds}")
+    print("Mbit/s   others   s of 1   s of 4   ratio   CPU s of 1   CPU s of 4   by CPU time   by use of the quota")
+    for (mbps, busy), taken in found.items():
+        wall, cpu, used = _medians(taken)
+        print(
+            f"{mbps:6} {'busy' if busy else 'idle':>8} {wall[1]:8.1f} {wall[4]:8.1f} {wall[1] / wall[4]:7.2f} {cpu[1]:12.1f} "
+            f"{cpu[4]:12.1f} {cpu[1] / cpu[4]:13.2f} {4 * used[4] / used[1]:21.2f}"
+        )
+    return []
+
+
 @contextmanager
-def _others(place: Site, clip: Path, count: int) -> Iterator[None]:
-    """Keep the hosts from the number ``count`` on busy."""
-    argv = [locate().path, "-v", "quiet", "-nostdin", "-stream_loop", "-1", "-i", str(clip), "-an", "-threads", "1"]
-    argv += ["-c:v", "libx264", "-preset", "superfast", "-threads", "1", "-f", "null", "-"]
-    with ExitStack() as stack:
-        for host in list(place.machines.hosts.values())[count + 1 :]:
-            process = stack.enter_context(subprocess.Popen(host.command(*argv), stdin=subprocess.DEVNULL))
-            stack.callback(process.kill)
-        yield
+def _clip(seconds: int, mbps: int) -> Iterator[tuple[Path, Path]]:
+    with tempfile.TemporaryDirectory(prefix="streamwave-bench-") as name:
+        clip = Path(name) / "clip.mp4"
+        make_footage(clip, seconds, mbps=mbps)
+        yield Path(name), clip
+
+
+def _round(place: Site, clip: Path, alone: dict[str, bytes], taken: dict[int, list[Taken]], *, busy: bool) -> None:
+    """Transcode ``clip`` with each number of workers, which are stopped afterwards."""
+    for count, found in taken.items():
+        place.start(*(str(number) for number in range(len(place.workers) + 1, count + 1)))
+        with place.others_busy(clip) if busy else nullcontext():
+            one = _timed(place, clip, alone)
+        found.append(one)
+        print(
+            f"  {count} workers: {one.wall_s:.1f} s ({one.first_s:.1f} s to the first FFmpeg), {one.cpu_s:.1f} CPU s of "
+            f"workers; objects {'equal' if one.same else 'DIFFER'}; load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+    for worker in place.workers.values():
+        worker.process.terminate()
+        worker.process.wait(60)
+    place.workers.clear()
+
+
+def _medians(taken: dict[int, list[Taken]]) -> tuple[dict[int, float], dict[int, float], dict[int, float]]:
+    """Seconds, CPU seconds, and the used share of the quota, by number of workers."""
+    wall = {count: statistics.median(one.wall_s for one in found) for count, found in taken.items()}
+    cpu = {count: statistics.median(one.cpu_s for one in found) for count, found in taken.items()}
+    return wall, cpu, {count: cpu[count] / (wall[count] * CORES * count) for count in taken}
 
 
 def _timed(place: Site, clip: Path, alone: dict[str, bytes]) -> Taken:

@@ -103,13 +103,27 @@ class Site:
         """Whether no worker has an FFmpeg or scratch files."""
         return not any(one.cli.ffmpegs(".mkv") or one.scratch() for one in self.workers.values())
 
+    @contextmanager
+    def others_busy(self, clip: Path) -> Iterator[None]:
+        """Keep the hosts without a worker busy: by encoding ``clip``."""
+        argv = [locate().path, "-v", "quiet", "-nostdin", "-stream_loop", "-1", "-i", str(clip), "-an", "-threads", "1"]
+        argv += ["-c:v", "libx264", "-preset", "superfast", "-threads", "1", "-f", "null", "-"]
+        with ExitStack() as stack:
+            for name, host in self.machines.hosts.items():
+                if name and name not in self.workers:
+                    process = stack.enter_context(subprocess.Popen(host.command(*argv), stdin=subprocess.DEVNULL))
+                    stack.callback(process.kill)
+            yield
 
-def make_footage(path: Path, seconds: int) -> None:
-    """Generate 1080p30 with 6 Mbit/s, as publishers send it, and a keyframe every two seconds."""
+
+def make_footage(path: Path, seconds: int, rate: int = 30, mbps: int = 6, height: int = 1080) -> None:
+    """Generate video as publishers send it: ``rate`` pictures a second, and a keyframe every two seconds."""
     raw = path.with_suffix(".raw.mp4")
     make_clip(locate().path, raw, seconds, grain=GRAIN)
     argv = [locate().path, "-v", "error", "-nostdin", "-i", str(raw), "-c:a", "copy", "-c:v", "libx264", "-preset"]
-    argv += ["superfast", "-b:v", "6M", "-maxrate", "6M", "-bufsize", "6M", "-g", "60", "-sc_threshold", "0", str(path)]
+    argv += ["superfast", "-b:v", f"{mbps}M", "-maxrate", f"{mbps}M", "-bufsize", f"{mbps}M", "-r", str(rate)]
+    argv += ["-vf", f"scale=-2:{height}"] if height != 1080 else []
+    argv += ["-g", str(2 * rate), "-sc_threshold", "0", str(path)]
     Launcher(1).run(argv, what="the footage", timeout_s=TIMEOUT_S)
     raw.unlink()
 

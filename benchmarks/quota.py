@@ -22,6 +22,15 @@ class SlowHost(Host):
 
     group: Path
 
+    def allow(self, cores: float) -> None:
+        """Let its commands use ``cores`` from now on."""
+        quota = str(round(cores * PERIOD_US))
+        if (self.group / "cpu.max").exists():
+            (self.group / "cpu.max").write_text(f"{quota} {PERIOD_US}")
+        else:
+            (self.group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+            (self.group / "cpu.cfs_quota_us").write_text(quota)
+
     def command(self, *argv: str) -> list[str]:
         """``argv`` as a command of this host."""
         return ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(self.group), *super().command(*argv)]
@@ -37,14 +46,10 @@ def slow_host(host: Host, cores: float) -> Iterator[SlowHost]:
     unified = (_ROOT / "cgroup.controllers").exists()
     group = (_ROOT if unified else _ROOT / "cpu") / f"streamwave-bench-{os.getpid()}-{host.pid}"
     group.mkdir()
-    quota = str(round(cores * PERIOD_US))
-    if unified:
-        (group / "cpu.max").write_text(f"{quota} {PERIOD_US}")
-    else:
-        (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
-        (group / "cpu.cfs_quota_us").write_text(quota)
     try:
-        yield SlowHost(host.pid, host.address, group)
+        slow = SlowHost(host.pid, host.address, group)
+        slow.allow(cores)
+        yield slow
     finally:
         _remove(group)
 
