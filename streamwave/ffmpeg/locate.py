@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -15,6 +16,8 @@ from streamwave.util.trust import program
 MINIMUM_VERSION = (5, 1)
 
 _INSTALL = "install FFmpeg 5.1 or newer (on Debian with apt-get install ffmpeg) or point FFMPEG_PATH to one"
+
+_asking = threading.Lock()
 
 Source = Literal["FFMPEG_PATH", "system", "pip"]
 
@@ -60,9 +63,14 @@ def encoders(binary: FFmpegBinary) -> frozenset[str]:
     return frozenset(words[1] for words in map(str.split, listing.splitlines()) if len(words) > 1)
 
 
-@cache
 def has_zimg(ffmpeg_path: str) -> bool:
     """Whether the program can convert colours with zimg, which is exact for HDR; other filters approximate."""
+    with _asking:  # the threads of several chunks need it at the same time
+        return _has_zimg(ffmpeg_path)
+
+
+@cache
+def _has_zimg(ffmpeg_path: str) -> bool:
     return re.search(r"^ *\S+ zscale ", ask(ffmpeg_path, "-hide_banner", "-filters"), re.MULTILINE) is not None
 
 

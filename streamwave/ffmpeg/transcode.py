@@ -9,7 +9,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -311,15 +311,18 @@ class SharedDecode:
 
     def __init__(self) -> None:
         self._gatherings: dict[tuple[str, int], _Gathering] = {}
+        self._begun: dict[tuple[str, int], _Gathering] = {}
         self._changed = threading.Condition()
 
     def encode(
         self, transcoder: Transcoder, chunk: Chunk, rendition: Rendition, expected: int, *, alone: bool = False
     ) -> str | None:
         """Encode ``rendition`` of ``chunk``; ``alone`` for a retry. Returns and raises what ``Transcoder.encode`` does."""
+        key = (str(transcoder.work), chunk.number)
+        if (announced := self._announced(key, rendition)) is not None:
+            return announced.result()
         if alone or expected <= 1:
             return transcoder.encode(chunk, [rendition])
-        key = (str(transcoder.work), chunk.number)
         with self._changed:
             gathering = self._gatherings.get(key)
             if gathering is None:
@@ -336,6 +339,33 @@ class SharedDecode:
         if leader:
             return self._lead(transcoder, chunk, key, gathering, expected)
         return gathering.done.result()
+
+    def begin(self, transcoder: Transcoder, chunk: Chunk, renditions: Sequence[Rendition]) -> Callable[[], None]:
+        """Announce the encoding of ``renditions`` before their tasks exist; return the function that does it, in any thread.
+
+        The first attempts of the tasks get its outcome, whether it has ended when they come or not.
+        """
+        gathering = _Gathering({r.name: r for r in renditions})
+        with self._changed:
+            self._begun[str(transcoder.work), chunk.number] = gathering
+
+        def encode() -> None:
+            try:
+                gathering.done.set_result(transcoder.encode(chunk, renditions))
+            except BaseException as error:
+                gathering.done.set_exception(error)
+
+        return encode
+
+    def _announced(self, key: tuple[str, int], rendition: Rendition) -> Future[str | None] | None:
+        """The outcome that ``begin`` has announced for ``rendition``; only once, because a retry needs one of its own."""
+        with self._changed:
+            begun = self._begun.get(key)
+            if begun is None or begun.joined.pop(rendition.name, None) is None:
+                return None
+            if not begun.joined:
+                del self._begun[key]
+            return begun.done
 
     def _lead(
         self, transcoder: Transcoder, chunk: Chunk, key: tuple[str, int], gathering: _Gathering, expected: int

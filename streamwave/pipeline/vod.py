@@ -76,7 +76,8 @@ class FileSession:
     """A file that is being read into its spool, as one session, or as several if its video format changes.
 
     ``job`` and ``follower`` belong to the session that is being read; ``first_chunk`` is the chunk at which a resumed run
-    continues (None: an earlier run has published the whole session). ``advice`` is what was found in the file so far.
+    continues (None: an earlier run has published the whole session). ``advice`` is what was found in the file so far. If
+    ``closing`` is set, ``chunks`` raises an error instead of waiting for more.
     """
 
     job: Job
@@ -87,6 +88,7 @@ class FileSession:
     passthrough: bool = False
 
     def __post_init__(self) -> None:
+        self.closing = False
         self.advice: list[Advice] = []
         self.first_chunk = worker.publication(self.job).next_chunk(self.job.session)
 
@@ -114,6 +116,8 @@ class FileSession:
             self.follower = Follower(following_folder(self.follower.folder), alive=self.alive)
 
     def _hear(self) -> None:
+        if self.closing:
+            raise StreamWaveError("the run is ending")
         self.advice += self.follower.advice
         self.follower.advice = []
 
