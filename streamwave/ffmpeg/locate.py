@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Literal
 
 from streamwave.errors import SettingsError
@@ -43,7 +44,7 @@ def locate(ffmpeg_path: str | None = None) -> FFmpegBinary:
         path = program(ffmpeg_path)
         if path is None:
             raise SettingsError(f"FFMPEG_PATH names {ffmpeg_path!r}, which is not a program: {_INSTALL}")
-        version = parse_version(ask(path, "-version"))
+        version = _version(path)
         if version is None:
             raise SettingsError(f"FFMPEG_PATH names {ffmpeg_path!r}, which does not answer like FFmpeg: {_INSTALL}")
         if version < MINIMUM_VERSION:
@@ -51,10 +52,23 @@ def locate(ffmpeg_path: str | None = None) -> FFmpegBinary:
         return FFmpegBinary(path, version, "FFMPEG_PATH")
     candidates: list[tuple[str | None, Source]] = [(program("ffmpeg"), "system"), (_from_pip(), "pip")]
     for path, source in candidates:
-        version = parse_version(ask(path, "-version")) if path else None
+        version = _version(path) if path else None
         if path and version and version >= MINIMUM_VERSION:
             return FFmpegBinary(path, version, source)
     raise SettingsError(f"no FFmpeg was found: {_INSTALL}")
+
+
+def _version(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return _version_of(path, (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=4)
+def _version_of(path: str, _as_it_is: tuple[int, ...]) -> tuple[int, int] | None:
+    return parse_version(ask(path, "-version"))
 
 
 def encoders(binary: FFmpegBinary) -> frozenset[str]:

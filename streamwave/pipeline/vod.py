@@ -95,9 +95,25 @@ class FileSession:
     def chunks(self) -> Iterator[tuple[Job, ChunkRecord]]:
         """Yield the chunks of all sessions that have not been published yet, with their jobs.
 
+        If all cores but one would be idle during the last chunk, its renditions are divided among them.
+
         Raises:
             SpoolError: the segmenter died without closing the journal.
         """
+        last: tuple[Job, ChunkRecord] | None = None
+        for turn, (job, record) in enumerate(self._unpublished()):
+            if last is not None:
+                yield last
+                last = None
+            if turn and turn % job.ffmpeg_slots == 0:
+                last = job, record  # perhaps: the next chunk, or the end of the journal, will tell
+            else:
+                yield job, record
+        if last is not None:
+            job, record = last
+            yield job.model_copy(update={"processes": job.ffmpeg_slots}), record
+
+    def _unpublished(self) -> Iterator[tuple[Job, ChunkRecord]]:
         while True:
             known, begun = self.follower.folder == Path(self.job.spool), False
             for record in self.follower.chunks(self._hear):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from streamwave.cluster.cluster import Cluster
-from streamwave.ffmpeg.transcode import SharedDecode
+from streamwave.ffmpeg.shared_decode import SharedDecode
 from streamwave.pipeline.job import Job
 from streamwave.publish.opening import open_publication
 from streamwave.publish.outputs import Outputs
