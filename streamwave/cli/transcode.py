@@ -130,21 +130,21 @@ def run_transcode(
         os.environ["STREAMWAVE_TASK_RUNNER"] = workers  # for the flow, which reads the settings itself
         settings = Settings.load()
     target = wanted_output(output, settings)
-    # Check the request before a Prefect server is started for it, which takes seconds.
     url = resolve_source(source)
-    binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
-    info = probe(url, settings.audio_index(audio_track), settings.source_limits)
-    check_decodable(info, binary)
-    check_track(info, audio_track)
-    renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
-    check_writable(target, settings)
-    scheduler = endpoint_of(settings)
-    if scheduler is not None:
-        check_workers(scheduler, binary.path)
+    chosen, scheduler = ladders.choose(settings.ladder, ladder), endpoint_of(settings)
     started, found = time.monotonic(), list[str]()
     with _bar(Console(stderr=True) if json else console) as bar:
-        task = bar.add_task("starting Prefect", total=None, speed="", chunks="", left="")
+        task = bar.add_task("starting", total=None, speed="", chunks="", left="")
+        # Prefect's server takes seconds to start, so it does that while the request is checked and the first chunks are made.
         with prefect_for(settings) as ready, ExitStack() as stack:
+            binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
+            info = probe(url, settings.audio_index(audio_track), settings.source_limits)
+            check_decodable(info, binary)
+            check_track(info, audio_track)
+            renditions = ladders.plan(info, chosen)
+            check_writable(target, settings)
+            if scheduler is not None:
+                check_workers(scheduler, binary.path)
             if _holds_broadcast(target, settings):
                 ready()  # nothing that exists is touched unless the run can start
             bar.update(task, description="transcoding")
