@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from streamwave.pipeline.ahead import HeadStart
 from streamwave.pipeline.live import OnWait
 
 log = logging.getLogger("streamwave.progress")
@@ -28,13 +29,14 @@ class Caller:
     ``on_progress(published_ms, expected_ms or None, chunks)``: after every chunk of a file. ``on_note(sentence)``: something
     about the file that its owner should know; logged by default. ``on_receiving(stop)``: before anything is received, with
     a function that ends the receiving gracefully. ``on_wait(sentence, stop)``: when a recording is complete, but not at every
-    output, with a function that ends the wait for the others.
+    output, with a function that ends the wait for the others. ``ahead``: the session of the file, opened by the caller.
     """
 
     on_progress: Callable[[int, int | None, int], None] = _ignore
     on_note: Callable[[str], None] = _log
     on_receiving: Callable[[Callable[[], None]], None] = _ignore
     on_wait: OnWait = _ignore
+    ahead: HeadStart | None = None
 
 
 _NOBODY = Caller()

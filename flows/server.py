@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,23 @@ from streamwave.util.trust import away_from_here, safe_folder
 PROJECT = Path(__file__).resolve().parents[1]
 #: The first start migrates the database, which takes most of a minute on a slow machine.
 START_LIMIT_S = 120
+
+
+@dataclass(frozen=True)
+class StartingServer:
+    """A server whose process has been started. ``url`` is its API's."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log_path: Path
+
+    def wait(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            StreamWaveError: it did not become healthy; the message names its log.
+        """
+        wait_healthy(self.url, self.process, self.log_path)
 
 
 @contextmanager
@@ -42,6 +60,22 @@ def prefect_server(
     Raises:
         StreamWaveError: the server did not become healthy; the message names its log.
     """
+    with starting_server(home, auth, port=port, ui=ui, host=host, allowed_hosts=allowed_hosts) as server:
+        server.wait()
+        yield server.url
+
+
+@contextmanager
+def starting_server(
+    home: Path,
+    auth: str,
+    *,
+    port: int | None = None,
+    ui: bool = False,
+    host: str = "127.0.0.1",
+    allowed_hosts: Sequence[str] = (),
+) -> Iterator[StartingServer]:
+    """Start a server like ``prefect_server``, and yield without waiting for it."""
     port = port or free_port()
     log_path = home / "server.log"
     make_folder(home)
@@ -55,9 +89,7 @@ def prefect_server(
         )
     try:
         with ShortLog(log_path):
-            url = f"http://127.0.0.1:{port}/api"
-            wait_healthy(url, process, log_path)
-            yield url
+            yield StartingServer(f"http://127.0.0.1:{port}/api", process, log_path)
     finally:
         kill(process, grace_s=5)
 

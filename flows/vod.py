@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.by_hand import source_hosts
+from flows.caller import caller
 from flows.pipeline import ChunkPipeline, InFlight
 from flows.progress import Progress
 from flows.reach import check_ladder, check_output, is_confined
@@ -53,22 +56,30 @@ def vod(
     settings = Settings.load()
     close_state(settings, make=True)
     processes = launcher(settings.ffmpeg_slot_count)
-    processes.reopen()
     target = check_output(output, settings)
-    with file_session(
-        source,
-        settings,
-        output=target,
-        ladder=check_ladder(ladder),
-        overwrite=overwrite,
-        audio_track=audio_track,
-        confine=is_confined(),
-        source_hosts=source_hosts(settings),
-    ) as session:
+    with ExitStack() as stack:
+        ahead = caller().ahead
+        if ahead is not None:
+            session, chunks = stack.enter_context(ahead).session, ahead.chunks()
+        else:
+            processes.reopen()
+            session = stack.enter_context(
+                file_session(
+                    source,
+                    settings,
+                    output=target,
+                    ladder=check_ladder(ladder),
+                    overwrite=overwrite,
+                    audio_track=audio_track,
+                    confine=is_confined(),
+                    source_hosts=source_hosts(settings),
+                )
+            )
+            chunks = session.chunks()
         progress = Progress(session)
         pipeline = ChunkPipeline(InFlight(settings.max_chunks_in_flight), progress.update)
         try:
-            for job, record in session.chunks():
+            for job, record in chunks:
                 pipeline.submit(job, record)
             pipeline.drain()
             session.check_complete()

@@ -95,7 +95,8 @@ def run_live(source: str, stream: str, output: str | None, console: Console) -> 
     check_spool(settings.spool_url, settings.spool_options)
     say("publishing to", places, "; press Ctrl-C to stop")
     ending = Ending(console)
-    with prefect_for(settings), _restored():
+    with prefect_for(settings) as ready, _restored():
+        ready()
         from flows.caller import Caller, of_the_user
         from flows.live_stream import TerminationSignal, live_stream
 

@@ -7,8 +7,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 from rich.console import Console
@@ -22,13 +22,16 @@ from streamwave.cluster.cluster import check_workers
 from streamwave.cluster.endpoint import endpoint, endpoint_of
 from streamwave.config.prefect_env import CLIENT_ENV
 from streamwave.config.settings import Settings
-from streamwave.errors import IncompleteError, StreamWaveError, UsageError
+from streamwave.errors import IncompleteError, OutputError, StreamWaveError, UsageError
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.probe import check_decodable, check_track
 from streamwave.ffmpeg.probing import probe
-from streamwave.layout import MANIFEST, MASTER
+from streamwave.ffmpeg.process import launcher
+from streamwave.layout import MANIFEST, MASTER, ledger_name
 from streamwave.model import Rendition
 from streamwave.pipeline import ladder as ladders
+from streamwave.pipeline.ahead import HeadStart
+from streamwave.pipeline.vod import file_session
 from streamwave.sources.address import redact, resolve_source
 from streamwave.state.folders import close_state
 from streamwave.state.prefect_auth import auth_string, client_environment
@@ -37,12 +40,13 @@ from streamwave.util.private import make_folder
 
 
 @contextmanager
-def prefect_for(settings: Settings) -> Iterator[None]:
+def prefect_for(settings: Settings) -> Iterator[Callable[[], None]]:
     """Point the environment at a Prefect server: the configured one, or a temporary one that ends with this context.
 
-    Must be entered before anything imports prefect, which reads the environment only at import.
+    Must be entered before anything imports prefect, which reads the environment only at import. The server is still
+    starting when this yields; the function that it yields waits for it and imports Prefect. Call that before a flow.
     """
-    from flows.server import load_prefect, prefect_server
+    from flows.server import load_prefect, starting_server
 
     for name, value in CLIENT_ENV.items():
         os.environ.setdefault(name, value)
@@ -57,15 +61,18 @@ def prefect_for(settings: Settings) -> Iterator[None]:
     if settings.prefect_api_url:
         _check_server(settings.prefect_api_url)
         os.environ |= client_environment(settings)
-        load_prefect(settings.prefect_home)
-        yield
+        yield lambda: load_prefect(settings.prefect_home)
         return
     auth = auth_string(settings) or ""
-    with prefect_server(settings.prefect_home, auth) as url:
-        os.environ |= {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": auth}
-        load_prefect(settings.prefect_home)
+    with starting_server(settings.prefect_home, auth) as server:
+        os.environ |= {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": auth}
+
+        def ready() -> None:
+            load_prefect(settings.prefect_home)
+            server.wait()
+
         try:
-            yield
+            yield ready
         finally:
             for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
                 del os.environ[name]
@@ -123,25 +130,33 @@ def run_transcode(
         os.environ["STREAMWAVE_TASK_RUNNER"] = workers  # for the flow, which reads the settings itself
         settings = Settings.load()
     target = wanted_output(output, settings)
-    # Check the request before a Prefect server is started for it, which takes seconds.
     url = resolve_source(source)
-    binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
-    info = probe(url, settings.audio_index(audio_track), settings.source_limits)
-    check_decodable(info, binary)
-    check_track(info, audio_track)
-    renditions = ladders.plan(info, ladders.choose(settings.ladder, ladder))
-    check_writable(target, settings)
-    scheduler = endpoint_of(settings)
-    if scheduler is not None:
-        check_workers(scheduler, binary.path)
+    chosen, scheduler = ladders.choose(settings.ladder, ladder), endpoint_of(settings)
     started, found = time.monotonic(), list[str]()
     with _bar(Console(stderr=True) if json else console) as bar:
-        task = bar.add_task("starting Prefect", total=None, speed="", chunks="", left="")
-        with prefect_for(settings):
+        task = bar.add_task("starting", total=None, speed="", chunks="", left="")
+        # Prefect's server takes seconds to start, so it does that while the request is checked and the first chunks are made.
+        with prefect_for(settings) as ready, ExitStack() as stack:
+            binary = locate(str(settings.ffmpeg_path) if settings.ffmpeg_path else None)
+            info = probe(url, settings.audio_index(audio_track), settings.source_limits)
+            check_decodable(info, binary)
+            check_track(info, audio_track)
+            renditions = ladders.plan(info, chosen)
+            check_writable(target, settings)
+            if scheduler is not None:
+                check_workers(scheduler, binary.path)
+            if _holds_broadcast(target, settings):
+                ready()  # nothing that exists is touched unless the run can start
+            bar.update(task, description="transcoding")
+            begun = time.monotonic()
+            launcher(settings.ffmpeg_slot_count).reopen()
+            opening = file_session(
+                url, settings, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track
+            )
+            ahead = stack.enter_context(HeadStart(opening, settings.max_chunks_in_flight))
+            ready()
             from flows.caller import Caller, of_the_user
             from flows.vod import vod
-
-            begun = time.monotonic()
 
             def show(done_ms: int, expected_ms: int | None, chunks: int) -> None:
                 spent = max(time.monotonic() - begun, 0.001)
@@ -154,10 +169,9 @@ def run_transcode(
                     speed=f"{speed:.1f}x", chunks=f"{chunks} chunks", left=left,
                 )  # fmt: skip
 
-            bar.update(task, description="transcoding")
             incomplete: IncompleteError | None = None
             try:
-                with of_the_user(Caller(on_progress=show, on_note=found.append)):
+                with of_the_user(Caller(on_progress=show, on_note=found.append, ahead=ahead)):
                     vod(source=url, output=target, ladder=ladder, overwrite=overwrite, audio_track=audio_track)
             except IncompleteError as error:
                 incomplete = error
@@ -226,6 +240,15 @@ def check_writable(output: str, settings: Settings) -> None:
     """
     for fault in check_outputs(output, settings.s3_options):
         print(f"warning: {fault}; the other outputs are still written", file=sys.stderr)
+
+
+def _holds_broadcast(output: str, settings: Settings) -> bool:
+    """Whether one of the outputs contains a broadcast, complete or not."""
+    for address in outputs(output):
+        with suppress(OutputError):  # the run waits for it, or reports it
+            if address.open(settings.s3_options, quick=True).get(ledger_name(0)) is not None:
+                return True
+    return False
 
 
 def wanted_output(output: str | None, settings: Settings) -> str:

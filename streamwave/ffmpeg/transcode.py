@@ -1,16 +1,16 @@
-"""Transcode a chunk into renditions: share one FFmpeg process among tasks, and verify the results."""
+"""Transcode a chunk into renditions, and verify the results."""
 
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import re
 import shutil
 import threading
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,9 +33,6 @@ from streamwave.util.files import link_file, replace_file
 
 log = logging.getLogger("streamwave.transcode")
 
-#: How long the first task of a chunk waits for the others to join its process, in seconds. On one machine they arrive much
-#: sooner, even if it is busy; separate decodes would make it busier still.
-JOIN_S = 3.0
 #: Suffix of the empty file that marks a result as filler.
 FILLER = ".filled"
 #: Suffix of the empty file that marks a result in which a frame is repeated because others could not be decoded.
@@ -68,7 +65,8 @@ class Elsewhere(Protocol):
 class Transcoder:
     """What all chunks of a job have in common. ``work`` is the folder for results. ``elsewhere``: encode on other machines.
 
-    ``meter`` counts the time that it takes.
+    The renditions of a chunk are divided among ``processes`` FFmpeg processes, each of which decodes it. ``meter`` counts the
+    time that this takes.
     """
 
     ffmpeg_path: str
@@ -80,6 +78,7 @@ class Transcoder:
     passthrough: Passthrough | None = None
     elsewhere: Elsewhere | None = None
     meter: Meter = field(default_factory=Meter)
+    processes: int = 1
 
     def result_path(self, chunk: Chunk, name: str) -> Path:
         """Path of a chunk's transcoded file in a rendition."""
@@ -177,6 +176,13 @@ class Transcoder:
 
     def _encode(self, chunk: Chunk, renditions: Sequence[Rendition]) -> str:
         """Encode ``renditions``; return FFmpeg's messages."""
+        groups = divided(renditions, self.processes)
+        if len(groups) == 1:
+            return self._encode_together(chunk, renditions)
+        with ThreadPoolExecutor(len(groups)) as pool:
+            return "\n".join(pool.map(functools.partial(self._encode_together, chunk), groups))
+
+    def _encode_together(self, chunk: Chunk, renditions: Sequence[Rendition]) -> str:
         folder = self.work / f"{chunk.number:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         # A unique name per attempt, because an abandoned one may still be writing on another machine.
@@ -256,6 +262,12 @@ class Transcoder:
         return said
 
 
+def divided(renditions: Sequence[Rendition], groups: int) -> list[Sequence[Rendition]]:
+    """``renditions``, of which the first are the most expensive, in at most ``groups`` groups of about the same cost."""
+    alone = min(groups, len(renditions)) - 1
+    return [*([one] for one in renditions[:alone]), renditions[alone:]]
+
+
 def _unique() -> str:
     return f"{os.getpid()}.{threading.get_ident()}"
 
@@ -306,66 +318,3 @@ def put_audio(transcoder: Transcoder, chunk: Chunk, rendition: Rendition, frames
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, b"".join(pieces))
     return path
-
-
-@dataclass
-class _Gathering:
-    joined: dict[str, Rendition] = field(default_factory=dict)
-    done: Future[str | None] = field(default_factory=Future)
-    started: bool = False
-
-
-class SharedDecode:
-    """Lets the tasks of one chunk on this machine share an FFmpeg process, so that the chunk is decoded once.
-
-    The first task waits until all ``expected`` tasks have joined or ``JOIN_S`` has passed, then runs the process for all that
-    have joined; they all get its outcome. A task that arrives later, or retries after a failure, runs alone.
-    """
-
-    def __init__(self) -> None:
-        self._gatherings: dict[tuple[str, int], _Gathering] = {}
-        self._changed = threading.Condition()
-
-    def encode(
-        self, transcoder: Transcoder, chunk: Chunk, rendition: Rendition, expected: int, *, alone: bool = False
-    ) -> str | None:
-        """Encode ``rendition`` of ``chunk``; ``alone`` for a retry. Returns and raises what ``Transcoder.encode`` does."""
-        if alone or expected <= 1:
-            return transcoder.encode(chunk, [rendition])
-        key = (str(transcoder.work), chunk.number)
-        with self._changed:
-            gathering = self._gatherings.get(key)
-            if gathering is None:
-                leader = True
-                gathering = self._gatherings[key] = _Gathering()
-            else:
-                leader = False
-            late = gathering.started
-            if not late:
-                gathering.joined[rendition.name] = rendition
-                self._changed.notify_all()
-        if late:
-            return transcoder.encode(chunk, [rendition])
-        if leader:
-            return self._lead(transcoder, chunk, key, gathering, expected)
-        return gathering.done.result()
-
-    def _lead(
-        self, transcoder: Transcoder, chunk: Chunk, key: tuple[str, int], gathering: _Gathering, expected: int
-    ) -> str | None:
-        end = time.monotonic() + JOIN_S
-        with self._changed:
-            self._changed.wait_for(lambda: len(gathering.joined) >= expected, end - time.monotonic())
-            gathering.started = True
-            # In the ladder's order rather than that of arrival, so that the command line is always the same.
-            together = sorted(gathering.joined.values(), key=lambda r: (-r.width * r.height, r.name))
-        try:
-            where = transcoder.encode(chunk, together)
-            gathering.done.set_result(where)
-            return where
-        except BaseException as error:
-            gathering.done.set_exception(error)
-            raise
-        finally:
-            with self._changed:
-                self._gatherings.pop(key, None)

@@ -11,6 +11,7 @@ import functools
 import itertools
 import logging
 import time
+from collections.abc import Callable
 
 from streamwave.errors import FFmpegError, MediaError, StreamWaveError, TooCostlyError
 from streamwave.ffmpeg.process import launcher
@@ -24,8 +25,8 @@ from streamwave.pipeline.package import package as package_results
 from streamwave.pipeline.worker import worker
 
 __all__ = [
-    "RETRY_DELAY_S", "make", "package", "place", "publish_chunk", "store", "transcode", "transcode_all",
-    "worth_another_try",
+    "RETRY_DELAY_S", "make", "package", "place", "publish_chunk", "store", "transcode", "transcode_ahead",
+    "transcode_all", "worth_another_try",
 ]  # fmt: skip
 
 #: Delay before a failed transcode is retried.
@@ -71,6 +72,14 @@ def transcode(job: Job, chunk: Chunk, rendition: Rendition, tries: int = 1) -> s
     except (FFmpegError, MediaError) as error:
         _replace(job, chunk, rendition, error, tries)
         return None
+
+
+def transcode_ahead(job: Job, chunk: Chunk) -> Callable[[], None]:
+    """Announce the video of ``chunk`` before its tasks exist, and return the function that transcodes it, for any thread.
+
+    ``transcode`` gets its outcome as that of the first attempt.
+    """
+    return worker.shared_decode.begin(_transcoder(job), chunk, job.video_renditions)
 
 
 def transcode_all(job: Job, chunk: Chunk) -> None:

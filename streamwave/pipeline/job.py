@@ -14,6 +14,7 @@ from streamwave.errors import MediaError
 from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.limits import ChunkLimits
 from streamwave.ffmpeg.locate import has_zimg
+from streamwave.ffmpeg.picture import is_wide
 from streamwave.ffmpeg.process import launcher
 from streamwave.ffmpeg.transcode import Transcoder
 from streamwave.model import Chunk, ChunkRecord, Frozen, Passthrough, Rational, Rendition, VideoInfo
@@ -34,7 +35,7 @@ class Job(Frozen):
     all refuse, they are waited for at most ``patience_s``. ``store_options`` are the S3 options. ``token`` fences the output
     against other runs. If ``manifests`` is false, manifests are written only at the end. ``retries``: how often a failed
     transcode is retried before the chunk is replaced by black frames or silence. ``scheduler``: whose workers encode
-    video; None: this machine does.
+    video; None: this machine does. ``processes``: FFmpeg processes that share the video renditions of a chunk.
     """
 
     session: str
@@ -64,6 +65,7 @@ class Job(Frozen):
     retries: int = 2
     passthrough: Passthrough | None = None
     scheduler: Endpoint | None = None
+    processes: int = 1
 
     @property
     def video_renditions(self) -> tuple[Rendition, ...]:
@@ -82,7 +84,8 @@ class Job(Frozen):
             self.encoder_threads,
             self.video,
             self.b_frames,
-            has_zimg(self.ffmpeg_path),
+            # Asking takes the start of a process, and most sources need no conversion of their colours.
+            self.video is None or not is_wide(self.video) or has_zimg(self.ffmpeg_path),
             max_pixels=self.limits.max_pixels,
         )
         if self.passthrough is not None:
@@ -95,6 +98,7 @@ class Job(Frozen):
             timeout_s=self.ffmpeg_timeout_s,
             limits=self.limits,
             passthrough=self.passthrough,
+            processes=self.processes,
         )
 
     def passing_through(self, first: ChunkRecord) -> tuple[Job, str]:

@@ -76,7 +76,8 @@ class FileSession:
     """A file that is being read into its spool, as one session, or as several if its video format changes.
 
     ``job`` and ``follower`` belong to the session that is being read; ``first_chunk`` is the chunk at which a resumed run
-    continues (None: an earlier run has published the whole session). ``advice`` is what was found in the file so far.
+    continues (None: an earlier run has published the whole session). ``advice`` is what was found in the file so far. If
+    ``closing`` is set, ``chunks`` raises an error instead of waiting for more.
     """
 
     job: Job
@@ -87,15 +88,32 @@ class FileSession:
     passthrough: bool = False
 
     def __post_init__(self) -> None:
+        self.closing = False
         self.advice: list[Advice] = []
         self.first_chunk = worker.publication(self.job).next_chunk(self.job.session)
 
     def chunks(self) -> Iterator[tuple[Job, ChunkRecord]]:
         """Yield the chunks of all sessions that have not been published yet, with their jobs.
 
+        If all cores but one would be idle during the last chunk, its renditions are divided among them.
+
         Raises:
             SpoolError: the segmenter died without closing the journal.
         """
+        last: tuple[Job, ChunkRecord] | None = None
+        for turn, (job, record) in enumerate(self._unpublished()):
+            if last is not None:
+                yield last
+                last = None
+            if turn and turn % job.ffmpeg_slots == 0:
+                last = job, record  # perhaps: the next chunk, or the end of the journal, will tell
+            else:
+                yield job, record
+        if last is not None:
+            job, record = last
+            yield job.model_copy(update={"processes": job.ffmpeg_slots}), record
+
+    def _unpublished(self) -> Iterator[tuple[Job, ChunkRecord]]:
         while True:
             known, begun = self.follower.folder == Path(self.job.spool), False
             for record in self.follower.chunks(self._hear):
@@ -114,6 +132,8 @@ class FileSession:
             self.follower = Follower(following_folder(self.follower.folder), alive=self.alive)
 
     def _hear(self) -> None:
+        if self.closing:
+            raise StreamWaveError("the run is ending")
         self.advice += self.follower.advice
         self.follower.advice = []
 

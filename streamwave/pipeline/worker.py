@@ -6,7 +6,7 @@ import threading
 
 from streamwave.cluster.cluster import Cluster
 from streamwave.ffmpeg.meter import Meter
-from streamwave.ffmpeg.transcode import SharedDecode
+from streamwave.ffmpeg.shared_decode import SharedDecode
 from streamwave.pipeline.job import Job
 from streamwave.publish.opening import open_publication
 from streamwave.publish.outputs import Outputs

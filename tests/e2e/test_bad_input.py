@@ -256,6 +256,21 @@ def test_one_of_several_outputs_that_refuses(cli: Cli, clip: Clip) -> None:
     assert cli.run("broadcasts", "verify", "--no-decode", places[1]).code == 0
 
 
+def test_prefect_that_does_not_start(own_cli: Cli, cli: Cli, clip: Clip) -> None:
+    """The first chunks are made meanwhile, but nothing is left of them; and a broadcast that exists is not touched."""
+    place = ["--output", str(own_cli.folder / "out"), "--ladder", "small"]
+    database = own_cli.state / "prefect/prefect.db"
+    database.write_bytes(b"no database" * 1000)
+    line = refusal(own_cli.run("transcode", str(clip.path), *place))
+    assert "Prefect's server did not start; its log" in line and "server.log" in line
+    nothing_left(own_cli)
+    assert cli.run("transcode", str(clip.path), *place).code == 0
+    before = tree(own_cli.folder / "out")
+    line = refusal(own_cli.run("transcode", str(clip.path), *place, "--overwrite"))
+    assert "Prefect's server did not start" in line
+    assert tree(own_cli.folder / "out") == before and own_cli.leftovers() == []
+
+
 def tree(root: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}

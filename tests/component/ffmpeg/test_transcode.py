@@ -16,7 +16,8 @@ from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.limits import ChunkLimits
 from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
-from streamwave.ffmpeg.transcode import SharedDecode, Transcoder, check_video, wrap_audio
+from streamwave.ffmpeg.shared_decode import SharedDecode
+from streamwave.ffmpeg.transcode import Transcoder, check_video, wrap_audio
 from streamwave.model import Chunk, Rendition, VideoInfo
 from streamwave.mp4 import read_fragment, read_init, split_file, video_init
 from streamwave.receive.chunkfile import VideoChunk
