@@ -14,8 +14,8 @@ from streamwave.cluster.dask_config import prepare, security
 from streamwave.cluster.endpoint import CERTIFICATE, KEY, Endpoint
 from streamwave.cluster.keys import create_keys
 from streamwave.errors import StreamWaveError
-from streamwave.ffmpeg.locate import locate
 from tests.support.cluster import machines
+from tests.support.media import ffmpeg_path
 
 
 def test_only_who_has_the_key_reaches_scheduler_and_workers(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_only_who_has_the_key_reaches_scheduler_and_workers(tmp_path: Path) -> N
         some.scheduler()
         some.worker("one")
         scheduler = Endpoint(address=f"tls://127.0.0.1:{some.port}", key_folder=str(ours))
-        check_workers(scheduler, locate().path)
+        check_workers(scheduler, ffmpeg_path())
         (worker,) = asyncio.run(workers(scheduler))
         create_keys(others)
         plain = worker.replace("tls://", "tcp://")
@@ -44,7 +44,7 @@ def test_only_who_has_the_key_reaches_scheduler_and_workers(tmp_path: Path) -> N
         assert answers(Endpoint(address=worker, key_folder=str(ours)))
         assert [one for one in strangers if answers(one)] == []
         with pytest.raises(StreamWaveError, match="does not answer"):
-            check_workers(strangers[0], locate().path)
+            check_workers(strangers[0], ffmpeg_path())
 
 
 async def workers(scheduler: Endpoint) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from streamwave.cluster.cluster import check_workers
 from streamwave.cluster.encoder import encoder_digest
 from streamwave.cluster.endpoint import Endpoint
 from streamwave.errors import StreamWaveError
-from streamwave.ffmpeg.locate import locate
 from tests.support.cli import Cli, slow_ffmpeg
 from tests.support.cluster import machines
+from tests.support.media import ffmpeg_path
 
 
 def test_a_worker_loads_no_orchestration_no_stores_and_no_servers() -> None:
@@ -39,7 +39,7 @@ def test_a_scheduler_loads_no_media_code() -> None:
 
 
 def test_an_encoder_is_recognized_by_what_it_does(tmp_path: Path) -> None:
-    ours = encoder_digest(locate().path)
+    ours = encoder_digest(ffmpeg_path())
     assert encoder_digest(str(slow_ffmpeg(tmp_path, "nothing"))) == ours
     assert encoder_digest(imageio_ffmpeg.get_ffmpeg_exe()) != ours
 
@@ -71,4 +71,4 @@ def test_a_peer_that_says_nothing_is_no_scheduler() -> None:
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(StreamWaveError, match="does not answer; start `streamwave scheduler` there"),
     ):
-        check_workers(Endpoint(address=f"tcp://127.0.0.1:{silent.getsockname()[1]}"), locate().path)
+        check_workers(Endpoint(address=f"tcp://127.0.0.1:{silent.getsockname()[1]}"), ffmpeg_path())
