@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.matrix.remux import remux
-from tests.support.media import LOUD, QUIET, draw, grey_chroma, quick_ffmpeg
+from tests.support.media import LOUD, QUIET, draw, ffmpeg, grey_chroma
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-crf", "20")
 AAC = ("-c:a", "aac", "-b:a", "160k")
@@ -145,7 +145,7 @@ class Recipe:
             inputs += ["-ac", str(self.channels), "-i", str(samples)]
             outputs += [*self.sound]
         pictures = b"".join(self._pictures()) if self.codec else b""
-        quick_ffmpeg(*inputs, *outputs, *self.options, str(target), data=pictures, timeout_s=120)
+        ffmpeg(*inputs, *outputs, *self.options, str(target), data=pictures, timeout_s=120)
 
     @property
     def stored_size(self) -> tuple[int, int]:
