@@ -40,6 +40,8 @@ LONGEST = (
     "flows/test_windows.py",
     "services/test_rtmp.py",
     "matrix/test_matrix_live.py",
+    "matrix/test_matrix_media.py",
+    "matrix/test_matrix_files.py",
     "matrix/test_matrix.py",
     "e2e/test_bad_input.py",
     "e2e/test_uneven_ends.py",

@@ -42,7 +42,8 @@ def create_app(settings: Settings) -> FastAPI:
             sessions = app.state.sessions = Sessions(settings, registry, Publishes(database), processing)
             try:
                 await sessions.recover()
-                yield
+                async with status.open_client() as app.state.http:
+                    yield
             finally:
                 await sessions.close()
                 await processing.close()

@@ -52,27 +52,34 @@ async def status(request: Request) -> dict[str, Any]:
     """
     state = request.app.state
     state.guard.status(request)
-    return await collect(state.settings, state.processing, state.sessions)
+    return await collect(state.settings, state.processing, state.sessions, state.http)
 
 
-async def collect(settings: Settings, processing: Processing, sessions: Sessions) -> dict[str, Any]:
+def open_client() -> httpx.AsyncClient:
+    """A client for the checks. Each check opens a connection of its own, so that none fails because an old one was closed."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.AsyncClient(timeout=TIMEOUT_S, limits=limits, trust_env=False)
+
+
+async def collect(
+    settings: Settings, processing: Processing, sessions: Sessions, client: httpx.AsyncClient
+) -> dict[str, Any]:
     """The answer to ``/status``."""
-    async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
-        checks: dict[str, Awaitable[str | dict[str, Any] | None]] = {
-            "rtmp": _rtmp(settings),
-            "media": _answers(client, f"http://{reachable(settings.media_host)}:{settings.media_port}/time"),
-            "processing": processing.healthy(TIMEOUT_S * 0.9),
-            "prefect": _answers(client, f"{settings.prefect_url.rstrip('/')}/health"),
-            "spool": asyncio.to_thread(_spool, settings.spool_dir),
-        }
-        local = next((target.url for target in settings.outputs if target.is_local), None)
-        if local is not None:
-            checks["output"] = asyncio.to_thread(_space, Path(local))
-        live, left, *results = await asyncio.gather(
-            _bounded(_live(settings, sessions)),
-            _bounded(asyncio.to_thread(_unfinished, settings.spool_dir)),
-            *map(_bounded, checks.values()),
-        )
+    checks: dict[str, Awaitable[str | dict[str, Any] | None]] = {
+        "rtmp": _rtmp(settings),
+        "media": _answers(client, f"http://{reachable(settings.media_host)}:{settings.media_port}/time"),
+        "processing": processing.healthy(TIMEOUT_S * 0.9),
+        "prefect": _answers(client, f"{settings.prefect_url.rstrip('/')}/health"),
+        "spool": asyncio.to_thread(_spool, settings.spool_dir),
+    }
+    local = next((target.url for target in settings.outputs if target.is_local), None)
+    if local is not None:
+        checks["output"] = asyncio.to_thread(_space, Path(local))
+    live, left, *results = await asyncio.gather(
+        _bounded(_live(settings, sessions)),
+        _bounded(asyncio.to_thread(_unfinished, settings.spool_dir)),
+        *map(_bounded, checks.values()),
+    )
     parts: dict[str, dict[str, Any]] = {"ingest": {"status": "ok", "version": VERSION}}
     streams = live if isinstance(live, list) else []
     known = {(row["stream"], row["broadcast"]) for row in streams}

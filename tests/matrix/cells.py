@@ -12,15 +12,10 @@ from tests.matrix import (
     cells_time,
 )
 
-CELLS = [
-    *cells_time.CELLS,
-    *cells_picture.CELLS,
-    *cells_sound.CELLS,
-    *cells_change.CELLS,
-    *cells_edits.CELLS,
-    *cells_packing.CELLS,
-    *cells_passthrough.CELLS,
-]
+#: Cells of what is in a source, and of how it is stored there.
+MEDIA = [*cells_time.CELLS, *cells_picture.CELLS, *cells_sound.CELLS]
+FILES = [*cells_change.CELLS, *cells_edits.CELLS, *cells_packing.CELLS, *cells_passthrough.CELLS]
+CELLS = [*MEDIA, *FILES]
 
 #: Cells that are also run through the command line, and so through the Prefect flow.
 _BY_COMMAND = (

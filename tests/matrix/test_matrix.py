@@ -1,4 +1,7 @@
-"""Sources of every kind and their expected results: a selection of the matrix; ``make matrix`` runs all of it."""
+"""Sources of every kind and their expected results: a selection of the matrix; ``make matrix`` runs all of it.
+
+Cells that need no Prefect are in ``test_matrix_media.py`` and ``test_matrix_files.py``, so that workers share them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.matrix.cell import Cell, Part
-from tests.matrix.cells import CELLS, COMMAND
+from tests.matrix.cells import CELLS, COMMAND, FILES, MEDIA
 from tests.matrix.edits import moving_edits
 from tests.matrix.measure import Outcome
 from tests.matrix.pipeline import transcode
@@ -23,9 +26,8 @@ def test_cells_have_names_of_their_own() -> None:
     assert [name for name, count in Counter(cell.name for cell in CELLS).items() if count > 1] == []
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.short], ids=lambda cell: cell.name)
-def test_cell(cell: Cell, tmp_path: Path) -> None:
-    assert run_cell(cell, tmp_path) == []
+def test_every_cell_is_in_one_of_the_files_of_tests() -> None:
+    assert [*MEDIA, *FILES] == CELLS
 
 
 @pytest.mark.parametrize("cell", [cell for cell in COMMAND if cell.short], ids=lambda cell: cell.name)

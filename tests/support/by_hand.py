@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from streamwave.ffmpeg.locate import locate
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
 from tests.support.cli import Cli
-from tests.support.media import Clip
+from tests.support.media import Clip, ffmpeg_path
 from tests.support.ports import free_port
 from tests.support.processes import wait_for
 
@@ -24,7 +23,7 @@ def served(clip: Clip, *, loop: bool = False) -> Iterator[str]:
     With ``loop`` it sends the clip again and again, so that the source outlasts the test even on a busy machine.
     """
     port = free_port()
-    command = [locate().path, "-nostdin", "-v", "error"]
+    command = [ffmpeg_path(), "-nostdin", "-v", "error"]
     # Pictures and sound from an input each: together they would begin anew when the longer of them ends.
     for _ in range(2):
         command += ["-re", *(["-stream_loop", "-1"] if loop else []), "-i", str(clip.path)]

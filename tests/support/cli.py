@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from streamwave.config.fields import PREFIX, variable_name
 from streamwave.config.settings import Settings
-from streamwave.ffmpeg.locate import locate
+from tests.support.media import ffmpeg_path
 from tests.support.ports import free_port
 from tests.support.prefect_api import AUTH_ENVIRONMENT
 from tests.support.processes import MARK, kill, marked, program
@@ -145,7 +145,7 @@ class Cli:
 
     def ffmpegs(self, part: str = "") -> list[int]:
         """PIDs of our commands' FFmpeg processes that have ``part`` in their command line."""
-        real = Path(locate().path).resolve().name
+        real = Path(ffmpeg_path()).resolve().name
         return [pid for pid, argv in marked(self.mark).items() if program(pid) == real and part in " ".join(argv)]
 
     def leftovers(self) -> list[str]:
@@ -176,7 +176,7 @@ def slow_ffmpeg(folder: Path, part: str, *, once: bool = False, rate: str = "0.0
     ``folder`` lists the arguments of every start.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    real, path = locate().path, folder / "slow-ffmpeg"
+    real, path = ffmpeg_path(), folder / "slow-ffmpeg"
     guard = f'mkdir "{folder}/slowed" 2>/dev/null &&' if once else ""
     path.write_text(
         f'#!/bin/sh\necho "$*" >>"{folder}/starts"\n'
@@ -196,7 +196,7 @@ def failing_ffmpeg(folder: Path, part: str, hungry: str = "/none/", *, once: boo
     guard = f'mkdir "{folder}/failed" 2>/dev/null &&' if once else ""
     path.write_text(
         f'#!/bin/sh\necho "$*" >>"{folder}/starts"\ncase "$*" in *"{part}"*) {guard} exit 1 ;;'
-        f' *"{hungry}"*) echo "Cannot allocate memory" >&2; exit 1 ;; esac\nexec "{locate().path}" "$@"\n'
+        f' *"{hungry}"*) echo "Cannot allocate memory" >&2; exit 1 ;; esac\nexec "{ffmpeg_path()}" "$@"\n'
     )
     path.chmod(0o755)
     return path

@@ -19,7 +19,6 @@ import pytest
 from lxml import etree
 
 from streamwave.config.settings import Settings
-from streamwave.ffmpeg.locate import locate
 from streamwave.spool.broadcast import RUN_LOCK, BroadcastSpool, broadcasts
 from streamwave.spool.journal import ChunkLine, JournalReader, writer_pid
 from streamwave.state.prefect_auth import auth_string
@@ -30,7 +29,7 @@ from streamwave.util.locks import lock_holder
 from tests.support.cli import Cli, copy_database
 from tests.support.hosts import Host
 from tests.support.http import LOCAL
-from tests.support.media import Clip
+from tests.support.media import Clip, ffmpeg_path
 from tests.support.player import MPD_NS, Representation, decode_pictures, decode_sound, representations
 from tests.support.prefect_api import PrefectApi, basic
 from tests.support.processes import MARK, kill, marked, wait_for
@@ -174,7 +173,7 @@ class Installation:
 
         ``loop``: repeat the clip.
         """
-        command = [locate().path, "-nostdin", "-hide_banner", "-v", "error"]
+        command = [ffmpeg_path(), "-nostdin", "-hide_banner", "-v", "error"]
         if loop:  # pictures and sound from an input each: together they would begin anew when the longer of them ends
             command += ["-re", "-stream_loop", "-1", "-i", str(clip.path)] * 2 + ["-map", "0:v", "-map", "1:a"]
         else:
@@ -409,7 +408,7 @@ def assert_ffmpeg_plays(root: Path) -> None:
     for name in ("manifest.mpd", "master.m3u8"):
         # In its folder, because FFmpeg 5 resolves the addresses of a local manifest from there.
         command = [
-            locate().path,
+            ffmpeg_path(),
             "-nostdin",
             "-hide_banner",
             "-v",

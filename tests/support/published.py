@@ -7,7 +7,6 @@ from pathlib import Path
 
 from streamwave.broadcasts import catalog, index
 from streamwave.broadcasts.catalog import Broadcast, Output
-from streamwave.ffmpeg.locate import locate
 from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.model import Rendition
@@ -19,7 +18,7 @@ from streamwave.spool.broadcast import BroadcastInfo
 from streamwave.spool.journal import ChunkLine, JournalReader
 from streamwave.spool.options import Options
 from streamwave.storage.store import open_store
-from tests.support.media import Clip
+from tests.support.media import Clip, ffmpeg_path
 
 LARGE = Rendition(name="large", kind="video", width=160, height=90, max_bps=300_000)
 SMALL = Rendition(name="small", kind="video", width=106, height=60, max_bps=150_000)
@@ -36,7 +35,7 @@ def packaged(
     job = Job(
         session="000000", period="p0", token="t", spool=str(folder / "spool"), work=str(folder / "work"),
         output=str(folder / "out"), manifests=True, rate=clip.rate, segment_ms=1000, renditions=tuple(renditions),
-        ffmpeg_path=locate().path, preset="ultrafast", crf=30, encoder_threads=1, b_frames=b_frames,
+        ffmpeg_path=ffmpeg_path(), preset="ultrafast", crf=30, encoder_threads=1, b_frames=b_frames,
         ffmpeg_slots=2, ffmpeg_timeout_s=60, retries=0,
     )  # fmt: skip
     lines = JournalReader(folder / "spool").read()

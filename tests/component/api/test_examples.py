@@ -21,18 +21,22 @@ from tests.api_page import PAGE, page
 from tests.support.media import make_clip
 
 
-def test_the_page_is_in_step_with_the_docstrings() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "run: make docs"
+@pytest.fixture(scope="module")
+def made() -> str:
+    """The page, as it comes out now; that takes seconds."""
+    return page()
+
+
+def test_the_page_is_in_step_with_the_docstrings(made: str) -> None:
+    assert PAGE.read_text(encoding="utf-8") == made, "run: make docs"
 
 
 @pytest.mark.parametrize("kind", [
     *(one for one in map(partial(getattr, streamwave), streamwave.__all__) if isinstance(one, type)), VideoInfo, AudioInfo,
 ])  # fmt: skip
-def test_every_attribute_is_on_the_page(kind: type) -> None:
+def test_every_attribute_is_on_the_page(kind: type, made: str) -> None:
     """Those of settings are on a page of their own, those of a live source are its methods'."""
-    section = re.split(rf"^### `(?:streamwave\.)?{kind.__name__}`$", page(), flags=re.MULTILINE)[1].partition("\n### ")[
-        0
-    ]
+    section = re.split(rf"^### `(?:streamwave\.)?{kind.__name__}`$", made, flags=re.MULTILINE)[1].partition("\n### ")[0]
     fields = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
     missing = [name for name in fields if not name.startswith("_") and f"| `{name}` |" not in section]
     assert section and (missing == [] or kind is Settings)

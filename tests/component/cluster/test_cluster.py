@@ -17,10 +17,9 @@ import pytest
 
 import streamwave
 from streamwave.config.settings import Settings
-from streamwave.ffmpeg.locate import locate
 from tests.support.cli import LADDER, Cli, failing_ffmpeg, slow_ffmpeg
 from tests.support.cluster import Machines, Program, machines
-from tests.support.media import Clip, make_clip
+from tests.support.media import Clip, ffmpeg_path, make_clip
 from tests.support.processes import wait_for
 from tests.support.published import files
 
@@ -255,7 +254,7 @@ def test_a_chunk_that_kills_workers_costs_that_chunk(clip: Clip, alone: dict[str
     """The scheduler of this test gives up after two deaths, because each costs seconds."""
     deadly = tmp_path / "deadly-ffmpeg"
     deadly.write_text(
-        f'#!/bin/sh\ncase "$*" in *000001.mkv*) kill -9 $PPID; exit 1 ;; esac\nexec "{locate().path}" "$@"\n'
+        f'#!/bin/sh\ncase "$*" in *000001.mkv*) kill -9 $PPID; exit 1 ;; esac\nexec "{ffmpeg_path()}" "$@"\n'
     )
     deadly.chmod(0o755)
     with machines(tmp_path, FFMPEG_PATH=str(deadly)) as some:

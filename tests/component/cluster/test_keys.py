@@ -18,9 +18,9 @@ from streamwave.cluster.endpoint import CERTIFICATE, KEY, Endpoint
 from streamwave.cluster.keys import create_keys
 from streamwave.cluster.strangers import PENDING
 from streamwave.errors import StreamWaveError
-from streamwave.ffmpeg.locate import locate
 from streamwave.util.logs import MAX_SIMILAR
 from tests.support.cluster import machines
+from tests.support.media import ffmpeg_path
 from tests.support.processes import wait_for
 
 
@@ -37,7 +37,7 @@ def test_only_who_has_the_key_reaches_scheduler_and_workers(tmp_path: Path) -> N
         some.scheduler()
         some.worker("one")
         scheduler = Endpoint(address=f"tls://127.0.0.1:{some.port}", key_folder=str(ours))
-        check_workers(scheduler, locate().path)
+        check_workers(scheduler, ffmpeg_path())
         (worker,) = asyncio.run(workers(scheduler))
         create_keys(others)
         plain = worker.replace("tls://", "tcp://")
@@ -50,7 +50,7 @@ def test_only_who_has_the_key_reaches_scheduler_and_workers(tmp_path: Path) -> N
         assert answers(Endpoint(address=worker, key_folder=str(ours)))
         assert [one for one in strangers if answers(one)] == []
         with pytest.raises(StreamWaveError, match="does not answer"):
-            check_workers(strangers[0], locate().path)
+            check_workers(strangers[0], ffmpeg_path())
 
 
 def test_strangers_take_few_descriptors_and_lines(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from streamwave.cluster.endpoint import Endpoint
 from streamwave.cluster.scheduler import NO_BOKEH, has_bokeh
 from streamwave.cluster.worker import new_name
 from streamwave.errors import StreamWaveError
-from streamwave.ffmpeg.locate import locate
 from tests.support.cli import Cli, slow_ffmpeg
 from tests.support.cluster import machines
+from tests.support.media import ffmpeg_path
 from tests.support.ports import free_port
 
 
@@ -46,7 +46,7 @@ def test_a_scheduler_loads_no_media_code() -> None:
 
 
 def test_an_encoder_is_recognized_by_what_it_does(tmp_path: Path) -> None:
-    ours = encoder_digest(locate().path)
+    ours = encoder_digest(ffmpeg_path())
     assert encoder_digest(str(slow_ffmpeg(tmp_path, "nothing"))) == ours
     assert encoder_digest(imageio_ffmpeg.get_ffmpeg_exe()) != ours
 
@@ -104,4 +104,4 @@ def test_a_peer_that_says_nothing_is_no_scheduler() -> None:
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(StreamWaveError, match="does not answer; start `streamwave scheduler` there"),
     ):
-        check_workers(Endpoint(address=f"tcp://127.0.0.1:{silent.getsockname()[1]}"), locate().path)
+        check_workers(Endpoint(address=f"tcp://127.0.0.1:{silent.getsockname()[1]}"), ffmpeg_path())

@@ -25,7 +25,7 @@ from streamwave.mp4 import split_file, video_init
 from streamwave.pipeline.ladder import DEFAULT_LADDER, display_size, plan
 from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.options import Options
-from tests.support.media import ffmpeg, make_clip
+from tests.support.media import ffmpeg, ffmpeg_path, make_clip
 
 RATE = Fraction(25)
 Planes = list[NDArray[np.uint8]]
@@ -62,7 +62,7 @@ def transcoded(
         video_path=str(source), audio_path=None,
     )  # fmt: skip
     encoder = EncoderSettings("ultrafast", crf=4, **settings)
-    transcoder = Transcoder(locate().path, encoder, Launcher(2), tmp_path / "work", 60)
+    transcoder = Transcoder(ffmpeg_path(), encoder, Launcher(2), tmp_path / "work", 60)
     transcoder.encode(chunk, [rendition])
     data = transcoder.result_path(chunk, "x").read_bytes()
     transcoder.put_filler(chunk, rendition)
@@ -432,7 +432,7 @@ def hdr(tmp_path: Path, transfer: str) -> Path:
 
 
 def test_this_ffmpeg_has_zimg() -> None:
-    assert has_zimg(locate().path) and not has_zimg("/bin/true")
+    assert has_zimg(ffmpeg_path()) and not has_zimg("/bin/true")
 
 
 @pytest.mark.parametrize("zimg", [True, False])

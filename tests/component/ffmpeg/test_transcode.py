@@ -14,7 +14,6 @@ import pytest
 from streamwave.errors import FFmpegError, MediaError, TooCostlyError
 from streamwave.ffmpeg.commands import EncoderSettings
 from streamwave.ffmpeg.limits import ChunkLimits
-from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.shared_decode import SharedDecode
 from streamwave.ffmpeg.transcode import Transcoder, check_video, wrap_audio
@@ -23,7 +22,7 @@ from streamwave.mp4 import read_fragment, read_init, split_file, video_init
 from streamwave.receive.chunkfile import VideoChunk
 from tests.support.cli import slow_ffmpeg
 from tests.support.disk import fill, small_disk
-from tests.support.media import ffmpeg, make_clip
+from tests.support.media import ffmpeg, ffmpeg_path, make_clip
 from tests.support.player import decode_pictures
 from tests.support.processes import wait_for
 
@@ -41,7 +40,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def transcoder(tmp_path: Path) -> Transcoder:
-    return Transcoder(locate().path, EncoderSettings("ultrafast"), Launcher(2), tmp_path / "work", 60)
+    return Transcoder(ffmpeg_path(), EncoderSettings("ultrafast"), Launcher(2), tmp_path / "work", 60)
 
 
 def chunk(source: Path, frame_count: int = 40, *, first_frame: int = 0, segments: tuple[int, ...] = ()) -> Chunk:
@@ -120,7 +119,7 @@ def test_encoding_again_gives_the_same_bytes(tmp_path: Path) -> None:
     for place in range(len(damaged) // 10, len(damaged) - 1000, len(damaged) // 50):
         damaged[place : place + 8] = b"\xa5" * 8
     (tmp_path / "a.mkv").write_bytes(damaged)
-    made = Transcoder(locate().path, EncoderSettings(), Launcher(2), tmp_path / "work", 60)
+    made = Transcoder(ffmpeg_path(), EncoderSettings(), Launcher(2), tmp_path / "work", 60)
     wanted = chunk(tmp_path / "a.mkv", 50)
     results = set()
     for _ in range(4):
@@ -132,7 +131,7 @@ def test_encoding_again_gives_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("preset", ["ultrafast", "superfast", "medium", "veryslow"])
 def test_the_init_segment_does_not_depend_on_the_chunk(tmp_path: Path, source: Path, preset: str) -> None:
     """The bit rates lie so that x264 left to itself would write another level for longer chunks."""
-    made = Transcoder(locate().path, EncoderSettings(preset), Launcher(2), tmp_path / "work", 60)
+    made = Transcoder(ffmpeg_path(), EncoderSettings(preset), Launcher(2), tmp_path / "work", 60)
     inits = set()
     for frames in (1, 2, 7, 25, 40, 200):
         wanted = chunk(source, frames)
@@ -145,7 +144,7 @@ def test_not_even_noise_gets_far_beyond_the_maximum(tmp_path: Path) -> None:
     """Chunks of which each starts with a full buffer."""
     noise = ("-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=2,noise=alls=60:allf=t")
     ffmpeg(*noise, "-c:v", "libx264", "-preset", "ultrafast", "-crf", "10", str(tmp_path / "a.mkv"))
-    made = Transcoder(locate().path, EncoderSettings(), Launcher(2), tmp_path / "work", 60)
+    made = Transcoder(ffmpeg_path(), EncoderSettings(), Launcher(2), tmp_path / "work", 60)
     wanted = chunk(tmp_path / "a.mkv", 50)
     rendition = Rendition(name="x", kind="video", width=320, height=180, max_bps=600_000)
     made.encode(wanted, [rendition])
@@ -176,7 +175,7 @@ def test_damage_fails_and_leaves_nothing(transcoder: Transcoder, tmp_path: Path)
 def test_a_full_disk_is_no_fault_of_the_chunk(source: Path, tmp_path: Path, left: int) -> None:
     """The picture may be given up for damage, never for a lack of space; FFmpeg itself calls a torn result a success."""
     with small_disk(tmp_path / "disk", 400) as disk:
-        full = Transcoder(locate().path, EncoderSettings("ultrafast"), Launcher(1), disk / "work", 60)
+        full = Transcoder(ffmpeg_path(), EncoderSettings("ultrafast"), Launcher(1), disk / "work", 60)
         wanted = chunk(source, segments=(20, 20))
         full.result_path(wanted, "large").parent.mkdir(parents=True)
         ballast = fill(disk, but=4096 * left)
@@ -287,14 +286,14 @@ def test_pictures_that_are_larger_than_their_source_was_said_to_be_are_not_decod
 ) -> None:
     """Whatever the header of the source has said, and the segmenter has believed."""
     encoder = EncoderSettings("ultrafast", max_pixels=100 * 100)
-    bounded = Transcoder(locate().path, encoder, Launcher(2), tmp_path / "work", 60)
+    bounded = Transcoder(ffmpeg_path(), encoder, Launcher(2), tmp_path / "work", 60)
     with pytest.raises(TooCostlyError, match="found frames that are larger than STREAMWAVE_MAX_PIXELS allows"):
         bounded.encode(chunk(source), [SMALL])
 
 
 def test_a_chunk_that_needs_too_much_memory_says_so(tmp_path: Path, source: Path) -> None:
     limits = ChunkLimits(memory_mb=40)
-    bounded = Transcoder(locate().path, EncoderSettings("ultrafast"), Launcher(2), tmp_path / "work", 60, limits)
+    bounded = Transcoder(ffmpeg_path(), EncoderSettings("ultrafast"), Launcher(2), tmp_path / "work", 60, limits)
     with pytest.raises(FFmpegError):
         bounded.encode(chunk(source), [LARGE, SMALL])
 

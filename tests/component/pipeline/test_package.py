@@ -11,7 +11,6 @@ import pytest
 
 from streamwave.errors import MediaError
 from streamwave.ffmpeg.commands import EncoderSettings
-from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder, wrap_audio
 from streamwave.manifest.packaged import PackagedChunk
@@ -24,7 +23,7 @@ from streamwave.receive.segmenter import Segmenter
 from streamwave.spool.journal import ChunkLine, JournalReader
 from streamwave.spool.options import Options
 from streamwave.timing import AAC_FRAME
-from tests.support.media import make_clip
+from tests.support.media import ffmpeg_path, make_clip
 from tests.support.player import decode_pictures, decode_sound
 
 RATE = Fraction(30000, 1001)
@@ -43,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Transcoder, list[Chu
     keyframes = ("-force_key_frames", "expr:eq(n,30)+eq(n,90)")
     clip = make_clip(folder / "a.mp4", RATE, sum(LENGTHS), gop=1000, options=keyframes)
     Segmenter(Options(source=f"file:{clip.path}", spool=folder / "spool", segment_ms=1000)).run()
-    transcoder = Transcoder(locate().path, EncoderSettings("ultrafast"), Launcher(2), folder / "work", 60)
+    transcoder = Transcoder(ffmpeg_path(), EncoderSettings("ultrafast"), Launcher(2), folder / "work", 60)
     chunks, first = [], 0
     for line in JournalReader(folder / "spool").read():
         if not isinstance(line, ChunkLine):

@@ -10,7 +10,6 @@ import pytest
 
 from streamwave.ffmpeg.chunks import open_chunk
 from streamwave.ffmpeg.commands import EncoderSettings
-from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder
 from streamwave.model import Chunk, Rendition, StreamLimits
@@ -22,6 +21,7 @@ from streamwave.spool.quota import held_by_stream
 from streamwave.timing import AAC_FRAME, Grid, split_evenly
 from tests.matrix.flv import PICTURE, read_tags, write_tags
 from tests.matrix.source import Recipe
+from tests.support.media import ffmpeg_path
 from tests.support.player import decode_pictures
 from tests.support.segmented import Spool, contiguous, segment
 from tests.support.standing import PLAIN
@@ -42,7 +42,7 @@ class Counted(Transcoder):
 
 def shown(spool: Spool, work: Path) -> list[int | None]:
     """The numbers of all pictures that come out."""
-    transcoder, grid = Counted(locate().path, EncoderSettings("ultrafast"), Launcher(2), work, 60), Grid(RATE)
+    transcoder, grid = Counted(ffmpeg_path(), EncoderSettings("ultrafast"), Launcher(2), work, 60), Grid(RATE)
     found: list[int | None] = []
     Counted.processes = 0
     for record in spool.chunks:

@@ -10,13 +10,12 @@ import av
 import pytest
 
 from streamwave.ffmpeg.commands import EncoderSettings
-from streamwave.ffmpeg.locate import locate
 from streamwave.ffmpeg.process import Launcher
 from streamwave.ffmpeg.transcode import Transcoder
 from streamwave.model import Chunk, Rendition
 from streamwave.spool.journal import AdviceLine, JournalReader
 from streamwave.timing import AAC_FRAME, Grid
-from tests.support.media import make_clip
+from tests.support.media import ffmpeg_path, make_clip
 from tests.support.player import decode_pictures
 from tests.support.segmented import Spool, contiguous, segment
 
@@ -29,7 +28,7 @@ REFRESH = ("-x264-params", "bframes=0:intra-refresh=1:keyint=15")
 
 def transcoded(spool: Spool, work: Path) -> list[list[int]]:
     """The numbers of the pictures that come out for each chunk."""
-    transcoder = Transcoder(locate().path, EncoderSettings("ultrafast"), Launcher(2), work, 60)
+    transcoder = Transcoder(ffmpeg_path(), EncoderSettings("ultrafast"), Launcher(2), work, 60)
     found, grid = [], Grid(RATE)
     for record in spool.chunks:
         first, after = grid.frame_at_ms(record.start_ms), grid.frame_at_ms(record.next_ms)

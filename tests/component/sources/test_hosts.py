@@ -16,9 +16,9 @@ import pytest
 
 from streamwave.config.settings import Settings
 from streamwave.errors import SourceError
-from streamwave.ffmpeg.locate import locate
 from streamwave.sources import hosts as source_hosts
 from streamwave.sources.hosts import check_host, is_listening, to_hosts
+from tests.support.media import ffmpeg
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -190,7 +190,7 @@ def _opened(allowed: list[str] | None, urls: list[str]) -> tuple[dict[str, int |
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("clip") / "clip.ts"
     made = ("-f", "lavfi", "-i", "testsrc=size=64x36:rate=25:duration=1", "-c:v", "libx264", "-preset", "ultrafast")
-    subprocess.run([locate().path, "-loglevel", "error", *made, str(path)], check=True, timeout=60)
+    ffmpeg(*made, str(path))
     return path.read_bytes()
 
 
