@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 
 from services.media.server import MediaServer
 from streamwave.ffmpeg.locate import locate
-from tests.e2e.browser import Player, PlayerHarness, open_harness
+from tests.e2e.browser import Player, PlayerHarness
 from tests.e2e.media import make_output
 from tests.matrix.flv import read_tags
 from tests.matrix.live import send, slowly
@@ -68,12 +68,6 @@ def running(running_at_prefect: Installation) -> Installation:
 
 
 @pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
-    with open_harness(tmp_path_factory.mktemp("empty")) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def address(root: Path) -> Iterator[str]:
     with MediaServer(root, port=free_port(), host="127.0.0.1") as server:
         yield server.url
@@ -109,7 +103,7 @@ KEPT: dict[Player, list[str]] = {"dashjs": DUE[2::2], "hlsjs": DUE[2:], "shaka":
 def test_players_show_them(player: Player, harness: PlayerHarness, address: str) -> None:
     entry = "master.m3u8" if player == "hlsjs" else "manifest.mpd"
     with harness.playing(f"{address}/media/{entry}", player) as playing:
-        playing.until(lambda report: report.played_s > 0.1)
+        playing.until(lambda report: report.played_s > 0.1, every_ms=100)
         playing.page.evaluate(TURN_ON[player])
         seen: list[str] = []
         end = time.monotonic() + 90

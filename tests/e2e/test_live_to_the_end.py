@@ -17,7 +17,7 @@ from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish.publication import Publication
 from streamwave.storage.store import LocalStore
-from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport, open_harness
+from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport
 from tests.support.media import make_clip
 from tests.support.ports import free_port
 from tests.support.processes import wait_for
@@ -71,12 +71,6 @@ def chunks(tmp_path_factory: pytest.TempPathFactory) -> list[PackagedChunk]:
     return made
 
 
-@pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
-    with open_harness(tmp_path_factory.mktemp("empty")) as opened:
-        yield opened
-
-
 @contextmanager
 def watched(harness: PlayerHarness, live: Live, media: Path, path: str) -> Iterator[list[Playing]]:
     """A page per player that watches ``live``, which is published to ``path`` below ``media``."""
@@ -98,7 +92,7 @@ def all_of(pages: list[Playing], condition: Callable[[PlayReport], bool], what: 
         if all(report is not None and condition(report) for report in found):
             return [report for report in found if report is not None]
         assert time.monotonic() < end, f"waited in vain for {what}: {found}"
-        pages[0].page.wait_for_timeout(200)
+        pages[0].page.wait_for_timeout(400)
 
 
 def assert_no_error(report: PlayReport) -> None:

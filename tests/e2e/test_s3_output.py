@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamwave.layout import FENCE
-from tests.e2e.browser import open_harness
+from tests.e2e.browser import PlayerHarness
 from tests.e2e.media import make_output
 from tests.support.cli import Cli
 from tests.support.ports import free_port
@@ -58,9 +58,8 @@ def test_s3_equals_the_disk_byte_for_byte(both: Path, s3: S3) -> None:
     assert alone == several
 
 
-def test_dashjs_plays_from_the_endpoints_address(both: Path, s3: S3, tmp_path_factory: pytest.TempPathFactory) -> None:
-    with open_harness(tmp_path_factory.mktemp("empty")) as harness:
-        report = harness.play(f"{s3.endpoint}/films/tv/manifest.mpd", "dashjs")
+def test_dashjs_plays_from_the_endpoints_address(both: Path, s3: S3, harness: PlayerHarness) -> None:
+    report = harness.play(f"{s3.endpoint}/films/tv/manifest.mpd", "dashjs")
     assert report.problems == [] and report.ended
     assert report.duration_s is not None and report.played_s == pytest.approx(report.duration_s, abs=0.3)
     assert report.frames_decoded > 20 * report.duration_s
