@@ -41,8 +41,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Without pip in the environment, because installing that takes longer than everything else.
     run(sys.executable, "-m", "venv", "--without-pip", str(folder / "venv"))
     python = folder / "venv" / "bin" / "python"
-    # Python compiles what is imported; compiling every package takes longer than installing it.
-    run(*PIP, "--python", str(python), "install", "--no-compile", "-c", str(ROOT / "constraints.txt"), str(wheel))
+    run(*PIP, "--python", str(python), "install", "-c", str(ROOT / "constraints.txt"), str(wheel))
     return python.parent
 
 
