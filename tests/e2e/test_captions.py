@@ -103,7 +103,7 @@ KEPT: dict[Player, list[str]] = {"dashjs": DUE[2::2], "hlsjs": DUE[2:], "shaka":
 def test_players_show_them(player: Player, harness: PlayerHarness, address: str) -> None:
     entry = "master.m3u8" if player == "hlsjs" else "manifest.mpd"
     with harness.playing(f"{address}/media/{entry}", player) as playing:
-        playing.until(lambda report: report.played_s > 0.1, every_ms=100)
+        playing.until(lambda report: report.played_s > 0.1)
         playing.page.evaluate(TURN_ON[player])
         seen: list[str] = []
         end = time.monotonic() + 90

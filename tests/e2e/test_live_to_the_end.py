@@ -92,7 +92,7 @@ def all_of(pages: list[Playing], condition: Callable[[PlayReport], bool], what: 
         if all(report is not None and condition(report) for report in found):
             return [report for report in found if report is not None]
         assert time.monotonic() < end, f"waited in vain for {what}: {found}"
-        pages[0].page.wait_for_timeout(400)
+        pages[0].page.wait_for_timeout(200)
 
 
 def assert_no_error(report: PlayReport) -> None:

@@ -92,9 +92,7 @@ def test_a_browser_that_is_late_with_its_pictures_comes_to_the_end(
 ) -> None:
     """dash.js polls the position five times a second, and ends playback at the manifest's stated end."""
     with harness.playing(f"{serve(packaged_output)}/media/manifest.mpd", "dashjs") as playing:
-        playing.until(
-            lambda report: report.duration_s is not None and report.position_s > report.duration_s - 0.4, every_ms=100
-        )
+        playing.until(lambda report: report.duration_s is not None and report.position_s > report.duration_s - 0.4)
         drawing = [pid for pid in descendants(os.getpid()) if "--type=gpu-process" in " ".join(command_line(pid))]
         assert drawing
         for pid in drawing:
