@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,9 @@ Player = Literal["dashjs", "hlsjs", "shaka"]
 #: The harness page plays streams from other servers.
 ANYWHERE = Exposure(play_from=("*",))
 
+#: A host name that the browser resolves to this machine, for attackers.
+EVIL = "evil.example"
+
 #: Software decoding, no services of its own, no permission needed to play.
 CHROMIUM_FLAGS = (
     "--no-sandbox",
@@ -34,6 +38,7 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
+    f"--host-resolver-rules=MAP {EVIL} 127.0.0.1",
 )
 
 
@@ -104,12 +109,18 @@ expect.set_options(timeout=60_000)
 class PlayerHarness:
     """A browser with a page per player; reuse it, because starting Chromium takes seconds."""
 
-    def __init__(self, browser: Browser, address: str) -> None:
-        self._browser, self._address = browser, address
+    def __init__(self, launch: Callable[[], Browser], address: str) -> None:
+        self._launch, self._browser, self._address = launch, launch(), address
+
+    def close(self) -> None:
+        """End the browser."""
+        self._browser.close()
 
     @contextmanager
     def page(self, **options: Any) -> Iterator[Page]:
         """A new page with its own cache; ``options`` are those of Playwright's ``new_context``."""
+        if not self._browser.is_connected():  # an earlier test has brought it down
+            self._browser = self._launch()
         context = self._browser.new_context(**options)
         try:
             yield context.new_page()
@@ -193,8 +204,9 @@ def open_harness(scratch: Path) -> Iterator[PlayerHarness]:
         MediaServer(scratch, web=HARNESS, port=free_port(), host="127.0.0.1", exposure=ANYWHERE) as server,
         sync_playwright() as playwright,
     ):
-        browser = playwright.chromium.launch(executable_path=binary, args=list(CHROMIUM_FLAGS), timeout=60_000)
+        launch = partial(playwright.chromium.launch, executable_path=binary, args=list(CHROMIUM_FLAGS), timeout=60_000)
+        harness = PlayerHarness(launch, server.url)
         try:
-            yield PlayerHarness(browser, server.url)
+            yield harness
         finally:
-            browser.close()
+            harness.close()

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.browser import PlayerHarness, open_harness
 from tests.support.live import Installation, installation
+
+
+@pytest.fixture(scope="session")
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
+    """A browser for the players and pages of all files: every test has pages with a cache of their own."""
+    with open_harness(tmp_path_factory.mktemp("empty")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

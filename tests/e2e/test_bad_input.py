@@ -286,7 +286,7 @@ def hang(cli: Cli, chunk: str) -> None:
 
 def in_the_middle(cli: Cli, ticks: int = 50_000) -> bool:
     """Whether the second chunk (at ``ticks``) is published while the third is being transcoded."""
-    return bool(cli.ffmpegs("000002.mkv")) and (cli.folder / f"out/p0/small/{ticks}.m4s").exists()
+    return (cli.folder / f"out/p0/small/{ticks}.m4s").exists() and bool(cli.ffmpegs("000002.mkv"))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

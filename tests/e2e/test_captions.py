@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 
 from services.media.server import MediaServer
 from streamwave.ffmpeg.locate import locate
-from tests.e2e.browser import Player, PlayerHarness, open_harness
+from tests.e2e.browser import Player, PlayerHarness
 from tests.e2e.media import make_output
 from tests.matrix.flv import read_tags
 from tests.matrix.live import send, slowly
@@ -65,12 +65,6 @@ def root(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
 @pytest.fixture(scope="module")
 def running(running_at_prefect: Installation) -> Installation:
     return running_at_prefect
-
-
-@pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
-    with open_harness(tmp_path_factory.mktemp("empty")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

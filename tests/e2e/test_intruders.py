@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import shutil
 import socket
 import stat
 import subprocess
@@ -21,18 +20,16 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from streamwave.v1 import streamwave_pb2 as pb
-from tests.e2e.browser import CHROMIUM_FLAGS
+from tests.e2e.browser import EVIL, PlayerHarness
 from tests.support.http import LOCAL
 from tests.support.live import LIMIT_S, Installation
 from tests.support.prefect_api import basic
 from tests.support.processes import command_line, marked, wait_for
 
 NOBODY = 65534
-#: A host name of the attacker that resolves to this machine in the browser, as with DNS rebinding.
-EVIL = "evil.example"
 
 ATTACK = """
 import encodings.idna, json, os, sys, urllib.error, urllib.request
@@ -67,29 +64,12 @@ def deployment(running: Installation) -> str:
     return str(wait_for(find, "the deployment", LIMIT_S)[0]["id"])
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    binary = shutil.which("chromium")
-    assert binary, "Chromium is not installed: apt install chromium"
-    flags = [*CHROMIUM_FLAGS, f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=binary, args=flags, timeout=60_000)
-        try:
-            yield chromium
-        finally:
-            chromium.close()
-
-
 @contextmanager
-def page_of(browser: Browser, address: str) -> Iterator[Page]:
-    context = browser.new_context()
-    try:
-        page = context.new_page()
+def page_of(harness: PlayerHarness, address: str) -> Iterator[Page]:
+    with harness.page() as page:
         page.set_default_timeout(LIMIT_S * 1000)
         page.goto(address)
         yield page
-    finally:
-        context.close()
 
 
 def seen(page: Page) -> list[int]:
@@ -226,7 +206,7 @@ SOCKET = """
 
 @pytest.mark.parametrize("how", ["another origin", "rebinding"])
 def test_a_page_in_the_browser_of_the_operator(
-    running: Installation, browser: Browser, elsewhere: int, how: str
+    running: Installation, harness: PlayerHarness, elsewhere: int, how: str
 ) -> None:
     """No request of the page is processed, and it can read no answer: the status is 403, or the browser does not send it."""
     settings = running.settings
@@ -237,10 +217,10 @@ def test_a_page_in_the_browser_of_the_operator(
         (settings.ingest_port, "/start-stream"),
         (settings.ingest_port, "/status"),
     ):
-        # After rebinding, the browser considers the page and the attacked server the same origin.
+        # EVIL resolves to this machine, as with DNS rebinding: for the browser, the page and the server are one origin.
         host = f"127.0.0.1:{port}" if how == "another origin" else f"{EVIL}:{port}"
         origin = f"http://{EVIL}:{elsewhere}/" if how == "another origin" else f"http://{host}/healthz"
-        with page_of(browser, origin) as page:
+        with page_of(harness, origin) as page:
             statuses = seen(page)
             url = f"http://{host}{path}"
             found = page.evaluate(FETCH, [url, json.dumps({"name": "evil"})])
@@ -255,10 +235,10 @@ def test_a_page_in_the_browser_of_the_operator(
     assert flows() == before
 
 
-def test_grpc_says_nothing_to_web_pages(running: Installation, browser: Browser, elsewhere: int) -> None:
+def test_grpc_says_nothing_to_web_pages(running: Installation, harness: PlayerHarness, elsewhere: int) -> None:
     port = running.settings.grpc_port
     path = "/streamwave.v1.StreamProcessing/ListStreams"
-    with page_of(browser, f"http://127.0.0.1:{elsewhere}/") as page:
+    with page_of(harness, f"http://127.0.0.1:{elsewhere}/") as page:
         found = page.evaluate(FETCH, [f"http://127.0.0.1:{port}{path}", "\0\0\0\0\0"])
         assert set(found) == {"failed"}
     with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as connection:
@@ -286,13 +266,13 @@ def test_hosts_and_origins_without_a_browser(running: Installation) -> None:
             assert httpx.get(url, headers=headers, timeout=60, **LOCAL).status_code == status, headers
 
 
-def test_a_person_logs_in(running: Installation, browser: Browser) -> None:
+def test_a_person_logs_in(running: Installation, harness: PlayerHarness) -> None:
     done = running.cli.run("prefect", "login")
     assert done.code == 0, done.err
     address, login = done.out.split()
     assert "streamwave prefect login" in running.log.read_text()
     for name in (address, address.replace("127.0.0.1", "localhost")):
-        with page_of(browser, name) as page:
+        with page_of(harness, name) as page:
             expect(page.get_by_role("button", name="Login")).to_be_visible()
             page.locator("input").fill("streamwave:wrong")
             page.keyboard.press("Enter")

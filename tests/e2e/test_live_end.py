@@ -42,6 +42,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     return make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=FRAMES, gop=25, options=("-bf", "0"))
 
 
+def started(stopped: Installation) -> Installation:
+    """The installation, which the test before has left running unless it failed."""
+    if stopped.process is None:
+        stopped.start()
+    return stopped
+
+
 def test_what_was_on_air_is_completed_at_the_next_start(
     stopped: Installation, clip: Clip, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,15 +79,10 @@ def test_what_was_on_air_is_completed_at_the_next_start(
     up.publish_whole(clip, key, "-t", "1")
     assert len(periods(up.finished(up.broadcast("show", 1)))) == 1
     assert [entry["state"] for entry in listed(up) if entry["stream"] == "show"] == ["ended", "ended"]
-    code, took_s = up.stop(signal.SIGTERM)
-    assert took_s < STOP_LIMIT_S
-    assert (code, up.processes(), up.nginx()) == (130, {}, {})
-    assert up.leftovers() == []
 
 
 def test_after_a_kill_the_next_start_completes_what_was_on_air(stopped: Installation, clip: Clip) -> None:
-    up = stopped
-    up.start()
+    up = started(stopped)
     key = up.add_stream("killed")
     with up.publish(clip, key, loop=True):
         spool = up.broadcast("killed")
@@ -105,9 +107,7 @@ def test_after_a_kill_the_next_start_completes_what_was_on_air(stopped: Installa
 
 
 def test_a_second_one_is_refused_and_the_first_goes_on(stopped: Installation, clip: Clip) -> None:
-    up = stopped
-    if up.process is None:
-        up.start()
+    up = started(stopped)
     key = up.add_stream("undisturbed")
     short = make_clip(up.folder / "short.mp4", frames=75, gop=25)
     with up.publish(short, key) as publisher:
@@ -117,3 +117,12 @@ def test_a_second_one_is_refused_and_the_first_goes_on(stopped: Installation, cl
         assert "Traceback" not in done.err
         assert publisher.wait(60) == 0
     assert_exact(up.finished(up.broadcast("undisturbed")), [short])
+
+
+def test_sigterm_ends_it_without_leftovers(stopped: Installation) -> None:
+    up = started(stopped)
+    wait_for(lambda: up.leftovers() == [], "the end of what the broadcasts have left")
+    code, took_s = up.stop(signal.SIGTERM)
+    assert took_s < STOP_LIMIT_S
+    assert (code, up.processes(), up.nginx()) == (130, {}, {})
+    assert up.leftovers() == []

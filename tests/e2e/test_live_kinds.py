@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamwave.spool.broadcast import BroadcastSpool, broadcasts
-from tests.e2e.browser import open_harness
+from tests.e2e.browser import PlayerHarness
 from tests.matrix.flv import PICTURE, Tag, pictures_from, read_tags
 from tests.matrix.live import play, send
 from tests.support.live import (
@@ -50,14 +50,13 @@ def spools(running: Installation, count: int) -> list[BroadcastSpool]:
 
 
 def test_pictures_that_begin_late_and_a_publisher_who_comes_back_without(
-    tmp_path: Path, tags: list[Tag], prefect_api: str, prefect_home: Path
+    tmp_path: Path, tags: list[Tag], prefect_api: str, prefect_home: Path, harness: PlayerHarness
 ) -> None:
-    live, empty = tmp_path / "live", tmp_path / "empty"
-    for folder in (live, empty):
-        folder.mkdir()
+    live = tmp_path / "live"
+    live.mkdir()
     late = pictures_from(tags, LATE_MS, announced=False)
     alone = [tag for tag in pictures_from(tags, 0, announced=False) if tag.kind != PICTURE and tag.ms < BACK_MS]
-    with installation(live, prefect_home, PREFECT_API_URL=prefect_api) as running, open_harness(empty) as harness:
+    with installation(live, prefect_home, PREFECT_API_URL=prefect_api) as running:
         address = running.address(running.add_stream("show"))
         send(late, address)
         send(alone, address)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport, open_harness
+from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport
 from tests.support.live import Installation, installation, is_static, period_starts_s, periods, picture_numbers
 from tests.support.media import Clip, make_clip
 from tests.support.processes import wait_for
@@ -37,12 +37,6 @@ def running(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, prefect_
     settings = {"STREAMWAVE_RECONNECT_WINDOW_S": "10", "PREFECT_API_URL": prefect_api}
     with installation(folder, prefect_home, **settings) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
-    with open_harness(tmp_path_factory.mktemp("empty")) as opened:
-        yield opened
 
 
 def reports(pages: list[Playing]) -> dict[str, PlayReport]:

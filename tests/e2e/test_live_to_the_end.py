@@ -17,7 +17,7 @@ from streamwave.manifest.lines import BroadcastLine
 from streamwave.manifest.packaged import PackagedChunk
 from streamwave.publish.publication import Publication
 from streamwave.storage.store import LocalStore
-from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport, open_harness
+from tests.e2e.browser import Player, PlayerHarness, Playing, PlayReport
 from tests.support.media import make_clip
 from tests.support.ports import free_port
 from tests.support.processes import wait_for
@@ -69,12 +69,6 @@ def chunks(tmp_path_factory: pytest.TempPathFactory) -> list[PackagedChunk]:
     made = packaged(folder, make_clip(folder / "clip.mp4", frames=CHUNKS * 25, gop=25), b_frames=False)
     assert len(made) == CHUNKS
     return made
-
-
-@pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
-    with open_harness(tmp_path_factory.mktemp("empty")) as opened:
-        yield opened
 
 
 @contextmanager

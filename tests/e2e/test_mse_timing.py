@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import subprocess
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from streamwave.mp4 import avc_fragment, media_segment, read_fragment, read_init, samples_of, split_file, video_init
-from tests.e2e.browser import CHROMIUM_FLAGS
+from tests.e2e.browser import PlayerHarness
 
 TIMESCALE, FRAME_TICKS = 30000, 1000
 LATE = 7 * 24 * 3600 * TIMESCALE + FRAME_TICKS
@@ -85,17 +83,10 @@ def cases() -> list[Case]:
     return made
 
 
-def test_buffered_ranges_are_those_of_the_timeline() -> None:
-    binary = shutil.which("chromium")
-    assert binary, "Chromium is not installed: apt install chromium"
+def test_buffered_ranges_are_those_of_the_timeline(harness: PlayerHarness) -> None:
     due = cases()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=binary, args=list(CHROMIUM_FLAGS), timeout=60_000)
-        try:
-            page = browser.new_page()
-            found = page.evaluate(APPEND, [[base64.b64encode(case.data).decode(), case.type] for case in due])
-        finally:
-            browser.close()
+    with harness.page() as page:
+        found = page.evaluate(APPEND, [[base64.b64encode(case.data).decode(), case.type] for case in due])
     assert len(found) == len(due) == 24
     for case, ranges in zip(due, found, strict=True):
         assert len(ranges) == 1, f"{case.name}: {ranges}"

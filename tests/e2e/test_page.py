@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from services.media.exposure import Exposure
 from services.media.server import MediaServer, PublishAddress
-from tests.e2e.browser import PlayerHarness, open_harness
+from tests.e2e.browser import PlayerHarness
 from tests.e2e.media import make_output
 from tests.support.ports import free_port
 
@@ -38,12 +38,6 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]
     rtmp = PublishAddress(port=free_port(), application="stage")
     with MediaServer(tmp_path_factory.mktemp("new"), port=free_port(), host="127.0.0.1", rtmp=rtmp) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
-    with open_harness(tmp_path_factory.mktemp("empty")) as opened:
-        yield opened
 
 
 @pytest.fixture

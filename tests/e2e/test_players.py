@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.media.server import MediaServer
-from tests.e2e.browser import Player, PlayerHarness, PlayReport, open_harness
+from tests.e2e.browser import Player, PlayerHarness, PlayReport
 from tests.e2e.media import SECOND_SEGMENT, make_output
 from tests.support.ports import free_port
 from tests.support.processes import command_line, descendants
@@ -25,12 +25,6 @@ def packaged_output(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) 
     """A file of six seconds, transcoded into two renditions."""
     folder = tmp_path_factory.mktemp("packaged")
     return make_output(folder / "out", folder, prefect_api)
-
-
-@pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
-    with open_harness(tmp_path_factory.mktemp("empty")) as opened:
-        yield opened
 
 
 @pytest.fixture

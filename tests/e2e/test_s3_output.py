@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from streamwave.layout import FENCE
-from tests.e2e.browser import open_harness
+from tests.e2e.browser import PlayerHarness
 from tests.e2e.media import make_output
 from tests.support.cli import Cli
+from tests.support.commands import Loaded, loaded
 from tests.support.ports import free_port
 from tests.support.s3 import S3, s3_server
 
@@ -58,12 +59,17 @@ def test_s3_equals_the_disk_byte_for_byte(both: Path, s3: S3) -> None:
     assert alone == several
 
 
-def test_dashjs_plays_from_the_endpoints_address(both: Path, s3: S3, tmp_path_factory: pytest.TempPathFactory) -> None:
-    with open_harness(tmp_path_factory.mktemp("empty")) as harness:
-        report = harness.play(f"{s3.endpoint}/films/tv/manifest.mpd", "dashjs")
+def test_dashjs_plays_from_the_endpoints_address(both: Path, s3: S3, harness: PlayerHarness) -> None:
+    report = harness.play(f"{s3.endpoint}/films/tv/manifest.mpd", "dashjs")
     assert report.problems == [] and report.ended
     assert report.duration_s is not None and report.played_s == pytest.approx(report.duration_s, abs=0.3)
     assert report.frames_decoded > 20 * report.duration_s
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+    with loaded(Cli(tmp_path_factory.mktemp("program"), {"COLUMNS": "500"}).environment) as found:
+        yield found
 
 
 @pytest.mark.parametrize(
@@ -78,9 +84,9 @@ def test_dashjs_plays_from_the_endpoints_address(both: Path, s3: S3, tmp_path_fa
     ],
 )
 def test_what_cannot_be_written_to_is_told_before_anything_starts(
-    tmp_path: Path, s3: S3, environment: dict[str, str], says: str
+    tmp_path: Path, s3: S3, program: Loaded, environment: dict[str, str], says: str
 ) -> None:
-    cli = Cli(tmp_path, {**s3.environment, "USE_S3": "true", "COLUMNS": "500", **environment})
+    cli = Cli(tmp_path, {**s3.environment, "USE_S3": "true", "COLUMNS": "500", **environment}, loaded=program)
     for command in (("transcode", __file__), ("up",), ("doctor",)):
         done = cli.run(*command)
         text = " ".join((done.out + done.err).split())

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from services.media.server import MediaServer
-from tests.e2e.browser import PlayerHarness, PlayReport, open_harness
+from tests.e2e.browser import PlayerHarness, PlayReport
 from tests.matrix.cell import SMALL_LADDER
 from tests.matrix.flv import read_tags
 from tests.matrix.live import PLAYERS, send, slowly
@@ -56,12 +56,6 @@ STOPS_S, BACK_S, GONE_S, SOUND_S = 8, 16, 20, 30
 @pytest.fixture(scope="module")
 def running(running_at_prefect: Installation) -> Installation:
     return running_at_prefect
-
-
-@pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayerHarness]:
-    with open_harness(tmp_path_factory.mktemp("empty")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.browser import open_harness
+from tests.e2e.browser import PlayerHarness
 from tests.support.cli import ROOT, Cli, copy_database
 from tests.support.live import Installation
 from tests.support.media import make_clip
@@ -71,7 +71,7 @@ def test_a_file_is_transcoded(tmp_path: Path, prefect_home: Path, programs: Path
 
 
 def test_a_stream_is_published_and_watched(
-    installation: Installation, tmp_path_factory: pytest.TempPathFactory
+    installation: Installation, tmp_path_factory: pytest.TempPathFactory, harness: PlayerHarness
 ) -> None:
     installation.start()
     clip = make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=125)
@@ -82,7 +82,7 @@ def test_a_stream_is_published_and_watched(
         str(installation.cli.programs / "python")
     }
     address = f"http://127.0.0.1:{installation.settings.media_port}"
-    with open_harness(tmp_path_factory.mktemp("empty")) as harness, harness.page() as page:
+    with harness.page() as page:
         for manifest in ("manifest.mpd", "master.m3u8"):
             page.goto(f"{address}/?src=/media/stage/{root.name}/{manifest}")
             expect(page.locator("#quality option")).to_have_count(3, timeout=60_000)

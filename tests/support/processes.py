@@ -13,6 +13,9 @@ from typing import TypeVar
 #: A variable that every process inherits; its value tells which test it belongs to.
 MARK = "TESTS_PROCESS_MARK"
 
+#: A condition is asked for the next time after this time or, if asking is slow, after twenty times what it took.
+POLL_S = 0.05
+
 T = TypeVar("T")
 
 
@@ -25,7 +28,7 @@ def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 120) -> T
             return answer
         assert time.monotonic() < end, f"waited {timeout_s:g} s in vain for {what}"
         # Some look at all processes of the machine, and would keep from working what they wait for.
-        time.sleep(min(max(0.02, 4 * (time.monotonic() - asked)), 0.5))
+        time.sleep(min(max(POLL_S, 20 * (time.monotonic() - asked)), 0.5))
 
 
 def marked(mark: str) -> dict[int, list[str]]:
