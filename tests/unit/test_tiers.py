@@ -25,7 +25,6 @@ ELSEWHERE = {
     "streamwave.ffmpeg.arriving": "component/receive/test_arriving.py",
     "streamwave.manifest.names": "storage/test_outputs.py",
     "streamwave.manifest.progress": "component/pipeline/test_vod.py",
-    "streamwave.pipeline.chunk": "component/api/test_examples.py",
     "streamwave.pipeline.threads": "component/api/test_import.py",
     "streamwave.publish.opening": "component/broadcasts/test_catch_up.py",
     "streamwave.publish.outputs": "storage/test_outputs.py",
