@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from streamwave.cli.parts import Part
-from streamwave.cluster.endpoint import CERTIFICATE, KEY, Endpoint, endpoint, is_loopback
+from streamwave.cluster.endpoint import CERTIFICATE, KEY, Endpoint, endpoint, is_loopback, parse
 from streamwave.config.fields import connectable
 from streamwave.config.settings import Settings
 from streamwave.errors import OutputError, SettingsError, StreamWaveError, UsageError
@@ -68,7 +68,7 @@ def run_scheduler(address: str | None) -> None:
     from streamwave.cluster.scheduler import serve
 
     settings = Settings.load()
-    chosen = address or settings.scheduler or settings.task_runner or HERE
+    chosen = address if address is not None else settings.scheduler or settings.task_runner or HERE
     serve(_endpoint(chosen, settings), settings.dask_dashboard_port)
 
 
@@ -90,8 +90,18 @@ def cluster_parts(settings: Settings) -> list[Part]:
     ]  # fmt: skip
 
 
+def check_scheduler(address: str, settings: Settings) -> None:
+    """Check the address of the scheduler of ``streamwave up``.
+
+    Raises:
+        SettingsError: the address or the key cannot be used.
+    """
+    if not _lacks_key(address, settings):
+        _endpoint(address, settings)
+
+
 def prepare_scheduler(settings: Settings) -> None:
-    """Check the address of the scheduler of ``streamwave up``, and create the key if there is none.
+    """Create the key of the scheduler of ``streamwave up`` if there is none.
 
     Without a key, every user of this machine could run programs as this one.
 
@@ -99,11 +109,14 @@ def prepare_scheduler(settings: Settings) -> None:
         SettingsError: the address or the key cannot be used.
         OutputError: the key cannot be written.
     """
-    if not settings.scheduler:
-        return
-    if settings.scheduler.startswith("dask://") and not (settings.cluster_keys / KEY).exists():
-        _create(settings.cluster_keys)
-    _endpoint(settings.scheduler, settings)
+    if settings.scheduler:
+        if _lacks_key(settings.scheduler, settings):
+            _create(settings.cluster_keys)
+        _endpoint(settings.scheduler, settings)
+
+
+def _lacks_key(address: str, settings: Settings) -> bool:
+    return parse(address)[0] == "dask" and not (settings.cluster_keys / KEY).exists()
 
 
 def scheduler_lines(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.text import Text
 
-from streamwave.cli.cluster import cluster_parts, prepare_scheduler, scheduler_lines
+from streamwave.cli.cluster import check_scheduler, cluster_parts, prepare_scheduler, scheduler_lines
 from streamwave.cli.parts import Part, Supervisor, inherited
 from streamwave.cli.prefect import ui_line
 from streamwave.cluster.endpoint import PORT
@@ -202,7 +202,8 @@ def _own_address() -> str:
 
 def run_up(console: Console, scheduler: str | None = None) -> None:
     """Run every service until Ctrl-C. ``scheduler``: the address at which to run a scheduler, with a worker."""
-    if scheduler:
+    if scheduler is not None:
+        check_scheduler(scheduler, Settings.load())
         os.environ["STREAMWAVE_SCHEDULER"] = scheduler  # for the runs, which read the settings themselves
     settings = Settings.load()
     if os.geteuid() == 0:

@@ -51,13 +51,7 @@ def endpoint(address: str, keys: Path, *, plain: bool) -> Endpoint:
     Raises:
         SettingsError: the address is invalid, there is no usable key for ``tls``, or plain connections are not allowed.
     """
-    try:
-        parts = urlsplit(address)
-        scheme, host, port = parts.scheme, parts.hostname, parts.port or PORT
-    except ValueError:
-        scheme, host, port = "", None, 0
-    if scheme not in ("dask", "tls", "tcp") or not host or parts.path.strip("/") or parts.query or parts.username:
-        raise SettingsError(f"{address!r} is not the address of a Dask scheduler; write dask://HOST:{PORT}")
+    scheme, host, port = parse(address)
     shown = f"[{host}]" if ":" in host else host
     has_key = (keys / KEY).is_file() and (keys / CERTIFICATE).is_file()
     if scheme == "tls" or (scheme == "dask" and has_key):
@@ -75,6 +69,22 @@ def endpoint(address: str, keys: Path, *, plain: bool) -> Endpoint:
             f"write tcp://{shown}:{port} and set STREAMWAVE_CLUSTER_PLAIN=true"
         )
     return Endpoint(address=f"tcp://{shown}:{port}")
+
+
+def parse(address: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a scheduler's address.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    try:
+        parts = urlsplit(address)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port or PORT
+    except ValueError:
+        scheme, host, port = "", None, 0
+    if scheme not in ("dask", "tls", "tcp") or not host or parts.path.strip("/") or parts.query or parts.username:
+        raise SettingsError(f"{address!r} is not the address of a Dask scheduler; write dask://HOST:{PORT}")
+    return scheme, host, port
 
 
 def _check_key(keys: Path) -> None:

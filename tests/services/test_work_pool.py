@@ -94,9 +94,11 @@ def test_a_stream_is_published_by_a_worker(case: Case, pool: Pool) -> None:
     with pool.worker() as worker, case.rpc() as rpc:
         answer = rpc.StartStream(pb.StartStreamRequest(stream="film", source=str(clip.path)), timeout=60)
         get = lambda: rpc.GetStream(pb.GetStreamRequest(stream="film")).status  # noqa: E731
+        # The service counts them while the broadcast is not finished.
+        eventually(lambda: get().attempts == 1, "a run", LIMIT_S)
         eventually(lambda: get().state == pb.STREAM_STATE_FINISHED, "the recording is complete", 2 * LIMIT_S)
         status = get()
-        assert (status.chunks, status.attempts) == (clip.chunks, 1)
+        assert status.chunks == clip.chunks and status.attempts <= 1
         eventually(
             lambda: case.run_state(status.flow_run_id) == "COMPLETED", "Prefect knows that it is completed", LIMIT_S
         )

@@ -40,10 +40,14 @@ def test_an_interrupt_while_the_command_loads_is_no_traceback(name: str) -> None
 
 
 @pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
+def _signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a command does with signals is for its own process: a watch would end that of the tests at the second one."""
+    monkeypatch.setattr(cli, "watch_signals", lambda: None)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 def ends(

@@ -70,6 +70,7 @@ CASES: dict[str, tuple[list[str], dict[str, dict[str, str]]]] = {
     "run": (["film.mp4", "--stream", "show"], {"source": SOURCES, "output": {**SOME_OUTPUTS, "memory://x": "is lost"},
                                                "stream": NAMES}),
     "scheduler": ([], {"address": SCHEDULERS}),
+    "up": ([], {"scheduler": SCHEDULERS}),
     "worker": ([], {"address": SCHEDULERS, "port": {"x": "invalid value", "65536": "invalid value", "": "invalid value"}}),
     "serve": ([], {"part": {"player": "there is no service", "": "there is no service"}}),
     "streams add": (["stage"], {"name": NAMES, "title": {"a\nb": "a title is one line"}}),
@@ -88,7 +89,7 @@ CASES: dict[str, tuple[list[str], dict[str, dict[str, str]]]] = {
     "broadcasts rm": (["--yes", "x"], {"names": SOME_ADDRESSES, "output": SOME_OUTPUTS}),
 }  # fmt: skip
 #: These take no arguments.
-BARE = {"cluster keys", "doctor", "up", "streams ls", "prefect login", "prefect env", "prefect deploy"}
+BARE = {"cluster keys", "doctor", "streams ls", "prefect login", "prefect env", "prefect deploy"}
 
 
 def commands() -> Iterator[tuple[str, Any]]:
