@@ -24,6 +24,8 @@ from streamwave.util.trust import away_from_here, safe_folder
 PROJECT = Path(__file__).resolve().parents[1]
 #: The first start migrates the database, which takes most of a minute on a slow machine.
 START_LIMIT_S = 120
+#: Where the server of one command listens.
+HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -44,52 +46,35 @@ class StartingServer:
 
 
 @contextmanager
-def prefect_server(
-    home: Path,
-    auth: str,
-    *,
-    port: int | None = None,
-    ui: bool = False,
-    host: str = "127.0.0.1",
-    allowed_hosts: Sequence[str] = (),
-) -> Iterator[str]:
+def prefect_server(home: Path, auth: str, *, port: int | None = None) -> Iterator[str]:
     """Run a Prefect server whose database is in ``home``, and yield its API's URL.
 
-    The server requires ``auth`` (USER:PASSWORD), and accepts the host names of this machine and ``allowed_hosts``.
+    The server requires ``auth`` (USER:PASSWORD), and accepts the host names of this machine.
 
     Raises:
         StreamWaveError: the server did not become healthy; the message names its log.
     """
-    with starting_server(home, auth, port=port, ui=ui, host=host, allowed_hosts=allowed_hosts) as server:
+    with starting_server(home, auth, port or free_port()) as server:
         server.wait()
         yield server.url
 
 
 @contextmanager
-def starting_server(
-    home: Path,
-    auth: str,
-    *,
-    port: int | None = None,
-    ui: bool = False,
-    host: str = "127.0.0.1",
-    allowed_hosts: Sequence[str] = (),
-) -> Iterator[StartingServer]:
+def starting_server(home: Path, auth: str, port: int) -> Iterator[StartingServer]:
     """Start a server like ``prefect_server``, and yield without waiting for it."""
-    port = port or free_port()
     log_path = home / "server.log"
     make_folder(home)
     with log_path.open("ab") as log:
         process = spawn(
-            server_argv(host, port),
+            server_argv(HOST, port),
             stdout=log,
             stderr=log,
-            env=server_environment(home, auth, host=host, port=port, ui=ui, allowed_hosts=allowed_hosts),
+            env=server_environment(home, auth, host=HOST, port=port, ui=False),
             cwd=safe_folder(home),
         )
     try:
         with ShortLog(log_path):
-            yield StartingServer(f"http://127.0.0.1:{port}/api", process, log_path)
+            yield StartingServer(f"http://{HOST}:{port}/api", process, log_path)
     finally:
         kill(process, grace_s=5)
 

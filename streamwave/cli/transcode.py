@@ -46,7 +46,7 @@ def prefect_for(settings: Settings) -> Iterator[Callable[[], None]]:
     Must be entered before anything imports prefect, which reads the environment only at import. The server is still
     starting when this yields; the function that it yields waits for it and imports Prefect. Call that before a flow.
     """
-    from flows.server import load_prefect, starting_server
+    from flows.server import free_port, load_prefect, starting_server
 
     for name, value in CLIENT_ENV.items():
         os.environ.setdefault(name, value)
@@ -64,7 +64,7 @@ def prefect_for(settings: Settings) -> Iterator[Callable[[], None]]:
         yield lambda: load_prefect(settings.prefect_home)
         return
     auth = auth_string(settings) or ""
-    with starting_server(settings.prefect_home, auth) as server:
+    with starting_server(settings.prefect_home, auth, free_port()) as server:
         os.environ |= {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": auth}
 
         def ready() -> None:

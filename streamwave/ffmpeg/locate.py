@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import cache
 from typing import Literal
 
 from streamwave.errors import SettingsError
@@ -17,8 +15,6 @@ from streamwave.util.trust import program
 MINIMUM_VERSION = (5, 1)
 
 _INSTALL = "install FFmpeg 5.1 or newer (on Debian with apt-get install ffmpeg) or point FFMPEG_PATH to one"
-
-_asking = threading.Lock()
 
 Source = Literal["FFMPEG_PATH", "system", "pip"]
 
@@ -44,7 +40,7 @@ def locate(ffmpeg_path: str | None = None) -> FFmpegBinary:
         path = program(ffmpeg_path)
         if path is None:
             raise SettingsError(f"FFMPEG_PATH names {ffmpeg_path!r}, which is not a program: {_INSTALL}")
-        version = _version(path)
+        version = parse_version(ask(path, "-version"))
         if version is None:
             raise SettingsError(f"FFMPEG_PATH names {ffmpeg_path!r}, which does not answer like FFmpeg: {_INSTALL}")
         if version < MINIMUM_VERSION:
@@ -52,23 +48,10 @@ def locate(ffmpeg_path: str | None = None) -> FFmpegBinary:
         return FFmpegBinary(path, version, "FFMPEG_PATH")
     candidates: list[tuple[str | None, Source]] = [(program("ffmpeg"), "system"), (_from_pip(), "pip")]
     for path, source in candidates:
-        version = _version(path) if path else None
+        version = parse_version(ask(path, "-version")) if path else None
         if path and version and version >= MINIMUM_VERSION:
             return FFmpegBinary(path, version, source)
     raise SettingsError(f"no FFmpeg was found: {_INSTALL}")
-
-
-def _version(path: str) -> tuple[int, int] | None:
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return None
-    return _version_of(path, (found.st_ino, found.st_size, found.st_mtime_ns))
-
-
-@lru_cache(maxsize=4)
-def _version_of(path: str, _as_it_is: tuple[int, ...]) -> tuple[int, int] | None:
-    return parse_version(ask(path, "-version"))
 
 
 def encoders(binary: FFmpegBinary) -> frozenset[str]:
@@ -77,14 +60,9 @@ def encoders(binary: FFmpegBinary) -> frozenset[str]:
     return frozenset(words[1] for words in map(str.split, listing.splitlines()) if len(words) > 1)
 
 
+@cache
 def has_zimg(ffmpeg_path: str) -> bool:
     """Whether the program can convert colours with zimg, which is exact for HDR; other filters approximate."""
-    with _asking:  # the threads of several chunks need it at the same time
-        return _has_zimg(ffmpeg_path)
-
-
-@cache
-def _has_zimg(ffmpeg_path: str) -> bool:
     return re.search(r"^ *\S+ zscale ", ask(ffmpeg_path, "-hide_banner", "-filters"), re.MULTILINE) is not None
 
 

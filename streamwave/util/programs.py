@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from functools import lru_cache
 
 #: A version query takes milliseconds; a program that has not answered by then is not the one expected.
 _ANSWER_TIMEOUT_S = 20
+
+_asking = threading.Lock()
 
 
 def ask(program: str, *arguments: str) -> str:
@@ -17,7 +20,8 @@ def ask(program: str, *arguments: str) -> str:
     """
     try:
         found = os.stat(program)
-        return _ask(program, arguments, (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns))
+        with _asking:  # the threads of several chunks ask the same at the same time
+            return _ask(program, arguments, (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns))
     except (OSError, subprocess.TimeoutExpired):
         return ""
 
