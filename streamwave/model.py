@@ -277,6 +277,11 @@ class Chunk(Frozen):
         """The frame grid that the chunk lies on."""
         return Grid(self.rate)
 
+    @property
+    def duration_s(self) -> Fraction:
+        """Its length in seconds."""
+        return self.frame_count / self.rate
+
     def boundaries(self, rendition: Rendition) -> tuple[tuple[int, int], ...]:
         """(time, duration) of every segment of this chunk, in the rendition's ticks.
 

@@ -99,7 +99,7 @@ class Cluster:
             halves = [self._encode(transcoder, chunk, renditions)]
         if len(renditions) > 1:  # not a retry
             with self._deciding:
-                self._splitting.took(_duration_s(chunk), sum(one.seconds for one, _ in halves))
+                self._splitting.took(float(chunk.duration_s), sum(one.seconds for one, _ in halves))
         return Encoded(
             {name: data for one, _ in halves for name, data in one.files.items()},
             frozenset().union(*(one.damaged for one, _ in halves)),
@@ -113,7 +113,7 @@ class Cluster:
         free = found.slots - max(found.busy, self._awaited)
         with self._deciding:
             slots = dataclasses.replace(found, idle_workers=min(found.idle_workers, max(free, 0)))
-            return self._splitting.next(slots, _duration_s(chunk))
+            return self._splitting.next(slots, float(chunk.duration_s))
 
     def _encode(self, transcoder: Transcoder, chunk: Chunk, renditions: Sequence[Rendition]) -> tuple[Outcome, str]:
         """What a worker has made of ``chunk``, and where and how fast it did, for people."""
@@ -132,7 +132,7 @@ class Cluster:
             elif outcome.error is None:
                 self._roster.works(outcome.worker)
                 self._measure(transcoder.meter, outcome, began)
-                speed = _duration_s(chunk) / max(outcome.seconds, 0.001)
+                speed = float(chunk.duration_s) / max(outcome.seconds, 0.001)
                 where = f"on {outcome.worker}, attempt {tries}: {outcome.seconds:.2f} s, {speed:.2f} × real time"
                 return outcome, where
             elif not isinstance(outcome.error, OSError):
@@ -265,10 +265,6 @@ class Cluster:
     def _tell(self, news: Sequence[str]) -> None:
         for text in news:
             self.on_news(text)
-
-
-def _duration_s(chunk: Chunk) -> float:
-    return float(chunk.frame_count / chunk.rate)
 
 
 def _video(chunk: Chunk) -> bytes:

@@ -173,7 +173,7 @@ def vbv_bps(max_bps: int, chunk: Chunk, *, b_frames: bool = True) -> int:
     exceeds the maximum, by about a tenth.
     """
     start = _WITH_B_FRAMES if b_frames else _WITHOUT_B_FRAMES
-    seconds = max(chunk.frame_count / chunk.rate, Fraction(1))
+    seconds = max(chunk.duration_s, Fraction(1))
     return int(max_bps * seconds / (seconds + start.head_start_s))
 
 

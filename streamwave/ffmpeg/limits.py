@@ -119,7 +119,7 @@ class ChunkLimits:
         self, chunk: Chunk, video: VideoInfo | None, renditions: Sequence[Rendition], preset: str
     ) -> ProcessLimits:
         """The limits for decoding ``chunk`` of a source like ``video`` and encoding it into ``renditions``."""
-        seconds = chunk.frame_count / chunk.rate
+        seconds = chunk.duration_s
         return ProcessLimits(
             memory_bytes=self.memory_mb * _MB,
             cpu_s=BASE_CPU_S + int(self.cpu_factor * usual_cpu_s(chunk, video, renditions, preset)),

@@ -99,7 +99,7 @@ class Transcoder:
             MediaError: a result does not have exactly the frames and fragments of the chunk.
         """
         where = self._encode_all(chunk, renditions)
-        self.meter.encoded(float(chunk.frame_count / chunk.rate), len(renditions))
+        self.meter.encoded(float(chunk.duration_s), len(renditions))
         return where
 
     def _encode_all(self, chunk: Chunk, renditions: Sequence[Rendition]) -> str | None:

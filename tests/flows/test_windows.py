@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -174,20 +176,26 @@ def test_order_and_completeness_over_many_borders(cli: Cli, received: Received) 
     assert all(a["end_time"] <= b["start_time"] for a, b in zip(in_order, in_order[1:], strict=False))
 
 
-def test_prefect_is_away_at_a_border(own_cli: Cli, received: Received) -> None:
-    cli, home, port = own_cli, own_cli.state / "prefect", free_port()
-    cli.extra |= {**SETTINGS, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
-    feed = Feed(cli, received)
+def begun(own_cli: Cli, received: Received) -> tuple[Feed, Callable[[], AbstractContextManager[str]]]:
+    """A broadcast with one chunk, and what starts the Prefect server of its run, which can be started again."""
+    port = free_port()
+    own_cli.extra |= {**SETTINGS, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    feed = Feed(own_cli, received)
     feed.chunks(1)
+    return feed, partial(prefect_server, own_cli.state / "prefect", AUTH, port=port)
+
+
+def test_prefect_is_away_at_a_border(own_cli: Cli, received: Received) -> None:
+    feed, own_server = begun(own_cli, received)
     with ExitStack() as server, ExitStack() as run:
-        server.enter_context(prefect_server(home, AUTH, port=port))
-        process = run.enter_context(cli.start("-c", RUN, str(feed.spool.folder), program="python"))
+        server.enter_context(own_server())
+        process = run.enter_context(own_cli.start("-c", RUN, str(feed.spool.folder), program="python"))
         feed.published(1)
         server.close()
         # The first window is full after the next chunk, and another one cannot be begun.
         feed.chunks(7)
         feed.published(7)
-        server.enter_context(prefect_server(home, AUTH, port=port))
+        server.enter_context(own_server())
         feed.chunks(CHUNKS)
         feed.end()
         finish(process)
@@ -197,13 +205,10 @@ def test_prefect_is_away_at_a_border(own_cli: Cli, received: Received) -> None:
 
 def test_prefect_is_gone_for_good_when_the_broadcast_ends(own_cli: Cli, received: Received) -> None:
     """Players learn that it is over, although nobody can report that to Prefect."""
-    cli, home, port = own_cli, own_cli.state / "prefect", free_port()
-    cli.extra |= {**SETTINGS, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
-    feed = Feed(cli, received)
-    feed.chunks(1)
+    feed, own_server = begun(own_cli, received)
     with ExitStack() as server, ExitStack() as run:
-        server.enter_context(prefect_server(home, AUTH, port=port))
-        run.enter_context(cli.start("-c", RUN_IMPATIENT, str(feed.spool.folder), program="python"))
+        server.enter_context(own_server())
+        run.enter_context(own_cli.start("-c", RUN_IMPATIENT, str(feed.spool.folder), program="python"))
         feed.published(1)
         server.close()
         feed.chunks(CHUNKS)
